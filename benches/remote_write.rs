@@ -1,0 +1,68 @@
+//! How fast history is made, encoded and sent. Samples a second are shown as
+//! elements a second; the yardstick is one million on one core.
+
+use std::hint::black_box;
+
+use axum::routing::post;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dorainfra::blueprint::Flavour;
+use dorainfra::dora::remote_write::{Batches, Client, Limits};
+use dorainfra::dora::{Series, seed};
+use dorainfra::event::Events;
+use dorainfra::stack::Target;
+use time::macros::date;
+
+fn year(teams: u32) -> Vec<Series> {
+    seed::series(teams, 1, date!(2025 - 12 - 31), 365).collect()
+}
+
+fn samples(series: &[Series]) -> u64 {
+    series.iter().map(|series| series.samples.len() as u64).sum()
+}
+
+fn generate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("generate");
+    group.throughput(Throughput::Elements(samples(&year(39))));
+    group.bench_function("39 teams, a year", |bencher| bencher.iter(|| black_box(year(39))));
+}
+
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode and compress");
+    for teams in [35, 1000] {
+        let series = year(teams);
+        group.throughput(Throughput::Elements(samples(&series)));
+        group.bench_function(format!("{teams} teams, a year"), |bencher| {
+            bencher.iter(|| Batches::new(black_box(&series).iter(), Limits::default()).count());
+        });
+    }
+}
+
+fn send(criterion: &mut Criterion) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let address = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let accept = |_: axum::body::Bytes| async { http::StatusCode::NO_CONTENT };
+        let router = axum::Router::new().route("/api/v1/push", post(accept));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    });
+    let client =
+        Client::new(&Target::new(Flavour::Mimir, format!("http://{address}"), address)).expect("a client");
+    let mut group = criterion.benchmark_group("generate, encode and send on loopback");
+    group.sample_size(10);
+    for teams in [35, 1000] {
+        let total = u64::from(teams) * 4 * 365;
+        group.throughput(Throughput::Elements(total));
+        group.bench_function(format!("{teams} teams, a year"), |bencher| {
+            bencher.to_async(&runtime).iter(|| async {
+                let series = seed::series(teams, 1, date!(2025 - 12 - 31), 365);
+                client.send(series, Limits::default(), total, &Events::none()).await.expect("accepted")
+            });
+        });
+    }
+}
+
+criterion_group!(benches, generate, encode, send);
+criterion_main!(benches);

@@ -1,0 +1,223 @@
+//! The values that templates see.
+//!
+//! | name | in | what |
+//! | --- | --- | --- |
+//! | `name`, `project`, `region`, `zones`, `labels` | all | as in the configuration |
+//! | `zone` | all | the first of `zones` |
+//! | `mimir.*` | all | `version`, `topology`, `machine_type`, `boot_disk_gb`, `disk_gb`, `disk_type`, `snapshot_days`, `bucket`, `bucket_location`, `soft_delete_days`, `retention`, `tenant`, `limits.{max_series,ingestion_rate,ingestion_burst,out_of_order_window}` |
+//! | `access.allow` | all | IPv4 CIDRs, `caller` resolved, sorted, none within another; may be empty |
+//! | `access.open` | all | whether that is the whole world |
+//! | `generator.*` | all | `teams`, `days`, `seed`, `interval_seconds` |
+//! | `stack.*` | all | `runtime`, `scrape_seconds`, `ports.{prometheus,pushgateway,grafana}` |
+//! | `engine.flavour` | all | `mimir` or `stand-in` |
+//! | `engine.stand_in` | all | the same as a flag |
+//! | `engine.version`, `engine.sha256` | all | of the binary |
+//! | `engine.label` | all | for people: `mimir 3.0.4`, `prometheus 2.42.0 (standing in for mimir)` |
+//! | `bucket` | all | the bucket's name |
+//! | `server_name` | all | what the server's certificate says: `mimir.NAME.internal` |
+//! | `names.*` | all | of the resources: `service_account`, `objects_binding`, `ca`, `server`, `client`, `server_accessor`, `address`, `firewall`, `firewall_ssh`, `disk`, `schedule`, `instance`, `artifact_object` |
+//! | `names.bundle_object`, `bundle` | resources | the bundle's object and SHA-256 |
+//! | `startup_script` | resources | the rendered `vm/startup-script.sh` |
+//! | `endpoint` | stack | Mimir's address, or the reference to it |
+//! | `remote_write_url`, `query_url` | stack | at that address |
+//! | `stack.pushgateway_address`, `stack.prometheus_address` | stack | `host:port`, as the Prometheus agent reaches them |
+//!
+//! Paths on the operator's machine are not among them, so they cannot end up in
+//! a file or in the cloud.
+
+use ipnet::{IpNet, Ipv4Net};
+use serde_json::{Map, Value, json};
+
+use super::{BlueprintError, Facts, Flavour};
+use crate::config::{Config, Runtime};
+
+/// Mimir's HTTP port on the machine.
+pub const PORT: u16 = 9009;
+
+/// The names of everything that is made, from the configuration alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The bucket, configured or `PROJECT-NAME-mimir`.
+    pub bucket: String,
+    /// What the server's certificate is for.
+    pub server_name: String,
+    /// The kind `compute.instance`.
+    pub instance: String,
+    /// The kind `compute.address`.
+    pub address: String,
+    /// The kinds `secretmanager.secret` and `.secretVersion`.
+    pub ca: String,
+    pub server: String,
+    pub client: String,
+}
+
+impl Names {
+    pub fn of(config: &Config) -> Self {
+        let name = &config.name;
+        let bucket = match config.mimir.bucket.as_str() {
+            "" => format!("{}-{name}-mimir", config.project),
+            bucket => bucket.to_owned(),
+        };
+        Self {
+            bucket,
+            server_name: format!("mimir.{name}.internal"),
+            instance: format!("{name}-mimir"),
+            address: format!("{name}-mimir"),
+            ca: format!("{name}-ca"),
+            server: format!("{name}-server"),
+            client: format!("{name}-client"),
+        }
+    }
+}
+
+/// The values of the column "all".
+///
+/// # Errors
+/// An access list that cannot be meant, a value that would read as a reference.
+pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintError> {
+    let names = Names::of(config);
+    let name = &config.name;
+    let allow = allowed(config, facts)?;
+    let open = allow.iter().any(|net| net.prefix_len() == 0);
+    if open && config.access.public.as_deref() != Some("i-understand") {
+        return Err(BlueprintError::OpenToTheWorld);
+    }
+    let engine = &facts.engine;
+    if engine.sha256.len() != 64 || !engine.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(BlueprintError::BadDigest(engine.sha256.clone()));
+    }
+    let stand_in = engine.flavour == Flavour::StandIn;
+    let label = if stand_in {
+        format!("prometheus {} (standing in for mimir)", engine.version)
+    } else {
+        format!("mimir {}", engine.version)
+    };
+    let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
+    let fields = values.as_object_mut().expect("a configuration is a struct");
+    fields.remove("templates_dir");
+    remove(fields, "mimir", &["binary"]);
+    remove(fields, "stack", &["prometheus", "pushgateway"]);
+    fields.extend(object(json!({
+        "zone": config.zones.first().ok_or(BlueprintError::NoZone)?,
+        "access": {
+            "allow": allow.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(),
+            "open": open,
+        },
+        "engine": {
+            "flavour": engine.flavour,
+            "stand_in": stand_in,
+            "version": engine.version,
+            "sha256": engine.sha256,
+            "label": label,
+        },
+        "bucket": names.bucket,
+        "server_name": names.server_name,
+        "names": {
+            "service_account": format!("{name}-mimir"),
+            "objects_binding": format!("{name}-mimir-objects"),
+            "ca": names.ca,
+            "server": names.server,
+            "client": names.client,
+            "server_accessor": format!("{name}-server-accessor"),
+            "address": names.address,
+            "firewall": format!("{name}-mimir"),
+            "firewall_ssh": format!("{name}-ssh"),
+            "disk": format!("{name}-data"),
+            "schedule": format!("{name}-daily"),
+            "instance": names.instance,
+            "artifact_object": format!("artifacts/{}", engine.sha256),
+        },
+    })));
+    fields["mimir"]["bucket"] = Value::String(names.bucket);
+    no_references(&values, &mut String::new())?;
+    Ok(values)
+}
+
+/// What resources see besides.
+pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> Value {
+    let mut values = base.clone();
+    values["bundle"] = bundle.into();
+    values["names"]["bundle_object"] = format!("bundles/{bundle}.tar").into();
+    values["startup_script"] = startup_script.into();
+    values
+}
+
+/// What the collector stack sees besides.
+pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remote_write_path: &str) -> Value {
+    let mut values = base.clone();
+    // In containers the parts find each other by name, at the images' own ports.
+    let (pushgateway, prometheus) = match config.stack.runtime {
+        Runtime::Native => {
+            let at = |port: u16| format!("127.0.0.1:{port}");
+            (at(config.stack.ports.pushgateway), at(config.stack.ports.prometheus))
+        }
+        Runtime::Compose => ("pushgateway:9091".to_owned(), "127.0.0.1:9090".to_owned()),
+    };
+    values["stack"]["pushgateway_address"] = pushgateway.into();
+    values["stack"]["prometheus_address"] = prometheus.into();
+    values["endpoint"] = endpoint.into();
+    values["remote_write_url"] = format!("https://{endpoint}:{PORT}{remote_write_path}").into();
+    values["query_url"] = format!("https://{endpoint}:{PORT}/prometheus").into();
+    values
+}
+
+/// The CIDRs that may reach Mimir's port: `caller` resolved, in their canonical
+/// form, merged where they touch, so that 0.0.0.0/1 and 128.0.0.0/1 are seen for
+/// what they are.
+fn allowed(config: &Config, facts: &Facts) -> Result<Vec<Ipv4Net>, BlueprintError> {
+    let mut nets = Vec::new();
+    for entry in &config.access.allow {
+        let cidr = match entry.as_str() {
+            "caller" => facts.caller.as_deref().ok_or(BlueprintError::UnknownCaller)?,
+            cidr => cidr,
+        };
+        match cidr.parse::<IpNet>() {
+            Ok(IpNet::V4(net)) => nets.push(net.trunc()),
+            Ok(IpNet::V6(_)) => return Err(BlueprintError::Ipv6(cidr.to_owned())),
+            Err(_) => return Err(BlueprintError::BadCidr(cidr.to_owned())),
+        }
+    }
+    let mut nets = Ipv4Net::aggregate(&nets);
+    nets.sort();
+    Ok(nets)
+}
+
+/// No value may read as one of the engine's references: those are made by `ref` only.
+fn no_references(value: &Value, path: &mut String) -> Result<(), BlueprintError> {
+    let mut inside = |name: &str, value: &Value| {
+        let length = path.len();
+        if length > 0 {
+            path.push('.');
+        }
+        path.push_str(name);
+        if name.contains("${") {
+            return Err(BlueprintError::Reserved { field: path.clone() });
+        }
+        no_references(value, path)?;
+        path.truncate(length);
+        Ok(())
+    };
+    match value {
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| inside(name, value)),
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(index, value)| inside(&index.to_string(), value))
+        }
+        Value::String(text) if text.contains("${") => Err(BlueprintError::Reserved { field: path.clone() }),
+        _ => Ok(()),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+fn remove(fields: &mut Map<String, Value>, section: &str, names: &[&str]) {
+    if let Some(Value::Object(section)) = fields.get_mut(section) {
+        names.iter().for_each(|name| {
+            section.remove(*name);
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! Configuration → what should exist: manifests and rendered files. Pure: no
+//! clock, no network, no environment; the same input gives the same bytes.
+//!
+//! [`context`] documents the values that templates see. How a template becomes
+//! text is `render`'s; what a manifest means is the engine's and the kinds'.
+
+mod context;
+mod error;
+mod machine;
+mod resources;
+mod stack;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Topology};
+use crate::engine::Manifest;
+use crate::render::{Context, Overrides, Renderer};
+
+pub use self::context::Names;
+pub use self::error::BlueprintError;
+pub use self::stack::{endpoint_reference, remote_write_path, stack_files};
+
+/// What rendering needs beyond the configuration, found out once by `cli` and
+/// kept in a saved plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// This machine's address as Google sees it, as a CIDR (`203.0.113.7/32`);
+    /// what `access.allow: [caller]` stands for.
+    pub caller: Option<String>,
+    pub engine: Engine,
+}
+
+/// The program that will run on the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    pub flavour: Flavour,
+    /// Exact version, for example `3.0.4`.
+    pub version: String,
+    /// SHA-256 of the binary, lower-case hex.
+    pub sha256: String,
+    /// Where the binary is on this machine. Never rendered into anything.
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flavour {
+    Mimir,
+    /// Debian's Prometheus, standing in for Mimir in the sandbox.
+    StandIn,
+}
+
+/// A rendered file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Relative, with `/`: `vm/mimir.yaml`, `stack/prometheus.yml`.
+    pub path: String,
+    pub contents: String,
+    pub executable: bool,
+}
+
+/// The bytes behind a `storage.object` manifest, found by its SHA-256.
+#[derive(Clone, Debug)]
+pub enum Content {
+    Bytes(bytes::Bytes),
+    File(PathBuf),
+}
+
+/// Everything that should exist.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    pub deployment: String,
+    pub manifests: Vec<Manifest>,
+    /// All rendered files: `resources/*.yaml`, `vm/*`, `stack/*`, sorted by path.
+    pub files: Vec<File>,
+    /// By lower-case hex SHA-256: the machine's bundle (a tar) and the engine's binary.
+    pub contents: Arc<BTreeMap<String, Content>>,
+    /// SHA-256 of the machine's bundle.
+    pub bundle: String,
+}
+
+/// Builds everything from the configuration and the facts.
+///
+/// # Errors
+/// A configuration that cannot be built (topology `ha`, an unknown caller, …) or
+/// a template that is wrong.
+pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Blueprint, BlueprintError> {
+    if config.mimir.topology == Topology::Ha {
+        return Err(BlueprintError::Topology);
+    }
+    let renderer = Renderer::new(overrides);
+    let base = context::base(config, facts)?;
+    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour)?;
+    let values = context::with_bundle(&base, &machine.digest, &machine.startup_script);
+    let (manifests, mut files) = resources::manifests(&renderer, &Context::new(&values))?;
+    let endpoint = endpoint_reference(config);
+    let path = remote_write_path(facts.engine.flavour);
+    files.extend(machine.files);
+    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, path))?);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let contents = BTreeMap::from([
+        (machine.digest.clone(), Content::Bytes(machine.bundle.into())),
+        (facts.engine.sha256.clone(), Content::File(facts.engine.path.clone())),
+    ]);
+    Ok(Blueprint {
+        deployment: config.name.clone(),
+        manifests,
+        files,
+        contents: Arc::new(contents),
+        bundle: machine.digest,
+    })
+}

@@ -1,0 +1,159 @@
+//! `apply`: resources → machine ready → stack → history → proof.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::context::{Context, Project};
+use super::pipeline::{Run, Selection, phase};
+use super::saved::Saved;
+use super::screen::Screen;
+use super::{CommandError, CommandResult, Exit, summary};
+use crate::engine::{Outcome, Plan, check_fresh};
+use crate::event::{Event, Events, Phase};
+use crate::ui::Summary;
+use crate::verify::Report;
+
+/// Bring the cloud to the configuration, feed it and prove that the data arrived
+///
+/// Shows its plan and asks first, unless `--yes`. Safe to run again at any
+/// time: what is there already is left alone, what was cut off is finished.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A plan that `plan --out` wrote: do exactly this or refuse
+    #[arg(value_name = "PLAN", conflicts_with_all = ["target", "replace", "adopt", "delete_data"])]
+    plan: Option<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Stop when the machine is ready: no collector stack, no history, no proof
+    #[arg(long)]
+    no_stack: bool,
+    /// Do not prove the ingest at the end
+    #[arg(long)]
+    no_verify: bool,
+}
+
+/// What a run has come to, whether or not it came to its end.
+#[derive(Default)]
+struct Progress {
+    outcome: Option<Outcome>,
+    report: Option<Report>,
+}
+
+impl Apply {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let began = Instant::now();
+        let screen = Screen::open(&context.printer);
+        let planned = self.plan(context, &screen.events).await;
+        let mut tally = screen.close().await;
+        let (run, plan) = planned?;
+        if plan.has_changes()
+            && self.plan.is_none()
+            && !self.yes
+            && !context.printer.confirm("Apply this?")?
+        {
+            return Err(CommandError::failed("not applied: nothing was changed"));
+        }
+        let screen = Screen::open(&context.printer);
+        let mut progress = Progress::default();
+        let result = self.carry_out(&run, &plan, &mut progress, &screen.events).await;
+        tally.phases.extend(screen.close().await.phases);
+
+        let mut summary = Summary {
+            command: "apply".into(),
+            ok: result.is_ok(),
+            phases: tally.phases,
+            total_ms: began.elapsed().as_millis() as u64,
+            verified: progress.report.as_ref().map(summary::report),
+            next: match &result {
+                Ok(_) => vec!["dorainfra status".into(), "dorainfra destroy".into()],
+                Err(_) => vec!["dorainfra apply".into()],
+            },
+            ..Summary::default()
+        };
+        summary::add_outcome(&mut summary, &plan, progress.outcome.as_ref());
+        if result.is_ok()
+            && let Ok(address) = run.address().await
+        {
+            summary.facts.push(("endpoint".into(), format!("https://{address}:9009 (mutual TLS)")));
+            summary.facts.push((
+                "engine".into(),
+                format!("{:?} {}", run.facts.engine.flavour, run.facts.engine.version),
+            ));
+        }
+        summary::for_sandbox(&mut summary, context);
+        context.printer.result(&summary);
+        result?;
+        match progress.report {
+            Some(report) if !report.ok() => Err(CommandError::failed("the ingest is not proven")
+                .exit(Exit::VerifyFailed)
+                .hint("the failed checks above say what to do; `dorainfra verify` checks again")),
+            _ => Ok(Exit::Done),
+        }
+    }
+
+    async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
+        let Some(path) = &self.plan else {
+            let run = Run::begin(context, events).await?;
+            let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
+            events.send(Event::Planned { plan: plan.clone() });
+            return Ok((run, plan));
+        };
+        let saved = Saved::read(&context.environment.folder.join(path))?;
+        let project = context.project().await?;
+        saved.belongs_to(&project.config)?;
+        let run =
+            Run::with(context, Project { config: saved.config.clone(), ..project }, saved.facts.clone())?;
+        let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
+        check_fresh(&saved.plan, &plan).map_err(crate::engine::EngineError::Stale)?;
+        events.send(Event::Planned { plan: plan.clone() });
+        Ok((run, plan))
+    }
+
+    async fn carry_out(
+        &self,
+        run: &Run<'_>,
+        plan: &Plan,
+        progress: &mut Progress,
+        events: &Events,
+    ) -> CommandResult<()> {
+        if plan.has_changes() && !run.facts.engine.path.exists() {
+            phase(events, Phase::Artifact, run.fetch_engine(events)).await?;
+        }
+        // Without changes it still clears away the lease of a run that was killed.
+        if plan.has_changes() {
+            phase(events, Phase::Resources, async {
+                let outcome = progress.outcome.insert(run.resources(plan, events).await?);
+                summary::complete(outcome)
+            })
+            .await?;
+        } else {
+            run.resources(plan, events).await?;
+        }
+        // A part of the deployment may have no machine at all.
+        if !self.selection.target.is_empty() {
+            return Ok(());
+        }
+        run.go_on()?;
+        phase(events, Phase::Machine, run.machine_ready(events)).await?;
+        if self.no_stack {
+            return Ok(());
+        }
+        run.go_on()?;
+        let target = run.target().await?;
+        phase(events, Phase::Stack, run.stack_up(&target, events)).await?;
+        run.go_on()?;
+        phase(events, Phase::History, run.history(&target, events)).await?;
+        if self.no_verify {
+            return Ok(());
+        }
+        run.go_on()?;
+        progress.report =
+            Some(phase(events, Phase::Verify, async { Ok(run.verify(&target, events).await) }).await?);
+        Ok(())
+    }
+}

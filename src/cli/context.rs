@@ -1,0 +1,312 @@
+//! What every command starts from: flags, surroundings, printer; and the steps
+//! that several commands share (configuration, sandbox, client, facts).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::environment::TOOL_VARIABLES;
+use super::{CommandError, CommandResult, Environment, Global};
+use crate::blueprint::{self, Blueprint, Engine, Facts};
+use crate::config::{self, Config};
+use crate::event::Events;
+use crate::sandbox::Handle;
+use crate::ui::{self, Mode, Printer};
+use crate::{artifact, gcp, render};
+
+/// Google's own answer to "what is my address".
+const CALLER_URL: &str = "https://domains.google.com/checkip";
+
+/// How long the sandbox looks for a release before Prometheus stands in.
+const SANDBOX_RELEASE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+pub fn printer(global: &Global, environment: &Environment) -> Printer {
+    let mode = match (global.json, global.quiet) {
+        (true, _) => Mode::Json,
+        (_, true) => Mode::Quiet,
+        _ => Mode::Human,
+    };
+    let detected = ui::Options::detect(mode, !global.no_color && environment.get("NO_COLOR").is_none());
+    Printer::new(ui::Options {
+        verbose: global.verbose,
+        live: detected.live && environment.get("TERM") != Some("dumb"),
+        ..detected
+    })
+}
+
+pub struct Context {
+    pub global: Global,
+    pub environment: Environment,
+    pub printer: Printer,
+    /// Cancelled by the second Ctrl-C.
+    pub stop_now: CancellationToken,
+}
+
+/// A configuration together with the cloud that it is meant for.
+pub struct Project {
+    pub config: Config,
+    pub overrides: render::Overrides,
+    /// The running sandbox, under `--sandbox`.
+    pub sandbox: Option<Handle>,
+}
+
+impl Context {
+    pub fn new(global: Global, environment: Environment, printer: Printer) -> Self {
+        Self { global, environment, printer, stop_now: CancellationToken::new() }
+    }
+
+    /// The configuration file, if there is one.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        match &self.global.config {
+            Some(path) => Some(self.environment.folder.join(path)),
+            None => Some(self.environment.folder.join("dorainfra.yaml")).filter(|path| path.exists()),
+        }
+    }
+
+    /// The folder that the configuration is in: local state lies beside it.
+    pub fn folder(&self) -> PathBuf {
+        self.config_file()
+            .and_then(|file| file.parent().map(Path::to_path_buf))
+            .unwrap_or_else(|| self.environment.folder.clone())
+    }
+
+    /// Local state: `.dorainfra/`, which keeps itself out of version control.
+    pub fn state(&self) -> PathBuf {
+        self.folder().join(".dorainfra")
+    }
+
+    pub fn make_state(&self) -> CommandResult<PathBuf> {
+        let folder = self.state();
+        let ignore = folder.join(".gitignore");
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| if ignore.exists() { Ok(()) } else { std::fs::write(&ignore, "*\n") })
+            .map_err(|error| {
+                CommandError::failed(format!("{} can't be written: {error}", folder.display()))
+                    .hint("check the folder's permissions and the free space")
+            })?;
+        Ok(folder)
+    }
+
+    pub fn sandbox_folder(&self) -> PathBuf {
+        match self.environment.get("DORAINFRA_SANDBOX_DIR") {
+            Some(folder) => self.environment.folder.join(folder),
+            None => self.state().join("sandbox"),
+        }
+    }
+
+    /// Where the stack of a deployment keeps its files, logs and records.
+    pub fn stack_folder(&self, deployment: &str) -> PathBuf {
+        self.state().join(deployment).join("stack")
+    }
+
+    /// Configuration from file, environment and flags; nothing is contacted but
+    /// a running sandbox, under `--sandbox`.
+    pub async fn project(&self) -> CommandResult<Project> {
+        let sandbox = match self.global.sandbox {
+            true => Some(Handle::find(&self.sandbox_folder()).await?),
+            false => None,
+        };
+        let file = match self.config_file() {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|error| {
+                    CommandError::usage(format!("{} can't be read: {error}", path.display()))
+                        .hint("`dorainfra init` writes one")
+                })?;
+                let shown = path.strip_prefix(&self.environment.folder).unwrap_or(&path).to_path_buf();
+                Some((shown, text))
+            }
+            None => None,
+        };
+        let sources = config::Sources {
+            file,
+            environment: self.environment.variables.clone().into_iter().collect(),
+            tool_variables: TOOL_VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+            set: self.settings(),
+            project: self.global.project.clone(),
+        };
+        let mut config = config::load(sources.clone())?.config;
+        if let (true, Some(sandbox)) = (config.project.is_empty(), &sandbox) {
+            let project = Some(sandbox.project().to_owned());
+            config = config::load(config::Sources { project, ..sources })?.config;
+        }
+        // Paths are relative to the folder that the program runs in by now.
+        let folder = &self.environment.folder;
+        for path in [&mut config.mimir.binary, &mut config.stack.prometheus, &mut config.stack.pushgateway]
+            .into_iter()
+            .flatten()
+        {
+            *path = folder.join(&*path);
+        }
+        let overrides = match &config.templates_dir {
+            Some(dir) => render::read_overrides(&folder.join(dir))?,
+            None => render::Overrides::default(),
+        };
+        Ok(Project { config, overrides, sandbox })
+    }
+
+    /// The keys set by flags. Later ones win.
+    fn settings(&self) -> Vec<String> {
+        let binary = self
+            .global
+            .mimir_binary
+            .as_ref()
+            .map(|path| format!("mimir.binary={}", self.environment.folder.join(path).display()));
+        self.global.set.iter().cloned().chain(binary).collect()
+    }
+
+    /// A client of the project's cloud. No call is made yet.
+    pub fn client(&self, project: &Project) -> CommandResult<gcp::Client> {
+        let settings = gcp::Settings {
+            endpoints: match &project.sandbox {
+                Some(sandbox) => sandbox.endpoints(),
+                None => self.endpoints(),
+            },
+            credentials: match &project.sandbox {
+                Some(sandbox) => Some(sandbox.credentials()),
+                None => self.environment.get("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+            },
+            project: project.config.project.clone(),
+        };
+        Ok(gcp::Client::new(settings)?)
+    }
+
+    /// Google's addresses, unless the variables that Google's tools use say otherwise.
+    fn endpoints(&self) -> gcp::Endpoints {
+        let default = gcp::Endpoints::default();
+        let of = |api: &str, default: String| {
+            let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
+            self.environment
+                .get(&name)
+                .map(|base| format!("{}/", base.trim_end_matches('/')))
+                .unwrap_or(default)
+        };
+        let storage = match self.environment.get("STORAGE_EMULATOR_HOST") {
+            Some(host) if host.contains("://") => format!("{}/", host.trim_end_matches('/')),
+            Some(host) => format!("http://{host}/"),
+            // gcloud's form ends in storage/v1/; object data lives beside it.
+            None => {
+                let base = of("STORAGE", default.storage);
+                base.strip_suffix("storage/v1/").map(str::to_owned).unwrap_or(base)
+            }
+        };
+        gcp::Endpoints {
+            compute: of("COMPUTE", default.compute),
+            storage,
+            iam: of("IAM", default.iam),
+            cloudresourcemanager: of("CLOUDRESOURCEMANAGER", default.cloudresourcemanager),
+            serviceusage: of("SERVICEUSAGE", default.serviceusage),
+            secretmanager: of("SECRETMANAGER", default.secretmanager),
+        }
+    }
+
+    pub fn releases(&self) -> &str {
+        self.environment.get("DORAINFRA_MIMIR_RELEASES").unwrap_or(artifact::RELEASES)
+    }
+
+    /// What rendering needs beyond the configuration: the engine and, where
+    /// `access.allow` says `caller`, this machine's address.
+    pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
+        let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
+        Ok(Facts { caller, engine })
+    }
+
+    async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {
+        if !project.config.access.allow.iter().any(|entry| entry == "caller") {
+            return Ok(None);
+        }
+        let fails = |reason: String| {
+            CommandError::failed(format!("this machine's address can't be found: {reason}"))
+                .hint("name it yourself: `--set access.allow='[203.0.113.7/32]'`")
+        };
+        let text = match &project.sandbox {
+            Some(sandbox) => {
+                let answer = sandbox.control(reqwest::Method::GET, "caller", None).await?;
+                answer.as_str().unwrap_or_default().to_owned()
+            }
+            None => {
+                let response = self.web()?.get(CALLER_URL).send().await.map_err(|e| fails(e.to_string()))?;
+                response.text().await.map_err(|e| fails(e.to_string()))?
+            }
+        };
+        let address: std::net::IpAddr =
+            text.trim().parse().map_err(|_| fails(format!("{CALLER_URL} answered `{}`", text.trim())))?;
+        Ok(Some(format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })))
+    }
+
+    /// A plain client for downloads, without anybody's credentials.
+    pub fn web(&self) -> CommandResult<reqwest::Client> {
+        reqwest::Client::builder()
+            .connect_timeout(std::time::Duration::from_secs(10))
+            .read_timeout(std::time::Duration::from_secs(30))
+            .build()
+            .map_err(|error| CommandError::failed(format!("no HTTP client: {error}")))
+    }
+
+    /// The engine's binary: the given one, or the pinned release, or (sandbox
+    /// only, where no release can be had) Debian's Prometheus standing in.
+    async fn engine(&self, project: &Project, events: &Events) -> CommandResult<Engine> {
+        let config = &project.config;
+        if let Some(path) = &config.mimir.binary {
+            return Ok(artifact::given(path, &config.mimir.version).await?);
+        }
+        let cache = self.make_state()?.join("cache").join("artifacts");
+        let lock = self.folder().join("dorainfra.lock");
+        let web = self.web()?;
+        let released = artifact::released(&config.mimir.version, self.releases(), &lock, &cache, &web);
+        if project.sandbox.is_none() {
+            return Ok(released.await?);
+        }
+        // The sandbox works without the internet: a release that is pinned or
+        // can be had serves, else Prometheus stands in.
+        let reason = match tokio::time::timeout(SANDBOX_RELEASE_WAIT, released).await {
+            Ok(Ok(engine)) => return Ok(engine),
+            Ok(Err(
+                error @ (artifact::ArtifactError::BadLock { .. } | artifact::ArtifactError::Mismatch { .. }),
+            )) => {
+                return Err(error.into());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", SANDBOX_RELEASE_WAIT.as_secs()),
+        };
+        let prometheus = self.program("prometheus", config.stack.prometheus.as_deref()).ok_or_else(|| {
+            CommandError::failed(format!("no Mimir ({reason}) and no Prometheus to stand in for it"))
+                .hint("`apt-get install prometheus`, or give a Mimir: `--mimir-binary PATH`")
+        })?;
+        let engine = artifact::stand_in(&prometheus).await?;
+        events.note(format!(
+            "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH takes a real one)",
+            engine.version, config.mimir.version
+        ));
+        Ok(engine)
+    }
+
+    /// Where programs are searched for: PATH, then `.tools/bin` here and beside
+    /// this program's own checkout.
+    pub fn search(&self) -> Vec<PathBuf> {
+        let path = self.environment.get("PATH").unwrap_or_default();
+        let own =
+            self.environment.executable.ancestors().skip(1).take(4).map(|folder| folder.join(".tools/bin"));
+        std::env::split_paths(path).chain([self.folder().join(".tools/bin")]).chain(own).collect()
+    }
+
+    /// A program: as configured, else where programs are searched for.
+    pub fn program(&self, name: &str, configured: Option<&Path>) -> Option<PathBuf> {
+        match configured {
+            Some(path) => Some(path.to_path_buf()),
+            None => self.search().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file()),
+        }
+    }
+
+    pub fn blueprint(&self, project: &Project, facts: &Facts) -> CommandResult<Arc<Blueprint>> {
+        project.config.require_project()?;
+        Ok(Arc::new(blueprint::build(&project.config, facts, &project.overrides)?))
+    }
+
+    /// Who holds the lease, for whoever finds it taken.
+    pub fn holder(&self) -> String {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let user = self.environment.get("USER").unwrap_or("somebody");
+        format!("{user}@{} (pid {})", host.trim(), std::process::id())
+    }
+}

@@ -1,0 +1,82 @@
+//! `destroy`: stack, then resources; bucket and data disk only if asked for by name.
+
+use std::time::Instant;
+
+use clap::Args;
+
+use super::context::Context;
+use super::pipeline::{Run, Selection, phase};
+use super::screen::Screen;
+use super::{CommandError, CommandResult, Exit, summary};
+use crate::engine::Plan;
+use crate::event::{Event, Events, Phase};
+use crate::stack;
+use crate::ui::Summary;
+
+/// Take the deployment down; its data is kept unless `--delete-data`
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// Delete the bucket and the data disk as well: the metrics are gone then
+    #[arg(long)]
+    delete_data: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Destroy {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let began = Instant::now();
+        let screen = Screen::open(&context.printer);
+        let planned = self.plan(context, &screen.events).await;
+        let mut tally = screen.close().await;
+        let (run, plan) = planned?;
+        if plan.has_changes() && !self.yes {
+            let name = &run.blueprint.deployment;
+            let agreed = match self.delete_data {
+                true => context.printer.type_name("This deletes the metrics for good.", name)?,
+                false => context.printer.confirm("Destroy this?")?,
+            };
+            if !agreed {
+                return Err(CommandError::failed("not destroyed: nothing was changed"));
+            }
+        }
+        let screen = Screen::open(&context.printer);
+        let events = &screen.events;
+        let mut outcome = None;
+        let result = phase(events, Phase::Destroy, async {
+            stack::native::down(&context.stack_folder(&run.blueprint.deployment), events).await?;
+            match plan.has_changes() {
+                true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
+                false => Ok(()),
+            }
+        })
+        .await;
+        tally.phases.extend(screen.close().await.phases);
+        let mut summary = Summary {
+            command: "destroy".into(),
+            ok: result.is_ok(),
+            phases: tally.phases,
+            total_ms: began.elapsed().as_millis() as u64,
+            ..Summary::default()
+        };
+        summary::add_outcome(&mut summary, &plan, outcome.as_ref());
+        if result.is_err() {
+            summary.next.push("dorainfra destroy".into());
+        } else if !summary.kept.is_empty() {
+            summary.next.push("dorainfra apply".into());
+            summary.next.push("dorainfra destroy --delete-data".into());
+        }
+        summary::for_sandbox(&mut summary, context);
+        context.printer.result(&summary);
+        result.map(|()| Exit::Done)
+    }
+
+    async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
+        let run = Run::begin(context, events).await?;
+        let selection = Selection { delete_data: self.delete_data, ..Selection::default() };
+        let plan = phase(events, Phase::Plan, run.plan_destroy(&selection, events)).await?;
+        events.send(Event::Planned { plan: plan.clone() });
+        Ok((run, plan))
+    }
+}

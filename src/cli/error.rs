@@ -1,0 +1,127 @@
+//! How a command fails: one sentence, what to do next, and the exit code. Every
+//! error of the library becomes one of these here and nowhere else.
+
+use std::fmt;
+
+use crate::engine::{EngineError, ProviderError};
+use crate::machine::MachineError;
+
+/// The exit codes, as documented in docs/exit-codes.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    /// Only ever under `plan --detailed-exitcode`.
+    Changes = 2,
+    /// Wrong usage or configuration; nothing was changed.
+    Usage = 3,
+    LeaseHeld = 4,
+    PlanStale = 5,
+    VerifyFailed = 6,
+    Interrupted = 130,
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub struct CommandError {
+    pub exit: Exit,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+pub type CommandResult<T = Exit> = Result<T, CommandError>;
+
+impl CommandError {
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into(), hint: None }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), hint: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// An error with a message and a `hint()` of its own, as a plain failure.
+macro_rules! failure {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self { exit: Exit::Failed, message: error.to_string(), hint: error.hint() }
+            }
+        }
+    )+};
+}
+
+/// The same, where nothing was done because what was given is wrong.
+macro_rules! wrong_usage {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self { exit: Exit::Usage, message: error.to_string(), hint: error.hint() }
+            }
+        }
+    )+};
+}
+
+failure!(
+    crate::artifact::ArtifactError,
+    crate::dora::pushgateway::GatewayError,
+    crate::dora::remote_write::WriteError,
+    crate::gcp::Error,
+    crate::sandbox::SandboxError,
+    crate::stack::TargetError,
+    crate::stack::native::StackError,
+);
+
+wrong_usage!(
+    crate::blueprint::BlueprintError,
+    crate::config::ConfigErrors,
+    crate::config::ProjectMissing,
+    crate::render::RenderError,
+    crate::ui::PromptError,
+);
+
+impl From<MachineError> for CommandError {
+    fn from(error: MachineError) -> Self {
+        let exit = match error {
+            MachineError::Interrupted(_) => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
+        Self { exit, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        let exit = match &error {
+            EngineError::LeaseHeld { .. } => Exit::LeaseHeld,
+            EngineError::Stale(_) | EngineError::OtherDeployment { .. } => Exit::PlanStale,
+            EngineError::UnknownTarget { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self { exit, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl From<ProviderError> for CommandError {
+    fn from(error: ProviderError) -> Self {
+        Self { exit: Exit::Failed, message: error.message, hint: error.hint }
+    }
+}

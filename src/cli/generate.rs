@@ -1,0 +1,112 @@
+//! `generate`: DORA data by itself: the history as a file, or live values to a
+//! Pushgateway (that is what the stack runs).
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
+
+use super::context::Context;
+use super::screen::Screen;
+use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::dora::export::Format;
+use crate::dora::{live, write_seed};
+
+/// Make DORA metrics: a history as CSV or JSON lines, or live values for a Pushgateway
+///
+/// A value depends on the seed, the team, the metric and the date only, so one
+/// seed gives one year, byte for byte, on every machine.
+#[derive(Debug, Args)]
+pub struct Generate {
+    /// Teams [default: of the configuration]
+    #[arg(long)]
+    teams: Option<u32>,
+    /// Seed [default: of the configuration]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Days of history [default: of the configuration]
+    #[arg(long, conflicts_with = "live")]
+    days: Option<u32>,
+    /// Last day of the history [default: yesterday, UTC]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, conflicts_with = "live")]
+    until: Option<Date>,
+    /// Format of the history
+    #[arg(long, value_enum, default_value_t = FormatArgument::Csv, conflicts_with = "live")]
+    format: FormatArgument,
+    /// File to write the history to [default: standard output]
+    #[arg(long, value_name = "FILE", conflicts_with = "live")]
+    out: Option<PathBuf>,
+    /// Push live values until interrupted
+    #[arg(long, requires = "pushgateway")]
+    live: bool,
+    /// Where to push live values
+    #[arg(long, value_name = "URL", requires = "live")]
+    pushgateway: Option<String>,
+    /// Seconds between two pushes [default: of the configuration]
+    #[arg(long, value_name = "SECONDS", requires = "live")]
+    interval: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArgument {
+    Csv,
+    Jsonl,
+}
+
+impl From<FormatArgument> for Format {
+    fn from(format: FormatArgument) -> Self {
+        match format {
+            FormatArgument::Csv => Self::Csv,
+            FormatArgument::Jsonl => Self::JsonLines,
+        }
+    }
+}
+
+impl Generate {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let generator = context.project().await?.config.generator;
+        let teams = self.teams.unwrap_or(generator.teams);
+        let seed = self.seed.unwrap_or(generator.seed);
+        if let Some(pushgateway) = &self.pushgateway {
+            let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
+            let settings = live::Settings::new(pushgateway, crate::dora::seed::teams(teams), seed, interval);
+            let stop = interrupt::watch(&context.printer, &context.stop_now);
+            let screen = Screen::open(&context.printer);
+            let today = || OffsetDateTime::now_utc().date();
+            let result = live::run(&settings, today, &stop, &screen.events).await;
+            screen.close().await;
+            result?;
+            return Ok(Exit::Done);
+        }
+        let until = self.until.unwrap_or_else(yesterday);
+        let days = self.days.unwrap_or(generator.days);
+        let fails =
+            |error: std::io::Error| CommandError::failed(format!("the history can't be written: {error}"));
+        match &self.out {
+            Some(path) => {
+                let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
+                let mut file = std::io::BufWriter::new(file);
+                write_seed(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                file.flush().map_err(fails)?;
+            }
+            None => {
+                let mut text = Vec::new();
+                write_seed(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                context.printer.verbatim(&String::from_utf8_lossy(&text));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn yesterday() -> Date {
+    let today = OffsetDateTime::now_utc().date();
+    today.previous_day().unwrap_or(today)
+}
+
+fn day(text: &str) -> Result<Date, String> {
+    Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
+}

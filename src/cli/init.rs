@@ -1,0 +1,105 @@
+//! `init`: a commented dorainfra.yaml.
+
+use std::io::Write as _;
+
+use clap::Args;
+
+use super::context::Context;
+use super::environment::TOOL_VARIABLES;
+use super::{CommandError, CommandResult, Exit};
+use crate::config;
+use crate::sandbox::Handle;
+
+/// Write a commented dorainfra.yaml
+///
+/// Asks on a terminal for what is not given by a flag; takes the defaults
+/// otherwise. Never overwrites a file.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The deployment's name
+    #[arg(long)]
+    name: Option<String>,
+    /// Google Cloud region
+    #[arg(long)]
+    region: Option<String>,
+    /// Who may reach Mimir: CIDRs separated by commas, or `caller` for this machine's address
+    #[arg(long, value_name = "CIDRS")]
+    allow: Option<String>,
+    /// Number of teams
+    #[arg(long)]
+    teams: Option<String>,
+    /// Ask nothing: what is not given takes its default
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl Init {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let path = match &context.global.config {
+            Some(path) => context.environment.folder.join(path),
+            None => context.environment.folder.join("dorainfra.yaml"),
+        };
+        let exists = || {
+            CommandError::usage(format!("{} exists already: it was not touched", path.display()))
+                .hint("edit it, or give another name with `--config FILE`")
+        };
+        if path.exists() {
+            return Err(exists());
+        }
+        let ask = !self.yes && context.printer.options().interactive();
+        let defaults = config::Config::default();
+        let mut set = context.global.set.clone();
+        let project = match (&context.global.project, context.global.sandbox) {
+            (Some(project), _) => Some(project.clone()),
+            (None, true) => Some(Handle::find(&context.sandbox_folder()).await?.project().to_owned()),
+            (None, false) if ask => {
+                let known = context.environment.get("GOOGLE_CLOUD_PROJECT").unwrap_or_default();
+                Some(context.printer.ask("Google Cloud project", known)?).filter(|answer| !answer.is_empty())
+            }
+            (None, false) => None,
+        };
+        let questions = [
+            ("name", "Name of the deployment", &self.name, defaults.name.clone()),
+            ("region", "Region", &self.region, defaults.region.clone()),
+            (
+                "access.allow",
+                "Who may reach Mimir (CIDRs, or caller)",
+                &self.allow,
+                defaults.access.allow.join(","),
+            ),
+            ("generator.teams", "Number of teams", &self.teams, defaults.generator.teams.to_string()),
+        ];
+        for (key, question, given, default) in questions {
+            let answer = match given {
+                Some(answer) => answer.clone(),
+                None if ask => context.printer.ask(question, &default)?,
+                None => continue,
+            };
+            let answer = if key == "access.allow" { format!("[{answer}]") } else { answer };
+            set.push(format!("{key}={answer}"));
+        }
+        // An answer can be as wrong as a key in a file: nothing is written then.
+        let sources = config::Sources {
+            environment: context.environment.variables.clone().into_iter().collect(),
+            tool_variables: TOOL_VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+            set,
+            project,
+            ..config::Sources::default()
+        };
+        let text = config::template(&config::load(sources)?.config);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(
+            |error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => exists(),
+                _ => CommandError::failed(format!("{} can't be written: {error}", path.display()))
+                    .hint("check the folder's permissions and the free space"),
+            },
+        )?;
+        file.write_all(text.as_bytes()).map_err(|error| {
+            CommandError::failed(format!("{} can't be written: {error}", path.display()))
+                .hint("check the free space; delete the file before you try again")
+        })?;
+        let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
+        context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
+        Ok(Exit::Done)
+    }
+}

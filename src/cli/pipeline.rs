@@ -1,0 +1,275 @@
+//! A run: configuration, facts, blueprint and client of one command, and the
+//! phases that commands are made of. Each phase is a few calls; what they do is
+//! the library's.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Context, Project};
+use super::{CommandError, CommandResult, Exit, holder, interrupt};
+use crate::blueprint::Names;
+use crate::blueprint::{self, Blueprint, Facts};
+use crate::dora::{Series, remote_write, seed};
+use crate::engine::{
+    self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
+};
+use crate::event::{Event, Events, Phase};
+use crate::machine::{self, Machine};
+use crate::resource::{self, Google};
+use crate::stack::{self, Target};
+use crate::tls::Credentials;
+use crate::{artifact, gcp, verify};
+
+/// The port that Mimir answers on.
+const PORT: u16 = 9009;
+/// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
+const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// Which resources, and what may be done to them.
+#[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
+pub struct Selection {
+    /// Only this resource and what it needs (repeatable), as `kind/name`
+    #[arg(long, value_name = "RESOURCE")]
+    pub target: Vec<ResourceId>,
+    /// Replace this resource although nothing forces it (repeatable)
+    #[arg(long, value_name = "RESOURCE")]
+    pub replace: Vec<ResourceId>,
+    /// Take over resources of the same names that do not carry our mark
+    #[arg(long)]
+    pub adopt: bool,
+    /// Allow to delete or replace what holds data: bucket and data disk
+    #[arg(long)]
+    pub delete_data: bool,
+}
+
+impl Selection {
+    pub fn options(&self) -> PlanOptions {
+        PlanOptions {
+            adopt: self.adopt,
+            targets: self.target.clone(),
+            replace: self.replace.clone(),
+            delete_data: self.delete_data,
+            ..PlanOptions::default()
+        }
+    }
+}
+
+/// A configuration that is complete, with everything that works on it.
+pub struct Run<'a> {
+    pub context: &'a Context,
+    pub project: Project,
+    pub facts: Facts,
+    pub blueprint: Arc<Blueprint>,
+    pub client: gcp::Client,
+    pub provider: Arc<Google>,
+    pub interrupt: CancellationToken,
+}
+
+impl<'a> Run<'a> {
+    /// From the configuration: finds the facts, builds the blueprint.
+    pub async fn begin(context: &'a Context, events: &Events) -> CommandResult<Run<'a>> {
+        let project = context.project().await?;
+        project.config.require_project()?;
+        let facts = context.facts(&project, events).await?;
+        Self::with(context, project, facts)
+    }
+
+    /// With facts that a saved plan holds.
+    pub fn with(context: &'a Context, project: Project, facts: Facts) -> CommandResult<Run<'a>> {
+        let blueprint = context.blueprint(&project, &facts)?;
+        let client = context.client(&project)?;
+        let contents = blueprint.contents.clone();
+        let provider = Arc::new(Google::new(client.clone(), &blueprint.deployment, contents));
+        let interrupt = interrupt::watch(&context.printer, &context.stop_now);
+        Ok(Self { context, project, facts, blueprint, client, provider, interrupt })
+    }
+
+    pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+        let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
+        Ok(engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?)
+    }
+
+    pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+        let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
+        Ok(engine::plan_destroy(name, manifests, &*self.provider, &selection.options(), events).await?)
+    }
+
+    /// Creates, changes and deletes, under the lease.
+    pub async fn resources(&self, plan: &Plan, events: &Events) -> CommandResult<Outcome> {
+        let store = gcp::BucketLease::new(self.client.clone(), Names::of(&self.project.config).bucket);
+        let (holder, id) = (self.context.holder(), holder::identity());
+        holder::release_of_the_dead(&store).await?;
+        let leasing = Leasing { store: &store, holder: &holder, id: &id, clock: &engine::SystemClock };
+        let options = ApplyOptions::default();
+        let provider = self.provider.clone();
+        Ok(engine::apply(plan, provider, &options, Some(leasing), &self.interrupt, events).await?)
+    }
+
+    /// An error once the user has asked to stop.
+    pub fn go_on(&self) -> CommandResult<()> {
+        if !self.interrupt.is_cancelled() {
+            return Ok(());
+        }
+        Err(CommandError::failed("interrupted before everything was done")
+            .hint("run the same command again: it goes on from here")
+            .exit(Exit::Interrupted))
+    }
+
+    /// Has the engine's binary on this machine, to be uploaded from here.
+    pub async fn fetch_engine(&self, events: &Events) -> CommandResult<()> {
+        let web = self.context.web()?;
+        Ok(artifact::fetch(&self.facts.engine, self.context.releases(), &web, events).await?)
+    }
+
+    pub fn machine(&self) -> Machine {
+        let config = &self.project.config;
+        Machine {
+            instance: Names::of(config).instance,
+            zone: config.zones.first().cloned().unwrap_or_default(),
+            bundle: self.blueprint.bundle.clone(),
+        }
+    }
+
+    pub async fn machine_ready(&self, events: &Events) -> CommandResult<()> {
+        machine::wait_ready(&self.client, &self.machine(), events, MACHINE_WAIT, &self.interrupt).await?;
+        Ok(())
+    }
+
+    /// How the deployment's Mimir is reached from here: its address and this
+    /// operator's client certificate, both read from the cloud.
+    pub async fn target(&self) -> CommandResult<Target> {
+        let (address, credentials) = tokio::try_join!(self.address(), self.client_credentials())?;
+        let config = &self.project.config;
+        let url = format!("https://{}:{PORT}", Names::of(config).server_name);
+        Ok(Target::new(self.facts.engine.flavour, url, SocketAddr::new(address, PORT))
+            .with_tenant(&config.mimir.tenant)
+            .with_tls(credentials))
+    }
+
+    async fn client_credentials(&self) -> CommandResult<Credentials> {
+        let secret = Names::of(&self.project.config).client;
+        resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
+            true => not_there("client certificate"),
+            false => error.into(),
+        })
+    }
+
+    /// The address that Mimir is reached at.
+    pub async fn address(&self) -> CommandResult<IpAddr> {
+        let name = Names::of(&self.project.config).address;
+        let ours = |manifest: &&Manifest| manifest.kind == "compute.address" && manifest.name == name;
+        let manifest = self.blueprint.manifests.iter().find(ours).ok_or_else(|| not_there("address"))?;
+        let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
+        let address = observed.body["address"].as_str().and_then(|text| text.parse().ok());
+        address.ok_or_else(|| not_there("address"))
+    }
+
+    pub async fn stack_up(&self, target: &Target, events: &Events) -> CommandResult<()> {
+        self.context.make_state()?;
+        let config = &self.project.config;
+        let files = blueprint::stack_files(
+            config,
+            &self.facts,
+            &self.project.overrides,
+            &target.connect.ip().to_string(),
+            &target.write_path,
+        )?;
+        let setup = self.context.native_stack(&self.project, files, target.tls.clone());
+        stack::native::up(&setup, events).await?;
+        Ok(())
+    }
+
+    /// The history that this configuration stands for: every day before today, by its date.
+    pub fn history_series(&self) -> Vec<Series> {
+        let generator = &self.project.config.generator;
+        let today = OffsetDateTime::now_utc().date();
+        let yesterday = today.previous_day().unwrap_or(today);
+        seed::series(generator.teams, generator.seed, yesterday, generator.days).collect()
+    }
+
+    /// Sends the history. Samples that are there already are the same ones, and
+    /// are taken again without harm.
+    pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
+        let series = self.history_series();
+        if verify::history_stored(target, &series).await {
+            events.note(format!("history: all {} samples are stored already", count(&series)));
+            return Ok(());
+        }
+        let client = remote_write::Client::new(target)?;
+        let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
+        events.note(format!(
+            "history: {} samples accepted in {} requests, {:.2} s",
+            accepted.samples,
+            accepted.requests,
+            accepted.elapsed.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    pub async fn verify(&self, target: &Target, events: &Events) -> verify::Report {
+        let config = &self.project.config;
+        let names = Names::of(config);
+        let history = self.history_series();
+        let teams = seed::teams(config.generator.teams);
+        let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
+        let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
+        let request = verify::Request {
+            target,
+            pushgateway: Some(&pushgateway),
+            history: &history,
+            teams: &teams,
+            bucket: Some(verify::Bucket {
+                objects: &objects,
+                prefix: format!("blocks/{}/", config.mimir.tenant),
+            }),
+            bounds: verify::Bounds::default(),
+        };
+        verify::run(&request, events).await
+    }
+}
+
+/// Counts what lies in the engine's bucket.
+struct BucketObjects<'a> {
+    client: &'a gcp::Client,
+    bucket: &'a str,
+}
+
+#[async_trait]
+impl verify::Objects for BucketObjects<'_> {
+    async fn count(&self, prefix: &str) -> Result<u64, String> {
+        let objects =
+            self.client.list_objects(self.bucket, prefix).await.map_err(|error| error.to_string())?;
+        Ok(objects.len() as u64)
+    }
+}
+
+/// Runs one phase between its two events.
+pub async fn phase<T>(
+    events: &Events,
+    phase: Phase,
+    work: impl Future<Output = CommandResult<T>>,
+) -> CommandResult<T> {
+    events.send(Event::PhaseStarted { phase });
+    let began = Instant::now();
+    let result = work.await;
+    let elapsed_ms = began.elapsed().as_millis() as u64;
+    events.send(Event::PhaseFinished { phase, elapsed_ms, ok: result.is_ok() });
+    result
+}
+
+fn not_there(what: &str) -> CommandError {
+    CommandError::failed(format!("this deployment has no {what} yet"))
+        .hint("`dorainfra apply` makes everything that is missing")
+}
+
+fn count(series: &[Series]) -> u64 {
+    series.iter().map(|series| series.samples.len() as u64).sum()
+}

@@ -1,0 +1,50 @@
+//! `plan`: what `apply` would do, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::context::Context;
+use super::pipeline::{Run, Selection, phase};
+use super::saved::Saved;
+use super::screen::Screen;
+use super::{CommandResult, Exit};
+use crate::event::{Event, Phase};
+
+/// Show what `apply` would create, change and delete
+///
+/// Reads the cloud and changes nothing.
+#[derive(Debug, Args)]
+pub struct PlanCommand {
+    #[command(flatten)]
+    selection: Selection,
+    /// Write the plan to a file, for `dorainfra apply FILE`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Exit with 2 where there is something to do, with 0 where there is nothing
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+impl PlanCommand {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let screen = Screen::open(&context.printer);
+        let result = self.work(context, &screen).await;
+        screen.close().await;
+        result
+    }
+
+    async fn work(&self, context: &Context, screen: &Screen) -> CommandResult {
+        let events = &screen.events;
+        let run = Run::begin(context, events).await?;
+        let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
+        events.send(Event::Planned { plan: plan.clone() });
+        let changes = plan.has_changes();
+        if let Some(name) = &self.out {
+            let path = context.environment.folder.join(name);
+            Saved::new(&run, &self.selection, plan).write(&path)?;
+            events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
+        }
+        Ok(if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done })
+    }
+}

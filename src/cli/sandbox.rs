@@ -1,0 +1,248 @@
+//! `sandbox`: a Google Cloud on loopback, to try everything with no account.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::sandbox::machine::ProcessMachines;
+use crate::sandbox::{self, Driver, Handle, Options};
+use crate::ui::{Printer, Style, View};
+
+/// How long a detached sandbox may take until it answers.
+const START_WAIT: Duration = Duration::from_secs(60);
+/// How long machines may take to stop in order.
+const STOP_WAIT: Duration = Duration::from_secs(120);
+
+/// Run a local Google Cloud to try and test against, with no account
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    #[command(subcommand)]
+    command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SandboxCommand {
+    Start(Start),
+    /// Stop the sandbox and its machines; its state stays on disk
+    Stop(Place),
+    /// Show where it answers, what it holds and which machines run
+    Status(Place),
+    /// Forget everything in it: an empty project again
+    Reset(Place),
+}
+
+/// Which sandbox.
+#[derive(Debug, Args)]
+struct Place {
+    /// Folder of the sandbox's state [default: .dorainfra/sandbox]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Start it, and print the variables that point Google's tools at it
+///
+/// Runs until interrupted, or in the background with `--detach`. Listens on
+/// loopback only.
+#[derive(Debug, Args)]
+struct Start {
+    #[command(flatten)]
+    place: Place,
+    /// Port [default: the one it had, else a free one]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Milliseconds added to every API call
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// Milliseconds that an operation takes, for example `instances.insert=2000`; `*=0` for all
+    #[arg(long, value_name = "METHOD=MS", value_parser = operation)]
+    operation: Vec<(String, u64)>,
+    /// The project in it
+    #[arg(long = "sandbox-project", value_name = "ID", default_value = "my-gcp")]
+    sandbox_project: String,
+    /// What an instance is: local processes, or a record only
+    #[arg(long, value_enum, default_value_t = Machines::Process)]
+    machines: Machines,
+    /// Return as soon as it answers, and leave it running
+    #[arg(long)]
+    detach: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Machines {
+    Process,
+    None,
+}
+
+impl Sandbox {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        match self.command {
+            SandboxCommand::Start(start) if start.detach => start.detached(context).await,
+            SandboxCommand::Start(start) => start.run(context).await,
+            SandboxCommand::Stop(place) => {
+                place.find(context).await?.stop(STOP_WAIT).await?;
+                context.printer.note("the sandbox is stopped; its state is kept");
+                Ok(Exit::Done)
+            }
+            SandboxCommand::Status(place) => {
+                let status = place.find(context).await?.status().await?;
+                context.printer.result(&StatusView(status));
+                Ok(Exit::Done)
+            }
+            SandboxCommand::Reset(place) => {
+                place.find(context).await?.reset().await?;
+                context.printer.note("the sandbox is empty");
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+impl Place {
+    fn folder(&self, context: &Context) -> PathBuf {
+        match &self.dir {
+            Some(folder) => context.environment.folder.join(folder),
+            None => context.sandbox_folder(),
+        }
+    }
+
+    async fn find(&self, context: &Context) -> CommandResult<Handle> {
+        Ok(Handle::find(&self.folder(context)).await?)
+    }
+}
+
+impl Start {
+    async fn run(self, context: &Context) -> CommandResult {
+        if self.place.dir.is_none() {
+            context.make_state()?;
+        }
+        let dir = self.place.folder(context);
+        let options = Options {
+            port: self.port.unwrap_or_default(),
+            latency: Duration::from_millis(self.latency),
+            operation_ms: self.operation.into_iter().collect(),
+            machines: match self.machines {
+                Machines::Process => {
+                    Driver::With(Arc::new(|world, _| Ok(Arc::new(ProcessMachines::new(world)))))
+                }
+                Machines::None => Driver::None,
+            },
+            ..Options::new(dir.clone(), self.sandbox_project)
+        };
+        let (ready, answers) = tokio::sync::oneshot::channel();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            interrupt::signal().await;
+            stopping.cancel();
+        });
+        let printer = context.printer.clone();
+        tokio::spawn(async move {
+            if answers.await.is_ok()
+                && let Ok(handle) = Handle::find(&dir).await
+            {
+                show(&printer, &handle);
+            }
+        });
+        sandbox::serve(options, ready, stop).await?;
+        Ok(Exit::Done)
+    }
+
+    /// Starts this program again as the server and waits until it answers.
+    async fn detached(self, context: &Context) -> CommandResult {
+        let dir = self.place.folder(context);
+        if self.place.dir.is_none() {
+            context.make_state()?;
+        }
+        let fails = |error: std::io::Error| {
+            CommandError::failed(format!("the sandbox can't be started: {error}"))
+                .hint("check the folder's permissions and the free space")
+        };
+        std::fs::create_dir_all(&dir).map_err(fails)?;
+        if let Ok(handle) = Handle::find(&dir).await {
+            context.printer.note("the sandbox is running already");
+            show(&context.printer, &handle);
+            return Ok(Exit::Done);
+        }
+        let log_path = dir.join("sandbox.log");
+        let log = std::fs::File::create(&log_path).map_err(fails)?;
+        let mut command = std::process::Command::new(&context.environment.executable);
+        command.args(["sandbox", "start", "--machines"]);
+        command.arg(match self.machines {
+            Machines::Process => "process",
+            Machines::None => "none",
+        });
+        command.arg("--dir").arg(&dir).args(["--sandbox-project", &self.sandbox_project]);
+        command.args(["--latency", &self.latency.to_string()]);
+        if let Some(port) = self.port {
+            command.args(["--port", &port.to_string()]);
+        }
+        for (method, ms) in &self.operation {
+            command.args(["--operation", &format!("{method}={ms}")]);
+        }
+        use std::os::unix::process::CommandExt as _;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        let mut child = command.spawn().map_err(fails)?;
+        let deadline = tokio::time::Instant::now() + START_WAIT;
+        loop {
+            if let Ok(handle) = Handle::find(&dir).await {
+                show(&context.printer, &handle);
+                return Ok(Exit::Done);
+            }
+            let ended = child.try_wait().map_err(fails)?;
+            if ended.is_some() || tokio::time::Instant::now() > deadline {
+                let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+                let _ = child.kill();
+                return Err(CommandError::failed(format!("the sandbox did not start:\n{}", log.trim_end())));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Shows where it answers. The variables go to stdout alone, for `eval`.
+fn show(printer: &Printer, handle: &Handle) {
+    printer.result(&Exports(handle.exports()));
+}
+
+struct Exports(Vec<(String, String)>);
+
+impl View for Exports {
+    fn human(&self, _: &Style) -> String {
+        self.0.iter().map(|(name, value)| format!("export {name}={value}\n")).collect()
+    }
+
+    fn json(&self) -> Value {
+        let map: serde_json::Map<_, _> =
+            self.0.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        json!({"environment": map})
+    }
+}
+
+struct StatusView(Value);
+
+impl View for StatusView {
+    fn human(&self, _: &Style) -> String {
+        let fields = self.0.as_object().into_iter().flatten();
+        fields
+            .map(|(name, value)| match value {
+                Value::String(text) => format!("{name:12} {text}\n"),
+                other => format!("{name:12} {other}\n"),
+            })
+            .collect()
+    }
+
+    fn json(&self) -> Value {
+        self.0.clone()
+    }
+}
+
+fn operation(text: &str) -> Result<(String, u64), String> {
+    let (method, ms) = text.split_once('=').ok_or("write METHOD=MS")?;
+    Ok((method.to_owned(), ms.parse().map_err(|_| format!("`{ms}` is not a number of milliseconds"))?))
+}

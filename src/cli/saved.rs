@@ -1,0 +1,92 @@
+//! A plan in a file: what was decided, for which deployment, from what.
+//! Everything that it needs is in it but the templates and the binary, whose
+//! digests are.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::pipeline::{Run, Selection};
+use super::{CommandError, CommandResult, Exit};
+use crate::blueprint::Facts;
+use crate::config::Config;
+use crate::engine::Plan;
+
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    schema: u32,
+    /// The version of dorainfra that made it.
+    version: String,
+    pub config: Config,
+    pub facts: Facts,
+    pub selection: Selection,
+    pub plan: Plan,
+}
+
+impl Saved {
+    pub fn new(run: &Run<'_>, selection: &Selection, plan: Plan) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").into(),
+            config: run.project.config.clone(),
+            facts: run.facts.clone(),
+            selection: selection.clone(),
+            plan,
+        }
+    }
+
+    /// Writes the file whole or not at all, readable by its owner only: it
+    /// names addresses and rules, though no secret.
+    pub fn write(&self, path: &Path) -> CommandResult<()> {
+        let fails = |error: &dyn std::fmt::Display| {
+            CommandError::failed(format!("{} can't be written: {error}", path.display()))
+                .hint("check the folder's permissions and the free space")
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut part = tempfile::NamedTempFile::new_in(folder).map_err(|error| fails(&error))?;
+        serde_json::to_writer_pretty(&mut part, self).map_err(|error| fails(&error))?;
+        part.persist(path).map_err(|error| fails(&error.error))?;
+        Ok(())
+    }
+
+    pub fn read(path: &Path) -> CommandResult<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            CommandError::usage(format!("{} can't be read: {error}", path.display()))
+                .hint("`dorainfra plan --out FILE` writes a plan")
+        })?;
+        let saved: Self = serde_json::from_str(&text).map_err(|error| {
+            let what = if error.is_eof() { "is cut off" } else { "is not a plan of this program" };
+            CommandError::usage(format!("{} {what}: {error}", path.display()))
+                .hint("make it again: `dorainfra plan --out FILE`; nothing was changed")
+        })?;
+        if saved.schema != SCHEMA || saved.version != env!("CARGO_PKG_VERSION") {
+            return Err(CommandError::usage(format!(
+                "{} was made by dorainfra {}; this is {}",
+                path.display(),
+                saved.version,
+                env!("CARGO_PKG_VERSION")
+            ))
+            .exit(Exit::PlanStale)
+            .hint("make it again: `dorainfra plan --out FILE`"));
+        }
+        Ok(saved)
+    }
+
+    /// Refuses a plan that was made for another deployment than the one that
+    /// the folder's configuration and the flags name.
+    pub fn belongs_to(&self, config: &Config) -> CommandResult<()> {
+        let (ours, theirs) = ((&config.project, &config.name), (&self.config.project, &self.config.name));
+        if ours == theirs {
+            return Ok(());
+        }
+        Err(CommandError::usage(format!(
+            "the plan is of deployment `{}` in project `{}`, but this is `{}` in `{}`",
+            theirs.1, theirs.0, ours.1, ours.0
+        ))
+        .exit(Exit::PlanStale)
+        .hint("apply it where it was made, or make a plan of this deployment"))
+    }
+}

@@ -1,0 +1,68 @@
+//! How a changing command ended, as the view that is shown and the error that
+//! is returned.
+
+use super::context::Context;
+use super::{CommandError, CommandResult, Exit};
+use crate::engine::{Action, Outcome, Plan};
+use crate::ui::{self, Failure, Pending, Summary};
+use crate::verify;
+
+/// Takes over how each resource ended, and what the plan keeps.
+pub fn add_outcome(summary: &mut Summary, plan: &Plan, outcome: Option<&Outcome>) {
+    summary.kept = plan
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::Keep)
+        .map(|step| Pending { id: step.id.clone(), because: step.reason.clone() })
+        .collect();
+    let Some(outcome) = outcome else { return };
+    summary.interrupted = outcome.interrupted;
+    summary.done = outcome.done.clone();
+    summary.failed = outcome
+        .failed
+        .iter()
+        .map(|(id, error, hint)| Failure { id: id.clone(), error: error.clone(), hint: hint.clone() })
+        .collect();
+    summary.not_started = outcome
+        .not_started
+        .iter()
+        .map(|(id, because)| Pending { id: id.clone(), because: because.clone() })
+        .collect();
+}
+
+/// An error where not everything is done.
+pub fn complete(outcome: &Outcome) -> CommandResult<()> {
+    if outcome.interrupted {
+        return Err(CommandError::failed("interrupted: not everything was done")
+            .hint("run the same command again: it goes on from here")
+            .exit(Exit::Interrupted));
+    }
+    if outcome.is_complete() {
+        return Ok(());
+    }
+    let (failed, left) = (outcome.failed.len(), outcome.not_started.len());
+    let left = if left > 0 { format!(", {left} not started because of that") } else { String::new() };
+    let plural = if failed == 1 { "resource" } else { "resources" };
+    Err(CommandError::failed(format!("{failed} {plural} failed{left}"))
+        .hint("mend the cause and run the same command again: what is done stays done"))
+}
+
+/// The proof, as it is shown.
+pub fn report(report: &verify::Report) -> ui::Report {
+    ui::Report {
+        run_id: report.run_id.clone(),
+        ok: report.ok(),
+        samples_sent: report.samples_sent,
+        samples_found: report.samples_found,
+        checks: report.checks.clone(),
+    }
+}
+
+/// The commands to type next have to reach the same cloud.
+pub fn for_sandbox(summary: &mut Summary, context: &Context) {
+    if context.global.sandbox {
+        for command in &mut summary.next {
+            *command = command.replacen("dorainfra ", "dorainfra --sandbox ", 1);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `verify`: the proof of ingest by itself.
+
+use clap::Args;
+
+use super::context::Context;
+use super::pipeline::{Run, phase};
+use super::screen::Screen;
+use super::{CommandResult, Exit, summary};
+use crate::event::{Events, Phase};
+use crate::verify::Report;
+
+/// Prove that every sample arrived: endpoint, history, a live marker, freshness, bucket
+///
+/// Changes nothing but a marker metric. Exits with 6 when a check fails.
+#[derive(Debug, Args)]
+pub struct Verify {}
+
+impl Verify {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let screen = Screen::open(&context.printer);
+        let report = self.work(context, &screen.events).await;
+        screen.close().await;
+        let report = report?;
+        context.printer.result(&summary::report(&report));
+        Ok(if report.ok() { Exit::Done } else { Exit::VerifyFailed })
+    }
+
+    async fn work(&self, context: &Context, events: &Events) -> CommandResult<Report> {
+        let run = Run::begin(context, events).await?;
+        phase(events, Phase::Verify, async {
+            let target = run.target().await?;
+            Ok(run.verify(&target, events).await)
+        })
+        .await
+    }
+}

@@ -1,0 +1,276 @@
+//! `dorainfra.yaml`: schema, defaults, validation. Pure: text and overrides in,
+//! [`Config`] or all errors out. Reading files, the environment and the terminal
+//! is `cli`'s.
+//!
+//! [`schema`] is the one table of keys; [`load`] reads by it, [`template`] and
+//! [`reference`] write from it. A file becomes a `tree` with places, each value
+//! is checked against its row (`check`, `rules`), then what keys say to each
+//! other (`agreement`).
+
+mod agreement;
+mod check;
+mod duration;
+mod load;
+mod problem;
+mod reference;
+mod rules;
+pub mod schema;
+mod suggest;
+mod template;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use self::duration::{DurationError, parse_duration};
+pub use self::load::{Loaded, Sources, load};
+pub use self::problem::{ConfigErrors, Origin, Place, Problem};
+pub use self::reference::reference;
+pub use self::rules::{CALLER, Fault, Rule};
+pub use self::template::template;
+
+/// The whole configuration, complete and valid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Google Cloud project id. Empty only before `--project` is applied.
+    pub project: String,
+    /// The deployment's name: prefix of every resource's name and its ownership mark.
+    pub name: String,
+    pub region: String,
+    /// One zone for `topology: single`, three for `ha`.
+    pub zones: Vec<String>,
+    /// Extra labels for every resource that takes labels.
+    pub labels: BTreeMap<String, String>,
+    pub mimir: Mimir,
+    pub access: Access,
+    pub stack: Stack,
+    pub generator: Generator,
+    /// Folder whose files override the built-in templates of the same path.
+    pub templates_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mimir {
+    /// Exact version, for example `3.0.4`.
+    pub version: String,
+    pub topology: Topology,
+    pub machine_type: String,
+    pub boot_disk_gb: u32,
+    /// Data disk (WAL, unshipped blocks, caches), GB.
+    pub disk_gb: u32,
+    pub disk_type: String,
+    /// Days that daily snapshots of the data disk are kept.
+    pub snapshot_days: u32,
+    /// Bucket name; default `<project>-<name>-mimir`, empty while `project` is.
+    pub bucket: String,
+    pub bucket_location: String,
+    /// Soft-delete retention of the bucket, days (0: off).
+    pub soft_delete_days: u32,
+    /// How long samples are kept: a Prometheus duration (`13mo` is not one; `400d`, `1y`).
+    pub retention: String,
+    pub tenant: String,
+    pub limits: Limits,
+    /// A Mimir binary on this machine, instead of the pinned download.
+    pub binary: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    Single,
+    Ha,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    pub max_series: u32,
+    /// Samples per second.
+    pub ingestion_rate: u32,
+    pub ingestion_burst: u32,
+    /// How far back samples may be written: a Prometheus duration.
+    pub out_of_order_window: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    /// CIDRs that may reach port 9009, or `caller` for this machine's address.
+    pub allow: Vec<String>,
+    /// `i-understand`: the only way to allow 0.0.0.0/0 or ::/0.
+    pub public: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stack {
+    pub runtime: Runtime,
+    pub ports: Ports,
+    /// Seconds between two scrapes of the Pushgateway.
+    pub scrape_seconds: u32,
+    /// Prometheus binary; default: the one on PATH.
+    pub prometheus: Option<PathBuf>,
+    /// Pushgateway binary; default: the one on PATH.
+    pub pushgateway: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    Native,
+    Compose,
+}
+
+/// Loopback ports of the collector stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ports {
+    pub prometheus: u16,
+    pub pushgateway: u16,
+    pub grafana: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    pub teams: u32,
+    /// Days of history.
+    pub days: u32,
+    pub seed: u64,
+    /// Seconds between two live pushes.
+    pub interval_seconds: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            project: String::new(),
+            name: "dorainfra".into(),
+            region: "europe-west1".into(),
+            zones: vec!["europe-west1-b".into()],
+            labels: BTreeMap::new(),
+            mimir: Mimir {
+                version: "3.0.4".into(),
+                topology: Topology::Single,
+                machine_type: "e2-medium".into(),
+                boot_disk_gb: 10,
+                disk_gb: 20,
+                disk_type: "pd-balanced".into(),
+                snapshot_days: 14,
+                bucket: String::new(),
+                bucket_location: "europe-west1".into(),
+                soft_delete_days: 7,
+                retention: "2y".into(),
+                tenant: "dora".into(),
+                limits: Limits {
+                    max_series: 150_000,
+                    ingestion_rate: 200_000,
+                    ingestion_burst: 2_000_000,
+                    out_of_order_window: "400d".into(),
+                },
+                binary: None,
+            },
+            access: Access { allow: vec!["caller".into()], public: None },
+            stack: Stack {
+                runtime: Runtime::Native,
+                ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000 },
+                scrape_seconds: 5,
+                prometheus: None,
+                pushgateway: None,
+            },
+            generator: Generator { teams: 39, days: 365, seed: 1, interval_seconds: 5 },
+            templates_dir: None,
+        }
+    }
+}
+
+/// No source named a Google Cloud project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no Google Cloud project is named")]
+pub struct ProjectMissing;
+
+impl ProjectMissing {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        Some(
+            "give `--project PROJECT`, set DORAINFRA_PROJECT, or write `project: PROJECT` into dorainfra.yaml; \
+             `gcloud projects list` lists yours, and `--sandbox` needs none of them"
+                .into(),
+        )
+    }
+}
+
+/// Stands for the project where something is rendered before one is named.
+pub const PLACEHOLDER_PROJECT: &str = "my-gcp-project";
+
+impl Config {
+    /// The project id, for whatever calls Google.
+    ///
+    /// # Errors
+    /// No source named one.
+    pub fn require_project(&self) -> Result<&str, ProjectMissing> {
+        if self.project.is_empty() { Err(ProjectMissing) } else { Ok(&self.project) }
+    }
+
+    /// The defaults beside these three, from which others follow.
+    fn defaults_of(project: &str, name: &str, region: &str) -> Self {
+        let mut defaults = Self {
+            project: project.to_owned(),
+            name: name.to_owned(),
+            region: region.to_owned(),
+            zones: vec![format!("{region}-b")],
+            ..Self::default()
+        };
+        defaults.mimir.bucket_location = region.to_owned();
+        if !project.is_empty() {
+            defaults.mimir.bucket = default_bucket(project, name);
+        }
+        defaults
+    }
+
+    /// The same configuration with [`PLACEHOLDER_PROJECT`] if no project is
+    /// named: complete enough to render, not to call Google.
+    pub fn with_placeholder_project(mut self) -> Self {
+        if self.project.is_empty() {
+            self.project = PLACEHOLDER_PROJECT.into();
+        }
+        if self.mimir.bucket.is_empty() {
+            self.mimir.bucket = default_bucket(&self.project, &self.name);
+        }
+        self
+    }
+}
+
+/// `<project>-<name>-mimir`; past the 63 characters of a bucket's name, its
+/// beginning and eight digits of its SHA-256, so that no two meet.
+fn default_bucket(project: &str, name: &str) -> String {
+    const LONGEST: usize = 63;
+    let full = format!("{project}-{name}-mimir");
+    if full.len() <= LONGEST {
+        return full;
+    }
+    let digest = &hex::encode(Sha256::digest(full.as_bytes()))[..8];
+    let end = full.floor_char_boundary(LONGEST - digest.len() - 1);
+    format!("{}-{digest}", full[..end].trim_end_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_default_bucket_is_cut_and_stays_its_own() {
+        assert_eq!(default_bucket("my-gcp", "dorainfra"), "my-gcp-dorainfra-mimir");
+        let (a, b) = (default_bucket(&"p".repeat(60), "a"), default_bucket(&"p".repeat(60), "b"));
+        assert_eq!((a.len(), b.len()), (63, 63));
+        assert_ne!(a, b);
+        assert_eq!(a, default_bucket(&"p".repeat(60), "a"));
+    }
+
+    #[test]
+    fn a_missing_project_is_an_error_only_for_those_who_need_it() {
+        let config = Config::default();
+        assert_eq!(config.require_project(), Err(ProjectMissing));
+        let config = config.with_placeholder_project();
+        assert_eq!(config.require_project(), Ok(PLACEHOLDER_PROJECT));
+        assert_eq!(config.mimir.bucket, "my-gcp-project-dorainfra-mimir");
+    }
+}

@@ -1,0 +1,428 @@
+//! The one table of keys: what `dorainfra.yaml`, `--set` and the `DORAINFRA_*`
+//! variables may say. Checks, the file that `init` writes and the reference in
+//! docs/ are all read from it. Default values are `Config::default()`'s.
+
+use super::rules::{self, Rule};
+
+/// A heading of the file: a mapping that holds keys.
+pub struct Section {
+    /// Path with dots; empty for the file itself.
+    pub path: &'static str,
+    pub doc: &'static str,
+}
+
+/// One key.
+pub struct Key {
+    /// Path with dots, as `--set` takes it: `mimir.disk_gb`.
+    pub path: &'static str,
+    pub kind: Kind,
+    /// What it means, in a sentence or two.
+    pub doc: &'static str,
+    /// A value to copy, as YAML.
+    pub example: &'static str,
+    /// The default in words, where it follows from other keys or is absent.
+    pub derived: Option<&'static str>,
+}
+
+/// What kind of value a key takes.
+pub enum Kind {
+    Text(Rule),
+    /// A path on this machine; in the file relative to the file's folder.
+    Path,
+    /// A whole number in one of the ranges, bounds included.
+    Whole(&'static [(u64, u64)]),
+    /// One of these words. The second list: words that are known but refused, and why.
+    Choice(&'static [&'static str], &'static [(&'static str, &'static str)]),
+    /// At least one item, each by the rule.
+    List(Rule),
+    Labels,
+}
+
+impl Kind {
+    /// What is allowed, in words, without a full stop.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Text(rule) => rule.allowed.into(),
+            Self::Path => "a path on this machine; `~` is not expanded".into(),
+            Self::Whole(ranges) => {
+                let ranges: Vec<String> = ranges
+                    .iter()
+                    .map(|(least, most)| match (least, most) {
+                        (least, most) if least == most => least.to_string(),
+                        (least, &u64::MAX) => format!("{least} or more"),
+                        (least, most) => format!("{least} to {most}"),
+                    })
+                    .collect();
+                format!("a whole number, {}", ranges.join(" or "))
+            }
+            Self::Choice(words, _) => {
+                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
+            }
+            Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
+            Self::Labels => rules::LABELS_ALLOWED.into(),
+        }
+    }
+}
+
+impl Key {
+    /// The environment variable that sets this key: `DORAINFRA_MIMIR_DISK_GB`.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// The section that the key is in, and its name there.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        split(self.path)
+    }
+}
+
+impl Section {
+    /// The section around this one, and the name there; `None` for the file itself.
+    pub fn split(&self) -> Option<(&'static str, &'static str)> {
+        (!self.path.is_empty()).then(|| split(self.path))
+    }
+}
+
+fn split(path: &'static str) -> (&'static str, &'static str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+/// What the environment variables of all keys begin with.
+pub const VARIABLE_PREFIX: &str = "DORAINFRA_";
+
+pub fn key(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+pub fn section(path: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.path == path)
+}
+
+/// The names that may stand in a section: keys first, then sections.
+pub fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
+    let keys = KEYS.iter().map(Key::split);
+    let sections = SECTIONS.iter().filter_map(Section::split);
+    keys.chain(sections).filter(move |(parent, _)| *parent == section).map(|(_, name)| name)
+}
+
+pub const SECTIONS: &[Section] = &[
+    Section { path: "", doc: "Where the deployment lives and what it is called." },
+    Section { path: "mimir", doc: "The Mimir machine, its disks and its bucket." },
+    Section { path: "mimir.limits", doc: "What the tenant may write." },
+    Section {
+        path: "access",
+        doc: "Who reaches Mimir over the network. Mutual TLS is always required as well.",
+    },
+    Section { path: "stack", doc: "The collector stack on this machine: Pushgateway and Prometheus agent." },
+    Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
+    Section { path: "generator", doc: "The simulated DORA metrics." },
+];
+
+const SECONDS: &[(u64, u64)] = &[(1, 3600)];
+const PORT: &[(u64, u64)] = &[(1, 65_535)];
+
+pub const KEYS: &[Key] = &[
+    Key {
+        path: "project",
+        kind: Kind::Text(rules::PROJECT),
+        doc: "Google Cloud project id. Needed by everything that calls Google; `GOOGLE_CLOUD_PROJECT` \
+              serves where nothing else names one.",
+        example: "my-gcp-project",
+        derived: Some("none"),
+    },
+    Key {
+        path: "name",
+        kind: Kind::Text(rules::NAME),
+        doc: "Name of the deployment: the prefix of every resource's name and its mark of ownership. \
+              Another name is another deployment.",
+        example: "dora-staging",
+        derived: None,
+    },
+    Key {
+        path: "region",
+        kind: Kind::Text(rules::REGION),
+        doc: "Google Cloud region of the machine, its disks and its address.",
+        example: "us-central1",
+        derived: None,
+    },
+    Key {
+        path: "zones",
+        kind: Kind::List(rules::ZONE),
+        doc: "Zones of the machines, in `region`. `topology: single` takes one.",
+        example: "[europe-west1-c]",
+        derived: Some("`<region>-b`"),
+    },
+    Key {
+        path: "labels",
+        kind: Kind::Labels,
+        doc: "Labels for every resource that takes labels, beside the deployment's own.",
+        example: "{cost-center: platform}",
+        derived: None,
+    },
+    Key {
+        path: "templates_dir",
+        kind: Kind::Path,
+        doc: "Folder whose files override the built-in templates of the same path.",
+        example: "templates",
+        derived: Some("none: the built-in templates"),
+    },
+    Key {
+        path: "mimir.version",
+        kind: Kind::Text(rules::VERSION),
+        doc: "Version of Mimir that the machine runs.",
+        example: "3.0.4",
+        derived: None,
+    },
+    Key {
+        path: "mimir.topology",
+        kind: Kind::Choice(&["single"], &[("ha", "topology `ha` is not available yet")]),
+        doc: "How many machines: `single` is one, and not highly available.",
+        example: "single",
+        derived: None,
+    },
+    Key {
+        path: "mimir.machine_type",
+        kind: Kind::Text(rules::MACHINE_TYPE),
+        doc: "Compute Engine machine type. Mimir with a year of 39 teams needs about 200 MB of memory.",
+        example: "e2-standard-2",
+        derived: None,
+    },
+    Key {
+        path: "mimir.boot_disk_gb",
+        kind: Kind::Whole(&[(10, 2000)]),
+        doc: "Size of the boot disk in GB. It holds no data.",
+        example: "20",
+        derived: None,
+    },
+    Key {
+        path: "mimir.disk_gb",
+        kind: Kind::Whole(&[(10, 65_536)]),
+        doc: "Size of the data disk in GB: the write-ahead log, blocks not yet in the bucket, caches. \
+              It can grow in place, never shrink.",
+        example: "50",
+        derived: None,
+    },
+    Key {
+        path: "mimir.disk_type",
+        kind: Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
+        doc: "Type of the data disk.",
+        example: "pd-ssd",
+        derived: None,
+    },
+    Key {
+        path: "mimir.snapshot_days",
+        kind: Kind::Whole(&[(1, 3650)]),
+        doc: "Days that the daily snapshots of the data disk are kept.",
+        example: "30",
+        derived: None,
+    },
+    Key {
+        path: "mimir.bucket",
+        kind: Kind::Text(rules::BUCKET),
+        doc: "Cloud Storage bucket of the blocks. Bucket names are global: no two projects of the world \
+              share one.",
+        example: "example-dora-metrics",
+        derived: Some("`<project>-<name>-mimir`"),
+    },
+    Key {
+        path: "mimir.bucket_location",
+        kind: Kind::Text(rules::BUCKET_LOCATION),
+        doc: "Location of the bucket. It cannot change once the bucket exists.",
+        example: "EU",
+        derived: Some("`region`'s value"),
+    },
+    Key {
+        path: "mimir.soft_delete_days",
+        kind: Kind::Whole(&[(0, 0), (7, 90)]),
+        doc: "Days that Cloud Storage keeps (and bills) deleted objects; 0 turns that off.",
+        example: "0",
+        derived: None,
+    },
+    Key {
+        path: "mimir.retention",
+        kind: Kind::Text(rules::RETENTION),
+        doc: "How long samples are kept. Not shorter than the history that the generator writes.",
+        example: "400d",
+        derived: None,
+    },
+    Key {
+        path: "mimir.tenant",
+        kind: Kind::Text(rules::TENANT),
+        doc: "Mimir tenant that all samples belong to (`X-Scope-OrgID`).",
+        example: "platform",
+        derived: None,
+    },
+    Key {
+        path: "mimir.binary",
+        kind: Kind::Path,
+        doc: "A Mimir binary on this machine, used instead of the pinned download.",
+        example: "/usr/local/bin/mimir",
+        derived: Some("none: the pinned download"),
+    },
+    Key {
+        path: "mimir.limits.max_series",
+        kind: Kind::Whole(&[(1, 1_000_000_000)]),
+        doc: "Series in memory. Not fewer than the generator's four for each team.",
+        example: "500000",
+        derived: None,
+    },
+    Key {
+        path: "mimir.limits.ingestion_rate",
+        kind: Kind::Whole(&[(1, 1_000_000_000)]),
+        doc: "Samples a second, lasting.",
+        example: "50000",
+        derived: None,
+    },
+    Key {
+        path: "mimir.limits.ingestion_burst",
+        kind: Kind::Whole(&[(1, 1_000_000_000)]),
+        doc: "Samples at once.",
+        example: "1000000",
+        derived: None,
+    },
+    Key {
+        path: "mimir.limits.out_of_order_window",
+        kind: Kind::Text(rules::DURATION),
+        doc: "How far behind the newest sample older ones may still be written. It has to hold the whole \
+              history: `generator.days` and one day more.",
+        example: "800d",
+        derived: None,
+    },
+    Key {
+        path: "access.allow",
+        kind: Kind::List(rules::CIDR),
+        doc: "Networks that may reach port 9009. `caller` stands for the address that this machine has on \
+              the internet.",
+        example: "[caller, 203.0.113.0/24]",
+        derived: None,
+    },
+    Key {
+        path: "access.public",
+        kind: Kind::Choice(&["i-understand"], &[]),
+        doc: "Consent to networks as wide as the internet in `access.allow` (0.0.0.0/0, ::/0, and any \
+              IPv4 network wider than /8 or IPv6 network wider than /16).",
+        example: "i-understand",
+        derived: Some("none: such networks are refused"),
+    },
+    Key {
+        path: "stack.runtime",
+        kind: Kind::Choice(&["native", "compose"], &[]),
+        doc: "How the stack runs: `native` processes or Docker `compose`.",
+        example: "compose",
+        derived: None,
+    },
+    Key {
+        path: "stack.scrape_seconds",
+        kind: Kind::Whole(SECONDS),
+        doc: "Seconds between two scrapes of the Pushgateway.",
+        example: "15",
+        derived: None,
+    },
+    Key {
+        path: "stack.prometheus",
+        kind: Kind::Path,
+        doc: "Prometheus binary.",
+        example: "/usr/bin/prometheus",
+        derived: Some("none: the one on `PATH`"),
+    },
+    Key {
+        path: "stack.pushgateway",
+        kind: Kind::Path,
+        doc: "Pushgateway binary.",
+        example: "/usr/bin/prometheus-pushgateway",
+        derived: Some("none: the one on `PATH`"),
+    },
+    Key {
+        path: "stack.ports.prometheus",
+        kind: Kind::Whole(PORT),
+        doc: "Port of the Prometheus agent.",
+        example: "19090",
+        derived: None,
+    },
+    Key {
+        path: "stack.ports.pushgateway",
+        kind: Kind::Whole(PORT),
+        doc: "Port of the Pushgateway.",
+        example: "19091",
+        derived: None,
+    },
+    Key {
+        path: "stack.ports.grafana",
+        kind: Kind::Whole(PORT),
+        doc: "Port of Grafana.",
+        example: "13000",
+        derived: None,
+    },
+    Key {
+        path: "generator.teams",
+        kind: Kind::Whole(&[(1, 10_000)]),
+        doc: "Number of simulated teams, four series each.",
+        example: "5",
+        derived: None,
+    },
+    Key {
+        path: "generator.days",
+        kind: Kind::Whole(&[(1, 3650)]),
+        doc: "Days of history written with their true dates, ending today.",
+        example: "90",
+        derived: None,
+    },
+    Key {
+        path: "generator.seed",
+        kind: Kind::Whole(&[(0, u64::MAX)]),
+        doc: "The same seed gives the same history, byte for byte.",
+        example: "42",
+        derived: None,
+    },
+    Key {
+        path: "generator.interval_seconds",
+        kind: Kind::Whole(SECONDS),
+        doc: "Seconds between two live pushes.",
+        example: "10",
+        derived: None,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) if path != "labels" => {
+                for (name, field) in fields {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    leaves(field, &path, into);
+                }
+            }
+            _ => assert!(into.insert(path.to_owned())),
+        }
+    }
+
+    #[test]
+    fn the_table_names_every_field_of_config_and_no_other() {
+        let mut fields = BTreeSet::new();
+        leaves(&serde_json::to_value(Config::default()).unwrap(), "", &mut fields);
+        let keys: BTreeSet<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
+        assert_eq!(fields, keys);
+        assert_eq!(keys.len(), KEYS.len(), "a key is there twice");
+    }
+
+    #[test]
+    fn every_key_is_in_a_section_and_no_two_share_a_variable() {
+        let variables: BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+        assert_eq!(variables.len(), KEYS.len());
+        for key in KEYS {
+            assert!(section(key.split().0).is_some(), "{}", key.path);
+            assert!(key.doc.ends_with('.'), "{}", key.path);
+        }
+        for section in SECTIONS {
+            assert!(names_in(section.path).next().is_some(), "{}", section.path);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the engine asks of a cloud. `resource::Google` is the real one; tests
+//! use one in memory.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{Change, Manifest, ResourceId};
+use crate::event::Events;
+
+/// The facts about a kind that comparing needs. Paths are dotted
+/// (`scheduling.preemptible`); a path names its whole subtree.
+#[derive(Clone, Copy, Debug)]
+pub struct KindSpec {
+    pub kind: &'static str,
+    /// Fields that cannot be changed in place: a difference means replacement.
+    pub immutable: &'static [&'static str],
+    /// Lists in which order means nothing.
+    pub sets: &'static [&'static str],
+    /// Lists of objects that are compared by a key: `("metadata.items", "key")`.
+    pub keyed: &'static [(&'static str, &'static str)],
+    /// Declared fields that the cloud never gives back: not compared.
+    pub write_only: &'static [&'static str],
+    /// `false` where the thing cannot carry our mark (an IAM binding, an enabled
+    /// service): it is ours by its place, and its removal is the kind's affair.
+    pub markable: bool,
+    /// `destroy` leaves it as it is (an enabled service is the project's).
+    pub keep_on_destroy: bool,
+}
+
+/// The ownership mark that a provider writes on what it creates and changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub deployment: String,
+    /// Digest of the manifest as applied (32 lower-case hex digits): tells
+    /// "you changed the configuration" from "somebody changed the cloud".
+    pub digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// Carries this deployment's mark.
+    Ours,
+    /// Carries another deployment's mark.
+    Other(String),
+    /// Carries no mark.
+    Unmarked,
+}
+
+/// A resource as the cloud has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    pub id: ResourceId,
+    /// In the manifest's spelling: short names for self links, no server noise
+    /// is needed (only declared fields are compared).
+    pub body: Value,
+    pub ownership: Ownership,
+    /// The digest in the mark, where there is one.
+    pub applied: Option<String>,
+}
+
+/// Why a provider could not do something, in words for people.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ProviderError {
+    /// What failed and why, one sentence.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// The outcome of a write is unknown (the answer was lost): the engine reads
+    /// back before it decides.
+    pub unknown_outcome: bool,
+}
+
+/// A cloud, seen through its resources. Every method may be called
+/// concurrently. `body` has all references resolved, except in `read`.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The facts about a kind; `None`: no such kind.
+    fn spec(&self, kind: &str) -> Option<&KindSpec>;
+
+    /// The kind of the resource that holds resources of `kind` and takes them
+    /// with it when it goes (a bucket its objects): they are made again when it
+    /// is replaced. Unmarkable kinds go with whatever they depend on anyway.
+    fn lives_in(&self, _kind: &str) -> Option<&str> {
+        None
+    }
+
+    /// Reads one resource by its name; `Ok(None)` where there is none. The
+    /// manifest's `body` may still hold references: a read uses literal fields only.
+    async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError>;
+
+    /// Everything that carries `deployment`'s mark, of all markable kinds.
+    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError>;
+
+    /// Creates it and waits until it is usable. Answers the resource as it is.
+    async fn create(
+        &self,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError>;
+
+    /// Brings `observed` to `manifest`, in place; `changes` are what differs.
+    /// With no changes it only writes the mark (adoption, a new digest).
+    async fn update(
+        &self,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError>;
+
+    /// Deletes it and waits until it is gone. Already gone is success.
+    async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError>;
+}

@@ -1,0 +1,74 @@
+//! Reading the world for a plan: every manifest's resource by its name and, at
+//! the same time, whatever else carries this deployment's mark. One wave: the
+//! time it takes is that of its slowest read.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::{EngineError, Manifest, Observed, Provider, ResourceId};
+use crate::event::{Event, Events};
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct World {
+    /// The manifests' resources that exist under their name and place.
+    pub read: BTreeMap<ResourceId, Observed>,
+    /// Marked resources beside those: either of a manifest's name, but
+    /// elsewhere (another zone), or of no manifest at all.
+    pub owned: BTreeMap<ResourceId, Observed>,
+    /// Names under which the listing found more than one resource.
+    pub doubles: Vec<ResourceId>,
+}
+
+impl World {
+    /// The resource of that name, at its place or elsewhere.
+    pub fn find(&self, id: &ResourceId) -> Option<&Observed> {
+        self.read.get(id).or_else(|| self.owned.get(id))
+    }
+}
+
+pub(super) async fn read(
+    deployment: &str,
+    manifests: &[&Manifest],
+    provider: &dyn Provider,
+    parallelism: usize,
+    events: &Events,
+) -> Result<World, EngineError> {
+    let total = manifests.len() as u64;
+    let mut reads = stream::iter(manifests.iter().map(|manifest| async move {
+        let id = manifest.id();
+        match provider.read(manifest).await {
+            Ok(observed) => Ok((id, observed)),
+            Err(error) => Err(EngineError::Provider { id, error }),
+        }
+    }))
+    .buffer_unordered(parallelism.max(1));
+    let reading = async {
+        let mut read = BTreeMap::new();
+        let mut done = 0;
+        while let Some((id, observed)) = reads.try_next().await? {
+            done += 1;
+            events.send(Event::Progress { what: "reading".into(), done, total, unit: "resources" });
+            if let Some(observed) = observed {
+                read.insert(id, observed);
+            }
+        }
+        Ok(read)
+    };
+    let listing =
+        async { provider.list_owned(deployment).await.map_err(|error| EngineError::Listing { error }) };
+    let (read, listed) = futures::try_join!(reading, listing)?;
+
+    let mut owned = BTreeMap::new();
+    let mut doubles = Vec::new();
+    for observed in listed {
+        if read.contains_key(&observed.id) {
+            continue;
+        }
+        if let Some(other) = owned.insert(observed.id.clone(), observed) {
+            doubles.push(other.id);
+        }
+    }
+    Ok(World { read, owned, doubles })
+}

@@ -1,0 +1,284 @@
+//! The one HTTP transport: a token, a time limit, retries with full jitter of
+//! what may be repeated, request ids on Compute writes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::auth::Auth;
+use super::{ApiError, Endpoints, Error};
+
+/// The longest wait of one request; `wait` calls of operations hold theirs for
+/// up to two minutes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long one call goes on trying.
+const RETRY_FOR: Duration = Duration::from_secs(90);
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// What a client needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub endpoints: Endpoints,
+    /// A key file; `None`: search where Google's tools do.
+    pub credentials: Option<PathBuf>,
+    pub project: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    Compute,
+    Storage,
+    Iam,
+    ResourceManager,
+    ServiceUsage,
+    SecretManager,
+}
+
+/// Google's APIs for one project. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) http: reqwest::Client,
+    pub(super) auth: Auth,
+    pub(super) endpoints: Endpoints,
+    pub(super) project: String,
+    pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    api: Api,
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+    repeatable: bool,
+}
+
+impl Call {
+    /// A read: may always be repeated.
+    pub fn get(api: Api, path: impl Into<String>) -> Self {
+        Self::new(api, Method::GET, path, true)
+    }
+
+    /// A write: repeated only where the API says it is safe. Compute writes are,
+    /// by their request id.
+    pub fn write(api: Api, method: Method, path: impl Into<String>) -> Self {
+        let mut call = Self::new(api, method, path, api == Api::Compute);
+        if api == Api::Compute {
+            call.query.push(("requestId", uuid::Uuid::new_v4().to_string()));
+        }
+        call
+    }
+
+    /// A `POST` that changes nothing, or that is the same when done twice.
+    pub fn idempotent(api: Api, method: Method, path: impl Into<String>) -> Self {
+        Self::new(api, method, path, true)
+    }
+
+    fn new(api: Api, method: Method, path: impl Into<String>, repeatable: bool) -> Self {
+        Self { api, method, path: path.into(), query: Vec::new(), body: None, repeatable }
+    }
+
+    pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+
+    pub fn body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// The call for people: no host, no query.
+    fn what(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+impl Client {
+    /// No call is made, and no credentials are looked for, before the first use.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let mut http = reqwest::Client::builder();
+        if settings.endpoints.compute.starts_with("http://127.") {
+            // A proxy can't reach this machine's own loopback.
+            http = http.no_proxy();
+        }
+        let http = http
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(REQUEST_TIMEOUT)
+            .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::Transport {
+                what: "the HTTP client".into(),
+                reason: error.to_string(),
+                sent: false,
+            })?;
+        let auth = Auth::new(settings.credentials);
+        let inner = Inner {
+            http,
+            auth,
+            endpoints: settings.endpoints,
+            project: settings.project,
+            storage: tokio::sync::OnceCell::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn project(&self) -> &str {
+        &self.inner.project
+    }
+
+    fn base(&self, api: Api) -> String {
+        let endpoints = &self.inner.endpoints;
+        match api {
+            Api::Compute => format!("{}projects/{}/", endpoints.compute, self.inner.project),
+            Api::Storage => endpoints.storage.clone(),
+            Api::Iam => endpoints.iam.clone(),
+            Api::ResourceManager => endpoints.cloudresourcemanager.clone(),
+            Api::ServiceUsage => endpoints.serviceusage.clone(),
+            Api::SecretManager => endpoints.secretmanager.clone(),
+        }
+    }
+
+    /// Makes the call. An empty answer is `Value::Null`.
+    pub async fn call(&self, call: &Call) -> Result<Value, Error> {
+        let deadline = Instant::now() + RETRY_FOR;
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let (error, after) = match self.once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let again = match &error {
+                // A refused connection never reached anybody.
+                Error::Transport { sent, .. } => call.repeatable || !sent,
+                Error::Api(api) => api.is_transient() && (call.repeatable || not_executed(api)),
+                _ => false,
+            };
+            let wait = after.unwrap_or_else(|| jitter(backoff));
+            if !again || Instant::now() + wait > deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(wait).await;
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    /// One attempt; with the server's `Retry-After`, where it gave one.
+    async fn once(&self, call: &Call) -> Result<Value, (Error, Option<Duration>)> {
+        let token = self.inner.auth.token().await.map_err(|error| (error, None))?;
+        let url = format!("{}{}", self.base(call.api), call.path);
+        let mut request =
+            self.inner.http.request(call.method.clone(), url).bearer_auth(token).query(&call.query);
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        } else if call.method == Method::POST {
+            request = request.header("content-length", "0");
+        }
+        let lost = |error: reqwest::Error| {
+            let sent = !error.is_connect() && !error.is_builder();
+            (Error::Transport { what: call.what(), reason: innermost(&error), sent }, None)
+        };
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        let after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let text = response.text().await.map_err(lost)?;
+        if !status.is_success() {
+            return Err((Error::Api(ApiError::of(&call.what(), status.as_u16(), &text)), after));
+        }
+        if text.trim().is_empty() || status == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        // A body that was cut off on the way: the effect, if any, is there.
+        serde_json::from_str(&text).map_err(|error| {
+            let what = call.what();
+            (Error::Transport { what, reason: format!("the answer is damaged: {error}"), sent: true }, None)
+        })
+    }
+
+    /// All pages of a list, items concatenated.
+    pub async fn list(&self, call: Call, items: &str) -> Result<Vec<Value>, Error> {
+        let mut found = Vec::new();
+        let mut page = None::<String>;
+        loop {
+            let mut call = call.clone();
+            if let Some(token) = page {
+                call = call.query("pageToken", token);
+            }
+            let mut answer = self.call(&call).await?;
+            if let Value::Array(more) = answer[items].take() {
+                found.extend(more);
+            }
+            match answer["nextPageToken"].as_str() {
+                Some(token) if !token.is_empty() => page = Some(token.to_owned()),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// The permissions of `wanted` that the caller lacks in the project; an
+    /// error where the project can't be seen at all.
+    pub async fn preflight(&self) -> Result<Vec<String>, Error> {
+        const WANTED: [&str; 12] = [
+            "compute.instances.create",
+            "compute.instances.setMetadata",
+            "compute.disks.create",
+            "compute.addresses.create",
+            "compute.firewalls.create",
+            "compute.resourcePolicies.create",
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.actAs",
+            "secretmanager.secrets.create",
+            "secretmanager.versions.access",
+            "serviceusage.services.enable",
+            "storage.buckets.create",
+        ];
+        let project = self.project();
+        let seen = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
+        let tested = Call::idempotent(
+            Api::ResourceManager,
+            Method::POST,
+            format!("v3/projects/{project}:testIamPermissions"),
+        )
+        .body(serde_json::json!({"permissions": WANTED}));
+        let (_, answer) = tokio::try_join!(self.call(&seen), self.call(&tested))?;
+        let granted: Vec<&str> =
+            answer["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        Ok(WANTED.iter().filter(|name| !granted.contains(name)).map(|name| name.to_string()).collect())
+    }
+}
+
+/// A refusal before anything was done, whatever the method.
+fn not_executed(error: &ApiError) -> bool {
+    error.status == 429 || error.status == 403
+}
+
+/// Full jitter: anything up to the backoff, so that many callers spread out.
+pub fn jitter(backoff: Duration) -> Duration {
+    let most = backoff.as_millis().max(1) as u64;
+    Duration::from_millis(rand::rng().random_range(1..=most))
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

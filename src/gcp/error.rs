@@ -1,0 +1,254 @@
+//! Google's error bodies as a type, and what to do about each.
+
+use serde_json::Value;
+
+/// Why a call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The API answered with an error.
+    #[error("{0}")]
+    Api(ApiError),
+    /// No answer came. `sent`: the request may have had its effect.
+    #[error("{what}: {reason}")]
+    Transport { what: String, reason: String, sent: bool },
+    /// No token could be had.
+    #[error("no Google credentials: {0}")]
+    Credentials(String),
+    /// An answer that is no answer of this API.
+    #[error("{what} answered something unexpected: {reason}")]
+    Unexpected { what: String, reason: String },
+}
+
+/// An error in Google's own words.
+#[derive(Clone, Debug, Default, thiserror::Error)]
+#[error("{what}: {message} ({})", self.place())]
+pub struct ApiError {
+    /// The call, for people: `POST compute/…/instances`.
+    pub what: String,
+    /// HTTP status; 0 for an error inside an operation.
+    pub status: u16,
+    /// `errors[].reason`, `ErrorInfo.reason` or the operation error's code.
+    pub reason: String,
+    pub message: String,
+    /// The permission that is missing, where the body names it.
+    pub permission: Option<String>,
+    /// The service that is disabled, where the body names it.
+    pub service: Option<String>,
+}
+
+impl ApiError {
+    /// From a response's status and body: both shapes that Google uses.
+    pub fn of(what: &str, status: u16, body: &str) -> Self {
+        let document: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let error = &document["error"];
+        let message = error["message"].as_str().or(document["error_description"].as_str());
+        let message = message.map(str::to_owned).unwrap_or_else(|| {
+            let line: String = body.trim().chars().take(200).collect();
+            if line.is_empty() { "no explanation".into() } else { line }
+        });
+        let info = error["details"].as_array().into_iter().flatten().find(|detail| {
+            detail["@type"].as_str().is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+        });
+        let reason = info
+            .and_then(|info| info["reason"].as_str())
+            .or(error["errors"][0]["reason"].as_str())
+            .or(error["status"].as_str())
+            .unwrap_or("unknown");
+        let permission = info
+            .and_then(|info| info["metadata"]["permission"].as_str())
+            .map(str::to_owned)
+            .or_else(|| permission_in(&message));
+        let service = info.and_then(|info| info["metadata"]["service"].as_str()).map(str::to_owned);
+        Self { what: what.into(), status, reason: reason.into(), message, permission, service }
+    }
+
+    /// From `error.errors[0]` of a finished operation.
+    pub fn of_operation(what: &str, operation: &Value) -> Option<Self> {
+        let error = operation["error"]["errors"].as_array()?.first()?;
+        Some(Self {
+            what: what.into(),
+            status: 0,
+            reason: error["code"].as_str().unwrap_or("unknown").into(),
+            message: error["message"].as_str().unwrap_or("no explanation").into(),
+            permission: None,
+            service: None,
+        })
+    }
+
+    fn place(&self) -> String {
+        match self.status {
+            0 => self.reason.clone(),
+            status => format!("{status} {}", self.reason),
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.status == 404 || self.reason == "RESOURCE_NOT_FOUND"
+    }
+
+    pub fn is_conflict(&self) -> bool {
+        self.status == 409 || self.reason == "RESOURCE_ALREADY_EXISTS" || self.reason == "alreadyExists"
+    }
+
+    /// Somebody else wrote meanwhile: read again.
+    pub fn is_stale(&self) -> bool {
+        self.status == 412 || self.reason == "conditionNotMet"
+    }
+
+    pub fn is_service_disabled(&self) -> bool {
+        matches!(self.reason.as_str(), "SERVICE_DISABLED" | "accessNotConfigured")
+    }
+
+    /// The same call may be made again: nothing was done.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.status, 429 | 500 | 502 | 503 | 504)
+            || (self.status == 403
+                && matches!(self.reason.as_str(), "rateLimitExceeded" | "RATE_LIMIT_EXCEEDED"))
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        if self.is_service_disabled() {
+            let service = self.service.as_deref().unwrap_or("SERVICE");
+            return Some(format!(
+                "enable it with `gcloud services enable {service}`; just enabled, it takes minutes to be seen"
+            ));
+        }
+        Some(match self.reason.as_str() {
+            "QUOTA_EXCEEDED" | "quotaExceeded" => {
+                "ask for more of that quota (IAM & Admin → Quotas), or take another region or machine type".into()
+            }
+            reason if reason.starts_with("ZONE_RESOURCE_POOL_EXHAUSTED") => {
+                "that zone has none left now: take another zone of the region, `--set zones='[ZONE]'`, or try later"
+                    .into()
+            }
+            "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE" | "resourceInUseByAnotherResource" => {
+                "something else uses it: detach or delete that first".into()
+            }
+            "UNAUTHENTICATED" | "authError" => {
+                "the credentials are not accepted: `gcloud auth application-default login`".into()
+            }
+            _ if self.status == 403 => match &self.permission {
+                Some(permission) => format!(
+                    "the caller lacks `{permission}`; {} has it",
+                    role_with(permission).unwrap_or("roles/owner")
+                ),
+                None => "check the project's id and the caller's roles in it".into(),
+            },
+            _ if self.is_not_found() && self.message.to_ascii_lowercase().contains("project") => {
+                "check the project's id: `gcloud projects list`".into()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Error {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Api(error) => error.hint(),
+            Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
+            Self::Credentials(_) => Some(
+                "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, \
+                 or try it without an account: `--sandbox`"
+                    .into(),
+            ),
+            Self::Unexpected { .. } => None,
+        }
+    }
+
+    pub fn api(&self) -> Option<&ApiError> {
+        match self {
+            Self::Api(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        self.api().is_some_and(ApiError::is_not_found)
+    }
+
+    /// The effect is unknown: the answer was lost.
+    pub fn unknown_outcome(&self) -> bool {
+        match self {
+            Self::Transport { sent, .. } => *sent,
+            Self::Api(error) => matches!(error.status, 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+}
+
+/// "Required 'compute.instances.create' permission for …" → the permission.
+fn permission_in(message: &str) -> Option<String> {
+    message
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
+        .map(|word| word.trim_matches('.'))
+        .find(|word| {
+            word.split('.').count() == 3
+                && ["compute.", "storage.", "iam.", "secretmanager.", "serviceusage.", "resourcemanager."]
+                    .iter()
+                    .any(|service| word.starts_with(service))
+                && !word.contains("googleapis")
+        })
+        .map(str::to_owned)
+}
+
+/// The narrowest predefined role that has a permission this tool needs.
+fn role_with(permission: &str) -> Option<&'static str> {
+    const ROLES: [(&str, &str); 9] = [
+        ("compute.firewalls.", "roles/compute.securityAdmin"),
+        ("compute.", "roles/compute.admin"),
+        ("storage.", "roles/storage.admin"),
+        ("iam.serviceAccounts.actAs", "roles/iam.serviceAccountUser"),
+        ("iam.serviceAccounts.", "roles/iam.serviceAccountAdmin"),
+        ("secretmanager.versions.access", "roles/secretmanager.secretAccessor"),
+        ("secretmanager.", "roles/secretmanager.admin"),
+        ("serviceusage.", "roles/serviceusage.serviceUsageAdmin"),
+        ("resourcemanager.", "roles/browser"),
+    ];
+    ROLES.iter().find(|(prefix, _)| permission.starts_with(prefix)).map(|(_, role)| *role)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_permission_names_the_role_that_has_it() {
+        let error = ApiError::of(
+            "POST instances",
+            403,
+            r#"{"error":{"code":403,"message":"Required 'compute.instances.create' permission for 'projects/p'",
+                "errors":[{"reason":"forbidden"}]}}"#,
+        );
+        assert_eq!(error.permission.as_deref(), Some("compute.instances.create"));
+        assert!(error.hint().unwrap().contains("roles/compute.admin"));
+    }
+
+    #[test]
+    fn a_disabled_service_says_how_to_enable_it() {
+        let error = ApiError::of(
+            "GET secrets",
+            403,
+            r#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"has not been used",
+                "details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"SERVICE_DISABLED",
+                "metadata":{"service":"secretmanager.googleapis.com"}}]}}"#,
+        );
+        assert!(error.is_service_disabled());
+        assert!(error.hint().unwrap().contains("gcloud services enable secretmanager.googleapis.com"));
+    }
+
+    #[test]
+    fn an_operation_error_keeps_its_code() {
+        let operation = serde_json::json!({"error": {"errors": [
+            {"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "no e2-medium"}]}});
+        let error = ApiError::of_operation("insert", &operation).unwrap();
+        assert_eq!(error.to_string(), "insert: no e2-medium (ZONE_RESOURCE_POOL_EXHAUSTED)");
+        assert!(error.hint().unwrap().contains("another zone"));
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_shown_short() {
+        assert_eq!(ApiError::of("x", 502, "<html>bad").message, "<html>bad");
+    }
+}

@@ -1,0 +1,17 @@
+//! Google's APIs as this project uses them: credentials, one HTTP transport
+//! with retries and request ids, operations, object data, typed errors with
+//! hints. It knows no kinds and no manifests.
+
+mod auth;
+mod client;
+mod endpoints;
+mod error;
+mod lease;
+mod objects;
+mod operations;
+
+pub use client::{Api, Call, Client, Settings, jitter};
+pub use endpoints::Endpoints;
+pub use error::{ApiError, Error};
+pub use lease::BucketLease;
+pub use objects::{Upload, encoded, integer};

@@ -1,0 +1,226 @@
+//! Object data through Google's own client (resumable uploads, CRC32C), object
+//! metadata through the JSON API.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _};
+use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
+use google_cloud_auth::errors::CredentialsError;
+use google_cloud_storage::client::Storage;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::client::Inner;
+use super::{Api, ApiError, Call, Client, Error};
+use crate::blueprint::Content;
+
+/// Deletions under way at once.
+const DELETES: usize = 32;
+
+/// What a stored object is.
+#[derive(Clone, Debug, Default)]
+pub struct Upload {
+    pub content_type: String,
+    pub metadata: Vec<(String, String)>,
+    /// Write only if the object's generation is this; 0: only if it is absent.
+    pub if_generation: Option<i64>,
+}
+
+impl Client {
+    /// Stores an object; answers its generation.
+    pub async fn put(
+        &self,
+        bucket: &str,
+        name: &str,
+        content: &Content,
+        upload: &Upload,
+    ) -> Result<i64, Error> {
+        let storage = self.storage().await?;
+        let path = format!("projects/_/buckets/{bucket}");
+        let what = format!("writing {bucket}/{name}");
+        let object = match content {
+            Content::Bytes(bytes) => {
+                let mut write = storage
+                    .write_object(path, name, bytes.clone())
+                    .set_content_type(&upload.content_type)
+                    .set_metadata(upload.metadata.clone());
+                if let Some(generation) = upload.if_generation {
+                    write = write.set_if_generation_match(generation);
+                }
+                write.send_unbuffered().await
+            }
+            Content::File(file) => {
+                let file = tokio::fs::File::open(file).await.map_err(|error| Error::Unexpected {
+                    what: file.display().to_string(),
+                    reason: error.to_string(),
+                })?;
+                let mut write = storage
+                    .write_object(path, name, file)
+                    .set_content_type(&upload.content_type)
+                    .set_metadata(upload.metadata.clone());
+                if let Some(generation) = upload.if_generation {
+                    write = write.set_if_generation_match(generation);
+                }
+                write.send_unbuffered().await
+            }
+        };
+        object.map(|object| object.generation).map_err(|error| of_storage(&what, &error))
+    }
+
+    /// An object's bytes and generation; `None`: there is none.
+    pub async fn read_object(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
+        let what = format!("reading {bucket}/{name}");
+        let storage = self.storage().await?;
+        let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
+        let mut response = match read.map_err(|error| of_storage(&what, &error)) {
+            Ok(response) => response,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let generation = response.object().generation;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = response.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| of_storage(&what, &error))?);
+        }
+        Ok(Some((bytes.freeze(), generation)))
+    }
+
+    /// An object's metadata, as the API spells it; `None`: there is none.
+    pub async fn stat_object(&self, bucket: &str, name: &str) -> Result<Option<Value>, Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        match self.call(&Call::get(Api::Storage, path)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects whose names begin with `prefix`; an absent bucket holds none.
+    pub async fn list_objects(&self, bucket: &str, prefix: &str) -> Result<Vec<Value>, Error> {
+        let call = Call::get(Api::Storage, format!("storage/v1/b/{bucket}/o")).query("prefix", prefix);
+        match self.list(call, "items").await {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Deletes one object; an absent one is deleted already.
+    pub async fn delete_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+    ) -> Result<(), Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        let mut call = match generation {
+            // Bound to a generation, a repeat can't hit a newer object.
+            Some(_) => Call::idempotent(Api::Storage, Method::DELETE, path),
+            None => Call::write(Api::Storage, Method::DELETE, path),
+        };
+        if let Some(generation) = generation {
+            call = call.query("ifGenerationMatch", generation.to_string());
+        }
+        match self.call(&call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes every object of a bucket, many at a time; `progress` hears how
+    /// many of how many are gone.
+    pub async fn empty_bucket(&self, bucket: &str, progress: impl Fn(u64, u64)) -> Result<(), Error> {
+        let objects = self.list_objects(bucket, "").await?;
+        let total = objects.len() as u64;
+        let mut done = 0;
+        let mut deletions = futures::stream::iter(objects)
+            .map(|object| async move {
+                let name = object["name"].as_str().unwrap_or_default();
+                self.delete_object(bucket, name, integer(&object["generation"])).await
+            })
+            .buffer_unordered(DELETES);
+        while (deletions.try_next().await?).is_some() {
+            done += 1;
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    async fn storage(&self) -> Result<&Storage, Error> {
+        self.inner
+            .storage
+            .get_or_try_init(|| async {
+                Storage::builder()
+                    .with_endpoint(self.inner.endpoints.storage.trim_end_matches('/'))
+                    .with_credentials(Credentials::from(Shared(self.inner.clone())))
+                    .build()
+                    .await
+                    .map_err(|error| Error::Unexpected {
+                        what: "the storage client".into(),
+                        reason: error.to_string(),
+                    })
+            })
+            .await
+    }
+}
+
+/// Our tokens in the form that Google's client takes.
+#[derive(Debug)]
+struct Shared(Arc<Inner>);
+
+impl CredentialsProvider for Shared {
+    async fn headers(
+        &self,
+        _: http::Extensions,
+    ) -> Result<CacheableResource<http::HeaderMap>, CredentialsError> {
+        let fails = |reason: String| CredentialsError::from_msg(false, reason);
+        let token = self.0.auth.token().await.map_err(|error| fails(error.to_string()))?;
+        let mut value = http::HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| fails("the token is no header value".into()))?;
+        value.set_sensitive(true);
+        let data = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+        Ok(CacheableResource::New { entity_tag: EntityTag::new(), data })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Google's client's error as ours.
+fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
+    if let Some(code) = error.http_status_code() {
+        let body = error.http_payload().map(|body| String::from_utf8_lossy(body).into_owned());
+        let mut api = ApiError::of(what, code, body.as_deref().unwrap_or_default());
+        // The client keeps either the body or what it read from it.
+        if let Some(status) = error.status() {
+            api.message.clone_from(&status.message);
+        }
+        return Error::Api(api);
+    }
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    Error::Transport { what: what.into(), reason, sent: true }
+}
+
+/// An object's name as one path segment.
+pub fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte as char),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// Google spells 64-bit numbers as strings.
+pub fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}

@@ -1,0 +1,430 @@
+//! Compute kinds that differ only in a row of a table: addresses, firewall
+//! rules, snapshot schedules. What instances and disks share with them is here,
+//! too: links, marks, deletions.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::{Cloud, Kind, absent, found, id, mark, short, text};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::event::Events;
+use crate::gcp::{Api, Call, Error};
+
+/// Where a collection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Zone,
+    Region,
+    Global,
+}
+
+/// Where a kind carries our mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    Labels,
+    Description,
+}
+
+/// One kind.
+pub struct Row {
+    pub spec: KindSpec,
+    pub collection: &'static str,
+    pub scope: Scope,
+    pub marked: Marked,
+    /// Labels can't be given at the insert, only by `setLabels`.
+    pub labels_later: bool,
+}
+
+const SPEC: KindSpec = KindSpec {
+    kind: "",
+    immutable: &[],
+    sets: &[],
+    keyed: &[],
+    write_only: &[],
+    markable: true,
+    keep_on_destroy: false,
+};
+
+pub const TABLE: &[Row] = &[
+    Row {
+        spec: KindSpec {
+            kind: "compute.address",
+            immutable: &["region", "addressType", "networkTier", "address"],
+            ..SPEC
+        },
+        collection: "addresses",
+        scope: Scope::Region,
+        marked: Marked::Labels,
+        labels_later: true,
+    },
+    Row {
+        spec: KindSpec {
+            kind: "compute.firewall",
+            immutable: &["network", "direction"],
+            sets: &[
+                "sourceRanges",
+                "targetServiceAccounts",
+                "targetTags",
+                "sourceServiceAccounts",
+                "allowed",
+            ],
+            ..SPEC
+        },
+        collection: "firewalls",
+        scope: Scope::Global,
+        marked: Marked::Description,
+        labels_later: false,
+    },
+    Row {
+        spec: KindSpec { kind: "compute.resourcePolicy", immutable: &["region"], ..SPEC },
+        collection: "resourcePolicies",
+        scope: Scope::Region,
+        marked: Marked::Description,
+        labels_later: false,
+    },
+];
+
+/// A kind that the table describes whole.
+pub struct Compute(pub &'static Row);
+
+impl Row {
+    /// `zones/Z/disks`, from a manifest's or an observed body.
+    pub fn place(&self, body: &Value) -> Result<String, Error> {
+        Ok(match self.scope {
+            Scope::Zone => format!("zones/{}/{}", text(body, "zone")?, self.collection),
+            Scope::Region => format!("regions/{}/{}", text(body, "region")?, self.collection),
+            Scope::Global => format!("global/{}", self.collection),
+        })
+    }
+
+    pub fn path(&self, body: &Value, name: &str) -> Result<String, Error> {
+        Ok(format!("{}/{name}", self.place(body)?))
+    }
+
+    /// What Google said, in the manifests' spelling, with the mark taken out.
+    pub fn observed(&self, cloud: &Cloud, answer: Value) -> Observed {
+        let id = id(self.spec.kind, &answer);
+        let body = spelled(answer);
+        match self.marked {
+            Marked::Labels if self.labels_later && body["labels"][mark::DEPLOYMENT].is_null() => {
+                let mut observed = mark::from_description(&cloud.deployment, id, body);
+                // Not finished: the labels are still to come.
+                observed.applied = None;
+                observed
+            }
+            Marked::Labels => mark::from_labels(&cloud.deployment, id, body, "labels"),
+            Marked::Description => mark::from_description(&cloud.deployment, id, body),
+        }
+    }
+
+    pub async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
+        let call = Call::get(Api::Compute, self.path(&manifest.body, &manifest.name)?);
+        let answer = found(cloud.client.call(&call).await)?;
+        Ok(answer.map(|answer| self.observed(cloud, answer)))
+    }
+
+    /// Everything of this kind, in every place, that carries the mark.
+    pub async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+        let items = match self.scope {
+            Scope::Global => {
+                let call = Call::get(Api::Compute, format!("global/{}", self.collection));
+                cloud.client.list(call, "items").await
+            }
+            Scope::Zone | Scope::Region => self.aggregated(cloud, deployment).await,
+        };
+        let items = match items {
+            Err(error) if absent(&error) => Vec::new(),
+            other => other?,
+        };
+        let ours = |observed: &Observed| observed.ownership == crate::engine::Ownership::Ours;
+        Ok(items.into_iter().map(|item| self.observed(cloud, item)).filter(ours).collect())
+    }
+
+    async fn aggregated(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Value>, Error> {
+        let mut found = Vec::new();
+        let mut page = None::<String>;
+        loop {
+            let mut call = Call::get(Api::Compute, format!("aggregated/{}", self.collection));
+            if self.marked == Marked::Labels {
+                call = call.query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
+            }
+            if let Some(token) = &page {
+                call = call.query("pageToken", token.clone());
+            }
+            let mut answer = cloud.client.call(&call).await?;
+            if let Value::Object(places) = answer["items"].take() {
+                for (_, mut place) in places {
+                    if let Value::Array(items) = place[self.collection].take() {
+                        found.extend(items);
+                    }
+                }
+            }
+            match answer["nextPageToken"].as_str() {
+                Some(token) if !token.is_empty() => page = Some(token.to_owned()),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// The manifest as an insert takes it: with name and mark, without the place.
+    pub fn insertable(&self, project: &str, manifest: &Manifest, mark: &Mark) -> Value {
+        let mut body = manifest.body.as_object().cloned().unwrap_or_default();
+        body.remove("zone");
+        body.remove("region");
+        body.insert("name".into(), json!(manifest.name));
+        let (field, value) = match self.marked {
+            Marked::Labels => ("labels", mark::labelled(&manifest.body["labels"], mark)),
+            Marked::Description => ("description", mark::described(&manifest.body["description"], mark)),
+        };
+        body.insert(field.into(), value);
+        linked(project, Value::Object(body), &manifest.body)
+    }
+
+    pub async fn insert(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        let mut body = self.insertable(cloud.client.project(), manifest, mark);
+        if self.labels_later {
+            // Until the labels are there, the description says whose it is.
+            if let Some(fields) = body.as_object_mut() {
+                fields.remove("labels");
+                fields.insert("description".into(), mark::described(&Value::Null, mark));
+            }
+        }
+        let call = Call::write(Api::Compute, Method::POST, self.place(&manifest.body)?).body(body);
+        cloud.client.compute(&call, &manifest.id(), events).await?;
+        match self.labels_later {
+            true => self.set_labels(cloud, manifest, mark, events).await,
+            false => Ok(()),
+        }
+    }
+
+    pub async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
+        let path = self.path(&observed.body, &observed.id.name)?;
+        let call = Call::write(Api::Compute, Method::DELETE, path);
+        match cloud.client.compute(&call, &observed.id, events).await {
+            Ok(_) => Ok(()),
+            Err(error) if absent(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the labels, mark included, under the fingerprint just read; read
+    /// again when somebody else wrote meanwhile.
+    pub async fn set_labels(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        let path = self.path(&manifest.body, &manifest.name)?;
+        let labels = mark::labelled(&manifest.body["labels"], mark);
+        fingerprinted(
+            cloud,
+            &path,
+            |current| {
+                let body = json!({"labels": labels, "labelFingerprint": current["labelFingerprint"]});
+                Call::write(Api::Compute, Method::POST, format!("{path}/setLabels")).body(body)
+            },
+            manifest,
+            events,
+        )
+        .await
+    }
+}
+
+/// Makes a write that is bound to a fingerprint: reads, writes, and does both
+/// again on a conflict.
+pub async fn fingerprinted(
+    cloud: &Cloud,
+    path: &str,
+    write: impl Fn(&Value) -> Call,
+    manifest: &Manifest,
+    events: &Events,
+) -> Result<(), Error> {
+    const ATTEMPTS: usize = 5;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let current = cloud.client.call(&Call::get(Api::Compute, path)).await?;
+        match cloud.client.compute(&write(&current), &manifest.id(), events).await {
+            Ok(_) => return Ok(()),
+            Err(Error::Api(error)) if error.is_stale() && attempt < ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Google's spelling → the manifests': a link becomes the name at its end.
+fn spelled(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(key, value)| {
+                let value = if key == "selfLink" { value } else { spelled(value) };
+                (key, value)
+            })
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(items) => items.into_iter().map(spelled).collect(),
+        Value::String(link) if link.starts_with("http") && link.contains("/projects/") => json!(short(&link)),
+        other => other,
+    }
+}
+
+/// The manifests' spelling → Google's: a name becomes a link, by its field.
+/// What is a link already stays as it is.
+pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
+    let zone = place["zone"].as_str().unwrap_or_default().to_owned();
+    let region = match place["region"].as_str() {
+        Some(region) => region.to_owned(),
+        None => zone.rsplit_once('-').map(|(region, _)| region.to_owned()).unwrap_or_default(),
+    };
+    let link = |value: &mut Value, collection: &str| {
+        if let Some(name) = value.as_str().filter(|name| !name.contains('/')) {
+            *value = json!(format!("projects/{project}/{collection}/{name}"));
+        }
+    };
+    for (field, collection) in [
+        ("machineType", format!("zones/{zone}/machineTypes")),
+        ("type", format!("zones/{zone}/diskTypes")),
+        ("network", "global/networks".to_owned()),
+        ("subnetwork", format!("regions/{region}/subnetworks")),
+    ] {
+        if let Some(value) = body.get_mut(field) {
+            link(value, &collection);
+        }
+    }
+    for (list, field, collection) in [
+        ("disks", "source", format!("zones/{zone}/disks")),
+        ("networkInterfaces", "network", "global/networks".to_owned()),
+        ("networkInterfaces", "subnetwork", format!("regions/{region}/subnetworks")),
+    ] {
+        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(value) = item.get_mut(field) {
+                link(value, &collection);
+            }
+        }
+    }
+    for policy in body.get_mut("resourcePolicies").and_then(Value::as_array_mut).into_iter().flatten() {
+        link(policy, &format!("regions/{region}/resourcePolicies"));
+    }
+    body
+}
+
+#[async_trait]
+impl Kind for Compute {
+    fn spec(&self) -> &KindSpec {
+        &self.0.spec
+    }
+
+    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
+        self.0.read(cloud, manifest).await
+    }
+
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+        self.0.list(cloud, deployment).await
+    }
+
+    async fn create(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        self.0.insert(cloud, manifest, mark, events).await
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        _observed: &Observed,
+        _changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        match self.0.marked {
+            // Of a labelled row only the labels can change.
+            Marked::Labels => self.0.set_labels(cloud, manifest, mark, events).await,
+            Marked::Description => {
+                let path = self.0.path(&manifest.body, &manifest.name)?;
+                let call = Call::write(Api::Compute, Method::PATCH, path).body(self.0.insertable(
+                    cloud.client.project(),
+                    manifest,
+                    mark,
+                ));
+                cloud.client.compute(&call, &manifest.id(), events).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
+        self.0.delete(cloud, observed, events).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_spelled_as_manifests_do() {
+        let answer = json!({
+            "zone": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b",
+            "type": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b/diskTypes/pd-ssd",
+            "users": ["https://www.googleapis.com/compute/v1/projects/p/zones/z/instances/i"],
+        });
+        assert_eq!(
+            spelled(answer),
+            json!({
+                "zone": "europe-west1-b",
+                "type": "pd-ssd",
+                "users": ["i"],
+            })
+        );
+    }
+
+    #[test]
+    fn names_become_links_by_their_field() {
+        let body = json!({"machineType": "e2-medium", "disks": [{"source": "d"}], "resourcePolicies": ["s"],
+            "networkInterfaces": [{"network": "global/networks/other"}]});
+        assert_eq!(
+            linked("p", body, &json!({"zone": "europe-west1-b"})),
+            json!({
+                "machineType": "projects/p/zones/europe-west1-b/machineTypes/e2-medium",
+                "disks": [{"source": "projects/p/zones/europe-west1-b/disks/d"}],
+                "resourcePolicies": ["projects/p/regions/europe-west1/resourcePolicies/s"],
+                "networkInterfaces": [{"network": "global/networks/other"}],
+            })
+        );
+    }
+
+    #[test]
+    fn an_insert_has_name_and_mark_and_no_place() {
+        let manifest = Manifest {
+            kind: "compute.address".into(),
+            name: "a".into(),
+            protect: false,
+            arbiter: false,
+            depends_on: Vec::new(),
+            notes: Default::default(),
+            body: json!({"region": "r", "addressType": "EXTERNAL"}),
+        };
+        let mark = Mark { deployment: "d".into(), digest: "0".into() };
+        let body = TABLE[0].insertable("p", &manifest, &mark);
+        assert_eq!(
+            body,
+            json!({"name": "a", "addressType": "EXTERNAL", "labels":
+                {"managed-by": "dorainfra", "deployment": "d", "dorainfra-digest": "0"}})
+        );
+    }
+}

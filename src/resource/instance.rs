@@ -1,0 +1,133 @@
+//! `compute.instance`: the machine. Metadata, labels and tags change in place
+//! while it runs; its machine type by a stop and a start.
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::json;
+
+use super::compute::{Marked, Row, Scope, fingerprinted, linked};
+use super::{Cloud, Kind};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::event::Events;
+use crate::gcp::{Api, Call, Error};
+
+pub const ROW: Row = Row {
+    spec: KindSpec {
+        kind: "compute.instance",
+        immutable: &["zone", "disks", "networkInterfaces", "shieldedInstanceConfig", "scheduling"],
+        sets: &["tags.items", "serviceAccounts.scopes"],
+        keyed: &[("metadata.items", "key"), ("disks", "deviceName")],
+        // A boot disk is made from these; afterwards it is a disk like any other.
+        write_only: &["disks.initializeParams"],
+        markable: true,
+        keep_on_destroy: false,
+    },
+    collection: "instances",
+    scope: Scope::Zone,
+    marked: Marked::Labels,
+    labels_later: false,
+};
+
+pub struct Instance;
+
+#[async_trait]
+impl Kind for Instance {
+    fn spec(&self) -> &KindSpec {
+        const { &ROW.spec }
+    }
+
+    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
+        ROW.read(cloud, manifest).await
+    }
+
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+        ROW.list(cloud, deployment).await
+    }
+
+    async fn create(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        super::service_account::until_visible(|| ROW.insert(cloud, manifest, mark, events)).await
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), Error> {
+        let path = ROW.path(&manifest.body, &manifest.name)?;
+        let id = manifest.id();
+        let changed = |field: &str| changes.iter().any(|change| change.path.starts_with(field));
+        let post = |verb: &str| Call::write(Api::Compute, Method::POST, format!("{path}/{verb}"));
+        if changed("machineType") || changed("serviceAccounts") {
+            let linked = linked(cloud.client.project(), manifest.body.clone(), &manifest.body);
+            // Neither can change while it runs. Disks and addresses stay.
+            let runs = observed.body["status"] != "TERMINATED";
+            if runs {
+                cloud.client.compute(&post("stop"), &id, events).await?;
+            }
+            if changed("machineType") {
+                let call = post("setMachineType").body(json!({"machineType": linked["machineType"]}));
+                cloud.client.compute(&call, &id, events).await?;
+            }
+            if changed("serviceAccounts") {
+                let call = post("setServiceAccount").body(manifest.body["serviceAccounts"][0].clone());
+                cloud.client.compute(&call, &id, events).await?;
+            }
+        }
+        if changed("deletionProtection") {
+            let wanted = manifest.body["deletionProtection"] == true;
+            let call = post("setDeletionProtection").query("deletionProtection", wanted.to_string());
+            cloud.client.compute(&call, &id, events).await?;
+        }
+        if changed("tags") {
+            fingerprinted(
+                cloud,
+                &path,
+                |current| {
+                    post("setTags").body(json!({
+                        "items": manifest.body["tags"]["items"],
+                        "fingerprint": current["tags"]["fingerprint"],
+                    }))
+                },
+                manifest,
+                events,
+            )
+            .await?;
+        }
+        if changed("metadata") {
+            fingerprinted(
+                cloud,
+                &path,
+                |current| {
+                    post("setMetadata").body(json!({
+                        "items": manifest.body["metadata"]["items"],
+                        "fingerprint": current["metadata"]["fingerprint"],
+                    }))
+                },
+                manifest,
+                events,
+            )
+            .await?;
+        }
+        // Also after a run that was cut off between the stop and the start.
+        let now = cloud.client.call(&Call::get(Api::Compute, &path)).await?;
+        if matches!(now["status"].as_str(), Some("TERMINATED" | "STOPPED" | "STOPPING")) {
+            cloud.client.compute(&post("start"), &id, events).await?;
+        }
+        // Last: the digest in the labels says that all of the above is done.
+        ROW.set_labels(cloud, manifest, mark, events).await
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
+        ROW.delete(cloud, observed, events).await
+    }
+}

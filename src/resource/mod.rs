@@ -1,0 +1,221 @@
+//! One file per kind of Google resource: how to read, create, change and delete
+//! it, what cannot change, how Google spells a value back, what to wait for.
+//! What a resource should be stands in its manifest (`templates/resources`).
+
+mod binding;
+mod bucket;
+mod compute;
+mod disk;
+mod instance;
+mod mark;
+mod object;
+mod secret;
+mod service_account;
+mod services;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use serde_json::Value;
+
+use crate::blueprint::Content;
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, ProviderError, ResourceId};
+use crate::event::Events;
+use crate::gcp::{self, Client};
+
+pub use secret::read_credentials;
+
+/// What a kind works with.
+pub(crate) struct Cloud {
+    pub client: Client,
+    /// Whose marks are ours.
+    pub deployment: String,
+    pub contents: Arc<BTreeMap<String, Content>>,
+}
+
+/// A kind of resource. The same contract as [`Provider`], for one kind.
+#[async_trait]
+pub(crate) trait Kind: Send + Sync {
+    fn spec(&self) -> &KindSpec;
+
+    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error>;
+
+    /// Everything of this kind that carries the deployment's mark.
+    async fn list(&self, _cloud: &Cloud, _deployment: &str) -> Result<Vec<Observed>, gcp::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn create(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), gcp::Error>;
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), gcp::Error>;
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), gcp::Error>;
+}
+
+/// Google Cloud as the engine's provider.
+pub struct Google {
+    cloud: Cloud,
+    kinds: Vec<Box<dyn Kind>>,
+}
+
+impl Google {
+    /// `contents`: the bytes behind `storage.object` manifests, by SHA-256.
+    pub fn new(client: Client, deployment: &str, contents: Arc<BTreeMap<String, Content>>) -> Self {
+        let mut kinds: Vec<Box<dyn Kind>> = vec![
+            Box::new(services::Services),
+            Box::new(service_account::ServiceAccount),
+            Box::new(bucket::Bucket),
+            Box::new(binding::Binding::bucket()),
+            Box::new(secret::Secret),
+            Box::new(secret::SecretVersion),
+            Box::new(binding::Binding::secret()),
+            Box::new(disk::Disk),
+            Box::new(object::Object),
+            Box::new(instance::Instance),
+        ];
+        for row in compute::TABLE {
+            kinds.push(Box::new(compute::Compute(row)));
+        }
+        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents }, kinds }
+    }
+
+    fn kind(&self, kind: &str) -> Result<&dyn Kind, ProviderError> {
+        self.kinds.iter().find(|candidate| candidate.spec().kind == kind).map(|found| &**found).ok_or_else(
+            || ProviderError {
+                message: format!("`{kind}` is not a kind of resource"),
+                hint: Some("docs/how-it-works.md lists the kinds".into()),
+                unknown_outcome: false,
+            },
+        )
+    }
+
+    /// The resource as it is now, after a write.
+    async fn after(&self, kind: &dyn Kind, manifest: &Manifest) -> Result<Observed, ProviderError> {
+        kind.read(&self.cloud, manifest).await?.ok_or_else(|| ProviderError {
+            message: format!("{} was written, but is not there", manifest.id()),
+            hint: Some("somebody may have deleted it meanwhile: run the command again".into()),
+            unknown_outcome: true,
+        })
+    }
+}
+
+#[async_trait]
+impl Provider for Google {
+    fn spec(&self, kind: &str) -> Option<&KindSpec> {
+        self.kinds.iter().map(|candidate| candidate.spec()).find(|spec| spec.kind == kind)
+    }
+
+    fn lives_in(&self, kind: &str) -> Option<&str> {
+        match kind {
+            "storage.object" => Some("storage.bucket"),
+            _ => None,
+        }
+    }
+
+    async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
+        Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
+    }
+
+    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
+        let lists = self.kinds.iter().map(|kind| kind.list(&self.cloud, deployment));
+        Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+    }
+
+    async fn create(
+        &self,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError> {
+        let kind = self.kind(&manifest.kind)?;
+        kind.create(&self.cloud, manifest, mark, events).await?;
+        self.after(kind, manifest).await
+    }
+
+    async fn update(
+        &self,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError> {
+        let kind = self.kind(&manifest.kind)?;
+        kind.update(&self.cloud, manifest, observed, changes, mark, events).await?;
+        self.after(kind, manifest).await
+    }
+
+    async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError> {
+        Ok(self.kind(&observed.id.kind)?.delete(&self.cloud, observed, events).await?)
+    }
+}
+
+/// `None` where Google says that it isn't there. A service that is not enabled
+/// yet holds nothing, either: the plan enables it first.
+pub(crate) fn found(answer: Result<Value, gcp::Error>) -> Result<Option<Value>, gcp::Error> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn absent(error: &gcp::Error) -> bool {
+    error.api().is_some_and(|api| {
+        (api.is_not_found() && !project_missing(&api.message)) || api.is_service_disabled()
+    })
+}
+
+/// Whether "not found" is said of the project, not of something in it.
+fn project_missing(message: &str) -> bool {
+    match message.split_once("projects/") {
+        Some((_, rest)) => !rest.split(['\'', '"', ' ']).next().unwrap_or_default().contains('/'),
+        None => message.to_ascii_lowercase().contains("project"),
+    }
+}
+
+/// The last segment of a link.
+pub(crate) fn short(link: &str) -> &str {
+    link.rsplit('/').next().unwrap_or(link)
+}
+
+pub(crate) fn id(kind: &str, resource: &Value) -> ResourceId {
+    ResourceId::new(kind, short(resource["name"].as_str().unwrap_or_default()))
+}
+
+/// A string field of a manifest's body, or of an observed one.
+pub(crate) fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, gcp::Error> {
+    body[field].as_str().ok_or_else(|| gcp::Error::Unexpected {
+        what: "the manifest".into(),
+        reason: format!("`{field}` is missing or not a string"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::project_missing;
+
+    #[test]
+    fn a_missing_project_is_not_a_missing_resource() {
+        assert!(project_missing("The resource 'projects/p' was not found"));
+        assert!(project_missing("Unknown project: p"));
+        assert!(!project_missing("The resource 'projects/p/zones/z/disks/d' was not found"));
+        assert!(!project_missing("The specified bucket does not exist."));
+    }
+}

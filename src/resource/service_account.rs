@@ -1,0 +1,142 @@
+//! `iam.serviceAccount`: the machine's identity.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Cloud, Kind, found, mark, short};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
+use crate::event::Events;
+use crate::gcp::{Api, Call, Error, jitter};
+
+/// A new account is not visible everywhere for a minute and more.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(3 * 60);
+
+const SPEC: KindSpec = KindSpec {
+    kind: "iam.serviceAccount",
+    immutable: &[],
+    sets: &[],
+    keyed: &[],
+    write_only: &[],
+    markable: true,
+    keep_on_destroy: false,
+};
+
+pub struct ServiceAccount;
+
+#[async_trait]
+impl Kind for ServiceAccount {
+    fn spec(&self) -> &KindSpec {
+        &SPEC
+    }
+
+    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
+        let answer = found(cloud.client.call(&Call::get(Api::Iam, path(cloud, &manifest.name))).await)?;
+        Ok(answer.map(|answer| observed(cloud, answer)))
+    }
+
+    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Vec<Observed>, Error> {
+        let project = cloud.client.project();
+        let call =
+            Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "100");
+        let accounts = match cloud.client.list(call, "accounts").await {
+            Err(error) if super::absent(&error) => Vec::new(),
+            other => other?,
+        };
+        let ours = |account: &Observed| account.ownership == Ownership::Ours;
+        Ok(accounts.into_iter().map(|account| observed(cloud, account)).filter(ours).collect())
+    }
+
+    async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {
+        let project = cloud.client.project();
+        let call = Call::write(Api::Iam, Method::POST, format!("v1/projects/{project}/serviceAccounts"))
+            .body(json!({
+                "accountId": manifest.name,
+                "serviceAccount": {
+                    "displayName": manifest.body["displayName"],
+                    "description": mark::described(&manifest.body["description"], mark),
+                },
+            }));
+        cloud.client.call(&call).await?;
+        // Reads lag behind the creation, too.
+        let get = Call::get(Api::Iam, path(cloud, &manifest.name));
+        until(Error::is_not_found, || async { cloud.client.call(&get).await.map(|_| ()) }).await
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        _: &Observed,
+        _: &[Change],
+        mark: &Mark,
+        _: &Events,
+    ) -> Result<(), Error> {
+        let path = path(cloud, &manifest.name);
+        let call = Call::idempotent(Api::Iam, Method::PATCH, path).body(json!({
+            "serviceAccount": {
+                "displayName": manifest.body["displayName"],
+                "description": mark::described(&manifest.body["description"], mark),
+            },
+            "updateMask": "displayName,description",
+        }));
+        cloud.client.call(&call).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observed, _: &Events) -> Result<(), Error> {
+        let call = Call::write(Api::Iam, Method::DELETE, path(cloud, &observed.id.name));
+        found(cloud.client.call(&call).await)?;
+        Ok(())
+    }
+}
+
+fn path(cloud: &Cloud, account: &str) -> String {
+    let project = cloud.client.project();
+    format!("v1/projects/{project}/serviceAccounts/{account}@{project}.iam.gserviceaccount.com")
+}
+
+fn observed(cloud: &Cloud, answer: Value) -> Observed {
+    let email = short(answer["name"].as_str().unwrap_or_default());
+    let account = email.split('@').next().unwrap_or_default();
+    let id = ResourceId::new(SPEC.kind, account);
+    mark::from_description(&cloud.deployment, id, answer)
+}
+
+/// Repeats what needs a service account while Google does not see it yet.
+pub async fn until_visible<F: Future<Output = Result<(), Error>>>(work: impl Fn() -> F) -> Result<(), Error> {
+    until(unseen, work).await
+}
+
+/// Repeats `work` while it fails in just that way, with a bound.
+async fn until<F: Future<Output = Result<(), Error>>>(
+    passing: impl Fn(&Error) -> bool,
+    work: impl Fn() -> F,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + VISIBLE_WITHIN;
+    let mut backoff = Duration::from_millis(500);
+    loop {
+        match work().await {
+            Err(error) if passing(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(jitter(backoff)).await;
+                backoff = (backoff * 2).min(Duration::from_secs(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// "Service account … does not exist", in the words of several APIs.
+fn unseen(error: &Error) -> bool {
+    error.api().is_some_and(|api| {
+        let message = api.message.to_ascii_lowercase();
+        (matches!(api.status, 0 | 400 | 404))
+            && message.contains("service")
+            && message.contains("account")
+            && (message.contains("does not exist") || message.contains("not found"))
+    })
+}

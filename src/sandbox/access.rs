@@ -1,0 +1,361 @@
+//! Who may do what: services that are enabled, scopes, roles and bindings. It is
+//! enforced for everybody; the owner holds every permission that the control
+//! route `/sandbox/deny` has not taken away.
+
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::error::ApiError;
+use super::store::Tx;
+
+/// Roles that can be granted, each with what it allows: a permission, or all
+/// below a prefix that ends in `*`.
+const ROLES: [(&str, &[&str]); 22] = [
+    ("roles/owner", &["*"]),
+    (
+        "roles/editor",
+        &[
+            "compute.*",
+            "storage.buckets.*",
+            "iam.serviceAccounts.*",
+            "serviceusage.*",
+            "resourcemanager.projects.get",
+        ],
+    ),
+    ("roles/viewer", &["resourcemanager.projects.get", "storage.buckets.get", "storage.buckets.list"]),
+    ("roles/compute.admin", &["compute.*", "resourcemanager.projects.get"]),
+    (
+        "roles/compute.instanceAdmin.v1",
+        &["compute.instances.*", "compute.disks.*", "compute.addresses.*", "compute.subnetworks.*"],
+    ),
+    ("roles/compute.securityAdmin", &["compute.firewalls.*", "compute.networks.*"]),
+    (
+        "roles/iam.serviceAccountAdmin",
+        &[
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.delete",
+            "iam.serviceAccounts.get",
+            "iam.serviceAccounts.list",
+            "iam.serviceAccounts.update",
+        ],
+    ),
+    (
+        "roles/iam.serviceAccountUser",
+        &["iam.serviceAccounts.actAs", "iam.serviceAccounts.get", "iam.serviceAccounts.list"],
+    ),
+    ("roles/logging.logWriter", &["logging.logEntries.create"]),
+    ("roles/monitoring.metricWriter", &["monitoring.timeSeries.create"]),
+    ("roles/secretmanager.admin", &["secretmanager.*"]),
+    ("roles/secretmanager.secretAccessor", &["secretmanager.versions.access"]),
+    ("roles/secretmanager.secretVersionAdder", &["secretmanager.versions.add"]),
+    (
+        "roles/secretmanager.viewer",
+        &[
+            "secretmanager.secrets.get",
+            "secretmanager.secrets.list",
+            "secretmanager.versions.get",
+            "secretmanager.versions.list",
+        ],
+    ),
+    ("roles/serviceusage.serviceUsageAdmin", &["serviceusage.*"]),
+    ("roles/storage.admin", &["storage.*"]),
+    ("roles/storage.objectAdmin", &["storage.objects.*"]),
+    ("roles/storage.objectCreator", &["storage.objects.create"]),
+    ("roles/storage.objectViewer", &["storage.objects.get", "storage.objects.list"]),
+    (
+        "roles/storage.legacyBucketOwner",
+        &[
+            "storage.buckets.get",
+            "storage.buckets.getIamPolicy",
+            "storage.buckets.setIamPolicy",
+            "storage.buckets.update",
+            "storage.objects.create",
+            "storage.objects.delete",
+            "storage.objects.list",
+        ],
+    ),
+    ("roles/storage.legacyBucketReader", &["storage.buckets.get", "storage.objects.list"]),
+    ("roles/storage.legacyObjectOwner", &["storage.objects.get", "storage.objects.update"]),
+];
+
+pub fn is_role(role: &str) -> bool {
+    role == "roles/storage.legacyObjectReader" || ROLES.iter().any(|(name, _)| *name == role)
+}
+
+fn grants(role: &str, permission: &str) -> bool {
+    let role = if role == "roles/storage.legacyObjectReader" { "roles/storage.objectViewer" } else { role };
+    ROLES.iter().filter(|(name, _)| *name == role).flat_map(|(_, allowed)| allowed.iter()).any(|allowed| {
+        match allowed.strip_suffix('*') {
+            Some(prefix) => permission.starts_with(prefix),
+            None => *allowed == permission,
+        }
+    })
+}
+
+/// Whether the caller has `permission`, by the project's policy or by the one
+/// under `policy` (a record's key).
+pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
+    let owner = call.caller.email == call.cloud.owner;
+    let name = if owner { "owner" } else { call.caller.email.as_str() };
+    if tx.has(&format!("deny/{name}/{permission}")) {
+        return false;
+    }
+    let member = format!("serviceAccount:{}", call.caller.email);
+    ["policy/project", policy].iter().filter_map(|key| tx.get(key)).any(|policy| {
+        let bindings = policy["bindings"].as_array().map_or(&[][..], Vec::as_slice);
+        bindings.iter().any(|binding| {
+            // A condition is beyond this sandbox: a conditional grant allows nothing.
+            binding["condition"].is_null()
+                && binding["role"].as_str().is_some_and(|role| grants(role, permission))
+                && binding["members"].as_array().is_some_and(|members| {
+                    members
+                        .iter()
+                        .any(|each| *each == member || each == "allUsers" || each == "allAuthenticatedUsers")
+                })
+        })
+    })
+}
+
+/// The permission that a method needs, and the record of the policy that may
+/// grant it besides the project's. `None`: whoever is authenticated.
+pub fn needed(call: &Call) -> Option<(String, String)> {
+    let short = call.short_id();
+    let (collection, verb) = short.rsplit_once('.').unwrap_or(("", short));
+    let project = "policy/project".to_owned();
+    let verb = match (call.method.api, verb) {
+        (_, "testIamPermissions") => return None,
+        (_, "insert") => "create",
+        (_, "aggregatedList") => "list",
+        ("compute", "wait") => "get",
+        ("serviceusage", "batchEnable") => "enable",
+        ("serviceusage", "batchGet") => "get",
+        ("secretmanager", "addVersion") => "add",
+        (_, "patch") => "update",
+        (_, verb) => verb,
+    };
+    Some(match call.method.api {
+        "compute" if collection == "images" => return None,
+        "compute" => (format!("compute.{collection}.{verb}"), project),
+        "iam" => (format!("iam.serviceAccounts.{verb}"), project),
+        "cloudresourcemanager" => (format!("resourcemanager.projects.{verb}"), project),
+        "serviceusage" if collection == "operations" => return None,
+        "serviceusage" => (format!("serviceusage.services.{verb}"), project),
+        "storage" => {
+            (format!("storage.{collection}.{verb}"), format!("policy/buckets/{}", call.path("bucket")))
+        }
+        "secretmanager" => {
+            let versions = verb == "add" || collection.ends_with("versions");
+            let kind = if versions { "versions" } else { "secrets" };
+            (format!("secretmanager.{kind}.{verb}"), format!("policy/secrets/{}", call.path("secretsId")))
+        }
+        _ => return None,
+    })
+}
+
+/// Everything that stands before a method: the caller's identity still exists,
+/// its scopes, the project, the service, the permission.
+pub fn check(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    check_identity(call, tx)?;
+    check_scopes(call)?;
+    check_project(call)?;
+    check_service(call, tx)?;
+    let Some((permission, policy)) = needed(call) else { return Ok(()) };
+    if allowed(call, tx, &permission, &policy) { Ok(()) } else { Err(denied(call, &permission)) }
+}
+
+fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    let account = tx.get(&format!("serviceAccounts/{}", call.caller.email));
+    match account {
+        Some(account) if account["uniqueId"] == call.caller.unique_id.as_str() => Ok(()),
+        _ => Err(ApiError::unauthenticated()),
+    }
+}
+
+fn check_scopes(call: &Call) -> Result<(), ApiError> {
+    let read = call.method.verb == http::Method::GET;
+    let enough: &[&str] = match (call.method.api, read) {
+        ("compute", true) => &["compute", "compute.readonly", "cloud-platform.read-only"],
+        ("compute", false) => &["compute"],
+        ("storage", true) => &[
+            "devstorage.read_only",
+            "devstorage.read_write",
+            "devstorage.full_control",
+            "cloud-platform.read-only",
+        ],
+        ("storage", false) => &["devstorage.read_write", "devstorage.full_control"],
+        (_, true) => &["cloud-platform.read-only"],
+        (_, false) => &[],
+    };
+    if call.caller.has_scope(enough) {
+        return Ok(());
+    }
+    let service = format!("{}.googleapis.com", call.method.api);
+    let mut error =
+        ApiError::new(403, "insufficientPermissions", "Request had insufficient authentication scopes.");
+    error.details.push(json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+        "domain": "googleapis.com",
+        "metadata": {"service": service, "method": call.method.id},
+    }));
+    Err(error)
+}
+
+/// The project that a call names, where it names one.
+fn project_of(call: &Call) -> Option<&str> {
+    match call.method.api {
+        "compute" => Some(call.path("project")),
+        "storage" => call.query("project"),
+        "serviceusage" => call.path.get("v1Id1").map(String::as_str),
+        _ => call.path.get("projectsId").map(String::as_str),
+    }
+}
+
+fn check_project(call: &Call) -> Result<(), ApiError> {
+    let Some(project) = project_of(call) else { return Ok(()) };
+    let ours = project == call.cloud.project || project == call.cloud.number.to_string();
+    let public = call.short_id().starts_with("images.") && project.ends_with("-cloud");
+    if ours || public || (call.method.api == "iam" && project == "-") {
+        return Ok(());
+    }
+    Err(match call.method.api {
+        "compute" => ApiError::not_found(format!("The resource 'projects/{project}' was not found")),
+        "storage" => ApiError::invalid(format!("Unknown project id: {project}")),
+        "cloudresourcemanager" => ApiError::forbidden("The caller does not have permission"),
+        "serviceusage" => ApiError::forbidden(format!("Project '{project}' not found or permission denied.")),
+        _ => denied(call, &needed(call).map(|(permission, _)| permission).unwrap_or_default()),
+    })
+}
+
+/// Titles of the services, as the error and the catalogue name them.
+pub fn service_title(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "compute.googleapis.com" => "Compute Engine API",
+        "storage.googleapis.com" => "Cloud Storage API",
+        "iam.googleapis.com" => "Identity and Access Management (IAM) API",
+        "secretmanager.googleapis.com" => "Secret Manager API",
+        "cloudresourcemanager.googleapis.com" => "Cloud Resource Manager API",
+        "serviceusage.googleapis.com" => "Service Usage API",
+        "logging.googleapis.com" => "Cloud Logging API",
+        "monitoring.googleapis.com" => "Cloud Monitoring API",
+        "dns.googleapis.com" => "Cloud DNS API",
+        "iap.googleapis.com" => "Cloud Identity-Aware Proxy API",
+        "oslogin.googleapis.com" => "Cloud OS Login API",
+        _ => return None,
+    })
+}
+
+fn check_service(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    let service = format!("{}.googleapis.com", call.method.api);
+    if tx.get(&format!("services/{service}")).is_some_and(|record| record["state"] == "ENABLED") {
+        return Ok(());
+    }
+    let (number, title) = (call.cloud.number, service_title(&service).unwrap_or_default());
+    let url = format!("https://console.developers.google.com/apis/api/{service}/overview?project={number}");
+    let mut error = ApiError::new(
+        403,
+        "accessNotConfigured",
+        format!(
+            "{title} has not been used in project {number} before or it is disabled. Enable it by visiting {url} \
+             then retry. If you enabled this API recently, wait a few minutes for the action to propagate to our \
+             systems and retry."
+        ),
+    );
+    error.domain = "usageLimits";
+    let metadata = json!({
+        "service": service, "consumer": format!("projects/{number}"), "serviceTitle": title,
+        "activationUrl": url, "containerInfo": number.to_string(),
+    });
+    error.details.push(json!({
+        "@type": "type.googleapis.com/google.rpc.Help",
+        "links": [{"description": "Google developers console API activation", "url": url}],
+    }));
+    Err(error.with_info("SERVICE_DISABLED", "googleapis.com", metadata))
+}
+
+/// The refusal of a call for want of `permission`, in the words of its API.
+pub fn denied(call: &Call, permission: &str) -> ApiError {
+    let project = &call.cloud.project;
+    let path = |first: &str| {
+        let tail = call.path.get("secretsId").map(|secret| format!("/secrets/{secret}")).unwrap_or_default();
+        format!("projects/{first}{tail}")
+    };
+    let info = |error: ApiError, domain: &str, resource: String| {
+        error.with_info(
+            "IAM_PERMISSION_DENIED",
+            domain,
+            json!({"permission": permission, "resource": resource}),
+        )
+    };
+    match call.method.api {
+        "compute" => {
+            let resource = super::compute::resource_of(call);
+            ApiError::forbidden(format!("Required '{permission}' permission for '{resource}'"))
+        }
+        "storage" => {
+            let (kind, on) = match (call.path.get("object"), call.path.get("bucket")) {
+                (Some(_), _) => ("object", "resource"),
+                (None, Some(_)) => ("bucket", "resource"),
+                (None, None) => ("project", "resource"),
+            };
+            ApiError::forbidden(format!(
+                "{} does not have {permission} access to the Google Cloud Storage {kind}. Permission \
+                 '{permission}' denied on {on} (or it may not exist).",
+                call.caller.email
+            ))
+        }
+        "iam" => info(
+            ApiError::forbidden(format!(
+                "Permission '{permission}' denied on resource (or it may not exist)."
+            )),
+            "iam.googleapis.com",
+            format!("projects/{project}"),
+        ),
+        "secretmanager" => {
+            let resource = path(call.path("projectsId"));
+            info(
+                ApiError::forbidden(format!(
+                    "Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
+                )),
+                "iam.googleapis.com",
+                resource,
+            )
+        }
+        "serviceusage" => info(
+            ApiError::forbidden(format!("Permission denied to call the service: {permission} is required.")),
+            "serviceusage.googleapis.com",
+            format!("projects/{project}"),
+        ),
+        _ => info(
+            ApiError::forbidden("The caller does not have permission"),
+            "cloudresourcemanager.googleapis.com",
+            format!("projects/{project}"),
+        ),
+    }
+}
+
+/// A method's permission beyond the one that [`check`] has looked at.
+pub fn require(call: &Call, tx: &Tx, permission: &str) -> Result<(), ApiError> {
+    if allowed(call, tx, permission, "policy/project") { Ok(()) } else { Err(denied(call, permission)) }
+}
+
+/// The answer of `testIamPermissions`: those of the asked ones that hold.
+pub fn held(call: &Call, tx: &Tx, asked: &[String], policy: &str) -> Value {
+    let held: Vec<&String> = asked.iter().filter(|each| allowed(call, tx, each, policy)).collect();
+    if held.is_empty() { json!({}) } else { json!({"permissions": held}) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_grant_what_google_says() {
+        assert!(grants("roles/storage.objectAdmin", "storage.objects.delete"));
+        assert!(!grants("roles/storage.objectAdmin", "storage.buckets.get"));
+        assert!(grants("roles/secretmanager.secretAccessor", "secretmanager.versions.access"));
+        assert!(!grants("roles/secretmanager.secretAccessor", "secretmanager.secrets.get"));
+        assert!(!grants("roles/editor", "secretmanager.versions.access"));
+        assert!(!grants("roles/nothing", "storage.objects.get"));
+    }
+}

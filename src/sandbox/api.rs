@@ -1,0 +1,201 @@
+//! From a request to the method that it calls: identity, contract, media, and
+//! the check of the sandbox's own answer against the contract.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::{Value, json};
+
+use super::call::{Call, Handler, check_body, check_query, parse_query};
+use super::cloud::Cloud;
+use super::contract::{CONTRACT, Matched, Method};
+use super::error::ApiError;
+use super::server::{Kind, json_response};
+use super::storage::{media, resumable, upload, xml};
+use super::token::{self, Caller};
+use super::{access, compute, iam, operation, projects, secrets, services, storage};
+
+fn handler(method: &Method) -> Option<Handler> {
+    match method.api {
+        "compute" => compute::handler(&method.id),
+        "storage" => storage::handler(&method.id),
+        "iam" => iam::handler(&method.id),
+        "cloudresourcemanager" => projects::handler(&method.id),
+        "serviceusage" => services::handler(&method.id),
+        "secretmanager" => secrets::handler(&method.id),
+        _ => None,
+    }
+}
+
+/// `POST /token`.
+pub fn token(cloud: &Cloud, parts: &Parts, bytes: &[u8]) -> Response {
+    let refuse = |error: &str, description: &str| {
+        json_response(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": description}))
+    };
+    if parts.method != http::Method::POST {
+        return refuse("invalid_request", "A token is asked for by POST.");
+    }
+    let form: Vec<(String, String)> = parse_query(&String::from_utf8_lossy(bytes))
+        .into_iter()
+        .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
+        .collect();
+    match token::exchange(&form, &cloud.owner, &cloud.owner_key) {
+        Err((error, description)) => refuse(error, description),
+        Ok(grant) => {
+            let account = cloud.read(&format!("serviceAccounts/{}", grant.email)).unwrap_or_default();
+            let unique_id = account["uniqueId"].as_str().unwrap_or_default();
+            let token = cloud.tokens.issue(&grant.email, unique_id, grant.scopes, token::LIFETIME);
+            json_response(
+                StatusCode::OK,
+                &json!({"access_token": token, "expires_in": token::LIFETIME, "token_type": "Bearer"}),
+            )
+        }
+    }
+}
+
+/// Who calls. The address of an upload session stands for whoever opened it.
+pub fn identify(
+    cloud: &Cloud,
+    caller: Option<Caller>,
+    kind: Kind,
+    query: &BTreeMap<String, Vec<String>>,
+) -> Option<Caller> {
+    if caller.is_some() || kind != Kind::Upload {
+        return caller;
+    }
+    let session = cloud.read(&format!("uploads/{}", query.get("upload_id")?.first()?))?;
+    serde_json::from_value(session["caller"].clone()).ok()
+}
+
+/// Carries a request out, whatever kind it is of.
+pub async fn carry_out(
+    mut call: Call,
+    parts: &Parts,
+    bytes: Bytes,
+    matched: &Matched,
+    kind: Kind,
+) -> Result<Response, ApiError> {
+    match kind {
+        Kind::Xml => xml::handle(call, &parts.method, &parts.headers, bytes).await,
+        Kind::Upload => uploaded(call, parts, bytes).await,
+        Kind::Json | Kind::Download => {
+            check_query(call.method, &call.query)?;
+            let media = kind == Kind::Download || call.query("alt") == Some("media");
+            if call.method.id == "storage.objects.get" && media {
+                let cloud = Arc::clone(&call.cloud);
+                let object = cloud.transact(move |tx| {
+                    access::check(&call, tx)?;
+                    storage::handler("storage.objects.get").map_or(Ok(Value::Null), |get| get(&call, tx))
+                });
+                let range = upload::header(&parts.headers, "range");
+                return media::respond(&cloud, &object.await?, range, false).await;
+            }
+            if call.method.id == "storage.objects.insert" {
+                return Err(ApiError::new(
+                    400,
+                    "wrongUrlForUpload",
+                    "Upload requests must be uploaded to /upload/* URL.",
+                ));
+            }
+            call.body = check_body(matched, &bytes)?;
+            let answer = answer(call, matched.method).await?;
+            Ok(match answer {
+                Value::Null => {
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = StatusCode::NO_CONTENT;
+                    response
+                }
+                answer => json_response(StatusCode::OK, &answer),
+            })
+        }
+    }
+}
+
+async fn answer(call: Call, method: &'static Method) -> Result<Value, ApiError> {
+    let cloud = Arc::clone(&call.cloud);
+    let waits = method.id.ends_with("Operations.wait");
+    let key = if waits { compute::operation_key(&call)? } else { String::new() };
+    let handler = if waits { compute::handler("compute.zoneOperations.get") } else { handler(method) };
+    let handler = handler.ok_or_else(|| ApiError::unimplemented(&method.id))?;
+    let mut answer = cloud
+        .transact(move |tx| {
+            access::check(&call, tx)?;
+            if call.method.api == "compute"
+                && let Some(earlier) = operation::replay(&call, tx)?
+            {
+                return Ok(earlier);
+            }
+            handler(&call, tx)
+        })
+        .await?;
+    if waits && let Some(done) = operation::wait(&cloud, &key).await {
+        answer = done;
+    }
+    if let Some(message) = &method.answer {
+        CONTRACT.normalize(method.api, message, &mut answer, true);
+        if cfg!(debug_assertions) {
+            CONTRACT.check(method.api, message, &answer, "response").map_err(|error| {
+                ApiError::internal(format!(
+                    "The answer of {} breaks the contract: {}",
+                    method.id, error.message
+                ))
+            })?;
+        }
+    }
+    Ok(answer)
+}
+
+async fn uploaded(mut call: Call, parts: &Parts, bytes: Bytes) -> Result<Response, ApiError> {
+    let session = call.query("upload_id").map(str::to_owned);
+    call.query.remove("upload_id");
+    check_query(call.method, &call.query)?;
+    if let Some(id) = session {
+        let session = call.cloud.read(&format!("uploads/{id}")).filter(|_| {
+            // Ids name files; only those that we gave out do.
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+        });
+        let session = session.ok_or_else(|| ApiError::not_found("The upload session was not found."))?;
+        call.path.insert("bucket".into(), session["bucket"].as_str().unwrap_or_default().to_owned());
+        if let Ok(caller) = serde_json::from_value(session["caller"].clone()) {
+            call.caller = caller;
+        }
+        return match parts.method {
+            http::Method::DELETE => resumable::cancel(&call.cloud, &id).await,
+            _ => resumable::resume(call, &id, session, &parts.headers, bytes).await,
+        };
+    }
+    if parts.method != http::Method::POST && parts.method != http::Method::PUT {
+        return Err(ApiError::unimplemented(&format!("{} of an upload", parts.method)));
+    }
+    let object = match call.query("uploadType") {
+        Some("media") => upload::simple(call, &parts.headers, bytes).await?,
+        Some("multipart") => upload::multipart(call, &parts.headers, bytes).await?,
+        Some("resumable") => return resumable::begin(call, &parts.headers, &bytes).await,
+        other => {
+            let other = other.unwrap_or_default();
+            return Err(ApiError::new(400, "badRequest", format!("Invalid uploadType: '{other}'")));
+        }
+    };
+    Ok(json_response(StatusCode::OK, &object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_contract_is_served() {
+        let missing: Vec<&str> = CONTRACT
+            .methods()
+            .filter(|method| !method.id.ends_with("Operations.wait") && method.id != "storage.objects.insert")
+            .filter(|method| handler(method).is_none())
+            .map(|method| method.id.as_str())
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
+}

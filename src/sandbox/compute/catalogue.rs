@@ -1,0 +1,296 @@
+//! What is there before anybody creates anything: regions, zones, machine types,
+//! disk types, public images, the `default` network.
+
+use serde_json::{Value, json};
+
+use super::{BASE, link, lists};
+use crate::sandbox::call::{Call, Handler};
+use crate::sandbox::error::ApiError;
+use crate::sandbox::projects::number_of;
+use crate::sandbox::store::Tx;
+
+/// Regions with the letters of their zones and the third byte of their subnetwork.
+const REGIONS: [(&str, &str, u8); 12] = [
+    ("asia-northeast1", "abc", 146),
+    ("asia-southeast1", "abc", 148),
+    ("australia-southeast1", "abc", 152),
+    ("europe-north1", "abc", 166),
+    ("europe-west1", "bcd", 132),
+    ("europe-west2", "abc", 154),
+    ("europe-west3", "abc", 156),
+    ("europe-west4", "abc", 164),
+    ("us-central1", "abcf", 128),
+    ("us-east1", "bcd", 142),
+    ("us-east4", "abc", 150),
+    ("us-west1", "abc", 138),
+];
+
+/// Machine types: name, CPUs, MB of memory, shared core.
+const MACHINE_TYPES: [(&str, u32, u32, bool); 14] = [
+    ("e2-micro", 2, 1024, true),
+    ("e2-small", 2, 2048, true),
+    ("e2-medium", 2, 4096, true),
+    ("e2-standard-2", 2, 8192, false),
+    ("e2-standard-4", 4, 16_384, false),
+    ("e2-standard-8", 8, 32_768, false),
+    ("e2-highmem-2", 2, 16_384, false),
+    ("e2-highmem-4", 4, 32_768, false),
+    ("n1-standard-1", 1, 3840, false),
+    ("n1-standard-2", 2, 7680, false),
+    ("n2-standard-2", 2, 8192, false),
+    ("n2-standard-4", 4, 16_384, false),
+    ("n2d-standard-2", 2, 8192, false),
+    ("n2-highmem-4", 4, 32_768, false),
+];
+
+pub const DISK_TYPES: [&str; 4] = ["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme"];
+
+/// Public images: project, family, name.
+const IMAGES: [(&str, &str, &str); 3] = [
+    ("debian-cloud", "debian-12", "debian-12-bookworm-v20260114"),
+    ("debian-cloud", "debian-12-arm64", "debian-12-bookworm-arm64-v20260114"),
+    ("debian-cloud", "debian-11", "debian-11-bullseye-v20260114"),
+];
+
+const SINCE: &str = "2018-01-01T00:00:00.000-08:00";
+
+pub fn handler(collection: &str, verb: &str) -> Option<Handler> {
+    Some(match (collection, verb) {
+        ("projects", "get") => get_project,
+        ("zones", "get") => get_zone,
+        ("zones", "list") => list_zones,
+        ("regions", "get") => get_region,
+        ("regions", "list") => list_regions,
+        ("machineTypes", "get") => get_machine_type,
+        ("machineTypes", "list") => list_machine_types,
+        ("images", "getFromFamily") => image_from_family,
+        ("images", "get") => get_image,
+        ("networks", "get") => get_network,
+        ("networks", "list") => list_networks,
+        ("subnetworks", "get") => get_subnetwork,
+        ("subnetworks", "list") => list_subnetworks,
+        _ => return None,
+    })
+}
+
+pub fn regions() -> impl Iterator<Item = &'static str> {
+    REGIONS.iter().map(|(region, _, _)| *region)
+}
+
+pub fn zones() -> impl Iterator<Item = String> {
+    REGIONS
+        .iter()
+        .flat_map(|(region, letters, _)| letters.chars().map(move |letter| format!("{region}-{letter}")))
+}
+
+pub fn is_region(name: &str) -> bool {
+    regions().any(|region| region == name)
+}
+
+pub fn is_zone(name: &str) -> bool {
+    zones().any(|zone| zone == name)
+}
+
+pub fn is_machine_type(name: &str) -> bool {
+    MACHINE_TYPES.iter().any(|(each, ..)| *each == name)
+}
+
+/// Whether the key is the one network's.
+pub fn is_network(key: &str) -> bool {
+    key == "compute/global/networks/default"
+}
+
+/// The subnetwork that `default` has in a region.
+pub fn subnetwork_key(region: &str) -> String {
+    format!("compute/regions/{region}/subnetworks/default")
+}
+
+fn id(text: &str) -> String {
+    number_of(text).to_string()
+}
+
+fn missing(call: &Call, path: &str) -> ApiError {
+    ApiError::not_found(format!("The resource 'projects/{}/{path}' was not found", call.path("project")))
+}
+
+fn resource(call: &Call, kind: &str, path: &str, more: Value) -> Value {
+    let mut resource = json!({
+        "kind": format!("compute#{kind}"),
+        "id": id(path),
+        "name": path.rsplit_once('/').map_or(path, |(_, name)| name),
+        "creationTimestamp": SINCE,
+        "selfLink": link(&call.cloud.project, &format!("compute/{path}")),
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        resource[name] = value.clone();
+    }
+    resource
+}
+
+fn get_project(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let project = &call.cloud.project;
+    Ok(json!({
+        "kind": "compute#project", "id": call.cloud.number.to_string(), "name": project,
+        "creationTimestamp": SINCE, "selfLink": format!("{BASE}projects/{project}"),
+        "defaultServiceAccount": format!("{}-compute@developer.gserviceaccount.com", call.cloud.number),
+        "defaultNetworkTier": "PREMIUM", "xpnProjectStatus": "UNSPECIFIED_XPN_PROJECT_STATUS",
+    }))
+}
+
+fn region_of(zone: &str) -> &str {
+    zone.rsplit_once('-').map_or(zone, |(region, _)| region)
+}
+
+fn zone(call: &Call, name: &str) -> Value {
+    let region = link(&call.cloud.project, &format!("compute/regions/{}", region_of(name)));
+    resource(call, "zone", &format!("zones/{name}"), json!({"status": "UP", "region": region}))
+}
+
+fn get_zone(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let name = call.path("zone");
+    if is_zone(name) { Ok(zone(call, name)) } else { Err(missing(call, &format!("zones/{name}"))) }
+}
+
+fn list_zones(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let items = zones().map(|name| (name.clone(), zone(call, &name))).collect();
+    lists::answer(call, "zone", "zones", items)
+}
+
+fn region(call: &Call, name: &str) -> Value {
+    let zones = zones().filter(|zone| region_of(zone) == name);
+    let zones: Vec<String> =
+        zones.map(|zone| link(&call.cloud.project, &format!("compute/zones/{zone}"))).collect();
+    resource(call, "region", &format!("regions/{name}"), json!({"status": "UP", "zones": zones}))
+}
+
+fn get_region(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let name = call.path("region");
+    if is_region(name) { Ok(region(call, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
+}
+
+fn list_regions(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    lists::answer(
+        call,
+        "region",
+        "regions",
+        regions().map(|name| (name.to_owned(), region(call, name))).collect(),
+    )
+}
+
+fn machine_type(call: &Call, zone: &str, entry: (&str, u32, u32, bool)) -> Value {
+    let (name, cpus, memory, shared) = entry;
+    let more = json!({
+        "zone": zone, "guestCpus": cpus, "memoryMb": memory, "isSharedCpu": shared,
+        "maximumPersistentDisks": 128, "maximumPersistentDisksSizeGb": "263168", "architecture": "X86_64",
+    });
+    resource(call, "machineType", &format!("zones/{zone}/machineTypes/{name}"), more)
+}
+
+fn get_machine_type(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let zone = super::scope(call)?.replacen("zones/", "", 1);
+    let name = call.path("machineType");
+    let entry = MACHINE_TYPES.iter().find(|(each, ..)| *each == name);
+    let entry = entry.ok_or_else(|| missing(call, &format!("zones/{zone}/machineTypes/{name}")))?;
+    Ok(machine_type(call, &zone, *entry))
+}
+
+fn list_machine_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let zone = super::scope(call)?.replacen("zones/", "", 1);
+    let items = MACHINE_TYPES.iter().map(|entry| (entry.0.to_owned(), machine_type(call, &zone, *entry)));
+    lists::answer(call, "machineType", &format!("zones/{zone}/machineTypes"), items.collect())
+}
+
+fn describe_image((project, family, name): (&str, &str, &str)) -> Value {
+    let arm = name.contains("arm64");
+    json!({
+        "kind": "compute#image", "id": id(name), "name": name, "family": family, "status": "READY",
+        "creationTimestamp": "2026-01-14T12:00:00.000-08:00",
+        "selfLink": format!("{BASE}projects/{project}/global/images/{name}"),
+        "description": format!("Debian, {family}, built on 20260114"),
+        "diskSizeGb": "10", "archiveSizeBytes": "1200000000", "sourceType": "RAW",
+        "architecture": if arm { "ARM64" } else { "X86_64" },
+        "licenses": [format!("{BASE}projects/{project}/global/licenses/{}", family.trim_end_matches("-arm64"))],
+        "guestOsFeatures": [{"type": "UEFI_COMPATIBLE"}, {"type": "VIRTIO_SCSI_MULTIQUEUE"}, {"type": "GVNIC"}],
+        "labelFingerprint": "42WmSpB8rSM=",
+    })
+}
+
+/// A public image from a reference: `projects/P/global/images/family/F` or
+/// `projects/P/global/images/N`.
+pub fn image(text: &str, field: &str) -> Result<Value, ApiError> {
+    let path = text.split_once("/compute/v1/").map_or(text, |(_, path)| path);
+    let parts: Vec<&str> = path.split('/').collect();
+    let (project, family, name) = match parts.as_slice() {
+        ["projects", project, "global", "images", "family", family] => (*project, Some(*family), ""),
+        ["projects", project, "global", "images", name] => (*project, None, *name),
+        _ => {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field '{field}': '{text}'. The URL is malformed."
+            )));
+        }
+    };
+    let found = IMAGES
+        .iter()
+        .find(|(owner, of, each)| *owner == project && family.map_or(*each == name, |family| *of == family));
+    found
+        .map(|entry| describe_image(*entry))
+        .ok_or_else(|| ApiError::not_found(format!("The resource '{path}' was not found")))
+}
+
+fn image_from_family(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    image(
+        &format!("projects/{}/global/images/family/{}", call.path("project"), call.path("family")),
+        "family",
+    )
+}
+
+fn get_image(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    image(&format!("projects/{}/global/images/{}", call.path("project"), call.path("image")), "image")
+}
+
+fn network(call: &Call) -> Value {
+    let subnetworks: Vec<String> =
+        regions().map(|region| link(&call.cloud.project, &subnetwork_key(region))).collect();
+    let more = json!({
+        "autoCreateSubnetworks": true, "description": "Default network for the project",
+        "routingConfig": {"routingMode": "REGIONAL"}, "subnetworks": subnetworks,
+        "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
+    });
+    resource(call, "network", "global/networks/default", more)
+}
+
+fn get_network(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    match call.path("network") {
+        "default" => Ok(network(call)),
+        other => Err(missing(call, &format!("global/networks/{other}"))),
+    }
+}
+
+fn list_networks(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    lists::answer(call, "network", "global/networks", vec![("default".into(), network(call))])
+}
+
+fn subnetwork(call: &Call, region: &str) -> Value {
+    let third = REGIONS.iter().find(|(name, ..)| *name == region).map_or(0, |(_, _, third)| *third);
+    let more = json!({
+        "network": link(&call.cloud.project, "compute/global/networks/default"),
+        "region": link(&call.cloud.project, &format!("compute/regions/{region}")),
+        "ipCidrRange": format!("10.{third}.0.0/20"), "gatewayAddress": format!("10.{third}.0.1"),
+        "privateIpGoogleAccess": false, "purpose": "PRIVATE", "stackType": "IPV4_ONLY",
+        "fingerprint": "c29tZXdoZXJl",
+    });
+    resource(call, "subnetwork", &format!("regions/{region}/subnetworks/default"), more)
+}
+
+fn get_subnetwork(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let scope = super::scope(call)?;
+    match call.path("subnetwork") {
+        "default" => Ok(subnetwork(call, call.path("region"))),
+        other => Err(missing(call, &format!("{scope}/subnetworks/{other}"))),
+    }
+}
+
+fn list_subnetworks(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let path = format!("{}/subnetworks", super::scope(call)?);
+    lists::answer(call, "subnetwork", &path, vec![("default".into(), subnetwork(call, call.path("region")))])
+}

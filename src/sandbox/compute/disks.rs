@@ -1,0 +1,131 @@
+//! Persistent disks.
+
+use serde_json::{Value, json};
+
+use super::{catalogue, create, delete, fresh, link, modify, not_found, reference, refuse_in_use, target};
+use crate::sandbox::call::{Call, Handler};
+use crate::sandbox::clock;
+use crate::sandbox::error::ApiError;
+use crate::sandbox::store::Tx;
+
+pub fn handler(verb: &str) -> Option<Handler> {
+    Some(match verb {
+        "insert" => insert,
+        "delete" => remove,
+        "resize" => resize,
+        "addResourcePolicies" => add_policies,
+        "removeResourcePolicies" => remove_policies,
+        _ => return None,
+    })
+}
+
+/// The full link of a disk type; only links name one.
+pub fn disk_type(call: &Call, zone: &str, text: &str, field: &str) -> Result<String, ApiError> {
+    let key = reference(call, text, "diskTypes", field)?;
+    let name = key.rsplit_once('/').map_or("", |(_, name)| name);
+    if !catalogue::DISK_TYPES.contains(&name) || !key.starts_with(&format!("compute/zones/{zone}/")) {
+        return Err(not_found(call, &key));
+    }
+    Ok(link(&call.cloud.project, &key))
+}
+
+/// A size in GB, between what the type and the image need and what Google has.
+pub fn size_gb(value: &Value, default: i64, least: i64, field: &str) -> Result<i64, ApiError> {
+    let given = value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_i64());
+    let size = given.filter(|size| *size != 0).unwrap_or(default);
+    if size < least || size > 65_536 {
+        return Err(ApiError::invalid(format!(
+            "Invalid value for field '{field}': '{size}'. Requested disk size cannot be smaller than the minimum \
+             size ({least} GB) or larger than 65536 GB."
+        )));
+    }
+    Ok(size)
+}
+
+fn policies(call: &Call, tx: &Tx, wanted: &Value) -> Result<Vec<String>, ApiError> {
+    let texts = wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let links = texts.map(|text| {
+        let key = reference(call, text, "resourcePolicies", "resource.resourcePolicies")?;
+        if tx.has(&key) { Ok(link(&call.cloud.project, &key)) } else { Err(not_found(call, &key)) }
+    });
+    links.collect()
+}
+
+fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, mut record) = fresh(call, tx, "compute#disk")?;
+    let zone = call.path("zone");
+    let image = call.query("sourceImage").or_else(|| record["sourceImage"].as_str()).map(str::to_owned);
+    let mut least = 10;
+    if let Some(image) = image {
+        let image = catalogue::image(&image, "resource.sourceImage")?;
+        least = image["diskSizeGb"].as_str().and_then(|size| size.parse().ok()).unwrap_or(10);
+        record["sourceImage"] = image["selfLink"].clone();
+        record["sourceImageId"] = image["id"].clone();
+        record["licenses"] = image["licenses"].clone();
+        record["guestOsFeatures"] = image["guestOsFeatures"].clone();
+        record["architecture"] = image["architecture"].clone();
+    }
+    let default = if least > 10 || record["sourceImage"].is_string() { least } else { 500 };
+    record["sizeGb"] = json!(size_gb(&record["sizeGb"], default, least, "resource.sizeGb")?.to_string());
+    let kind =
+        record["type"].as_str().map_or_else(|| format!("zones/{zone}/diskTypes/pd-standard"), str::to_owned);
+    record["type"] = json!(disk_type(call, zone, &kind, "resource.type")?);
+    if record["resourcePolicies"].is_array() {
+        record["resourcePolicies"] = json!(policies(call, tx, &record["resourcePolicies"])?);
+    }
+    record["labelFingerprint"] = json!(clock::fingerprint());
+    record["physicalBlockSizeBytes"] = json!("4096");
+    record["status"] = json!("CREATING");
+    record.as_object_mut().map(|object| object.remove("users"));
+    create(call, tx, &key, record, json!({"status": "READY"}))
+}
+
+fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    refuse_in_use(call, "disk", &key, &record)?;
+    delete(call, tx, &key, Some("DELETING"))
+}
+
+fn resize(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let now = size_gb(&record["sizeGb"], 0, 0, "sizeGb")?;
+    let size = size_gb(&call.body["sizeGb"], 0, 0, "sizeGb")?;
+    if size <= now {
+        return Err(ApiError::invalid(format!(
+            "Invalid value for field 'sizeGb': '{size}'. New disk size '{size}' must be larger than existing size \
+             '{now}'."
+        )));
+    }
+    modify(call, tx, &key, &json!({"sizeGb": size.to_string()}))
+}
+
+fn add_policies(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let mut links: Vec<String> =
+        serde_json::from_value(record["resourcePolicies"].clone()).unwrap_or_default();
+    for each in policies(call, tx, &call.body["resourcePolicies"])? {
+        if !links.contains(&each) {
+            links.push(each);
+        }
+    }
+    if links.len() > 1 {
+        return Err(ApiError::invalid("A disk can have only one snapshot schedule."));
+    }
+    modify(call, tx, &key, &json!({"resourcePolicies": links}))
+}
+
+fn remove_policies(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let mut links: Vec<String> =
+        serde_json::from_value(record["resourcePolicies"].clone()).unwrap_or_default();
+    for each in policies(call, tx, &call.body["resourcePolicies"])? {
+        if !links.contains(&each) {
+            return Err(ApiError::invalid(format!(
+                "The resource policy '{each}' is not attached to the disk."
+            )));
+        }
+        links.retain(|link| *link != each);
+    }
+    let links = if links.is_empty() { Value::Null } else { json!(links) };
+    modify(call, tx, &key, &json!({"resourcePolicies": links}))
+}

@@ -1,0 +1,101 @@
+//! Lists: filtered, in pages, of one scope or of all.
+
+use serde_json::{Value, json};
+
+use super::{catalogue, collection, link, scope};
+use crate::sandbox::call::{Call, page};
+use crate::sandbox::error::ApiError;
+use crate::sandbox::filter::Filter;
+use crate::sandbox::operation;
+use crate::sandbox::store::Tx;
+
+/// `instances` → `instance`, as kinds name a collection.
+fn singular(collection: &str) -> String {
+    match collection {
+        "addresses" => "address".into(),
+        "resourcePolicies" => "resourcePolicy".into(),
+        other => other.trim_end_matches('s').to_owned(),
+    }
+}
+
+fn page_size(call: &Call) -> Result<usize, ApiError> {
+    match call.number("maxResults") {
+        None => Ok(500),
+        Some(number @ 0..=500) => Ok(if number == 0 { 500 } else { number.unsigned_abs() as usize }),
+        Some(number) => Err(ApiError::invalid(format!(
+            "Invalid value for field 'maxResults': '{number}'. Must be less than or equal to 500"
+        ))),
+    }
+}
+
+/// The items that the filter lets through, one page of them, as a list.
+pub fn answer(call: &Call, kind: &str, path: &str, items: Vec<(String, Value)>) -> Result<Value, ApiError> {
+    let filter = Filter::parse(call.query("filter"))?;
+    let matching = items.into_iter().filter(|(_, item)| filter.matches(item)).collect();
+    let (items, next) = page(matching, page_size(call)?, call.query("pageToken"))?;
+    let project = &call.cloud.project;
+    let mut list = json!({
+        "kind": format!("compute#{kind}List"),
+        "id": format!("projects/{project}/{path}"),
+        "selfLink": link(project, &format!("compute/{path}")),
+    });
+    if !items.is_empty() {
+        list["items"] = json!(items);
+    }
+    if let Some(next) = next {
+        list["nextPageToken"] = json!(next);
+    }
+    Ok(list)
+}
+
+pub fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let path = format!("{}/{}", scope(call)?, collection(call));
+    answer(call, &singular(collection(call)), &path, tx.scan(&format!("compute/{path}/")))
+}
+
+pub fn operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let scope = scope(call)?;
+    let records = tx.scan(&format!("operations/{scope}/"));
+    let items = records.into_iter().map(|(key, record)| (key, operation::shown(&record))).collect();
+    answer(call, "operation", &format!("{scope}/operations"), items)
+}
+
+/// All scopes of the collection's kind; those without an item carry a warning.
+pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let collection = collection(call);
+    let regional = matches!(collection, "addresses" | "resourcePolicies");
+    let scopes: Vec<String> = if regional {
+        catalogue::regions().map(|region| format!("regions/{region}")).collect()
+    } else {
+        catalogue::zones().map(|zone| format!("zones/{zone}")).collect()
+    };
+    let mut found = Vec::new();
+    for scope in &scopes {
+        found.extend(tx.scan(&format!("compute/{scope}/{collection}/")));
+    }
+    let mut list = answer(
+        call,
+        &format!("{}Aggregated", singular(collection)),
+        &format!("aggregated/{collection}"),
+        found,
+    )?;
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    let place = if regional { "region" } else { "zone" };
+    let mut by_scope = serde_json::Map::new();
+    for scope in scopes {
+        let here = link(&call.cloud.project, &format!("compute/{scope}"));
+        let items: Vec<&Value> = items.iter().filter(|item| item[place] == here.as_str()).collect();
+        let entry = if items.is_empty() {
+            json!({"warning": {
+                "code": "NO_RESULTS_ON_PAGE",
+                "message": format!("There are no results for scope '{scope}' on this page."),
+                "data": [{"key": "scope", "value": scope}],
+            }})
+        } else {
+            json!({collection: items})
+        };
+        by_scope.insert(scope, entry);
+    }
+    list["items"] = Value::Object(by_scope);
+    Ok(list)
+}

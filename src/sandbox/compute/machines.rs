@@ -1,0 +1,100 @@
+//! From instances to machines: the driver is told what an operation does.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::sandbox::cloud::Cloud;
+use crate::sandbox::machine::Boot;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Move {
+    Boot,
+    Stop,
+    Reset,
+    Delete,
+}
+
+/// What the machine of an instance has to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    pub what: Move,
+    /// The instance's record.
+    pub key: String,
+}
+
+/// The folder that stands for the disk whose record is under `key`.
+pub fn disk_folder(dir: &Path, key: &str) -> Option<PathBuf> {
+    let (zone, name) = key.strip_prefix("compute/zones/")?.split_once("/disks/")?;
+    Some(dir.join("disks").join(zone).join(name))
+}
+
+/// Zone and name of the instance under `key`.
+fn parts(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("compute/zones/")?.split_once("/instances/")
+}
+
+fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
+    let instance = cloud.read(key).ok_or("the instance is gone")?;
+    let (zone, name) = parts(key).ok_or("the record is no instance")?;
+    let mut disks = Vec::new();
+    for disk in instance["disks"].as_array().into_iter().flatten().filter(|disk| disk["boot"] != true) {
+        let source = disk["source"].as_str().unwrap_or_default();
+        let path = source.split_once("/zones/").map_or("", |(_, path)| path);
+        let folder =
+            disk_folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        disks.push((disk["deviceName"].as_str().unwrap_or_default().to_owned(), folder));
+    }
+    let address = instance["networkInterfaces"][0]["networkIP"].as_str().and_then(|text| text.parse().ok());
+    Ok(Boot {
+        project: cloud.project.clone(),
+        zone: zone.to_owned(),
+        name: name.to_owned(),
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        disks,
+        dir: cloud.dir.join("machines").join(zone).join(name),
+        sandbox_port: cloud.port,
+        instance,
+    })
+}
+
+/// Has the driver do it; answers when it is done.
+pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
+    let Some(machines) = cloud.machines.get() else { return Ok(()) };
+    let name = parts(&order.key).map_or("", |(_, name)| name);
+    match order.what {
+        Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
+        Move::Stop => machines.stop(name).await,
+        Move::Reset => machines.reset(name).await,
+        Move::Delete => machines.delete(name).await,
+    }
+}
+
+/// Starts the machines that ran when the sandbox ended. What is wrong with one
+/// is on its serial port.
+pub async fn restore(cloud: Arc<Cloud>) {
+    let boots = running(&cloud).iter().filter_map(|key| boot(&cloud, key).ok()).collect();
+    if let Some(machines) = cloud.machines.get() {
+        machines.restore(boots).await;
+    }
+}
+
+/// Hands new metadata on.
+pub async fn metadata_changed(cloud: Arc<Cloud>, key: String) {
+    let instance: Option<Value> = cloud.read(&key).filter(|instance| instance["status"] == "RUNNING");
+    if let (Some(instance), Some(machines), Some((_, name))) = (instance, cloud.machines.get(), parts(&key)) {
+        machines.metadata_changed(name, instance["metadata"].clone()).await;
+    }
+}
+
+/// The instances that run, by their keys.
+pub fn running(cloud: &Cloud) -> Vec<String> {
+    let all = cloud.scan("compute/zones/").into_iter();
+    all.filter(|(key, record)| parts(key).is_some() && record["status"] == "RUNNING")
+        .map(|(key, _)| key)
+        .collect()
+}

@@ -1,0 +1,279 @@
+//! Compute Engine: resources by scope, and what all of them have in common:
+//! keys, links, references, reading, listing, labels.
+//!
+//! A resource's record is the resource as it is answered, under
+//! `compute/SCOPE/COLLECTION/NAME` (`SCOPE`: `zones/Z`, `regions/R`, `global`).
+
+mod addresses;
+pub mod catalogue;
+mod disks;
+mod firewalls;
+mod insert;
+mod instances;
+mod lists;
+pub mod machines;
+mod policies;
+
+use serde_json::{Value, json};
+
+use super::call::{Call, Handler};
+use super::error::ApiError;
+use super::operation::{Edit, Effect, start};
+use super::store::{After, Tx};
+use super::{clock, labels, operation};
+
+const BASE: &str = "https://www.googleapis.com/compute/v1/";
+
+pub fn handler(method: &str) -> Option<Handler> {
+    let short = method.strip_prefix("compute.")?;
+    let (collection, verb) = short.split_once('.')?;
+    Some(match (collection, verb) {
+        ("addresses" | "disks" | "firewalls" | "resourcePolicies" | "instances", "get") => get,
+        ("addresses" | "disks" | "firewalls" | "resourcePolicies" | "instances", "list") => lists::list,
+        (_, "aggregatedList") => lists::aggregated,
+        ("addresses" | "disks" | "instances", "setLabels") => set_labels,
+        ("addresses", _) => addresses::handler(verb)?,
+        ("disks", _) => disks::handler(verb)?,
+        ("firewalls", _) => firewalls::handler(verb)?,
+        ("resourcePolicies", _) => policies::handler(verb)?,
+        ("instances", "insert") => insert::insert,
+        ("instances", _) => instances::handler(verb)?,
+        (_, "get") if collection.ends_with("Operations") => get_operation,
+        (_, "list") if collection.ends_with("Operations") => lists::operations,
+        _ => catalogue::handler(collection, verb)?,
+    })
+}
+
+/// The key of a resource's record.
+pub fn key(scope: &str, collection: &str, name: &str) -> String {
+    format!("compute/{scope}/{collection}/{name}")
+}
+
+/// The full link of what the record under `key` holds.
+pub fn link(project: &str, key: &str) -> String {
+    format!("{BASE}{}", relative(project, key))
+}
+
+/// `projects/P/zones/Z/disks/D`, as messages name a resource.
+pub fn relative(project: &str, key: &str) -> String {
+    format!("projects/{project}/{}", key.trim_start_matches("compute/"))
+}
+
+/// The scope that a call's path names; it has to exist.
+pub fn scope(call: &Call) -> Result<String, ApiError> {
+    let (zone, region) = (call.path("zone"), call.path("region"));
+    if !zone.is_empty() {
+        if !catalogue::is_zone(zone) {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field 'zone': '{zone}'. Unknown zone."
+            )));
+        }
+        return Ok(format!("zones/{zone}"));
+    }
+    if !region.is_empty() {
+        if !catalogue::is_region(region) {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field 'region': '{region}'. Unknown region."
+            )));
+        }
+        return Ok(format!("regions/{region}"));
+    }
+    Ok("global".into())
+}
+
+fn collection(call: &Call) -> &str {
+    call.short_id().split_once('.').map_or("", |(collection, _)| collection)
+}
+
+/// The name that a call's path ends with.
+fn name(call: &Call) -> &str {
+    ["resource", "instance", "disk", "address", "firewall", "resourcePolicy"]
+        .iter()
+        .map(|variable| call.path(variable))
+        .find(|name| !name.is_empty())
+        .unwrap_or_default()
+}
+
+/// What a call is about, for the refusal of a permission.
+pub fn resource_of(call: &Call) -> String {
+    let collection = collection(call);
+    let place = ["zone", "region"]
+        .iter()
+        .find(|place| !call.path(place).is_empty())
+        .map_or_else(|| "global".to_owned(), |place| format!("{place}s/{}", call.path(place)));
+    let given = match name(call) {
+        "" => call.text("name"),
+        given => given,
+    };
+    if given.is_empty() {
+        format!("projects/{}", call.path("project"))
+    } else {
+        relative(call.path("project"), &key(&place, collection, given))
+    }
+}
+
+fn not_found(call: &Call, key: &str) -> ApiError {
+    ApiError::not_found(format!("The resource '{}' was not found", relative(&call.cloud.project, key)))
+}
+
+/// The key and the record that a call's path names.
+fn target(call: &Call, tx: &Tx) -> Result<(String, Value), ApiError> {
+    let key = key(&scope(call)?, collection(call), name(call));
+    let record = tx.get(&key).cloned().ok_or_else(|| not_found(call, &key))?;
+    Ok((key, record))
+}
+
+fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    target(call, tx).map(|(_, record)| record)
+}
+
+/// What every new resource starts from: the body, a name that is free and well
+/// formed, labels that are, and the fields that Google sets.
+fn fresh(call: &Call, tx: &Tx, kind: &str) -> Result<(String, Value), ApiError> {
+    let scope = scope(call)?;
+    let name = call.text("name");
+    if name.is_empty() {
+        return Err(ApiError::new(400, "required", "Required field 'resource.name' not specified"));
+    }
+    labels::check_name(name)?;
+    labels::check(&call.body["labels"], "resource.labels")?;
+    let key = key(&scope, collection(call), name);
+    if tx.has(&key) {
+        return Err(ApiError::new(
+            409,
+            "alreadyExists",
+            format!("The resource '{}' already exists", relative(&call.cloud.project, &key)),
+        ));
+    }
+    let mut record = call.body.clone();
+    record["kind"] = json!(kind);
+    record["id"] = json!(clock::resource_id());
+    record["creationTimestamp"] = json!(clock::timestamp());
+    record["selfLink"] = json!(link(&call.cloud.project, &key));
+    if let Some((place, _)) = scope.split_once('/') {
+        record[place.trim_end_matches('s')] = json!(link(&call.cloud.project, &format!("compute/{scope}")));
+    }
+    if record["labels"].as_object().is_some_and(serde_json::Map::is_empty) {
+        record.as_object_mut().map(|object| object.remove("labels"));
+    }
+    Ok((key, record))
+}
+
+/// Creates the record now, in the status of something that is being made;
+/// `ready` are the members that change when it is.
+fn create(call: &Call, tx: &mut Tx, key: &str, record: Value, ready: Value) -> Result<Value, ApiError> {
+    tx.put(key, record);
+    let effect = Effect {
+        done: vec![Edit::Merge(key.to_owned(), ready)],
+        undo: vec![Edit::Remove(key.to_owned())],
+        machine: None,
+    };
+    start(call, tx, key, effect)
+}
+
+/// Changes members of a record now; the operation takes them back if it fails.
+fn modify(call: &Call, tx: &mut Tx, key: &str, members: &Value) -> Result<Value, ApiError> {
+    let mut before = json!({});
+    tx.edit(key, |record| {
+        for (name, value) in members.as_object().into_iter().flatten() {
+            before[name] = record[name].clone();
+            if value.is_null() {
+                record.as_object_mut().map(|object| object.remove(name));
+            } else {
+                record[name] = value.clone();
+            }
+        }
+    });
+    tx.after(After::Changed(key.to_owned()));
+    let effect = Effect { undo: vec![Edit::Merge(key.to_owned(), before)], ..Effect::default() };
+    start(call, tx, key, effect)
+}
+
+/// Deletes a record when the operation is done.
+fn delete(call: &Call, tx: &mut Tx, key: &str, deleting: Option<&str>) -> Result<Value, ApiError> {
+    let mut undo = Vec::new();
+    if let Some(status) = deleting {
+        let before = tx.get(key).map(|record| record["status"].clone()).unwrap_or_default();
+        undo.push(Edit::Merge(key.to_owned(), json!({"status": before})));
+        tx.edit(key, |record| record["status"] = json!(status));
+    }
+    start(call, tx, key, Effect { done: vec![Edit::Remove(key.to_owned())], undo, machine: None })
+}
+
+fn set_labels(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    labels::check(&call.body["labels"], "labels")?;
+    if record["labelFingerprint"].as_str() != Some(call.text("labelFingerprint")) {
+        return Err(ApiError::condition("Labels fingerprint either invalid or resource labels have changed"));
+    }
+    let labels = call.body["labels"].clone();
+    modify(call, tx, &key, &json!({"labels": labels, "labelFingerprint": clock::fingerprint()}))
+}
+
+fn get_operation(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = operation_key(call)?;
+    tx.get(&key).map(operation::shown).ok_or_else(|| {
+        let path = key.replacen("operations/", "", 1);
+        let (scope, name) = path.rsplit_once('/').unwrap_or(("global", &path));
+        ApiError::not_found(format!(
+            "The resource 'projects/{}/{scope}/operations/{name}' was not found",
+            call.cloud.project
+        ))
+    })
+}
+
+/// The record of the operation that a call's path names.
+pub fn operation_key(call: &Call) -> Result<String, ApiError> {
+    Ok(format!("operations/{}/{}", scope(call)?, call.path("operation")))
+}
+
+/// A resource's key from a reference: a full link, `projects/P/…` or `zones/…`.
+/// A bare name is none.
+fn reference(call: &Call, text: &str, collection: &str, field: &str) -> Result<String, ApiError> {
+    let malformed =
+        || ApiError::invalid(format!("Invalid value for field '{field}': '{text}'. The URL is malformed."));
+    let path = match text.split_once("/compute/v1/") {
+        Some((_, path)) => path,
+        None if text.contains("://") => return Err(malformed()),
+        None => text,
+    };
+    let path = match path.strip_prefix("projects/") {
+        Some(rest) => {
+            let (project, path) = rest.split_once('/').ok_or_else(malformed)?;
+            if project != call.cloud.project && project != call.cloud.number.to_string() {
+                return Err(ApiError::not_found(format!("The resource 'projects/{project}' was not found")));
+            }
+            path
+        }
+        None => path,
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["zones" | "regions", _, kind, name] if *kind == collection && !name.is_empty() => {}
+        ["global", kind, name] if *kind == collection && !name.is_empty() => {}
+        _ => return Err(malformed()),
+    }
+    Ok(format!("compute/{path}"))
+}
+
+/// Refuses while something uses the resource.
+fn refuse_in_use(call: &Call, kind: &str, key: &str, record: &Value) -> Result<(), ApiError> {
+    let Some(user) = record["users"].get(0).and_then(Value::as_str) else { return Ok(()) };
+    Err(ApiError::new(
+        400,
+        "resourceInUseByAnotherResource",
+        format!(
+            "The {kind} resource '{}' is already being used by '{}'",
+            relative(&call.cloud.project, key),
+            user.trim_start_matches(BASE)
+        ),
+    ))
+}
+
+fn not_ready(call: &Call, key: &str) -> ApiError {
+    ApiError::new(
+        400,
+        "resourceNotReady",
+        format!("The resource '{}' is not ready", relative(&call.cloud.project, key)),
+    )
+}

@@ -1,0 +1,210 @@
+//! What the APIs accept and answer: methods, parameters and messages, as
+//! Google's discovery documents name them. The tables beside this file hold
+//! names and types; `scripts/sandbox-contract` derives them.
+
+mod message;
+mod parse;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+pub use message::{Type, base64_bytes};
+
+/// One method of one API.
+#[derive(Debug)]
+pub struct Method {
+    /// `compute.instances.insert`
+    pub id: String,
+    /// `compute`, `storage`, `iam`, …: the first part of the id.
+    pub api: &'static str,
+    pub verb: http::Method,
+    pub query: BTreeMap<String, Parameter>,
+    /// The request's message, where there is one.
+    pub body: Option<String>,
+    /// The answer's message, where there is one.
+    pub answer: Option<String>,
+    path: Vec<Segment>,
+}
+
+#[derive(Debug)]
+pub struct Parameter {
+    pub kind: Type,
+    pub required: bool,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Literal(String),
+    /// A variable and, in a last segment, its custom verb with the colon (`:addVersion`).
+    Variable(String, String),
+}
+
+#[derive(Debug, Default)]
+pub struct Contract {
+    methods: Vec<Method>,
+    messages: BTreeMap<(&'static str, String), BTreeMap<String, Type>>,
+}
+
+/// Parameters that every method of every API takes.
+const COMMON: [&str; 14] = [
+    "alt",
+    "$alt",
+    "prettyPrint",
+    "$prettyPrint",
+    "fields",
+    "$fields",
+    "key",
+    "quotaUser",
+    "userIp",
+    "access_token",
+    "oauth_token",
+    "callback",
+    "$.xgafv",
+    "uploadType",
+];
+
+/// The contract of all APIs that the sandbox serves.
+pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+    let mut contract = Contract::default();
+    for (api, table) in [
+        ("compute", include_str!("compute.contract")),
+        ("storage", include_str!("storage.contract")),
+        ("iam", include_str!("iam.contract")),
+        ("cloudresourcemanager", include_str!("cloudresourcemanager.contract")),
+        ("serviceusage", include_str!("serviceusage.contract")),
+        ("secretmanager", include_str!("secretmanager.contract")),
+    ] {
+        contract.add(api, table);
+    }
+    contract
+});
+
+/// A method and the variables of the path that named it.
+pub struct Matched {
+    pub method: &'static Method,
+    pub path: BTreeMap<String, String>,
+}
+
+impl Contract {
+    /// The method at `path` (still percent-encoded, starting with `/`).
+    pub fn find(&'static self, verb: &http::Method, path: &str) -> Option<Matched> {
+        let segments: Vec<String> = path.trim_start_matches('/').split('/').map(percent_decode).collect();
+        self.methods.iter().filter(|method| method.verb == verb).find_map(|method| {
+            let variables = match_path(&method.path, &segments)?;
+            Some(Matched { method, path: variables })
+        })
+    }
+
+    /// The method of that id.
+    pub fn method(&'static self, id: &str) -> Option<&'static Method> {
+        self.methods.iter().find(|method| method.id == id)
+    }
+
+    #[cfg(test)]
+    pub fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.methods.iter()
+    }
+
+    /// Whether every API takes this query parameter.
+    pub fn is_common(name: &str) -> bool {
+        COMMON.contains(&name)
+    }
+}
+
+fn match_path(pattern: &[Segment], segments: &[String]) -> Option<BTreeMap<String, String>> {
+    if pattern.len() != segments.len() {
+        return None;
+    }
+    let mut variables = BTreeMap::new();
+    for (at, (expected, given)) in pattern.iter().zip(segments).enumerate() {
+        match expected {
+            Segment::Literal(text) if text == given => {}
+            Segment::Literal(_) => return None,
+            Segment::Variable(name, verb) => {
+                let value = given.strip_suffix(verb.as_str())?;
+                let plain = verb.is_empty() && at + 1 == pattern.len() && !name.starts_with("object");
+                if value.is_empty() || (plain && value.contains(':')) {
+                    return None;
+                }
+                variables.insert(name.clone(), value.to_owned());
+            }
+        }
+    }
+    Some(variables)
+}
+
+/// Decodes `%XX`; anything that is not UTF-8 becomes the replacement character.
+pub fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let raw = text.as_bytes();
+    let mut at = 0;
+    while at < raw.len() {
+        let escaped = (raw[at] == b'%')
+            .then(|| raw.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(escaped.unwrap_or(raw[at]));
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Encodes everything but unreserved characters and those in `keep`.
+pub fn percent_encode(text: &str, keep: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.as_bytes().contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(verb: &str, path: &str) -> Option<String> {
+        let verb: http::Method = verb.parse().unwrap();
+        CONTRACT.find(&verb, path).map(|found| found.method.id.clone())
+    }
+
+    #[test]
+    fn paths_name_methods() {
+        assert_eq!(
+            id("POST", "/compute/v1/projects/p/zones/z/instances").as_deref(),
+            Some("compute.instances.insert")
+        );
+        assert_eq!(
+            id("POST", "/v1/projects/p/secrets/s:addVersion").as_deref(),
+            Some("secretmanager.projects.secrets.addVersion")
+        );
+        assert_eq!(
+            id("GET", "/v1/projects/p/secrets/s").as_deref(),
+            Some("secretmanager.projects.secrets.get")
+        );
+        assert_eq!(
+            id("POST", "/v1/projects/p/services:batchEnable").as_deref(),
+            Some("serviceusage.services.batchEnable")
+        );
+        assert_eq!(id("GET", "/storage/v1/b/b/o/a%2Fb%3Ac").as_deref(), Some("storage.objects.get"));
+        assert_eq!(id("GET", "/v1/projects/p/secrets/s:nothing"), None);
+        assert_eq!(id("GET", "/compute/v2/projects/p"), None);
+    }
+
+    #[test]
+    fn an_object_name_keeps_its_slashes() {
+        let found = CONTRACT.find(&http::Method::GET, "/storage/v1/b/b/o/a%2Fb%20c").unwrap();
+        assert_eq!(found.path["object"], "a/b c");
+    }
+
+    #[test]
+    fn encoding_is_the_inverse_of_decoding() {
+        let text = "a b/ü%+:~";
+        assert_eq!(percent_decode(&percent_encode(text, "")), text);
+        assert_eq!(percent_encode("a/b", "/"), "a/b");
+    }
+}

@@ -1,0 +1,153 @@
+//! The sandbox's own routes below `/sandbox/`: state, faults, the list of calls,
+//! and switches that no API of Google's has. They ask for no token: whoever
+//! reaches loopback may use them, and they tell no secret.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::StatusCode;
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::clock;
+use super::cloud::Cloud;
+use super::compute::machines;
+use super::error::ApiError;
+use super::faults::Rule;
+use super::server::{error_response, json_response};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deny {
+    /// `owner` or a service account's address.
+    member: String,
+    permission: String,
+    /// `true` takes the denial back.
+    #[serde(default)]
+    allow: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Foreign {
+    bucket: String,
+}
+
+pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let done = match (parts.method.as_str(), parts.uri.path()) {
+        ("GET", "/sandbox/status") => Ok(status(cloud)),
+        ("GET", "/sandbox/caller") => Ok(json!("127.0.0.1")),
+        ("GET", "/sandbox/requests") => Ok(json!({"requests": cloud.requests.list()})),
+        ("DELETE", "/sandbox/requests") => {
+            cloud.requests.clear();
+            Ok(json!({}))
+        }
+        ("GET", "/sandbox/faults") => Ok(json!({"rules": cloud.faults.list()})),
+        ("PUT", "/sandbox/faults") => set_faults(cloud, &bytes),
+        ("DELETE", "/sandbox/faults") => {
+            cloud.faults.set(Vec::new());
+            Ok(json!({}))
+        }
+        ("POST", "/sandbox/deny") => deny(cloud, &bytes).await,
+        ("POST", "/sandbox/foreign") => foreign(cloud, &bytes).await,
+        ("POST", "/sandbox/reset") => reset(cloud).await,
+        ("POST", "/sandbox/stop") => {
+            cloud.stop_wanted.cancel();
+            Ok(json!({"stopping": true}))
+        }
+        (method, path) => Err(ApiError::not_found(format!("The sandbox has no route {method} {path}."))),
+    };
+    match done {
+        Ok(value) => json_response(StatusCode::OK, &value),
+        Err(error) => error_response("", &error),
+    }
+}
+
+fn status(cloud: &Cloud) -> Value {
+    let running = machines::running(cloud);
+    let names: Vec<&str> =
+        running.iter().filter_map(|key| key.rsplit_once('/')).map(|(_, name)| name).collect();
+    let count = |prefix: &str| cloud.scan(prefix).len();
+    json!({
+        "project": cloud.project, "port": cloud.port, "pid": std::process::id(), "dir": cloud.dir,
+        "time": clock::timestamp(), "owner": cloud.owner, "machines": names,
+        "latencyMs": u64::try_from(cloud.latency.as_millis()).unwrap_or(u64::MAX),
+        "counts": {
+            "buckets": count("buckets/"), "objects": count("objects/"), "secrets": count("secrets/"),
+            "serviceAccounts": count("serviceAccounts/"), "compute": count("compute/"),
+        },
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(bytes).map_err(|error| ApiError::new(400, "badRequest", error.to_string()))
+}
+
+/// A list of rules, or one rule.
+fn set_faults(cloud: &Cloud, bytes: &[u8]) -> Result<Value, ApiError> {
+    let value: Value = parse(bytes)?;
+    let list = if value.is_array() { value } else { json!([value]) };
+    let rules: Vec<Rule> =
+        serde_json::from_value(list).map_err(|error| ApiError::new(400, "badRequest", error.to_string()))?;
+    cloud.faults.set(rules);
+    Ok(json!({"rules": cloud.faults.list()}))
+}
+
+async fn deny(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let deny: Deny = parse(bytes)?;
+    cloud
+        .transact(move |tx| {
+            let key = format!("deny/{}/{}", deny.member, deny.permission);
+            if deny.allow {
+                tx.remove(key);
+            } else {
+                tx.put(key, json!(true));
+            }
+            Ok(json!({}))
+        })
+        .await
+}
+
+async fn foreign(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let Foreign { bucket } = parse(bytes)?;
+    cloud
+        .transact(move |tx| {
+            if tx.has(&format!("buckets/{bucket}")) {
+                return Err(ApiError::new(409, "conflict", "The bucket is this project's own."));
+            }
+            tx.put(format!("foreign/{bucket}"), json!(true));
+            Ok(json!({}))
+        })
+        .await
+}
+
+/// Takes everything away: machines, records, bytes. What is under way in other
+/// requests finds nothing any more.
+async fn reset(cloud: &Arc<Cloud>) -> Result<Value, ApiError> {
+    for (key, _) in cloud.scan("compute/zones/") {
+        if key.contains("/instances/") {
+            let order = machines::Order { what: machines::Move::Delete, key };
+            let _ = machines::carry_out(cloud, &order).await;
+        }
+    }
+    cloud
+        .transact(|tx| {
+            for (key, _) in tx.scan("") {
+                tx.remove(key);
+            }
+            Ok(())
+        })
+        .await?;
+    for folder in ["objects", "uploads", "disks", "machines"] {
+        let path = cloud.dir.join(folder);
+        let _ = tokio::fs::remove_dir_all(&path).await;
+        let _ = tokio::fs::create_dir_all(&path).await;
+    }
+    cloud.faults.set(Vec::new());
+    cloud.requests.clear();
+    cloud.found().await.map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(json!({}))
+}

@@ -1,0 +1,188 @@
+//! IAM: the project's service accounts.
+
+use serde_json::{Value, json};
+
+use super::call::{Call, Handler, page};
+use super::cloud::Cloud;
+use super::error::ApiError;
+use super::store::Tx;
+use super::{clock, policy, projects};
+
+pub fn handler(method: &str) -> Option<Handler> {
+    Some(match method {
+        "iam.projects.serviceAccounts.create" => create,
+        "iam.projects.serviceAccounts.get" => get,
+        "iam.projects.serviceAccounts.list" => list,
+        "iam.projects.serviceAccounts.patch" => patch,
+        "iam.projects.serviceAccounts.delete" => delete,
+        _ => return None,
+    })
+}
+
+/// A new account's resource.
+pub fn account(cloud: &Cloud, email: &str, display_name: &str, description: &str) -> Value {
+    let unique_id = if email == cloud.owner {
+        projects::number_of(email).to_string()
+    } else {
+        format!("1{:020}", clock::unique(0))
+    };
+    let mut account = json!({
+        "name": format!("projects/{}/serviceAccounts/{email}", cloud.project),
+        "projectId": cloud.project,
+        "uniqueId": unique_id,
+        "email": email,
+        "etag": clock::fingerprint(),
+        "oauth2ClientId": unique_id,
+    });
+    for (field, value) in [("displayName", display_name), ("description", description)] {
+        if !value.is_empty() {
+            account[field] = json!(value);
+        }
+    }
+    account
+}
+
+fn key_of(call: &Call, tx: &Tx) -> Result<String, ApiError> {
+    let name = call.path("serviceAccountsId");
+    let key = format!("serviceAccounts/{name}");
+    if tx.has(&key) {
+        return Ok(key);
+    }
+    let by_id = tx.scan("serviceAccounts/").into_iter().find(|(_, account)| account["uniqueId"] == name);
+    by_id.map(|(key, _)| key).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "Service account projects/{}/serviceAccounts/{name} does not exist.",
+            call.path("projectsId")
+        ))
+        .with_info(
+            "RESOURCE_NOT_FOUND",
+            "iam.googleapis.com",
+            json!({"resource": format!("projects/{}/serviceAccounts/{name}", call.cloud.project)}),
+        )
+    })
+}
+
+/// 6 to 30 lower-case letters, digits and hyphens, from a letter to no hyphen.
+fn is_account_id(id: &str) -> bool {
+    (6..=30).contains(&id.len())
+        && id.starts_with(|first: char| first.is_ascii_lowercase())
+        && !id.ends_with('-')
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let id = call.text("accountId");
+    if !is_account_id(id) {
+        return Err(ApiError::bad_request(
+            "account_id",
+            "Invalid service account ID: it has to be 6-30 characters of the form \
+             [a-z]([-a-z0-9]*[a-z0-9])"
+                .into(),
+        ));
+    }
+    let wanted = &call.body["serviceAccount"];
+    check_texts(wanted)?;
+    let email = format!("{id}@{}.iam.gserviceaccount.com", call.cloud.project);
+    let key = format!("serviceAccounts/{email}");
+    if tx.has(&key) {
+        return Err(ApiError::new(
+            409,
+            "alreadyExists",
+            format!("Service account {id} already exists within project projects/{}.", call.cloud.project),
+        ));
+    }
+    let text = |name: &str| wanted[name].as_str().unwrap_or_default();
+    let account = account(&call.cloud, &email, text("displayName"), text("description"));
+    tx.put(key, account.clone());
+    Ok(account)
+}
+
+fn check_texts(account: &Value) -> Result<(), ApiError> {
+    for (field, most) in [("displayName", 100), ("description", 256)] {
+        if account[field].as_str().is_some_and(|text| text.len() > most) {
+            return Err(ApiError::bad_request(
+                field,
+                format!("Invalid value for {field}: it may have at most {most} bytes."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = key_of(call, tx)?;
+    Ok(tx.get(&key).cloned().unwrap_or_default())
+}
+
+fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let size = usize::try_from(call.number("pageSize").unwrap_or(20)).unwrap_or(20).clamp(1, 100);
+    let (accounts, next) = page(tx.scan("serviceAccounts/"), size, call.query("pageToken"))?;
+    let mut answer = json!({});
+    if !accounts.is_empty() {
+        answer["accounts"] = json!(accounts);
+    }
+    if let Some(next) = next {
+        answer["nextPageToken"] = json!(next);
+    }
+    Ok(answer)
+}
+
+fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = key_of(call, tx)?;
+    let wanted = &call.body["serviceAccount"];
+    check_texts(wanted)?;
+    let mut account = tx.get(&key).cloned().unwrap_or_default();
+    if let Some(etag) = wanted["etag"].as_str()
+        && account["etag"] != etag
+    {
+        return Err(policy::concurrent_change());
+    }
+    let mask = call.text("updateMask");
+    if mask.is_empty() {
+        return Err(ApiError::bad_request("update_mask", "The update mask is required.".into()));
+    }
+    for path in mask.split(',').map(str::trim) {
+        let field = match path {
+            "display_name" | "displayName" => "displayName",
+            "description" => "description",
+            other => {
+                return Err(ApiError::bad_request(
+                    "update_mask",
+                    format!("The field {other} of a service account cannot be updated."),
+                ));
+            }
+        };
+        match wanted[field].as_str().filter(|text| !text.is_empty()) {
+            Some(text) => account[field] = json!(text),
+            None => {
+                account.as_object_mut().map(|object| object.remove(field));
+            }
+        }
+    }
+    account["etag"] = json!(clock::fingerprint());
+    tx.put(key, account.clone());
+    Ok(account)
+}
+
+fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = key_of(call, tx)?;
+    let account = tx.get(&key).cloned().unwrap_or_default();
+    let text = |name: &str| account[name].as_str().unwrap_or_default().to_owned();
+    policy::account_deleted(tx, &text("email"), &text("uniqueId"));
+    tx.remove(key);
+    Ok(json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_ids() {
+        for (id, good) in
+            [("dorainfra-mimir", true), ("short", false), ("9lives-here", false), ("ends-in-", false)]
+        {
+            assert_eq!(is_account_id(id), good, "{id}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The machines behind the sandbox's Compute API: what an instance does once it
+//! is RUNNING. A driver ([`Machines`]) boots, stops, resets and deletes them; a
+//! metadata server of its own answers each of them out of the [`World`].
+//!
+//! Left to others: which instances exist and what state they are in (the
+//! Compute API decides and then calls the driver), who may call, and every
+//! other API. A machine talks to those over HTTP like any client.
+
+mod metadata;
+mod process;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use process::ProcessMachines;
+
+/// Everything that a driver needs to know to boot one machine.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub project: String,
+    /// Short form: `europe-west1-b`.
+    pub zone: String,
+    /// Unique among the machines of one driver.
+    pub name: String,
+    /// The machine's own address; its services and its metadata server bind to it.
+    pub address: IpAddr,
+    /// The instance resource, as `instances.get` answers it.
+    pub instance: Value,
+    /// Attached data disks: device name (`data` is found in the machine as
+    /// `/dev/disk/by-id/google-data`) and where the disk's content lives. The
+    /// folder belongs to the disk: no driver ever deletes it.
+    pub disks: Vec<(String, PathBuf)>,
+    /// Where this machine's own state goes (its boot disk, its serial port log).
+    pub dir: PathBuf,
+    /// The port of the sandbox's APIs on 127.0.0.1, and of the metadata server
+    /// on the machine's address.
+    pub sandbox_port: u16,
+}
+
+/// How instances come to life. Errors are one sentence each, for the operation
+/// that reports them. Calls for one machine are carried out one after another.
+#[async_trait]
+pub trait Machines: Send + Sync {
+    /// Starts the machine: returns as soon as its metadata server answers and
+    /// its startup script runs. Also how a stopped machine is started again.
+    async fn boot(&self, boot: Boot) -> Result<(), String>;
+
+    /// Boots again what ran before the sandbox itself was stopped or killed.
+    /// Answers the names of those that could not be booted, with the reasons.
+    async fn restore(&self, boots: Vec<Boot>) -> Vec<(String, String)> {
+        let booted = boots.into_iter().map(|boot| async move {
+            let name = boot.name.clone();
+            self.boot(boot).await.err().map(|error| (name, error))
+        });
+        futures::future::join_all(booted).await.into_iter().flatten().collect()
+    }
+
+    /// Shuts the machine down in order and leaves no process behind. A machine
+    /// that does not run is fine.
+    async fn stop(&self, name: &str) -> Result<(), String>;
+
+    /// Pulls the plug and boots again, with the instance as it is now.
+    async fn reset(&self, name: &str) -> Result<(), String>;
+
+    /// Pulls the plug and deletes the boot disk; data disks stay.
+    async fn delete(&self, name: &str) -> Result<(), String>;
+
+    /// The instance's `metadata` was changed: wakes up whoever waits for it.
+    async fn metadata_changed(&self, name: &str, metadata: Value);
+
+    /// Stops every machine; the sandbox's last act.
+    async fn shutdown(&self);
+
+    /// What serial port 1 has shown from byte `start` on, and the offset to go
+    /// on from. Output older than about a megabyte is gone, as at Google.
+    fn serial_output(&self, name: &str, start: u64) -> (String, u64);
+}
+
+/// What the metadata servers read and write: the sandbox's state. Every method
+/// answers at once.
+pub trait World: Send + Sync + 'static {
+    /// The instance resource; `None` once it is deleted.
+    fn instance(&self, project: &str, zone: &str, name: &str) -> Option<Value>;
+
+    /// Writes (`None`: deletes) one guest attribute.
+    fn set_guest_attribute(
+        &self,
+        project: &str,
+        zone: &str,
+        name: &str,
+        namespace: &str,
+        key: &str,
+        value: Option<String>,
+    );
+
+    /// All guest attributes: namespace → key → value.
+    fn guest_attributes(
+        &self,
+        project: &str,
+        zone: &str,
+        name: &str,
+    ) -> BTreeMap<String, BTreeMap<String, String>>;
+
+    /// An access token of a service account, and the seconds it has left.
+    fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64);
+
+    /// An identity token (a signed JWT) for an audience; `None`: not supported here.
+    fn identity(&self, _service_account_email: &str, _audience: &str) -> Option<String> {
+        None
+    }
+
+    /// Ticks on every change of the instance or its guest attributes.
+    fn subscribe(&self, project: &str, zone: &str, name: &str) -> watch::Receiver<u64>;
+
+    /// The project's number.
+    fn project_number(&self, project: &str) -> u64;
+
+    /// The project-wide metadata (`commonInstanceMetadata`): key → value.
+    fn project_attributes(&self, _project: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+}
+
+/// Instances that are records only (`--machines none`): every call succeeds and
+/// nothing runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoMachines;
+
+#[async_trait]
+impl Machines for NoMachines {
+    async fn boot(&self, _boot: Boot) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn stop(&self, _name: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn reset(&self, _name: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn delete(&self, _name: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn metadata_changed(&self, _name: &str, _metadata: Value) {}
+
+    async fn shutdown(&self) {}
+
+    fn serial_output(&self, _name: &str, start: u64) -> (String, u64) {
+        (String::new(), start)
+    }
+}

@@ -1,0 +1,53 @@
+//! The list of calls that were made, for tests and for people.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+use super::lock;
+
+/// How many are kept.
+const KEPT: usize = 20_000;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it arrived, RFC 3339.
+    pub time: String,
+    /// `owner`, a service account's address, or `anonymous`.
+    pub caller: String,
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// The method's id in the API's description; empty where there is none.
+    pub api: String,
+    /// 0: no answer was given (a fault).
+    pub status: u16,
+    /// From the last byte of the request's head to the answer's head.
+    pub latency_ms: u64,
+    /// Whether it changes something, by its HTTP method.
+    pub write: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Log {
+    entries: Mutex<VecDeque<Entry>>,
+}
+
+impl Log {
+    pub fn add(&self, entry: Entry) {
+        let mut entries = lock(&self.entries);
+        if entries.len() == KEPT {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+    }
+
+    pub fn list(&self) -> Vec<Entry> {
+        lock(&self.entries).iter().cloned().collect()
+    }
+
+    pub fn clear(&self) {
+        lock(&self.entries).clear();
+    }
+}

@@ -1,0 +1,177 @@
+//! Secret Manager: secrets and their policies; `versions` holds the payloads.
+//! Names in answers carry the project's number, as Google's do.
+
+mod versions;
+
+use serde_json::{Value, json};
+
+use super::call::{Call, Handler, page};
+use super::error::ApiError;
+use super::filter::Filter;
+use super::store::Tx;
+use super::{access, clock, labels, policy};
+
+pub fn handler(method: &str) -> Option<Handler> {
+    Some(match method.strip_prefix("secretmanager.projects.secrets.")? {
+        "create" => create,
+        "get" => get,
+        "list" => list,
+        "patch" => patch,
+        "delete" => delete,
+        "getIamPolicy" => get_policy,
+        "setIamPolicy" => set_policy,
+        "testIamPermissions" => test_permissions,
+        other => return versions::handler(other),
+    })
+}
+
+fn key(call: &Call) -> String {
+    format!("secrets/{}", call.path("secretsId"))
+}
+
+fn policy_key(call: &Call) -> String {
+    format!("policy/secrets/{}", call.path("secretsId"))
+}
+
+fn name(call: &Call, id: &str) -> String {
+    format!("projects/{}/secrets/{id}", call.cloud.number)
+}
+
+fn found(call: &Call, tx: &Tx) -> Result<Value, ApiError> {
+    tx.get(&key(call)).cloned().ok_or_else(|| {
+        ApiError::not_found(format!("Secret [{}] not found.", name(call, call.path("secretsId"))))
+    })
+}
+
+fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let id = call.query("secretId").unwrap_or_default();
+    let good = (1..=255).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if !good {
+        return Err(ApiError::bad_request(
+            "secret_id",
+            format!("The provided Secret ID [{id}] does not match the expected format [[a-zA-Z_0-9]+]"),
+        ));
+    }
+    let key = format!("secrets/{id}");
+    if tx.has(&key) {
+        return Err(ApiError::new(
+            409,
+            "alreadyExists",
+            format!("Secret [{}] already exists.", name(call, id)),
+        ));
+    }
+    let replication = &call.body["replication"];
+    if !replication["automatic"].is_object() && !replication["userManaged"].is_object() {
+        return Err(ApiError::bad_request(
+            "secret.replication",
+            "The request is missing a required field: secret.replication.".into(),
+        ));
+    }
+    labels::check(&call.body["labels"], "secret.labels")?;
+    let mut secret = call.body.clone();
+    secret["name"] = json!(name(call, id));
+    secret["createTime"] = json!(clock::timestamp());
+    secret["etag"] = json!(etag());
+    tx.put(key, secret.clone());
+    Ok(secret)
+}
+
+fn etag() -> String {
+    format!("\"{:x}\"", clock::unique(0))
+}
+
+fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    found(call, tx)
+}
+
+fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let filter = Filter::parse(call.query("filter"))?;
+    let all: Vec<_> = tx.scan("secrets/").into_iter().filter(|(_, secret)| filter.matches(secret)).collect();
+    let total = all.len();
+    let size = usize::try_from(call.number("pageSize").unwrap_or(0)).unwrap_or(0);
+    let size = if size == 0 { 25_000 } else { size.min(25_000) };
+    let (secrets, next) = page(all, size, call.query("pageToken"))?;
+    let mut answer = json!({});
+    if total > 0 {
+        answer["secrets"] = json!(secrets);
+        answer["totalSize"] = json!(total);
+    }
+    if let Some(next) = next {
+        answer["nextPageToken"] = json!(next);
+    }
+    Ok(answer)
+}
+
+fn check_etag(wanted: Option<&str>, current: &Value) -> Result<(), ApiError> {
+    match wanted {
+        Some(etag) if !etag.is_empty() && current["etag"] != etag => Err(ApiError::new(
+            400,
+            "failedPrecondition",
+            "The provided etag does not match the current etag of the resource.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let mut secret = found(call, tx)?;
+    check_etag(call.body["etag"].as_str(), &secret)?;
+    let mask = call.query("updateMask").ok_or_else(|| {
+        ApiError::bad_request("update_mask", "The request is missing a required field: update_mask.".into())
+    })?;
+    labels::check(&call.body["labels"], "secret.labels")?;
+    for path in mask.split(',').map(str::trim) {
+        let field = match path {
+            "labels" | "annotations" | "topics" | "rotation" | "ttl" => path,
+            "expire_time" | "expireTime" => "expireTime",
+            "version_aliases" | "versionAliases" => "versionAliases",
+            "version_destroy_ttl" | "versionDestroyTtl" => "versionDestroyTtl",
+            other => {
+                return Err(ApiError::bad_request(
+                    "update_mask",
+                    format!("The field [{other}] is immutable or unknown and cannot be updated."),
+                ));
+            }
+        };
+        match &call.body[field] {
+            Value::Null => {
+                secret.as_object_mut().map(|object| object.remove(field));
+            }
+            value => secret[field] = value.clone(),
+        }
+    }
+    secret["etag"] = json!(etag());
+    tx.put(key(call), secret.clone());
+    Ok(secret)
+}
+
+fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let secret = found(call, tx)?;
+    check_etag(call.query("etag"), &secret)?;
+    let id = call.path("secretsId").to_owned();
+    for prefix in [format!("secretVersions/{id}/"), format!("secretPayloads/{id}/")] {
+        for (each, _) in tx.scan(&prefix) {
+            tx.remove(each);
+        }
+    }
+    tx.remove(policy_key(call));
+    tx.remove(key(call));
+    Ok(json!({}))
+}
+
+fn get_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    found(call, tx)?;
+    Ok(policy::get(tx, &policy_key(call)))
+}
+
+fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    found(call, tx)?;
+    policy::set(call, tx, &policy_key(call), &call.body["policy"], policy::concurrent_change())
+}
+
+fn test_permissions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    found(call, tx)?;
+    let asked: Vec<String> = serde_json::from_value(call.body["permissions"].clone()).unwrap_or_default();
+    Ok(access::held(call, tx, &asked, &policy_key(call)))
+}

@@ -1,0 +1,286 @@
+//! The one HTTP server: finds out what a request is, lets faults strike, and has
+//! it answered in the words of its API.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+
+use super::call::{Call, parse_query};
+use super::cloud::Cloud;
+use super::connection::Cutter;
+use super::contract::{CONTRACT, Matched, percent_decode};
+use super::error::ApiError;
+use super::faults::{Action, Moment, Strike};
+use super::requests::Entry;
+use super::storage::xml;
+use super::token::Caller;
+use super::{api, clock, control};
+
+/// What a request is by its path.
+enum Route {
+    Control,
+    Token,
+    /// A method by its JSON path, or one whose bytes are media.
+    Api(Matched, Kind),
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Json,
+    Upload,
+    Download,
+    Xml,
+}
+
+fn route(parts: &Parts) -> Route {
+    let path = parts.uri.path();
+    if path.starts_with("/sandbox/") {
+        return Route::Control;
+    }
+    if path == "/token" {
+        return Route::Token;
+    }
+    let media =
+        [("/upload", Kind::Upload), ("/resumable/upload", Kind::Upload), ("/download", Kind::Download)];
+    for (prefix, kind) in media {
+        if let Some(rest) = path.strip_prefix(prefix).filter(|rest| rest.starts_with("/storage/v1/")) {
+            // A resumable session goes on by PUT and ends by DELETE at the same address.
+            let verb = if kind == Kind::Upload { http::Method::POST } else { parts.method.clone() };
+            return CONTRACT.find(&verb, rest).map_or(Route::Unknown, |matched| Route::Api(matched, kind));
+        }
+    }
+    if let Some(matched) = CONTRACT.find(&parts.method, path) {
+        return Route::Api(matched, Kind::Json);
+    }
+    let versioned = ["/v1/", "/v3/", "/compute/", "/storage/"].iter().any(|prefix| path.starts_with(prefix));
+    match (xml::method_id(&parts.method), path.trim_start_matches('/').split_once('/')) {
+        (Some(id), Some((bucket, object))) if !versioned && !object.is_empty() => {
+            let method = CONTRACT.method(id).expect("the contract has the methods of objects");
+            let variables = [("bucket", percent_decode(bucket)), ("object", percent_decode(object))];
+            let path = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            Route::Api(Matched { method, path }, Kind::Xml)
+        }
+        _ => Route::Unknown,
+    }
+}
+
+pub async fn handle(
+    State(cloud): State<Arc<Cloud>>,
+    ConnectInfo(cutter): ConnectInfo<Cutter>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let route = route(&parts);
+    if matches!(route, Route::Control) {
+        return control::handle(&cloud, &parts, body).await;
+    }
+    let began = Instant::now();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let id = match &route {
+        Route::Api(matched, _) => matched.method.id.as_str(),
+        _ => "",
+    };
+    let caller = caller(&cloud, &parts);
+    let strike = cloud.faults.strike(parts.method.as_str(), &path, id);
+    let mut entry = Entry {
+        time: clock::timestamp(),
+        caller: match &caller {
+            Some(caller) if caller.email == cloud.owner => "owner".into(),
+            Some(caller) => caller.email.clone(),
+            None => "anonymous".into(),
+        },
+        method: parts.method.to_string(),
+        path,
+        api: id.to_owned(),
+        status: 0,
+        latency_ms: 0,
+        write: !matches!(parts.method, http::Method::GET | http::Method::HEAD),
+    };
+    let work = answer(&cloud, &parts, body, route, caller, strike);
+    let response = tokio::select! {
+        response = work => response,
+        () = cloud.stop.cancelled() => None,
+    };
+    entry.status = response.as_ref().map_or(0, |response| response.status().as_u16());
+    entry.latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    cloud.requests.add(entry);
+    response.unwrap_or_else(|| {
+        cutter.reset();
+        Response::new(Body::empty())
+    })
+}
+
+/// The answer, with what faults make of it; `None`: the connection is cut.
+async fn answer(
+    cloud: &Arc<Cloud>,
+    parts: &Parts,
+    body: Body,
+    route: Route,
+    caller: Option<Caller>,
+    strike: Option<Strike>,
+) -> Option<Response> {
+    tokio::time::sleep(cloud.latency).await;
+    let api = match &route {
+        Route::Api(matched, _) => matched.method.api,
+        _ => "",
+    };
+    if let Some(strike) = &strike {
+        pause(strike.action.delay_before_ms).await;
+        stop_at(cloud, strike, Moment::Before).await?;
+        if let Some(error) = injected(&strike.action) {
+            // The request is read to its end, as a server in front would.
+            let _ = axum::body::to_bytes(body, usize::MAX).await;
+            return Some(error_response(api, &error));
+        }
+    }
+    let fault = strike.as_ref().map(|strike| strike.action.clone()).unwrap_or_default();
+    let response = match axum::body::to_bytes(body, usize::MAX).await {
+        Err(_) => return None,
+        // In a task of its own: what has begun is finished although the client may go away.
+        Ok(bytes) => {
+            let (cloud, parts) = (Arc::clone(cloud), parts.clone());
+            let work = async move { respond(&cloud, &parts, bytes, route, caller, fault).await };
+            tokio::spawn(work).await.ok()?
+        }
+    };
+    if let Some(strike) = &strike {
+        pause(strike.action.delay_after_ms).await;
+        stop_at(cloud, strike, Moment::After).await?;
+    }
+    Some(response)
+}
+
+async fn pause(ms: Option<u64>) {
+    if let Some(ms) = ms {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+/// Hangs or cuts, where the fault says so at this moment.
+async fn stop_at(cloud: &Cloud, strike: &Strike, moment: Moment) -> Option<()> {
+    if strike.action.hang == Some(moment) {
+        cloud.faults.removed(strike).await;
+    }
+    (strike.action.reset != Some(moment)).then_some(())
+}
+
+fn injected(action: &Action) -> Option<ApiError> {
+    let code = action.status?;
+    let reason: &'static str = match (action.reason.as_deref(), code) {
+        (Some(reason), _) => known_reason(reason),
+        (None, 403) => "forbidden",
+        (None, 404) => "notFound",
+        (None, 409) => "conflict",
+        (None, 412) => "conditionNotMet",
+        (None, 429) => "rateLimitExceeded",
+        (None, _) => "backendError",
+    };
+    let message = action.message.clone().unwrap_or_else(|| {
+        StatusCode::from_u16(code)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Error")
+            .to_owned()
+    });
+    let mut error = ApiError::new(code, reason, message);
+    if matches!(reason, "rateLimitExceeded" | "quotaExceeded") {
+        error.domain = "usageLimits";
+    }
+    Some(error)
+}
+
+/// Reasons that Google gives; anything else is told as `backendError`.
+fn known_reason(reason: &str) -> &'static str {
+    const KNOWN: [&str; 14] = [
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+        "quotaExceeded",
+        "forbidden",
+        "notFound",
+        "conflict",
+        "conditionNotMet",
+        "backendError",
+        "internalError",
+        "accessNotConfigured",
+        "authError",
+        "invalid",
+        "resourceNotReady",
+        "resourceInUseByAnotherResource",
+    ];
+    KNOWN.iter().find(|each| **each == reason).copied().unwrap_or("backendError")
+}
+
+fn caller(cloud: &Cloud, parts: &Parts) -> Option<Caller> {
+    let value = parts.headers.get("authorization")?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| cloud.tokens.verify(token.trim()))?
+}
+
+async fn respond(
+    cloud: &Arc<Cloud>,
+    parts: &Parts,
+    bytes: Bytes,
+    route: Route,
+    caller: Option<Caller>,
+    fault: Action,
+) -> Response {
+    match route {
+        Route::Control => Response::new(Body::empty()),
+        Route::Token => api::token(cloud, parts, &bytes),
+        Route::Unknown => {
+            let what = format!("{} {}", parts.method, parts.uri.path());
+            let api = if parts.uri.path().starts_with("/compute/") { "compute" } else { "" };
+            error_response(api, &ApiError::unimplemented(&what))
+        }
+        Route::Api(matched, kind) => {
+            let query = parse_query(parts.uri.query().unwrap_or_default());
+            let name = matched.method.api;
+            let Some(caller) = api::identify(cloud, caller, kind, &query) else {
+                let error = ApiError::unauthenticated();
+                let mut response =
+                    if kind == Kind::Xml { xml::error(&error) } else { error_response(name, &error) };
+                response.headers_mut().insert(
+                    "www-authenticate",
+                    HeaderValue::from_static("Bearer realm=\"https://accounts.google.com/\""),
+                );
+                return response;
+            };
+            let (method, path) = (matched.method, matched.path.clone());
+            let call =
+                Call { cloud: Arc::clone(cloud), method, path, query, body: Value::Null, caller, fault };
+            match api::carry_out(call, parts, bytes, &matched, kind).await {
+                Ok(response) => response,
+                Err(error) if kind == Kind::Xml => xml::error(&error),
+                Err(error) => error_response(name, &error),
+            }
+        }
+    }
+}
+
+pub fn json_response(status: StatusCode, value: &Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static("application/json; charset=UTF-8"));
+    response
+}
+
+/// An error in the form of the API.
+pub fn error_response(api: &str, error: &ApiError) -> Response {
+    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status == StatusCode::NOT_MODIFIED {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        return response;
+    }
+    json_response(status, &error.body(api))
+}

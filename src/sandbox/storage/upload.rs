@@ -1,0 +1,153 @@
+//! Uploads in one request: `uploadType=media` and `multipart`.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::conditions::Conditions;
+use super::media;
+use crate::sandbox::call::Call;
+use crate::sandbox::contract::CONTRACT;
+use crate::sandbox::error::ApiError;
+
+/// Metadata and bytes of a simple upload.
+pub async fn simple(call: Call, headers: &HeaderMap, body: Bytes) -> Result<Value, ApiError> {
+    let kind = header(headers, "content-type").unwrap_or("application/octet-stream").to_owned();
+    let mut given = json!({"contentType": kind});
+    if let Some(encoding) = call.query("contentEncoding") {
+        given["contentEncoding"] = json!(encoding);
+    }
+    hashes(headers, &mut given);
+    let name = call.query("name").unwrap_or_default().to_owned();
+    let conditions = Conditions::of(&call);
+    media::put(call, name, given, conditions, body).await
+}
+
+/// `multipart/related`: the object's metadata, its bytes and, where a client
+/// computes checksums as it sends, more metadata with these.
+pub async fn multipart(call: Call, headers: &HeaderMap, body: Bytes) -> Result<Value, ApiError> {
+    let boundary = header(headers, "content-type")
+        .filter(|kind| kind.to_ascii_lowercase().starts_with("multipart/related"))
+        .and_then(|kind| kind.split(';').find_map(|part| part.trim().strip_prefix("boundary=")))
+        .map(|text| text.trim_matches(['"', '\'']).to_owned())
+        .ok_or_else(|| {
+            ApiError::new(
+                400,
+                "badContent",
+                "Multipart content-type must be multipart/related with a boundary.",
+            )
+        })?;
+    let parts = split(&body, &boundary)
+        .filter(|parts| matches!(parts.len(), 2 | 3))
+        .ok_or_else(|| ApiError::new(400, "badContent", "Malformed multipart body."))?;
+    let mut given = metadata(&parts[0].1)?;
+    if given["contentType"].is_null()
+        && let Some(kind) = &parts[1].0
+    {
+        given["contentType"] = json!(kind);
+    }
+    if let Some((_, trailer)) = parts.get(2) {
+        for (field, value) in metadata(trailer)?.as_object().into_iter().flatten() {
+            if !["crc32c", "md5Hash"].contains(&field.as_str()) {
+                let words = format!("Only checksums may follow the media, not '{field}'.");
+                return Err(ApiError::new(400, "badContent", words));
+            }
+            given[field] = value.clone();
+        }
+    }
+    hashes(headers, &mut given);
+    let name = given["name"].as_str().or(call.query("name")).unwrap_or_default().to_owned();
+    let conditions = Conditions::of(&call);
+    media::put(call, name, given, conditions, parts[1].1.clone()).await
+}
+
+/// Reads and checks an object's metadata.
+pub fn metadata(bytes: &[u8]) -> Result<Value, ApiError> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(json!({}));
+    }
+    let value = serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::new(400, "parseError", format!("Invalid JSON payload received. {error}"))
+    })?;
+    CONTRACT.check("storage", "Object", &value, "resource")?;
+    Ok(value)
+}
+
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Checksums that the client sends in `x-goog-hash`.
+pub fn hashes(headers: &HeaderMap, given: &mut Value) {
+    for value in headers.get_all("x-goog-hash") {
+        for each in value.to_str().unwrap_or_default().split(',') {
+            match each.trim().split_once('=') {
+                Some(("crc32c", sum)) => given["crc32c"] = json!(sum),
+                Some(("md5", sum)) => given["md5Hash"] = json!(sum),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The parts between the boundaries: content type and bytes.
+fn split(body: &Bytes, boundary: &str) -> Option<Vec<(Option<String>, Bytes)>> {
+    let delimiter = format!("--{boundary}");
+    let mut at = if body.starts_with(delimiter.as_bytes()) {
+        delimiter.len()
+    } else {
+        find(body, format!("\r\n{delimiter}").as_bytes(), 0)? + delimiter.len() + 2
+    };
+    let mut parts = Vec::new();
+    loop {
+        if body.get(at..at + 2)? == b"--" {
+            return Some(parts);
+        }
+        let head_start = find(body, b"\r\n", at)? + 2;
+        let (head, start) = if body.get(head_start..head_start + 2)? == b"\r\n" {
+            ("", head_start + 2)
+        } else {
+            let end = find(body, b"\r\n\r\n", head_start)?;
+            (std::str::from_utf8(&body[head_start..end]).ok()?, end + 4)
+        };
+        let end = find(body, format!("\r\n{delimiter}").as_bytes(), start.saturating_sub(2))?;
+        let kind = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
+        });
+        parts.push((kind, body.slice(start.min(end)..end)));
+        at = end + 2 + delimiter.len();
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8], from: usize) -> Option<usize> {
+    let first = *needle.first()?;
+    let mut at = from;
+    while at + needle.len() <= haystack.len() {
+        let step = haystack[at..].iter().position(|byte| *byte == first)?;
+        at += step;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_multipart_body_is_taken_apart() {
+        let body = Bytes::from_static(
+            b"--b\r\nContent-Type: application/json\r\n\r\n{\"a\":1}\r\n--b\r\ncontent-type: text/plain\r\n\r\nx\r\n-y\r\n--b--\r\n",
+        );
+        let parts = split(&body, "b").unwrap();
+        assert_eq!(parts[0], (Some("application/json".into()), Bytes::from_static(b"{\"a\":1}")));
+        assert_eq!(parts[1], (Some("text/plain".into()), Bytes::from_static(b"x\r\n-y")));
+        assert!(split(&Bytes::from_static(b"--b\r\n\r\nhalf"), "b").is_none());
+        let empty = Bytes::from_static(b"--b\r\n\r\n{}\r\n--b\r\n\r\n\r\n--b--");
+        assert_eq!(split(&empty, "b").unwrap()[1].1.len(), 0);
+    }
+}

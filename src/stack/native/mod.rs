@@ -1,0 +1,292 @@
+//! The collector stack as processes of this machine, without containers and
+//! without root: Pushgateway, Prometheus in agent mode, and the generator.
+//!
+//! Everything about a stack is in one folder: configuration, certificates, the
+//! agent's write-ahead log, logs, and the record of what runs. `up` makes the
+//! world as the setup says and may be repeated; `down` ends what the record
+//! names; both may be killed at any moment and run again.
+
+mod error;
+mod part;
+mod process;
+mod record;
+mod status;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+
+pub use error::StackError;
+pub use part::Part;
+pub use status::{PartState, PartStatus, RemoteWrite, Status, status};
+
+use crate::blueprint::File;
+use crate::config::{Generator, Ports};
+use crate::dora::JOB;
+use crate::dora::pushgateway::Gateway;
+use crate::event::{Event, Events};
+use crate::tls::Credentials;
+use part::Command;
+use process::Identity;
+use record::{Record, Started};
+
+/// What should run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `.dorainfra/NAME/stack`; made when absent.
+    pub dir: PathBuf,
+    /// Rendered files; those of the Prometheus agent are taken (`prometheus.yml`
+    /// and whatever begins with `prometheus`), with or without `stack/` before.
+    pub files: Vec<File>,
+    /// Written as `tls/ca.crt`, `tls/client.crt`, `tls/client.key`.
+    pub tls: Option<Credentials>,
+    pub binaries: Binaries,
+    pub ports: Ports,
+    pub generator: Generator,
+}
+
+/// Where the programs are.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// This program: it is the generator, too.
+    pub generator: PathBuf,
+    /// As configured; `None`: searched for.
+    pub prometheus: Option<PathBuf>,
+    pub pushgateway: Option<PathBuf>,
+    /// Folders in the order of search: those of PATH, then `.tools/bin`.
+    pub search: Vec<PathBuf>,
+}
+
+/// How long a part may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a part may take to end before it is killed.
+const END_WITHIN: Duration = Duration::from_secs(10);
+/// A log larger than this is put aside (once) when its part starts.
+const LOG_BYTES: u64 = 8 << 20;
+const LOG_LINES: usize = 15;
+
+/// Makes the three parts run as the setup says: what runs so already stays as
+/// it is, what runs otherwise is restarted, what does not run is started. Ends
+/// when all are ready.
+pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
+    record::folder(&setup.dir)?;
+    let dir = setup.dir.canonicalize().map_err(StackError::file("cannot resolve", &setup.dir))?;
+    let _lock = lock(&dir)?;
+    let configuration = configuration(setup)?;
+    let commands = part::commands(setup, &dir, &configuration).await?;
+    for folder in ["logs", "run", "agent", "tls"] {
+        record::folder(&dir.join(folder))?;
+    }
+    for (path, contents) in &configuration {
+        let path = dir.join(path);
+        if let Some(folder) = path.parent() {
+            record::folder(folder)?;
+        }
+        record::write(&path, contents)?;
+    }
+
+    let mut record = Record::settled(&dir).await?;
+    for command in &commands {
+        let part = command.part;
+        let say = |state: &str, detail: String| {
+            events.send(Event::StackPart { part: part.name().into(), state: state.into(), detail });
+        };
+        if let Some((started, process)) = record.running(part) {
+            if started.digest == command.digest {
+                // Perhaps of a run that was killed before this part was ready.
+                wait_ready(&dir, command, &record, setup).await?;
+                say("running", format!("pid {}, unchanged", process.pid));
+                continue;
+            }
+            say("stopping", "its configuration changed".into());
+            stop(part, process).await?;
+        }
+        if let Some(port) = command.port {
+            check_port(port, part).await?;
+        }
+        say("starting", command.port.map_or_else(String::new, |port| format!("127.0.0.1:{port}")));
+        let begun = Instant::now();
+        match start(&dir, command, &mut record, setup).await {
+            Ok(process) => {
+                say("ready", format!("pid {}, after {} ms", process.pid, begun.elapsed().as_millis()));
+            }
+            Err(error) => {
+                say("failed", error.to_string().lines().next().unwrap_or_default().to_owned());
+                return Err(error);
+            }
+        }
+    }
+    status(&dir).await
+}
+
+/// Ends all parts: first asked, then killed. Removes the record and the
+/// client's key; keeps the logs and what the agent has not delivered yet.
+/// Returns the parts that ran.
+pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = lock(dir)?;
+    let record = Record::settled(dir).await?;
+    let mut ended = Vec::new();
+    // Against the flow, so that nothing is pushed to a part that is gone.
+    for part in Part::ALL.into_iter().rev() {
+        if let Some((_, process)) = record.running(part) {
+            stop(part, process).await?;
+            ended.push(part);
+            let detail = format!("pid {}", process.pid);
+            events.send(Event::StackPart { part: part.name().into(), state: "stopped".into(), detail });
+        }
+    }
+    Record::remove(dir)?;
+    record::remove(&dir.join("tls/client.key"))?;
+    Ok(ended)
+}
+
+/// One change at a time in a folder; the lock goes with the process that holds it.
+fn lock(dir: &Path) -> Result<fs::File, StackError> {
+    let path = dir.join("lock");
+    let file = fs::File::create(&path).map_err(StackError::file("cannot write", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StackError::Busy { dir: dir.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(StackError::file("cannot lock", &path)(error)),
+    }
+}
+
+/// The files that the agent reads: path in the folder, contents.
+fn configuration(setup: &Setup) -> Result<Vec<(String, String)>, StackError> {
+    let mut files: Vec<(String, String)> = setup
+        .files
+        .iter()
+        .map(|file| (file.path.strip_prefix("stack/").unwrap_or(&file.path), &file.contents))
+        .filter(|(path, _)| path.starts_with("prometheus"))
+        .map(|(path, contents)| (path.to_owned(), contents.clone()))
+        .collect();
+    if !files.iter().any(|(path, _)| path == "prometheus.yml") {
+        return Err(StackError::NotRendered("prometheus.yml"));
+    }
+    if let Some(tls) = &setup.tls {
+        files.push(("tls/ca.crt".into(), tls.ca.clone()));
+        files.push(("tls/client.crt".into(), tls.certificate.clone()));
+        files.push(("tls/client.key".into(), tls.key.clone()));
+    }
+    Ok(files)
+}
+
+/// Binds and lets go: a clear message beats the part's own.
+async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(StackError::PortInUse { port, part })
+        }
+        Err(error) => Err(StackError::Port { port, part, message: error.to_string() }),
+    }
+}
+
+async fn stop(part: Part, process: Identity) -> Result<(), StackError> {
+    if process::end(process, END_WITHIN).await {
+        Ok(())
+    } else {
+        Err(StackError::Immortal { part, pid: process.pid })
+    }
+}
+
+/// Starts a part, records it, and waits until it is ready. A part that does not
+/// get ready is ended and leaves no record.
+async fn start(
+    dir: &Path,
+    command: &Command,
+    record: &mut Record,
+    setup: &Setup,
+) -> Result<Identity, StackError> {
+    let part = command.part;
+    let log = record::log_file(dir, part);
+    if fs::metadata(&log).is_ok_and(|data| data.len() > LOG_BYTES) {
+        let aside = log.with_extension("log.1");
+        fs::rename(&log, &aside).map_err(StackError::file("cannot put aside", &log))?;
+    }
+    let identity = record::identity_file(dir, part);
+    record::remove(&identity)?;
+    // Written down before there is anything to lose.
+    record.parts.insert(part, Started::now(command, &log));
+    record.save(dir)?;
+    process::start(command, dir, &identity, &log)
+        .map_err(StackError::file("cannot start", &command.program))?;
+
+    match wait_ready(dir, command, record, setup).await {
+        Ok(process) => {
+            if let Some(started) = record.parts.get_mut(&part) {
+                started.process = Some(process);
+            }
+            record.save(dir)?;
+            Ok(process)
+        }
+        Err(error) => {
+            if let Some(process) = process::identity(&identity) {
+                stop(part, process).await?;
+            }
+            record.parts.remove(&part);
+            record.save(dir)?;
+            Err(error)
+        }
+    }
+}
+
+async fn wait_ready(
+    dir: &Path,
+    command: &Command,
+    record: &Record,
+    setup: &Setup,
+) -> Result<Identity, StackError> {
+    let part = command.part;
+    let file = record::identity_file(dir, part);
+    let log_file = record::log_file(dir, part);
+    let started = &record.parts[&part];
+    let gateway = Gateway::new(&format!("http://127.0.0.1:{}", setup.ports.pushgateway))?;
+    let begun = Instant::now();
+    let mut known: Option<Identity> = None;
+    loop {
+        // The child writes its identity within milliseconds; not at all means that
+        // not even the shell could run.
+        known = known.or_else(|| process::identity(&file));
+        let dead = match known {
+            Some(process) => !process::alive(process),
+            None => begun.elapsed() > Duration::from_secs(5),
+        };
+        if dead {
+            let log = record::tail(&log_file, started.log_from, LOG_LINES);
+            if log.iter().any(|line| line.contains("no space left on device")) {
+                return Err(StackError::DiskFull { path: dir.join("agent") });
+            }
+            return Err(StackError::Died { part, log, log_file });
+        }
+        if let Some(process) = known {
+            let ready = match part {
+                Part::Pushgateway => gateway.ready().await,
+                Part::Prometheus => status::ready(setup.ports.prometheus).await,
+                Part::Generator => pushed_since(&gateway, started.at).await,
+            };
+            if ready {
+                return Ok(process);
+            }
+        }
+        if begun.elapsed() > READY_WITHIN {
+            let log = record::tail(&log_file, started.log_from, LOG_LINES);
+            return Err(StackError::NotReady { part, seconds: READY_WITHIN.as_secs(), log, log_file });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether any team's values were pushed at or after `begin` (Unix seconds).
+async fn pushed_since(gateway: &Gateway, begin: i64) -> bool {
+    let groups = gateway.groups().await.unwrap_or_default();
+    groups.iter().any(|group| {
+        group.labels.get("job").is_some_and(|job| job == JOB)
+            && group.pushed.is_some_and(|pushed| pushed >= begin as f64)
+    })
+}

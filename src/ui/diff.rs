@@ -1,0 +1,125 @@
+//! A small line diff, for values of many lines in a plan.
+
+/// Beyond this many line pairs a diff says nothing that a person would read.
+const MAX_CELLS: usize = 4_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    Same(&'a str),
+    Removed(&'a str),
+    Added(&'a str),
+    /// That many equal lines are left out.
+    Skipped(usize),
+}
+
+/// The changed lines with `context` equal lines around them; `None` where the
+/// values are too long to compare.
+pub(super) fn lines<'a>(before: &'a str, after: &'a str, context: usize) -> Option<Vec<Line<'a>>> {
+    let old: Vec<&str> = before.lines().collect();
+    let new: Vec<&str> = after.lines().collect();
+    let prefix = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let suffix =
+        old[prefix..].iter().rev().zip(new[prefix..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let (old_middle, new_middle) = (&old[prefix..old.len() - suffix], &new[prefix..new.len() - suffix]);
+    if old_middle.len().saturating_mul(new_middle.len()) > MAX_CELLS {
+        return None;
+    }
+
+    let mut all: Vec<Line<'a>> = old[..prefix].iter().map(|line| Line::Same(line)).collect();
+    align(old_middle, new_middle, &mut all);
+    all.extend(old[old.len() - suffix..].iter().map(|line| Line::Same(line)));
+    Some(fold(&all, context))
+}
+
+/// The longest common subsequence, by dynamic programming.
+fn align<'a>(old: &[&'a str], new: &[&'a str], out: &mut Vec<Line<'a>>) {
+    let columns = new.len() + 1;
+    // common[i * columns + j]: lines in common between old[i..] and new[j..].
+    let mut common = vec![0u32; (old.len() + 1) * columns];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i * columns + j] = if old[i] == new[j] {
+                common[(i + 1) * columns + j + 1] + 1
+            } else {
+                common[(i + 1) * columns + j].max(common[i * columns + j + 1])
+            };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() && j < new.len() {
+        if old[i] == new[j] {
+            out.push(Line::Same(old[i]));
+            i += 1;
+            j += 1;
+        } else if common[(i + 1) * columns + j] >= common[i * columns + j + 1] {
+            out.push(Line::Removed(old[i]));
+            i += 1;
+        } else {
+            out.push(Line::Added(new[j]));
+            j += 1;
+        }
+    }
+    out.extend(old[i..].iter().map(|line| Line::Removed(line)));
+    out.extend(new[j..].iter().map(|line| Line::Added(line)));
+}
+
+/// Leaves out equal lines that are further than `context` from a change.
+fn fold<'a>(all: &[Line<'a>], context: usize) -> Vec<Line<'a>> {
+    let changed: Vec<usize> = (0..all.len()).filter(|&at| !matches!(all[at], Line::Same(_))).collect();
+    let near = |at: usize| {
+        let next = changed.partition_point(|&change| change < at);
+        changed.get(next).is_some_and(|change| change - at <= context)
+            || next.checked_sub(1).is_some_and(|last| at - changed[last] <= context)
+    };
+    let mut folded = Vec::new();
+    for (at, line) in all.iter().enumerate() {
+        if near(at) {
+            folded.push(*line);
+        } else if let Some(Line::Skipped(skipped)) = folded.last_mut() {
+            *skipped += 1;
+        } else {
+            folded.push(Line::Skipped(1));
+        }
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Line::{Added, Removed, Same, Skipped};
+    use super::*;
+
+    #[test]
+    fn a_changed_line_is_shown_with_its_neighbours() {
+        let found = lines("a\nb\nc\nd\ne", "a\nb\nC\nd\ne", 1).expect("short");
+        assert_eq!(found, [Skipped(1), Same("b"), Removed("c"), Added("C"), Same("d"), Skipped(1)]);
+    }
+
+    #[test]
+    fn equal_values_have_no_changed_lines() {
+        assert_eq!(lines("a\nb", "a\nb", 1).expect("short"), [Skipped(2)]);
+        assert_eq!(lines("", "", 1).expect("short"), []);
+    }
+
+    proptest! {
+        /// What is kept and removed is the old text; what is kept and added, the new one.
+        #[test]
+        fn the_diff_rebuilds_both_sides(old in "([abc]\n){0,12}", new in "([abc]\n){0,12}") {
+            let all = lines(&old, &new, usize::MAX / 2).expect("short");
+            if old == new {
+                prop_assert!(all.iter().all(|line| matches!(line, Skipped(_))));
+            } else {
+                let side = |added: bool| all.iter().filter_map(|line| match line {
+                    Same(text) => Some(format!("{text}\n")),
+                    Removed(text) if !added => Some(format!("{text}\n")),
+                    Added(text) if added => Some(format!("{text}\n")),
+                    _ => None,
+                }).collect::<String>();
+                prop_assert_eq!(side(false), old.clone());
+                prop_assert_eq!(side(true), new.clone());
+            }
+        }
+    }
+}

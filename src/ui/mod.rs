@@ -1,0 +1,36 @@
+//! Everything that a person or a script sees. One [`Printer`] owns stdout and
+//! stderr; [`run`] renders the event stream in the mode that the caller chose;
+//! [`View`]s render the results of commands. Nothing here decides anything,
+//! reads the environment or talks to a cloud.
+//!
+//! Results (a plan, a table, a summary, the rows of `verify`) go to stdout;
+//! what happens on the way (progress, notes, warnings, errors, questions) goes
+//! to stderr. With `--json` every line goes to stdout.
+
+mod diff;
+mod labels;
+mod lines;
+mod live;
+mod options;
+mod plan;
+mod printer;
+mod prompt;
+mod report;
+mod run;
+mod status;
+mod style;
+mod summary;
+mod table;
+mod text;
+
+pub use options::{Mode, Options, Terminals};
+pub use plan::PlanView;
+pub use printer::{Captured, Printer, View};
+pub use prompt::PromptError;
+pub use report::Report;
+pub use run::{PhaseTime, Tally, run};
+pub use status::{MachineStatus, PartStatus, ResourceStatus, State, Status};
+pub use style::{Role, Style};
+pub use summary::{Failure, Pending, Summary};
+pub use table::Table;
+pub use text::{count, elapsed};

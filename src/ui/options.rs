@@ -1,0 +1,77 @@
+//! What the caller decided about output.
+
+use std::io::IsTerminal;
+
+use super::Style;
+
+/// Width that is assumed where no terminal tells one, in columns.
+const DEFAULT_WIDTH: usize = 100;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For people: lines, or redrawn progress where stderr is a terminal.
+    Human,
+    /// One JSON object a line, on stdout.
+    Json,
+    /// Only errors, warnings and the final result.
+    Quiet,
+}
+
+/// Which of the three streams are terminals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminals {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub mode: Mode,
+    /// Colour on the streams that are terminals (`--no-color` and NO_COLOR make it false).
+    pub colour: bool,
+    /// More lines: what starts and what it is doing, and the fields of what is created.
+    pub verbose: bool,
+    pub terminals: Terminals,
+    /// Progress may be redrawn in place (false for `TERM=dumb`).
+    pub live: bool,
+    /// Columns; `None`: the terminal's own width, or 100.
+    pub width: Option<usize>,
+}
+
+impl Options {
+    /// Looks at the three streams; the environment is the caller's to read.
+    pub fn detect(mode: Mode, colour: bool) -> Self {
+        let terminals = Terminals {
+            stdin: std::io::stdin().is_terminal(),
+            stdout: std::io::stdout().is_terminal(),
+            stderr: std::io::stderr().is_terminal(),
+        };
+        Self { mode, colour, verbose: false, terminals, live: terminals.stderr, width: None }
+    }
+
+    /// No terminal anywhere: plain text of 100 columns.
+    pub fn plain(mode: Mode) -> Self {
+        let terminals = Terminals { stdin: false, stdout: false, stderr: false };
+        Self { mode, colour: false, verbose: false, terminals, live: false, width: Some(DEFAULT_WIDTH) }
+    }
+
+    /// Whether questions can be asked and answered.
+    pub fn interactive(&self) -> bool {
+        self.mode == Mode::Human && self.terminals.stdin && self.terminals.stderr
+    }
+
+    /// Whether progress is redrawn in place.
+    pub(super) fn redraws(&self) -> bool {
+        self.mode == Mode::Human && self.live && self.terminals.stderr
+    }
+
+    pub(super) fn style(&self, terminal: bool) -> Style {
+        let width = self
+            .width
+            .or_else(|| console::Term::stderr().size_checked().map(|(_, columns)| usize::from(columns)))
+            .unwrap_or(DEFAULT_WIDTH);
+        // Narrower than this, tables turn into noise: let the terminal wrap.
+        Style { colour: self.colour && terminal, width: width.max(40), verbose: self.verbose }
+    }
+}

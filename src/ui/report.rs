@@ -1,0 +1,115 @@
+//! The result of `verify`: one row for each check, and a verdict.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::text::{count, elapsed, hang, pad, plural, visible};
+use super::{Role, Style, View};
+use crate::verify::{Check, Outcome};
+
+/// Columns of a check's title; longer ones push their row aside.
+const TITLE: usize = 44;
+
+/// What `verify` found. Its rows have been printed as the checks finished; the
+/// human form is the verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub run_id: String,
+    pub ok: bool,
+    pub samples_sent: u64,
+    pub samples_found: u64,
+    pub checks: Vec<Check>,
+}
+
+impl View for Report {
+    fn human(&self, style: &Style) -> String {
+        let of = |outcome| self.checks.iter().filter(|check| check.outcome == outcome).count();
+        let (passed, failed, skipped) =
+            (of(Outcome::Passed), of(Outcome::Failed), of(Outcome::NotApplicable));
+        let mut counts = vec![format!("{} passed", plural(passed, "check"))];
+        if failed > 0 {
+            counts.push(style.paint(Role::Bad, format!("{failed} failed")));
+        }
+        if skipped > 0 {
+            counts.push(format!("{skipped} not applicable"));
+        }
+        let samples = format!("{} of {} samples", count(self.samples_found), count(self.samples_sent));
+        let (role, verdict) = match self.ok {
+            true => (Role::Good, "✓ verified:"),
+            false => (Role::Bad, "✗ not verified:"),
+        };
+        let run = style.paint(Role::Faint, format!("run {}", self.run_id));
+        format!("{} {samples}; {}; {run}\n", style.paint(role, verdict), counts.join(", "))
+    }
+
+    fn json(&self) -> Value {
+        serde_json::to_value(self).expect("a report is plain data with string keys")
+    }
+}
+
+/// One finished check as a row, with what to do below it when it failed.
+pub(super) fn row(check: &Check, style: &Style) -> String {
+    let (role, symbol) = match check.outcome {
+        Outcome::Passed => (Role::Good, "✓"),
+        Outcome::Failed => (Role::Bad, "✗"),
+        Outcome::NotApplicable => (Role::Faint, "·"),
+    };
+    let symbol = style.paint(role, symbol);
+    let title = pad(&visible(&check.title), TITLE);
+    let found = hang(&visible(&check.found), 4 + TITLE);
+    let took = style.paint(Role::Faint, elapsed(check.elapsed_ms));
+    match check.outcome {
+        Outcome::Passed => format!("  {symbol} {title}{found}  {took}\n"),
+        Outcome::NotApplicable => {
+            format!("  {symbol} {}\n", style.paint(Role::Faint, format!("{title}not applicable: {found}")))
+        }
+        Outcome::Failed => {
+            let expected = hang(&visible(&check.expected), 14);
+            let mut row = format!("  {symbol} {title}{}  {took}\n", style.paint(Role::Bad, found));
+            row.push_str(&format!("    expected: {expected}\n"));
+            if let Some(hint) = &check.hint {
+                let hint = hang(&visible(hint), 10);
+                row.push_str(&format!("    {} {hint}\n", style.paint(Role::Accent, "hint:")));
+            }
+            row
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn check(name: &str, title: &str, outcome: Outcome, found: &str) -> Check {
+        Check {
+            name: name.into(),
+            title: title.into(),
+            outcome,
+            expected: "56,940 samples".into(),
+            found: found.into(),
+            hint: (outcome == Outcome::Failed).then(|| "run `dorainfra generate` and verify again".into()),
+            elapsed_ms: 812,
+        }
+    }
+
+    #[test]
+    fn rows_and_verdict() {
+        let checks = vec![
+            check("endpoint", "The endpoint is ready", Outcome::Passed, "ready in 12 ms"),
+            check("history", "Every sample of the history", Outcome::Failed, "56,939 of 56,940 samples"),
+            check("bucket", "Blocks in the bucket", Outcome::NotApplicable, "the stand-in writes none"),
+        ];
+        let rows: String = checks.iter().map(|check| row(check, &Style::plain())).collect();
+        let report =
+            Report { run_id: "0e1f".into(), ok: false, samples_sent: 56_940, samples_found: 56_939, checks };
+        insta::assert_snapshot!(rows + &report.human(&Style::plain()));
+    }
+
+    #[test]
+    fn a_passed_report() {
+        let checks = vec![check("endpoint", "The endpoint is ready", Outcome::Passed, "ready")];
+        let report = Report { run_id: "0e1f".into(), ok: true, samples_sent: 4, samples_found: 4, checks };
+        insta::assert_snapshot!(report.human(&Style::plain()));
+        assert_eq!(report.json()["checks"][0]["outcome"], "passed");
+    }
+}

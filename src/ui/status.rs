@@ -1,0 +1,172 @@
+//! The result of `status`: what exists, what runs, and where to reach it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Role, Style, Table, View};
+use crate::engine::ResourceId;
+
+/// How a thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// As configured; running.
+    Ok,
+    /// Exists, but differs from the configuration; installing; starting.
+    Changed,
+    /// Not there, and nothing says it should have been.
+    Absent,
+    /// Dead, failed, rolled back.
+    Failed,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ResourceStatus {
+    pub id: ResourceId,
+    pub state: State,
+    /// "as configured", "does not exist", "differs: machineType".
+    pub detail: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct MachineStatus {
+    pub name: String,
+    pub state: State,
+    /// The last stage that the machine reported.
+    pub stage: String,
+    /// SHA-256 of the bundle that runs; empty before the first.
+    pub bundle: String,
+    pub engine: String,
+    pub address: String,
+    /// Detail or error, in the machine's words.
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct PartStatus {
+    pub part: String,
+    pub state: State,
+    /// "running, pid 4711, 127.0.0.1:9091".
+    pub detail: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub deployment: String,
+    pub project: String,
+    /// Where this looked: "Google Cloud" or "the sandbox on port N".
+    pub cloud: String,
+    pub endpoint: Option<String>,
+    pub resources: Vec<ResourceStatus>,
+    pub machines: Vec<MachineStatus>,
+    pub stack: Vec<PartStatus>,
+}
+
+impl Status {
+    /// Whether everything is as it should be.
+    pub fn ok(&self) -> bool {
+        let resources = self.resources.iter().map(|resource| resource.state);
+        let machines = self.machines.iter().map(|machine| machine.state);
+        let stack = self.stack.iter().map(|part| part.state);
+        resources.chain(machines).chain(stack).all(|state| state == State::Ok)
+    }
+}
+
+fn mark(state: State) -> (Role, &'static str) {
+    match state {
+        State::Ok => (Role::Good, "✓"),
+        State::Changed => (Role::Caution, "~"),
+        State::Absent => (Role::Faint, "·"),
+        State::Failed => (Role::Bad, "✗"),
+    }
+}
+
+impl View for Status {
+    fn human(&self, style: &Style) -> String {
+        let mut resources = Table::bare().indent(2);
+        for resource in &self.resources {
+            let id = resource.id.to_string();
+            resources.row([mark(resource.state), (Role::Plain, &id), (Role::Faint, &resource.detail)]);
+        }
+        let mut machines = Table::bare().indent(2);
+        for machine in &self.machines {
+            let bundle: String = machine.bundle.chars().take(12).collect();
+            machines.row([
+                mark(machine.state),
+                (Role::Plain, &machine.name),
+                (Role::Plain, &machine.stage),
+                (Role::Plain, &machine.engine),
+                (Role::Plain, &machine.address),
+                (Role::Faint, &bundle),
+                (Role::Faint, &machine.message),
+            ]);
+        }
+        let mut stack = Table::bare().indent(2);
+        for part in &self.stack {
+            stack.row([mark(part.state), (Role::Plain, &part.part), (Role::Faint, &part.detail)]);
+        }
+
+        let mut out = self.brief(style);
+        for (title, table) in [("Resources", resources), ("Machines", machines), ("Stack", stack)] {
+            if !table.is_empty() {
+                out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
+            }
+        }
+        out
+    }
+
+    fn brief(&self, style: &Style) -> String {
+        let heading = style.paint(Role::Heading, &self.deployment);
+        let endpoint = self.endpoint.as_deref().map(|url| format!("  {}", style.paint(Role::Accent, url)));
+        format!("{heading} in {} ({}){}\n", self.project, self.cloud, endpoint.unwrap_or_default())
+    }
+
+    fn json(&self) -> Value {
+        let mut fields = serde_json::to_value(self).expect("a status is plain data with string keys");
+        fields["ok"] = Value::Bool(self.ok());
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_at_a_glance() {
+        let resource = |id: &str, state, detail: &str| ResourceStatus {
+            id: id.parse().unwrap(),
+            state,
+            detail: detail.into(),
+        };
+        let part =
+            |part: &str, state, detail: &str| PartStatus { part: part.into(), state, detail: detail.into() };
+        let status = Status {
+            deployment: "dorainfra".into(),
+            project: "my-gcp".into(),
+            cloud: "the sandbox on port 41234".into(),
+            endpoint: Some("https://127.90.1.2:9009".into()),
+            resources: vec![
+                resource("storage.bucket/my-gcp-dorainfra-mimir", State::Ok, "as configured"),
+                resource("compute.firewall/dorainfra-ssh", State::Changed, "differs: sourceRanges"),
+                resource("compute.disk/dorainfra-data", State::Absent, "does not exist"),
+            ],
+            machines: vec![MachineStatus {
+                name: "dorainfra-mimir".into(),
+                state: State::Ok,
+                stage: "ready".into(),
+                bundle: "0a1b2c3d4e5f60718293a4b5c6d7e8f9".into(),
+                engine: "mimir 3.0.4".into(),
+                address: "127.90.1.2".into(),
+                message: String::new(),
+            }],
+            stack: vec![
+                part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),
+                part("generator", State::Failed, "ended with code 1"),
+            ],
+        };
+        insta::assert_snapshot!(status.human(&Style::plain()));
+        assert!(!status.ok());
+        assert_eq!(status.json()["machines"][0]["state"], "ok");
+    }
+}

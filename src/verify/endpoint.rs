@@ -1,0 +1,47 @@
+//! Is the endpoint ready?
+
+use std::time::{Duration, Instant};
+
+use super::query::Query;
+use super::{Check, Request, Stage};
+use crate::stack::{reason, tls_failure};
+
+/// Asks until ready or out of time; TLS that fails is not asked again.
+pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check, Query), Check> {
+    let target = request.target;
+    let expected = format!("{} answers 200", target.ready_url());
+    let query = match Query::new(target) {
+        Ok(query) => query,
+        Err(error) => {
+            let hint = error.hint().unwrap_or_default();
+            return Err(stage.failed(expected, error.to_string(), hint));
+        }
+    };
+    let begun = Instant::now();
+    loop {
+        let found = match query.http().get(target.ready_url()).send().await {
+            Ok(response) if response.status().is_success() => {
+                return Ok((stage.passed(expected, "ready"), query));
+            }
+            Ok(response) => {
+                let status = response.status();
+                let text = response.text().await.unwrap_or_default();
+                format!("{status}: {}", text.trim().chars().take(300).collect::<String>())
+            }
+            Err(error) => match tls_failure(&error) {
+                Some(message) => {
+                    let hint = "`dorainfra credentials` fetches the client certificate and the CA again";
+                    return Err(stage.failed(expected, format!("no TLS connection: {message}"), hint));
+                }
+                None => reason(&error),
+            },
+        };
+        if begun.elapsed() >= request.bounds.ready {
+            let seconds = request.bounds.ready.as_secs();
+            let hint = "`dorainfra status` shows whether the machine runs its engine; check `access.allow`, too \
+                        (your address may have changed)";
+            return Err(stage.failed(expected, format!("not ready after {seconds} s: {found}"), hint));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}

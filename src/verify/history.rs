@@ -1,0 +1,333 @@
+//! Is every sample of the history stored, at its time and with its value?
+//!
+//! Raw samples are fetched by range selectors. Live values of the same series lie
+//! between those of the history, any number of them, so a range is first counted
+//! at the endpoint and halved until what comes back is bounded; in the end it is
+//! a range around a single time stamp.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::query::{Instant, Query, QueryError, Range};
+use super::{Check, Report, Request, Stage, counted, thousands};
+use crate::dora::{JOB, Series};
+use crate::event::{Event, Events};
+
+/// Samples of one answer, about 30 bytes each.
+const MOST_SAMPLES: u64 = 200_000;
+/// Metrics that are looked at at the same time.
+const CONCURRENCY: usize = 4;
+/// Mismatches that are listed.
+const LISTED: usize = 10;
+/// Mismatches that are named in the check's text.
+const NAMED: usize = 3;
+
+/// A sample that is missing or differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mismatch {
+    pub metric: String,
+    pub team: String,
+    pub timestamp_ms: i64,
+    pub expected: f64,
+    /// `None`: nothing is stored at that time.
+    pub found: Option<f64>,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.timestamp_ms) * 1_000_000)
+            .ok()
+            .and_then(|time| time.format(&Rfc3339).ok())
+            .unwrap_or_else(|| self.timestamp_ms.to_string());
+        write!(f, "{}{{team=\"{}\"}} at {time}: ", self.metric, self.team)?;
+        match self.found {
+            None => write!(f, "missing"),
+            Some(found) => write!(f, "{found} instead of {}", self.expected),
+        }
+    }
+}
+
+/// What a comparison found; parts of it add up.
+#[derive(Debug, Default)]
+struct Tally {
+    equal: u64,
+    missing: u64,
+    different: u64,
+    first: Vec<Mismatch>,
+    /// Labels beside name, job and team on series of the same metric.
+    foreign_labels: BTreeSet<String>,
+    /// The oldest sample that was found, and the newest that was not.
+    oldest_found: Option<i64>,
+    newest_missing: Option<i64>,
+}
+
+pub(super) async fn check(
+    request: &Request<'_>,
+    query: &Query,
+    stage: Stage,
+    report: &mut Report,
+    events: &Events,
+) -> Check {
+    let sent = report.samples_sent;
+    let expected = format!("{}, equal in time and value", counted(sent, "sample"));
+    if sent == 0 {
+        return stage.not_applicable(expected, "no history was written");
+    }
+    let mut by_metric: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
+    for series in request.history {
+        by_metric.entry(series.name).or_default().push(series);
+    }
+    let by_metric: Vec<(&str, Vec<&Series>)> = by_metric.into_iter().collect();
+    let mut metrics = futures::stream::iter(0..by_metric.len())
+        .map(|index| {
+            let (metric, series) = &by_metric[index];
+            compare_metric(query, metric, series)
+        })
+        .buffer_unordered(CONCURRENCY);
+    let mut tally = Tally::default();
+    while let Some(compared) = metrics.next().await {
+        match compared {
+            Ok(part) => tally.add(part),
+            Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
+        }
+        let done = tally.equal + tally.missing + tally.different;
+        events.send(Event::Progress { what: "verify".into(), done, total: sent, unit: "samples" });
+    }
+
+    report.samples_found = tally.equal;
+    tally
+        .first
+        .sort_by(|a, b| (a.timestamp_ms, &a.metric, &a.team).cmp(&(b.timestamp_ms, &b.metric, &b.team)));
+    tally.first.truncate(LISTED);
+    report.mismatches = std::mem::take(&mut tally.first);
+    if tally.equal == sent {
+        return stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent)));
+    }
+    let found = tally.found(sent, &report.mismatches);
+    stage.failed(expected, found, tally.hint())
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.equal += other.equal;
+        self.missing += other.missing;
+        self.different += other.different;
+        self.first.extend(other.first);
+        self.foreign_labels.extend(other.foreign_labels);
+        self.oldest_found = earliest(self.oldest_found, other.oldest_found);
+        self.newest_missing = self.newest_missing.max(other.newest_missing);
+    }
+
+    fn equal(&mut self, timestamp: i64) {
+        self.equal += 1;
+        self.oldest_found = earliest(self.oldest_found, Some(timestamp));
+    }
+
+    fn mismatch(&mut self, series: &Series, (timestamp_ms, expected): (i64, f64), found: Option<f64>) {
+        match found {
+            Some(_) => self.different += 1,
+            None => {
+                self.missing += 1;
+                self.newest_missing = self.newest_missing.max(Some(timestamp_ms));
+            }
+        }
+        // The earliest ones are shown; slices come in any order, so keep a few of each.
+        if self.first.len() >= 4 * LISTED {
+            self.first.sort_by_key(|mismatch| mismatch.timestamp_ms);
+            self.first.truncate(LISTED);
+        }
+        self.first.push(Mismatch {
+            metric: series.name.into(),
+            team: series.team.clone(),
+            timestamp_ms,
+            expected,
+            found,
+        });
+    }
+
+    fn found(&self, sent: u64, first: &[Mismatch]) -> String {
+        let mut text = format!("{} of {}", thousands(self.equal), thousands(sent));
+        for (count, what) in [(self.missing, "missing"), (self.different, "with another value")] {
+            if count > 0 {
+                text.push_str(&format!(", {} {what}", thousands(count)));
+            }
+        }
+        for mismatch in first.iter().take(NAMED) {
+            text.push_str(&format!("; {mismatch}"));
+        }
+        if self.missing + self.different > NAMED as u64 {
+            text.push_str("; …");
+        }
+        text
+    }
+
+    fn hint(&self) -> String {
+        let only_old = self.different == 0
+            && self.oldest_found.zip(self.newest_missing).is_some_and(|(oldest, newest)| newest < oldest);
+        if !self.foreign_labels.is_empty() && self.equal == 0 {
+            let labels: Vec<&str> = self.foreign_labels.iter().map(String::as_str).collect();
+            return format!(
+                "the stored series carry further labels ({}): history and live values are not the same series",
+                labels.join(", ")
+            );
+        }
+        if only_old {
+            return "everything older than a date is missing: compare `mimir.retention` and \
+                    `mimir.limits.out_of_order_window` with `generator.days`"
+                .into();
+        }
+        if self.different > self.missing {
+            return "what is stored was made with another `generator.seed`, or by another sender".into();
+        }
+        "`dorainfra apply` writes the history again, which is harmless for what is there already".into()
+    }
+}
+
+fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+async fn compare_metric(query: &Query, metric: &str, series: &[&Series]) -> Result<Tally, QueryError> {
+    let times: Vec<i64> = series
+        .iter()
+        .flat_map(|series| series.samples.iter().map(|(time, _)| *time))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let mut tally = Tally::default();
+    let mut ranges = Vec::new();
+    if !times.is_empty() {
+        ranges.push(0..times.len());
+    }
+    while let Some(range) = ranges.pop() {
+        let (first, last) = (times[range.start], times[range.end - 1]);
+        let divisible = range.len() > 1;
+        let selector = format!(
+            "{metric}{{job=\"{JOB}\"}}[{}ms]",
+            // Prometheus 3 leaves out the beginning of a range, Prometheus 2 does not.
+            last - first + 1
+        );
+        let expected = (range.len() * series.len()) as u64;
+        if divisible && (expected > MOST_SAMPLES || too_many(query, &selector, last).await?) {
+            let middle = range.start + range.len() / 2;
+            ranges.push(middle..range.end);
+            ranges.push(range.start..middle);
+            continue;
+        }
+        let stored: Vec<Range> = query.instant(&selector, Some(last)).await?;
+        compare(series, (first, last), &stored, &mut tally);
+    }
+    Ok(tally)
+}
+
+/// Whether a range holds more than is fetched at once.
+async fn too_many(query: &Query, selector: &str, at: i64) -> Result<bool, QueryError> {
+    let expression = format!("sum(count_over_time({selector}))");
+    match query.instant::<Instant>(&expression, Some(at)).await {
+        Ok(answer) => Ok(answer.first().is_some_and(|count| count.value() > MOST_SAMPLES as f64)),
+        Err(QueryError::TooMuch(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Compares what was sent between two times (both included) with what is stored.
+fn compare(series: &[&Series], (first, last): (i64, i64), stored: &[Range], tally: &mut Tally) {
+    let mut by_team: HashMap<&str, &Range> = HashMap::with_capacity(stored.len());
+    for range in stored {
+        let further: Vec<&String> = range
+            .metric
+            .keys()
+            .filter(|label| !matches!(label.as_str(), "__name__" | "job" | "team"))
+            .collect();
+        if further.is_empty() {
+            by_team.insert(range.metric.get("team").map_or("", String::as_str), range);
+        }
+        tally.foreign_labels.extend(further.into_iter().cloned());
+    }
+    for series in series {
+        let begin = series.samples.partition_point(|(time, _)| *time < first);
+        let end = series.samples.partition_point(|(time, _)| *time <= last);
+        let mut found =
+            by_team.get(series.team.as_str()).into_iter().flat_map(|range| range.samples()).peekable();
+        for &sample in &series.samples[begin..end] {
+            let (time, value) = sample;
+            while found.next_if(|(other, _)| *other < time).is_some() {}
+            match found.next_if(|(other, _)| *other == time) {
+                Some((_, other)) if other == value || (other.is_nan() && value.is_nan()) => tally.equal(time),
+                Some((_, other)) => tally.mismatch(series, sample, Some(other)),
+                None => tally.mismatch(series, sample, None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(team: &str, samples: &[(f64, &str)]) -> Range {
+        let values: Vec<_> = samples.iter().map(|(time, value)| serde_json::json!([time, value])).collect();
+        let metric = serde_json::json!({"__name__": "dora_lead_time_ms", "job": "dora", "team": team});
+        serde_json::from_value(serde_json::json!({"metric": metric, "values": values})).unwrap()
+    }
+
+    fn sent(samples: &[(i64, f64)]) -> Series {
+        Series { name: "dora_lead_time_ms", team: "search".into(), samples: samples.to_vec() }
+    }
+
+    #[test]
+    fn live_values_in_between_do_not_disturb() {
+        let series = sent(&[(1000, 1.0), (2000, 2.0), (3000, 3.0)]);
+        let stored =
+            [stored("search", &[(0.5, "9"), (1.0, "1"), (1.5, "9"), (2.0, "2"), (3.0, "3"), (4.0, "9")])];
+        let mut tally = Tally::default();
+        compare(&[&series], (1000, 3000), &stored, &mut tally);
+        assert_eq!((tally.equal, tally.missing, tally.different), (3, 0, 0));
+    }
+
+    #[test]
+    fn a_hole_and_another_value_are_named() {
+        let series = sent(&[(1000, 1.0), (2000, 2.0), (3000, 3.0)]);
+        let stored = [stored("search", &[(1.0, "1"), (2.001, "2"), (3.0, "30")])];
+        let mut tally = Tally::default();
+        compare(&[&series], (1000, 3000), &stored, &mut tally);
+        assert_eq!((tally.equal, tally.missing, tally.different), (1, 1, 1));
+        assert_eq!(
+            tally.found(3, &tally.first),
+            "1 of 3, 1 missing, 1 with another value; \
+             dora_lead_time_ms{team=\"search\"} at 1970-01-01T00:00:02Z: missing; \
+             dora_lead_time_ms{team=\"search\"} at 1970-01-01T00:00:03Z: 30 instead of 3"
+        );
+    }
+
+    #[test]
+    fn hints_follow_the_pattern_of_what_is_missing() {
+        let old = Tally {
+            equal: 5,
+            missing: 3,
+            oldest_found: Some(100),
+            newest_missing: Some(50),
+            ..Tally::default()
+        };
+        assert!(old.hint().contains("out_of_order_window"));
+        let hole = Tally {
+            equal: 5,
+            missing: 1,
+            oldest_found: Some(1),
+            newest_missing: Some(50),
+            ..Tally::default()
+        };
+        assert!(hole.hint().contains("apply"));
+        assert!(Tally { different: 2, ..Tally::default() }.hint().contains("generator.seed"));
+        let foreign =
+            Tally { missing: 2, foreign_labels: ["instance".to_owned()].into(), ..Tally::default() };
+        assert!(foreign.hint().contains("instance"));
+    }
+}

@@ -1,0 +1,286 @@
+//! The proof of ingest, stage by stage. Each stage is a [`Check`] with what was
+//! expected, what was found and, when they differ, what to do.
+//!
+//! It asks the endpoint as any client would, by its query API, and believes
+//! nothing that the writers said. What the bucket holds, the caller counts
+//! ([`Objects`]): this module knows no cloud.
+
+mod bucket;
+mod endpoint;
+mod freshness;
+mod history;
+mod marker;
+mod query;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::dora::Series;
+use crate::event::{Event, Events};
+use crate::stack::Target;
+
+pub use history::Mismatch;
+pub use query::QueryError;
+
+/// One stage of the proof.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Stable identifier: `endpoint`, `history`, `marker`, `freshness`, `bucket`.
+    pub name: String,
+    pub title: String,
+    pub outcome: Outcome,
+    pub expected: String,
+    pub found: String,
+    /// What to do, for a failed check.
+    pub hint: Option<String>,
+    pub elapsed_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    /// Does not apply here (the stand-in writes no blocks): `found` says why.
+    NotApplicable,
+}
+
+/// What is to be proven.
+pub struct Request<'a> {
+    pub target: &'a Target,
+    /// `http://127.0.0.1:9091`; `None`: no collector stack runs.
+    pub pushgateway: Option<&'a str>,
+    /// What was sent; every sample of it has to be there.
+    pub history: &'a [Series],
+    /// The teams whose live values have to be fresh.
+    pub teams: &'a [String],
+    pub bucket: Option<Bucket<'a>>,
+    pub bounds: Bounds,
+}
+
+/// The engine's bucket, as far as it is looked at.
+pub struct Bucket<'a> {
+    pub objects: &'a dyn Objects,
+    /// Where the tenant's blocks are: `blocks/TENANT/`.
+    pub prefix: String,
+}
+
+/// Whoever can count a bucket's objects.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// How many objects' names begin with `prefix`; the error is for people.
+    async fn count(&self, prefix: &str) -> Result<u64, String>;
+}
+
+/// How long to wait, and what is fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Until the endpoint is ready. Mimir takes about 16 s from its start.
+    pub ready: Duration,
+    /// Until the marker is seen: scrape interval, plus delivery.
+    pub marker: Duration,
+    /// The oldest that a team's newest value may be.
+    pub fresh: Duration,
+    /// Until every team is fresh, for a stack that has only just been started.
+    pub settle: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            ready: Duration::from_secs(90),
+            marker: Duration::from_secs(60),
+            fresh: Duration::from_secs(60),
+            settle: Duration::from_secs(20),
+        }
+    }
+}
+
+/// All stages of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub run_id: String,
+    pub checks: Vec<Check>,
+    pub samples_sent: u64,
+    /// Found with the same time and value.
+    pub samples_found: u64,
+    /// The first samples that are missing or differ.
+    pub mismatches: Vec<Mismatch>,
+    /// From the push to the Pushgateway until seen at the endpoint.
+    pub marker_latency_ms: Option<u64>,
+    pub stale_teams: Vec<String>,
+    /// Objects of the tenant's blocks; `None`: not looked at.
+    pub objects: Option<u64>,
+    pub elapsed_ms: u64,
+}
+
+impl Report {
+    /// Whether no check failed.
+    pub fn ok(&self) -> bool {
+        self.checks.iter().all(|check| check.outcome != Outcome::Failed)
+    }
+
+    pub fn check(&self, name: &str) -> Option<&Check> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// Nothing checked yet.
+    fn before(request: &Request<'_>) -> Self {
+        Self {
+            run_id: uuid::Uuid::new_v4().to_string(),
+            checks: Vec::new(),
+            samples_sent: request.history.iter().map(|series| series.samples.len() as u64).sum(),
+            samples_found: 0,
+            mismatches: Vec::new(),
+            marker_latency_ms: None,
+            stale_teams: Vec::new(),
+            objects: None,
+            elapsed_ms: 0,
+        }
+    }
+
+    fn add(&mut self, check: Check, events: &Events) {
+        events.send(Event::Checked { check: check.clone() });
+        self.checks.push(check);
+    }
+}
+
+/// Runs all stages in their order; each one's end is sent as
+/// [`Event::Checked`]. Whatever goes wrong is a failed check, never an error.
+pub async fn run(request: &Request<'_>, events: &Events) -> Report {
+    let begun = Instant::now();
+    let mut report = Report::before(request);
+
+    let stage = Stage::begin("endpoint", "endpoint is ready");
+    let query = match endpoint::check(request, stage).await {
+        Ok((check, query)) => {
+            report.add(check, events);
+            Some(query)
+        }
+        Err(check) => {
+            report.add(check, events);
+            None
+        }
+    };
+
+    let stage = Stage::begin("history", "every sample of the history is stored");
+    let check = match &query {
+        Some(query) => history::check(request, query, stage, &mut report, events).await,
+        None => stage.not_attempted(format!("{} samples", thousands(report.samples_sent))),
+    };
+    report.add(check, events);
+
+    let stage = Stage::begin("marker", "a new value passes through the whole stack");
+    let check = match &query {
+        Some(query) => marker::check(request, query, stage, &mut report).await,
+        None => stage.not_attempted("this run's marker".into()),
+    };
+    report.add(check, events);
+
+    let stage = Stage::begin("freshness", "every team's newest value is fresh");
+    let check = match &query {
+        Some(query) => freshness::check(request, query, stage, &mut report).await,
+        None => stage.not_attempted(format!("{} fresh teams", request.teams.len())),
+    };
+    report.add(check, events);
+
+    let stage = Stage::begin("bucket", "blocks are in the bucket");
+    let check = bucket::check(request, query.as_ref(), stage, &mut report).await;
+    report.add(check, events);
+
+    report.elapsed_ms = milliseconds(begun.elapsed());
+    report
+}
+
+/// Whether every sample of `history` is stored already, equal in time and
+/// value. What can't be asked counts as not stored.
+pub async fn history_stored(target: &Target, history: &[Series]) -> bool {
+    let request =
+        Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
+    let Ok(query) = query::Query::new(target) else { return false };
+    let stage = Stage::begin("history", "every sample of the history is stored");
+    let mut report = Report::before(&request);
+    let check = history::check(&request, &query, stage, &mut report, &Events::none()).await;
+    check.outcome == Outcome::Passed
+}
+
+/// A check under way.
+struct Stage {
+    name: &'static str,
+    title: &'static str,
+    begun: Instant,
+}
+
+impl Stage {
+    fn begin(name: &'static str, title: &'static str) -> Self {
+        Self { name, title, begun: Instant::now() }
+    }
+
+    fn end(self, outcome: Outcome, expected: String, found: String, hint: Option<String>) -> Check {
+        Check {
+            name: self.name.into(),
+            title: self.title.into(),
+            outcome,
+            expected,
+            found,
+            hint,
+            elapsed_ms: milliseconds(self.begun.elapsed()),
+        }
+    }
+
+    fn passed(self, expected: impl Into<String>, found: impl Into<String>) -> Check {
+        self.end(Outcome::Passed, expected.into(), found.into(), None)
+    }
+
+    fn failed(self, expected: impl Into<String>, found: impl Into<String>, hint: impl Into<String>) -> Check {
+        self.end(Outcome::Failed, expected.into(), found.into(), Some(hint.into()))
+    }
+
+    fn not_applicable(self, expected: impl Into<String>, found: impl Into<String>) -> Check {
+        self.end(Outcome::NotApplicable, expected.into(), found.into(), None)
+    }
+
+    /// Not proven is failed: only the check before it knows what to do.
+    fn not_attempted(self, expected: String) -> Check {
+        let found = "not looked at: the endpoint is not ready";
+        self.failed(expected, found, "see the check `endpoint`")
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `56940` → `56,940`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 sample`, `2 samples`.
+fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", thousands(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (56_940, "56,940")] {
+            assert_eq!(thousands(number), text);
+        }
+        assert_eq!(counted(1, "sample"), "1 sample");
+        assert_eq!(counted(2000, "sample"), "2,000 samples");
+    }
+}

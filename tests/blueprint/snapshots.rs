@@ -1,0 +1,106 @@
+use dorainfra::blueprint::{self, Blueprint, Content, File, Flavour};
+use dorainfra::config::{Config, Runtime};
+
+use crate::fixture;
+
+fn show(files: &[File], out: &mut String) {
+    for file in files {
+        let executable = if file.executable { " (executable)" } else { "" };
+        *out += &format!("=== {}{executable}\n{}\n", file.path, file.contents.trim_end());
+    }
+}
+
+fn whole(blueprint: &Blueprint) -> String {
+    let mut out = format!("deployment {}\nbundle {}\n", blueprint.deployment, blueprint.bundle);
+    for (digest, content) in blueprint.contents.iter() {
+        let content = match content {
+            Content::Bytes(bytes) => format!("{} bytes", bytes.len()),
+            Content::File(path) => path.display().to_string(),
+        };
+        out += &format!(
+            "content {digest}: {content}
+"
+        );
+    }
+    for manifest in &blueprint.manifests {
+        let protect = if manifest.protect { " protect" } else { "" };
+        let arbiter = if manifest.arbiter { " arbiter" } else { "" };
+        out += &format!(
+            "manifest {}{protect}{arbiter}
+",
+            manifest.id()
+        );
+    }
+    show(&blueprint.files, &mut out);
+    out
+}
+
+/// Everything that can be set, set to something else.
+fn custom() -> Config {
+    let mut config = fixture::config();
+    config.name = "team-metrics".into();
+    config.region = "us-central1".into();
+    config.zones = vec!["us-central1-f".into()];
+    config.labels = [("cost-centre".into(), "4711".into()), ("env".into(), "prod".into())].into();
+    config.mimir.bucket = "acme-blocks".into();
+    config.mimir.bucket_location = "us".into();
+    config.mimir.soft_delete_days = 0;
+    config.mimir.snapshot_days = 0;
+    config.mimir.machine_type = "n2-standard-4".into();
+    config.mimir.boot_disk_gb = 20;
+    config.mimir.disk_gb = 200;
+    config.mimir.disk_type = "pd-ssd".into();
+    config.mimir.tenant = String::new();
+    config.mimir.retention = "400d".into();
+    config.access.allow =
+        ["198.51.100.0/24", "caller", "198.51.100.9/32", "192.0.2.17/28"].map(String::from).into();
+    config.stack.runtime = Runtime::Compose;
+    config.stack.scrape_seconds = 30;
+    config.stack.ports.pushgateway = 19_091;
+    config.stack.ports.prometheus = 19_090;
+    config.stack.ports.grafana = 13_000;
+    config.generator.teams = 3;
+    config.generator.seed = 99;
+    config
+}
+
+#[test]
+fn the_default_configuration() {
+    let built =
+        blueprint::build(&fixture::config(), &fixture::facts(Flavour::Mimir), &fixture::overrides()).unwrap();
+    insta::assert_snapshot!("default", whole(&built));
+}
+
+#[test]
+fn a_custom_configuration_with_the_stand_in() {
+    let built =
+        blueprint::build(&custom(), &fixture::facts(Flavour::StandIn), &fixture::overrides()).unwrap();
+    insta::assert_snapshot!("custom", whole(&built));
+}
+
+#[test]
+fn the_stack_with_its_real_address() {
+    let path = blueprint::remote_write_path(Flavour::StandIn);
+    let files = blueprint::stack_files(
+        &fixture::config(),
+        &fixture::facts(Flavour::StandIn),
+        &fixture::overrides(),
+        "127.65.3.1",
+        path,
+    )
+    .unwrap();
+    let urls: Vec<&str> = files
+        .iter()
+        .flat_map(|file| file.contents.lines())
+        .map(str::trim)
+        .filter(|line| line.contains("url:"))
+        .collect();
+    assert_eq!(
+        urls,
+        [
+            r#"url: "https://127.65.3.1:9009/prometheus""#,
+            r#"- url: "https://127.65.3.1:9009/prometheus/api/v1/write""#,
+        ]
+    );
+    assert!(files.iter().all(|file| !file.contents.contains("${compute")));
+}

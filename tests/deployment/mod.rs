@@ -1,0 +1,207 @@
+//! A deployment of a test's own: a folder, a sandbox in it, free ports, and this
+//! project's binary. All of it is gone when the value is dropped.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub struct Deployment {
+    folder: tempfile::TempDir,
+    ports: [u16; 2],
+}
+
+/// What a run of the binary came to.
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Panics with everything that was printed unless it ended with `code`.
+    #[track_caller]
+    pub fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Of `--json` output: the objects of one type.
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
+            .filter(|event| event["type"] == kind)
+            .collect()
+    }
+}
+
+impl Deployment {
+    /// A folder without a sandbox.
+    pub fn empty() -> Self {
+        // Held at the same time, so that they differ.
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        Self { folder: tempfile::tempdir().unwrap(), ports }
+    }
+
+    /// With a sandbox whose machines are local processes.
+    pub fn new() -> Self {
+        let deployment = Self::empty();
+        deployment.run(&["sandbox", "start", "--detach", "--operation", "*=20"]).ends_with(0);
+        deployment
+    }
+
+    /// With a sandbox whose machines are records only.
+    pub fn of_records() -> Self {
+        let deployment = Self::empty();
+        deployment
+            .run(&["sandbox", "start", "--detach", "--machines", "none", "--operation", "*=0"])
+            .ends_with(0);
+        deployment
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn ports(&self) -> [u16; 2] {
+        self.ports
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", search_path())
+            .env("HOME", self.path())
+            // No release can be had: Prometheus stands in.
+            .env("DORAINFRA_MIMIR_RELEASES", "http://127.0.0.1:9")
+            .env("DORAINFRA_STACK_PORTS_PROMETHEUS", self.ports[0].to_string())
+            .env("DORAINFRA_STACK_PORTS_PUSHGATEWAY", self.ports[1].to_string())
+            .env("DORAINFRA_STACK_SCRAPE_SECONDS", "1")
+            .env("DORAINFRA_GENERATOR_INTERVAL_SECONDS", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        Run::of(self.command(arguments).output().unwrap())
+    }
+
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    pub fn finish(child: Child) -> Run {
+        Run::of(child.wait_with_output().unwrap())
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The sandbox's own record of itself.
+    pub fn sandbox(&self) -> Option<Value> {
+        let text = std::fs::read_to_string(self.path().join(".dorainfra/sandbox/sandbox.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    pub fn port(&self) -> u64 {
+        self.sandbox().unwrap()["port"].as_u64().unwrap()
+    }
+
+    /// Calls a control route of the sandbox.
+    pub fn control(&self, method: &str, route: &str, body: Option<Value>) -> Value {
+        let url = format!("http://127.0.0.1:{}/sandbox/{route}", self.port());
+        let mut curl = Command::new("curl");
+        curl.args(["-fsS", "-X", method, &url]);
+        if let Some(body) = body {
+            curl.args(["-H", "Content-Type: application/json", "--data", &body.to_string()]);
+        }
+        let output = curl.output().unwrap();
+        assert!(output.status.success(), "{method} {route}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// How many calls were made so far.
+    pub fn calls(&self) -> usize {
+        self.control("GET", "requests", None)["requests"].as_array().map_or(0, Vec::len)
+    }
+
+    /// The calls that changed something, as `METHOD path`.
+    pub fn writes(&self) -> Vec<String> {
+        let requests = self.control("GET", "requests", None);
+        let requests = requests["requests"].as_array().or(requests.as_array()).cloned().unwrap_or_default();
+        requests
+            .iter()
+            .filter(|entry| entry["write"] == true && entry["path"] != "/token")
+            .map(|entry| format!("{} {}", entry["method"].as_str().unwrap(), entry["path"].as_str().unwrap()))
+            .collect()
+    }
+
+    /// Waits for a condition, with a bound.
+    pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !condition() {
+            assert!(Instant::now() < deadline, "{what}: not within a minute");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    /// Processes that run in or from this folder.
+    pub fn processes(&self) -> Vec<String> {
+        let folder = self.path().to_string_lossy().into_owned();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+            let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            if arguments.contains(&folder) || cwd.starts_with(&folder) {
+                found.push(format!("{pid} {arguments}"));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        let _ = self.command(&["stack", "down"]).output();
+        let _ = self.command(&["sandbox", "stop"]).output();
+        for process in self.processes() {
+            let pid = process.split(' ').next().unwrap_or_default().to_owned();
+            let _ = Command::new("kill").args(["-KILL", &pid]).output();
+        }
+    }
+}
+
+/// PATH, and the folder that scripts/setup unpacks programs to.
+fn search_path() -> String {
+    #[expect(clippy::disallowed_methods, reason = "programs are searched for where the test runs")]
+    let path = std::env::var("PATH").unwrap();
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin");
+    format!("{}:{}", tools.display(), path)
+}

@@ -1,0 +1,116 @@
+//! The documentation that is written by hand agrees with what it describes.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Markdown files of the project's own.
+fn pages() -> Vec<PathBuf> {
+    let here = [root().to_path_buf(), root().join("docs")];
+    let entries = here.iter().flat_map(|folder| fs::read_dir(folder).expect("a folder of the project"));
+    let mut pages: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    pages.sort();
+    pages
+}
+
+#[test]
+fn every_link_to_a_file_leads_somewhere() {
+    let mut dead = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("UTF-8");
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
+                continue;
+            }
+            if !page.parent().expect("in a folder").join(file).exists() {
+                dead.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+}
+
+/// `ResourceStarted` → `resource-started`.
+fn kebab(name: &str) -> String {
+    let mut kebab = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(c.to_ascii_lowercase());
+    }
+    kebab
+}
+
+/// The variants of `Event` with their fields, read from its source.
+fn events() -> Vec<(String, Vec<String>)> {
+    let source = read("src/event.rs");
+    let body = source.split("pub enum Event {").nth(1).expect("the enum is there");
+    let mut events: Vec<(String, Vec<String>)> = Vec::new();
+    for line in body.lines().take_while(|line| *line != "}") {
+        let line = line.trim();
+        if line.starts_with("//") {
+            continue;
+        }
+        if let Some(name) = line.strip_suffix(" {") {
+            events.push((kebab(name), Vec::new()));
+        } else if let Some((field, _)) = line.split_once(": ") {
+            events.last_mut().expect("a field is in a variant").1.push(field.to_owned());
+        }
+    }
+    events
+}
+
+#[test]
+fn every_event_and_field_is_documented() {
+    let page = read("docs/json-events.md");
+    let events = events();
+    assert!(events.len() > 10, "the enum is not written as this test reads it");
+    for (name, fields) in events {
+        let heading = format!("### `{name}`\n");
+        let Some(section) = page.split(&heading).nth(1) else {
+            panic!("docs/json-events.md has no `{name}`")
+        };
+        let section = section.split("\n#").next().unwrap_or_default();
+        for field in fields {
+            assert!(
+                section.contains(&format!("| `{field}` |")),
+                "docs/json-events.md: `{name}` lacks `{field}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_exit_code_is_documented() {
+    let page = read("docs/exit-codes.md");
+    for code in [0, 1, 2, 3, 4, 5, 6, 130] {
+        assert!(page.contains(&format!("\n| {code} |")), "docs/exit-codes.md has no row for {code}");
+    }
+}
+
+#[test]
+fn every_script_that_is_named_exists() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("UTF-8");
+        for rest in text.split("scripts/").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+            if !name.is_empty() {
+                let script = root().join("scripts").join(&name);
+                assert!(script.exists(), "{} names scripts/{name}", page.display());
+            }
+        }
+    }
+}

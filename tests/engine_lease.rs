@@ -1,0 +1,192 @@
+//! The lease: who may hold it, and that never two do.
+
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/memory.rs"]
+mod memory;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dorainfra::engine::{Clock, EngineError, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost};
+use memory::{MemoryLease, clock};
+use proptest::prelude::*;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+fn leasing<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock) -> Leasing<'a> {
+    Leasing { store, holder: "ada@host 7", id, clock }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_holds_it_and_others_are_told_who_and_until_when() {
+    let (store, clock) = (MemoryLease::default(), clock());
+    let first = Lease::new(leasing(&store, "run-1", &clock));
+    let second = Lease::new(leasing(&store, "run-2", &clock));
+    first.acquire().await.unwrap();
+    let record = store.record().unwrap();
+    assert_eq!((record.holder.as_str(), record.id.as_str()), ("ada@host 7", "run-1"));
+    assert_eq!(record.expires - record.acquired, LIFE);
+    assert!(matches!(
+        second.acquire().await.unwrap_err(),
+        EngineError::LeaseHeld { holder, expires } if holder == "ada@host 7" && expires == record.expires
+    ));
+    first.release().await.unwrap();
+    second.acquire().await.unwrap();
+    // It is the second's now: releasing the first one again changes nothing.
+    first.release().await.unwrap();
+    assert_eq!(store.record().unwrap().id, "run-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_one_may_be_taken_a_little_after_its_end() {
+    let (store, clock) = (MemoryLease::default(), clock());
+    Lease::new(leasing(&store, "dead", &clock)).acquire().await.unwrap();
+    let next = Lease::new(leasing(&store, "next", &clock));
+    tokio::time::advance(LIFE + Duration::from_secs(4)).await;
+    assert!(next.acquire().await.is_err());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    next.acquire().await.unwrap();
+    assert_eq!(store.record().unwrap().id, "next");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_does_not_lose_the_lease() {
+    for arrived in [true, false] {
+        let (store, clock) = (MemoryLease::default(), clock());
+        // The one that takes it, and then the first renewal.
+        store.lost.lock().unwrap().extend([(0, arrived), (2, arrived)]);
+        let lease = Lease::new(leasing(&store, "run-1", &clock));
+        lease.acquire().await.unwrap();
+        let held = tokio::time::timeout(LIFE * 3, lease.keep()).await;
+        assert!(held.is_err(), "{held:?}");
+        lease.release().await.unwrap();
+        assert_eq!(store.record(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_lost_is_told_with_the_reason() {
+    let now = time::macros::datetime!(2026-01-01 00:00 UTC);
+    let other = LeaseRecord { holder: "bob@there 9".into(), id: "x".into(), acquired: now, expires: now };
+    for (found, why) in [(Some(other), "bob@there 9 took it"), (None, "its record was removed")] {
+        let (store, clock) = (MemoryLease::default(), clock());
+        let lease = Lease::new(leasing(&store, "run-1", &clock));
+        lease.acquire().await.unwrap();
+        store.put(found.clone());
+        assert_eq!(lease.keep().await, Lost(why.into()));
+        lease.release().await.unwrap();
+        assert_eq!(store.record(), found);
+    }
+    // A store that cannot be written: at the lease's own end it is over.
+    let (store, clock) = (MemoryLease::default(), clock());
+    let lease = Lease::new(leasing(&store, "run-1", &clock));
+    lease.acquire().await.unwrap();
+    store.lost.lock().unwrap().extend((0..99).map(|nth| (nth, false)));
+    let begun = Instant::now();
+    assert_eq!(lease.keep().await, Lost("it could not be renewed in time".into()));
+    assert_eq!(begun.elapsed(), LIFE);
+}
+
+#[tokio::test]
+async fn the_record_is_readable() {
+    let now = time::macros::datetime!(2026-01-01 00:00 UTC);
+    let record =
+        LeaseRecord { holder: "ada@host 7".into(), id: "run-1".into(), acquired: now, expires: now + LIFE };
+    let text = serde_json::to_string(&record).unwrap();
+    assert_eq!(
+        text,
+        r#"{"holder":"ada@host 7","id":"run-1","acquired":"2026-01-01T00:00:00Z","expires":"2026-01-01T00:01:00Z"}"#
+    );
+    assert_eq!(serde_json::from_str::<LeaseRecord>(&text).unwrap(), record);
+}
+
+/// One contender's life.
+#[derive(Clone, Debug)]
+struct Contender {
+    /// Before each attempt, in seconds.
+    pause: u64,
+    hold: u64,
+    /// Ends without giving the lease back.
+    dies: bool,
+    /// How far its clock is off, in seconds.
+    skew: i64,
+}
+
+fn contender() -> impl Strategy<Value = Contender> {
+    (1u64..40, 0u64..200, any::<bool>(), -2i64..=2).prop_map(|(pause, hold, dies, skew)| Contender {
+        pause,
+        hold,
+        dies,
+        skew,
+    })
+}
+
+/// Contends three times, noting when it believed to hold the lease.
+async fn contend(
+    number: usize,
+    contender: Contender,
+    store: Arc<MemoryLease>,
+    time: impl Fn() -> OffsetDateTime + Send + Sync,
+    held: Arc<Mutex<Vec<(Instant, Instant, usize)>>>,
+) {
+    let skewed = move || time() + time::Duration::seconds(contender.skew);
+    for run in 0..3 {
+        let id = format!("{number}-{run}");
+        let lease = Lease::new(leasing(&store, &id, &skewed));
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_secs(contender.pause)).await;
+            if lease.acquire().await.is_err() {
+                continue;
+            }
+            let start = Instant::now();
+            let lost = tokio::time::timeout(Duration::from_secs(contender.hold), lease.keep()).await.is_ok();
+            held.lock().unwrap().push((start, Instant::now(), number));
+            if !lost && !contender.dies {
+                lease.release().await.unwrap();
+            }
+            break;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn two_never_hold_it_at_once(
+        contenders in prop::collection::vec(contender(), 2..4),
+        delay in 0u64..15_000,
+        lost in prop::collection::btree_map(0usize..30, any::<bool>(), 0..12),
+    ) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let held = Arc::new(Mutex::new(Vec::new()));
+        runtime.block_on(async {
+            let clock = Arc::new(clock());
+            let mut store = MemoryLease::default();
+            store.delay = Duration::from_millis(delay);
+            store.lost = Mutex::new(lost);
+            let store = Arc::new(store);
+            let runs = contenders.into_iter().enumerate().map(|(number, contender)| {
+                let clock = Arc::clone(&clock);
+                let time = move || clock();
+                contend(number, contender, Arc::clone(&store), time, Arc::clone(&held))
+            });
+            futures::future::join_all(runs).await;
+            // Whatever happened, somebody can take it in the end.
+            store.lost.lock().unwrap().clear();
+            tokio::time::sleep(LIFE * 2).await;
+            let time = move || clock();
+            Lease::new(leasing(&store, "last", &time)).acquire().await.unwrap();
+            let (record, _) = store.read().await.unwrap().unwrap();
+            assert_eq!(record.id, "last");
+        });
+        let mut held = held.lock().unwrap().clone();
+        held.sort();
+        for pair in held.windows(2) {
+            prop_assert!(pair[0].1 <= pair[1].0, "{:?}", held);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The rendered configuration on the real engines, where they are to be had:
+//! Debian's Prometheus and a Mimir, in `.tools/bin` or installed. A test whose
+//! engine is missing has nothing to show.
+
+#![allow(clippy::unwrap_used)]
+
+mod machine_support;
+
+use dorainfra::sandbox::machine::Machines;
+use machine_support::{Engine, Lab, NAME, Recipe, SERVER_NAME, client, program};
+use serde_json::Value;
+
+async fn serves(recipe: Recipe) {
+    let lab = Lab::new().await;
+    let digest = lab.upload(&recipe);
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.boot().await;
+    lab.wait_for("ready", &digest).await;
+
+    let base = format!("https://{SERVER_NAME}:9009/prometheus/api/v1");
+    let query = |with_certificate| {
+        client(&lab, with_certificate)
+            .get(format!("{base}/query?query=vector(1)"))
+            .header("X-Scope-OrgID", "dora")
+            .send()
+    };
+    let answer: Value = query(true).await.unwrap().json().await.unwrap();
+    assert_eq!(answer["data"]["result"][0]["value"][1], "1", "{answer}\n{}", lab.serial());
+    assert!(query(false).await.is_err(), "a client without a certificate is refused in the handshake");
+    if recipe.flavour == "mimir" {
+        let nobody = client(&lab, true).get(format!("{base}/query?query=vector(1)")).send().await.unwrap();
+        assert_eq!(nobody.status(), 401, "a tenant is required");
+    }
+
+    let broken = lab.upload(&recipe.clone().window("soon"));
+    lab.set_item("dorainfra-bundle", &broken).await;
+    lab.wait_for("rolled-back", &broken).await;
+    assert!(lab.guest("message").contains("soon"), "{}", lab.guest("message"));
+    assert_eq!(lab.guest("bundle"), digest);
+
+    lab.machines.stop(NAME).await.unwrap();
+    assert_eq!(lab.processes(), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_stands_in() {
+    if let Some(binary) = program("prometheus") {
+        serves(Recipe { engine: Engine::of(&binary), ..Recipe::quick() }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mimir_serves() {
+    if let Some(binary) = program("mimir") {
+        serves(Recipe { engine: Engine::of(&binary), flavour: "mimir", version: "3.0.4", ..Recipe::quick() })
+            .await;
+    }
+}

@@ -1,0 +1,224 @@
+//! Machines of the process driver run the real startup script, bundle and units.
+
+#![allow(clippy::unwrap_used)]
+
+mod machine_support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use dorainfra::sandbox::machine::Machines;
+use machine_support::{Lab, NAME, PATIENCE, Recipe, address, processes_of, within};
+
+/// A lab whose machine is ready with the quick engine.
+async fn ready() -> (Lab, String) {
+    let lab = Lab::new().await;
+    let digest = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.boot().await;
+    lab.wait_for("ready", &digest).await;
+    (lab, digest)
+}
+
+async fn assert_gone(lab: &Lab) {
+    assert_eq!(lab.processes(), Vec::<u32>::new());
+    for port in [9009, lab.port] {
+        let bound = tokio::net::TcpListener::bind((address(lab.port), port)).await;
+        assert!(bound.is_ok(), "port {port} is still taken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_reports_each_stage_until_it_is_ready() {
+    let (lab, digest) = ready().await;
+    assert_eq!(lab.stages(), ["boot", "disk", "fetch", "secrets", "install", "start", "wait-ready", "ready"]);
+    assert_eq!(lab.guest("bundle"), digest);
+    assert_eq!(lab.guest("engine"), "prometheus 2.42.0 (standing in for mimir)");
+    assert!(lab.guest("updated").ends_with('Z'));
+    let mode = |path: &str| lab.home().join(path).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o750, 0o600, 0o600]);
+    assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
+    let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
+    assert_eq!(environment, format!("DORAINFRA_ADDRESS={}\n", address(lab.port)));
+    let serial = lab.serial();
+    for line in ["startup-script[", "dorainfra: ready: ", "mimir[", "init: Started mimir.service"] {
+        assert!(serial.contains(line), "{line} is not in\n{serial}");
+    }
+    assert!(!serial.contains("PRIVATE KEY") && !serial.contains(machine_support::TOKEN), "{serial}");
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_data_disk_survives_stop_start_reset_and_deletion() {
+    let (lab, digest) = ready().await;
+    assert_eq!(lab.starts(), 1);
+
+    lab.machines.stop(NAME).await.unwrap();
+    assert_gone(&lab).await;
+    assert!(!lab.home().join("data").is_symlink(), "nothing is mounted while it is off");
+
+    lab.forget_stages();
+    lab.boot().await;
+    assert!(lab.machines.boot(lab.boot_order()).await.unwrap_err().contains("runs already"));
+    lab.wait_until("second start", || lab.starts() == 2 && lab.guest("stage") == "ready").await;
+    assert_eq!(lab.stages()[..3], ["boot", "disk", "fetch"]);
+
+    let before = lab.processes();
+    lab.forget_stages();
+    lab.machines.reset(NAME).await.unwrap();
+    lab.wait_until("third start", || lab.starts() == 3 && lab.stages().last().is_some_and(|s| s == "ready"))
+        .await;
+    assert!(lab.processes().iter().all(|pid| !before.contains(pid)));
+    lab.wait_for("ready", &digest).await;
+
+    lab.machines.delete(NAME).await.unwrap();
+    assert_gone(&lab).await;
+    assert!(!lab.machine_dir().exists());
+    assert_eq!(lab.starts(), 3, "the disk is not the machine's to delete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bundle_is_installed_in_place_and_a_broken_one_rolled_back() {
+    let (lab, first) = ready().await;
+
+    let second = lab.upload(&Recipe::quick().window("300d"));
+    lab.forget_stages();
+    lab.set_item("dorainfra-bundle", &second).await;
+    lab.wait_for("ready", &second).await;
+    assert_eq!(lab.guest("bundle"), second);
+    assert!(!lab.stages().contains(&"boot".to_owned()), "{:?}", lab.stages());
+
+    // An engine that ends at once: found out long before the time for getting ready is over.
+    let broken = lab.upload(&Recipe::quick().window("soon"));
+    lab.set_item("dorainfra-bundle", &broken).await;
+    lab.wait_for("rolled-back", &broken).await;
+    assert_eq!(lab.guest("bundle"), second);
+    let message = lab.guest("message");
+    assert!(
+        message.contains("error: not a duration in current/standin-prometheus.yml")
+            && message.contains(&format!("bundle {} runs again", &second[..12]))
+            && !message.contains('\n'),
+        "{message}"
+    );
+
+    // Not even an installer.
+    let recipe = Recipe { machine: Some("#!/bin/bash\nif then\n"), ..Recipe::quick() };
+    let senseless = lab.upload(&recipe);
+    lab.set_item("dorainfra-bundle", &senseless).await;
+    lab.wait_for("rolled-back", &senseless).await;
+    assert!(lab.guest("message").contains("could not run"), "{}", lab.guest("message"));
+
+    // Not what its name says.
+    let forged = "ab".repeat(32);
+    lab.put_object(&format!("bundles/{forged}.tar"), Recipe::quick().bundle());
+    lab.set_item("dorainfra-bundle", &forged).await;
+    lab.wait_for("rolled-back", &forged).await;
+    assert!(lab.guest("message").contains("SHA-256 differs"), "{}", lab.guest("message"));
+
+    // And from all that back to a good one.
+    lab.set_item("dorainfra-bundle", &first).await;
+    lab.wait_for("ready", &first).await;
+    assert_eq!(lab.guest("bundle"), first);
+    let serial = lab.serial();
+    assert_eq!(serial.matches("kernel: dora-mimir boots").count(), 1, "{serial}");
+    let bundles = std::fs::read_dir(lab.home().join("bundles")).unwrap().count();
+    assert!(bundles <= 3, "{bundles} bundles are kept");
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
+    let lab = Lab::new().await;
+    let broken = lab.upload(&Recipe::quick().window("soon"));
+    lab.set_item("dorainfra-bundle", &broken).await;
+    lab.boot().await;
+    lab.wait_for("failed", &broken).await;
+    assert!(lab.guest("message").contains("error: not a duration"), "{}", lab.guest("message"));
+    let good = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &good).await;
+    lab.wait_for("ready", &good).await;
+
+    // A secret that can't be read any more does not stop a machine that has it.
+    lab.set_secret(None);
+    lab.forget_stages();
+    lab.machines.reset(NAME).await.unwrap();
+    lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
+    assert!(lab.serial().contains("going on with the one from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_service_is_started_again() {
+    let (lab, _) = ready().await;
+    let engine = |lab: &Lab| {
+        lab.processes().into_iter().find(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|words| String::from_utf8_lossy(&words).contains("current/engine"))
+        })
+    };
+    let first = engine(&lab).unwrap();
+    let killed =
+        tokio::process::Command::new("kill").args(["-KILL", &first.to_string()]).status().await.unwrap();
+    assert!(killed.success());
+    lab.wait_until("second start", || lab.starts() == 2).await;
+    lab.wait_until("another process", || engine(&lab).is_some_and(|pid| pid != first)).await;
+    assert!(lab.serial().contains("code=killed, status=9"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+/// Starts children, a grandchild and a process that leaves its group and session.
+const FAMILY: &str = "#!/bin/bash
+sleep 1000 &
+bash -c 'sleep 1001 & wait' &
+setsid sleep 1002 &
+wait
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_leaves_no_process_however_far_down() {
+    let lab = Lab::new().await;
+    lab.set_item("startup-script", FAMILY).await;
+    lab.boot().await;
+    lab.wait_until("family", || lab.processes().len() >= 5).await;
+    lab.machines.stop(NAME).await.unwrap();
+    assert_gone(&lab).await;
+}
+
+/// Runs a machine in a process of its own, for the next test to kill. Does
+/// nothing when it is started in any other way.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the other half of the next test"]
+async fn hosted_until_killed() {
+    if !Path::new("host-a-machine").exists() {
+        return;
+    }
+    let lab = Lab::new().await;
+    lab.set_item("startup-script", FAMILY).await;
+    lab.boot().await;
+    std::fs::write("root", lab.root().canonicalize().unwrap().to_str().unwrap()).unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sandbox_leaves_no_process_of_its_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("host-a-machine"), "").unwrap();
+    let mut host = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "hosted_until_killed", "--ignored"])
+        .current_dir(dir.path())
+        .env("TMPDIR", dir.path())
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let root = dir.path().join("root");
+    let family = || std::fs::read_to_string(&root).map_or(Vec::new(), |root| processes_of(Path::new(&root)));
+    assert!(within(PATIENCE, || family().len() >= 5).await, "{:?}", family());
+    host.kill().await.unwrap();
+    assert!(within(Duration::from_secs(10), || family().is_empty()).await, "{:?}", family());
+}

@@ -1,0 +1,381 @@
+//! A laboratory for machines: the templates rendered, a bundle made of them, a
+//! small storage and secret service, and a world with one instance. It owns its
+//! folder, its port and everything that it starts.
+
+#![allow(clippy::unwrap_used, dead_code, unused_imports)]
+
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dorainfra::sandbox::machine::{Boot, Machines, ProcessMachines, World};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+pub use self::recipe::{Engine, Recipe};
+
+pub const PROJECT: &str = "lab";
+pub const ZONE: &str = "europe-west1-b";
+pub const NAME: &str = "dora-mimir";
+pub const SERVER_NAME: &str = "mimir.dora.internal";
+pub const TOKEN: &str = "a-token-of-the-lab";
+/// How long a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// The secret's payload: a server certificate of a private CA that can be a
+/// client's too.
+fn credentials() -> String {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        KeyUsagePurpose,
+    };
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.distinguished_name.push(DnType::CommonName, "lab ca");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_key = KeyPair::generate().unwrap();
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let mut leaf = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    json!({"certificate": leaf.pem(), "key": key.serialize_pem(), "ca": ca_pem}).to_string()
+}
+
+/// The sandbox's state, as far as one machine sees it.
+pub struct Cloud {
+    pub instance: Mutex<Value>,
+    guest: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Each value that `stage` took, repetitions left out.
+    stages: Mutex<Vec<String>>,
+    objects: Mutex<BTreeMap<String, bytes::Bytes>>,
+    secret: Mutex<Option<String>>,
+    changes: watch::Sender<u64>,
+}
+
+impl World for Cloud {
+    fn instance(&self, _: &str, _: &str, _: &str) -> Option<Value> {
+        Some(self.instance.lock().unwrap().clone())
+    }
+
+    fn set_guest_attribute(&self, _: &str, _: &str, _: &str, space: &str, key: &str, value: Option<String>) {
+        if let (true, Some(stage)) = (key == "stage", &value) {
+            let mut stages = self.stages.lock().unwrap();
+            if stages.last() != Some(stage) {
+                stages.push(stage.clone());
+            }
+        }
+        let mut guest = self.guest.lock().unwrap();
+        let entries = guest.entry(space.to_owned()).or_default();
+        match value {
+            Some(value) => entries.insert(key.to_owned(), value),
+            None => entries.remove(key),
+        };
+        drop(guest);
+        self.changes.send_modify(|tick| *tick += 1);
+    }
+
+    fn guest_attributes(&self, _: &str, _: &str, _: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+        self.guest.lock().unwrap().clone()
+    }
+
+    fn token(&self, _: &str, _: &[String]) -> (String, u64) {
+        (TOKEN.into(), 3599)
+    }
+
+    fn subscribe(&self, _: &str, _: &str, _: &str) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn project_number(&self, _: &str) -> u64 {
+        123_456
+    }
+
+    fn project_attributes(&self, _: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("team".into(), "lab".into())])
+    }
+}
+
+/// Enough of the bucket for an engine that looks and finds nothing.
+async fn listing(headers: HeaderMap) -> Result<String, StatusCode> {
+    if authorized(&headers) {
+        Ok(json!({"kind": "storage#objects"}).to_string())
+    } else {
+        Err(StatusCode::FORBIDDEN)
+    }
+}
+
+fn authorized(headers: &HeaderMap) -> bool {
+    headers.get("authorization").is_some_and(|value| value == &format!("Bearer {TOKEN}"))
+}
+
+async fn object(
+    State(cloud): State<Arc<Cloud>>,
+    UrlPath((bucket, name)): UrlPath<(String, String)>,
+    headers: HeaderMap,
+) -> Result<bytes::Bytes, (StatusCode, String)> {
+    let denied = json!({"error": {"code": 403, "message": "storage.objects.get denied"}}).to_string();
+    if !authorized(&headers) || bucket != "lab-bucket" {
+        return Err((StatusCode::FORBIDDEN, denied));
+    }
+    let missing = json!({"error": {"code": 404, "message": "No such object"}}).to_string();
+    cloud.objects.lock().unwrap().get(&name).cloned().ok_or((StatusCode::NOT_FOUND, missing))
+}
+
+async fn secret(
+    State(cloud): State<Arc<Cloud>>,
+    UrlPath((project, name, version)): UrlPath<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<String, (StatusCode, String)> {
+    let denied =
+        json!({"error": {"code": 403, "message": "secretmanager.versions.access denied"}}).to_string();
+    let payload = cloud.secret.lock().unwrap().clone();
+    let asked = (project.as_str(), name.as_str(), version.as_str());
+    match payload {
+        Some(payload) if authorized(&headers) && asked == (PROJECT, "dora-server", "latest:access") => {
+            let answer = json!({
+                "name": "projects/1/secrets/dora-server/versions/1",
+                "payload": {"data": STANDARD.encode(payload), "dataCrc32c": "1"}
+            });
+            Ok(serde_json::to_string_pretty(&answer).unwrap())
+        }
+        _ => Err((StatusCode::FORBIDDEN, denied)),
+    }
+}
+
+pub struct Lab {
+    pub cloud: Arc<Cloud>,
+    pub machines: ProcessMachines,
+    pub port: u16,
+    pub dir: tempfile::TempDir,
+}
+
+impl Lab {
+    pub async fn new() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let cloud = Arc::new(Cloud {
+            instance: Mutex::new(json!({})),
+            guest: Mutex::default(),
+            stages: Mutex::default(),
+            objects: Mutex::default(),
+            secret: Mutex::new(Some(credentials())),
+            changes: watch::Sender::new(0),
+        });
+        *cloud.instance.lock().unwrap() = instance(port);
+        let routes = Router::new()
+            .route("/storage/v1/b/{bucket}/o", get(listing))
+            .route("/storage/v1/b/{bucket}/o/{name}", get(object))
+            .route("/v1/projects/{project}/secrets/{secret}/versions/{version}", get(secret))
+            .with_state(Arc::clone(&cloud));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let machines = ProcessMachines::new(Arc::clone(&cloud) as Arc<dyn World>);
+        Self { cloud, machines, port, dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn machine_dir(&self) -> PathBuf {
+        self.dir.path().join("machine")
+    }
+
+    pub fn disk(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.machine_dir().join("root")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.root().join("var/lib/dorainfra")
+    }
+
+    pub fn metadata(&self, path: &str) -> String {
+        format!("http://{}/computeMetadata/v1/{path}", SocketAddr::new(address(self.port), self.port))
+    }
+
+    pub fn boot_order(&self) -> Boot {
+        Boot {
+            project: PROJECT.into(),
+            zone: ZONE.into(),
+            name: NAME.into(),
+            address: address(self.port),
+            instance: self.cloud.instance.lock().unwrap().clone(),
+            disks: vec![("data".into(), self.disk())],
+            dir: self.machine_dir(),
+            sandbox_port: self.port,
+        }
+    }
+
+    pub async fn boot(&self) {
+        self.machines.boot(self.boot_order()).await.unwrap();
+    }
+
+    /// Uploads what the recipe makes and answers the bundle's digest.
+    pub fn upload(&self, recipe: &Recipe) -> String {
+        let bundle = recipe.bundle();
+        let digest = sha256(&bundle);
+        let mut objects = self.cloud.objects.lock().unwrap();
+        objects.insert(format!("artifacts/{}", recipe.engine.sha256), recipe.engine.bytes.clone());
+        objects.insert(format!("bundles/{digest}.tar"), bundle.into());
+        digest
+    }
+
+    pub fn put_object(&self, name: &str, bytes: Vec<u8>) {
+        self.cloud.objects.lock().unwrap().insert(name.into(), bytes.into());
+    }
+
+    pub fn set_secret(&self, payload: Option<String>) {
+        *self.cloud.secret.lock().unwrap() = payload;
+    }
+
+    /// Changes a metadata item, as `instances.setMetadata` does.
+    pub async fn set_item(&self, key: &str, value: &str) {
+        let metadata = {
+            let mut instance = self.cloud.instance.lock().unwrap();
+            let items = instance["metadata"]["items"].as_array_mut().unwrap();
+            items.retain(|item| item["key"] != key);
+            items.push(json!({"key": key, "value": value}));
+            instance["metadata"].clone()
+        };
+        self.machines.metadata_changed(NAME, metadata).await;
+    }
+
+    pub fn guest(&self, key: &str) -> String {
+        let guest = self.cloud.guest.lock().unwrap();
+        guest.get("dorainfra").and_then(|all| all.get(key)).cloned().unwrap_or_default()
+    }
+
+    pub fn stages(&self) -> Vec<String> {
+        self.cloud.stages.lock().unwrap().clone()
+    }
+
+    pub fn forget_stages(&self) {
+        self.cloud.stages.lock().unwrap().clear();
+    }
+
+    /// Waits until a bundle has come to an end that satisfies the test.
+    pub async fn wait_for(&self, stage: &str, wanted: &str) {
+        self.wait_until(&format!("stage {stage} of {}", &wanted[..12]), || {
+            self.guest("stage") == stage && self.guest("wanted") == wanted
+        })
+        .await;
+    }
+
+    /// Waits until a condition holds; shows the machine's console when it never does.
+    pub async fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
+        if !within(PATIENCE, &holds).await {
+            let guest = self.cloud.guest.lock().unwrap().clone();
+            panic!("no {what}\n{guest:#?}\n{}", self.machines.serial_output(NAME, 0).0);
+        }
+    }
+
+    pub fn serial(&self) -> String {
+        self.machines.serial_output(NAME, 0).0
+    }
+
+    /// The processes of this lab's machine.
+    pub fn processes(&self) -> Vec<u32> {
+        processes_of(&self.root())
+    }
+
+    /// How often the quick engine was started, on this data disk.
+    pub fn starts(&self) -> usize {
+        std::fs::read_to_string(self.disk().join("fs/starts")).map_or(0, |text| text.lines().count())
+    }
+}
+
+/// A client of the machine's endpoint; with a certificate or without one.
+pub fn client(lab: &Lab, with_certificate: bool) -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let secret = lab.cloud.secret.lock().unwrap().clone().unwrap();
+    let secret: Value = serde_json::from_str(&secret).unwrap();
+    let pem = |field: &str| secret[field].as_str().unwrap().to_owned();
+    let mut builder = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(20))
+        .resolve(SERVER_NAME, SocketAddr::new(address(lab.port), 9009))
+        .tls_certs_only([reqwest::Certificate::from_pem(pem("ca").as_bytes()).unwrap()]);
+    if with_certificate {
+        let identity = pem("certificate") + &pem("key");
+        builder = builder.identity(reqwest::Identity::from_pem(identity.as_bytes()).unwrap());
+    }
+    builder.build().unwrap()
+}
+
+/// A program of this machine: of Debian's packages, or in the project's own folder.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/bin").join(name);
+    [own, Path::new("/usr/bin").join(name)].into_iter().find(|path| path.is_file())
+}
+
+pub fn address(port: u16) -> IpAddr {
+    let [high, low] = port.to_be_bytes();
+    Ipv4Addr::new(127, high, low, 10).into()
+}
+
+fn instance(port: u16) -> Value {
+    let items = json!([
+        {"key": "startup-script", "value": Recipe::quick().render("startup-script.sh.j2")},
+        {"key": "enable-guest-attributes", "value": "TRUE"},
+        {"key": "dorainfra-bucket", "value": "lab-bucket"},
+        {"key": "dorainfra-secret", "value": "dora-server"},
+        {"key": "dorainfra-server-name", "value": SERVER_NAME},
+    ]);
+    json!({
+        "id": "4242424242424242424",
+        "name": NAME,
+        "zone": format!("https://www.googleapis.com/compute/v1/projects/{PROJECT}/zones/{ZONE}"),
+        "machineType": format!("zones/{ZONE}/machineTypes/e2-medium"),
+        "metadata": {"items": items},
+        "tags": {"items": ["mimir"]},
+        "disks": [{"boot": true}, {"deviceName": "data"}],
+        "networkInterfaces": [{
+            "network": "global/networks/default",
+            "networkIP": address(port).to_string(),
+            "accessConfigs": [{"type": "ONE_TO_ONE_NAT", "natIP": address(port).to_string()}]
+        }],
+        "serviceAccounts": [{
+            "email": "dora-mimir@lab.iam.gserviceaccount.com",
+            "scopes": ["https://www.googleapis.com/auth/cloud-platform"]
+        }]
+    })
+}
+
+/// Polls a condition; false when it did not hold in time.
+pub async fn within(patience: Duration, holds: impl Fn() -> bool) -> bool {
+    tokio::time::timeout(patience, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .is_ok()
+}
+
+pub fn processes_of(root: &Path) -> Vec<u32> {
+    let marker = format!("DORAINFRA_ROOT={}", root.canonicalize().unwrap_or(root.into()).display());
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|all| all.split(|&byte| byte == 0).any(|one| one == marker.as_bytes()))
+        })
+        .collect()
+}

@@ -1,0 +1,264 @@
+//! Tokens, services, permissions, policies: who may do what.
+#![allow(clippy::unwrap_used)]
+
+mod sandbox_support;
+
+use std::sync::{Arc, Mutex};
+
+use dorainfra::sandbox::machine::{NoMachines, World};
+use reqwest::Method;
+use sandbox_support::*;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_call_without_a_good_token_is_unauthenticated() {
+    let sandbox = start().await;
+    for token in [None, Some("nonsense"), Some("ya29.e30.AAAA")] {
+        let mut request = sandbox.http.get(sandbox.url(&format!("v3/projects/{PROJECT}")));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let (status, body) = answer(request.send().await.unwrap()).await;
+        assert_eq!((status, &body["error"]["status"]), (401, &json!("UNAUTHENTICATED")));
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_token_endpoint_refuses_in_oauths_words() {
+    let sandbox = start().await;
+    let form = "grant_type=refresh_token&refresh_token=x";
+    let request = sandbox.http.post(sandbox.url("token")).body(form);
+    let (status, body) = answer(request.send().await.unwrap()).await;
+    assert_eq!((status, &body["error"]), (400, &json!("unsupported_grant_type")));
+    let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
+    let request = sandbox.http.post(sandbox.url("token")).body(form);
+    let (status, body) = answer(request.send().await.unwrap()).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_has_to_be_enabled_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = try_start(options(dir.path())).await.unwrap();
+    let (status, body) = sandbox.get(&sandbox.compute("zones")).await;
+    assert_eq!(status, 403);
+    let error = &body["error"];
+    assert_eq!(error["errors"][0]["reason"], "accessNotConfigured");
+    let info = error["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|each| each["reason"] == "SERVICE_DISABLED")
+        .unwrap();
+    assert_eq!(info["metadata"]["service"], "compute.googleapis.com");
+    let names = format!("names=projects/{PROJECT}/services/compute.googleapis.com");
+    let batch = format!("v1/projects/{PROJECT}/services:batchGet?{names}");
+    assert_eq!(sandbox.read(&batch).await["services"][0]["state"], "DISABLED");
+    sandbox.enable().await;
+    assert_eq!(sandbox.read(&batch).await["services"][0]["state"], "ENABLED");
+    assert_eq!(sandbox.get(&sandbox.compute("zones")).await.0, 200);
+    let again = sandbox
+        .post(
+            &format!("v1/projects/{PROJECT}/services:batchEnable"),
+            json!({"serviceIds": ["compute.googleapis.com"]}),
+        )
+        .await;
+    assert_eq!(again.1["done"], true, "nothing to do is done at once");
+    let path = format!("v1/projects/{PROJECT}/services:batchEnable");
+    sandbox.refused(Method::POST, &path, Some(json!({"serviceIds": ["no.such"]})), 403).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_project_is_refused_as_each_api_does() {
+    let sandbox = start().await;
+    for (path, status) in [
+        ("compute/v1/projects/nobody/zones", 404),
+        ("v3/projects/nobody", 403),
+        ("v1/projects/nobody/secrets", 403),
+        ("v1/projects/nobody/serviceAccounts", 403),
+        ("storage/v1/b?project=nobody", 400),
+        ("v1/projects/nobody/services/iam.googleapis.com", 403),
+    ] {
+        let (found, body) = sandbox.get(path).await;
+        assert_eq!(found, status, "{path}: {body}");
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_denied_permission_is_named() {
+    let sandbox = start().await;
+    let deny = |permission: &str| json!({"member": "owner", "permission": permission});
+    sandbox.post("sandbox/deny", deny("compute.disks.create")).await;
+    let disks = sandbox.compute(&format!("zones/{ZONE}/disks"));
+    let message = sandbox.refused(Method::POST, &disks, Some(json!({"name": "d"})), 403).await;
+    assert_eq!(
+        message,
+        format!("Required 'compute.disks.create' permission for 'projects/{PROJECT}/zones/{ZONE}/disks/d'")
+    );
+    let path = format!("v3/projects/{PROJECT}:testIamPermissions");
+    let asked = json!({"permissions": ["compute.disks.create", "compute.disks.get"]});
+    assert_eq!(sandbox.post(&path, asked.clone()).await.1["permissions"], json!(["compute.disks.get"]));
+    let mut allow = deny("compute.disks.create");
+    allow["allow"] = json!(true);
+    sandbox.post("sandbox/deny", allow).await;
+    assert_eq!(sandbox.post(&path, asked).await.1["permissions"].as_array().unwrap().len(), 2);
+
+    sandbox.post("sandbox/deny", deny("storage.buckets.create")).await;
+    let body = json!({"name": "some-bucket"});
+    let message =
+        sandbox.refused(Method::POST, &format!("storage/v1/b?project={PROJECT}"), Some(body), 403).await;
+    assert!(message.contains("Permission 'storage.buckets.create' denied on resource"), "{message}");
+    sandbox.post("sandbox/deny", deny("secretmanager.secrets.create")).await;
+    let path = format!("v1/projects/{PROJECT}/secrets?secretId=s");
+    let (status, body) = sandbox.post(&path, json!({"replication": {"automatic": {}}})).await;
+    assert_eq!((status, &body["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
+    assert_eq!(body["error"]["details"][0]["metadata"]["permission"], "secretmanager.secrets.create");
+    sandbox.stop().await;
+}
+
+/// A world that the test gets hold of.
+async fn with_world() -> (Sandbox, Arc<dyn World>) {
+    let kept: Arc<Mutex<Option<Arc<dyn World>>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    let sandbox = start_with(move |world| {
+        *keep.lock().unwrap() = Some(world);
+        Arc::new(NoMachines)
+    })
+    .await;
+    let world = kept.lock().unwrap().clone().unwrap();
+    (sandbox, world)
+}
+
+async fn grant(sandbox: &Sandbox, policy: &str, role: &str, member: &str) -> (u16, Value) {
+    let mut current = sandbox.read(policy).await;
+    let binding = json!({"role": role, "members": [member]});
+    match current["bindings"].as_array_mut() {
+        Some(bindings) => bindings.push(binding),
+        None => current["bindings"] = json!([binding]),
+    }
+    if policy.starts_with("storage") {
+        sandbox.call(Method::PUT, policy, Some(current)).await
+    } else {
+        let path = policy.replace(":getIamPolicy", ":setIamPolicy");
+        sandbox.post(&path, json!({"policy": current})).await
+    }
+}
+
+#[tokio::test]
+async fn a_machine_may_do_what_its_bindings_grant_and_no_more() {
+    let (mut sandbox, world) = with_world().await;
+    let email = sandbox.account("machine-account").await;
+    let member = format!("serviceAccount:{email}");
+    sandbox.bucket("machine-bucket").await;
+    sandbox.upload("machine-bucket", "a", b"x").await;
+    let owner = sandbox.token.clone();
+    let secret = format!("v1/projects/{PROJECT}/secrets/s");
+    let create = format!("v1/projects/{PROJECT}/secrets?secretId=s");
+    sandbox.post(&create, json!({"replication": {"automatic": {}}})).await;
+    sandbox.post(&format!("{secret}:addVersion"), json!({"payload": {"data": "aGVsbG8="}})).await;
+
+    let (token, lifetime) = world.token(&email, &[SCOPE.to_owned()]);
+    assert!(lifetime > 3000);
+    let object = "storage/v1/b/machine-bucket/o/a";
+    let access = format!("{secret}/versions/latest:access");
+    sandbox.token.clone_from(&token);
+    assert_eq!(sandbox.get(object).await.0, 403);
+    assert_eq!(sandbox.get(&access).await.0, 403);
+    assert_eq!(sandbox.get(&sandbox.compute("zones")).await.0, 403);
+
+    sandbox.token.clone_from(&owner);
+    let bucket_policy = "storage/v1/b/machine-bucket/iam";
+    assert_eq!(grant(&sandbox, bucket_policy, "roles/storage.objectAdmin", &member).await.0, 200);
+    let secret_policy = format!("{secret}:getIamPolicy");
+    assert_eq!(grant(&sandbox, &secret_policy, "roles/secretmanager.secretAccessor", &member).await.0, 200);
+
+    sandbox.token.clone_from(&token);
+    assert_eq!(sandbox.get(object).await.0, 200);
+    assert_eq!(sandbox.get("storage/v1/b/machine-bucket").await.0, 403, "objectAdmin sees no bucket");
+    assert_eq!(sandbox.read(&access).await["payload"]["data"], "aGVsbG8=");
+    assert_eq!(sandbox.get(&secret).await.0, 403, "the accessor sees payloads only");
+
+    // A scope that is too small is another refusal.
+    let read_only = "https://www.googleapis.com/auth/devstorage.read_only".to_owned();
+    sandbox.token = world.token(&email, &[read_only]).0;
+    assert_eq!(sandbox.get(object).await.0, 200);
+    let (status, body) = sandbox.delete(object).await;
+    assert_eq!(
+        (status, &body["error"]["details"][0]["reason"]),
+        (403, &json!("ACCESS_TOKEN_SCOPE_INSUFFICIENT"))
+    );
+
+    // A deleted account is nobody; a new one of its name has none of its grants.
+    sandbox.token.clone_from(&owner);
+    let accounts = format!("v1/projects/{PROJECT}/serviceAccounts");
+    assert_eq!(sandbox.delete(&format!("{accounts}/{email}")).await.0, 200);
+    let members = sandbox.read(bucket_policy).await["bindings"].to_string();
+    assert!(members.contains("deleted:serviceAccount:machine-account@"), "{members}");
+    sandbox.token.clone_from(&token);
+    assert_eq!(sandbox.get(object).await.0, 401);
+    sandbox.token.clone_from(&owner);
+    sandbox.account("machine-account").await;
+    sandbox.token = world.token(&email, &[SCOPE.to_owned()]).0;
+    assert_eq!(sandbox.get(object).await.0, 403);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_policy_is_written_under_its_etag() {
+    let sandbox = start().await;
+    sandbox.bucket("policy-bucket").await;
+    let path = "storage/v1/b/policy-bucket/iam";
+    let read = sandbox.read(path).await;
+    let email = sandbox.account("some-account").await;
+    let grant = |etag: &Value| {
+        json!({"etag": etag, "version": 3,
+            "bindings": [{"role": "roles/storage.objectViewer", "members": [format!("serviceAccount:{email}")]}]})
+    };
+    let (status, written) = sandbox.call(Method::PUT, path, Some(grant(&read["etag"]))).await;
+    assert_eq!(status, 200, "{written}");
+    assert_ne!(written["etag"], read["etag"]);
+    sandbox.refused(Method::PUT, path, Some(grant(&read["etag"])), 412).await;
+    let nobody = json!({"bindings": [{"role": "roles/storage.objectViewer",
+        "members": [format!("serviceAccount:nobody@{PROJECT}.iam.gserviceaccount.com")]}]});
+    let message = sandbox.refused(Method::PUT, path, Some(nobody), 400).await;
+    assert!(message.ends_with("does not exist."), "{message}");
+    let public = json!({"bindings": [{"role": "roles/storage.objectViewer", "members": ["allUsers"]}]});
+    sandbox.refused(Method::PUT, path, Some(public), 412).await;
+
+    let project = format!("v3/projects/{PROJECT}");
+    let (_, policy) = sandbox.post(&format!("{project}:getIamPolicy"), json!({})).await;
+    let set = format!("{project}:setIamPolicy");
+    assert_eq!(sandbox.post(&set, json!({"policy": policy})).await.0, 200);
+    let (status, body) = sandbox.post(&set, json!({"policy": policy})).await;
+    assert_eq!((status, &body["error"]["status"]), (409, &json!("ABORTED")));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn service_accounts_are_kept_as_iam_keeps_them() {
+    let sandbox = start().await;
+    let accounts = format!("v1/projects/{PROJECT}/serviceAccounts");
+    let body = json!({"accountId": "my-account", "serviceAccount": {"description": "before"}});
+    let (_, account) = sandbox.post(&accounts, body.clone()).await;
+    assert_eq!(
+        account["name"],
+        format!("projects/{PROJECT}/serviceAccounts/{}", account["email"].as_str().unwrap())
+    );
+    sandbox.refused(Method::POST, &accounts, Some(body), 409).await;
+    sandbox.refused(Method::POST, &accounts, Some(json!({"accountId": "x"})), 400).await;
+    let path = format!("{accounts}/{}", account["email"].as_str().unwrap());
+    let patch = json!({"serviceAccount": {"description": "after"}, "updateMask": "description"});
+    let (status, changed) = sandbox.call(Method::PATCH, &path, Some(patch)).await;
+    assert_eq!((status, &changed["description"]), (200, &json!("after")));
+    let by_id = format!("{accounts}/{}", account["uniqueId"].as_str().unwrap());
+    assert_eq!(sandbox.read(&by_id).await["email"], account["email"]);
+    let list = sandbox.read(&accounts).await;
+    assert!(list["accounts"].as_array().unwrap().iter().any(|each| each["email"] == account["email"]));
+    assert_eq!(sandbox.delete(&path).await.0, 200);
+    sandbox.refused(Method::GET, &path, None, 404).await;
+    sandbox.stop().await;
+}

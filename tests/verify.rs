@@ -1,0 +1,302 @@
+//! The proof of ingest against real programs: Prometheus standing in for Mimir,
+//! a Pushgateway, and the agent between them.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+mod collector;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use collector::{
+    Process, Pushgateway, Receiver, ReceiverOptions, agent_config, credentials, eventually, free_port,
+    program,
+};
+use dorainfra::dora::live::{self, Settings};
+use dorainfra::dora::pushgateway::{Gateway, Group};
+use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
+use dorainfra::dora::{Series, seed};
+use dorainfra::event::Events;
+use dorainfra::stack::Target;
+use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
+use time::{Date, OffsetDateTime};
+use tokio_util::sync::CancellationToken;
+
+fn today() -> Date {
+    OffsetDateTime::now_utc().date()
+}
+
+fn history(teams: u32) -> Vec<Series> {
+    seed::series(teams, 1, today().previous_day().unwrap(), 365).collect()
+}
+
+async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
+    let accepted = Client::new(target).unwrap().send(series, Limits::default(), 0, &Events::none()).await?;
+    Ok(accepted.samples)
+}
+
+async fn verify_history(target: &Target, history: &[Series]) -> Report {
+    let bounds = Bounds { ready: Duration::from_secs(5), ..Bounds::default() };
+    let request = Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds };
+    fn sendable<T: Send>(future: T) -> T {
+        future
+    }
+    sendable(verify::run(&request, &Events::none())).await
+}
+
+fn outcome(report: &Report, name: &str) -> Outcome {
+    report.check(name).unwrap_or_else(|| panic!("no check {name}: {report:?}")).outcome
+}
+
+fn agent(dir: &Path, pushgateway: &Pushgateway, target: &Target) -> Process {
+    let port = pushgateway.url.rsplit(':').next().unwrap().parse().unwrap();
+    std::fs::write(dir.join("agent.yml"), agent_config(port, target)).unwrap();
+    let args = [
+        "--enable-feature=agent".into(),
+        "--config.file=agent.yml".into(),
+        "--storage.agent.path=agent".into(),
+        format!("--web.listen-address=127.0.0.1:{}", free_port()),
+    ];
+    Process::start(&program("prometheus"), &args, dir, "agent")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_year_of_all_teams_is_proven_to_the_last_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    let series = history(39);
+    assert_eq!(send(&receiver.target, &series).await.unwrap(), 39 * 4 * 365);
+    let report = verify_history(&receiver.target, &series).await;
+    assert!(report.ok(), "{report:#?}");
+    assert_eq!((report.samples_sent, report.samples_found), (56_940, 56_940));
+    assert_eq!(outcome(&report, "marker"), Outcome::NotApplicable);
+    assert_eq!(outcome(&report, "bucket"), Outcome::NotApplicable);
+
+    // Sending again is harmless.
+    assert_eq!(send(&receiver.target, &series).await.unwrap(), 56_940);
+    assert_eq!(verify_history(&receiver.target, &series).await.samples_found, 56_940);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_and_a_wrong_value_are_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    let series = history(5);
+    let mut damaged = series.clone();
+    let (hole, _) = damaged[6].samples.remove(100);
+    damaged[9].samples[200].1 += 1.0;
+    let wrong = damaged[9].samples[200].0;
+    send(&receiver.target, &damaged).await.unwrap();
+
+    let report = verify_history(&receiver.target, &series).await;
+    assert!(!report.ok());
+    assert_eq!(outcome(&report, "endpoint"), Outcome::Passed);
+    assert_eq!(report.samples_sent - report.samples_found, 2);
+    let named: Vec<_> = report
+        .mismatches
+        .iter()
+        .map(|mismatch| {
+            (mismatch.metric.as_str(), mismatch.team.as_str(), mismatch.timestamp_ms, mismatch.found)
+        })
+        .collect();
+    let (missing, other) = (&series[6], &damaged[9]);
+    assert_eq!(
+        named,
+        [
+            (missing.name, missing.team.as_str(), hole, None),
+            (other.name, other.team.as_str(), wrong, Some(other.samples[200].1)),
+        ]
+    );
+    let check = report.check("history").unwrap();
+    assert!(check.found.contains(&missing.team) && check.found.contains("missing"), "{}", check.found);
+    assert!(check.hint.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_too_small_is_explained_when_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "10d", tls: None };
+    let receiver = Receiver::start(dir.path(), options).await;
+    // A new sample first, so that the year lies behind it.
+    let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    let new = Series { name: seed::METRICS[0], team: "accounts".into(), samples: vec![(now, 1.0)] };
+    send(&receiver.target, &[new]).await.unwrap();
+    let error = send(&receiver.target, &history(1)).await.unwrap_err();
+    assert!(matches!(error, WriteError::Refused { reason: Reason::TooOld, .. }), "{error}");
+    assert!(error.hint().unwrap().contains("limits.out_of_order_window"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    let pushgateway = Pushgateway::start(dir.path()).await;
+    let _agent = agent(dir.path(), &pushgateway, &receiver.target);
+    let series = history(4);
+    send(&receiver.target, &series).await.unwrap();
+
+    let teams = seed::teams(4);
+    let push = |teams: Vec<String>, remove_departed: bool| {
+        let mut settings = Settings::new(&pushgateway.url, teams, 1, Duration::from_millis(200));
+        settings.remove_departed = remove_departed;
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let task = tokio::spawn(async move { live::run(&settings, today, &token, &Events::none()).await });
+        (stop, task)
+    };
+    let bounds = Bounds { fresh: Duration::from_secs(8), ..Bounds::default() };
+    let request = |teams| Request {
+        target: &receiver.target,
+        pushgateway: Some(&pushgateway.url),
+        history: &series,
+        teams,
+        bucket: None,
+        bounds,
+    };
+
+    let (stop, task) = push(teams.clone(), true);
+    let report = verify::run(&request(&teams), &Events::none()).await;
+    assert!(report.ok(), "{report:#?}");
+    assert!(report.marker_latency_ms.is_some_and(|latency| latency > 0));
+    assert_eq!(report.samples_found, report.samples_sent);
+    let gateway = Gateway::new(&pushgateway.url).unwrap();
+    let groups = gateway.groups().await.unwrap();
+    assert!(
+        groups.iter().all(|group| group.labels["job"] == "dora"),
+        "the marker is still there: {groups:?}"
+    );
+
+    // The generator goes on without the last team, whose group stays behind.
+    stop.cancel();
+    assert!(task.await.unwrap().unwrap().rounds > 0);
+    let (stop, task) = push(teams[..3].to_vec(), false);
+    let impatient = Bounds { settle: Duration::ZERO, ..bounds };
+    let mut report = report;
+    eventually("the team is stale", async || {
+        let request = Request { bounds: impatient, history: &[], ..request(&teams) };
+        report = verify::run(&request, &Events::none()).await;
+        outcome(&report, "freshness") == Outcome::Failed
+    })
+    .await;
+    assert_eq!(report.stale_teams, teams[3..]);
+    let check = report.check("freshness").unwrap();
+    assert!(check.found.contains(&teams[3]) && check.hint.is_some(), "{check:?}");
+
+    // A team that went is taken away, if that is wanted.
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    let (stop, task) = push(teams[..3].to_vec(), true);
+    eventually("the group is deleted", async || gateway.groups().await.unwrap().len() == 3).await;
+    stop.cancel();
+    assert_eq!(task.await.unwrap().unwrap().removed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_survives_a_pushgateway_that_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let (events, mut stream) = Events::channel();
+    let names = ["plain", "with space & slash/", "Zoë"].map(str::to_owned).to_vec();
+    let mut settings =
+        Settings::new(format!("http://127.0.0.1:{port}"), names.clone(), 1, Duration::from_millis(50));
+    settings.concurrency = 2;
+    collector::install_tls();
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let task = tokio::spawn(async move { live::run(&settings, today, &token, &events).await });
+    // It reports that nobody answers, and goes on trying.
+    let first = stream.recv().await.unwrap();
+    assert!(matches!(first, dorainfra::event::Event::Warning { hint: Some(_), .. }), "{first:?}");
+
+    let pushgateway = Pushgateway::start_on(dir.path(), port).await;
+    let gateway = Gateway::new(&pushgateway.url).unwrap();
+    eventually("all teams are pushed", async || {
+        let mut teams: Vec<String> = gateway
+            .groups()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|mut group| group.labels.remove("team").unwrap())
+            .collect();
+        teams.sort();
+        teams == ["Zoë", "plain", "with space & slash/"]
+    })
+    .await;
+    stop.cancel();
+    let summary = task.await.unwrap().unwrap();
+    assert!(summary.failures > 0 && summary.rounds > 0, "{summary:?}");
+    let mut back = false;
+    while let Some(event) = stream.recv().await {
+        back |= matches!(event, dorainfra::event::Event::Note { message } if message.contains("is back"));
+    }
+    assert!(back);
+
+    gateway.put(&Group::job("other"), "dora_lead_time_ms{a=\"b\"} nonsense\n").await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mutual_tls_is_spoken_and_its_failures_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, server) = credentials();
+    let options = ReceiverOptions { tls: Some((client.clone(), server)), ..ReceiverOptions::default() };
+    let receiver = Receiver::start(dir.path(), options).await;
+    let series = history(2);
+    send(&receiver.target, &series).await.unwrap();
+    assert!(verify_history(&receiver.target, &series).await.ok());
+
+    // Another CA's certificate, with the right trust; and the reverse.
+    let (stranger, _) = credentials();
+    let unknown = dorainfra::tls::Credentials { ca: client.ca.clone(), ..stranger.clone() };
+    let distrusting = dorainfra::tls::Credentials { ca: stranger.ca, ..client };
+    for credentials in [unknown, distrusting] {
+        let target = receiver.target.clone().with_tls(credentials);
+        let error = send(&target, &series).await.unwrap_err();
+        assert!(matches!(error, WriteError::Tls { .. }), "{error}");
+        assert!(error.hint().is_some());
+        let report = verify_history(&target, &series).await;
+        assert_eq!(outcome(&report, "endpoint"), Outcome::Failed);
+        let endpoint = report.check("endpoint").unwrap();
+        assert!(endpoint.found.contains("TLS"), "{endpoint:?}");
+        assert_eq!(outcome(&report, "history"), Outcome::Failed);
+    }
+}
+
+struct Counted(Result<u64, String>);
+
+#[async_trait]
+impl Objects for Counted {
+    async fn count(&self, prefix: &str) -> Result<u64, String> {
+        assert_eq!(prefix, "blocks/dora/");
+        self.0.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_counted_and_an_empty_one_is_not_called_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    // Prometheus's own paths, but taken for Mimir: only then is the bucket looked at.
+    let mut target = receiver.target.clone();
+    target.flavour = dorainfra::blueprint::Flavour::Mimir;
+    for (objects, expected) in [
+        (Ok(12), Outcome::Passed),
+        (Err("403: storage.objects.list is missing".to_owned()), Outcome::Failed),
+        // Its metrics are not where Mimir has them: not proven, so not passed.
+        (Ok(0), Outcome::Failed),
+    ] {
+        let counted = Counted(objects);
+        let bucket = verify::Bucket { objects: &counted, prefix: "blocks/dora/".into() };
+        let request = Request {
+            target: &target,
+            pushgateway: None,
+            history: &[],
+            teams: &[],
+            bucket: Some(bucket),
+            bounds: Bounds::default(),
+        };
+        let report = verify::run(&request, &Events::none()).await;
+        assert_eq!(outcome(&report, "bucket"), expected, "{report:?}");
+    }
+}
