@@ -6,13 +6,12 @@ mod fixture;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dorainfra::blueprint::{self, Flavour};
-use dorainfra::render::{self, Overrides};
+use dorainfra::render::Overrides;
 
 fn render(criterion: &mut Criterion) {
     let config = fixture::config();
     let facts = fixture::facts(Flavour::Mimir);
-    let built_in = fixture::machine_templates().keys().all(|name| render::embedded(name).is_some());
-    let overrides = if built_in { Overrides::none() } else { fixture::overrides() };
+    let overrides = Overrides::none();
     criterion.bench_function("blueprint", |bencher| {
         bencher.iter(|| blueprint::build(&config, &facts, &overrides).expect("the configuration is valid"));
     });

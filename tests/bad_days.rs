@@ -196,6 +196,60 @@ fn an_interrupt_finishes_what_is_in_flight() {
 }
 
 #[test]
+fn a_second_interrupt_stops_at_once() {
+    let deployment = Deployment::of_records();
+    deployment.control(
+        "PUT",
+        "faults",
+        Some(json!([{"method": "POST", "path": "*/addresses*", "action": {"hang": "before"}}])),
+    );
+    let child = deployment.spawn(&["--sandbox", "apply", "--yes"]);
+    deployment
+        .until("the disk is there", || deployment.writes().iter().any(|write| write.contains("/disks")));
+    // The call that hangs is never answered: only stopping at once ends it. The
+    // first may not have been seen yet when the second comes, so they go on.
+    let id = child.id().to_string();
+    deployment.until("the run has ended", || {
+        Command::new("kill").args(["-INT", &id]).status().unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    });
+    Deployment::finish(child).ends_with(130);
+    // And the next run mends it.
+    deployment.control("DELETE", "faults", None);
+    deployment
+        .run(&["--sandbox", "apply", "--yes", "--target", "compute.address/dorainfra-mimir"])
+        .ends_with(0);
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    let deployment = Deployment::of_records();
+    deployment.run(&["--sandbox", "plan", "--out", "kept"]).ends_with(0);
+    let before = std::fs::read(deployment.path().join("kept")).unwrap();
+    // A file system of one page, in a mount namespace of its own; the folder's
+    // file is replaced by it as a whole, and is the old one afterwards.
+    let mut command = Command::new("unshare");
+    let inner = deployment.command(&["--sandbox", "render", "--out", "full"]);
+    let binary = inner.get_program().to_owned();
+    std::fs::create_dir(deployment.path().join("full")).unwrap();
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c"])
+        .arg("mount -t tmpfs -o size=4096 none full && exec \"$0\" --sandbox render --out full")
+        .arg(binary)
+        .current_dir(deployment.path())
+        .env_clear();
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("No space left on device") && stderr.contains("hint"), "{stderr}");
+    assert_eq!(std::fs::read(deployment.path().join("kept")).unwrap(), before);
+}
+
+#[test]
 fn a_port_in_use_is_named_with_its_setting() {
     let deployment = Deployment::empty();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

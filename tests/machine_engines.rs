@@ -1,6 +1,6 @@
 //! The rendered configuration on the real engines, where they are to be had:
-//! Debian's Prometheus and a Mimir, in `.tools/bin` or installed. A test whose
-//! engine is missing has nothing to show.
+//! Debian's Prometheus, which scripts/setup gets, and a Mimir, where there is one
+//! in `.tools/bin` or installed: `cargo test --test machine_engines -- --ignored`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,15 +44,14 @@ async fn serves(recipe: Recipe) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_stands_in() {
-    if let Some(binary) = program("prometheus") {
-        serves(Recipe { engine: Engine::of(&binary), ..Recipe::quick() }).await;
-    }
+    let binary = program("prometheus").expect("scripts/setup gets it");
+    serves(Recipe { engine: Engine::of(&binary), ..Recipe::quick() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Mimir 3.0.4, which no package has"]
 async fn mimir_serves() {
-    if let Some(binary) = program("mimir") {
-        serves(Recipe { engine: Engine::of(&binary), flavour: "mimir", version: "3.0.4", ..Recipe::quick() })
-            .await;
-    }
+    let binary = program("mimir").expect("a Mimir in .tools/bin or /usr/bin");
+    serves(Recipe { engine: Engine::of(&binary), flavour: "mimir", version: "3.0.4", ..Recipe::quick() })
+        .await;
 }

@@ -1,29 +1,6 @@
-//! The values that templates see.
+//! The values that templates see, from the configuration and the facts alone.
 //!
-//! | name | in | what |
-//! | --- | --- | --- |
-//! | `name`, `project`, `region`, `zones`, `labels` | all | as in the configuration |
-//! | `zone` | all | the first of `zones` |
-//! | `mimir.*` | all | `version`, `topology`, `machine_type`, `boot_disk_gb`, `disk_gb`, `disk_type`, `snapshot_days`, `bucket`, `bucket_location`, `soft_delete_days`, `retention`, `tenant`, `limits.{max_series,ingestion_rate,ingestion_burst,out_of_order_window}` |
-//! | `access.allow` | all | IPv4 CIDRs, `caller` resolved, sorted, none within another; may be empty |
-//! | `access.open` | all | whether that is the whole world |
-//! | `generator.*` | all | `teams`, `days`, `seed`, `interval_seconds` |
-//! | `stack.*` | all | `runtime`, `scrape_seconds`, `ports.{prometheus,pushgateway,grafana}` |
-//! | `engine.flavour` | all | `mimir` or `stand-in` |
-//! | `engine.stand_in` | all | the same as a flag |
-//! | `engine.version`, `engine.sha256` | all | of the binary |
-//! | `engine.label` | all | for people: `mimir 3.0.4`, `prometheus 2.42.0 (standing in for mimir)` |
-//! | `bucket` | all | the bucket's name |
-//! | `server_name` | all | what the server's certificate says: `mimir.NAME.internal` |
-//! | `names.*` | all | of the resources: `service_account`, `objects_binding`, `ca`, `server`, `client`, `server_accessor`, `address`, `firewall`, `firewall_ssh`, `disk`, `schedule`, `instance`, `artifact_object` |
-//! | `names.bundle_object`, `bundle` | resources | the bundle's object and SHA-256 |
-//! | `startup_script` | resources | the rendered `vm/startup-script.sh` |
-//! | `endpoint` | stack | Mimir's address, or the reference to it |
-//! | `remote_write_url`, `query_url` | stack | at that address |
-//! | `stack.pushgateway_address`, `stack.prometheus_address` | stack | `host:port`, as the Prometheus agent reaches them |
-//!
-//! Paths on the operator's machine are not among them, so they cannot end up in
-//! a file or in the cloud.
+#![doc = include_str!("../../docs/templates.md")]
 
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Map, Value, json};
@@ -87,11 +64,6 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         return Err(BlueprintError::BadDigest(engine.sha256.clone()));
     }
     let stand_in = engine.flavour == Flavour::StandIn;
-    let label = if stand_in {
-        format!("prometheus {} (standing in for mimir)", engine.version)
-    } else {
-        format!("mimir {}", engine.version)
-    };
     let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
     let fields = values.as_object_mut().expect("a configuration is a struct");
     fields.remove("templates_dir");
@@ -108,7 +80,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "stand_in": stand_in,
             "version": engine.version,
             "sha256": engine.sha256,
-            "label": label,
+            "label": engine.label(),
         },
         "bucket": names.bucket,
         "server_name": names.server_name,

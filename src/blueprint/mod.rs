@@ -46,6 +46,16 @@ pub struct Engine {
     pub path: PathBuf,
 }
 
+impl Engine {
+    /// For people: `mimir 3.0.4`, `prometheus 2.42.0 (standing in for mimir)`.
+    pub fn label(&self) -> String {
+        match self.flavour {
+            Flavour::Mimir => format!("mimir {}", self.version),
+            Flavour::StandIn => format!("prometheus {} (standing in for mimir)", self.version),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flavour {

@@ -10,6 +10,7 @@ use super::pipeline::{Run, Selection, phase};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, summary};
+use crate::config::Runtime;
 use crate::engine::{Outcome, Plan, check_fresh};
 use crate::event::{Event, Events, Phase};
 use crate::ui::Summary;
@@ -51,6 +52,12 @@ impl Apply {
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
         let (run, plan) = planned?;
+        if !self.no_stack && run.project.config.stack.runtime == Runtime::Compose {
+            return Err(CommandError::usage("`stack.runtime: compose` can be rendered, but not run yet")
+                .hint(
+                    "`--set stack.runtime=native`; or `--no-stack`, and run what `dorainfra render` writes",
+                ));
+        }
         if plan.has_changes()
             && self.plan.is_none()
             && !self.yes
@@ -80,10 +87,7 @@ impl Apply {
             && let Ok(address) = run.address().await
         {
             summary.facts.push(("endpoint".into(), format!("https://{address}:9009 (mutual TLS)")));
-            summary.facts.push((
-                "engine".into(),
-                format!("{:?} {}", run.facts.engine.flavour, run.facts.engine.version),
-            ));
+            summary.facts.push(("engine".into(), run.facts.engine.label()));
         }
         summary::for_sandbox(&mut summary, context);
         context.printer.result(&summary);

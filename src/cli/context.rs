@@ -164,11 +164,24 @@ impl Context {
             },
             credentials: match &project.sandbox {
                 Some(sandbox) => Some(sandbox.credentials()),
-                None => self.environment.get("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from),
+                None => self.credentials(),
             },
             project: project.config.project.clone(),
         };
         Ok(gcp::Client::new(settings)?)
+    }
+
+    /// The key file that Google's tools would take: the variable's, else the
+    /// application default credentials; `None`: neither is there.
+    fn credentials(&self) -> Option<PathBuf> {
+        if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
+            return Some(self.environment.folder.join(file));
+        }
+        let folder = match self.environment.get("CLOUDSDK_CONFIG") {
+            Some(folder) => PathBuf::from(folder),
+            None => Path::new(self.environment.get("HOME")?).join(".config/gcloud"),
+        };
+        Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
     }
 
     /// Google's addresses, unless the variables that Google's tools use say otherwise.

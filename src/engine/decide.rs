@@ -169,15 +169,7 @@ mod tests {
 
     use super::*;
 
-    const SPEC: KindSpec = KindSpec {
-        kind: "mem.disk",
-        immutable: &["zone"],
-        sets: &[],
-        keyed: &[],
-        write_only: &[],
-        markable: true,
-        keep_on_destroy: false,
-    };
+    const SPEC: KindSpec = KindSpec { immutable: &["zone"], ..KindSpec::plain("mem.disk") };
 
     fn manifest() -> Manifest {
         Manifest {

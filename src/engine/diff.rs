@@ -1,7 +1,8 @@
 //! The comparison of what a manifest declares with what the cloud has.
 //!
 //! Only declared fields count: a key that the manifest doesn't have may hold
-//! anything. A declared *list* is declared whole: an item that the cloud has on
+//! anything, except in a map that the kind names as `whole` (labels). A declared
+//! *list* is declared whole: an item that the cloud has on
 //! top is a difference (one more open port is not noise), told as a change to
 //! `null`. Numbers equal numeric strings, as Google spells 64-bit integers as
 //! strings. An absent field equals `null`, `false`, `""` and `[]`, as answers
@@ -77,6 +78,11 @@ impl Comparison<'_> {
                     for (key, item) in map {
                         self.compare(item, fields.get(key), &path.field(key));
                     }
+                    if self.spec.whole.contains(&path.plain.as_str()) {
+                        for (key, before) in fields.iter().filter(|(key, _)| !map.contains_key(*key)) {
+                            self.superfluous(before, &path.field(key));
+                        }
+                    }
                 }
                 // Field by field, as some of them may equal their absence.
                 None | Some(Value::Null) if !map.is_empty() => {
@@ -132,10 +138,14 @@ impl Comparison<'_> {
         }
         for (name, before) in present {
             if !wanted.iter().any(|(wanted, _)| wanted == name) {
-                let nothing = Desired::literal(Value::Null);
-                self.differs(&nothing, Some((*before).clone()), &path.item(name));
+                self.superfluous(before, &path.item(name));
             }
         }
+    }
+
+    /// The cloud has it, and the manifest would have it not.
+    fn superfluous(&mut self, before: &Value, path: &Path) {
+        self.differs(&Desired::literal(Value::Null), Some(before.clone()), path);
     }
 
     /// Whether each item has a partner of its own on the other side.
@@ -234,13 +244,12 @@ mod tests {
     use super::*;
 
     const SPEC: KindSpec = KindSpec {
-        kind: "mem.vm",
         immutable: &["zone", "disks.source", "net"],
         sets: &["tags", "rules.ports"],
         keyed: &[("metadata.items", "key")],
         write_only: &["secret", "metadata.fingerprint"],
-        markable: true,
-        keep_on_destroy: false,
+        whole: &["labels"],
+        ..KindSpec::plain("mem.vm")
     };
 
     /// The changes as `path: before → after`, `!` where replacement is forced.
@@ -267,6 +276,20 @@ mod tests {
         let observed = json!({"size": 1, "status": "RUNNING", "a": {"b": 2, "c": 3}});
         assert!(changes(json!({"size": 1, "a": {"b": 2}}), observed.clone()).is_empty());
         assert_eq!(changes(json!({"a": {"b": 9}}), observed), ["a.b: 2 → 9"]);
+    }
+
+    #[test]
+    fn a_map_that_is_declared_whole_has_no_more_keys() {
+        let observed = json!({"labels": {"team": "a", "env": "prod"}});
+        assert_eq!(
+            changes(json!({"labels": {"team": "a"}}), observed.clone()),
+            [r#"labels.env: "prod" → null"#]
+        );
+        assert_eq!(
+            changes(json!({"labels": {}}), observed),
+            [r#"labels.env: "prod" → null"#, r#"labels.team: "a" → null"#]
+        );
+        assert!(changes(json!({"labels": {}}), json!({"labels": {}})).is_empty());
     }
 
     #[test]

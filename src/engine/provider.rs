@@ -25,6 +25,25 @@ pub struct KindSpec {
     pub markable: bool,
     /// `destroy` leaves it as it is (an enabled service is the project's).
     pub keep_on_destroy: bool,
+    /// Maps that are declared whole: a key that the cloud has on top is a
+    /// difference.
+    pub whole: &'static [&'static str],
+}
+
+impl KindSpec {
+    /// A kind whose fields can all be changed in place, and that carries a mark.
+    pub const fn plain(kind: &'static str) -> Self {
+        Self {
+            kind,
+            immutable: &[],
+            sets: &[],
+            keyed: &[],
+            write_only: &[],
+            markable: true,
+            keep_on_destroy: false,
+            whole: &[],
+        }
+    }
 }
 
 /// The ownership mark that a provider writes on what it creates and changes.

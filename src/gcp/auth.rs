@@ -1,12 +1,12 @@
 //! Tokens: from a key file, or from wherever Google's tools would look.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gcp_auth::{CustomServiceAccount, TokenProvider};
 use google_cloud_auth::credentials::{self, AccessTokenCredentials};
 use serde_json::Value;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use super::Error;
 
@@ -15,15 +15,28 @@ const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 /// Where tokens come from; found at the first use, so that what needs no call
 /// needs no credentials.
 pub struct Auth {
-    key_file: Option<std::path::PathBuf>,
-    source: OnceCell<Source>,
+    key_file: Option<PathBuf>,
+    project: String,
     /// Held while a token is asked for: the libraries cache it, but would let
     /// everybody who comes before the first answer ask for one of his own.
-    asking: Mutex<()>,
+    source: Mutex<Option<Source>>,
 }
 
+/// What a request carries.
 #[derive(Clone)]
-enum Source {
+pub struct Token {
+    pub value: String,
+    /// `x-goog-user-project`: whose quota the call counts against. Several APIs
+    /// refuse end users' credentials that come without one.
+    pub quota_project: Option<String>,
+}
+
+struct Source {
+    tokens: Tokens,
+    quota_project: Option<String>,
+}
+
+enum Tokens {
     Provider(Arc<dyn TokenProvider>),
     /// Files of types that gcp_auth does not read (CI's usual way).
     Federated(AccessTokenCredentials),
@@ -36,58 +49,98 @@ impl std::fmt::Debug for Auth {
 }
 
 impl Auth {
-    pub fn new(key_file: Option<std::path::PathBuf>) -> Self {
-        Self { key_file, source: OnceCell::new(), asking: Mutex::new(()) }
+    /// `project`: the one that end users' calls count against, unless their
+    /// credentials name another.
+    pub fn new(key_file: Option<PathBuf>, project: &str) -> Self {
+        Self { key_file, project: project.to_owned(), source: Mutex::new(None) }
     }
 
     /// A valid access token. Cached until it expires; concurrent callers share one fetch.
-    pub async fn token(&self) -> Result<String, Error> {
-        let _asking = self.asking.lock().await;
-        match self.source.get_or_try_init(|| find(self.key_file.as_deref())).await? {
-            Source::Provider(provider) => {
-                let token =
-                    provider.token(SCOPES).await.map_err(|error| Error::Credentials(chain(&error)))?;
-                Ok(token.as_str().to_owned())
+    pub async fn token(&self) -> Result<Token, Error> {
+        let mut source = self.source.lock().await;
+        let source = match &mut *source {
+            Some(source) => source,
+            empty => empty.insert(find(self.key_file.as_deref(), &self.project).await?),
+        };
+        Ok(Token { value: source.tokens.get().await?, quota_project: source.quota_project.clone() })
+    }
+
+    /// Forgets a token that was refused although its time was not over (a key
+    /// replaced, a session revoked): the next one is asked for anew.
+    pub async fn refused(&self, token: &Token) {
+        let mut source = self.source.lock().await;
+        let same = match &*source {
+            Some(source) => source.tokens.get().await.is_ok_and(|value| value == token.value),
+            None => false,
+        };
+        if same {
+            *source = None;
+        }
+    }
+}
+
+impl Tokens {
+    async fn get(&self) -> Result<String, Error> {
+        match self {
+            Self::Provider(provider) => {
+                provider.token(SCOPES).await.map(|token| token.as_str().to_owned()).map_err(fails)
             }
-            Source::Federated(credentials) => {
-                let token =
-                    credentials.access_token().await.map_err(|error| Error::Credentials(chain(&error)))?;
-                Ok(token.token)
+            Self::Federated(credentials) => {
+                credentials.access_token().await.map(|token| token.token).map_err(fails)
             }
         }
     }
 }
 
-async fn find(key_file: Option<&Path>) -> Result<Source, Error> {
-    let Some(path) = key_file else {
-        return gcp_auth::provider()
-            .await
-            .map(Source::Provider)
-            .map_err(|error| Error::Credentials(chain(&error)));
-    };
+/// The order of Google's tools: a file, the machine's own identity, gcloud's user.
+async fn find(key_file: Option<&Path>, project: &str) -> Result<Source, Error> {
+    if let Some(path) = key_file {
+        return from_file(path, project);
+    }
+    match gcp_auth::MetadataServiceAccount::new().await {
+        Ok(account) => Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project: None }),
+        Err(_) => match gcp_auth::GCloudAuthorizedUser::new().await {
+            Ok(user) => {
+                let quota_project = Some(project.to_owned());
+                Ok(Source { tokens: Tokens::Provider(Arc::new(user)), quota_project })
+            }
+            Err(_) => Err(Error::Credentials(
+                "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
+                 credentials, this is no machine of Google's, and gcloud has no user"
+                    .into(),
+            )),
+        },
+    }
+}
+
+fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fails(error.to_string()))?;
     let file: Value = serde_json::from_str(&text).map_err(|_| fails("not a credentials file".into()))?;
-    match file["type"].as_str() {
+    let user = file["type"] == "authorized_user";
+    let quota_project = file["quota_project_id"].as_str().or(user.then_some(project)).map(str::to_owned);
+    let scopes = SCOPES.iter().copied();
+    let federated = match file["type"].as_str() {
         Some("external_account") => credentials::external_account::Builder::new(file)
-            .with_scopes(SCOPES.iter().copied())
-            .build_access_token_credentials()
-            .map(Source::Federated)
-            .map_err(|error| fails(chain(&error))),
-        Some("impersonated_service_account") => credentials::impersonated::Builder::new(file)
-            .with_scopes(SCOPES.iter().copied())
-            .build_access_token_credentials()
-            .map(Source::Federated)
-            .map_err(|error| fails(chain(&error))),
-        Some("authorized_user") => credentials::user_account::Builder::new(file)
-            .with_scopes(SCOPES.iter().copied())
-            .build_access_token_credentials()
-            .map(Source::Federated)
-            .map_err(|error| fails(chain(&error))),
-        _ => CustomServiceAccount::from_json(&text)
-            .map(|account| Source::Provider(Arc::new(account)))
-            .map_err(|error| fails(chain(&error))),
-    }
+            .with_scopes(scopes)
+            .build_access_token_credentials(),
+        Some("impersonated_service_account") => {
+            credentials::impersonated::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
+        }
+        Some("authorized_user") => {
+            credentials::user_account::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
+        }
+        _ => {
+            let account = CustomServiceAccount::from_json(&text).map_err(|error| fails(chain(&error)))?;
+            return Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project });
+        }
+    };
+    let federated = federated.map_err(|error| fails(chain(&error)))?;
+    Ok(Source { tokens: Tokens::Federated(federated), quota_project })
+}
+
+fn fails(error: impl std::error::Error) -> Error {
+    Error::Credentials(chain(&error))
 }
 
 /// An error with its causes, in one line.
@@ -103,4 +156,36 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota_project(file: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        std::fs::write(&path, file).unwrap();
+        from_file(&path, "acme").unwrap().quota_project
+    }
+
+    // The builder of user credentials wants a runtime.
+    #[tokio::test]
+    async fn an_end_users_calls_count_against_a_project() {
+        let user = r#""type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r""#;
+        assert_eq!(quota_project(&format!("{{{user}}}")).as_deref(), Some("acme"));
+        let named = format!(r#"{{{user},"quota_project_id":"billing"}}"#);
+        assert_eq!(quota_project(&named).as_deref(), Some("billing"));
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_told_by_its_path_and_without_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        std::fs::write(&path, "private stuff").unwrap();
+        let Err(error) = from_file(&path, "acme") else { panic!("accepted") };
+        let text = error.to_string();
+        assert!(text.contains("key.json: not a credentials file"), "{text}");
+        assert!(!text.contains("private"));
+    }
 }

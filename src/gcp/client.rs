@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::auth::Auth;
+use super::auth::{Auth, Token};
 use super::{ApiError, Endpoints, Error};
 
 /// The longest wait of one request; `wait` calls of operations hold theirs for
@@ -125,7 +125,7 @@ impl Client {
                 reason: error.to_string(),
                 sent: false,
             })?;
-        let auth = Auth::new(settings.credentials);
+        let auth = Auth::new(settings.credentials, &settings.project);
         let inner = Inner {
             http,
             auth,
@@ -156,11 +156,19 @@ impl Client {
     pub async fn call(&self, call: &Call) -> Result<Value, Error> {
         let deadline = Instant::now() + RETRY_FOR;
         let mut backoff = FIRST_BACKOFF;
+        let mut renewed = false;
         loop {
-            let (error, after) = match self.once(call).await {
+            let token = self.inner.auth.token().await?;
+            let (error, after) = match self.once(call, &token).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            // Refused before anything was done: once more, with a fresh token.
+            if error.api().is_some_and(|api| api.status == 401) && !renewed {
+                renewed = true;
+                self.inner.auth.refused(&token).await;
+                continue;
+            }
             let again = match &error {
                 // A refused connection never reached anybody.
                 Error::Transport { sent, .. } => call.repeatable || !sent,
@@ -177,11 +185,13 @@ impl Client {
     }
 
     /// One attempt; with the server's `Retry-After`, where it gave one.
-    async fn once(&self, call: &Call) -> Result<Value, (Error, Option<Duration>)> {
-        let token = self.inner.auth.token().await.map_err(|error| (error, None))?;
+    async fn once(&self, call: &Call, token: &Token) -> Result<Value, (Error, Option<Duration>)> {
         let url = format!("{}{}", self.base(call.api), call.path);
         let mut request =
-            self.inner.http.request(call.method.clone(), url).bearer_auth(token).query(&call.query);
+            self.inner.http.request(call.method.clone(), url).bearer_auth(&token.value).query(&call.query);
+        if let Some(project) = &token.quota_project {
+            request = request.header("x-goog-user-project", project);
+        }
         if let Some(body) = &call.body {
             request = request.json(body);
         } else if call.method == Method::POST {

@@ -34,6 +34,8 @@ pub struct ApiError {
     pub permission: Option<String>,
     /// The service that is disabled, where the body names it.
     pub service: Option<String>,
+    /// The region's other zones, for what this one has none left of.
+    pub other_zones: Vec<String>,
 }
 
 impl ApiError {
@@ -59,7 +61,8 @@ impl ApiError {
             .map(str::to_owned)
             .or_else(|| permission_in(&message));
         let service = info.and_then(|info| info["metadata"]["service"].as_str()).map(str::to_owned);
-        Self { what: what.into(), status, reason: reason.into(), message, permission, service }
+        let (what, reason) = (what.into(), reason.into());
+        Self { what, status, reason, message, permission, service, ..Self::default() }
     }
 
     /// From `error.errors[0]` of a finished operation.
@@ -70,8 +73,7 @@ impl ApiError {
             status: 0,
             reason: error["code"].as_str().unwrap_or("unknown").into(),
             message: error["message"].as_str().unwrap_or("no explanation").into(),
-            permission: None,
-            service: None,
+            ..Self::default()
         })
     }
 
@@ -99,6 +101,15 @@ impl ApiError {
         matches!(self.reason.as_str(), "SERVICE_DISABLED" | "accessNotConfigured")
     }
 
+    pub fn is_out_of_stock(&self) -> bool {
+        self.reason.starts_with("ZONE_RESOURCE_POOL_EXHAUSTED")
+    }
+
+    /// The quota that is used up: `CPUS` of "Quota 'CPUS' exceeded. Limit: 24.0 in region r."
+    fn quota(&self) -> Option<&str> {
+        self.message.split_once("uota '")?.1.split('\'').next()
+    }
+
     /// The same call may be made again: nothing was done.
     pub fn is_transient(&self) -> bool {
         matches!(self.status, 429 | 500 | 502 | 503 | 504)
@@ -116,12 +127,21 @@ impl ApiError {
         }
         Some(match self.reason.as_str() {
             "QUOTA_EXCEEDED" | "quotaExceeded" => {
-                "ask for more of that quota (IAM & Admin → Quotas), or take another region or machine type".into()
+                let quota = self.quota().map_or("that quota".into(), |name| format!("the quota {name}"));
+                format!(
+                    "ask for more of {quota} (IAM & Admin → Quotas), or take another region or machine type"
+                )
             }
-            reason if reason.starts_with("ZONE_RESOURCE_POOL_EXHAUSTED") => {
-                "that zone has none left now: take another zone of the region, `--set zones='[ZONE]'`, or try later"
-                    .into()
-            }
+            _ if self.is_out_of_stock() => match self.other_zones.as_slice() {
+                [] => "that zone has none left now: take another zone of the region, \
+                       `--set zones='[ZONE]'`, or try later"
+                    .into(),
+                [first, ..] => format!(
+                    "that zone has none left now: try later, or take another of the region ({}), as \
+                     `--set zones='[{first}]'`",
+                    self.other_zones.join(", ")
+                ),
+            },
             "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE" | "resourceInUseByAnotherResource" => {
                 "something else uses it: detach or delete that first".into()
             }
@@ -245,6 +265,28 @@ mod tests {
         let error = ApiError::of_operation("insert", &operation).unwrap();
         assert_eq!(error.to_string(), "insert: no e2-medium (ZONE_RESOURCE_POOL_EXHAUSTED)");
         assert!(error.hint().unwrap().contains("another zone"));
+    }
+
+    #[test]
+    fn a_quota_is_named() {
+        let operation = serde_json::json!({"error": {"errors": [
+            {"code": "QUOTA_EXCEEDED", "message": "Quota 'CPUS' exceeded.  Limit: 8.0 in region europe-west1."}]}});
+        let error = ApiError::of_operation("insert", &operation).unwrap();
+        assert!(error.hint().unwrap().contains("the quota CPUS"));
+    }
+
+    #[test]
+    fn the_other_zones_are_named_where_they_are_known() {
+        let error = ApiError {
+            reason: "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS".into(),
+            other_zones: vec!["europe-west1-c".into(), "europe-west1-d".into()],
+            ..ApiError::default()
+        };
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.contains("europe-west1-c, europe-west1-d") && hint.contains("[europe-west1-c]"),
+            "{hint}"
+        );
     }
 
     #[test]

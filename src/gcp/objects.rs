@@ -128,16 +128,30 @@ impl Client {
         }
     }
 
-    /// Deletes every object of a bucket, many at a time; `progress` hears how
-    /// many of how many are gone.
+    /// Deletes every object of a bucket, old versions too, many at a time;
+    /// `progress` hears how many of how many are gone.
     pub async fn empty_bucket(&self, bucket: &str, progress: impl Fn(u64, u64)) -> Result<(), Error> {
-        let objects = self.list_objects(bucket, "").await?;
-        let total = objects.len() as u64;
+        let call = Call::get(Api::Storage, format!("storage/v1/b/{bucket}/o"))
+            .query("versions", "true")
+            .query("fields", "items(name,generation),nextPageToken");
+        let versions = match self.list(call, "items").await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        };
+        let total = versions.len() as u64;
         let mut done = 0;
-        let mut deletions = futures::stream::iter(objects)
-            .map(|object| async move {
-                let name = object["name"].as_str().unwrap_or_default();
-                self.delete_object(bucket, name, integer(&object["generation"])).await
+        let mut deletions = futures::stream::iter(versions)
+            .map(|version| async move {
+                let name = encoded(version["name"].as_str().unwrap_or_default());
+                let generation = integer(&version["generation"]).unwrap_or_default();
+                // Of one version, and so the same when done twice.
+                let call =
+                    Call::idempotent(Api::Storage, Method::DELETE, format!("storage/v1/b/{bucket}/o/{name}"))
+                        .query("generation", generation.to_string());
+                match self.call(&call).await {
+                    Err(error) if error.is_not_found() => Ok(()),
+                    other => other.map(|_| ()),
+                }
             })
             .buffer_unordered(DELETES);
         while (deletions.try_next().await?).is_some() {
@@ -176,10 +190,13 @@ impl CredentialsProvider for Shared {
     ) -> Result<CacheableResource<http::HeaderMap>, CredentialsError> {
         let fails = |reason: String| CredentialsError::from_msg(false, reason);
         let token = self.0.auth.token().await.map_err(|error| fails(error.to_string()))?;
-        let mut value = http::HeaderValue::from_str(&format!("Bearer {token}"))
+        let mut value = http::HeaderValue::from_str(&format!("Bearer {}", token.value))
             .map_err(|_| fails("the token is no header value".into()))?;
         value.set_sensitive(true);
-        let data = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+        let mut data = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+        if let Some(project) = token.quota_project.and_then(|project| project.try_into().ok()) {
+            data.insert("x-goog-user-project", project);
+        }
         Ok(CacheableResource::New { entity_tag: EntityTag::new(), data })
     }
 

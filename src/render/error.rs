@@ -59,7 +59,7 @@ impl RenderError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template { message, .. } if message.contains("is undefined") => Some(
-                "the names that templates may use are listed in docs/configuration.md; \
+                "the names that templates may use are listed in docs/templates.md; \
                  `x is defined` asks for a name, `x | default(…)` gives one in its stead"
                     .into(),
             ),

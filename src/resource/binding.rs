@@ -13,15 +13,7 @@ use crate::gcp::{Api, ApiError, Call, Error};
 /// How often somebody else may write between our read and our write.
 const ATTEMPTS: usize = 8;
 
-const SPEC: KindSpec = KindSpec {
-    kind: "",
-    immutable: &["role", "member"],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: false,
-    keep_on_destroy: false,
-};
+const SPEC: KindSpec = KindSpec { immutable: &["role", "member"], markable: false, ..KindSpec::plain("") };
 
 /// A kind of binding: what it is on.
 pub struct Binding {

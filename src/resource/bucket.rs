@@ -10,15 +10,8 @@ use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, Resou
 use crate::event::{Event, Events};
 use crate::gcp::{Api, ApiError, Call, Error};
 
-const SPEC: KindSpec = KindSpec {
-    kind: "storage.bucket",
-    immutable: &["location"],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const SPEC: KindSpec =
+    KindSpec { whole: &["labels"], immutable: &["location"], ..KindSpec::plain("storage.bucket") };
 
 pub struct Bucket;
 
@@ -88,19 +81,26 @@ impl Kind for Bucket {
         Ok(())
     }
 
-    /// Empties it first: deleting was asked for by name by now.
+    /// Empties it first: deleting was asked for by name by now. What a writer
+    /// adds meanwhile is deleted, too.
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
+        const ROUNDS: usize = 5;
         let name = &observed.id.name;
-        cloud
-            .client
-            .empty_bucket(name, |done, total| {
-                events.send(Event::ResourceProgress {
-                    id: observed.id.clone(),
-                    message: format!("{done} of {total} objects deleted"),
-                });
-            })
-            .await?;
-        found(cloud.client.call(&Call::write(Api::Storage, Method::DELETE, path(name))).await)?;
+        let progress = |done, total| {
+            events.send(Event::ResourceProgress {
+                id: observed.id.clone(),
+                message: format!("{done} of {total} objects deleted"),
+            });
+        };
+        for round in 1.. {
+            cloud.client.empty_bucket(name, progress).await?;
+            let deleted =
+                found(cloud.client.call(&Call::write(Api::Storage, Method::DELETE, path(name))).await);
+            match deleted {
+                Err(error) if error.api().is_some_and(ApiError::is_conflict) && round < ROUNDS => {}
+                other => return other.map(|_| ()),
+            }
+        }
         Ok(())
     }
 }

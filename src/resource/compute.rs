@@ -36,21 +36,14 @@ pub struct Row {
     pub labels_later: bool,
 }
 
-const SPEC: KindSpec = KindSpec {
-    kind: "",
-    immutable: &[],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const SPEC: KindSpec = KindSpec::plain("");
 
 pub const TABLE: &[Row] = &[
     Row {
         spec: KindSpec {
             kind: "compute.address",
             immutable: &["region", "addressType", "networkTier", "address"],
+            whole: &["labels"],
             ..SPEC
         },
         collection: "addresses",
@@ -224,11 +217,12 @@ impl Row {
         events: &Events,
     ) -> Result<(), Error> {
         let path = self.path(&manifest.body, &manifest.name)?;
-        let labels = mark::labelled(&manifest.body["labels"], mark);
+        let declared = mark::labelled(&manifest.body["labels"], mark);
         fingerprinted(
             cloud,
             &path,
             |current| {
+                let labels = mark::with_googles(declared.clone(), &current["labels"]);
                 let body = json!({"labels": labels, "labelFingerprint": current["labelFingerprint"]});
                 Call::write(Api::Compute, Method::POST, format!("{path}/setLabels")).body(body)
             },

@@ -13,13 +13,10 @@ use crate::gcp::{Api, ApiError, Call, Error, integer};
 
 const ROW: Row = Row {
     spec: KindSpec {
-        kind: "compute.disk",
         immutable: &["zone", "type"],
         sets: &["resourcePolicies"],
-        keyed: &[],
-        write_only: &[],
-        markable: true,
-        keep_on_destroy: false,
+        whole: &["labels"],
+        ..KindSpec::plain("compute.disk")
     },
     collection: "disks",
     scope: Scope::Zone,

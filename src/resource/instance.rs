@@ -3,24 +3,23 @@
 
 use async_trait::async_trait;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compute::{Marked, Row, Scope, fingerprinted, linked};
-use super::{Cloud, Kind};
+use super::{Cloud, Kind, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
 
 pub const ROW: Row = Row {
     spec: KindSpec {
-        kind: "compute.instance",
         immutable: &["zone", "disks", "networkInterfaces", "shieldedInstanceConfig", "scheduling"],
         sets: &["tags.items", "serviceAccounts.scopes"],
         keyed: &[("metadata.items", "key"), ("disks", "deviceName")],
         // A boot disk is made from these; afterwards it is a disk like any other.
         write_only: &["disks.initializeParams"],
-        markable: true,
-        keep_on_destroy: false,
+        whole: &["labels"],
+        ..KindSpec::plain("compute.instance")
     },
     collection: "instances",
     scope: Scope::Zone,
@@ -51,7 +50,12 @@ impl Kind for Instance {
         mark: &Mark,
         events: &Events,
     ) -> Result<(), Error> {
-        super::service_account::until_visible(|| ROW.insert(cloud, manifest, mark, events)).await
+        let created =
+            super::service_account::until_visible(|| ROW.insert(cloud, manifest, mark, events)).await;
+        match created {
+            Err(error) => Err(with_other_zones(cloud, manifest, error).await),
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn update(
@@ -120,8 +124,10 @@ impl Kind for Instance {
         }
         // Also after a run that was cut off between the stop and the start.
         let now = cloud.client.call(&Call::get(Api::Compute, &path)).await?;
-        if matches!(now["status"].as_str(), Some("TERMINATED" | "STOPPED" | "STOPPING")) {
-            cloud.client.compute(&post("start"), &id, events).await?;
+        if matches!(now["status"].as_str(), Some("TERMINATED" | "STOPPED" | "STOPPING"))
+            && let Err(error) = cloud.client.compute(&post("start"), &id, events).await
+        {
+            return Err(with_other_zones(cloud, manifest, error).await);
         }
         // Last: the digest in the labels says that all of the above is done.
         ROW.set_labels(cloud, manifest, mark, events).await
@@ -130,4 +136,18 @@ impl Kind for Instance {
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
         ROW.delete(cloud, observed, events).await
     }
+}
+
+/// A zone that has no machines left: its region's other zones are named.
+async fn with_other_zones(cloud: &Cloud, manifest: &Manifest, error: Error) -> Error {
+    let Error::Api(mut api) = error else { return error };
+    let zone = manifest.body["zone"].as_str().unwrap_or_default();
+    if let Some((region, _)) = zone.rsplit_once('-')
+        && api.is_out_of_stock()
+        && let Ok(answer) = cloud.client.call(&Call::get(Api::Compute, format!("regions/{region}"))).await
+    {
+        let zones = answer["zones"].as_array().into_iter().flatten().filter_map(Value::as_str).map(short);
+        api.other_zones = zones.filter(|other| *other != zone).map(str::to_owned).collect();
+    }
+    Error::Api(api)
 }

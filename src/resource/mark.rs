@@ -8,6 +8,8 @@ const MANAGER: &str = "dorainfra";
 pub const MANAGED_BY: &str = "managed-by";
 pub const DEPLOYMENT: &str = "deployment";
 pub const DIGEST: &str = "dorainfra-digest";
+/// Reserved for labels that Google sets.
+const GOOGLES: &str = "goog-";
 
 /// The labels of a mark, beside those that the manifest declares.
 pub fn labelled(declared: &Value, mark: &Mark) -> Value {
@@ -16,6 +18,16 @@ pub fn labelled(declared: &Value, mark: &Mark) -> Value {
     labels.insert(DEPLOYMENT.into(), json!(mark.deployment));
     labels.insert(DIGEST.into(), json!(mark.digest));
     Value::Object(labels)
+}
+
+/// Labels that Google's own services set (`goog-…`) stay beside ours.
+pub fn with_googles(mut labels: Value, present: &Value) -> Value {
+    for (name, value) in present.as_object().into_iter().flatten() {
+        if name.starts_with(GOOGLES) {
+            labels[name] = value.clone();
+        }
+    }
+    labels
 }
 
 /// The description of a mark, behind the one that the manifest declares.
@@ -35,6 +47,7 @@ pub fn from_labels(deployment: &str, id: ResourceId, mut body: Value, field: &st
     };
     let mut take = |name: &str| labels.remove(name).and_then(|value| value.as_str().map(str::to_owned));
     let (manager, owner, digest) = (take(MANAGED_BY), take(DEPLOYMENT), take(DIGEST));
+    labels.retain(|name, _| !name.starts_with(GOOGLES));
     if let Some(map) = body.as_object_mut() {
         map.insert(field.into(), Value::Object(labels));
     }
@@ -84,6 +97,17 @@ mod tests {
         assert_eq!(seen.ownership, Ownership::Ours);
         assert_eq!(seen.applied.as_deref(), Some("0123"));
         assert_eq!(seen.body, json!({"labels": {"team": "a"}}));
+    }
+
+    #[test]
+    fn labels_of_googles_own_are_neither_compared_nor_lost() {
+        let present = json!({"goog-ops-agent": "v2", "team": "a"});
+        let seen = from_labels("dora", ResourceId::new("k", "n"), json!({"labels": present}), "labels");
+        assert_eq!(seen.body, json!({"labels": {"team": "a"}}));
+        assert_eq!(
+            with_googles(json!({"team": "b"}), &present),
+            json!({"team": "b", "goog-ops-agent": "v2"})
+        );
     }
 
     #[test]

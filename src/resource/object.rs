@@ -10,15 +10,7 @@ use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, Resou
 use crate::event::Events;
 use crate::gcp::{Api, ApiError, Call, Error, Upload, encoded};
 
-const SPEC: KindSpec = KindSpec {
-    kind: "storage.object",
-    immutable: &["bucket", "sha256"],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const SPEC: KindSpec = KindSpec { immutable: &["bucket", "sha256"], ..KindSpec::plain("storage.object") };
 
 /// Where our objects are: the rest of the bucket is Mimir's.
 const PREFIXES: [&str; 2] = ["artifacts/", "bundles/"];

@@ -15,27 +15,16 @@ use crate::event::Events;
 use crate::gcp::{Api, Call, Client, Error};
 use crate::tls::{self, Credentials, Usage};
 
-const SECRET: KindSpec = KindSpec {
-    kind: "secretmanager.secret",
-    immutable: &["replication"],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const SECRET: KindSpec =
+    KindSpec { whole: &["labels"], immutable: &["replication"], ..KindSpec::plain("secretmanager.secret") };
 
 const VERSION: KindSpec = KindSpec {
-    kind: "secretmanager.secretVersion",
     // What the certificate says can't be told without reading the key: a
     // version is there or it is not. `credentials rotate` makes a new one.
     write_only: &["secret", "authority", "material", "commonName", "dnsNames"],
-    immutable: &[],
-    sets: &[],
-    keyed: &[],
     // It dies with its secret, whose mark is enough.
     markable: false,
-    keep_on_destroy: false,
+    ..KindSpec::plain("secretmanager.secretVersion")
 };
 
 pub struct Secret;

@@ -16,15 +16,7 @@ use crate::gcp::{Api, Call, Error, jitter};
 /// A new account is not visible everywhere for a minute and more.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(3 * 60);
 
-const SPEC: KindSpec = KindSpec {
-    kind: "iam.serviceAccount",
-    immutable: &[],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const SPEC: KindSpec = KindSpec::plain("iam.serviceAccount");
 
 pub struct ServiceAccount;
 

@@ -17,13 +17,10 @@ use crate::gcp::{Api, Call, Error, jitter};
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5 * 60);
 
 const SPEC: KindSpec = KindSpec {
-    kind: "serviceusage.services",
-    immutable: &[],
     sets: &["services"],
-    keyed: &[],
-    write_only: &[],
     markable: false,
     keep_on_destroy: true,
+    ..KindSpec::plain("serviceusage.services")
 };
 
 pub struct Services;

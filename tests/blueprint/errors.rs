@@ -7,7 +7,7 @@ use crate::fixture;
 fn refused(change: impl FnOnce(&mut Config)) -> BlueprintError {
     let mut config = fixture::config();
     change(&mut config);
-    blueprint::build(&config, &fixture::facts(Flavour::Mimir), &fixture::overrides())
+    blueprint::build(&config, &fixture::facts(Flavour::Mimir), &Overrides::none())
         .expect_err("this configuration cannot be built")
 }
 
@@ -49,13 +49,13 @@ fn configurations_that_cannot_be_built_say_why_and_what_to_do() {
 fn an_unknown_caller_is_told_only_where_it_is_needed() {
     let mut facts = fixture::facts(Flavour::Mimir);
     facts.caller = None;
-    let error = blueprint::build(&fixture::config(), &facts, &fixture::overrides()).unwrap_err();
+    let error = blueprint::build(&fixture::config(), &facts, &Overrides::none()).unwrap_err();
     assert!(matches!(error, BlueprintError::UnknownCaller));
     assert!(error.hint().unwrap().contains("203.0.113.7/32"));
 
     let mut config = fixture::config();
     config.access.allow = vec!["192.0.2.0/24".into()];
-    blueprint::build(&config, &facts, &fixture::overrides()).unwrap();
+    blueprint::build(&config, &facts, &Overrides::none()).unwrap();
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn the_whole_world_is_said_out_loud_when_it_is_meant() {
     let mut config = fixture::config();
     config.access.allow = vec!["0.0.0.0/0".into()];
     config.access.public = Some("i-understand".into());
-    let built = blueprint::build(&config, &fixture::facts(Flavour::Mimir), &fixture::overrides()).unwrap();
+    let built = blueprint::build(&config, &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
     let rule = built
         .manifests
         .iter()
@@ -75,16 +75,14 @@ fn the_whole_world_is_said_out_loud_when_it_is_meant() {
 fn nobody_allowed_means_no_rule() {
     let mut config = fixture::config();
     config.access.allow = vec![];
-    let built = blueprint::build(&config, &fixture::facts(Flavour::Mimir), &fixture::overrides()).unwrap();
+    let built = blueprint::build(&config, &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
     let rules: Vec<String> =
         built.manifests.iter().filter(|m| m.kind == "compute.firewall").map(|m| m.name.clone()).collect();
     assert_eq!(rules, ["dorainfra-ssh"]);
 }
 
 fn with_disk_template(text: &str) -> String {
-    let mut files = fixture::machine_templates();
-    files.insert("resources/disk.yaml.j2".into(), text.into());
-    let overrides = Overrides::from_map(files);
+    let overrides = Overrides::from_map([("resources/disk.yaml.j2".to_owned(), text.to_owned())].into());
     blueprint::build(&fixture::config(), &fixture::facts(Flavour::Mimir), &overrides)
         .expect_err("this template is wrong")
         .to_string()

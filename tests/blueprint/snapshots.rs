@@ -1,5 +1,6 @@
 use dorainfra::blueprint::{self, Blueprint, Content, File, Flavour};
 use dorainfra::config::{Config, Runtime};
+use dorainfra::render::Overrides;
 
 use crate::fixture;
 
@@ -67,14 +68,13 @@ fn custom() -> Config {
 #[test]
 fn the_default_configuration() {
     let built =
-        blueprint::build(&fixture::config(), &fixture::facts(Flavour::Mimir), &fixture::overrides()).unwrap();
+        blueprint::build(&fixture::config(), &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
     insta::assert_snapshot!("default", whole(&built));
 }
 
 #[test]
 fn a_custom_configuration_with_the_stand_in() {
-    let built =
-        blueprint::build(&custom(), &fixture::facts(Flavour::StandIn), &fixture::overrides()).unwrap();
+    let built = blueprint::build(&custom(), &fixture::facts(Flavour::StandIn), &Overrides::none()).unwrap();
     insta::assert_snapshot!("custom", whole(&built));
 }
 
@@ -84,7 +84,7 @@ fn the_stack_with_its_real_address() {
     let files = blueprint::stack_files(
         &fixture::config(),
         &fixture::facts(Flavour::StandIn),
-        &fixture::overrides(),
+        &Overrides::none(),
         "127.65.3.1",
         path,
     )

@@ -2,18 +2,10 @@
 
 use std::path::Path;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use dorainfra::render::{Context, Overrides, Renderer};
+use serde_json::json;
 
 use super::{PROJECT, SERVER_NAME, sha256};
-
-fn shell_quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\'', r"'\''"))
-}
-
-fn systemd_quoted(value: &str) -> String {
-    let escaped = value.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    format!("\"{escaped}\"")
-}
 
 /// A program to run on the machine, and its SHA-256.
 #[derive(Clone)]
@@ -61,42 +53,33 @@ impl Recipe {
     }
 
     pub fn render(&self, template: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/vm").join(template);
-        let source = std::fs::read_to_string(path).unwrap();
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|name| match name.trim_end_matches(".j2").rsplit('.').next() {
-            Some("yaml" | "yml" | "json") => AutoEscape::Json,
-            Some("sh") => AutoEscape::Custom("sh".into()),
-            Some("service") => AutoEscape::Custom("service".into()),
-            _ => AutoEscape::None,
-        });
-        environment.set_formatter(|out, state, value| match state.auto_escape() {
-            AutoEscape::Custom(name) if name == "sh" => Ok(out.write_str(&shell_quoted(&value.to_string()))?),
-            AutoEscape::Custom(_) => Ok(out.write_str(&systemd_quoted(&value.to_string()))?),
-            _ => minijinja::escape_formatter(out, state, value),
-        });
-        let values = context! {
-            name => "dora",
-            project => PROJECT,
-            region => "europe-west1",
-            bucket => "lab-bucket",
-            server_name => SERVER_NAME,
-            engine => context! {
-                flavour => self.flavour, version => self.version, sha256 => &self.engine.sha256
+        let label = match self.flavour {
+            "mimir" => format!("mimir {}", self.version),
+            _ => format!("prometheus {} (standing in for mimir)", self.version),
+        };
+        let values = json!({
+            "name": "dora",
+            "project": PROJECT,
+            "region": "europe-west1",
+            "bucket": "lab-bucket",
+            "server_name": SERVER_NAME,
+            "engine": {
+                "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
+                "label": label,
             },
-            mimir => context! {
-                retention => "2y",
-                tenant => "dora",
-                limits => context! {
-                    max_series => 150_000,
-                    ingestion_rate => 200_000,
-                    ingestion_burst => 2_000_000,
-                    out_of_order_window => &self.out_of_order_window,
+            "mimir": {
+                "retention": "2y",
+                "tenant": "dora",
+                "limits": {
+                    "max_series": 150_000,
+                    "ingestion_rate": 200_000,
+                    "ingestion_burst": 2_000_000,
+                    "out_of_order_window": &self.out_of_order_window,
                 },
             },
-        };
-        environment.render_named_str(template, &source, values).unwrap() + "\n"
+        });
+        let name = format!("vm/{template}");
+        Renderer::new(&Overrides::none()).render(&name, &Context::new(&values)).unwrap().text
     }
 
     pub fn bundle(&self) -> Vec<u8> {

@@ -22,15 +22,7 @@ pub use lease::{MemoryLease, clock};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-const PLAIN: KindSpec = KindSpec {
-    kind: "",
-    immutable: &[],
-    sets: &[],
-    keyed: &[],
-    write_only: &[],
-    markable: true,
-    keep_on_destroy: false,
-};
+const PLAIN: KindSpec = KindSpec::plain("");
 
 const KINDS: &[KindSpec] = &[
     KindSpec { kind: "mem.services", markable: false, keep_on_destroy: true, sets: &["services"], ..PLAIN },

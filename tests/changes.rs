@@ -1,0 +1,95 @@
+//! Changes of a deployment that is there, and what others did to it meanwhile:
+//! the whole binary against a sandbox whose machines are records.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use deployment::{Deployment, Run};
+use serde_json::json;
+
+fn apply(deployment: &Deployment, set: &[&str]) -> Run {
+    let mut arguments = vec!["--sandbox", "--json"];
+    for setting in set {
+        arguments.extend(["--set", setting]);
+    }
+    arguments.extend(["apply", "--yes", "--target", "compute.disk/dorainfra-data"]);
+    arguments.extend(["--target", "storage.bucket/my-gcp-dorainfra-mimir"]);
+    deployment.run(&arguments).ends_with(0)
+}
+
+/// What one resource's step changes, as `path: before → after`.
+fn changes(run: &Run, id: &str) -> Vec<String> {
+    let plan = &run.events("planned")[0]["plan"];
+    let step = plan["steps"].as_array().unwrap().iter().find(|step| step["id"] == id).unwrap().clone();
+    let changes = step["changes"].as_array().unwrap();
+    changes
+        .iter()
+        .map(|c| format!("{}: {} → {}", c["path"].as_str().unwrap(), c["before"], c["after"]))
+        .collect()
+}
+
+#[test]
+fn a_label_that_left_the_configuration_is_taken_off() {
+    let deployment = Deployment::of_records();
+    apply(&deployment, &["labels.team=payments", "labels.env=prod"]);
+    let run = apply(&deployment, &["labels.team=payments"]);
+    for id in ["compute.disk/dorainfra-data", "storage.bucket/my-gcp-dorainfra-mimir"] {
+        assert_eq!(changes(&run, id), [r#"labels.env: "prod" → null"#], "{id}");
+    }
+    let writes = deployment.writes().len();
+    apply(&deployment, &["labels.team=payments"]);
+    assert_eq!(deployment.writes().len(), writes, "nothing is left to change");
+}
+
+#[test]
+fn a_bucket_with_old_versions_is_deleted_with_them() {
+    let deployment = Deployment::of_records();
+    apply(&deployment, &[]);
+    let bucket = "storage/v1/b/my-gcp-dorainfra-mimir";
+    let versioning = json!({"versioning": {"enabled": true}}).to_string();
+    deployment.google("PATCH", bucket, &versioning);
+    for body in ["one", "two", "three"] {
+        let upload = format!("upload/{bucket}/o?uploadType=media&name=notes.txt");
+        deployment.google("POST", &upload, body);
+    }
+    let versions = deployment.google("GET", &format!("{bucket}/o?versions=true&prefix=notes"), "");
+    assert_eq!(versions["items"].as_array().unwrap().len(), 3, "{versions}");
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    let buckets = deployment.google("GET", "storage/v1/b?project=my-gcp", "");
+    assert_eq!(buckets.get("items").cloned().unwrap_or(json!([])), json!([]));
+}
+
+#[test]
+fn a_token_that_is_refused_is_asked_for_anew() {
+    let deployment = Deployment::of_records();
+    let refusal = json!([{"api": "compute.*", "times": 1, "action": {"status": 401, "reason": "authError"}}]);
+    deployment.control("PUT", "faults", Some(refusal));
+    deployment.run(&["--sandbox", "plan"]).ends_with(0);
+    let tokens = deployment.control("GET", "requests", None);
+    let tokens = tokens["requests"].as_array().unwrap();
+    let asked = tokens.iter().filter(|request| request["path"] == "/token").count();
+    assert_eq!(asked, 2, "one at first, one after the refusal");
+}
+
+#[test]
+fn a_zone_without_machines_is_told_with_the_regions_others() {
+    let deployment = Deployment::of_records();
+    let error = json!({"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "The zone does not have enough resources."});
+    let fault = json!([{"api": "compute.instances.insert", "action": {"operationError": error}}]);
+    deployment.control("PUT", "faults", Some(fault));
+    let run = deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(1);
+    let all = format!("{}{}", run.stdout, run.stderr);
+    assert!(all.contains("europe-west1-c, europe-west1-d"), "{all}");
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_named() {
+    let deployment = Deployment::of_records();
+    let error = json!({"code": "QUOTA_EXCEEDED", "message": "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 250.0 in region europe-west1."});
+    let fault = json!([{"api": "compute.disks.insert", "action": {"operationError": error}}]);
+    deployment.control("PUT", "faults", Some(fault));
+    let run = deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(1);
+    let all = format!("{}{}", run.stdout, run.stderr);
+    assert!(all.contains("the quota SSD_TOTAL_GB"), "{all}");
+}
