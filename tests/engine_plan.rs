@@ -375,6 +375,22 @@ async fn a_read_that_fails_fails_the_plan_and_names_the_resource() {
     assert_eq!(error.hint().unwrap(), "look at the test");
 }
 
+/// Which answer comes first is chance; what is told is not.
+#[tokio::test(start_paused = true)]
+async fn of_several_reads_that_fail_the_first_manifests_is_told() {
+    for first_is_slow in [true, false] {
+        let memory = Memory::with(Memory::new().snapshot(), move |_, id| {
+            Duration::from_millis(if (id.name == "a") == first_is_slow { 100 } else { 10 })
+        });
+        memory.failing("read/a");
+        memory.failing("read/b");
+        let manifests = ["mem.net/ok", "mem.net/a", "mem.net/b"];
+        let manifests = manifests.map(|id| manifest(id, json!({"range": 1}), &[])).into();
+        let error = refused(&memory, manifests, &PlanOptions::default()).await;
+        assert_eq!(error.to_string(), "mem.net/a: read mem.net/a failed");
+    }
+}
+
 #[tokio::test]
 async fn a_saved_plan_is_bound_to_what_it_saw() {
     let memory = cloud_with(stack("a", "1")).await;

@@ -62,6 +62,7 @@ impl Stack {
                     resources: Vec::new(),
                     machines: Vec::new(),
                     stack: status::parts(&stack),
+                    ask: None,
                 });
             }
             StackCommand::Logs { lines } => {

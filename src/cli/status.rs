@@ -24,15 +24,11 @@ impl Status {
         let screen = Screen::open(&context.printer);
         let status = self.work(context, &screen.events).await;
         screen.close().await;
-        let (status, ask) = status?;
-        context.printer.result(&status);
-        if let Some(ask) = ask {
-            context.printer.note(&format!("ask it something:\n  {ask}"));
-        }
+        context.printer.result(&status?);
         Ok(Exit::Done)
     }
 
-    async fn work(&self, context: &Context, events: &Events) -> CommandResult<(ui::Status, Option<String>)> {
+    async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = Run::begin(context, events).await?;
         let selection = Selection::default();
         let machine = run.machine();
@@ -71,8 +67,9 @@ impl Status {
             resources: plan.steps.iter().map(resource).collect(),
             machines: report.iter().map(|report| machine_line(report, address)).collect(),
             stack: parts(&stack),
+            ask,
         };
-        Ok((status, ask))
+        Ok(status)
     }
 }
 

@@ -2,9 +2,9 @@
 //! the same time, whatever else carries this deployment's mark. One wave: the
 //! time it takes is that of its slowest read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use super::{EngineError, Manifest, Observed, Provider, ResourceId};
 use crate::event::{Event, Events};
@@ -36,22 +36,34 @@ pub(super) async fn read(
     events: &Events,
 ) -> Result<World, EngineError> {
     let total = manifests.len() as u64;
-    let mut reads = stream::iter(manifests.iter().map(|manifest| async move {
-        let id = manifest.id();
-        match provider.read(manifest).await {
-            Ok(observed) => Ok((id, observed)),
-            Err(error) => Err(EngineError::Provider { id, error }),
-        }
-    }))
-    .buffer_unordered(parallelism.max(1));
+    let mut reads = stream::iter(manifests.iter().enumerate())
+        .map(|(index, manifest)| async move { (index, manifest.id(), provider.read(manifest).await) })
+        .buffer_unordered(parallelism.max(1));
     let reading = async {
         let mut read = BTreeMap::new();
         let mut done = 0;
-        while let Some((id, observed)) = reads.try_next().await? {
-            done += 1;
-            events.send(Event::Progress { what: "reading".into(), done, total, unit: "resources" });
-            if let Some(observed) = observed {
-                read.insert(id, observed);
+        let mut pending: BTreeSet<usize> = (0..manifests.len()).collect();
+        let mut failed: Option<(usize, EngineError)> = None;
+        while let Some((index, id, answer)) = reads.next().await {
+            pending.remove(&index);
+            match answer {
+                Ok(observed) => {
+                    done += 1;
+                    events.send(Event::Progress { what: "reading".into(), done, total, unit: "resources" });
+                    read.extend(observed.map(|observed| (id, observed)));
+                }
+                Err(error) if failed.as_ref().is_none_or(|(first, _)| index < *first) => {
+                    failed = Some((index, EngineError::Provider { id, error }));
+                }
+                Err(_) => {}
+            }
+            // Of several failures the manifest's first one is told, whichever
+            // answer came first: the bucket's says more than its policy's.
+            if let Some((first, error)) = failed.take() {
+                if pending.range(..first).next().is_none() {
+                    return Err(error);
+                }
+                failed = Some((first, error));
             }
         }
         Ok(read)

@@ -1,7 +1,8 @@
 //! The words and symbols for actions and phases, in one place.
 
 use super::Role;
-use crate::engine::Action;
+use super::text::brief_digests;
+use crate::engine::{Action, ResourceId};
 use crate::event::Phase;
 
 /// How an action is shown.
@@ -25,6 +26,16 @@ pub(super) fn action(action: Action) -> ActionLabel {
         Action::NoOp => (" ", "leave", "unchanged", Role::Faint),
     };
     ActionLabel { symbol, verb, ahead, role }
+}
+
+/// A resource's name for people.
+pub(super) fn id(id: &ResourceId) -> String {
+    brief_digests(&id.to_string())
+}
+
+/// "create compute.disk/x".
+pub(super) fn doing(of: Action, to: &ResourceId) -> String {
+    format!("{} {}", action(of).verb, id(to))
 }
 
 /// The order in which a plan lists its actions: what destroys comes last, beside

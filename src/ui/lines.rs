@@ -50,11 +50,8 @@ impl Lines {
         if self.mode != Mode::Human || self.live {
             return None;
         }
-        let running: Vec<String> = self
-            .running
-            .iter()
-            .map(|(id, action)| format!("{} {id}", labels::action(*action).verb))
-            .collect();
+        let running: Vec<String> =
+            self.running.iter().map(|(id, action)| labels::doing(*action, id)).collect();
         let what = match (running.as_slice(), self.phase) {
             ([], None) => return None,
             ([], Some(phase)) => labels::phase(phase).to_owned(),
@@ -86,6 +83,10 @@ impl Lines {
             Event::PhaseFinished { phase, elapsed_ms, ok } => {
                 self.phase = None;
                 let name = labels::phase(*phase);
+                // What a plan took is in its own line.
+                if *ok && *phase == Phase::Plan {
+                    return Vec::new();
+                }
                 vec![match ok {
                     true => self.message(Role::Faint, format!("  {name} took {}", elapsed(*elapsed_ms))),
                     false => {
@@ -96,25 +97,28 @@ impl Lines {
             Event::Planned { plan } => vec![Line::Out(PlanView(plan).human(&self.style))],
             Event::ResourceStarted { id, action } => {
                 self.running.insert(id.clone(), *action);
-                let line = format!("  … {} {id}", labels::action(*action).verb);
+                let line = format!("  … {}", labels::doing(*action, id));
                 if verbose && !self.live { vec![self.message(Role::Faint, line)] } else { Vec::new() }
             }
             Event::ResourceProgress { id, message } if verbose && !self.live => {
-                vec![self.message(Role::Faint, format!("    {id}: {}", hang(&visible(message), 4)))]
+                vec![
+                    self.message(
+                        Role::Faint,
+                        format!("    {}: {}", labels::id(id), hang(&visible(message), 4)),
+                    ),
+                ]
             }
             Event::ResourceFinished { id, action, elapsed_ms } => {
                 self.running.remove(id);
-                vec![self.finished("✓", &format!("{} {id}", labels::action(*action).verb), "", *elapsed_ms)]
+                vec![self.finished("✓", &labels::doing(*action, id), "", *elapsed_ms)]
             }
             Event::ResourceFailed { id, .. } => {
                 self.running.remove(id);
                 self.bad_news(event)
             }
             Event::ResourceSkipped { id, action, because } => {
-                let verb = labels::action(*action).verb;
-                vec![
-                    self.message(Role::Caution, format!("  · {verb} {id} not started: {}", visible(because))),
-                ]
+                let what = labels::doing(*action, id);
+                vec![self.message(Role::Caution, format!("  · {what} not started: {}", visible(because)))]
             }
             Event::MachineStage { machine, stage, message } => self.machine_stage(machine, stage, message),
             Event::StackPart { part, state, detail } => {
@@ -142,7 +146,7 @@ impl Lines {
         };
         match event {
             Event::ResourceFailed { id, action, error, hint: next, elapsed_ms } => {
-                let what = format!("{} {id}", labels::action(*action).verb);
+                let what = labels::doing(*action, id);
                 let error = Line::Err(format!("    {}\n", hang(&visible(error), 4)));
                 let failed = self.finished("✗", &what, "failed after ", *elapsed_ms);
                 [failed, error].into_iter().chain(hint(next, 4)).collect()

@@ -51,7 +51,7 @@ impl Live {
             }
             Event::PhaseFinished { .. } => self.end_phase(),
             Event::ResourceStarted { id, action } => {
-                let bar = self.add(spinner(&format!("{} {id}", labels::action(*action).verb)));
+                let bar = self.add(spinner(&labels::doing(*action, id)));
                 end(self.resources.insert(id.clone(), bar));
             }
             Event::ResourceProgress { id, message } => {

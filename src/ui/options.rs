@@ -63,7 +63,8 @@ impl Options {
 
     /// Whether progress is redrawn in place.
     pub(super) fn redraws(&self) -> bool {
-        self.mode == Mode::Human && self.live && self.terminals.stderr
+        // Piped output has its own pace: moving lines would come in between.
+        self.mode == Mode::Human && self.live && self.terminals.stderr && self.terminals.stdout
     }
 
     pub(super) fn style(&self, terminal: bool) -> Style {

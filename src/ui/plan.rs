@@ -3,14 +3,12 @@
 
 use serde_json::Value;
 
-use super::text::{pad, plural, shorten, visible, width};
+use super::text::{brief_digests, pad, plural, shorten, visible, width};
 use super::{Role, Style, Table, View, diff, labels};
 use crate::engine::{Action, Change, Plan, Step};
 
 /// Lines of a multi-line value's diff that are shown.
 const DIFF_LINES: usize = 12;
-/// Digits of a digest that are shown.
-const DIGEST_DIGITS: usize = 12;
 
 /// A plan for people; as JSON it is the plan itself.
 pub struct PlanView<'a>(pub &'a Plan);
@@ -21,7 +19,7 @@ impl View for PlanView<'_> {
         let mut out = String::new();
         let listed = |step: &&Step| step.action != Action::NoOp;
         let names =
-            plan.steps.iter().filter(listed).map(|step| width(&step.id.to_string())).max().unwrap_or(0);
+            plan.steps.iter().filter(listed).map(|step| width(&labels::id(&step.id))).max().unwrap_or(0);
         for action in labels::PLAN_ORDER {
             for step in plan.steps.iter().filter(|step| step.action == action) {
                 write_step(step, names, style, &mut out);
@@ -72,7 +70,7 @@ impl View for PlanView<'_> {
 
 fn write_step(step: &Step, names: usize, style: &Style, out: &mut String) {
     let label = labels::action(step.action);
-    let id = step.id.to_string();
+    let id = labels::id(&step.id);
     let symbol = style.paint(label.role, label.symbol);
     let told = step.action != Action::Keep || step.reason.starts_with("kept");
     let kept = if told { "" } else { "kept: " };
@@ -105,6 +103,20 @@ fn write_change(change: &Change, paths: usize, style: &Style, out: &mut String) 
     {
         out.push_str(&format!("      {path}{forces}\n"));
         write_diff(before, after, style, out);
+        return;
+    }
+    if let (Some(before), Some(after)) = (&change.before, &change.after)
+        && let Some((less, more)) = items(before, after)
+    {
+        out.push_str(&format!("      {path}{forces}\n"));
+        for (role, sign, words) in [(Role::Bad, '-', less), (Role::Good, '+', more)] {
+            for word in words {
+                out.push_str(&format!(
+                    "        {}\n",
+                    style.paint(role, format!("{sign} {}", visible(word)))
+                ));
+            }
+        }
         return;
     }
     let before = value(change.before.as_ref(), "(none)");
@@ -153,14 +165,19 @@ fn value(value: Option<&Value>, missing: &str) -> String {
     match value {
         None => missing.to_owned(),
         Some(Value::Null) => "(none)".to_owned(),
-        Some(Value::String(text)) if is_digest(text) => format!("\"{}…\"", &text[..DIGEST_DIGITS]),
         // JSON's own escapes make control characters visible.
-        Some(value) => visible(&value.to_string()).into_owned(),
+        Some(value) => visible(&brief_digests(&value.to_string())).into_owned(),
     }
 }
 
-fn is_digest(text: &str) -> bool {
-    text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// What a list has more and less than before, where both hold plain words.
+fn items<'a>(before: &'a Value, after: &'a Value) -> Option<(Vec<&'a str>, Vec<&'a str>)> {
+    let words = |list: &'a Value| list.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>();
+    let (old, new) = (words(before)?, words(after)?);
+    let less: Vec<_> = old.iter().filter(|word| !new.contains(word)).copied().collect();
+    let more: Vec<_> = new.iter().filter(|word| !old.contains(word)).copied().collect();
+    // Otherwise only the order has changed, and that is to be seen.
+    (!less.is_empty() || !more.is_empty()).then_some((less, more))
 }
 
 /// What is reachable from where, and what is billed, of the steps that make or
@@ -172,7 +189,7 @@ fn notes(plan: &Plan, style: &Style) -> String {
     let mut reachable = Table::bare().indent(2);
     let mut costs = Table::bare().indent(2);
     for step in &plan.steps {
-        let id = step.id.to_string();
+        let id = labels::id(&step.id);
         if let Some(access) = step.notes.get("access") {
             let open = is_open_to_the_world(access);
             if open && step.action != Action::Delete {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Role, Style, Table, View};
+use super::{Role, Style, Table, View, labels};
 use crate::engine::ResourceId;
 
 /// How a thing stands.
@@ -60,6 +60,8 @@ pub struct Status {
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
     pub stack: Vec<PartStatus>,
+    /// A command that asks the endpoint something.
+    pub ask: Option<String>,
 }
 
 impl Status {
@@ -85,7 +87,7 @@ impl View for Status {
     fn human(&self, style: &Style) -> String {
         let mut resources = Table::bare().indent(2);
         for resource in &self.resources {
-            let id = resource.id.to_string();
+            let id = labels::id(&resource.id);
             resources.row([mark(resource.state), (Role::Plain, &id), (Role::Faint, &resource.detail)]);
         }
         let mut machines = Table::bare().indent(2);
@@ -98,7 +100,7 @@ impl View for Status {
                 (Role::Plain, &machine.engine),
                 (Role::Plain, &machine.address),
                 (Role::Faint, &bundle),
-                (Role::Faint, &machine.message),
+                (Role::Faint, if machine.state == State::Ok { "" } else { &machine.message }),
             ]);
         }
         let mut stack = Table::bare().indent(2);
@@ -111,6 +113,9 @@ impl View for Status {
             if !table.is_empty() {
                 out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
             }
+        }
+        if let Some(command) = &self.ask {
+            out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, "Ask it")));
         }
         out
     }
@@ -164,6 +169,7 @@ mod tests {
                 part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),
                 part("generator", State::Failed, "ended with code 1"),
             ],
+            ask: Some("curl https://127.90.1.2:9009/prometheus/api/v1/labels".into()),
         };
         insta::assert_snapshot!(status.human(&Style::plain()));
         assert!(!status.ok());

@@ -119,7 +119,7 @@ impl Summary {
             for failure in &self.failed {
                 let symbol = style.paint(Role::Bad, "✗");
                 let error = hang(&visible(&failure.error), 4);
-                out.push_str(&format!("  {symbol} {}\n    {error}\n", failure.id));
+                out.push_str(&format!("  {symbol} {}\n    {error}\n", labels::id(&failure.id)));
                 if let Some(hint) = &failure.hint {
                     let hint = hang(&visible(hint), 10);
                     out.push_str(&format!("    {} {hint}\n", style.paint(Role::Accent, "hint:")));
@@ -129,7 +129,7 @@ impl Summary {
         for (title, pending) in [("Not started", &self.not_started), ("Kept", &self.kept)] {
             let mut table = Table::bare().indent(4);
             for item in pending {
-                table.row([(Role::Plain, item.id.to_string()), (Role::Faint, item.because.clone())]);
+                table.row([(Role::Plain, labels::id(&item.id)), (Role::Faint, item.because.clone())]);
             }
             if !table.is_empty() {
                 out.push_str(&heading(title));

@@ -16,6 +16,30 @@ pub(super) fn pad(text: &str, columns: usize) -> String {
     padded
 }
 
+/// Digits of a digest that are shown.
+const DIGEST_DIGITS: usize = 12;
+
+/// A text with its digests cut short: nobody reads 64 digits, and a line that
+/// holds them is too long to be read. `--json` has them whole.
+pub(super) fn brief_digests(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        let digits = rest.find(|c| !hex(c)).unwrap_or(rest.len());
+        let other = rest[digits..].find(hex).map_or(rest.len(), |at| digits + at);
+        if digits >= 32 {
+            out.push_str(&rest[..DIGEST_DIGITS]);
+            out.push('…');
+        } else {
+            out.push_str(&rest[..digits]);
+        }
+        out.push_str(&rest[digits..other]);
+        rest = &rest[other..];
+    }
+    out
+}
+
 /// `text` cut to `columns`, with an ellipsis where something is left out.
 pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     console::truncate_str(text, columns, "…")
@@ -146,6 +170,18 @@ mod tests {
         assert_eq!(width("日本"), 4);
         assert_eq!(pad("日本", 6), "日本  ");
         assert_eq!(width(&shorten("日本語のテキスト", 7)), 7);
+    }
+
+    #[test]
+    fn digests_are_cut_short_and_nothing_else() {
+        let digest = "814f078f68af9ad7b644fd25299211399c8f19ad9adf8b0a1b86a3bd9755baa0";
+        assert_eq!(
+            brief_digests(&format!("storage.object/bundles/{digest}.tar")),
+            "storage.object/bundles/814f078f68af….tar"
+        );
+        assert_eq!(brief_digests("compute.disk/dorainfra-data"), "compute.disk/dorainfra-data");
+        assert_eq!(brief_digests(digest), "814f078f68af…");
+        assert_eq!(brief_digests(""), "");
     }
 
     proptest! {

@@ -95,7 +95,7 @@ pub(super) async fn check(
             Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
         }
         let done = tally.equal + tally.missing + tally.different;
-        events.send(Event::Progress { what: "verify".into(), done, total: sent, unit: "samples" });
+        events.send(Event::Progress { what: "counting".into(), done, total: sent, unit: "samples" });
     }
 
     report.samples_found = tally.equal;
