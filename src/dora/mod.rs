@@ -5,6 +5,7 @@
 //! It knows neither the cloud nor the machines: where to write to is a
 //! [`crate::stack::Target`], and what "today" is, the caller says.
 
+pub mod events;
 pub mod export;
 pub mod exposition;
 pub mod live;

@@ -1,0 +1,213 @@
+//! What teams do, as events: the one source from which every metric is computed.
+//! The simulator makes them, sources read them from elsewhere, and JSON lines
+//! carry them between programs (docs/events.md).
+//!
+//! Nothing here computes a metric or knows where events come from.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// The environment that counts when none is named.
+pub const PRODUCTION: &str = "production";
+
+/// One event: one JSON line, told apart by `type`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Event {
+    Change(Change),
+    Deployment(Deployment),
+    Failure(Failure),
+    Recovery(Recovery),
+}
+
+/// A change that is to be deployed: a commit, or a merged pull request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Unique among all changes: a commit's hash, for example.
+    pub id: String,
+    pub team: String,
+    pub service: String,
+    /// When it was committed or merged: its lead time begins.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// A deployment that was carried out, whether or not it turned out well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Unique among all deployments.
+    pub id: String,
+    pub team: String,
+    pub service: String,
+    #[serde(default = "production")]
+    pub environment: String,
+    /// When it ran in that environment: the lead time of its changes ends.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    #[serde(default)]
+    pub kind: Kind,
+    /// The changes that reached the environment with it for the first time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+}
+
+/// Why a deployment was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    #[default]
+    Planned,
+    /// Unplanned: to mend what users suffered from.
+    Rework,
+}
+
+/// Something that users suffered from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Unique among all failures.
+    pub id: String,
+    pub team: String,
+    pub service: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The deployment that caused it, where one did. One outage may be a
+    /// failure of several teams: each has an event of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+}
+
+/// The end of a failure. A failure without one is not over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The failure that it ends.
+    pub failure: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The deployment that mended it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+}
+
+fn production() -> String {
+    PRODUCTION.to_owned()
+}
+
+impl Event {
+    /// When it happened.
+    pub fn at(&self) -> OffsetDateTime {
+        match self {
+            Self::Change(change) => change.at,
+            Self::Deployment(deployment) => deployment.at,
+            Self::Failure(failure) => failure.at,
+            Self::Recovery(recovery) => recovery.at,
+        }
+    }
+
+    /// What is wrong with it by itself, in words for whoever made it.
+    fn problem(&self) -> Option<String> {
+        let (fields, at): (&[(&str, &str)], _) = match self {
+            Self::Change(c) => (&[("id", &c.id), ("team", &c.team), ("service", &c.service)], c.at),
+            Self::Deployment(d) => (
+                &[("id", &d.id), ("team", &d.team), ("service", &d.service), ("environment", &d.environment)],
+                d.at,
+            ),
+            Self::Failure(f) => (&[("id", &f.id), ("team", &f.team), ("service", &f.service)], f.at),
+            Self::Recovery(r) => (&[("failure", &r.failure)], r.at),
+        };
+        if let Some((name, _)) = fields.iter().find(|(_, value)| value.trim().is_empty()) {
+            return Some(format!("`{name}` is empty"));
+        }
+        (at.unix_timestamp() < 0).then(|| "`at` is before 1970".to_owned())
+    }
+}
+
+/// A line that is no event.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("line {line}: {message}")]
+    Line { line: usize, message: String },
+    #[error("the events can't be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Reads JSON lines, one event at a time; empty lines are skipped.
+pub fn read(lines: impl BufRead) -> impl Iterator<Item = Result<Event, ReadError>> {
+    lines.lines().enumerate().filter_map(|(index, line)| {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if line.trim().is_empty() {
+            return None;
+        }
+        let wrong = |message: String| ReadError::Line { line: index + 1, message };
+        Some(match serde_json::from_str::<Event>(&line) {
+            Ok(event) => match event.problem() {
+                None => Ok(event),
+                Some(problem) => Err(wrong(problem)),
+            },
+            Err(error) => Err(wrong(error.to_string())),
+        })
+    })
+}
+
+/// Writes events as JSON lines.
+pub fn write<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
+    for event in events {
+        serde_json::to_writer(&mut out, event)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = r#"{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","id":"d1","team":"orders","service":"cart","environment":"production","at":"2026-03-02T15:30:00Z","kind":"planned","changes":["c1"]}
+{"type":"failure","id":"f1","team":"orders","service":"cart","at":"2026-03-02T15:42:00Z","deployment":"d1"}
+{"type":"recovery","failure":"f1","at":"2026-03-02T16:10:00Z","deployment":"d2"}
+"#;
+
+    #[test]
+    fn what_is_read_is_written_again_to_the_byte() {
+        let events: Vec<Event> = read(LINES.as_bytes()).collect::<Result<_, _>>().unwrap();
+        let mut out = Vec::new();
+        write(&mut out, &events).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), LINES);
+    }
+
+    #[test]
+    fn environment_and_kind_have_their_usual_values() {
+        let line =
+            r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T15:30:00+02:00"}"#;
+        let event = read(line.as_bytes()).next().unwrap().unwrap();
+        let Event::Deployment(deployment) = event else { panic!("{event:?}") };
+        assert_eq!((deployment.environment.as_str(), deployment.kind), ("production", Kind::Planned));
+        assert_eq!(deployment.at.unix_timestamp(), 1_772_458_200);
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_is_named() {
+        for (text, expected) in [
+            ("\n{\"type\":\"deploy\"}", "line 2: unknown variant `deploy`"),
+            (
+                r#"{"type":"change","id":"","team":"t","service":"s","at":"2026-03-02T15:30:00Z"}"#,
+                "line 1: `id` is empty",
+            ),
+            (r#"{"type":"recovery","failure":"f","at":"yesterday"}"#, "line 1: "),
+            (r#"{"type":"recovery","failure":"f","at":"2026-03-02T15:30:00Z","x":1}"#, "unknown field `x`"),
+            (r#"{"type":"recovery","failure":"f","at":"1969-03-02T15:30:00Z"}"#, "`at` is before 1970"),
+        ] {
+            let error = read(text.as_bytes()).next().unwrap().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
