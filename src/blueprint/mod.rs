@@ -1,7 +1,7 @@
 //! Configuration → what should exist: manifests and rendered files. Pure: no
 //! clock, no network, no environment; the same input gives the same bytes.
 //!
-//! [`context`] documents the values that templates see. How a template becomes
+//! `context` documents the values that templates see. How a template becomes
 //! text is `render`'s; what a manifest means is the engine's and the kinds'.
 
 mod context;

@@ -3,7 +3,7 @@
 //! is `cli`'s.
 //!
 //! [`schema`] is the one table of keys; [`load`] reads by it, [`template`] and
-//! [`reference`] write from it. A file becomes a `tree` with places, each value
+//! [`reference()`] write from it. A file becomes a `tree` with places, each value
 //! is checked against its row (`check`, `rules`), then what keys say to each
 //! other (`agreement`).
 

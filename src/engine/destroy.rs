@@ -21,7 +21,7 @@ use crate::event::Events;
 /// as they are, with a warning.
 ///
 /// # Errors
-/// As [`plan`], but for [`EngineError::NotOurs`].
+/// As [`plan`](super::plan()), but for [`EngineError::NotOurs`].
 pub async fn plan_destroy(
     deployment: &str,
     manifests: Vec<Manifest>,

@@ -9,7 +9,7 @@
 //!   file's name ([`format`]): JSON in YAML and JSON, quoted in shell scripts and
 //!   unit files. There is no way to write a value as it is: no `safe`, and an
 //!   `autoescape` block is refused.
-//! - A value stands where that spelling means one value ([`place`]): inside quotes,
+//! - A value stands where that spelling means one value (`place`): inside quotes,
 //!   a here-document or a longer word it would not, and that is an error too.
 //! - White space is kept as it is, the last newline too; `{%-` takes away what is
 //!   before a tag, as everywhere in Jinja.
