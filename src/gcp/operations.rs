@@ -59,8 +59,8 @@ impl Client {
 
     /// Waits for an operation of Service Usage, which has no `wait` call.
     pub async fn wait_service(&self, mut operation: Value) -> Result<Value, Error> {
-        let deadline = Instant::now() + LONGEST;
-        let mut pause = Duration::from_millis(100);
+        let began = Instant::now();
+        let deadline = began + LONGEST;
         while operation["done"] != true {
             let name = operation["name"].as_str().unwrap_or_default().to_owned();
             if name.is_empty() || Instant::now() > deadline {
@@ -69,8 +69,9 @@ impl Client {
                     reason: "its operation does not end".into(),
                 });
             }
+            // Whatever it takes, at most a twentieth of it is lost.
+            let pause = (began.elapsed() / 20).clamp(Duration::from_millis(50), Duration::from_secs(2));
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
             operation = self.call(&Call::get(Api::ServiceUsage, format!("v1/{name}"))).await?;
         }
         match operation["error"]["message"].as_str() {

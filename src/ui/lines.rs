@@ -196,7 +196,8 @@ impl Lines {
             let symbol = self.messages.paint(Role::Good, "✓");
             return vec![Line::Err(format!("  {symbol} {what}  {}\n", amount(done, unit)))];
         }
-        if self.live {
+        // Of few things, the end is enough.
+        if self.live || total < 1000 {
             return Vec::new();
         }
         let percent = quarter * 25;

@@ -1,12 +1,12 @@
 //! Columns that line up, by the width that the text takes on a terminal.
 
-use super::text::{pad, shorten, visible, width};
+use super::text::{pad, visible, width, wrap};
 use super::{Role, Style};
 
 const GAP: &str = "  ";
 
-/// Rows of cells under optional headers. The last column is cut at the
-/// terminal's width; the others are as wide as their widest cell.
+/// Rows of cells under optional headers. The last column goes on
+/// below itself at the terminal's width; the others are as wide as their widest cell.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     headers: Vec<String>,
@@ -78,8 +78,13 @@ impl Table {
                 } else {
                     usize::MAX
                 };
-                let text = if width(text) > room { shorten(text, room) } else { text.as_str().into() };
-                lines.push_str(&style.paint(*role, text));
+                for (nth, part) in wrap(text, room).into_iter().enumerate() {
+                    if nth > 0 {
+                        lines.push('\n');
+                        lines.extend(std::iter::repeat_n(' ', used));
+                    }
+                    lines.push_str(&style.paint(*role, part));
+                }
             } else {
                 let padded = pad(text, widths[column]);
                 let (text, spaces) = padded.split_at(text.len());
@@ -97,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up_and_the_last_is_cut() {
+    fn columns_line_up_and_the_last_goes_on_below() {
         let mut table = Table::new(["NAME", "STATE", "DETAIL"]).indent(2);
         table.row([(Role::Plain, "日本"), (Role::Good, "running"), (Role::Faint, "all is well")]);
         table.row([

@@ -45,6 +45,24 @@ pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     console::truncate_str(text, columns, "…")
 }
 
+/// `text` in lines of at most `columns`, broken between words; a word that is
+/// longer stays whole.
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if width(line) + 1 + width(word) <= columns {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 /// Text from outside (a serial port, a cloud's error) without its control
 /// characters: an escape sequence in it must not reach the terminal. Line ends
 /// and tabs stay.
