@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dorainfra::sandbox::machine::Machines;
-use machine_support::{Lab, NAME, PATIENCE, Recipe, address, processes_of, within};
+use machine_support::{Engine, Lab, NAME, PATIENCE, Recipe, address, processes_of, sha256, within};
 
 /// A lab whose machine is ready with the quick engine.
 async fn ready() -> (Lab, String) {
@@ -40,7 +40,8 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o750, 0o600, 0o600]);
     assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
-    assert_eq!(environment, format!("DORAINFRA_ADDRESS={}\n", address(lab.port)));
+    let expected = format!("DORAINFRA_ADDRESS={}\nGOMEMLIMIT=", address(lab.port));
+    assert!(environment.starts_with(&expected) && environment.ends_with("KiB\n"), "{environment}");
     let serial = lab.serial();
     for line in ["startup-script[", "dorainfra: ready: ", "mimir[", "init: Started mimir.service"] {
         assert!(serial.contains(line), "{line} is not in\n{serial}");
@@ -147,6 +148,22 @@ async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
     lab.machines.reset(NAME).await.unwrap();
     lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
     assert!(lab.serial().contains("going on with the one from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+/// Of another architecture, for example: told before it is put in place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binary_that_does_not_run_there_is_told_and_the_good_one_stays() {
+    let (lab, digest) = ready().await;
+    let bytes = "#!/no/such/interpreter\n";
+    let engine = Engine { bytes: bytes.into(), sha256: sha256(bytes.as_bytes()) };
+    let wrong = lab.upload(&Recipe { engine, ..Recipe::quick() });
+    lab.set_item("dorainfra-bundle", &wrong).await;
+    lab.wait_for("rolled-back", &wrong).await;
+    let message = lab.guest("message");
+    assert!(message.contains("does not run on this machine"), "{message}");
+    assert_eq!(lab.guest("bundle"), digest);
     lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }

@@ -1,5 +1,8 @@
 #!/usr/bin/python3
 import http.server, os, ssl, sys
+if "--version" in sys.argv:
+    print("prometheus, version 2.42.0")
+    sys.exit()
 options = dict(a.split("=", 1) for a in sys.argv[1:] if "=" in a)
 print("engine: loading", options["--config.file"], flush=True)
 if '"400d"' not in open(options["--config.file"]).read() and '"300d"' not in open(options["--config.file"]).read():
