@@ -248,7 +248,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.tenant",
         kind: Kind::Text(rules::TENANT),
-        doc: "Mimir tenant that all samples belong to (`X-Scope-OrgID`).",
+        doc: "Mimir tenant that all samples belong to: the folder of their blocks in the bucket. Clients need not name it.",
         example: "platform",
         derived: None,
     },

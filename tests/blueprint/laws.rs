@@ -156,6 +156,7 @@ proptest! {
             // Mimir expands variables: of a value, there is none to be found.
             prop_assert!(!text.replace("${DORAINFRA_ADDRESS}", "").contains('$'), "{}", text);
             let mimir = yaml(text);
+            prop_assert_eq!(mimir["no_auth_tenant"].as_str(), Some(config.mimir.tenant.as_str()));
             let retention = &mimir["limits"]["compactor_blocks_retention_period"];
             prop_assert_eq!(retention.as_str(), Some(config.mimir.retention.as_str()));
         }
