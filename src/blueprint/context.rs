@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Map, Value, json};
 
 use super::{BlueprintError, Facts, Flavour};
-use crate::config::{Config, Runtime};
+use crate::config::{Config, Grafana, Runtime};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
@@ -117,14 +117,19 @@ pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> V
 /// What the collector stack sees besides.
 pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remote_write_path: &str) -> Value {
     let mut values = base.clone();
-    // In containers the parts find each other by name, at the images' own ports.
+    // In containers the parts find each other by name, at the images' own ports,
+    // unless the collector has to use this machine's own network.
+    let loopback = endpoint.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    let ports = &config.stack.ports;
+    let at = |port: u16| format!("127.0.0.1:{port}");
     let (pushgateway, prometheus) = match config.stack.runtime {
-        Runtime::Native => {
-            let at = |port: u16| format!("127.0.0.1:{port}");
-            (at(config.stack.ports.pushgateway), at(config.stack.ports.prometheus))
-        }
-        Runtime::Compose => ("pushgateway:9091".to_owned(), "127.0.0.1:9090".to_owned()),
+        Runtime::Native => (at(ports.pushgateway), at(ports.prometheus)),
+        Runtime::Auto | Runtime::Compose if loopback => (at(ports.pushgateway), at(ports.prometheus)),
+        Runtime::Auto | Runtime::Compose => ("pushgateway:9091".to_owned(), "127.0.0.1:9090".to_owned()),
     };
+    values["stack"]["endpoint_on_loopback"] = loopback.into();
+    values["stack"]["grafana"] = (config.stack.grafana == Grafana::Run).into();
+    values["tool_version"] = env!("CARGO_PKG_VERSION").into();
     values["stack"]["pushgateway_address"] = pushgateway.into();
     values["stack"]["prometheus_address"] = prometheus.into();
     values["endpoint"] = endpoint.into();

@@ -9,8 +9,7 @@ use super::context::{Context, Project};
 use super::pipeline::{Run, Selection, phase};
 use super::saved::Saved;
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, summary};
-use crate::config::Runtime;
+use super::{CommandError, CommandResult, Exit, stack, summary};
 use crate::engine::{Outcome, Plan, check_fresh};
 use crate::event::{Event, Events, Phase};
 use crate::ui::Summary;
@@ -52,12 +51,6 @@ impl Apply {
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
         let (run, plan) = planned?;
-        if !self.no_stack && run.project.config.stack.runtime == Runtime::Compose {
-            return Err(CommandError::usage("`stack.runtime: compose` can be rendered, but not run yet")
-                .hint(
-                    "`--set stack.runtime=native`; or `--no-stack`, and run what `dorainfra render` writes",
-                ));
-        }
         if plan.has_changes()
             && self.plan.is_none()
             && !self.yes
@@ -149,7 +142,7 @@ impl Apply {
         }
         run.go_on()?;
         let target = run.target().await?;
-        phase(events, Phase::Stack, run.stack_up(&target, events)).await?;
+        phase(events, Phase::Stack, stack::up(run, &target, events)).await?;
         run.go_on()?;
         phase(events, Phase::History, run.history(&target, events)).await?;
         if self.no_verify {

@@ -7,10 +7,9 @@ use clap::Args;
 use super::context::Context;
 use super::pipeline::{Run, Selection, phase};
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, summary};
+use super::{CommandError, CommandResult, Exit, stack, summary};
 use crate::engine::Plan;
 use crate::event::{Event, Events, Phase};
-use crate::stack;
 use crate::ui::Summary;
 
 /// Take the deployment down; its data is kept unless `--delete-data`
@@ -45,7 +44,7 @@ impl Destroy {
         let events = &screen.events;
         let mut outcome = None;
         let result = phase(events, Phase::Destroy, async {
-            stack::native::down(&context.stack_folder(&run.blueprint.deployment), events).await?;
+            stack::down(context, &run.blueprint.deployment, events).await?;
             match plan.has_changes() {
                 true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
                 false => Ok(()),

@@ -38,8 +38,7 @@ impl Doctor {
                 &format!("apt-get install {program}, or scripts/setup"),
             ));
         }
-        let running =
-            crate::stack::native::status(&context.stack_folder(&project.config.name)).await?.running();
+        let running = super::stack::running(context, &project.config).await?;
         for (key, port) in [
             ("stack.ports.prometheus", project.config.stack.ports.prometheus),
             ("stack.ports.pushgateway", project.config.stack.ports.pushgateway),

@@ -87,6 +87,7 @@ failure!(
     crate::gcp::Error,
     crate::sandbox::SandboxError,
     crate::stack::TargetError,
+    crate::stack::compose::ComposeError,
     crate::stack::native::StackError,
 );
 

@@ -13,7 +13,8 @@ use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::dora::export::Format;
-use crate::dora::{live, write_seed};
+use crate::dora::pushgateway::Gateway;
+use crate::dora::{JOB, live, write_seed};
 
 /// Make DORA metrics: a history as CSV or JSON lines, or live values for a Pushgateway
 ///
@@ -42,8 +43,11 @@ pub struct Generate {
     /// Push live values until interrupted
     #[arg(long, requires = "pushgateway")]
     live: bool,
-    /// Where to push live values
-    #[arg(long, value_name = "URL", requires = "live")]
+    /// See whether live values have arrived lately, and push none: a health check
+    #[arg(long, requires = "pushgateway", conflicts_with_all = ["live", "days"])]
+    check: bool,
+    /// Where live values are pushed to
+    #[arg(long, value_name = "URL")]
     pushgateway: Option<String>,
     /// Seconds between two pushes [default: of the configuration]
     #[arg(long, value_name = "SECONDS", requires = "live")]
@@ -70,7 +74,10 @@ impl Generate {
         let generator = context.project().await?.config.generator;
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
-        if let Some(pushgateway) = &self.pushgateway {
+        if let (true, Some(pushgateway)) = (self.check, &self.pushgateway) {
+            return check(pushgateway).await;
+        }
+        if let (true, Some(pushgateway)) = (self.live, &self.pushgateway) {
             let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
             let settings = live::Settings::new(pushgateway, crate::dora::seed::teams(teams), seed, interval);
             let stop = interrupt::watch(&context.printer, &context.stop_now);
@@ -99,6 +106,18 @@ impl Generate {
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Whether any team's values came within the last minute.
+async fn check(pushgateway: &str) -> CommandResult {
+    const LATELY: f64 = 60.0;
+    let now = OffsetDateTime::now_utc().unix_timestamp() as f64;
+    let groups = Gateway::new(pushgateway)?.groups().await?;
+    let ours = groups.iter().filter(|group| group.labels.get("job").is_some_and(|job| job == JOB));
+    match ours.filter_map(|group| group.pushed).any(|pushed| now - pushed < LATELY) {
+        true => Ok(Exit::Done),
+        false => Err(CommandError::failed(format!("no live value came to {pushgateway} within a minute"))),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
-use crate::blueprint::{self, Blueprint, Facts};
+use crate::blueprint::{Blueprint, Facts};
 use crate::dora::{Series, remote_write, seed};
 use crate::engine::{
     self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
@@ -24,7 +24,7 @@ use crate::engine::{
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google};
-use crate::stack::{self, Target};
+use crate::stack::Target;
 use crate::tls::Credentials;
 use crate::{artifact, gcp, verify};
 
@@ -170,21 +170,6 @@ impl<'a> Run<'a> {
         let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
         let address = observed.body["address"].as_str().and_then(|text| text.parse().ok());
         address.ok_or_else(|| not_there("address"))
-    }
-
-    pub async fn stack_up(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        self.context.make_state()?;
-        let config = &self.project.config;
-        let files = blueprint::stack_files(
-            config,
-            &self.facts,
-            &self.project.overrides,
-            &target.connect.ip().to_string(),
-            &target.write_path,
-        )?;
-        let setup = self.context.native_stack(&self.project, files, target.tls.clone());
-        stack::native::up(&setup, events).await?;
-        Ok(())
     }
 
     /// The history that this configuration stands for: every day before today, by its date.

@@ -2,15 +2,17 @@
 
 use clap::{Args, Subcommand};
 
-use super::context::{Context, Project};
+use super::context::Context;
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, status};
-use crate::blueprint::File;
+use super::{CommandError, CommandResult, Exit};
+use crate::blueprint;
+use crate::config::{Config, Runtime};
 use crate::event::{Events, Phase};
-use crate::stack::native::{self, Binaries, Setup};
-use crate::tls::Credentials;
-use crate::ui;
+use crate::stack::Target;
+use crate::stack::compose::{self, Engine};
+use crate::stack::native::{self, Binaries, PartState, RemoteWrite};
+use crate::ui::{self, PartStatus, State};
 
 /// Start, stop and look at the collector stack on this machine
 #[derive(Debug, Args)]
@@ -40,77 +42,176 @@ impl Stack {
         match self.command {
             StackCommand::Up => {
                 let screen = Screen::open(&context.printer);
-                let result = up(context, &screen.events).await;
+                let result = begin(context, &screen.events).await;
                 screen.close().await;
                 result?;
             }
             StackCommand::Down => {
-                let folder = folder(context).await?;
+                let config = context.project().await?.config;
                 let screen = Screen::open(&context.printer);
-                let result = native::down(&folder, &screen.events).await;
+                let result = down(context, &config.name, &screen.events).await;
                 screen.close().await;
                 result?;
             }
             StackCommand::Status => {
-                let project = context.project().await?.config;
-                let stack = native::status(&context.stack_folder(&project.name)).await?;
+                let config = context.project().await?.config;
+                let stack = parts(context, &config).await?;
                 context.printer.result(&ui::Status {
-                    deployment: project.name,
-                    project: project.project,
+                    deployment: config.name,
+                    project: config.project,
                     cloud: "this machine".into(),
                     endpoint: None,
                     resources: Vec::new(),
                     machines: Vec::new(),
-                    stack: status::parts(&stack),
+                    stack,
                     ask: None,
                 });
             }
-            StackCommand::Logs { lines } => {
-                let stack = native::status(&folder(context).await?).await?;
-                for part in &stack.parts {
-                    let text = std::fs::read_to_string(&part.log).map_err(|error| {
-                        CommandError::failed(format!("{} can't be read: {error}", part.log.display()))
-                    })?;
-                    let all: Vec<&str> = text.lines().collect();
-                    for line in &all[all.len().saturating_sub(lines)..] {
-                        context.printer.verbatim(&format!("{}: {line}\n", part.part.name()));
-                    }
-                }
-            }
+            StackCommand::Logs { lines } => logs(context, lines).await?,
         }
         Ok(Exit::Done)
     }
 }
 
-async fn up(context: &Context, events: &Events) -> CommandResult<()> {
+async fn begin(context: &Context, events: &Events) -> CommandResult<()> {
     let run = Run::begin(context, events).await?;
     phase(events, Phase::Stack, async {
         let target = run.target().await?;
-        run.stack_up(&target, events).await
+        up(&run, &target, events).await
     })
     .await
 }
 
-async fn folder(context: &Context) -> CommandResult<std::path::PathBuf> {
-    Ok(context.stack_folder(&context.project().await?.config.name))
+/// Makes the stack of a run's configuration feed `target`.
+pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResult<()> {
+    let context = run.context;
+    context.make_state()?;
+    let mut config = run.project.config.clone();
+    let dir = context.stack_folder(&config.name);
+    let engine = runtime(context, &config).await?;
+    config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };
+    let (address, path) = (target.connect.ip().to_string(), &target.write_path);
+    let files = blueprint::stack_files(&config, &run.facts, &run.project.overrides, &address, path)?;
+    let (generator, tls) = (context.environment.executable.clone(), target.tls.clone());
+    if let Some(engine) = engine {
+        let ports = config.stack.ports.clone();
+        let setup = compose::Setup { dir, name: config.name, files, tls, generator, ports };
+        compose::up(&engine, &setup, events).await?;
+        return Ok(());
+    }
+    let binaries = Binaries {
+        generator,
+        prometheus: config.stack.prometheus,
+        pushgateway: config.stack.pushgateway,
+        search: context.search(),
+    };
+    let (ports, generator) = (config.stack.ports, config.generator);
+    native::up(&native::Setup { dir, files, tls, binaries, ports, generator }, events).await?;
+    Ok(())
 }
 
-impl Context {
-    /// Where the native stack lives and what it runs.
-    pub fn native_stack(&self, project: &Project, files: Vec<File>, tls: Option<Credentials>) -> Setup {
-        let config = &project.config;
-        Setup {
-            dir: self.stack_folder(&config.name),
-            files,
-            tls,
-            binaries: Binaries {
-                generator: self.environment.executable.clone(),
-                prometheus: config.stack.prometheus.clone(),
-                pushgateway: config.stack.pushgateway.clone(),
-                search: self.search(),
-            },
-            ports: config.stack.ports.clone(),
-            generator: config.generator.clone(),
+/// The Docker engine that the stack is to run in; `None`: it runs natively. What
+/// runs already stays where it is.
+async fn runtime(context: &Context, config: &Config) -> CommandResult<Option<Engine>> {
+    match config.stack.runtime {
+        Runtime::Native => Ok(None),
+        Runtime::Compose => Ok(Some(Engine::find().await?)),
+        Runtime::Auto => {
+            let native = native::status(&context.stack_folder(&config.name)).await?;
+            if native.parts.is_empty() { Ok(Engine::find().await.ok()) } else { Ok(None) }
         }
     }
+}
+
+/// Ends the stack, however it runs.
+pub async fn down(context: &Context, name: &str, events: &Events) -> CommandResult<()> {
+    let dir = context.stack_folder(name);
+    native::down(&dir, events).await?;
+    if let Ok(engine) = Engine::find().await {
+        compose::down(&engine, &dir, name, events).await?;
+    }
+    Ok(())
+}
+
+/// The stack's parts as they are shown, however they run; with the agent's
+/// delivery, where known.
+pub async fn parts(context: &Context, config: &Config) -> CommandResult<Vec<PartStatus>> {
+    let native = native::status(&context.stack_folder(&config.name)).await?;
+    if native.parts.is_empty()
+        && config.stack.runtime != Runtime::Native
+        && let Ok(engine) = Engine::find().await
+    {
+        let stack = compose::status(&engine, &config.name, &config.stack.ports).await?;
+        let containers = stack.containers.into_iter().map(|container| PartStatus {
+            part: container.service,
+            state: match container.state {
+                compose::State::Healthy => State::Ok,
+                compose::State::Starting => State::Changed,
+                compose::State::Restarting | compose::State::Unhealthy | compose::State::Exited => {
+                    State::Failed
+                }
+            },
+            detail: format!("container, {}", container.words),
+        });
+        return Ok(containers.chain(stack.remote_write.map(delivery)).collect());
+    }
+    let processes = native.parts.iter().map(|part| PartStatus {
+        part: part.part.name().to_owned(),
+        state: match part.state {
+            PartState::Running => State::Ok,
+            PartState::Died => State::Failed,
+        },
+        detail: match (part.state, part.pid) {
+            (PartState::Running, Some(pid)) => {
+                let address = part.address.as_deref().map(|at| format!(", {at}")).unwrap_or_default();
+                format!("pid {pid}{address}")
+            }
+            _ => format!("died: {}", part.last_lines.last().map_or("", String::as_str)),
+        },
+    });
+    Ok(processes.chain(native.remote_write.map(delivery)).collect())
+}
+
+fn delivery(write: RemoteWrite) -> PartStatus {
+    let failed = if write.failed > 0 { format!(", {} given up", write.failed) } else { String::new() };
+    PartStatus {
+        part: "remote write".into(),
+        state: if write.failed > 0 { State::Failed } else { State::Ok },
+        detail: format!(
+            "{} sent, {} waiting, {:.0} s behind{failed}",
+            write.sent, write.pending, write.lag_seconds
+        ),
+    }
+}
+
+/// Whether all of the stack runs.
+pub async fn running(context: &Context, config: &Config) -> CommandResult<bool> {
+    let parts = parts(context, config).await?;
+    Ok(!parts.is_empty() && parts.iter().all(|part| part.state == State::Ok))
+}
+
+async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
+    let config = context.project().await?.config;
+    let print = |part: &str, lines: &[String]| {
+        for line in lines {
+            context.printer.verbatim(&format!("{part}: {line}\n"));
+        }
+    };
+    let stack = native::status(&context.stack_folder(&config.name)).await?;
+    for part in &stack.parts {
+        let text = std::fs::read_to_string(&part.log).map_err(|error| {
+            CommandError::failed(format!("{} can't be read: {error}", part.log.display()))
+        })?;
+        let all: Vec<String> = text.lines().map(str::to_owned).collect();
+        print(part.part.name(), &all[all.len().saturating_sub(lines)..]);
+    }
+    if stack.parts.is_empty()
+        && let Ok(engine) = Engine::find().await
+    {
+        for container in compose::status(&engine, &config.name, &config.stack.ports).await?.containers {
+            let log = compose::logs_of(&engine, &config.name, &container.service, lines).await?;
+            print(&container.service, &log);
+        }
+    }
+    Ok(())
 }

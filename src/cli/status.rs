@@ -5,12 +5,11 @@ use clap::Args;
 use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
-use super::{CommandResult, Exit};
+use super::{CommandResult, Exit, stack};
 use crate::blueprint::Names;
 use crate::engine::{Action, Step};
 use crate::event::Events;
 use crate::machine;
-use crate::stack::native::{self, PartState};
 use crate::ui::{self, State};
 
 /// Show what exists, what runs on the machine, and how to reach it
@@ -36,7 +35,7 @@ impl Status {
         let (plan, report, stack) = tokio::join!(
             run.plan(&selection, events),
             machine::report(&run.client, &machine),
-            native::status(&folder),
+            stack::parts(context, &run.project.config),
         );
         let (plan, report, stack) = (plan?, report?, stack?);
         let exists = |step: &Step| step.action != Action::Create;
@@ -66,7 +65,7 @@ impl Status {
             endpoint: address.map(|address| format!("https://{server}:9009 at {address}")),
             resources: plan.steps.iter().map(resource).collect(),
             machines: report.iter().map(|report| machine_line(report, address)).collect(),
-            stack: parts(&stack),
+            stack,
             ask,
         };
         Ok(status)
@@ -105,38 +104,4 @@ fn machine_line(report: &machine::Report, address: Option<std::net::IpAddr>) -> 
         address: address.map(|address| address.to_string()).unwrap_or_default(),
         message: report.message.clone(),
     }
-}
-
-/// The stack's parts as they are shown; with the agent's delivery, where known.
-pub fn parts(stack: &native::Status) -> Vec<ui::PartStatus> {
-    let mut parts: Vec<_> = stack
-        .parts
-        .iter()
-        .map(|part| ui::PartStatus {
-            part: part.part.name().to_owned(),
-            state: match part.state {
-                PartState::Running => State::Ok,
-                PartState::Died => State::Failed,
-            },
-            detail: match (part.state, part.pid) {
-                (PartState::Running, Some(pid)) => {
-                    let address = part.address.as_deref().map(|at| format!(", {at}")).unwrap_or_default();
-                    format!("pid {pid}{address}")
-                }
-                _ => format!("died: {}", part.last_lines.last().map_or("", String::as_str)),
-            },
-        })
-        .collect();
-    if let Some(write) = stack.remote_write {
-        let failed = if write.failed > 0 { format!(", {} given up", write.failed) } else { String::new() };
-        parts.push(ui::PartStatus {
-            part: "remote write".into(),
-            state: if write.failed > 0 { State::Failed } else { State::Ok },
-            detail: format!(
-                "{} sent, {} waiting, {:.0} s behind{failed}",
-                write.sent, write.pending, write.lag_seconds
-            ),
-        });
-    }
-    parts
 }

@@ -105,6 +105,7 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
     pub runtime: Runtime,
+    pub grafana: Grafana,
     pub ports: Ports,
     /// Seconds between two scrapes of the Pushgateway.
     pub scrape_seconds: u32,
@@ -117,8 +118,18 @@ pub struct Stack {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
+    /// Compose where a Docker engine answers, else native.
+    Auto,
     Native,
     Compose,
+}
+
+/// Whether Grafana is part of the Compose stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grafana {
+    Run,
+    None,
 }
 
 /// Loopback ports of the collector stack.
@@ -170,7 +181,8 @@ impl Default for Config {
             },
             access: Access { allow: vec!["caller".into()], public: None },
             stack: Stack {
-                runtime: Runtime::Native,
+                runtime: Runtime::Auto,
+                grafana: Grafana::Run,
                 ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000 },
                 scrape_seconds: 5,
                 prometheus: None,

@@ -306,9 +306,17 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "stack.runtime",
-        kind: Kind::Choice(&["native", "compose"], &[]),
-        doc: "How the stack runs: `native` processes or Docker `compose`.",
-        example: "compose",
+        kind: Kind::Choice(&["auto", "native", "compose"], &[]),
+        doc: "How the stack runs: `native` processes, Docker `compose`, or `auto`: Compose where a Docker \
+              engine answers, else native.",
+        example: "native",
+        derived: None,
+    },
+    Key {
+        path: "stack.grafana",
+        kind: Kind::Choice(&["run", "none"], &[]),
+        doc: "Whether Grafana runs in the Compose stack. The native stack has none.",
+        example: "none",
         derived: None,
     },
     Key {

@@ -108,7 +108,7 @@ impl Gateway {
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|error| address(error.to_string()))?;
+            .map_err(|error| address(crate::stack::reason(&error)))?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
     }
 

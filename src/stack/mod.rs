@@ -6,9 +6,10 @@
 //! ```
 //!
 //! [`Target`] says how to reach the endpoint; [`native`] runs the three parts as
-//! processes of this machine. What the parts' configuration says is the
+//! processes of this machine, [`compose`] in containers, with Grafana. What the parts' configuration says is the
 //! blueprint's; what is written into the series is `dora`'s.
 
+pub mod compose;
 pub mod native;
 mod target;
 

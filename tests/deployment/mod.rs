@@ -94,11 +94,16 @@ impl Deployment {
             .env("DORAINFRA_MIMIR_RELEASES", "http://127.0.0.1:9")
             .env("DORAINFRA_STACK_PORTS_PROMETHEUS", self.ports[0].to_string())
             .env("DORAINFRA_STACK_PORTS_PUSHGATEWAY", self.ports[1].to_string())
+            .env("DORAINFRA_STACK_RUNTIME", "native")
             .env("DORAINFRA_STACK_SCRAPE_SECONDS", "1")
             .env("DORAINFRA_GENERATOR_INTERVAL_SECONDS", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        #[expect(clippy::disallowed_methods, reason = "the engine that the tests were started with")]
+        if let Ok(host) = std::env::var("DOCKER_HOST") {
+            command.env("DOCKER_HOST", host);
+        }
         command
     }
 

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 pub use error::StackError;
 pub use part::Part;
-pub use status::{PartState, PartStatus, RemoteWrite, Status, status};
+pub use status::{PartState, PartStatus, RemoteWrite, Status, remote_write, status};
 
 use crate::blueprint::File;
 use crate::config::{Generator, Ports};

@@ -83,10 +83,15 @@ pub async fn status(dir: &Path) -> Result<Status, StackError> {
             log,
         });
         if let (Part::Prometheus, Some(_), Some(port)) = (part, process, started.port) {
-            status.remote_write = get(port, "metrics").await.map(|text| RemoteWrite::read(&text));
+            status.remote_write = remote_write(port).await;
         }
     }
     Ok(status)
+}
+
+/// What the agent on a port of loopback tells of its deliveries, when it answers.
+pub async fn remote_write(port: u16) -> Option<RemoteWrite> {
+    get(port, "metrics").await.map(|text| RemoteWrite::read(&text))
 }
 
 /// Whether the agent on `port` says that it is ready.

@@ -62,6 +62,15 @@ impl Bench {
         }
     }
 
+    async fn until_file(&self, name: &str, contents: &str) {
+        let reached = tokio::time::timeout(Duration::from_secs(30), async {
+            while self.file(name) != contents {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(reached.await.is_ok(), "{name} holds {:?}", self.file(name));
+    }
+
     fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.path().join("var/lib/dorainfra").join(name)).unwrap_or_default()
     }
@@ -75,7 +84,7 @@ impl Bench {
 #[tokio::test]
 async fn start_show_stop() {
     let bench = Bench::new();
-    bench.install("ExecStart=/bin/sh -c 'echo one; echo two >&2; exec sleep 1000'", "");
+    bench.install("ExecStart=/bin/sh -c 'echo one; echo two >&2; echo up >>up; exec sleep 1000'", "");
     assert_eq!(bench.systemctl("is-active a").await.status, 3);
     bench.ok("start a").await;
     assert_eq!(bench.ok("is-active a").await, "active\n");
@@ -83,8 +92,11 @@ async fn start_show_stop() {
     let pid = bench.show("MainPID").await;
     bench.ok("start a.service").await;
     assert_eq!(bench.show("MainPID").await, pid, "it ran already");
+    // A service is active before it has come to its first word.
+    bench.until_file("up", "up\n").await;
     bench.ok("restart a").await;
     assert_ne!(bench.show("MainPID").await, pid);
+    bench.until_file("up", "up\nup\n").await;
     bench.ok("stop a").await;
     assert_eq!(bench.show("ActiveState").await, "inactive");
     let journal = journalctl(&bench.supervisor, &["--lines=9".into(), "_SYSTEMD_UNIT=a.service".into()]);
