@@ -17,7 +17,7 @@ use collector::{
 use dorainfra::dora::live::{self, Settings};
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Series, seed};
+use dorainfra::dora::{Labels, Series, seed};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
@@ -105,12 +105,16 @@ async fn a_hole_and_a_wrong_value_are_found_and_named() {
     assert_eq!(
         named,
         [
-            (missing.name, missing.team.as_str(), hole, None),
-            (other.name, other.team.as_str(), wrong, Some(other.samples[200].1)),
+            (missing.name, missing.labels.get("team"), hole, None),
+            (other.name, other.labels.get("team"), wrong, Some(other.samples[200].1)),
         ]
     );
     let check = report.check("history").unwrap();
-    assert!(check.found.contains(&missing.team) && check.found.contains("missing"), "{}", check.found);
+    assert!(
+        check.found.contains(missing.labels.get("team")) && check.found.contains("missing"),
+        "{}",
+        check.found
+    );
     assert!(check.hint.is_some());
 }
 
@@ -121,7 +125,11 @@ async fn a_window_that_is_too_small_is_explained_when_writing() {
     let receiver = Receiver::start(dir.path(), options).await;
     // A new sample first, so that the year lies behind it.
     let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
-    let new = Series { name: seed::METRICS[0], team: "accounts".into(), samples: vec![(now, 1.0)] };
+    let new = Series {
+        name: seed::METRICS[0],
+        labels: Labels::new([("team", "accounts")]),
+        samples: vec![(now, 1.0)],
+    };
     send(&receiver.target, &[new]).await.unwrap();
     let error = send(&receiver.target, &history(1)).await.unwrap_err();
     assert!(matches!(error, WriteError::Refused { reason: Reason::TooOld, .. }), "{error}");
