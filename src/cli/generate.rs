@@ -1,8 +1,8 @@
-//! `generate`: DORA data by itself: the history as a file, or live values to a
-//! Pushgateway (that is what the stack runs).
+//! `generate`: DORA data by itself: simulated events or the history of the four
+//! gauges as a file, or live values to a Pushgateway (that is what the stack runs).
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,13 +12,16 @@ use time::{Date, OffsetDateTime};
 use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::config::Config;
 use crate::dora::export::Format;
-use crate::dora::{live, write_seed};
+use crate::dora::simulator::{self, Team};
+use crate::dora::{events, live, write_seed};
 
-/// Make DORA metrics: a history as CSV or JSON lines, or live values for a Pushgateway
+/// Make DORA data: events, a history as CSV or JSON lines, or live values for a Pushgateway
 ///
-/// A value depends on the seed, the team, the metric and the date only, so one
-/// seed gives one year, byte for byte, on every machine.
+/// What happens depends on the seed, the team and the date only, so one seed
+/// gives one year, byte for byte, on every machine. `--events` needs no
+/// configuration.
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Teams [default: of the configuration]
@@ -39,6 +42,9 @@ pub struct Generate {
     /// File to write the history to [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with = "live")]
     out: Option<PathBuf>,
+    /// File to write simulated events to, as JSON lines sorted by time (`-`: standard output)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "out", "format"])]
+    events: Option<PathBuf>,
     /// Push live values until interrupted
     #[arg(long, requires = "pushgateway")]
     live: bool,
@@ -67,6 +73,9 @@ impl From<FormatArgument> for Format {
 
 impl Generate {
     pub async fn run(self, context: &Context) -> CommandResult {
+        if let Some(path) = &self.events {
+            return self.write_events(context, path);
+        }
         let generator = context.project().await?.config.generator;
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
@@ -97,6 +106,44 @@ impl Generate {
                 write_seed(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
                 context.printer.verbatim(&String::from_utf8_lossy(&text));
             }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Generate {
+    /// By the arguments alone: whoever wants to see what events look like has no
+    /// configuration yet.
+    fn write_events(&self, context: &Context, path: &Path) -> CommandResult {
+        let usual = Config::default().generator;
+        let (teams, seed) = (self.teams.unwrap_or(usual.teams), self.seed.unwrap_or(usual.seed));
+        let until = self.until.unwrap_or_else(yesterday);
+        let days = self.days.unwrap_or(usual.days);
+        if teams > simulator::MAX_TEAMS {
+            return Err(CommandError::failed(format!("{teams} teams are too many"))
+                .hint(format!("give at most {}", simulator::MAX_TEAMS)));
+        }
+        let fails = |error: std::io::Error| {
+            CommandError::failed(format!("the events can't be written to {}: {error}", path.display()))
+                .hint("give a file in a folder that exists and can be written to")
+        };
+        let teams: Vec<Team> = simulator::teams(teams).iter().map(|name| Team::new(name, seed)).collect();
+        let back = days.checked_sub(1).map(|back| time::Duration::days(back.into()));
+        let first = back.and_then(|back| until.checked_sub(back));
+        let all = first.map(|first| simulator::events(teams, first, until)).into_iter().flatten();
+        if path == Path::new("-") {
+            let mut text = Vec::new();
+            for event in all {
+                events::write(&mut text, [&event]).map_err(fails)?;
+            }
+            context.printer.verbatim(&String::from_utf8_lossy(&text));
+        } else {
+            let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
+            let mut file = std::io::BufWriter::new(file);
+            for event in all {
+                events::write(&mut file, [&event]).map_err(fails)?;
+            }
+            file.flush().map_err(fails)?;
         }
         Ok(Exit::Done)
     }

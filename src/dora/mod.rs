@@ -5,6 +5,7 @@
 //! It knows neither the cloud nor the machines: where to write to is a
 //! [`crate::stack::Target`], and what "today" is, the caller says.
 
+pub mod bands;
 mod draw;
 pub mod events;
 pub mod export;
@@ -16,6 +17,7 @@ pub mod remote_write;
 pub mod seed;
 mod series;
 pub mod simulator;
+pub mod truth;
 
 pub use export::write_seed;
 pub use series::{LONGEST_VALUE, Labels, Series, escaped, valid};

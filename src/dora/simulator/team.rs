@@ -17,7 +17,7 @@ pub struct Team {
     /// What all teams of this seed share: the outages.
     pub(super) common: [u8; 32],
     /// 0: everything by hand, 1: on demand and without fear.
-    pub(super) maturity: f64,
+    pub maturity: f64,
     pub(super) place: Place,
     pub(super) services: Vec<String>,
     /// Planned deployments on a full working day.
