@@ -81,11 +81,10 @@ impl Generate {
         let seed = self.seed.unwrap_or(generator.seed);
         if let Some(pushgateway) = &self.pushgateway {
             let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
-            let settings = live::Settings::new(pushgateway, crate::dora::seed::teams(teams), seed, interval);
+            let settings = live::Settings::new(pushgateway, simulator::teams(teams), seed, interval);
             let stop = interrupt::watch(&context.printer, &context.stop_now);
             let screen = Screen::open(&context.printer);
-            let today = || OffsetDateTime::now_utc().date();
-            let result = live::run(&settings, today, &stop, &screen.events).await;
+            let result = live::run(&settings, OffsetDateTime::now_utc, &stop, &screen.events).await;
             screen.close().await;
             result?;
             return Ok(Exit::Done);

@@ -176,7 +176,8 @@ pub fn agent_config(pushgateway_port: u16, target: &Target) -> String {
         "global:\n  scrape_interval: 1s\n\
          scrape_configs:\n  - job_name: pushgateway\n    honor_labels: true\n    static_configs:\n      - targets: \
          ['127.0.0.1:{pushgateway_port}']\n    metric_relabel_configs:\n      - action: labeldrop\n        regex: \
-         instance\n\
+         instance\n      - source_labels: [le]\n        regex: '(\\d+)'\n        replacement: '${{1}}.0'\n        \
+         target_label: le\n\
          remote_write:\n  - url: {}\n    queue_config:\n      batch_send_deadline: 500ms\n",
         target.write_url()
     )

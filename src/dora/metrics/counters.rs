@@ -159,7 +159,18 @@ pub(super) fn families() -> [(&'static str, &'static str, &'static str); 3] {
     ]
 }
 
-/// An edge as Prometheus 3 writes it, whoever sent it: `3600.0`.
-fn le(edge: u64) -> String {
-    format!("{edge}.0")
+/// An edge as Prometheus 3 writes it, whoever sent it: `3600.0`, and from a
+/// million on `2.592e+06`. Any other way to write it would be another series than
+/// the one that is scraped.
+pub(super) fn le(edge: u64) -> String {
+    let digits = edge.to_string();
+    if digits.len() < 7 {
+        return format!("{digits}.0");
+    }
+    let exponent = digits.len() - 1;
+    let (first, rest) = digits.split_at(1);
+    match rest.trim_end_matches('0') {
+        "" => format!("{first}e+{exponent:02}"),
+        rest => format!("{first}.{rest}e+{exponent:02}"),
+    }
 }

@@ -81,7 +81,7 @@ pub fn simulated(
         let team = Team::new(&name, seed);
         let begin = year_of(first);
         let events: Vec<Event> =
-            simulator::episodes(&team, begin, until).flat_map(|episode| episode.0).collect();
+            simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
         history(&[Scope::of(&team)], &events, first, until, Start::EachYear)
     })
 }

@@ -139,6 +139,13 @@ fn a_push_is_in_the_text_format() {
 }
 
 #[test]
+fn edges_are_written_as_prometheus_writes_them() {
+    let edges: Vec<String> =
+        [300, 604_800, 1_209_600, 2_592_000, 5_184_000, 1_000_000].map(counters::le).to_vec();
+    assert_eq!(edges, ["300.0", "604800.0", "1.2096e+06", "2.592e+06", "5.184e+06", "1e+06"]);
+}
+
+#[test]
 fn a_failed_rework_is_both() {
     let lines = r#"
 {"type":"deployment","id":"d1","team":"t","service":"s","at":"2026-03-02T10:00:00Z","kind":"rework"}

@@ -54,6 +54,13 @@ pub fn episodes(team: &Team, first: Date, until: Date) -> impl Iterator<Item = E
         .filter(move |episode| episode.0.iter().any(|event| (from..to).contains(&event.at())))
 }
 
+/// The episodes of which anything but a change may be on the days (UTC) from
+/// `first` to `until`: all that a metric of these days needs.
+pub fn deployed(team: &Team, first: Date, until: Date) -> impl Iterator<Item = Episode> {
+    // A team's own day may begin on the day before in UTC, or the day after.
+    dates(days_after(first, -LONGEST_AFTERMATH_DAYS), days_after(until, 1)).flat_map(|date| team.day(date))
+}
+
 /// The days from `first` to `until`, both included.
 fn dates(first: Date, until: Date) -> impl Iterator<Item = Date> {
     std::iter::successors(Some(first), |date| date.next_day()).take_while(move |date| *date <= until)
