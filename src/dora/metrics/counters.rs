@@ -103,15 +103,15 @@ impl Counters {
                 all.push((DEPLOYMENTS, Labels::new(labels)));
             }
         }
-        for (owners, metric, edges) in self.histograms() {
+        for Family { owners, parts, edges } in self.histograms() {
             for (team, environment) in owners.keys() {
                 let labels = [("team", team.as_str()), ("environment", environment)];
                 for edge in edges.iter().map(|edge| le(*edge)).chain(["+Inf".to_owned()]) {
                     let with = labels.into_iter().chain([("le", edge.as_str())]);
-                    all.push((metric[0], Labels::new(with)));
+                    all.push((parts[0], Labels::new(with)));
                 }
-                all.push((metric[1], Labels::new(labels)));
-                all.push((metric[2], Labels::new(labels)));
+                all.push((parts[1], Labels::new(labels)));
+                all.push((parts[2], Labels::new(labels)));
             }
         }
         all
@@ -120,7 +120,7 @@ impl Counters {
     /// The values of all series.
     pub fn values(&self) -> impl Iterator<Item = u64> + '_ {
         let deployments = self.deployments.values().flatten().copied();
-        let histograms = self.histograms().into_iter().flat_map(|(owners, ..)| owners.values());
+        let histograms = self.histograms().into_iter().flat_map(|family| family.owners.values());
         deployments.chain(histograms.flat_map(|histogram| {
             let mut below = 0;
             let cumulative = histogram.buckets.iter().map(move |count| {
@@ -131,12 +131,20 @@ impl Counters {
         }))
     }
 
-    fn histograms(&self) -> [(&BTreeMap<Owner, Histogram>, [&'static str; 3], &'static [u64; 10]); 2] {
+    fn histograms(&self) -> [Family<'_>; 2] {
         [
-            (&self.lead_times, LEAD_TIME_PARTS, &LEAD_TIME_EDGES),
-            (&self.recoveries, RECOVERY_PARTS, &RECOVERY_EDGES),
+            Family { owners: &self.lead_times, parts: LEAD_TIME_PARTS, edges: &LEAD_TIME_EDGES },
+            Family { owners: &self.recoveries, parts: RECOVERY_PARTS, edges: &RECOVERY_EDGES },
         ]
     }
+}
+
+/// One histogram of all its owners.
+struct Family<'a> {
+    owners: &'a BTreeMap<Owner, Histogram>,
+    /// The names of buckets, sum and count.
+    parts: [&'static str; 3],
+    edges: &'static [u64; 10],
 }
 
 const LEAD_TIME_PARTS: [&str; 3] = [

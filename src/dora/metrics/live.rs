@@ -53,7 +53,8 @@ impl Live {
             changed = true;
         }
         // The end of a day doesn't belong to it: as in the history.
-        while let Some(one) = self.coming.pop_front_if(|one| one.at < now) {
+        let past = self.coming.partition_point(|one| one.at < now);
+        for one in self.coming.drain(..past) {
             self.counters.add(&one);
             changed = true;
         }

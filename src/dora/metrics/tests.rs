@@ -68,6 +68,9 @@ fn cardinality_is_known_before() {
     let all: Vec<Series> = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2).collect();
     let scopes = names.iter().map(|name| Scope::of(&Team::new(name, 1)));
     assert_eq!(cardinality(scopes), all.len() as u64);
+    // README.md and docs/metrics.md say how many the usual ones are.
+    let usual = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
+    assert_eq!(cardinality(usual), 1318);
 }
 
 #[test]
