@@ -88,7 +88,7 @@ pub async fn run(
             () = stop.cancelled() => return Ok(summary),
             _ = ticks.tick() => {}
         }
-        round.prepare(settings, now());
+        round.prepare(settings, now(), stop).await;
         let outcome = push_round(&gateway, settings, &round, stop, &mut summary).await;
         match outcome {
             Ok(()) => {
@@ -137,13 +137,17 @@ struct Round {
 }
 
 impl Round {
-    fn prepare(&mut self, settings: &Settings, now: OffsetDateTime) {
-        if self.teams.len() != settings.teams.len() {
-            self.teams = settings.teams.iter().map(|team| Live::new(team, settings.seed, now)).collect();
-            let group = |team: &String| Group::job(JOB).label("team", team);
-            let bodies = self.teams.iter().map(|team| team.exposition().into());
-            self.bodies = settings.teams.iter().map(group).zip(bodies).collect();
-            return;
+    /// Ends early when a stop is asked for: a year of thousands of teams takes a
+    /// while to count through.
+    async fn prepare(&mut self, settings: &Settings, now: OffsetDateTime, stop: &CancellationToken) {
+        for name in &settings.teams[self.teams.len()..] {
+            if stop.is_cancelled() {
+                return;
+            }
+            let team = Live::new(name, settings.seed, now);
+            self.bodies.push((Group::job(JOB).label("team", name), team.exposition().into()));
+            self.teams.push(team);
+            tokio::task::yield_now().await;
         }
         for (team, (_, body)) in self.teams.iter_mut().zip(&mut self.bodies) {
             if team.advance(now) {
