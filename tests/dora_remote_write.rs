@@ -89,7 +89,10 @@ fn count(series: &[Series]) -> u64 {
 }
 
 fn expected(series: &[Series]) -> BTreeMap<(String, String), Vec<(i64, f64)>> {
-    series.iter().map(|one| ((one.name.to_owned(), one.team.clone()), one.samples.clone())).collect()
+    series
+        .iter()
+        .map(|one| ((one.name.to_owned(), one.labels.get("team").to_owned()), one.samples.clone()))
+        .collect()
 }
 
 fn quick() -> Retry {

@@ -6,6 +6,8 @@
 mod deployment;
 
 use deployment::Deployment;
+use dorainfra::dora::metrics::{Scope, cardinality};
+use dorainfra::dora::simulator::{self, Team};
 use serde_json::Value;
 
 #[test]
@@ -23,14 +25,15 @@ fn a_deployment_lives_from_init_to_destroy() {
     let apply = sandbox(&["apply", "--yes"]).ends_with(0);
     let result = &apply.events("result")[0]["result"];
     assert_eq!(result["ok"], true, "{result}");
-    assert_eq!(
-        result["verified"]["samplesSent"].as_u64().or(result["verified"]["samples_sent"].as_u64()),
-        Some(39 * 4 * 365)
-    );
-    assert_eq!(
-        result["verified"]["samplesFound"].as_u64().or(result["verified"]["samples_found"].as_u64()),
-        Some(39 * 4 * 365)
-    );
+    let samples = |name: &str, other: &str| {
+        result["verified"][name].as_u64().or(result["verified"][other].as_u64()).unwrap()
+    };
+    let sent = samples("samplesSent", "samples_sent");
+    assert_eq!(samples("samplesFound", "samples_found"), sent);
+    // Each series has its days' ends, the beginning of the first day, and a new year's.
+    let scopes = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
+    let series = cardinality(scopes);
+    assert!((366..=367).any(|each| sent == series * each), "{sent} samples of {series} series");
 
     // Nothing is left to do, and a second apply does nothing.
     sandbox(&["plan", "--detailed-exitcode"]).ends_with(0);

@@ -17,19 +17,16 @@ use collector::{
 use dorainfra::dora::live::{self, Settings};
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Series, seed};
+use dorainfra::dora::{Labels, Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
-use time::{Date, OffsetDateTime};
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-fn today() -> Date {
-    OffsetDateTime::now_utc().date()
-}
-
 fn history(teams: u32) -> Vec<Series> {
-    seed::series(teams, 1, today().previous_day().unwrap(), 365).collect()
+    let until = OffsetDateTime::now_utc().date().previous_day().unwrap();
+    metrics::simulated(simulator::teams(teams), 1, until, 365).collect()
 }
 
 async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
@@ -50,6 +47,15 @@ fn outcome(report: &Report, name: &str) -> Outcome {
     report.check(name).unwrap_or_else(|| panic!("no check {name}: {report:?}")).outcome
 }
 
+/// The value of a query whose answer is one number, now.
+async fn count(target: &Target, query: &str) -> f64 {
+    let http = target.http_client().unwrap();
+    let request = http.get(target.query_url("/api/v1/query")).query(&[("query", query)]);
+    let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let value = answer["data"]["result"][0]["value"][1].as_str();
+    value.and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
 fn agent(dir: &Path, pushgateway: &Pushgateway, target: &Target) -> Process {
     let port = pushgateway.url.rsplit(':').next().unwrap().parse().unwrap();
     std::fs::write(dir.join("agent.yml"), agent_config(port, target)).unwrap();
@@ -67,16 +73,19 @@ async fn a_year_of_all_teams_is_proven_to_the_last_sample() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
     let series = history(39);
-    assert_eq!(send(&receiver.target, &series).await.unwrap(), 39 * 4 * 365);
+    let total: u64 = series.iter().map(|one| one.samples.len() as u64).sum();
+    // 365 days' ends, the first day's beginning, and a new year's.
+    assert!((366..=367).any(|samples| total == series.len() as u64 * samples), "{total}");
+    assert_eq!(send(&receiver.target, &series).await.unwrap(), total);
     let report = verify_history(&receiver.target, &series).await;
     assert!(report.ok(), "{report:#?}");
-    assert_eq!((report.samples_sent, report.samples_found), (56_940, 56_940));
+    assert_eq!((report.samples_sent, report.samples_found), (total, total));
     assert_eq!(outcome(&report, "marker"), Outcome::NotApplicable);
     assert_eq!(outcome(&report, "bucket"), Outcome::NotApplicable);
 
     // Sending again is harmless.
-    assert_eq!(send(&receiver.target, &series).await.unwrap(), 56_940);
-    assert_eq!(verify_history(&receiver.target, &series).await.samples_found, 56_940);
+    assert_eq!(send(&receiver.target, &series).await.unwrap(), total);
+    assert_eq!(verify_history(&receiver.target, &series).await.samples_found, total);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,12 +114,16 @@ async fn a_hole_and_a_wrong_value_are_found_and_named() {
     assert_eq!(
         named,
         [
-            (missing.name, missing.team.as_str(), hole, None),
-            (other.name, other.team.as_str(), wrong, Some(other.samples[200].1)),
+            (missing.name, missing.labels.get("team"), hole, None),
+            (other.name, other.labels.get("team"), wrong, Some(other.samples[200].1)),
         ]
     );
     let check = report.check("history").unwrap();
-    assert!(check.found.contains(&missing.team) && check.found.contains("missing"), "{}", check.found);
+    assert!(
+        check.found.contains(missing.labels.get("team")) && check.found.contains("missing"),
+        "{}",
+        check.found
+    );
     assert!(check.hint.is_some());
 }
 
@@ -121,7 +134,11 @@ async fn a_window_that_is_too_small_is_explained_when_writing() {
     let receiver = Receiver::start(dir.path(), options).await;
     // A new sample first, so that the year lies behind it.
     let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
-    let new = Series { name: seed::METRICS[0], team: "accounts".into(), samples: vec![(now, 1.0)] };
+    let new = Series {
+        name: metrics::DEPLOYMENTS,
+        labels: Labels::new([("team", "accounts")]),
+        samples: vec![(now, 1.0)],
+    };
     send(&receiver.target, &[new]).await.unwrap();
     let error = send(&receiver.target, &history(1)).await.unwrap_err();
     assert!(matches!(error, WriteError::Refused { reason: Reason::TooOld, .. }), "{error}");
@@ -137,13 +154,15 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
     let series = history(4);
     send(&receiver.target, &series).await.unwrap();
 
-    let teams = seed::teams(4);
+    let teams = simulator::teams(4);
     let push = |teams: Vec<String>, remove_departed: bool| {
         let mut settings = Settings::new(&pushgateway.url, teams, 1, Duration::from_millis(200));
         settings.remove_departed = remove_departed;
         let stop = CancellationToken::new();
         let token = stop.clone();
-        let task = tokio::spawn(async move { live::run(&settings, today, &token, &Events::none()).await });
+        let task = tokio::spawn(async move {
+            live::run(&settings, OffsetDateTime::now_utc, &token, &Events::none()).await
+        });
         (stop, task)
     };
     let bounds = Bounds { fresh: Duration::from_secs(8), ..Bounds::default() };
@@ -161,6 +180,17 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
     assert!(report.ok(), "{report:#?}");
     assert!(report.marker_latency_ms.is_some_and(|latency| latency > 0));
     assert_eq!(report.samples_found, report.samples_sent);
+    // What was pushed are the very series of the history, up to the edges of the
+    // buckets: none is new, and each of them goes on.
+    for query in [
+        "count({job=\"dora\",__name__=~\"dora_.+\"})",
+        "count(last_over_time({job=\"dora\",__name__=~\"dora_.+\"}[3d]))",
+    ] {
+        eventually("live and history are the same series", async || {
+            count(&receiver.target, query).await == series.len() as f64
+        })
+        .await;
+    }
     let gateway = Gateway::new(&pushgateway.url).unwrap();
     let groups = gateway.groups().await.unwrap();
     assert!(
@@ -205,7 +235,8 @@ async fn live_survives_a_pushgateway_that_is_away() {
     collector::install_tls();
     let stop = CancellationToken::new();
     let token = stop.clone();
-    let task = tokio::spawn(async move { live::run(&settings, today, &token, &events).await });
+    let task =
+        tokio::spawn(async move { live::run(&settings, OffsetDateTime::now_utc, &token, &events).await });
     // It reports that nobody answers, and goes on trying.
     let first = stream.recv().await.unwrap();
     assert!(matches!(first, dorainfra::event::Event::Warning { hint: Some(_), .. }), "{first:?}");

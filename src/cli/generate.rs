@@ -1,8 +1,8 @@
-//! `generate`: DORA data by itself: the history as a file, or live values to a
-//! Pushgateway (that is what the stack runs).
+//! `generate`: DORA data by itself: simulated events or the history of the four
+//! gauges as a file, or live values to a Pushgateway (that is what the stack runs).
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -12,14 +12,17 @@ use time::{Date, OffsetDateTime};
 use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::config::Config;
 use crate::dora::export::Format;
 use crate::dora::pushgateway::Gateway;
-use crate::dora::{JOB, live, write_seed};
+use crate::dora::simulator::{self, Team};
+use crate::dora::{JOB, events, live, write_seed};
 
-/// Make DORA metrics: a history as CSV or JSON lines, or live values for a Pushgateway
+/// Make DORA data: events, a history as CSV or JSON lines, or live values for a Pushgateway
 ///
-/// A value depends on the seed, the team, the metric and the date only, so one
-/// seed gives one year, byte for byte, on every machine.
+/// What happens depends on the seed, the team and the date only, so one seed
+/// gives one year, byte for byte, on every machine. `--events` needs no
+/// configuration.
 #[derive(Debug, Args)]
 pub struct Generate {
     /// Teams [default: of the configuration]
@@ -40,6 +43,9 @@ pub struct Generate {
     /// File to write the history to [default: standard output]
     #[arg(long, value_name = "FILE", conflicts_with = "live")]
     out: Option<PathBuf>,
+    /// File to write simulated events to, as JSON lines sorted by time (`-`: standard output)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "out", "format"])]
+    events: Option<PathBuf>,
     /// Push live values until interrupted
     #[arg(long, requires = "pushgateway")]
     live: bool,
@@ -71,6 +77,9 @@ impl From<FormatArgument> for Format {
 
 impl Generate {
     pub async fn run(self, context: &Context) -> CommandResult {
+        if let Some(path) = &self.events {
+            return self.write_events(context, path);
+        }
         let generator = context.project().await?.config.generator;
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
@@ -79,11 +88,10 @@ impl Generate {
         }
         if let (true, Some(pushgateway)) = (self.live, &self.pushgateway) {
             let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
-            let settings = live::Settings::new(pushgateway, crate::dora::seed::teams(teams), seed, interval);
+            let settings = live::Settings::new(pushgateway, simulator::teams(teams), seed, interval);
             let stop = interrupt::watch(&context.printer, &context.stop_now);
             let screen = Screen::open(&context.printer);
-            let today = || OffsetDateTime::now_utc().date();
-            let result = live::run(&settings, today, &stop, &screen.events).await;
+            let result = live::run(&settings, OffsetDateTime::now_utc, &stop, &screen.events).await;
             screen.close().await;
             result?;
             return Ok(Exit::Done);
@@ -118,6 +126,44 @@ async fn check(pushgateway: &str) -> CommandResult {
     match ours.filter_map(|group| group.pushed).any(|pushed| now - pushed < LATELY) {
         true => Ok(Exit::Done),
         false => Err(CommandError::failed(format!("no live value came to {pushgateway} within a minute"))),
+    }
+}
+
+impl Generate {
+    /// By the arguments alone: whoever wants to see what events look like has no
+    /// configuration yet.
+    fn write_events(&self, context: &Context, path: &Path) -> CommandResult {
+        let usual = Config::default().generator;
+        let (teams, seed) = (self.teams.unwrap_or(usual.teams), self.seed.unwrap_or(usual.seed));
+        let until = self.until.unwrap_or_else(yesterday);
+        let days = self.days.unwrap_or(usual.days);
+        if teams > simulator::MAX_TEAMS {
+            return Err(CommandError::failed(format!("{teams} teams are too many"))
+                .hint(format!("give at most {}", simulator::MAX_TEAMS)));
+        }
+        let fails = |error: std::io::Error| {
+            CommandError::failed(format!("the events can't be written to {}: {error}", path.display()))
+                .hint("give a file in a folder that exists and can be written to")
+        };
+        let teams: Vec<Team> = simulator::teams(teams).iter().map(|name| Team::new(name, seed)).collect();
+        let back = days.checked_sub(1).map(|back| time::Duration::days(back.into()));
+        let first = back.and_then(|back| until.checked_sub(back));
+        let all = first.map(|first| simulator::events(teams, first, until)).into_iter().flatten();
+        if path == Path::new("-") {
+            let mut text = Vec::new();
+            for event in all {
+                events::write(&mut text, [&event]).map_err(fails)?;
+            }
+            context.printer.verbatim(&String::from_utf8_lossy(&text));
+        } else {
+            let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
+            let mut file = std::io::BufWriter::new(file);
+            for event in all {
+                events::write(&mut file, [&event]).map_err(fails)?;
+            }
+            file.flush().map_err(fails)?;
+        }
+        Ok(Exit::Done)
     }
 }
 

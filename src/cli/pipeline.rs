@@ -17,7 +17,9 @@ use super::context::{Context, Project};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
 use crate::blueprint::{Blueprint, Facts};
-use crate::dora::{Series, remote_write, seed};
+use crate::dora::metrics::{self, Scope};
+use crate::dora::simulator::{self, Team};
+use crate::dora::{Series, remote_write};
 use crate::engine::{
     self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
@@ -177,12 +179,29 @@ impl<'a> Run<'a> {
         let generator = &self.project.config.generator;
         let today = OffsetDateTime::now_utc().date();
         let yesterday = today.previous_day().unwrap_or(today);
-        seed::series(generator.teams, generator.seed, yesterday, generator.days).collect()
+        let teams = simulator::teams(generator.teams);
+        metrics::simulated(teams, generator.seed, yesterday, generator.days).collect()
+    }
+
+    /// Says how many series there will be, before any of them is sent.
+    fn cardinality(&self, events: &Events) {
+        let config = &self.project.config;
+        let teams = simulator::teams(config.generator.teams);
+        let scopes = teams.iter().map(|name| Scope::of(&Team::new(name, config.generator.seed)));
+        let (series, most) = (metrics::cardinality(scopes), config.mimir.limits.max_series);
+        events.note(format!("history: {series} series of {} teams", teams.len()));
+        if series > most.into() {
+            events.warn(
+                format!("{series} series are more than `mimir.limits.max_series` allows ({most})"),
+                Some("raise the limit (and the machine's memory), or lower `generator.teams`".into()),
+            );
+        }
     }
 
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
     pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
+        self.cardinality(events);
         let series = self.history_series();
         if verify::history_stored(target, &series).await {
             events.note(format!("history: all {} samples are stored already", count(&series)));
@@ -203,7 +222,7 @@ impl<'a> Run<'a> {
         let config = &self.project.config;
         let names = Names::of(config);
         let history = self.history_series();
-        let teams = seed::teams(config.generator.teams);
+        let teams = simulator::teams(config.generator.teams);
         let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {

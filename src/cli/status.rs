@@ -51,7 +51,7 @@ impl Status {
             format!(
                 "curl --connect-to ::{address}:9009 --cacert {tls}/ca.crt --cert {tls}/client.crt \
                  --key {tls}/client.key -H 'X-Scope-OrgID: {}' \
-                 'https://{server}:9009/prometheus/api/v1/query?query=dora_deployment_frequency'",
+                 'https://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
                 config.mimir.tenant
             )
         });

@@ -1,4 +1,4 @@
-//! The Prometheus text format, as much of it as gauges need.
+//! The Prometheus text format, as much of it as is needed.
 
 use std::fmt::Write;
 
@@ -20,10 +20,16 @@ pub fn gauges(values: &[f64; 4]) -> String {
     text
 }
 
+/// What stands before the lines of one family.
+pub fn family(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
 /// One gauge; `labels` is empty or like `{run_id="7"}`, already escaped.
 pub fn gauge(text: &mut String, name: &str, help: &str, labels: &str, value: f64) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}");
+    family(text, name, "gauge", help);
+    let _ = writeln!(text, "{name}{labels} {value}");
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Live values: each interval, one `PUT` for each team to a Pushgateway, in a
 //! group of its own (`job="dora"`, `team`).
 //!
-//! Live and history are the same series, so a day's live value is the seed's
-//! value of that day. A Pushgateway that is away is waited for, with backoff;
+//! Live and history are the same series: the counters go on where the history
+//! ends, and count what the simulator has happen until now. A Pushgateway that is away is waited for, with backoff;
 //! nothing is queued, because only the present value counts.
 
 use std::collections::BTreeSet;
@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use time::Date;
+use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::JOB;
+use super::metrics::Live;
 use super::pushgateway::{Gateway, GatewayError, Group};
 use super::remote_write::jitter;
-use super::{JOB, exposition, seed};
 use crate::event::Events;
 
 /// What to push, where to, and how often.
@@ -64,10 +65,10 @@ pub struct Summary {
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Pushes until `stop` is cancelled; what is under way then is finished.
-/// `today` gives the date (UTC) whose values are pushed, asked once a round.
+/// `now` is asked once a round: what happened until then is what is pushed.
 pub async fn run(
     settings: &Settings,
-    today: impl Fn() -> Date,
+    now: impl Fn() -> OffsetDateTime,
     stop: &CancellationToken,
     events: &Events,
 ) -> Result<Summary, GatewayError> {
@@ -87,7 +88,7 @@ pub async fn run(
             () = stop.cancelled() => return Ok(summary),
             _ = ticks.tick() => {}
         }
-        round.prepare(settings, today());
+        round.prepare(settings, now(), stop).await;
         let outcome = push_round(&gateway, settings, &round, stop, &mut summary).await;
         match outcome {
             Ok(()) => {
@@ -128,27 +129,31 @@ pub async fn run(
     }
 }
 
-/// The bodies of one round, kept while the date stays the same.
+/// The bodies of one round; a team's is kept until something happens there.
 #[derive(Default)]
 struct Round {
-    date: Option<Date>,
+    teams: Vec<Live>,
     bodies: Vec<(Group, Bytes)>,
 }
 
 impl Round {
-    fn prepare(&mut self, settings: &Settings, date: Date) {
-        if self.date == Some(date) {
-            return;
+    /// Ends early when a stop is asked for: a year of thousands of teams takes a
+    /// while to count through.
+    async fn prepare(&mut self, settings: &Settings, now: OffsetDateTime, stop: &CancellationToken) {
+        for name in &settings.teams[self.teams.len()..] {
+            if stop.is_cancelled() {
+                return;
+            }
+            let team = Live::new(name, settings.seed, now);
+            self.bodies.push((Group::job(JOB).label("team", name), team.exposition().into()));
+            self.teams.push(team);
+            tokio::task::yield_now().await;
         }
-        self.date = Some(date);
-        self.bodies = settings
-            .teams
-            .iter()
-            .map(|team| {
-                let values = seed::values(team, settings.seed, date);
-                (Group::job(JOB).label("team", team), exposition::gauges(&values).into())
-            })
-            .collect();
+        for (team, (_, body)) in self.teams.iter_mut().zip(&mut self.bodies) {
+            if team.advance(now) {
+                *body = team.exposition().into();
+            }
+        }
     }
 }
 

@@ -5,26 +5,22 @@
 //! It knows neither the cloud nor the machines: where to write to is a
 //! [`crate::stack::Target`], and what "today" is, the caller says.
 
+pub mod bands;
+mod draw;
 pub mod events;
 pub mod export;
 pub mod exposition;
 pub mod live;
+pub mod metrics;
 pub mod pushgateway;
 pub mod remote_write;
 pub mod seed;
+mod series;
+pub mod simulator;
+pub mod truth;
 
 pub use export::write_seed;
+pub use series::{LONGEST_VALUE, Labels, Series, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.
 pub const JOB: &str = "dora";
-
-/// One series and its samples, in the order of time. Its labels are
-/// `{__name__=name, job="dora", team=team}`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Metric name.
-    pub name: &'static str,
-    pub team: String,
-    /// Milliseconds since 1970 (UTC), value.
-    pub samples: Vec<(i64, f64)>,
-}

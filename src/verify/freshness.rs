@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::query::{self, Query, QueryError};
 use super::{Check, Report, Request, Stage, counted};
-use crate::dora::{JOB, seed};
+use crate::dora::{JOB, metrics};
 
 /// Stale teams that are named in the check's text.
 const NAMED: usize = 5;
@@ -67,7 +67,7 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
 
 /// By team: when its newest value came to be, Unix seconds.
 async fn newest(query: &Query) -> Result<HashMap<String, f64>, QueryError> {
-    let sampled = format!("max by (team) (timestamp({}{{job=\"{JOB}\"}}))", seed::METRICS[0]);
+    let sampled = format!("max by (team) (timestamp({}{{job=\"{JOB}\"}}))", metrics::DEPLOYMENTS);
     let pushed = format!("max by (team) (push_time_seconds{{job=\"{JOB}\"}})");
     let (sampled, pushed) = futures::try_join!(
         query.instant::<query::Instant>(&sampled, None),

@@ -31,6 +31,8 @@ const NAMED: usize = 3;
 pub struct Mismatch {
     pub metric: String,
     pub team: String,
+    /// All its labels but the job: `{team="orders"}`.
+    pub labels: String,
     pub timestamp_ms: i64,
     pub expected: f64,
     /// `None`: nothing is stored at that time.
@@ -43,7 +45,7 @@ impl std::fmt::Display for Mismatch {
             .ok()
             .and_then(|time| time.format(&Rfc3339).ok())
             .unwrap_or_else(|| self.timestamp_ms.to_string());
-        write!(f, "{}{{team=\"{}\"}} at {time}: ", self.metric, self.team)?;
+        write!(f, "{}{} at {time}: ", self.metric, self.labels)?;
         match self.found {
             None => write!(f, "missing"),
             Some(found) => write!(f, "{found} instead of {}", self.expected),
@@ -58,7 +60,7 @@ struct Tally {
     missing: u64,
     different: u64,
     first: Vec<Mismatch>,
-    /// Labels beside name, job and team on series of the same metric.
+    /// Labels that no series of the history has, on series of the same metric.
     foreign_labels: BTreeSet<String>,
     /// The oldest sample that was found, and the newest that was not.
     oldest_found: Option<i64>,
@@ -101,7 +103,7 @@ pub(super) async fn check(
     report.samples_found = tally.equal;
     tally
         .first
-        .sort_by(|a, b| (a.timestamp_ms, &a.metric, &a.team).cmp(&(b.timestamp_ms, &b.metric, &b.team)));
+        .sort_by(|a, b| (a.timestamp_ms, &a.metric, &a.labels).cmp(&(b.timestamp_ms, &b.metric, &b.labels)));
     tally.first.truncate(LISTED);
     report.mismatches = std::mem::take(&mut tally.first);
     if tally.equal == sent {
@@ -142,7 +144,8 @@ impl Tally {
         }
         self.first.push(Mismatch {
             metric: series.name.into(),
-            team: series.team.clone(),
+            team: series.labels.get("team").into(),
+            labels: series.labels.to_string(),
             timestamp_ms,
             expected,
             found,
@@ -239,23 +242,21 @@ async fn too_many(query: &Query, selector: &str, at: i64) -> Result<bool, QueryE
 
 /// Compares what was sent between two times (both included) with what is stored.
 fn compare(series: &[&Series], (first, last): (i64, i64), stored: &[Range], tally: &mut Tally) {
-    let mut by_team: HashMap<&str, &Range> = HashMap::with_capacity(stored.len());
+    // Both sides are sorted by the labels' names, so equal labels are equal lists.
+    let known: BTreeSet<&str> =
+        series.iter().flat_map(|series| series.labels.iter().map(|(name, _)| name)).collect();
+    let mut by_labels: HashMap<Vec<(&str, &str)>, &Range> = HashMap::with_capacity(stored.len());
     for range in stored {
-        let further: Vec<&String> = range
-            .metric
-            .keys()
-            .filter(|label| !matches!(label.as_str(), "__name__" | "job" | "team"))
-            .collect();
-        if further.is_empty() {
-            by_team.insert(range.metric.get("team").map_or("", String::as_str), range);
-        }
-        tally.foreign_labels.extend(further.into_iter().cloned());
+        let labels = || range.metric.iter().filter(|(name, _)| *name != "__name__");
+        let foreign = labels().filter(|(name, _)| !known.contains(name.as_str()));
+        tally.foreign_labels.extend(foreign.map(|(name, _)| name.clone()));
+        by_labels.insert(labels().map(|(name, value)| (name.as_str(), value.as_str())).collect(), range);
     }
     for series in series {
         let begin = series.samples.partition_point(|(time, _)| *time < first);
         let end = series.samples.partition_point(|(time, _)| *time <= last);
-        let mut found =
-            by_team.get(series.team.as_str()).into_iter().flat_map(|range| range.samples()).peekable();
+        let labels: Vec<(&str, &str)> = series.labels.iter().collect();
+        let mut found = by_labels.get(&labels).into_iter().flat_map(|range| range.samples()).peekable();
         for &sample in &series.samples[begin..end] {
             let (time, value) = sample;
             while found.next_if(|(other, _)| *other < time).is_some() {}
@@ -271,6 +272,7 @@ fn compare(series: &[&Series], (first, last): (i64, i64), stored: &[Range], tall
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dora::Labels;
 
     fn stored(team: &str, samples: &[(f64, &str)]) -> Range {
         let values: Vec<_> = samples.iter().map(|(time, value)| serde_json::json!([time, value])).collect();
@@ -279,7 +281,8 @@ mod tests {
     }
 
     fn sent(samples: &[(i64, f64)]) -> Series {
-        Series { name: "dora_lead_time_ms", team: "search".into(), samples: samples.to_vec() }
+        let labels = Labels::new([("team", "search")]);
+        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec() }
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl Default for ReceiverOptions {
 
 impl Receiver {
     pub async fn start(dir: &Path, options: ReceiverOptions) -> Self {
+        Self::start_keeping(dir, options, "600d").await
+    }
+
+    /// With a retention of its own, for samples that are older.
+    pub async fn start_keeping(dir: &Path, options: ReceiverOptions, retention: &str) -> Self {
         install_tls();
         let dir = dir.join("receiver");
         fs::create_dir_all(&dir).unwrap();
@@ -110,12 +115,12 @@ impl Receiver {
         let mut args: Vec<String> = [
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
-            "--storage.tsdb.retention.time=600d",
             "--web.enable-remote-write-receiver",
             "--web.route-prefix=/prometheus",
         ]
         .map(String::from)
         .to_vec();
+        args.push(format!("--storage.tsdb.retention.time={retention}"));
         args.push(format!("--web.listen-address={address}"));
         let mut target = Target::new(Flavour::StandIn, format!("http://{address}"), address);
         if let Some((client, server)) = options.tls {
@@ -171,7 +176,8 @@ pub fn agent_config(pushgateway_port: u16, target: &Target) -> String {
         "global:\n  scrape_interval: 1s\n\
          scrape_configs:\n  - job_name: pushgateway\n    honor_labels: true\n    static_configs:\n      - targets: \
          ['127.0.0.1:{pushgateway_port}']\n    metric_relabel_configs:\n      - action: labeldrop\n        regex: \
-         instance\n\
+         instance\n      - source_labels: [le]\n        regex: '(\\d+)'\n        replacement: '${{1}}.0'\n        \
+         target_label: le\n\
          remote_write:\n  - url: {}\n    queue_config:\n      batch_send_deadline: 500ms\n",
         target.write_url()
     )

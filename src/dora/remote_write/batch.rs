@@ -7,7 +7,7 @@ use prost::Message;
 use prost::encoding::{encoded_len_varint, key_len};
 
 use super::wire::{Label, Sample, TimeSeries};
-use crate::dora::{JOB, Series};
+use crate::dora::Series;
 
 /// The bounds of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +56,11 @@ where
     I::Item: Borrow<Series>,
 {
     pub fn new(series: I, limits: Limits) -> Self {
-        let label = |name: &str, value: &str| Label { name: name.into(), value: value.into() };
         Self {
             series,
             limits: Limits { bytes: limits.bytes, samples: limits.samples.max(1) },
             current: None,
-            scratch: TimeSeries {
-                // Sorted by name, as the protocol asks for.
-                labels: vec![label("__name__", ""), label("job", JOB), label("team", "")],
-                samples: Vec::new(),
-            },
+            scratch: TimeSeries::default(),
             labels_len: 0,
             buffer: Vec::new(),
             snappy: snap::raw::Encoder::new(),
@@ -82,15 +77,25 @@ where
     /// Makes the next series with samples the current one.
     fn advance(&mut self) -> bool {
         for series in self.series.by_ref() {
-            let Series { name, team, samples }: &Series = series.borrow();
+            let Series { name, labels, samples }: &Series = series.borrow();
             if samples.is_empty() {
                 continue;
             }
-            for (label, value) in [(0, *name), (2, team.as_str())] {
-                let label = &mut self.scratch.labels[label].value;
-                label.clear();
-                label.push_str(value);
+            // Sorted by name, as the protocol asks for: no label's name begins
+            // below `__name__`.
+            let mut count = 0;
+            for (name, value) in std::iter::once(("__name__", *name)).chain(labels.iter()) {
+                if self.scratch.labels.len() == count {
+                    self.scratch.labels.push(Label::default());
+                }
+                let label = &mut self.scratch.labels[count];
+                label.name.clear();
+                label.name.push_str(name);
+                label.value.clear();
+                label.value.push_str(value);
+                count += 1;
             }
+            self.scratch.labels.truncate(count);
             let labels = self.scratch.labels.iter().map(|label| field_len(1, label.encoded_len()));
             self.labels_len = labels.sum();
             self.current = Some((series, 0));
@@ -160,6 +165,7 @@ fn field_len(tag: u32, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dora::Labels;
     use crate::dora::remote_write::wire::WriteRequest;
     use proptest::prelude::*;
 
@@ -174,7 +180,12 @@ mod tests {
         let team = "[a-z]{1,12}";
         proptest::collection::vec((team, samples), 0..12).prop_map(|all| {
             all.into_iter()
-                .map(|(team, samples)| Series { name: "dora_lead_time_ms", team, samples })
+                .map(|(team, samples)| Series {
+                    name: "dora_lead_time_ms",
+                    // Not all of them have the same labels.
+                    labels: Labels::new([("team", team.as_str()), ("kind", &team[1..])]),
+                    samples,
+                })
                 .collect()
         })
     }
@@ -195,9 +206,11 @@ mod tests {
                 prop_assert!(batch.uncompressed <= bytes || count == 1, "{} > {bytes}", batch.uncompressed);
                 for (index, timeseries) in request.timeseries.into_iter().enumerate() {
                     let names: Vec<_> = timeseries.labels.iter().map(|label| label.name.as_str()).collect();
-                    prop_assert_eq!(names, ["__name__", "job", "team"]);
+                    prop_assert!(names == ["__name__", "job", "team"] || names == ["__name__", "job", "kind", "team"]);
                     prop_assert_eq!(&timeseries.labels[1].value, "dora");
-                    let team = timeseries.labels[2].value.clone();
+                    let team = timeseries.labels[names.len() - 1].value.clone();
+                    let kind = if names.len() == 4 { timeseries.labels[2].value.as_str() } else { "" };
+                    prop_assert_eq!(kind, &team[1..]);
                     let samples = timeseries.samples.iter().map(|sample| (sample.timestamp, sample.value));
                     match arrived.last_mut() {
                         Some((last, list)) if index == 0 && batch.continues => {
@@ -209,7 +222,7 @@ mod tests {
                 }
             }
             let sent: Vec<_> = series.into_iter().filter(|one| !one.samples.is_empty())
-                .map(|one| (one.team, one.samples)).collect();
+                .map(|one| (one.labels.get("team").to_owned(), one.samples)).collect();
             prop_assert_eq!(arrived, sent);
         }
 

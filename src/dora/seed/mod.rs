@@ -19,14 +19,13 @@
 //! With no deployment in 28 days the last three are 0; a failure rate above 0
 //! comes with a recovery time above 0, and only then.
 
-mod draw;
 mod team;
 
 use std::collections::VecDeque;
 
 use time::{Date, Duration};
 
-use super::Series;
+use super::{Labels, Series};
 use team::{Day, Profile};
 
 /// The gauges' names, in the order of [`TeamYear::days`].
@@ -164,7 +163,7 @@ pub fn series(teams: u32, seed: u64, until: Date, days: u32) -> impl Iterator<It
         let first = timestamp_ms(year.first);
         METRICS.into_iter().enumerate().map(move |(column, name)| Series {
             name,
-            team: year.team.clone(),
+            labels: Labels::new([("team", year.team.as_str())]),
             samples: year
                 .days
                 .iter()

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 use time::{Date, Month, Weekday};
 
-use super::draw::{exponential, normal, poisson, unit};
+use super::super::draw::{exponential, normal, poisson, unit};
 
 /// What happened on one day, in integers: sums of them do not depend on order.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,12 +4,12 @@
 use rand_chacha::rand_core::Rng;
 
 /// Uniform in 0..1, from the top 53 bits of a word.
-pub(super) fn unit(random: &mut impl Rng) -> f64 {
+pub(in crate::dora) fn unit(random: &mut impl Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Nearly normal (0, 1): the sum of twelve uniform values, less six.
-pub(super) fn normal(random: &mut impl Rng) -> f64 {
+pub(in crate::dora) fn normal(random: &mut impl Rng) -> f64 {
     let mut sum: u64 = 0;
     for _ in 0..6 {
         let word = random.next_u64();
@@ -19,7 +19,7 @@ pub(super) fn normal(random: &mut impl Rng) -> f64 {
 }
 
 /// e^x by (1 + x/4096)^4096: products only, so the same bits everywhere.
-pub(super) fn exponential(x: f64) -> f64 {
+pub(in crate::dora) fn exponential(x: f64) -> f64 {
     let mut result = 1.0 + x / 4096.0;
     for _ in 0..12 {
         result *= result;
@@ -28,7 +28,7 @@ pub(super) fn exponential(x: f64) -> f64 {
 }
 
 /// A Poisson count by inversion; `mean` stays far below where that gets slow.
-pub(super) fn poisson(random: &mut impl Rng, mean: f64) -> u64 {
+pub(in crate::dora) fn poisson(random: &mut impl Rng, mean: f64) -> u64 {
     let mut probability = exponential(-mean);
     let mut reached = probability;
     let drawn = unit(random);

@@ -1,0 +1,98 @@
+//! Series with their true dates: each counter's value at the end of each day.
+
+use std::collections::BTreeSet;
+
+use time::{Date, Duration, OffsetDateTime};
+
+use super::super::Series;
+use super::super::events::Event;
+use super::{Counters, Observation, Scope, observe, year_of};
+
+/// Where the counters begin at zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the range's first day.
+    WithTheRange,
+    /// On each first of January (UTC), as if everything had been restarted: so a
+    /// day's values do not depend on the range. The events have to begin with
+    /// the year.
+    EachYear,
+}
+
+/// A restart is seen by a value that is lower than the one before: one second
+/// into the year, all are zero.
+const RESTART: Duration = Duration::seconds(1);
+
+/// The history of what some events say, for whoever appears in them.
+pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
+    let known: BTreeSet<(&str, &str, &str)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Deployment(it) => Some((it.team.as_str(), it.service.as_str(), it.environment.as_str())),
+            _ => None,
+        })
+        .collect();
+    let scope = |(team, service, environment): (&str, &str, &str)| Scope {
+        team: team.to_owned(),
+        services: vec![service.to_owned()],
+        environment: environment.to_owned(),
+    };
+    let scopes: Vec<Scope> = known.into_iter().map(scope).collect();
+    history(&scopes, events, first, until, Start::WithTheRange)
+}
+
+/// One sample for each series at the beginning of `first` (UTC) and at the end
+/// of each day up to `until`, which is the next day's first instant.
+pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
+    let observations = observe(events);
+    let mut counters = Counters::zero(scopes);
+    // Whatever will ever be counted is there from the beginning.
+    for Observation { team, service, environment, .. } in &observations {
+        counters.open(team, service, environment);
+    }
+    let days = usize::try_from((until - first).whole_days() + 1).unwrap_or(0);
+    let mut all: Vec<Series> = counters
+        .names()
+        .into_iter()
+        .map(|(name, labels)| Series { name, labels, samples: Vec::with_capacity(days + 2) })
+        .collect();
+    if days == 0 {
+        return all;
+    }
+    let begin = match start {
+        Start::WithTheRange => first,
+        Start::EachYear => year_of(first),
+    };
+    let since = begin.midnight().assume_utc();
+    let mut observations = observations.into_iter().skip_while(|one| one.at < since).peekable();
+    let mut day = begin;
+    loop {
+        let now = day.midnight().assume_utc();
+        while let Some(one) = observations.next_if(|one| one.at < now) {
+            counters.add(&one);
+        }
+        if day >= first {
+            sample(&mut all, &counters, now);
+        }
+        if day > until {
+            return all;
+        }
+        if start == Start::EachYear && day.ordinal() == 1 {
+            counters.reset();
+            if day >= first {
+                sample(&mut all, &counters, now + RESTART);
+            }
+        }
+        match day.next_day() {
+            Some(next) => day = next,
+            None => return all,
+        }
+    }
+}
+
+fn sample(all: &mut [Series], counters: &Counters, at: OffsetDateTime) {
+    let milliseconds = at.unix_timestamp() * 1000;
+    for (series, value) in all.iter_mut().zip(counters.values()) {
+        series.samples.push((milliseconds, value as f64));
+    }
+}

@@ -1,0 +1,103 @@
+//! The counters of one simulated team at the present moment.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use time::{Date, Duration, OffsetDateTime, UtcOffset};
+
+use super::super::simulator::{self, LONGEST_AFTERMATH_DAYS, Team};
+use super::super::{Labels, escaped, exposition};
+use super::counters::families;
+use super::{Counters, Observation, Scope, observe, year_of};
+
+/// Goes on where the history ends: at the end of a day the values are the ones
+/// that the history has there.
+pub struct Live {
+    team: Team,
+    counters: Counters,
+    names: Vec<(&'static str, Labels)>,
+    /// The year that is counted.
+    year: i32,
+    /// The last day of the team's calendar whose episodes are known.
+    known: Date,
+    /// What is yet to come, in the order of time.
+    coming: VecDeque<Observation>,
+}
+
+impl Live {
+    pub fn new(name: &str, seed: u64, now: OffsetDateTime) -> Self {
+        let team = Team::new(name, seed);
+        let counters = Counters::zero([&Scope::of(&team)]);
+        let names = counters.names();
+        let today = now.to_offset(UtcOffset::UTC).date();
+        let begin = year_of(today);
+        let known = begin.checked_sub(Duration::days(LONGEST_AFTERMATH_DAYS + 1)).unwrap_or(Date::MIN);
+        let mut live = Self { team, counters, names, year: today.year(), known, coming: VecDeque::new() };
+        live.learn(today);
+        let since = begin.midnight().assume_utc();
+        live.coming.retain(|one| one.at >= since);
+        live.advance(now);
+        live
+    }
+
+    /// Counts what happened up to `now`; whether anything did.
+    pub fn advance(&mut self, now: OffsetDateTime) -> bool {
+        let today = now.to_offset(UtcOffset::UTC).date();
+        self.learn(today);
+        let mut changed = false;
+        if today.year() > self.year {
+            self.year = today.year();
+            let since = year_of(today).midnight().assume_utc();
+            self.coming.retain(|one| one.at >= since);
+            self.counters.reset();
+            changed = true;
+        }
+        // The end of a day doesn't belong to it: as in the history.
+        let past = self.coming.partition_point(|one| one.at < now);
+        for one in self.coming.drain(..past) {
+            self.counters.add(&one);
+            changed = true;
+        }
+        changed
+    }
+
+    /// Has the episodes of every day on which something may have begun.
+    fn learn(&mut self, today: Date) {
+        let tomorrow = today.next_day().unwrap_or(today);
+        let mut new = Vec::new();
+        while self.known < tomorrow
+            && let Some(next) = self.known.next_day()
+        {
+            self.known = next;
+            new.extend(self.team.day(next).into_iter().flat_map(|simulator::Episode(events)| events));
+        }
+        if !new.is_empty() {
+            self.coming.extend(observe(&new));
+            self.coming.make_contiguous().sort_by_key(|one| one.at);
+        }
+    }
+
+    /// The body of a push, without the labels of the group: job and team.
+    pub fn exposition(&self) -> String {
+        let mut text = String::with_capacity(4096);
+        let mut families = families().into_iter().peekable();
+        for ((name, labels), value) in self.names.iter().zip(self.counters.values()) {
+            if let Some((family, kind, help)) = families.next_if(|(family, ..)| name.starts_with(family)) {
+                exposition::family(&mut text, family, kind, help);
+            }
+            let own: Vec<String> = labels
+                .iter()
+                .filter(|(label, _)| !matches!(*label, "job" | "team"))
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+                .collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name}{{{}}} {value}", own.join(","));
+        }
+        text
+    }
+
+    /// Names, labels and present values.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, &Labels, u64)> {
+        self.names.iter().zip(self.counters.values()).map(|((name, labels), value)| (*name, labels, value))
+    }
+}

@@ -1,0 +1,99 @@
+//! From events to the series that are stored: counters, and histograms as
+//! cumulative counters, from which every DORA metric is a ratio of increases
+//! (docs/metrics.md says how to ask).
+//!
+//! [`observe`] says what of the events counts, and when. [`Counters`] adds that
+//! up. [`history`] samples it at the end of each day, and [`Live`] at any moment:
+//! both are the same function of time, so what is pushed live goes on where the
+//! history ends, and no counter ever goes down, but at the beginning of a year.
+//!
+//! Where events come from, and where series go to, is not known here.
+
+mod counters;
+mod history;
+mod live;
+mod observe;
+
+use time::Date;
+
+use super::events::{Event, PRODUCTION};
+use super::simulator::{self, Team};
+pub use counters::Counters;
+pub use history::{Start, history, series};
+pub use live::Live;
+pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe};
+
+pub const DEPLOYMENTS: &str = "dora_deployments_total";
+pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
+pub const RECOVERY: &str = "dora_deployment_recovery_seconds";
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Upper edges of the lead time's buckets, seconds: those of the bands (1 h, 1 d,
+/// 7 d, 30 d) and some between.
+pub const LEAD_TIME_EDGES: [u64; 10] =
+    [HOUR, 4 * HOUR, 12 * HOUR, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY];
+/// The same of the recovery's, which is shorter where all is well.
+pub const RECOVERY_EDGES: [u64; 10] =
+    [300, 900, 1800, HOUR, 4 * HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY, 30 * DAY];
+
+/// Series of one team and environment: two histograms, each with its buckets,
+/// `+Inf`, sum and count.
+const HISTOGRAM_SERIES: u64 = (LEAD_TIME_EDGES.len() + RECOVERY_EDGES.len() + 2 * 3) as u64;
+/// Series of one service in an environment: outcomes times kinds.
+const COUNTER_SERIES: u64 = 4;
+
+/// Whose metrics there are from the beginning, whether or not anything happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    pub team: String,
+    pub services: Vec<String>,
+    pub environment: String,
+}
+
+impl Scope {
+    pub fn of(team: &Team) -> Self {
+        Self {
+            team: team.name.clone(),
+            services: team.services().to_vec(),
+            environment: PRODUCTION.to_owned(),
+        }
+    }
+}
+
+/// How many series there are for these, before anything is sent.
+pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
+    let of = |scope: Scope| HISTOGRAM_SERIES + COUNTER_SERIES * scope.services.len() as u64;
+    scopes.into_iter().map(of).sum()
+}
+
+/// The simulated history of some teams, a team at a time: the `days` days up to
+/// `until` (included). The same whatever the range, where two ranges overlap.
+pub fn simulated(
+    teams: Vec<String>,
+    seed: u64,
+    until: Date,
+    days: u32,
+) -> impl Iterator<Item = super::Series> + Send {
+    teams.into_iter().flat_map(move |name| {
+        let Some(first) = first_day(until, days) else { return Vec::new() };
+        let team = Team::new(&name, seed);
+        let begin = year_of(first);
+        let events: Vec<Event> =
+            simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
+        history(&[Scope::of(&team)], &events, first, until, Start::EachYear)
+    })
+}
+
+fn first_day(until: Date, days: u32) -> Option<Date> {
+    until.checked_sub(time::Duration::days(i64::from(days.checked_sub(1)?)))
+}
+
+/// The first of January of a date's year.
+fn year_of(date: Date) -> Date {
+    Date::from_ordinal_date(date.year(), 1).unwrap_or(date)
+}
+
+#[cfg(test)]
+mod tests;

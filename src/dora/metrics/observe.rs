@@ -1,0 +1,140 @@
+//! What counts, and when: events to observations.
+//!
+//! - A deployment counts at its own time. It is a failure if a failure that
+//!   names it began within [`OUTCOME_WINDOW`]: later ones don't change what has
+//!   been counted. So a day's numbers are final once that window is over.
+//! - A change's lead time counts at the time of the deployment that brings it;
+//!   deployments that others caused to fail keep theirs.
+//! - A recovery counts at the time of the recovery, once for each failure, and
+//!   only where a deployment caused it: that is how the metric is defined.
+//!
+//! What refers to something unknown doesn't count. A time that would be negative
+//! is zero: clocks of two systems differ.
+
+use std::collections::{HashMap, HashSet};
+
+use time::{Duration, OffsetDateTime};
+
+use super::super::events::{Deployment, Event, Failure, Kind};
+
+/// How long after a deployment a failure is still its failure: over a weekend.
+pub const OUTCOME_WINDOW: Duration = Duration::days(3);
+
+/// Something that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    pub at: OffsetDateTime,
+    pub team: String,
+    pub service: String,
+    pub environment: String,
+    pub observed: Observed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    Deployment {
+        failed: bool,
+        kind: Kind,
+    },
+    /// Seconds.
+    LeadTime(u64),
+    /// Seconds.
+    Recovery(u64),
+}
+
+/// The observations of some events, in the order of time. The events may be in
+/// any order; an id that comes again is what it was the first time.
+pub fn observe(events: &[Event]) -> Vec<Observation> {
+    let index = Index::of(events);
+    let mut all = Vec::new();
+    let mut deployed = HashSet::new();
+    let mut recovered = HashSet::new();
+    for event in &index.in_order {
+        match event {
+            Event::Deployment(deployment) if deployed.insert(&deployment.id) => {
+                index.deployment(deployment, &mut all);
+            }
+            Event::Recovery(recovery) => {
+                if let Some(failure) = index.failures.get(recovery.failure.as_str())
+                    && let Some(cause) = failure.deployment.as_deref()
+                    && let Some(deployment) = index.deployments.get(cause)
+                    && recovered.insert(&recovery.failure)
+                {
+                    all.push(Observation {
+                        at: recovery.at,
+                        team: failure.team.clone(),
+                        service: failure.service.clone(),
+                        environment: deployment.environment.clone(),
+                        observed: Observed::Recovery(seconds(recovery.at - failure.at)),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Events by what they are referred to with.
+struct Index<'a> {
+    in_order: Vec<&'a Event>,
+    changes: HashMap<&'a str, OffsetDateTime>,
+    deployments: HashMap<&'a str, &'a Deployment>,
+    failures: HashMap<&'a str, &'a Failure>,
+    /// When each deployment failed first.
+    failed: HashMap<&'a str, OffsetDateTime>,
+}
+
+impl<'a> Index<'a> {
+    fn of(events: &'a [Event]) -> Self {
+        let mut in_order: Vec<&Event> = events.iter().collect();
+        in_order.sort_by_key(|event| event.at());
+        let mut index = Self {
+            in_order,
+            changes: HashMap::new(),
+            deployments: HashMap::new(),
+            failures: HashMap::new(),
+            failed: HashMap::new(),
+        };
+        for &event in &index.in_order {
+            match event {
+                Event::Change(change) => {
+                    index.changes.entry(&change.id).or_insert(change.at);
+                }
+                Event::Deployment(deployment) => {
+                    index.deployments.entry(&deployment.id).or_insert(deployment);
+                }
+                Event::Failure(failure) => {
+                    index.failures.entry(&failure.id).or_insert(failure);
+                    if let Some(deployment) = &failure.deployment {
+                        index.failed.entry(deployment).or_insert(failure.at);
+                    }
+                }
+                Event::Recovery(_) => {}
+            }
+        }
+        index
+    }
+
+    fn deployment(&self, deployment: &Deployment, all: &mut Vec<Observation>) {
+        let failed =
+            self.failed.get(deployment.id.as_str()).is_some_and(|at| *at - deployment.at <= OUTCOME_WINDOW);
+        let observation = |observed| Observation {
+            at: deployment.at,
+            team: deployment.team.clone(),
+            service: deployment.service.clone(),
+            environment: deployment.environment.clone(),
+            observed,
+        };
+        all.push(observation(Observed::Deployment { failed, kind: deployment.kind }));
+        for change in &deployment.changes {
+            if let Some(begun) = self.changes.get(change.as_str()) {
+                all.push(observation(Observed::LeadTime(seconds(deployment.at - *begun))));
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> u64 {
+    u64::try_from(duration.whole_seconds()).unwrap_or(0)
+}

@@ -1,0 +1,158 @@
+use time::macros::{date, datetime};
+use time::{Date, OffsetDateTime};
+
+use super::*;
+use crate::dora::Series;
+use crate::dora::events::{Kind, read};
+
+fn events(lines: &str) -> Vec<Event> {
+    read(lines.as_bytes()).collect::<Result<_, _>>().unwrap()
+}
+
+const LINES: &str = r#"
+{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-01T09:00:00Z"}
+{"type":"deployment","id":"d1","team":"orders","service":"cart","at":"2026-03-02T23:30:00Z","changes":["c1","lost"]}
+{"type":"failure","id":"f1","team":"orders","service":"cart","at":"2026-03-02T23:42:00Z","deployment":"d1"}
+{"type":"deployment","id":"d2","team":"orders","service":"cart","at":"2026-03-03T00:05:00Z","kind":"rework"}
+{"type":"recovery","failure":"f1","at":"2026-03-03T00:10:00Z","deployment":"d2"}
+{"type":"recovery","failure":"f1","at":"2026-03-03T00:20:00Z"}
+{"type":"failure","id":"f2","team":"orders","service":"cart","at":"2026-03-03T00:42:00Z"}
+{"type":"recovery","failure":"f2","at":"2026-03-03T00:50:00Z"}
+{"type":"deployment","id":"d3","team":"orders","service":"cart","at":"2026-03-04T00:05:00+02:00"}
+{"type":"failure","id":"f3","team":"orders","service":"cart","at":"2026-03-08T00:42:00Z","deployment":"d3"}
+"#;
+
+/// The values of a series, without its times.
+fn values(series: &[Series], name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
+    let matching =
+        |one: &&Series| one.name == name && labels.iter().all(|(name, value)| one.labels.get(name) == *value);
+    let mut all = series.iter().filter(matching);
+    let values = all.next().unwrap().samples.iter().map(|(_, value)| *value).collect();
+    assert!(all.next().is_none(), "{name} {labels:?} is more than one series");
+    values
+}
+
+#[test]
+fn what_counts_is_counted_on_its_day() {
+    let series = series(&events(LINES), date!(2026 - 03 - 02), date!(2026 - 03 - 04));
+    let count = |outcome, kind| values(&series, DEPLOYMENTS, &[("outcome", outcome), ("kind", kind)]);
+    // The third is on the 3rd in UTC; what failed after five days stays a success.
+    assert_eq!(count("success", "planned"), [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(count("failure", "planned"), [0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(count("success", "rework"), [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(count("failure", "rework"), [0.0; 4]);
+    let lead = |le| values(&series, "dora_change_lead_time_seconds_bucket", &[("le", le)]);
+    assert_eq!((lead("86400.0"), lead("172800.0")), (vec![0.0; 4], vec![0.0, 1.0, 1.0, 1.0]));
+    assert_eq!(lead("+Inf"), [0.0, 1.0, 1.0, 1.0]);
+    let sum = values(&series, "dora_change_lead_time_seconds_sum", &[]);
+    assert_eq!(sum, [0.0, 138_600.0, 138_600.0, 138_600.0]);
+    // Recovered after midnight, once, and only what a deployment caused.
+    assert_eq!(values(&series, "dora_deployment_recovery_seconds_count", &[]), [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(values(&series, "dora_deployment_recovery_seconds_sum", &[])[3], 1680.0);
+    let times: Vec<i64> = series[0].samples.iter().map(|(time, _)| *time).collect();
+    assert_eq!(times[0], datetime!(2026-03-02 0:00 UTC).unix_timestamp() * 1000);
+    assert_eq!(times[3], datetime!(2026-03-05 0:00 UTC).unix_timestamp() * 1000);
+}
+
+#[test]
+fn the_order_of_events_does_not_matter() {
+    let mut reversed = events(LINES);
+    reversed.reverse();
+    let range = (date!(2026 - 03 - 02), date!(2026 - 03 - 04));
+    assert_eq!(series(&reversed, range.0, range.1), series(&events(LINES), range.0, range.1));
+}
+
+#[test]
+fn cardinality_is_known_before() {
+    let names = simulator::teams(20);
+    let all: Vec<Series> = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2).collect();
+    let scopes = names.iter().map(|name| Scope::of(&Team::new(name, 1)));
+    assert_eq!(cardinality(scopes), all.len() as u64);
+    // README.md and docs/metrics.md say how many the usual ones are.
+    let usual = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
+    assert_eq!(cardinality(usual), 1318);
+}
+
+#[test]
+fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
+    let new_year = datetime!(2025-01-01 0:00:01 UTC).unix_timestamp() * 1000;
+    for series in simulated(simulator::teams(4), 1, date!(2025 - 02 - 10), 90) {
+        assert_eq!(series.samples.len(), 92);
+        for pair in series.samples.windows(2) {
+            assert!(pair[0].0 < pair[1].0);
+            assert!(pair[0].1 <= pair[1].1 || pair[1] == (new_year, 0.0), "{series:?}");
+        }
+    }
+}
+
+#[test]
+fn a_day_has_one_value_whatever_the_range() {
+    let range = |until: Date, days| simulated(simulator::teams(3), 9, until, days).collect::<Vec<_>>();
+    let (short, long) = (range(date!(2025 - 01 - 20), 30), range(date!(2025 - 02 - 20), 100));
+    for (short, long) in short.iter().zip(&long) {
+        assert_eq!((short.name, &short.labels), (long.name, &long.labels));
+        let first = long.samples.iter().position(|sample| *sample == short.samples[0]).unwrap();
+        assert_eq!(long.samples[first..first + short.samples.len()], short.samples);
+    }
+}
+
+#[test]
+fn live_goes_on_where_the_history_ends() {
+    let until = date!(2025 - 01 - 12);
+    let history: Vec<Series> = simulated(vec!["search".into()], 1, until, 60).collect();
+    let at = |time: OffsetDateTime, live: &Live| {
+        let milliseconds = time.unix_timestamp() * 1000;
+        for ((name, labels, value), series) in live.values().zip(&history) {
+            assert_eq!((name, labels), (series.name, &series.labels));
+            let stored = series.samples.iter().find(|(time, _)| *time == milliseconds);
+            assert_eq!(stored.map(|(_, value)| *value), Some(value as f64), "{name}{labels} at {time}");
+        }
+    };
+    // From before the new year, step by step and by jumps.
+    let mut now = datetime!(2024-12-10 0:00 UTC);
+    let mut live = Live::new("search", 1, now);
+    at(now, &live);
+    for hours in [1, 23, 48, 7, 17, 24 * 10, 24 * 12, 24] {
+        now += time::Duration::hours(hours);
+        live.advance(now);
+        if now.hour() == 0 && now.ordinal() != 1 {
+            at(now, &live);
+        }
+    }
+    let later = datetime!(2025-01-13 0:00 UTC);
+    assert!(live.advance(later));
+    at(later, &live);
+    at(later, &Live::new("search", 1, later));
+    assert!(!live.advance(later));
+}
+
+#[test]
+fn a_push_is_in_the_text_format() {
+    let live = Live::new("search", 1, datetime!(2025-01-13 0:00 UTC));
+    let text = live.exposition();
+    for line in [
+        "# TYPE dora_deployments_total counter",
+        "# TYPE dora_change_lead_time_seconds histogram",
+        "# TYPE dora_deployment_recovery_seconds histogram",
+    ] {
+        assert_eq!(text.matches(line).count(), 1, "{text}");
+    }
+    assert!(text.contains(r#"dora_change_lead_time_seconds_bucket{environment="production",le="+Inf"} "#));
+    assert!(!text.contains("team=") && !text.contains("job="));
+}
+
+#[test]
+fn edges_are_written_as_prometheus_writes_them() {
+    let edges: Vec<String> =
+        [300, 604_800, 1_209_600, 2_592_000, 5_184_000, 1_000_000].map(counters::le).to_vec();
+    assert_eq!(edges, ["300.0", "604800.0", "1.2096e+06", "2.592e+06", "5.184e+06", "1e+06"]);
+}
+
+#[test]
+fn a_failed_rework_is_both() {
+    let lines = r#"
+{"type":"deployment","id":"d1","team":"t","service":"s","at":"2026-03-02T10:00:00Z","kind":"rework"}
+{"type":"failure","id":"f1","team":"t","service":"s","at":"2026-03-02T10:10:00Z","deployment":"d1"}"#;
+    let observed: Vec<_> = observe(&events(lines)).into_iter().map(|one| one.observed).collect();
+    assert_eq!(observed, [Observed::Deployment { failed: true, kind: Kind::Rework }]);
+}
