@@ -9,7 +9,7 @@
 //! an episode of its own.
 //!
 //! Arithmetic is restricted to what IEEE 754 defines to the last bit
-//! ([`super::draw`]) and times are whole seconds, so one seed gives one year,
+//! (`dora::draw`) and times are whole seconds, so one seed gives one year,
 //! byte for byte, on every machine. Nothing here computes a metric.
 
 mod calendar;
