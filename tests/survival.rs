@@ -1,0 +1,128 @@
+//! Bad days of the cloud, and the product's run goes on: a world that sees
+//! changes late, answers that are damaged or lost, waiting that is throttled.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use deployment::{Deployment, Run};
+use serde_json::{Value, json};
+
+const DISK: &str = "compute.disk/dorainfra-data";
+const BUCKET: &str = "storage.bucket/my-gcp-dorainfra-mimir";
+
+fn faults(deployment: &Deployment, rules: Value) {
+    deployment.control("PUT", "faults", Some(rules));
+}
+
+fn apply(deployment: &Deployment, target: &str) -> Run {
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", target]).ends_with(0)
+}
+
+/// The calls that were made of one method, with the status of each.
+fn calls(deployment: &Deployment, api: &str) -> Vec<u64> {
+    let requests = deployment.control("GET", "requests", None);
+    let entries = requests["requests"].as_array().unwrap().iter();
+    entries.filter(|entry| entry["api"] == api).map(|entry| entry["status"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn an_apply_goes_through_in_a_world_that_sees_changes_late() {
+    let deployment = Deployment::empty();
+    let late = ["service-accounts=3000", "grants=4000", "services=2000"].map(|lag| ["--lag", lag]).concat();
+    let start = ["sandbox", "start", "--detach", "--operation", "*=20"];
+    deployment.run(&[&start[..], &late].concat()).ends_with(0);
+    let lag = deployment.control("GET", "consistency", None);
+    assert_eq!(lag, json!({"serviceAccountsMs": 3000, "grantsMs": 4000, "servicesMs": 2000}));
+    let few = ["--sandbox", "--set", "generator.teams=2", "--set", "generator.days=7"];
+    // The secret's own grant is the last to arrive.
+    faults(
+        &deployment,
+        json!([{"api": "secretmanager.projects.secrets.versions.access", "caller": "dorainfra-*", "times": 1,
+            "action": {"status": 403, "reason": "forbidden"}}]),
+    );
+    deployment.run(&[&few[..], &["apply", "--yes"]].concat()).ends_with(0);
+    // Each kind of lateness was met.
+    let met = |api: &str, status: u64| calls(&deployment, api).contains(&status);
+    assert!(met("compute.firewalls.list", 403), "a service that is not seen to be enabled");
+    assert!(met("iam.projects.serviceAccounts.get", 404), "an account that is not there yet");
+    assert!(met("storage.objects.get", 403), "a machine whose grant has not arrived");
+    assert!(calls(&deployment, "compute.instances.insert").iter().all(|status| *status == 200));
+    // The switch works while the sandbox runs, too.
+    deployment.control("PUT", "consistency", Some(json!({})));
+    deployment.run(&[&few[..], &["plan", "--detailed-exitcode"]].concat()).ends_with(0);
+    deployment.run(&[&few[..], &["destroy", "--yes", "--delete-data"]].concat()).ends_with(0);
+}
+
+#[test]
+fn a_damaged_answer_of_a_read_is_asked_for_again() {
+    let deployment = Deployment::of_records();
+    apply(&deployment, DISK);
+    let plan = |damage: Option<&str>| {
+        let rule =
+            |damage: &&str| json!({"method": "GET", "api": "*.get", "times": 3, "action": {"body": damage}});
+        faults(&deployment, json!(damage.iter().map(rule).collect::<Vec<_>>()));
+        deployment.run(&["--sandbox", "--json", "plan"]).ends_with(0).events("planned")[0]["plan"]["steps"]
+            .clone()
+    };
+    let whole = plan(None);
+    assert_eq!(plan(Some("truncated")), whole);
+    assert_eq!(plan(Some("malformed")), whole);
+}
+
+#[test]
+fn an_operation_is_not_given_up_for_being_throttled_or_cut_off_while_it_is_polled() {
+    let deployment = Deployment::of_records();
+    faults(
+        &deployment,
+        json!([
+            {"api": "compute.zoneOperations.wait", "times": 2,
+                "action": {"status": 429, "reason": "rateLimitExceeded"}},
+            {"api": "compute.zoneOperations.wait", "times": 1, "action": {"status": 403, "reason": "rateLimitExceeded"}},
+            {"api": "compute.zoneOperations.wait", "times": 1, "action": {"reset": "before"}},
+            {"api": "serviceusage.operations.get", "times": 2, "action": {"status": 503}},
+            {"api": "compute.disks.insert", "action": {"operationMs": 500}},
+            {"api": "serviceusage.services.batchEnable", "action": {"operationMs": 200}},
+        ]),
+    );
+    apply(&deployment, DISK);
+    let waits = calls(&deployment, "compute.zoneOperations.wait");
+    assert_eq!(waits.iter().filter(|status| **status != 200).count(), 4, "{waits:?}");
+    assert_eq!(calls(&deployment, "compute.disks.insert"), [200], "it was made once");
+}
+
+#[test]
+fn an_operation_that_hangs_is_waited_for_until_it_goes_on() {
+    let deployment = Deployment::of_records();
+    faults(&deployment, json!([{"api": "compute.zoneOperations.wait", "action": {"hang": "before"}}]));
+    let arguments = ["--sandbox", "--json", "apply", "--yes", "--target", DISK];
+    let child = deployment.spawn(&arguments);
+    deployment.until("the disk is being made", || !calls(&deployment, "compute.disks.insert").is_empty());
+    deployment.control("DELETE", "faults", None);
+    Deployment::finish(child).ends_with(0);
+    assert_eq!(calls(&deployment, "compute.disks.insert"), [200]);
+}
+
+#[test]
+fn a_write_whose_answer_was_an_error_is_read_back() {
+    let deployment = Deployment::of_records();
+    for (action, api, target) in [
+        (json!({"status": 503, "statusAt": "after"}), "storage.buckets.insert", BUCKET),
+        (json!({"body": "truncated"}), "compute.disks.insert", DISK),
+    ] {
+        faults(&deployment, json!([{"api": api, "times": 1, "action": action}]));
+        apply(&deployment, target);
+    }
+    deployment.run(&["--sandbox", "plan", "--detailed-exitcode", "--target", DISK]).ends_with(0);
+    deployment.run(&["--sandbox", "plan", "--detailed-exitcode", "--target", BUCKET]).ends_with(0);
+}
+
+#[test]
+fn an_operation_that_fails_is_explained() {
+    let deployment = Deployment::of_records();
+    let error = json!({"code": "RESOURCE_NOT_READY", "message": "The resource is not ready"});
+    faults(&deployment, json!([{"api": "compute.disks.insert", "action": {"operationError": error}}]));
+    let run = deployment.run(&["--sandbox", "apply", "--yes", "--target", DISK]).ends_with(1);
+    let all = format!("{}{}", run.stdout, run.stderr);
+    assert!(all.contains("The resource is not ready (RESOURCE_NOT_READY)") && all.contains(DISK), "{all}");
+}
