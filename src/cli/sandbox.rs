@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::sandbox::machine::ProcessMachines;
-use crate::sandbox::{self, Driver, Handle, Options};
+use crate::sandbox::{self, Driver, Handle, Lag, Options};
 use crate::ui::{Printer, Style, View};
 
 /// How long a detached sandbox may take until it answers.
@@ -60,8 +60,15 @@ struct Start {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
     /// Milliseconds that an operation takes, for example `instances.insert=2000`; `*=0` for all
-    #[arg(long, value_name = "METHOD=MS", value_parser = operation)]
+    #[arg(long, value_name = "METHOD=MS", value_parser = milliseconds)]
     operation: Vec<(String, u64)>,
+    /// Milliseconds until the world sees a new `service-accounts`, `grants` or `services`, for
+    /// example `grants=5000`
+    #[arg(long, value_name = "WHAT=MS", value_parser = late)]
+    lag: Vec<(Late, u64)>,
+    /// Keep what is said in each call, without secrets, in the list of calls
+    #[arg(long)]
+    record: bool,
     /// The project in it
     #[arg(long = "sandbox-project", value_name = "ID", default_value = "my-gcp")]
     sandbox_project: String,
@@ -71,6 +78,14 @@ struct Start {
     /// Return as soon as it answers, and leave it running
     #[arg(long)]
     detach: bool,
+}
+
+/// A change that the world may see late.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Late {
+    ServiceAccounts,
+    Grants,
+    Services,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -95,7 +110,11 @@ impl Sandbox {
                 Ok(Exit::Done)
             }
             SandboxCommand::Reset(place) => {
-                place.find(context).await?.reset().await?;
+                match place.find(context).await {
+                    Ok(handle) => handle.reset().await?,
+                    // What is damaged does not run.
+                    Err(_) => sandbox::forget(&place.folder(context))?,
+                }
                 context.printer.note("the sandbox is empty");
                 Ok(Exit::Done)
             }
@@ -126,6 +145,8 @@ impl Start {
             port: self.port.unwrap_or_default(),
             latency: Duration::from_millis(self.latency),
             operation_ms: self.operation.into_iter().collect(),
+            lag: lag(&self.lag),
+            record: self.record,
             machines: match self.machines {
                 Machines::Process => {
                     Driver::With(Arc::new(|world, _| Ok(Arc::new(ProcessMachines::new(world)))))
@@ -185,6 +206,13 @@ impl Start {
         for (method, ms) in &self.operation {
             command.args(["--operation", &format!("{method}={ms}")]);
         }
+        for (late, ms) in &self.lag {
+            let name = late.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            command.args(["--lag", &format!("{name}={ms}")]);
+        }
+        if self.record {
+            command.arg("--record");
+        }
         use std::os::unix::process::CommandExt as _;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let mut child = command.spawn().map_err(fails)?;
@@ -242,7 +270,24 @@ impl View for StatusView {
     }
 }
 
-fn operation(text: &str) -> Result<(String, u64), String> {
-    let (method, ms) = text.split_once('=').ok_or("write METHOD=MS")?;
+fn milliseconds(text: &str) -> Result<(String, u64), String> {
+    let (method, ms) = text.split_once('=').ok_or("write NAME=MS")?;
     Ok((method.to_owned(), ms.parse().map_err(|_| format!("`{ms}` is not a number of milliseconds"))?))
+}
+
+fn late(text: &str) -> Result<(Late, u64), String> {
+    let (name, ms) = milliseconds(text)?;
+    Ok((Late::from_str(&name, false)?, ms))
+}
+
+fn lag(given: &[(Late, u64)]) -> Lag {
+    let mut lag = Lag::default();
+    for (late, ms) in given {
+        match late {
+            Late::ServiceAccounts => lag.service_accounts_ms = *ms,
+            Late::Grants => lag.grants_ms = *ms,
+            Late::Services => lag.services_ms = *ms,
+        }
+    }
+    lag
 }

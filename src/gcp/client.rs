@@ -209,17 +209,22 @@ impl Client {
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
         let text = response.text().await.map_err(lost)?;
+        // A body that was cut off on the way: the effect, if any, is there.
+        let damaged = |error: serde_json::Error| {
+            let what = call.what();
+            (Error::Transport { what, reason: format!("the answer is damaged: {error}"), sent: true }, None)
+        };
         if !status.is_success() {
+            // Half of a refusal says less than none; what is no JSON is a proxy's.
+            if text.starts_with('{') {
+                serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(damaged)?;
+            }
             return Err((Error::Api(ApiError::of(&call.what(), status.as_u16(), &text)), after));
         }
         if text.trim().is_empty() || status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
         }
-        // A body that was cut off on the way: the effect, if any, is there.
-        serde_json::from_str(&text).map_err(|error| {
-            let what = call.what();
-            (Error::Transport { what, reason: format!("the answer is damaged: {error}"), sent: true }, None)
-        })
+        serde_json::from_str(&text).map_err(damaged)
     }
 
     /// All pages of a list, items concatenated.

@@ -101,7 +101,8 @@ pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
         return false;
     }
     let member = format!("serviceAccount:{}", call.caller.email);
-    ["policy/project", policy].iter().filter_map(|key| tx.get(key)).any(|policy| {
+    let in_force = |key: &&str| call.cloud.consistency.in_force(key).or_else(|| tx.get(key).cloned());
+    ["policy/project", policy].iter().filter_map(in_force).any(|policy| {
         let bindings = policy["bindings"].as_array().map_or(&[][..], Vec::as_slice);
         bindings.iter().any(|binding| {
             // A condition is beyond this sandbox: a conditional grant allows nothing.
@@ -126,6 +127,8 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
         (_, "testIamPermissions") => return None,
         (_, "insert") => "create",
         (_, "aggregatedList") => "list",
+        ("storage", "compose" | "copy" | "rewrite") => "create",
+        ("storage", "lockRetentionPolicy") => "update",
         ("compute", "wait") => "get",
         ("serviceusage", "batchEnable") => "enable",
         ("serviceusage", "batchGet") => "get",
@@ -141,7 +144,9 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
         "serviceusage" if collection == "operations" => return None,
         "serviceusage" => (format!("serviceusage.services.{verb}"), project),
         "storage" => {
-            (format!("storage.{collection}.{verb}"), format!("policy/buckets/{}", call.path("bucket")))
+            // A copy writes to its destination; what it reads is asked for besides.
+            let bucket = call.path.get("destinationBucket").map_or(call.path("bucket"), String::as_str);
+            (format!("storage.{collection}.{verb}"), format!("policy/buckets/{bucket}"))
         }
         "secretmanager" => {
             let versions = verb == "add" || collection.ends_with("versions");
@@ -247,7 +252,9 @@ pub fn service_title(name: &str) -> Option<&'static str> {
 
 fn check_service(call: &Call, tx: &Tx) -> Result<(), ApiError> {
     let service = format!("{}.googleapis.com", call.method.api);
-    if tx.get(&format!("services/{service}")).is_some_and(|record| record["state"] == "ENABLED") {
+    let key = format!("services/{service}");
+    let enabled = tx.get(&key).is_some_and(|record| record["state"] == "ENABLED");
+    if enabled && call.cloud.consistency.sees_service(&key) {
         return Ok(());
     }
     let (number, title) = (call.cloud.number, service_title(&service).unwrap_or_default());
@@ -293,7 +300,10 @@ pub fn denied(call: &Call, permission: &str) -> ApiError {
             ApiError::forbidden(format!("Required '{permission}' permission for '{resource}'"))
         }
         "storage" => {
-            let (kind, on) = match (call.path.get("object"), call.path.get("bucket")) {
+            let (kind, on) = match (
+                call.path.get("object").or(call.path.get("destinationObject")),
+                call.path.get("bucket"),
+            ) {
                 (Some(_), _) => ("object", "resource"),
                 (None, Some(_)) => ("bucket", "resource"),
                 (None, None) => ("project", "resource"),
@@ -337,6 +347,12 @@ pub fn denied(call: &Call, permission: &str) -> ApiError {
 /// A method's permission beyond the one that [`check`] has looked at.
 pub fn require(call: &Call, tx: &Tx, permission: &str) -> Result<(), ApiError> {
     if allowed(call, tx, permission, "policy/project") { Ok(()) } else { Err(denied(call, permission)) }
+}
+
+/// The same, on a bucket.
+pub fn require_in(call: &Call, tx: &Tx, permission: &str, bucket: &str) -> Result<(), ApiError> {
+    let policy = format!("policy/buckets/{bucket}");
+    if allowed(call, tx, permission, &policy) { Ok(()) } else { Err(denied(call, permission)) }
 }
 
 /// The answer of `testIamPermissions`: those of the asked ones that hold.

@@ -80,6 +80,9 @@ pub async fn carry_out(
     matched: &Matched,
     kind: Kind,
 ) -> Result<Response, ApiError> {
+    if kind != Kind::Json && parts.headers.contains_key("x-goog-encryption-algorithm") {
+        return Err(ApiError::unimplemented("encryption keys of the customer's own"));
+    }
     match kind {
         Kind::Xml => xml::handle(call, &parts.method, &parts.headers, bytes).await,
         Kind::Upload => uploaded(call, parts, bytes).await,

@@ -44,7 +44,7 @@ impl Call {
     }
 
     pub fn flag(&self, name: &str) -> bool {
-        self.query(name) == Some("true")
+        self.query(name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 
     /// A number that the contract has checked already.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::consistency::Consistency;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
 use super::machine::{Machines, World};
@@ -29,6 +30,7 @@ pub struct Cloud {
     pub tokens: Tokens,
     pub faults: Faults,
     pub requests: Log,
+    pub consistency: Consistency,
     /// Added to every API call.
     pub latency: Duration,
     /// Somebody wants the sandbox to end.

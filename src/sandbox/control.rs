@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::clock;
 use super::cloud::Cloud;
 use super::compute::machines;
+use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
 use super::server::{error_response, json_response};
@@ -27,6 +28,12 @@ struct Deny {
     /// `true` takes the denial back.
     #[serde(default)]
     allow: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recording {
+    bodies: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +58,15 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             cloud.faults.set(Vec::new());
             Ok(json!({}))
         }
+        ("PUT", "/sandbox/recording") => parse(&bytes).map(|Recording { bodies }| {
+            cloud.requests.record(bodies);
+            json!({"bodies": bodies})
+        }),
+        ("GET", "/sandbox/consistency") => Ok(json!(cloud.consistency.lag())),
+        ("PUT", "/sandbox/consistency") => parse::<Lag>(&bytes).map(|lag| {
+            cloud.consistency.set(lag);
+            json!(lag)
+        }),
         ("POST", "/sandbox/deny") => deny(cloud, &bytes).await,
         ("POST", "/sandbox/foreign") => foreign(cloud, &bytes).await,
         ("POST", "/sandbox/reset") => reset(cloud).await,
@@ -141,7 +157,7 @@ async fn reset(cloud: &Arc<Cloud>) -> Result<Value, ApiError> {
             Ok(())
         })
         .await?;
-    for folder in ["objects", "uploads", "disks", "machines"] {
+    for folder in super::FOLDERS {
         let path = cloud.dir.join(folder);
         let _ = tokio::fs::remove_dir_all(&path).await;
         let _ = tokio::fs::create_dir_all(&path).await;

@@ -16,6 +16,8 @@ pub enum SandboxError {
     Damaged { path: PathBuf, why: String },
     #[error("the sandbox in {} belongs to project `{have}`, not `{want}`", dir.display())]
     OtherProject { dir: PathBuf, have: String, want: String },
+    #[error("there is no sandbox in {}", dir.display())]
+    NothingThere { dir: PathBuf },
     #[error("no sandbox is running in {}", dir.display())]
     NotRunning { dir: PathBuf },
     #[error("the sandbox on 127.0.0.1:{port} does not answer: {why}")]
@@ -46,7 +48,7 @@ impl SandboxError {
             Self::OtherProject { have, .. } => {
                 format!("use --project {have}, another folder with --dir, or `dorainfra sandbox reset`")
             }
-            Self::NotRunning { .. } | Self::NoAnswer { .. } => {
+            Self::NothingThere { .. } | Self::NotRunning { .. } | Self::NoAnswer { .. } => {
                 "start it with `dorainfra sandbox start`".into()
             }
             Self::File { .. } | Self::Store(_) => "check the folder's permissions and the free space".into(),

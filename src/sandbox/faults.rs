@@ -3,7 +3,8 @@
 
 use std::sync::Mutex;
 
-use rand::RngExt as _;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -15,24 +16,31 @@ use super::lock;
 pub struct Rule {
     /// HTTP method; absent: any.
     pub method: Option<String>,
-    /// Glob over the path with its query: `*` is any run of characters.
+    /// The resource: a glob over the path with its query; `*` is any run of
+    /// characters.
     pub path: Option<String>,
     /// The method's id, or a glob over ids (`compute.instances.*`).
     pub api: Option<String>,
+    /// `owner`, `anonymous`, or a glob over service accounts' addresses.
+    pub caller: Option<String>,
     /// Only from the nth matching request on (1: the first).
     pub nth: Option<u64>,
     /// How often it strikes; absent: until it is removed.
     pub times: Option<u64>,
     /// 0 to 1; absent: 1.
     pub probability: Option<f64>,
+    /// The same seed strikes the same requests; absent: another each time.
+    pub seed: Option<u64>,
     pub action: Action,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Action {
-    /// Answers this status instead of carrying the request out.
+    /// Answers this status instead of carrying the request out, or, with
+    /// `statusAt: after`, although it was carried out.
     pub status: Option<u16>,
+    pub status_at: Option<Moment>,
     /// `errors[].reason` of that answer (`rateLimitExceeded`).
     pub reason: Option<String>,
     pub message: Option<String>,
@@ -40,6 +48,8 @@ pub struct Action {
     pub reset: Option<Moment>,
     /// Holds the request until the rule is removed.
     pub hang: Option<Moment>,
+    /// What is wrong with the body of the answer.
+    pub body: Option<Damage>,
     pub delay_before_ms: Option<u64>,
     pub delay_after_ms: Option<u64>,
     /// The operation that the request starts ends with this error.
@@ -54,6 +64,15 @@ pub struct Action {
 pub enum Moment {
     Before,
     After,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Damage {
+    /// It ends in the middle, and the connection with it.
+    Truncated,
+    /// It is all there and makes no sense: half a document.
+    Malformed,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +93,7 @@ pub struct Strike {
 struct Kept {
     id: u64,
     rule: Rule,
+    chance: ChaCha8Rng,
     seen: u64,
     struck: u64,
 }
@@ -95,7 +115,10 @@ impl Faults {
     pub fn set(&self, rules: Vec<Rule>) {
         self.version.send_modify(|version| *version += 1);
         let first = *self.version.borrow() << 32;
-        let kept = (first..).zip(rules).map(|(id, rule)| Kept { id, rule, seen: 0, struck: 0 });
+        let kept = (first..).zip(rules).map(|(id, rule)| {
+            let seed = rule.seed.unwrap_or_else(|| rand::rng().random());
+            Kept { id, rule, chance: ChaCha8Rng::seed_from_u64(seed), seen: 0, struck: 0 }
+        });
         *lock(&self.rules) = kept.collect();
         self.version.send_modify(|version| *version += 1);
     }
@@ -105,20 +128,23 @@ impl Faults {
     }
 
     /// Counts the request at every rule and answers the first that strikes.
-    pub fn strike(&self, method: &str, path: &str, api: &str) -> Option<Strike> {
+    pub fn strike(&self, method: &str, path: &str, api: &str, caller: &str) -> Option<Strike> {
         let mut first = None;
         for kept in lock(&self.rules).iter_mut() {
             let rule = &kept.rule;
             let matches = rule.method.as_deref().is_none_or(|each| each.eq_ignore_ascii_case(method))
                 && rule.path.as_deref().is_none_or(|glob| glob_matches(glob, path))
-                && rule.api.as_deref().is_none_or(|glob| glob_matches(glob, api));
+                && rule.api.as_deref().is_none_or(|glob| glob_matches(glob, api))
+                && rule.caller.as_deref().is_none_or(|glob| glob_matches(glob, caller));
             if !matches {
                 continue;
             }
             kept.seen += 1;
+            // Drawn for each, so that a seed means the same whatever else strikes.
+            let drawn = kept.chance.random::<f64>();
             let due = kept.seen >= rule.nth.unwrap_or(1)
                 && kept.struck < rule.times.unwrap_or(u64::MAX)
-                && rule.probability.is_none_or(|chance| rand::rng().random::<f64>() < chance);
+                && rule.probability.is_none_or(|chance| drawn < chance);
             if due && first.is_none() {
                 kept.struck += 1;
                 first = Some(Strike { id: kept.id, action: rule.action.clone() });
@@ -167,6 +193,19 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_strikes_the_same_requests_again() {
+        let strikes = |seed| {
+            let faults = Faults::default();
+            faults.set(vec![Rule { probability: Some(0.5), seed, ..Rule::default() }]);
+            (0..200).map(|_| faults.strike("GET", "/", "", "owner").is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(strikes(Some(7)), strikes(Some(7)));
+        assert_ne!(strikes(Some(7)), strikes(Some(8)));
+        let struck = strikes(Some(7)).into_iter().filter(|struck| *struck).count();
+        assert!((60..140).contains(&struck), "{struck} of 200 at one half");
+    }
+
+    #[test]
     fn the_nth_request_is_struck_and_as_often_as_said() {
         let faults = Faults::default();
         faults.set(vec![Rule {
@@ -175,8 +214,16 @@ mod tests {
             times: Some(2),
             ..Rule::default()
         }]);
-        let struck: Vec<bool> = (0..5).map(|_| faults.strike("GET", "/", "").is_some()).collect();
+        let struck: Vec<bool> = (0..5).map(|_| faults.strike("GET", "/", "", "owner").is_some()).collect();
         assert_eq!(struck, [false, true, true, false, false]);
-        assert!(faults.strike("POST", "/", "").is_none());
+        assert!(faults.strike("POST", "/", "", "owner").is_none());
+    }
+
+    #[test]
+    fn a_rule_is_for_who_it_says() {
+        let faults = Faults::default();
+        faults.set(vec![Rule { caller: Some("vm@*".into()), ..Rule::default() }]);
+        assert!(faults.strike("GET", "/", "", "vm@p.iam.gserviceaccount.com").is_some());
+        assert!(faults.strike("GET", "/", "", "owner").is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! IAM: the project's service accounts.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::call::{Call, Handler, page};
@@ -45,11 +47,9 @@ pub fn account(cloud: &Cloud, email: &str, display_name: &str, description: &str
 fn key_of(call: &Call, tx: &Tx) -> Result<String, ApiError> {
     let name = call.path("serviceAccountsId");
     let key = format!("serviceAccounts/{name}");
-    if tx.has(&key) {
-        return Ok(key);
-    }
-    let by_id = tx.scan("serviceAccounts/").into_iter().find(|(_, account)| account["uniqueId"] == name);
-    by_id.map(|(key, _)| key).ok_or_else(|| {
+    let by_id = || tx.scan("serviceAccounts/").into_iter().find(|(_, account)| account["uniqueId"] == name);
+    let found = if tx.has(&key) { Some(key) } else { by_id().map(|(key, _)| key) };
+    found.filter(|key| call.cloud.consistency.sees_account(key)).ok_or_else(|| {
         ApiError::not_found(format!(
             "Service account projects/{}/serviceAccounts/{name} does not exist.",
             call.path("projectsId")
@@ -93,8 +93,15 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let text = |name: &str| wanted[name].as_str().unwrap_or_default();
     let account = account(&call.cloud, &email, text("displayName"), text("description"));
+    call.cloud.consistency.made(&key, Duration::ZERO);
     tx.put(key, account.clone());
     Ok(account)
+}
+
+/// Whether the world knows an account of that address: a new one is late.
+pub fn sees(cloud: &Cloud, tx: &Tx, email: &str) -> bool {
+    let key = format!("serviceAccounts/{email}");
+    tx.has(&key) && cloud.consistency.sees_account(&key)
 }
 
 fn check_texts(account: &Value) -> Result<(), ApiError> {
@@ -116,7 +123,9 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let size = usize::try_from(call.number("pageSize").unwrap_or(20)).unwrap_or(20).clamp(1, 100);
-    let (accounts, next) = page(tx.scan("serviceAccounts/"), size, call.query("pageToken"))?;
+    let mut all = tx.scan("serviceAccounts/");
+    all.retain(|(key, _)| call.cloud.consistency.sees_account(key));
+    let (accounts, next) = page(all, size, call.query("pageToken"))?;
     let mut answer = json!({});
     if !accounts.is_empty() {
         answer["accounts"] = json!(accounts);

@@ -14,6 +14,7 @@ mod clock;
 mod cloud;
 mod compute;
 mod connection;
+mod consistency;
 mod contract;
 mod control;
 mod error;
@@ -28,6 +29,7 @@ pub mod machine;
 mod operation;
 mod policy;
 mod projects;
+mod recording;
 mod requests;
 mod secrets;
 mod server;
@@ -47,8 +49,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use consistency::Lag;
 pub use error::SandboxError;
-pub use faults::{Action as FaultAction, Moment, OperationError, Rule};
+pub use faults::{Action as FaultAction, Damage, Moment, OperationError, Rule};
 pub use files::StateFile;
 pub use handle::Handle;
 pub use requests::Entry as Request;
@@ -89,6 +92,10 @@ pub struct Options {
     /// Durations of operations by method (`instances.insert`), ms; `*` is for
     /// those that are not named.
     pub operation_ms: BTreeMap<String, u64>,
+    /// How late the world sees a change.
+    pub lag: Lag,
+    /// Whether the list of calls holds their bodies.
+    pub record: bool,
 }
 
 impl Options {
@@ -100,6 +107,8 @@ impl Options {
             project: project.into(),
             machines: Driver::None,
             operation_ms: BTreeMap::new(),
+            lag: Lag::default(),
+            record: false,
         }
     }
 }
@@ -169,6 +178,37 @@ pub async fn serve(
     Ok(())
 }
 
+/// The folders of a sandbox's state.
+const FOLDERS: [&str; 4] = ["objects", "uploads", "disks", "machines"];
+
+/// Takes away the state of a sandbox that does not run, whatever state it is in.
+///
+/// # Errors
+/// [`SandboxError::AlreadyRunning`] where it runs, [`SandboxError::NothingThere`]
+/// where there is none.
+pub fn forget(dir: &Path) -> Result<(), SandboxError> {
+    let file = dir.join("state.redb");
+    if !file.exists() && !files::key_file(dir).exists() {
+        return Err(SandboxError::NothingThere { dir: dir.to_owned() });
+    }
+    match Store::open(dir) {
+        Err(error @ SandboxError::AlreadyRunning { .. }) => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let folders = FOLDERS.map(|folder| dir.join(folder));
+    for path in folders.into_iter().chain([file, files::key_file(dir), StateFile::path(dir)]) {
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SandboxError::File { what: "remove", path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Opens the folder, binds the port and makes the key.
 async fn prepare(
     options: &Options,
@@ -193,7 +233,7 @@ async fn prepare(
             }
             other => other,
         })?;
-    for folder in ["objects", "uploads", "disks", "machines"] {
+    for folder in FOLDERS {
         files::create_dir(&dir.join(folder))?;
     }
     let before = store.get("project").cloned();
@@ -206,12 +246,14 @@ async fn prepare(
             dir: options.dir.clone(),
         });
     }
-    let objects: Vec<_> = ["objects/", "versions/"]
-        .iter()
-        .flat_map(|prefix| store.scan(prefix))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    storage::media::check(&dir, &objects)
+    storage::deleted::expire(&mut store)?;
+    let checked = tokio::task::spawn_blocking({
+        let dir = dir.clone();
+        move || storage::media::check(&dir, &store).map(|()| store)
+    });
+    let mut store = checked
+        .await
+        .unwrap_or_else(|panic| Err(panic.to_string()))
         .map_err(|why| SandboxError::Damaged { path: dir.join("objects"), why })?;
 
     let last = before.and_then(|project| project["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
@@ -234,6 +276,7 @@ async fn prepare(
         tokens: token::Tokens::new(&secret),
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
+        consistency: consistency::Consistency::new(options.lag),
         latency: options.latency,
         stop_wanted: stop,
         stop: CancellationToken::new(),
@@ -243,6 +286,7 @@ async fn prepare(
         ended: watch::Sender::new(0),
         watchers: Mutex::default(),
     };
+    cloud.requests.record(options.record);
     Ok((Arc::new(cloud), listener))
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::error::ApiError;
 use super::store::Tx;
-use super::{access, clock};
+use super::{access, clock, iam};
 
 /// The policy under `key`; an empty one where none was ever set.
 pub fn get(tx: &Tx, key: &str) -> Value {
@@ -68,6 +68,7 @@ pub fn set(
         "etag": clock::fingerprint(),
         "bindings": bindings,
     });
+    call.cloud.consistency.replaced(key, current);
     tx.put(key, policy.clone());
     Ok(policy)
 }
@@ -82,7 +83,7 @@ fn check_member(call: &Call, tx: &Tx, member: &str) -> Result<(), ApiError> {
     match kind {
         "serviceAccount" => {
             let suffix = format!("@{}.iam.gserviceaccount.com", call.cloud.project);
-            if name.ends_with(&suffix) && !tx.has(&format!("serviceAccounts/{name}")) {
+            if name.ends_with(&suffix) && !iam::sees(&call.cloud, tx, name) {
                 return Err(ApiError::invalid(format!("Service account {name} does not exist.")));
             }
             Ok(())

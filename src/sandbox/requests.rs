@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use super::lock;
+use super::recording::Bodies;
 
 /// How many are kept.
 const KEPT: usize = 20_000;
@@ -17,8 +19,12 @@ pub struct Entry {
     /// `owner`, a service account's address, or `anonymous`.
     pub caller: String,
     pub method: String,
-    /// With its query.
+    /// With its query; without what stands for a caller.
     pub path: String,
+    /// The client's name for itself (`User-Agent`), or what it adds to it for
+    /// Google (`x-goog-api-client`).
+    #[serde(default)]
+    pub client: String,
     /// The method's id in the API's description; empty where there is none.
     pub api: String,
     /// 0: no answer was given (a fault).
@@ -27,14 +33,27 @@ pub struct Entry {
     pub latency_ms: u64,
     /// Whether it changes something, by its HTTP method.
     pub write: bool,
+    /// What was said, where the switch for it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bodies: Option<Bodies>,
 }
 
 #[derive(Debug, Default)]
 pub struct Log {
     entries: Mutex<VecDeque<Entry>>,
+    bodies: AtomicBool,
 }
 
 impl Log {
+    /// Whether bodies are kept, too.
+    pub fn records(&self) -> bool {
+        self.bodies.load(Ordering::Relaxed)
+    }
+
+    pub fn record(&self, bodies: bool) {
+        self.bodies.store(bodies, Ordering::Relaxed);
+    }
+
     pub fn add(&self, entry: Entry) {
         let mut entries = lock(&self.entries);
         if entries.len() == KEPT {

@@ -15,13 +15,13 @@ use serde_json::Value;
 use super::call::{Call, parse_query};
 use super::cloud::Cloud;
 use super::connection::Cutter;
-use super::contract::{CONTRACT, Matched, percent_decode};
+use super::contract::{CONTRACT, Matched, known, percent_decode};
 use super::error::ApiError;
-use super::faults::{Action, Moment, Strike};
+use super::faults::{Action, Damage, Moment, Strike};
 use super::requests::Entry;
 use super::storage::xml;
 use super::token::{self, Caller};
-use super::{api, clock, control};
+use super::{api, clock, control, recording};
 
 /// What a request is by its path.
 enum Route {
@@ -29,6 +29,8 @@ enum Route {
     Token,
     /// A method by its JSON path, or one whose bytes are media.
     Api(Matched, Kind),
+    /// A method of these APIs that is not served.
+    Unserved(&'static str),
     Unknown,
 }
 
@@ -60,6 +62,9 @@ fn route(parts: &Parts) -> Route {
     if let Some(matched) = CONTRACT.find(&parts.method, path) {
         return Route::Api(matched, Kind::Json);
     }
+    if let Some(id) = known::id_of(&parts.method, path) {
+        return Route::Unserved(id);
+    }
     let versioned = ["/v1/", "/v3/", "/compute/", "/storage/"].iter().any(|prefix| path.starts_with(prefix));
     match (xml::method_id(&parts.method), path.trim_start_matches('/').split_once('/')) {
         (Some(id), Some((bucket, object))) if !versioned && !object.is_empty() => {
@@ -86,29 +91,51 @@ pub async fn handle(
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let id = match &route {
         Route::Api(matched, _) => matched.method.id.as_str(),
+        Route::Unserved(id) => id,
         _ => "",
     };
+    let kind = match &route {
+        Route::Api(_, kind) => *kind,
+        _ => Kind::Json,
+    };
     let caller = caller(&cloud, &parts);
-    let strike = cloud.faults.strike(parts.method.as_str(), &path, id);
+    let name = match &caller {
+        Some(caller) if caller.email == cloud.owner => "owner",
+        Some(caller) => caller.email.as_str(),
+        None => "anonymous",
+    };
+    let strike = cloud.faults.strike(parts.method.as_str(), &path, id, name);
     let mut entry = Entry {
         time: clock::timestamp(),
-        caller: match &caller {
-            Some(caller) if caller.email == cloud.owner => "owner".into(),
-            Some(caller) => caller.email.clone(),
-            None => "anonymous".into(),
-        },
+        caller: name.to_owned(),
         method: parts.method.to_string(),
-        path,
+        path: recording::path(&path),
+        client: ["x-goog-api-client", "user-agent"]
+            .iter()
+            .find_map(|name| parts.headers.get(*name)?.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
         api: id.to_owned(),
         status: 0,
         latency_ms: 0,
         write: !matches!(parts.method, http::Method::GET | http::Method::HEAD),
+        bodies: None,
     };
-    let work = answer(&cloud, &parts, body, route, caller, strike);
-    let response = tokio::select! {
+    let mut heard = Bytes::new();
+    let work = answer(&cloud, &parts, body, route, caller, strike, &mut heard);
+    let mut response = tokio::select! {
         response = work => response,
         () = cloud.stop.cancelled() => None,
     };
+    if cloud.requests.records() && !entry.api.is_empty() {
+        let request = recording::request(kind, &parts, &heard);
+        let mut said = Value::Null;
+        if let Some(whole) = response {
+            let (whole, json) = recording::response(kind, &parts, whole).await;
+            (response, said) = (Some(whole), json);
+        }
+        entry.bodies = Some(recording::Bodies { request, response: said });
+    }
     entry.status = response.as_ref().map_or(0, |response| response.status().as_u16());
     entry.latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     cloud.requests.add(entry);
@@ -119,6 +146,7 @@ pub async fn handle(
 }
 
 /// The answer, with what faults make of it; `None`: the connection is cut.
+/// `heard` is the request's body, once it is there.
 async fn answer(
     cloud: &Arc<Cloud>,
     parts: &Parts,
@@ -126,6 +154,7 @@ async fn answer(
     route: Route,
     caller: Option<Caller>,
     strike: Option<Strike>,
+    heard: &mut Bytes,
 ) -> Option<Response> {
     tokio::time::sleep(cloud.latency).await;
     let api = match &route {
@@ -135,7 +164,7 @@ async fn answer(
     if let Some(strike) = &strike {
         pause(strike.action.delay_before_ms).await;
         stop_at(cloud, strike, Moment::Before).await?;
-        if let Some(error) = injected(&strike.action) {
+        if let Some(error) = injected(&strike.action, Moment::Before) {
             // The request is read to its end, as a server in front would.
             let _ = axum::body::to_bytes(body, usize::MAX).await;
             return Some(error_response(api, &error));
@@ -146,6 +175,7 @@ async fn answer(
         Err(_) => return None,
         // In a task of its own: what has begun is finished although the client may go away.
         Ok(bytes) => {
+            *heard = bytes.clone();
             let (cloud, parts) = (Arc::clone(cloud), parts.clone());
             let work = async move { respond(&cloud, &parts, bytes, route, caller, fault).await };
             tokio::spawn(work).await.ok()?
@@ -154,8 +184,34 @@ async fn answer(
     if let Some(strike) = &strike {
         pause(strike.action.delay_after_ms).await;
         stop_at(cloud, strike, Moment::After).await?;
+        if let Some(error) = injected(&strike.action, Moment::After) {
+            return Some(error_response(api, &error));
+        }
+        if let Some(damage) = strike.action.body {
+            return Some(damaged(response, damage).await);
+        }
     }
     Some(response)
+}
+
+/// An answer that arrives in part, or in a shape that is none.
+async fn damaged(response: Response, damage: Damage) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = bytes.slice(..bytes.len() / 2);
+    match damage {
+        Damage::Malformed => {
+            parts.headers.insert("content-length", HeaderValue::from(half.len()));
+            Response::from_parts(parts, Body::from(half))
+        }
+        Damage::Truncated => {
+            // The whole length is promised; then the connection ends.
+            parts.headers.insert("content-length", HeaderValue::from(bytes.len()));
+            let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+            let pieces = futures::stream::iter([Ok(half), Err(cut)]);
+            Response::from_parts(parts, Body::from_stream(pieces))
+        }
+    }
 }
 
 async fn pause(ms: Option<u64>) {
@@ -172,7 +228,10 @@ async fn stop_at(cloud: &Cloud, strike: &Strike, moment: Moment) -> Option<()> {
     (strike.action.reset != Some(moment)).then_some(())
 }
 
-fn injected(action: &Action) -> Option<ApiError> {
+fn injected(action: &Action, moment: Moment) -> Option<ApiError> {
+    if action.status_at.unwrap_or(Moment::Before) != moment {
+        return None;
+    }
     let code = action.status?;
     let reason: &'static str = match (action.reason.as_deref(), code) {
         (Some(reason), _) => known_reason(reason),
@@ -241,10 +300,13 @@ async fn respond(
     match route {
         Route::Control => Response::new(Body::empty()),
         Route::Token => api::token(cloud, parts, &bytes),
+        Route::Unserved(id) => {
+            let api = id.split('.').next().unwrap_or_default();
+            error_response(api, &ApiError::unimplemented(id))
+        }
         Route::Unknown => {
             let what = format!("{} {}", parts.method, parts.uri.path());
-            let api = if parts.uri.path().starts_with("/compute/") { "compute" } else { "" };
-            error_response(api, &ApiError::unimplemented(&what))
+            error_response("", &ApiError::unimplemented(&what))
         }
         Route::Api(matched, kind) => {
             let query = parse_query(parts.uri.query().unwrap_or_default());

@@ -116,6 +116,11 @@ fn start(call: &Call, tx: &mut Tx, names: &[String], state: &str, answer: &str) 
     let name = format!("acat.p2-{}-{}", call.cloud.number, uuid::Uuid::new_v4());
     let key = format!("operations/services/{name}");
     let kind = call.short_id();
+    for each in names.iter().map(|each| format!("services/{each}")) {
+        if state == "ENABLED" && tx.get(&each).is_none_or(|record| record["state"] != state) {
+            call.cloud.consistency.made(&each, call.cloud.operation_time(kind));
+        }
+    }
     let done = names
         .iter()
         .map(|each| super::operation::Edit::Put(format!("services/{each}"), json!({"state": state})));

@@ -12,6 +12,7 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 use serde_json::Value;
 
 use super::error::SandboxError;
+use super::files;
 
 /// A record is the CRC32C of its JSON (4 bytes, big endian) and the JSON.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
@@ -40,6 +41,11 @@ impl Store {
     pub fn open(dir: &Path) -> Result<Self, SandboxError> {
         let path = dir.join("state.redb");
         let damaged = |why: String| SandboxError::Damaged { path: path.clone(), why };
+        // Opened, it would be a new world beside the old one's files.
+        let size = std::fs::metadata(&path).map_or(0, |file| file.len());
+        if size == 0 && files::key_file(dir).exists() {
+            return Err(damaged("the records of the sandbox that was here are gone".to_owned()));
+        }
         let mut database = match Database::create(&path) {
             Ok(database) => database,
             Err(DatabaseError::DatabaseAlreadyOpen) => {

@@ -6,10 +6,10 @@ use super::machines::{Move, Order};
 use super::{addresses, catalogue, disks, fresh, key, link, not_found, not_ready, reference, refuse_in_use};
 use crate::sandbox::access::require;
 use crate::sandbox::call::Call;
-use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::Tx;
+use crate::sandbox::{clock, iam};
 
 pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     for parameter in ["sourceInstanceTemplate", "sourceMachineImage"] {
@@ -97,7 +97,7 @@ pub fn service_accounts(call: &Call, tx: &Tx, wanted: &Value) -> Result<Value, A
     }
     for account in accounts {
         let email = account["email"].as_str().unwrap_or_default();
-        if !tx.has(&format!("serviceAccounts/{email}")) {
+        if !iam::sees(&call.cloud, tx, email) {
             return Err(ApiError::invalid(format!(
                 "The resource '{email}' of type 'serviceAccount' was not found."
             )));

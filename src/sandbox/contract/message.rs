@@ -65,7 +65,8 @@ impl Type {
     /// Whether a value of a query parameter is one of this type.
     pub fn takes(&self, text: &str) -> bool {
         match self {
-            Self::Bool => matches!(text, "true" | "false"),
+            // Google's own Python client writes `True`.
+            Self::Bool => ["true", "false"].iter().any(|each| text.eq_ignore_ascii_case(each)),
             Self::Integer { signed: true } => text.parse::<i32>().is_ok(),
             Self::Integer { signed: false } => text.parse::<u32>().is_ok(),
             Self::Long { signed: true } => text.parse::<i64>().is_ok(),

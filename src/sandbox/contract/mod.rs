@@ -2,6 +2,7 @@
 //! Google's discovery documents name them. The tables beside this file hold
 //! names and types; `scripts/sandbox-contract` derives them.
 
+pub mod known;
 mod message;
 mod parse;
 
@@ -122,7 +123,9 @@ fn match_path(pattern: &[Segment], segments: &[String]) -> Option<BTreeMap<Strin
             Segment::Literal(_) => return None,
             Segment::Variable(name, verb) => {
                 let value = given.strip_suffix(verb.as_str())?;
-                let plain = verb.is_empty() && at + 1 == pattern.len() && !name.starts_with("object");
+                // Only the name of an object has colons of its own.
+                let object = name.to_ascii_lowercase().ends_with("object");
+                let plain = verb.is_empty() && at + 1 == pattern.len() && !object;
                 if value.is_empty() || (plain && value.contains(':')) {
                     return None;
                 }

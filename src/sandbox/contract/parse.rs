@@ -47,7 +47,7 @@ fn parameters(list: &str) -> BTreeMap<String, Parameter> {
     each.collect()
 }
 
-fn segment(text: &str) -> Segment {
+pub(super) fn segment(text: &str) -> Segment {
     match text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
         Some((name, verb)) => Segment::Variable(name.to_owned(), verb.to_owned()),
         None => Segment::Literal(text.to_owned()),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::conditions::{Conditions, failed};
-use super::{bucket, configuration, merge_patch};
+use super::{bucket, configuration, deleted, merge_patch, retention};
 use crate::sandbox::call::{Call, Handler, page};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::store::Tx;
@@ -24,7 +24,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
     })
 }
 
-fn policy_key(name: &str) -> String {
+pub fn policy_key(name: &str) -> String {
     format!("policy/buckets/{name}")
 }
 
@@ -50,8 +50,13 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
              Please select a different name and try again.",
         ));
     }
+    if call.flag("enableObjectRetention") {
+        return Err(ApiError::unimplemented("buckets.insert with enableObjectRetention"));
+    }
+    check_parameters(call)?;
     let mut bucket = call.body.clone();
     configuration::complete(&mut bucket)?;
+    retention::complete(None, &mut bucket)?;
     let now = clock::timestamp();
     let fixed = json!({
         "kind": "storage#bucket", "id": name, "projectNumber": call.cloud.number.to_string(),
@@ -75,7 +80,17 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     Ok(bucket)
 }
 
+/// Access is by policies only.
+fn check_parameters(call: &Call) -> Result<(), ApiError> {
+    let acl =
+        ["predefinedAcl", "predefinedDefaultObjectAcl"].into_iter().find(|name| call.query(name).is_some());
+    acl.map_or(Ok(()), |name| Err(ApiError::unimplemented(&format!("{} with {name}", call.method.id))))
+}
+
 fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    if call.flag("softDeleted") {
+        return deleted::bucket_of(call, tx);
+    }
     let bucket = bucket(call, tx)?;
     Conditions::of(call).check(Some(&bucket), true)?;
     Ok(bucket)
@@ -83,7 +98,10 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let prefix = call.query("prefix").unwrap_or_default();
-    let all = tx.scan(&format!("buckets/{prefix}"));
+    let all = match call.flag("softDeleted") {
+        true => deleted::list_buckets(tx, prefix),
+        false => tx.scan(&format!("buckets/{prefix}")),
+    };
     let size = usize::try_from(call.number("maxResults").unwrap_or(1000)).unwrap_or(1000).min(1000);
     let (items, next) = page(all, size, call.query("pageToken"))?;
     let mut answer = json!({"kind": "storage#buckets"});
@@ -97,7 +115,7 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 /// Writes a changed bucket: the next metageneration, and nothing fixed changed.
-fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, ApiError> {
+pub fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, ApiError> {
     for field in ["location", "locationType"] {
         let same = match (before[field].as_str(), after[field].as_str()) {
             (Some(before), Some(after)) => before.eq_ignore_ascii_case(after),
@@ -121,6 +139,7 @@ fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, ApiErro
         after[field] = before[field].clone();
     }
     configuration::complete(&mut after)?;
+    retention::complete(Some(before), &mut after)?;
     let number: u64 = before["metageneration"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
     after["metageneration"] = json!((number + 1).to_string());
     after["etag"] = json!(clock::fingerprint());
@@ -132,6 +151,7 @@ fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, ApiErro
 
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let before = bucket(call, tx)?;
+    check_parameters(call)?;
     Conditions::of(call).check(Some(&before), false)?;
     let mut after = before.clone();
     merge_patch(&mut after, &call.body);
@@ -140,6 +160,7 @@ fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn update(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let before = bucket(call, tx)?;
+    check_parameters(call)?;
     Conditions::of(call).check(Some(&before), false)?;
     write(tx, &before, call.body.clone())
 }
@@ -153,6 +174,8 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if !empty {
         return Err(ApiError::new(409, "conflict", "The bucket you tried to delete is not empty."));
     }
+    let policy = policy::get(tx, &policy_key(name));
+    deleted::keep_bucket(tx, &before, &policy);
     tx.remove(policy_key(name));
     tx.remove(format!("buckets/{name}"));
     Ok(Value::Null)

@@ -24,6 +24,16 @@ impl Conditions {
         }
     }
 
+    /// Those on the object that a copy reads.
+    pub fn of_source(call: &Call) -> Self {
+        Self {
+            generation: call.number("ifSourceGenerationMatch"),
+            not_generation: call.number("ifSourceGenerationNotMatch"),
+            metageneration: call.number("ifSourceMetagenerationMatch"),
+            not_metageneration: call.number("ifSourceMetagenerationNotMatch"),
+        }
+    }
+
     /// Whether they hold for `live`, the object or bucket as it is. A failed
     /// "not" condition of a read is 304, everything else 412.
     pub fn check(&self, live: Option<&Value>, read: bool) -> Result<(), ApiError> {

@@ -28,6 +28,23 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
 /// Checks a whole bucket and fills in what Google fills in.
 pub fn complete(bucket: &mut Value) -> Result<(), ApiError> {
     labels::check(&bucket["labels"], "labels")?;
+    for (path, heeded_not) in [
+        ("/autoclass/enabled", json!(true)),
+        ("/billing/requesterPays", json!(true)),
+        ("/defaultEventBasedHold", json!(true)),
+        ("/hierarchicalNamespace/enabled", json!(true)),
+        ("/ipFilter/mode", json!("Enabled")),
+        ("/softDeletePolicy/hardDeletePause/enabled", json!(true)),
+    ] {
+        if bucket.pointer(path) == Some(&heeded_not) {
+            return Err(not_heeded(path));
+        }
+    }
+    for path in ["/customPlacementConfig", "/encryption", "/logging", "/objectRetention"] {
+        if bucket.pointer(path).is_some_and(|value| value.as_object().is_some_and(|map| !map.is_empty())) {
+            return Err(not_heeded(path));
+        }
+    }
     place(bucket)?;
     access(bucket)?;
     soft_delete(bucket)?;
@@ -41,6 +58,11 @@ pub fn complete(bucket: &mut Value) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// What a bucket may have at Google, and this sandbox would not act on.
+fn not_heeded(path: &str) -> ApiError {
+    ApiError::unimplemented(&format!("buckets with `{}`", path.trim_start_matches('/').replace('/', ".")))
 }
 
 fn place(bucket: &mut Value) -> Result<(), ApiError> {
@@ -141,6 +163,8 @@ mod tests {
         assert_eq!(bucket["softDeletePolicy"]["retentionDurationSeconds"], "604800");
         assert_eq!(bucket["iamConfiguration"]["publicAccessPrevention"], "inherited");
         assert!(complete(&mut json!({"location": "moon-west1"})).is_err());
+        assert_eq!(complete(&mut json!({"autoclass": {"enabled": true}})).unwrap_err().code, 501);
+        assert_eq!(complete(&mut json!({"encryption": {"defaultKmsKeyName": "k"}})).unwrap_err().code, 501);
         assert!(complete(&mut json!({"softDeletePolicy": {"retentionDurationSeconds": 5}})).is_err());
     }
 }

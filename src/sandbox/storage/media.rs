@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::conditions::Conditions;
-use super::{bucket, object_key, objects, shown};
+use super::{bucket, deleted, object_key, objects, retention, shown};
 use crate::sandbox::call::Call;
 use crate::sandbox::cloud::Cloud;
 use crate::sandbox::error::ApiError;
-use crate::sandbox::store::Tx;
+use crate::sandbox::store::{Store, Tx};
 use crate::sandbox::{access, clock};
 
 /// Bytes that are in place, under the generation that names them.
@@ -28,14 +28,17 @@ pub struct Written {
     pub generation: String,
     pub size: u64,
     pub crc32c: u32,
-    pub md5: [u8; 16],
+    /// `None` for what is composed of others.
+    pub md5: Option<[u8; 16]>,
+    /// Of how many objects it is composed.
+    pub components: Option<u64>,
 }
 
 pub fn path(dir: &Path, generation: &str) -> PathBuf {
     dir.join("objects").join(generation)
 }
 
-fn failed(error: &std::io::Error) -> ApiError {
+pub fn failed(error: &std::io::Error) -> ApiError {
     ApiError::internal(format!("The sandbox cannot keep the object: {error}"))
 }
 
@@ -49,7 +52,8 @@ pub async fn store(cloud: &Arc<Cloud>, bytes: Bytes) -> Result<Written, ApiError
         let generation = clock::unique(0).to_string();
         file.persist(path(&dir, &generation)).map_err(|error| error.error)?;
         let size = bytes.len() as u64;
-        Ok(Written { generation, size, crc32c: crc32c::crc32c(&bytes), md5: md5::compute(&bytes).0 })
+        let (crc32c, md5) = (crc32c::crc32c(&bytes), Some(md5::compute(&bytes).0));
+        Ok(Written { generation, size, crc32c, md5, components: None })
     };
     let done: std::io::Result<Written> =
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
@@ -75,7 +79,7 @@ pub async fn adopt(cloud: &Arc<Cloud>, upload: PathBuf) -> Result<Written, ApiEr
         file.sync_all()?;
         let generation = clock::unique(0).to_string();
         std::fs::rename(&upload, path(&dir, &generation))?;
-        Ok(Written { generation, size, crc32c: sum, md5: md5.finalize().0 })
+        Ok(Written { generation, size, crc32c: sum, md5: Some(md5.finalize().0), components: None })
     };
     let done: std::io::Result<Written> =
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
@@ -83,9 +87,25 @@ pub async fn adopt(cloud: &Arc<Cloud>, upload: PathBuf) -> Result<Written, ApiEr
 }
 
 /// Whether an upload may go ahead, before any byte is kept.
-pub fn admit(call: &Call, tx: &Tx, name: &str, conditions: &Conditions) -> Result<(), ApiError> {
+pub fn admit_upload(call: &Call, tx: &Tx, name: &str, conditions: &Conditions) -> Result<(), ApiError> {
     access::check(call, tx)?;
-    bucket(call, tx)?;
+    let bucket = bucket(call, tx)?;
+    for parameter in ["predefinedAcl", "kmsKeyName"] {
+        if call.query(parameter).is_some() {
+            return Err(ApiError::unimplemented(&format!("objects.insert with {parameter}")));
+        }
+    }
+    admit(call, tx, &bucket, name, conditions)
+}
+
+/// Whether an object of that name may be written.
+pub fn admit(
+    call: &Call,
+    tx: &Tx,
+    bucket: &Value,
+    name: &str,
+    conditions: &Conditions,
+) -> Result<(), ApiError> {
     let bad =
         name.is_empty() || name.len() > 1024 || name.contains(['\r', '\n']) || matches!(name, "." | "..");
     if bad {
@@ -95,13 +115,12 @@ pub fn admit(call: &Call, tx: &Tx, name: &str, conditions: &Conditions) -> Resul
             ApiError::invalid(format!("Invalid object name: '{name}'"))
         });
     }
-    let live = tx.get(&object_key(call.path("bucket"), name));
+    let bucket_name = bucket["name"].as_str().unwrap_or_default();
+    let live = tx.get(&object_key(bucket_name, name));
     conditions.check(live, false)?;
-    let policy = format!("policy/buckets/{}", call.path("bucket"));
-    if live.is_some() && !access::allowed(call, tx, "storage.objects.delete", &policy) {
-        return Err(access::denied(call, "storage.objects.delete"));
-    }
-    Ok(())
+    let Some(live) = live else { return Ok(()) };
+    access::require_in(call, tx, "storage.objects.delete", bucket_name)?;
+    if bucket["versioning"]["enabled"] == true { Ok(()) } else { retention::check(bucket, live) }
 }
 
 /// Writes the record of an object whose bytes are in place. `given` is what the
@@ -109,16 +128,20 @@ pub fn admit(call: &Call, tx: &Tx, name: &str, conditions: &Conditions) -> Resul
 pub fn create(
     call: &Call,
     tx: &mut Tx,
+    bucket: &Value,
     name: &str,
     given: &Value,
     conditions: &Conditions,
     written: &Written,
 ) -> Result<Value, ApiError> {
-    admit(call, tx, name, conditions)?;
-    let bucket_name = call.path("bucket");
-    let (crc32c, md5) = (STANDARD.encode(written.crc32c.to_be_bytes()), STANDARD.encode(written.md5));
-    for (field, words, computed) in [("crc32c", "CRC32C", &crc32c), ("md5Hash", "MD5 hash", &md5)] {
-        if let Some(text) = given[field].as_str()
+    admit(call, tx, bucket, name, conditions)?;
+    objects::check_given(bucket, given)?;
+    let bucket_name = bucket["name"].as_str().unwrap_or_default();
+    let crc32c = STANDARD.encode(written.crc32c.to_be_bytes());
+    let md5 = written.md5.map(|md5| STANDARD.encode(md5));
+    let sums = [("crc32c", "CRC32C", Some(&crc32c)), ("md5Hash", "MD5 hash", md5.as_ref())];
+    for (field, words, computed) in sums {
+        if let (Some(text), Some(computed)) = (given[field].as_str(), computed)
             && text != computed
         {
             return Err(ApiError::invalid(format!(
@@ -126,26 +149,31 @@ pub fn create(
             )));
         }
     }
-    let bucket = bucket(call, tx)?;
     let now = clock::timestamp();
     let mut object = json!({
         "kind": "storage#object", "id": format!("{bucket_name}/{name}/{}", written.generation), "name": name,
         "bucket": bucket_name, "generation": written.generation, "metageneration": "1",
         "contentType": "application/octet-stream",
         "storageClass": given["storageClass"].as_str().or(bucket["storageClass"].as_str()).unwrap_or("STANDARD"),
-        "size": written.size.to_string(), "md5Hash": md5, "crc32c": crc32c, "etag": clock::fingerprint(),
+        "size": written.size.to_string(), "crc32c": crc32c, "etag": clock::fingerprint(),
         "timeCreated": now, "updated": now, "timeStorageClassUpdated": now, "timeFinalized": now,
     });
+    if let Some(md5) = md5 {
+        object["md5Hash"] = json!(md5);
+    }
+    if let Some(components) = written.components {
+        object["componentCount"] = json!(components);
+    }
     for field in objects::SETTABLE {
         if !given[field].is_null() {
             object[field] = given[field].clone();
         }
     }
     if let Some(old) = tx.get(&object_key(bucket_name, name)).cloned() {
-        objects::remove(call, tx, &old, bucket["versioning"]["enabled"] == true);
+        objects::remove(call, tx, bucket, &old, true)?;
     }
     tx.put(object_key(bucket_name, name), object.clone());
-    Ok(shown(&call.cloud, &object))
+    Ok(shown(&call.cloud, bucket, &object))
 }
 
 /// Stores an upload of known bytes under `name`.
@@ -158,7 +186,7 @@ pub async fn put(
 ) -> Result<Value, ApiError> {
     let cloud = Arc::clone(&call.cloud);
     let (early, early_name, early_conditions) = (call.clone(), name.clone(), conditions.clone());
-    cloud.transact(move |tx| admit(&early, tx, &early_name, &early_conditions)).await?;
+    cloud.transact(move |tx| admit_upload(&early, tx, &early_name, &early_conditions)).await?;
     let written = store(&cloud, bytes).await?;
     finish(call, name, given, conditions, written).await
 }
@@ -173,7 +201,12 @@ pub async fn finish(
 ) -> Result<Value, ApiError> {
     let cloud = Arc::clone(&call.cloud);
     let file = path(&cloud.dir, &written.generation);
-    let done = cloud.transact(move |tx| create(&call, tx, &name, &given, &conditions, &written)).await;
+    let work = move |tx: &mut Tx| {
+        admit_upload(&call, tx, &name, &conditions)?;
+        let bucket = bucket(&call, tx)?;
+        create(&call, tx, &bucket, &name, &given, &conditions, &written)
+    };
+    let done = cloud.transact(work).await;
     if done.is_err() {
         let _ = tokio::fs::remove_file(file).await;
     }
@@ -203,6 +236,8 @@ pub fn range(header: Option<&str>, size: u64) -> Result<Option<(u64, u64)>, ApiE
 /// The headers that go with an object's bytes.
 fn headers(object: &Value) -> HeaderMap {
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
+    let md5 = object["md5Hash"].as_str().map(|md5| format!(",md5={md5}")).unwrap_or_default();
+    let hashes = format!("crc32c={}{md5}", text("crc32c"));
     let mut all = vec![
         ("accept-ranges".to_owned(), "bytes".to_owned()),
         ("content-type".to_owned(), text("contentType")),
@@ -210,7 +245,7 @@ fn headers(object: &Value) -> HeaderMap {
         ("last-modified".to_owned(), clock::http_date(&text("updated"))),
         ("x-goog-generation".to_owned(), text("generation")),
         ("x-goog-metageneration".to_owned(), text("metageneration")),
-        ("x-goog-hash".to_owned(), format!("crc32c={},md5={}", text("crc32c"), text("md5Hash"))),
+        ("x-goog-hash".to_owned(), hashes),
         ("x-goog-storage-class".to_owned(), text("storageClass")),
         ("x-goog-stored-content-length".to_owned(), text("size")),
     ];
@@ -279,15 +314,19 @@ pub async fn respond(
 }
 
 /// Compares the files with the records at start: a file that nothing names is
-/// left over and goes, a record without its bytes is damage.
-pub fn check(dir: &Path, records: &[(String, Value)]) -> Result<(), String> {
+/// left over and goes; a record whose bytes are not there, or are others, is damage.
+pub fn check(dir: &Path, store: &Store) -> Result<(), String> {
     let mut named = std::collections::BTreeSet::new();
-    for (_, object) in records {
+    for (_, object) in deleted::PREFIXES.iter().flat_map(|prefix| store.scan(prefix)) {
         let generation = object["generation"].as_str().unwrap_or_default();
         let size = object["size"].as_str().and_then(|text| text.parse::<u64>().ok());
         let found = std::fs::metadata(path(dir, generation)).ok().map(|file| file.len());
         if found.is_none() || found != size {
             return Err(format!("the bytes of object {} are missing or cut off", object["id"]));
+        }
+        let sum = checksum(&path(dir, generation)).map(|sum| STANDARD.encode(sum.to_be_bytes()));
+        if sum.ok().as_deref() != object["crc32c"].as_str() {
+            return Err(format!("the bytes of object {} do not match their checksum", object["id"]));
         }
         named.insert(generation.to_owned());
     }
@@ -297,6 +336,18 @@ pub fn check(dir: &Path, records: &[(String, Value)]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn checksum(path: &Path) -> std::io::Result<u32> {
+    let mut file = std::fs::File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut sum = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(sum),
+            count => sum = crc32c::crc32c_append(sum, &buffer[..count]),
+        }
+    }
 }
 
 #[cfg(test)]

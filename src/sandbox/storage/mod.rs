@@ -5,9 +5,12 @@
 mod buckets;
 mod conditions;
 mod configuration;
+mod copies;
+pub mod deleted;
 pub mod media;
 mod objects;
 pub mod resumable;
+mod retention;
 pub mod upload;
 pub mod xml;
 
@@ -22,6 +25,10 @@ use super::store::Tx;
 pub fn handler(method: &str) -> Option<Handler> {
     let short = method.strip_prefix("storage.")?;
     match short.split_once('.')? {
+        ("buckets", "lockRetentionPolicy") => Some(retention::lock),
+        ("buckets", "restore") => Some(deleted::restore_bucket),
+        ("objects", "restore") => Some(deleted::restore_object),
+        ("objects", verb @ ("compose" | "copy" | "rewrite")) => copies::handler(verb),
         ("buckets", verb) => buckets::handler(verb),
         ("objects", verb) => objects::handler(verb),
         _ => None,
@@ -41,7 +48,10 @@ fn version_key(bucket: &str, name: &str, generation: &str) -> String {
 /// The bucket that a call's path names; somebody else's is forbidden, as Google
 /// tells nobody what others have.
 fn bucket(call: &Call, tx: &Tx) -> Result<Value, ApiError> {
-    let name = call.path("bucket");
+    bucket_named(call, tx, call.path("bucket"))
+}
+
+fn bucket_named(call: &Call, tx: &Tx, name: &str) -> Result<Value, ApiError> {
     if tx.has(&format!("foreign/{name}")) {
         let permission = access::needed(call).map(|(permission, _)| permission).unwrap_or_default();
         return Err(access::denied(call, &permission));
@@ -53,7 +63,6 @@ fn bucket(call: &Call, tx: &Tx) -> Result<Value, ApiError> {
 
 /// The object that a call names, by its generation where one is given.
 fn object(call: &Call, tx: &Tx) -> Result<Value, ApiError> {
-    bucket(call, tx)?;
     let (bucket, name) = (call.path("bucket"), call.path("object"));
     find(tx, bucket, name, call.query("generation"))
         .ok_or_else(|| ApiError::not_found(format!("No such object: {bucket}/{name}")))
@@ -71,12 +80,13 @@ fn find(tx: &Tx, bucket: &str, name: &str, generation: Option<&str>) -> Option<V
 }
 
 /// An object as it is answered: its links lead to this sandbox.
-pub fn shown(cloud: &Cloud, object: &Value) -> Value {
+fn shown(cloud: &Cloud, bucket: &Value, object: &Value) -> Value {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
     let name = super::contract::percent_encode(text("name"), "");
     let base = format!("http://127.0.0.1:{}", cloud.port);
     let path = format!("storage/v1/b/{}/o/{name}", text("bucket"));
     let mut shown = object.clone();
+    retention::show(bucket, &mut shown);
     shown["selfLink"] = json!(format!("{base}/{path}"));
     shown["mediaLink"] = json!(format!("{base}/download/{path}?generation={}&alt=media", text("generation")));
     shown

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::conditions::Conditions;
-use super::{bucket, find, media, merge_patch, object, object_key, shown, version_key};
+use super::{bucket, deleted, find, media, merge_patch, object, object_key, retention, shown, version_key};
 use crate::sandbox::call::{Call, Handler, page};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -21,9 +21,10 @@ pub fn handler(verb: &str) -> Option<Handler> {
 }
 
 pub fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let object = object(call, tx)?;
+    let bucket = bucket(call, tx)?;
+    let object = if call.flag("softDeleted") { deleted::object(call, tx)? } else { object(call, tx)? };
     Conditions::of(call).check(Some(&object), true)?;
-    Ok(shown(&call.cloud, &object))
+    Ok(shown(&call.cloud, &bucket, &object))
 }
 
 enum Entry {
@@ -32,7 +33,7 @@ enum Entry {
 }
 
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    bucket(call, tx)?;
+    let whole = bucket(call, tx)?;
     for parameter in ["matchGlob", "filter"] {
         if call.query(parameter).is_some() {
             return Err(ApiError::unimplemented(&format!("objects.list with {parameter}")));
@@ -44,7 +45,10 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         objects.extend(tx.scan(&format!("versions/{bucket}/{prefix}")));
     }
     if call.flag("softDeleted") {
-        objects.clear();
+        if call.flag("versions") {
+            return Err(ApiError::invalid("softDeleted and versions cannot be asked for together."));
+        }
+        objects = deleted::list(tx, bucket, prefix);
     }
     let mut entries: std::collections::BTreeMap<String, Entry> = std::collections::BTreeMap::new();
     for (_, object) in objects {
@@ -74,7 +78,7 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (mut items, mut prefixes) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry {
-            Entry::Item(object) => items.push(shown(&call.cloud, &object)),
+            Entry::Item(object) => items.push(shown(&call.cloud, &whole, &object)),
             Entry::Prefix(folder) => prefixes.push(folder),
         }
     }
@@ -91,19 +95,38 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 /// What a client may set on an object; everything else is Google's.
-pub const SETTABLE: [&str; 9] = [
+pub const SETTABLE: [&str; 8] = [
     "cacheControl",
     "contentDisposition",
     "contentEncoding",
     "contentLanguage",
     "contentType",
     "customTime",
-    "eventBasedHold",
     "metadata",
     "temporaryHold",
 ];
 
+/// Refuses what an object may say at Google and this sandbox would not heed.
+pub fn check_given(bucket: &Value, given: &Value) -> Result<(), ApiError> {
+    for field in ["contexts", "retention", "eventBasedHold"] {
+        if !given[field].is_null() && given[field] != false {
+            return Err(ApiError::unimplemented(&format!("objects with `{field}`")));
+        }
+    }
+    if given["acl"].as_array().is_none_or(Vec::is_empty) {
+        return Ok(());
+    }
+    Err(match bucket["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] == true {
+        true => ApiError::invalid(
+            "Cannot use ACL API to set object policy when uniform bucket-level access is enabled.",
+        ),
+        false => ApiError::unimplemented("objects with `acl`"),
+    })
+}
+
 fn change(call: &Call, tx: &mut Tx, merge: bool) -> Result<Value, ApiError> {
+    let whole = bucket(call, tx)?;
+    check_given(&whole, &call.body)?;
     let before = object(call, tx)?;
     Conditions::of(call).check(Some(&before), false)?;
     let mut after = before.clone();
@@ -130,7 +153,7 @@ fn change(call: &Call, tx: &mut Tx, merge: bool) -> Result<Value, ApiError> {
         version_key(bucket, name, before["generation"].as_str().unwrap_or_default())
     };
     tx.put(key, after.clone());
-    Ok(shown(&call.cloud, &after))
+    Ok(shown(&call.cloud, &whole, &after))
 }
 
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -149,18 +172,25 @@ pub fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     Conditions::of(call).check(object.as_ref(), false)?;
     let object =
         object.ok_or_else(|| ApiError::not_found(format!("No such object: {bucket_name}/{name}")))?;
-    remove(call, tx, &object, wanted.is_none() && bucket["versioning"]["enabled"] == true);
+    remove(call, tx, &bucket, &object, wanted.is_none())?;
     Ok(Value::Null)
 }
 
-/// Takes an object out of the way; with versioning it is kept as a version.
-pub fn remove(call: &Call, tx: &mut Tx, object: &Value, keep: bool) {
+/// Takes an object out of the way, unless something keeps it. One that was live
+/// becomes an old version where the bucket has versions; else it is soft-deleted,
+/// or gone, as the bucket's policy says.
+pub fn remove(call: &Call, tx: &mut Tx, bucket: &Value, object: &Value, live: bool) -> Result<(), ApiError> {
+    let keep = live && bucket["versioning"]["enabled"] == true;
+    if !keep {
+        retention::check(bucket, object)?;
+    }
+    let whole = bucket;
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
     let (bucket, name, generation) = (text("bucket"), text("name"), text("generation"));
-    let live = object_key(&bucket, &name);
+    let live_key = object_key(&bucket, &name);
     let old = version_key(&bucket, &name, &generation);
-    if tx.get(&live).is_some_and(|each| each["generation"] == generation.as_str()) {
-        tx.remove(live);
+    if tx.get(&live_key).is_some_and(|each| each["generation"] == generation.as_str()) {
+        tx.remove(live_key);
     }
     if keep {
         let mut object = object.clone();
@@ -168,6 +198,9 @@ pub fn remove(call: &Call, tx: &mut Tx, object: &Value, keep: bool) {
         tx.put(old, object);
     } else {
         tx.remove(old);
-        tx.after(After::Discard(media::path(&call.cloud.dir, &generation)));
+        if !deleted::keep(tx, whole, object) {
+            tx.after(After::Discard(media::path(&call.cloud.dir, &generation)));
+        }
     }
+    Ok(())
 }

@@ -54,7 +54,7 @@ pub async fn begin(call: Call, headers: &HeaderMap, body: &[u8]) -> Result<Respo
     let key = format!("uploads/{id}");
     cloud
         .transact(move |tx| {
-            media::admit(&call, tx, &name, &conditions)?;
+            media::admit_upload(&call, tx, &name, &conditions)?;
             tx.put(key, session);
             Ok(())
         })

@@ -26,17 +26,9 @@ pub async fn simple(call: Call, headers: &HeaderMap, body: Bytes) -> Result<Valu
 /// `multipart/related`: the object's metadata, its bytes and, where a client
 /// computes checksums as it sends, more metadata with these.
 pub async fn multipart(call: Call, headers: &HeaderMap, body: Bytes) -> Result<Value, ApiError> {
-    let boundary = header(headers, "content-type")
-        .filter(|kind| kind.to_ascii_lowercase().starts_with("multipart/related"))
-        .and_then(|kind| kind.split(';').find_map(|part| part.trim().strip_prefix("boundary=")))
-        .map(|text| text.trim_matches(['"', '\'']).to_owned())
-        .ok_or_else(|| {
-            ApiError::new(
-                400,
-                "badContent",
-                "Multipart content-type must be multipart/related with a boundary.",
-            )
-        })?;
+    let boundary = boundary(headers).ok_or_else(|| {
+        ApiError::new(400, "badContent", "Multipart content-type must be multipart/related with a boundary.")
+    })?;
     let parts = split(&body, &boundary)
         .filter(|parts| matches!(parts.len(), 2 | 3))
         .ok_or_else(|| ApiError::new(400, "badContent", "Malformed multipart body."))?;
@@ -59,6 +51,19 @@ pub async fn multipart(call: Call, headers: &HeaderMap, body: Bytes) -> Result<V
     let name = given["name"].as_str().or(call.query("name")).unwrap_or_default().to_owned();
     let conditions = Conditions::of(&call);
     media::put(call, name, given, conditions, parts[1].1.clone()).await
+}
+
+/// The first part of a multipart body: the object's metadata.
+pub fn first_part(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
+    let parts = split(body, &boundary(headers)?)?;
+    parts.into_iter().next().map(|(_, bytes)| bytes)
+}
+
+fn boundary(headers: &HeaderMap) -> Option<String> {
+    let kind = header(headers, "content-type")?;
+    let multipart = kind.to_ascii_lowercase().starts_with("multipart/related");
+    let boundary = kind.split(';').find_map(|part| part.trim().strip_prefix("boundary="))?;
+    multipart.then(|| boundary.trim_matches(['"', '\'']).to_owned())
 }
 
 /// Reads and checks an object's metadata.

@@ -103,6 +103,7 @@ pub fn error(error: &ApiError) -> Response {
         (403, _) => ("AccessDenied", "Access denied."),
         (412, _) => ("PreconditionFailed", "At least one of the pre-conditions you specified did not hold."),
         (416, _) => ("InvalidRange", "The requested range cannot be satisfied."),
+        (501, _) => ("NotImplemented", "The sandbox does not serve this."),
         (400, _) => ("InvalidArgument", "Invalid argument."),
         _ => ("InternalError", "We encountered an internal error. Please try again."),
     };

@@ -1,0 +1,114 @@
+//! How late the world sees a change. At Google a new service account, a grant and
+//! an enabled service are not there at once; here they are, unless a switch says
+//! how long it takes. What is on its way is not kept over a restart: by then
+//! everybody sees it.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::lock;
+
+/// Milliseconds until a change is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Lag {
+    /// A new service account: reads, grants to it and machines that run as it.
+    pub service_accounts_ms: u64,
+    /// A changed policy: what it allows, not what it reads.
+    pub grants_ms: u64,
+    /// An enabled service: the calls of its API.
+    pub services_ms: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Consistency {
+    lag: Mutex<Lag>,
+    /// When a record became what it is (by its key).
+    made: Mutex<HashMap<String, Instant>>,
+    /// Policies that were replaced, oldest first: when, and what they were.
+    replaced: Mutex<HashMap<String, Vec<(Instant, Value)>>>,
+}
+
+impl Consistency {
+    pub fn new(lag: Lag) -> Self {
+        Self { lag: Mutex::new(lag), ..Self::default() }
+    }
+
+    pub fn lag(&self) -> Lag {
+        *lock(&self.lag)
+    }
+
+    /// Holds for what is on its way already, too.
+    pub fn set(&self, lag: Lag) {
+        *lock(&self.lag) = lag;
+    }
+
+    /// The record with this key is new once `after` is over.
+    pub fn made(&self, key: &str, after: Duration) {
+        lock(&self.made).insert(key.to_owned(), Instant::now() + after);
+    }
+
+    pub fn sees_account(&self, key: &str) -> bool {
+        self.sees(key, self.lag().service_accounts_ms)
+    }
+
+    pub fn sees_service(&self, key: &str) -> bool {
+        self.sees(key, self.lag().services_ms)
+    }
+
+    fn sees(&self, key: &str, ms: u64) -> bool {
+        let made = lock(&self.made).get(key).copied();
+        ms == 0 || made.is_none_or(|made| Instant::now() >= made + Duration::from_millis(ms))
+    }
+
+    /// A policy was replaced; `before` is what it was.
+    pub fn replaced(&self, key: &str, before: Value) {
+        lock(&self.replaced).entry(key.to_owned()).or_default().push((Instant::now(), before));
+    }
+
+    /// The policy that holds now in place of the one that is written; `None`:
+    /// the one that is written.
+    pub fn in_force(&self, key: &str) -> Option<Value> {
+        let lag = Duration::from_millis(self.lag().grants_ms);
+        let mut replaced = lock(&self.replaced);
+        let earlier = replaced.get_mut(key)?;
+        earlier.retain(|(at, _)| at.elapsed() < lag);
+        earlier.first().map(|(_, policy)| policy.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn without_a_lag_everything_is_seen_at_once() {
+        let world = Consistency::default();
+        world.made("a", Duration::ZERO);
+        world.replaced("p", json!(1));
+        assert!(world.sees_account("a") && world.sees_service("a"));
+        assert_eq!(world.in_force("p"), None);
+    }
+
+    #[test]
+    fn what_is_new_is_seen_after_its_lag_and_each_kind_has_its_own() {
+        let world = Consistency::new(Lag { service_accounts_ms: HOUR, grants_ms: HOUR, services_ms: 0 });
+        world.made("a", Duration::ZERO);
+        assert!(!world.sees_account("a") && world.sees_service("a"));
+        assert!(world.sees_account("older"));
+        world.replaced("p", json!("first"));
+        world.replaced("p", json!("second"));
+        assert_eq!(world.in_force("p"), Some(json!("first")), "the newer changes are still on their way");
+        world.set(Lag::default());
+        assert!(world.sees_account("a"));
+        assert_eq!(world.in_force("p"), None);
+    }
+}
