@@ -6,34 +6,35 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod coverage;
+mod google;
 mod sandbox_support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use dorainfra::sandbox::Handle;
+use reqwest::Method;
 use sandbox_support::{Sandbox, start};
+use serde_json::json;
 
 /// How long one script may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Python with Google's clients; `None`, with the reason told, where
-/// `scripts/setup --tests` has not installed it. In CI that is a failure.
-fn python() -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/python/bin/python");
-    if python.exists() {
-        return Some(python);
-    }
-    #[expect(clippy::disallowed_methods, reason = "CI says of itself that it is CI")]
-    let ci = std::env::var_os("CI").is_some();
-    assert!(!ci, "Google's Python clients are not installed: scripts/setup --tests");
-    eprintln!("skipped: Google's Python clients are not installed (scripts/setup --tests)");
-    None
+/// Runs `tests/clients/SCRIPT.py` and holds it to `tests/coverage/python-SCRIPT.txt`.
+/// Every call and every answer has to be as Google's documents say.
+async fn script(name: &str) {
+    let (Some(python), Some(documents)) = (google::python(), google::documents()) else { return };
+    let sandbox = start().await;
+    run(&sandbox, &python, name).await;
+    let requests = sandbox.read("sandbox/requests").await;
+    let (called, checked) = (coverage::called(&requests), documents.check_all(&requests));
+    assert!(called.is_subset(&checked), "not held to a document: {:?}", called.difference(&checked));
+    coverage::holds(&format!("python-{name}"), &called);
+    sandbox.stop().await;
 }
 
-/// Runs `tests/clients/SCRIPT.py` and holds it to `tests/coverage/python-SCRIPT.txt`.
-async fn script(sandbox: &Sandbox, python: &Path, name: &str) {
+async fn run(sandbox: &Sandbox, python: &Path, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let handle = Handle::find(&sandbox.state.dir).await.unwrap();
     let mut command = tokio::process::Command::new(python);
@@ -47,19 +48,20 @@ async fn script(sandbox: &Sandbox, python: &Path, name: &str) {
         .stdin(Stdio::null())
         .kill_on_drop(true);
     sandbox.delete("sandbox/requests").await;
+    sandbox.call(Method::PUT, "sandbox/recording", Some(json!({"bodies": true}))).await;
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the script ends").unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{name}.py\n{stdout}\n{stderr}");
     // A script without a test would be a success as well.
     assert!(!stderr.contains("Ran 0 tests") && stderr.contains("\nOK\n"), "{stderr}");
-    let requests = sandbox.read("sandbox/requests").await;
-    coverage::holds(&format!("python-{name}"), &coverage::called(&requests));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_cloud_storage() {
-    let Some(python) = python() else { return };
-    let sandbox = start().await;
-    script(&sandbox, &python, "storage").await;
-    sandbox.stop().await;
+    script("storage").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn iam_resource_manager_service_usage_and_secret_manager() {
+    script("apis").await;
 }

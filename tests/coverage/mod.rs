@@ -1,9 +1,9 @@
 //! What has checked which method: committed lists that each test holds itself to,
 //! and that the table in docs/sandbox.md is made of.
 //!
-//! A list is `tests/coverage/NAME.txt`: `# ` and the check's name in the table,
-//! then a method's id on each line (`storage.objects.get`; of the metadata server,
-//! `metadata.` and the path).
+//! A list is `tests/coverage/NAME.txt`: `# ` and the names of the table's columns
+//! that it counts for (`# Python client, discovery`), then a method's id on each
+//! line (`storage.objects.get`; of the metadata server, `metadata.` and the path).
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(dead_code, reason = "each test binary uses its part")]
