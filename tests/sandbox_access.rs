@@ -262,3 +262,107 @@ async fn service_accounts_are_kept_as_iam_keeps_them() {
     sandbox.refused(Method::GET, &path, None, 404).await;
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn a_new_account_is_seen_late() {
+    let sandbox = start().await;
+    sandbox.bucket("late-bucket").await;
+    let lag = |ms: u64| json!({"serviceAccountsMs": ms});
+    sandbox.call(Method::PUT, "sandbox/consistency", Some(lag(3_600_000))).await;
+    let email = sandbox.account("late-account").await;
+    let accounts = format!("v1/projects/{PROJECT}/serviceAccounts");
+    let path = format!("{accounts}/{email}");
+    sandbox.refused(Method::GET, &path, None, 404).await;
+    assert!(!sandbox.read(&accounts).await.to_string().contains(&email));
+    let again = json!({"accountId": "late-account"});
+    sandbox.refused(Method::POST, &accounts, Some(again), 409).await;
+    let policy = json!({"bindings": [{"role": "roles/storage.objectViewer",
+        "members": [format!("serviceAccount:{email}")]}]});
+    let grants = "storage/v1/b/late-bucket/iam";
+    let message = sandbox.refused(Method::PUT, grants, Some(policy.clone()), 400).await;
+    assert_eq!(message, format!("Service account {email} does not exist."));
+    let mut machine = instance("vm");
+    machine["serviceAccounts"] = json!([{"email": email, "scopes": [SCOPE]}]);
+    let instances = sandbox.compute(&format!("zones/{ZONE}/instances"));
+    let message = sandbox.refused(Method::POST, &instances, Some(machine), 400).await;
+    assert!(message.contains("was not found"), "{message}");
+    // Everything is seen at once again.
+    sandbox.call(Method::PUT, "sandbox/consistency", Some(lag(0))).await;
+    sandbox.read(&path).await;
+    assert_eq!(sandbox.call(Method::PUT, grants, Some(policy)).await.0, 200);
+    sandbox.refused(Method::PUT, "sandbox/consistency", Some(json!({"grants": 1})), 400).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_grant_works_late_and_so_does_its_end() {
+    let (mut sandbox, world) = with_world().await;
+    sandbox.bucket("late-bucket").await;
+    sandbox.upload("late-bucket", "a", b"x").await;
+    let email = sandbox.account("some-account").await;
+    let member = format!("serviceAccount:{email}");
+    let token = world.token(&email, &[SCOPE.to_owned()]).0;
+    let owner = sandbox.token.clone();
+    let policy = "storage/v1/b/late-bucket/iam";
+    let object = "storage/v1/b/late-bucket/o/a";
+    let lag = |ms: u64| json!({"grantsMs": ms});
+    sandbox.call(Method::PUT, "sandbox/consistency", Some(lag(1500))).await;
+    grant(&sandbox, policy, "roles/storage.objectViewer", &member).await;
+    let bindings = sandbox.read(policy).await["bindings"].to_string();
+    assert!(bindings.contains(&member), "it is read at once: {bindings}");
+    sandbox.token.clone_from(&token);
+    let message = sandbox.refused(Method::GET, object, None, 403).await;
+    assert!(message.contains("storage.objects.get"), "{message}");
+    eventually("the grant has arrived", || async { sandbox.get(object).await.0 == 200 }).await;
+    sandbox.token.clone_from(&owner);
+    sandbox.call(Method::PUT, "sandbox/consistency", Some(lag(3_600_000))).await;
+    let emptied = json!({"bindings": []});
+    assert_eq!(sandbox.call(Method::PUT, policy, Some(emptied)).await.0, 200);
+    sandbox.token.clone_from(&token);
+    assert_eq!(sandbox.get(object).await.0, 200, "what was granted still works");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_enabled_service_is_seen_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut late = options(dir.path());
+    late.lag.services_ms = 1500;
+    let sandbox = try_start(late).await.unwrap();
+    sandbox.enable().await;
+    let (status, body) = sandbox.get(&sandbox.compute("zones")).await;
+    assert_eq!((status, &body["error"]["errors"][0]["reason"]), (403, &json!("accessNotConfigured")));
+    let zones = sandbox.compute("zones");
+    eventually("the service is seen", || async { sandbox.get(&zones).await.0 == 200 }).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_needs_a_right_on_both_sides() {
+    let (mut sandbox, world) = with_world().await;
+    for bucket in ["from-bucket", "into-bucket"] {
+        sandbox.bucket(bucket).await;
+    }
+    sandbox.upload("from-bucket", "a", b"x").await;
+    let email = sandbox.account("copy-account").await;
+    let member = format!("serviceAccount:{email}");
+    let owner = sandbox.token.clone();
+    let token = world.token(&email, &[SCOPE.to_owned()]).0;
+    let rewrite = "storage/v1/b/from-bucket/o/a/rewriteTo/b/into-bucket/o/a";
+    for (bucket, role, wanted) in [
+        ("into-bucket", "roles/storage.objectCreator", "storage.objects.create"),
+        ("from-bucket", "roles/storage.objectViewer", "storage.objects.get"),
+    ] {
+        sandbox.token.clone_from(&token);
+        let message = sandbox.refused(Method::POST, rewrite, None, 403).await;
+        assert!(message.contains(wanted), "{message}");
+        sandbox.token.clone_from(&owner);
+        grant(&sandbox, &format!("storage/v1/b/{bucket}/iam"), role, &member).await;
+    }
+    sandbox.token.clone_from(&token);
+    assert_eq!(sandbox.post(rewrite, json!({})).await.0, 200);
+    // What is there already may not be replaced without the right to delete.
+    let message = sandbox.refused(Method::POST, rewrite, None, 403).await;
+    assert!(message.contains("storage.objects.delete"), "{message}");
+    sandbox.stop().await;
+}

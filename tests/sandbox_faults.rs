@@ -127,3 +127,122 @@ async fn latency_is_put_on_every_call_and_calls_are_listed() {
     assert_eq!(sandbox.read("sandbox/caller").await, "127.0.0.1");
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn an_answer_is_truncated_or_malformed() {
+    let sandbox = start().await;
+    let path = format!("v3/projects/{PROJECT}");
+    let whole = sandbox.read(&path).await.to_string();
+    sandbox.faults(json!([{"api": "cloudresourcemanager.*", "action": {"body": "truncated"}}])).await;
+    let response = sandbox.request(Method::GET, &path).send().await.unwrap();
+    assert_eq!(
+        (response.status(), response.content_length()),
+        (reqwest::StatusCode::OK, Some(whole.len() as u64))
+    );
+    response.bytes().await.expect_err("the connection ends in the middle");
+    sandbox.faults(json!([{"api": "cloudresourcemanager.*", "action": {"body": "malformed"}}])).await;
+    let response = sandbox.request(Method::GET, &path).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let half = response.text().await.unwrap();
+    assert!(whole.starts_with(&half) && half.len() == whole.len() / 2, "{half}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_error_comes_although_the_effect_is_there() {
+    let sandbox = start().await;
+    sandbox
+        .faults(json!([{"api": "storage.buckets.insert", "action": {"status": 503, "statusAt": "after"}}]))
+        .await;
+    let body = json!({"name": BUCKET});
+    sandbox.refused(Method::POST, &format!("storage/v1/b?project={PROJECT}"), Some(body), 503).await;
+    assert_eq!(sandbox.get(&format!("storage/v1/b/{BUCKET}")).await.0, 200);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn chance_has_a_seed_and_a_rule_names_resources() {
+    let sandbox = start().await;
+    let path = format!("v3/projects/{PROJECT}");
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let rule =
+            json!({"path": format!("/{path}"), "probability": 0.5, "seed": 3, "action": {"status": 500}});
+        sandbox.faults(json!([rule])).await;
+        let mut statuses = Vec::new();
+        for _ in 0..20 {
+            statuses.push(sandbox.get(&path).await.0);
+        }
+        runs.push(statuses);
+    }
+    assert_eq!(runs[0], runs[1]);
+    assert!(runs[0].contains(&200) && runs[0].contains(&500), "{:?}", runs[0]);
+    assert_eq!(sandbox.get(&sandbox.compute("zones")).await.0, 200, "another resource");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn operations_hang_fail_and_are_throttled_while_they_are_polled() {
+    let sandbox = start().await;
+    sandbox
+        .faults(json!([
+            {"api": "compute.disks.insert", "times": 1, "action": {"operationMs": 3_600_000}},
+            {"api": "compute.zoneOperations.*", "times": 1, "action": {"status": 429, "reason": "rateLimitExceeded"}},
+        ]))
+        .await;
+    let disks = sandbox.compute(&format!("zones/{ZONE}/disks"));
+    let (status, operation) = sandbox.post(&disks, json!({"name": "slow"})).await;
+    assert_eq!(status, 200, "{operation}");
+    let path = sandbox.compute(&format!("zones/{ZONE}/operations/{}", operation["name"].as_str().unwrap()));
+    let (status, throttled) = sandbox.get(&path).await;
+    assert_eq!((status, &throttled["error"]["errors"][0]["domain"]), (429, &json!("usageLimits")));
+    assert_ne!(sandbox.read(&path).await["status"], "DONE", "it hangs");
+    assert_eq!(sandbox.read(&format!("{disks}/slow")).await["status"], "CREATING");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_said_is_listed_without_secrets_where_the_switch_is_on() {
+    let sandbox = start().await;
+    let secrets = format!("v1/projects/{PROJECT}/secrets");
+    sandbox.post(&format!("{secrets}?secretId=s"), json!({"replication": {"automatic": {}}})).await;
+    let log = sandbox.read("sandbox/requests").await;
+    assert!(
+        log["requests"].as_array().unwrap().iter().all(|entry| entry["bodies"].is_null()),
+        "off by default"
+    );
+    sandbox.call(Method::PUT, "sandbox/recording", Some(json!({"bodies": true}))).await;
+    sandbox.delete("sandbox/requests").await;
+    let payload = json!({"payload": {"data": "c2VjcmV0"}});
+    sandbox.post(&format!("{secrets}/s:addVersion"), payload).await;
+    let read = sandbox.read(&format!("{secrets}/s/versions/latest:access")).await;
+    assert_eq!(read["payload"]["data"], "c2VjcmV0", "the answer itself is whole");
+    sandbox.get(&format!("{secrets}/s?access_token={}", sandbox.token)).await;
+    sandbox.owner_token(SCOPE).await;
+    let log = sandbox.read("sandbox/requests").await;
+    let entries = log["requests"].as_array().unwrap();
+    assert_eq!(entries.len(), 4);
+    assert_eq!(entries[0]["bodies"]["request"], json!({"payload": {"data": "aGlkZGVu"}}));
+    let text = log.to_string();
+    assert!(
+        !text.contains("c2VjcmV0") && !text.contains(&sandbox.token) && !text.contains("ya29."),
+        "{text}"
+    );
+    assert!(entries[3]["bodies"].is_null(), "tokens' bodies are not kept at all");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_refused_by_its_name() {
+    let sandbox = start().await;
+    for (method, path, name) in [
+        (Method::GET, sandbox.compute("global/urlMaps"), "compute.urlMaps.list"),
+        (Method::POST, "storage/v1/b/some-bucket/o/a/moveTo/o/b".to_owned(), "storage.objects.move"),
+        (Method::GET, format!("v1/projects/{PROJECT}/locations"), "secretmanager.projects.locations.list"),
+        (Method::POST, "batch/storage/v1".to_owned(), "POST /batch/storage/v1"),
+    ] {
+        let message = sandbox.refused(method, &path, None, 501).await;
+        assert_eq!(message, format!("The sandbox does not serve {name}."));
+    }
+    sandbox.stop().await;
+}

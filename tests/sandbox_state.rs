@@ -66,6 +66,105 @@ async fn another_project_and_a_damaged_state_are_told() {
 }
 
 #[tokio::test]
+async fn bytes_that_are_not_those_of_their_object_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = try_start(options(dir.path())).await.unwrap();
+    first.bucket("kept-bucket").await;
+    let object = first.upload("kept-bucket", "a", b"bytes").await;
+    first.stop().await;
+    let path = dir.path().join("objects").join(object["generation"].as_str().unwrap());
+    std::fs::write(&path, "other").unwrap();
+    let error = try_start(options(dir.path())).await.err().unwrap().to_string();
+    assert!(error.contains("kept-bucket/a/") && error.ends_with("do not match their checksum"), "{error}");
+    std::fs::write(&path, "bytes").unwrap();
+    try_start(options(dir.path())).await.unwrap().stop().await;
+}
+
+/// However the records are damaged, the sandbox says so or is what it was.
+#[tokio::test]
+async fn records_that_are_cut_off_or_garbled_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = try_start(options(dir.path())).await.unwrap();
+    first.bucket("kept-bucket").await;
+    for name in ["a", "b", "c"] {
+        first.upload("kept-bucket", name, b"bytes").await;
+    }
+    first.stop().await;
+    let path = dir.path().join("state.redb");
+    let whole = std::fs::read(&path).unwrap();
+    let mut told = 0;
+    let cuts = [0, 1, 100, 4096, whole.len() / 2, whole.len() - 4096, whole.len() - 1];
+    let cut = cuts.map(|length| whole[..length].to_vec());
+    let garbled = (0..8).map(|part| {
+        let mut bytes = whole.clone();
+        let from = whole.len() * part / 8;
+        bytes[from..from + 512].fill(0xa5);
+        bytes
+    });
+    let missing = None;
+    for damage in cut.into_iter().chain(garbled).map(Some).chain([missing]) {
+        match damage {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        match try_start(options(dir.path())).await {
+            Err(error) => {
+                assert!(matches!(error, SandboxError::Damaged { .. }), "{error}");
+                told += 1;
+            }
+            Ok(sandbox) => {
+                let list = sandbox.read("storage/v1/b/kept-bucket/o").await;
+                assert_eq!(list["items"].as_array().unwrap().len(), 3, "another world");
+                sandbox.stop().await;
+            }
+        }
+        std::fs::write(&path, &whole).unwrap();
+    }
+    assert!(told >= 10, "{told} of 16 were told");
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_forgotten_and_what_runs_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let forget = || dorainfra::sandbox::forget(dir.path());
+    assert!(matches!(forget(), Err(SandboxError::NothingThere { .. })));
+    let first = try_start(options(dir.path())).await.unwrap();
+    assert!(matches!(forget(), Err(SandboxError::AlreadyRunning { .. })));
+    first.bucket("kept-bucket").await;
+    first.upload("kept-bucket", "a", b"bytes").await;
+    first.stop().await;
+    std::fs::write(dir.path().join("state.redb"), vec![7; 5000]).unwrap();
+    std::fs::write(dir.path().join("mine.txt"), "not the sandbox's").unwrap();
+    forget().unwrap();
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["mine.txt"]);
+    let again = try_start(options(dir.path())).await.unwrap();
+    assert_eq!(again.get("storage/v1/b/kept-bucket").await.0, 404);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn only_loopback_is_bound() {
+    let sandbox = start().await;
+    let port = sandbox.state.port;
+    let listening = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let wanted = format!(":{port:04X}");
+        // State 0A is LISTEN.
+        let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| {
+            row.get(1).is_some_and(|local| local.ends_with(&wanted)) && row.get(3) == Some(&"0A")
+        })
+        .map(|row| row[1].to_owned())
+        .collect()
+    };
+    assert_eq!(listening("/proc/net/tcp"), [format!("0100007F:{port:04X}")]);
+    assert_eq!(listening("/proc/net/tcp6"), Vec::<String>::new());
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn everything_answered_is_there_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut slow = options(dir.path());

@@ -2,6 +2,7 @@
 //! official Rust client.
 #![allow(clippy::unwrap_used)]
 
+mod coverage;
 mod sandbox_support;
 
 use dorainfra::sandbox::machine::NoMachines;
@@ -288,6 +289,10 @@ async fn googles_own_rust_client_works_with_it() {
     assert_eq!(read, bytes[1000..1010]);
     let missing = client.read_object(&bucket, "none").send().await.unwrap_err();
     assert_eq!(missing.http_status_code(), Some(404));
+    let mut requests = sandbox.read("sandbox/requests").await;
+    let official = |entry: &Value| entry["client"].as_str().unwrap().contains("gl-rust/");
+    requests["requests"].as_array_mut().unwrap().retain(official);
+    coverage::holds("rust-client", &coverage::called(&requests));
     sandbox.stop().await;
 }
 
@@ -312,4 +317,41 @@ impl google_cloud_auth::credentials::CredentialsProvider for Token {
     async fn universe_domain(&self) -> Option<String> {
         None
     }
+}
+
+#[tokio::test]
+async fn what_was_soft_deleted_and_composed_is_there_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = try_start(options(dir.path())).await.unwrap();
+    let path = format!("storage/v1/b?project={PROJECT}");
+    sandbox.post(&path, json!({"name": BUCKET, "location": "EUROPE-WEST1"})).await;
+    let (one, _) = (sandbox.upload(BUCKET, "one", b"1").await, sandbox.upload(BUCKET, "two", b"2").await);
+    let sources = json!({"sourceObjects": [{"name": "one"}, {"name": "two"}]});
+    let compose = format!("storage/v1/b/{BUCKET}/o/both/compose");
+    assert_eq!(sandbox.post(&compose, sources).await.1["componentCount"], 2);
+    assert_eq!(sandbox.delete(&format!("storage/v1/b/{BUCKET}/o/one")).await.0, 204);
+    sandbox.kill().await;
+    let sandbox = try_start(options(dir.path())).await.unwrap();
+    let both = sandbox.request(Method::GET, &format!("{BUCKET}/both")).send().await.unwrap();
+    assert_eq!(both.text().await.unwrap(), "12");
+    let generation = one["generation"].as_str().unwrap();
+    let restore = format!("storage/v1/b/{BUCKET}/o/one/restore?generation={generation}");
+    assert_eq!(sandbox.post(&restore, json!({})).await.0, 200);
+    let read = sandbox.request(Method::GET, &format!("{BUCKET}/one")).send().await.unwrap();
+    assert_eq!(read.text().await.unwrap(), "1");
+    // Both are one file's bytes; that one of them goes does the other no harm.
+    assert_eq!(std::fs::read_dir(dir.path().join("objects")).unwrap().count(), 4);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn keys_of_the_customers_own_are_refused_by_name() {
+    let sandbox = with_bucket().await;
+    let path = format!("upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=a");
+    let request =
+        sandbox.request(Method::POST, &path).header("x-goog-encryption-algorithm", "AES256").body("x");
+    let (status, body) = answer(request.send().await.unwrap()).await;
+    assert_eq!(status, 501);
+    assert!(body["error"]["message"].as_str().unwrap().contains("encryption keys"), "{body}");
+    sandbox.stop().await;
 }

@@ -174,7 +174,9 @@ impl Sandbox {
 
     pub async fn bucket(&self, name: &str) {
         let body = json!({"name": name, "location": "EUROPE-WEST1",
-            "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}, "publicAccessPrevention": "enforced"}});
+            "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}, "publicAccessPrevention": "enforced"},
+            // Gone is gone: tests count what is left.
+            "softDeletePolicy": {"retentionDurationSeconds": "0"}});
         let (status, bucket) = self.post(&format!("storage/v1/b?project={PROJECT}"), body).await;
         assert_eq!(status, 200, "{bucket}");
     }
