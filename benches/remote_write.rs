@@ -7,13 +7,13 @@ use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dorainfra::blueprint::Flavour;
 use dorainfra::dora::remote_write::{Batches, Client, Limits};
-use dorainfra::dora::{Series, seed};
+use dorainfra::dora::{Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use time::macros::date;
 
 fn year(teams: u32) -> Vec<Series> {
-    seed::series(teams, 1, date!(2025 - 12 - 31), 365).collect()
+    metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365).collect()
 }
 
 fn samples(series: &[Series]) -> u64 {
@@ -57,7 +57,7 @@ fn send(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(total));
         group.bench_function(format!("{teams} teams, a year"), |bencher| {
             bencher.to_async(&runtime).iter(|| async {
-                let series = seed::series(teams, 1, date!(2025 - 12 - 31), 365);
+                let series = metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365);
                 client.send(series, Limits::default(), total, &Events::none()).await.expect("accepted")
             });
         });
