@@ -6,7 +6,7 @@ use std::hint::black_box;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dorainfra::blueprint::Flavour;
-use dorainfra::dora::remote_write::{Batches, Client, Limits};
+use dorainfra::dora::remote_write::{Batches, Client, Limits, Version};
 use dorainfra::dora::{Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
@@ -31,9 +31,11 @@ fn encode(criterion: &mut Criterion) {
     for teams in [35, 1000] {
         let series = year(teams);
         group.throughput(Throughput::Elements(samples(&series)));
-        group.bench_function(format!("{teams} teams, a year"), |bencher| {
-            bencher.iter(|| Batches::new(black_box(&series).iter(), Limits::default()).count());
-        });
+        for version in [Version::One, Version::Two] {
+            group.bench_function(format!("{teams} teams, a year, {}", version.number()), |bencher| {
+                bencher.iter(|| Batches::new(black_box(&series).iter(), version, Limits::default()).count());
+            });
+        }
     }
 }
 

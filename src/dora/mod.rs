@@ -21,7 +21,7 @@ mod teams;
 pub mod truth;
 
 pub use export::write_gauges;
-pub use series::{LONGEST_VALUE, Labels, Series, escaped, valid};
+pub use series::{Exemplar, LONGEST_VALUE, Labels, Series, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.
 pub const JOB: &str = "dora";

@@ -122,6 +122,7 @@ pub fn series(team: &str, rows: &[(Date, Row)]) -> impl Iterator<Item = Series> 
         name,
         labels: labels.clone(),
         samples: rows.iter().filter_map(|(day, row)| Some((end_of(*day)?, row[column]?))).collect(),
+        exemplars: Vec::new(),
     })
 }
 

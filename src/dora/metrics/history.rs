@@ -1,12 +1,13 @@
 //! Series with their true dates: each counter's value at the end of each day, and
 //! the former gauges' values of that day.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use time::{Date, Duration, OffsetDateTime};
 
-use super::super::Series;
 use super::super::events::Event;
+use super::super::{Exemplar, Series};
+use super::counters::{Bucket, bucket};
 use super::{Counters, Observation, Scope, WINDOW_DAYS, gauges, observe, year_of};
 use crate::dora::events::PRODUCTION;
 use crate::dora::valid;
@@ -96,7 +97,12 @@ fn counters(
     let mut all: Vec<Series> = counters
         .names()
         .into_iter()
-        .map(|(name, labels)| Series { name, labels, samples: Vec::with_capacity(days + 2) })
+        .map(|(name, labels)| Series {
+            name,
+            labels,
+            samples: Vec::with_capacity(days + 2),
+            exemplars: Vec::new(),
+        })
         .collect();
     if days == 0 {
         return all;
@@ -104,13 +110,18 @@ fn counters(
     let begin = start.counters(first);
     let since = begin.midnight().assume_utc();
     let mut observations = observations.iter().skip_while(|one| one.at < since).peekable();
+    let mut exemplars = Exemplars::of(&all);
     let mut day = begin;
     loop {
         let now = day.midnight().assume_utc();
         while let Some(one) = observations.next_if(|one| one.at < now) {
             counters.add(one);
+            if day > first {
+                exemplars.note(one);
+            }
         }
         if day >= first {
+            exemplars.store(&mut all);
             sample(&mut all, &counters, now);
         }
         if day > until {
@@ -125,6 +136,44 @@ fn counters(
         match day.next_day() {
             Some(next) => day = next,
             None => return all,
+        }
+    }
+}
+
+/// The newest thing that each bucket counted on a day.
+struct Exemplars {
+    /// Where the series of each bucket is: by name, team, environment and edge.
+    buckets: HashMap<(&'static str, String, String, String), usize>,
+    newest: BTreeMap<usize, Exemplar>,
+}
+
+impl Exemplars {
+    fn of(series: &[Series]) -> Self {
+        let buckets = series.iter().enumerate().filter(|(_, one)| !one.labels.get("le").is_empty());
+        let key = |one: &Series| {
+            let label = |name| one.labels.get(name).to_owned();
+            (one.name, label("team"), label("environment"), label("le"))
+        };
+        Self { buckets: buckets.map(|(index, one)| (key(one), index)).collect(), newest: BTreeMap::new() }
+    }
+
+    fn note(&mut self, one: &Observation) {
+        let Some(Bucket { name, le, seconds, label }) = bucket(one.observed) else { return };
+        let key = (name, valid(&one.team), valid(&one.environment), le);
+        if let Some(index) = self.buckets.get(&key) {
+            let exemplar = Exemplar {
+                timestamp_ms: one.at.unix_timestamp() * 1000,
+                value: seconds as f64,
+                label,
+                id: valid(&one.id),
+            };
+            self.newest.insert(*index, exemplar);
+        }
+    }
+
+    fn store(&mut self, all: &mut [Series]) {
+        while let Some((index, exemplar)) = self.newest.pop_first() {
+            all[index].exemplars.push(exemplar);
         }
     }
 }

@@ -68,6 +68,20 @@ fn the_former_gauges_are_computed_from_the_same_events() {
 }
 
 #[test]
+fn buckets_name_what_they_counted() {
+    let series = series(&events(LINES), date!(2026 - 03 - 02), date!(2026 - 03 - 04));
+    let exemplars: Vec<_> = series
+        .iter()
+        .flat_map(|one| one.exemplars.iter().map(|exemplar| (one.labels.get("le"), exemplar)))
+        .map(|(le, exemplar)| (le, exemplar.value, exemplar.label, exemplar.id.as_str()))
+        .collect();
+    assert_eq!(
+        exemplars,
+        [("172800.0", 138_600.0, "change_id", "c1"), ("1800.0", 1680.0, "failure_id", "f1")]
+    );
+}
+
+#[test]
 fn gauges_look_back_28_days() {
     let line = |day: u32| {
         format!(
