@@ -105,8 +105,10 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         pushgateway: config.stack.pushgateway,
         search: context.search(),
     };
+    let follow = (!config.sources.is_empty())
+        .then(|| native::Follow { path: context.collected(&config.name), settle_hours: config.settle_hours });
     let (ports, generator) = (config.stack.ports, config.generator);
-    native::up(&native::Setup { dir, files, tls, binaries, ports, generator }, events).await?;
+    native::up(&native::Setup { dir, files, tls, binaries, ports, generator, follow }, events).await?;
     Ok(())
 }
 

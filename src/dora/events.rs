@@ -130,8 +130,9 @@ impl Event {
 /// A line that is no event.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The column counts from 1, in characters.
     #[error("line {line}: {message}")]
-    Line { line: usize, message: String },
+    Line { line: usize, column: usize, message: String },
     #[error("the events can't be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -146,15 +147,27 @@ pub fn read(lines: impl BufRead) -> impl Iterator<Item = Result<Event, ReadError
         if line.trim().is_empty() {
             return None;
         }
-        let wrong = |message: String| ReadError::Line { line: index + 1, message };
+        let wrong = |column: usize, message: String| ReadError::Line { line: index + 1, column, message };
         Some(match serde_json::from_str::<Event>(&line) {
             Ok(event) => match event.problem() {
                 None => Ok(event),
-                Some(problem) => Err(wrong(problem)),
+                Some(problem) => Err(wrong(1, problem)),
             },
-            Err(error) => Err(wrong(error.to_string())),
+            // serde counts bytes, and says "at line 1" of each line.
+            Err(error) => {
+                let text = error.to_string();
+                let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+                let before = line.get(..error.column().saturating_sub(1)).unwrap_or(&line);
+                Err(wrong(before.chars().count() + 1, message))
+            }
         })
     })
+}
+
+/// One event from a value that something else than a line was made to.
+pub fn from_value(value: serde_json::Value) -> Result<Event, String> {
+    let event: Event = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    event.problem().map_or(Ok(event), Err)
 }
 
 /// Writes events as JSON lines.

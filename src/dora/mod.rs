@@ -10,6 +10,7 @@ mod draw;
 pub mod events;
 pub mod export;
 pub mod exposition;
+pub mod feed;
 pub mod live;
 pub mod metrics;
 pub mod pushgateway;
@@ -17,6 +18,7 @@ pub mod remote_write;
 pub mod seed;
 mod series;
 pub mod simulator;
+pub mod source;
 pub mod truth;
 
 pub use export::write_seed;

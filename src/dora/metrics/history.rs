@@ -6,7 +6,7 @@ use time::{Date, Duration, OffsetDateTime};
 
 use super::super::Series;
 use super::super::events::Event;
-use super::{Counters, Observation, Scope, observe, year_of};
+use super::{Counters, Observation, Scope, first_day, observe, settled, year_of};
 
 /// Where the counters begin at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,20 @@ const RESTART: Duration = Duration::seconds(1);
 
 /// The history of what some events say, for whoever appears in them.
 pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
+    history(&scopes(events), events, first, until, Start::WithTheRange)
+}
+
+/// The history of real events, over the `days` days up to `until` (included):
+/// each counts when it is settled. `known` have series from the beginning,
+/// beside those that appear in the events.
+pub fn collected(known: &[Scope], events: &[Event], settle: Duration, until: Date, days: u32) -> Vec<Series> {
+    let Some(first) = first_day(until, days) else { return Vec::new() };
+    let all: Vec<Scope> = known.iter().cloned().chain(scopes(events)).collect();
+    sampled(&all, settled(events, settle), first, until, Start::EachYear)
+}
+
+/// Whoever deployed something in some events.
+pub fn scopes(events: &[Event]) -> Vec<Scope> {
     let known: BTreeSet<(&str, &str, &str)> = events
         .iter()
         .filter_map(|event| match event {
@@ -37,14 +51,22 @@ pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
         services: vec![service.to_owned()],
         environment: environment.to_owned(),
     };
-    let scopes: Vec<Scope> = known.into_iter().map(scope).collect();
-    history(&scopes, events, first, until, Start::WithTheRange)
+    known.into_iter().map(scope).collect()
 }
 
 /// One sample for each series at the beginning of `first` (UTC) and at the end
 /// of each day up to `until`, which is the next day's first instant.
 pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
-    let observations = observe(events);
+    sampled(scopes, observe(events), first, until, start)
+}
+
+fn sampled(
+    scopes: &[Scope],
+    observations: Vec<Observation>,
+    first: Date,
+    until: Date,
+    start: Start,
+) -> Vec<Series> {
     let mut counters = Counters::zero(scopes);
     // Whatever will ever be counted is there from the beginning.
     for Observation { team, service, environment, .. } in &observations {
