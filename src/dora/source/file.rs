@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::events::{self, Event, ReadError};
+use super::super::events::{self, Event, ReadError, Wrong};
 use super::SourceError;
 
 /// Problems that are told; a file of another kind has one in each line.
@@ -130,15 +130,9 @@ fn row(columns: &[String], record: &csv::StringRecord) -> Result<Event, (usize, 
         };
         fields.insert(name.clone(), value);
     }
-    events::from_value(Value::Object(fields)).map_err(|message| {
-        // The field that the message names, or the one whose value it quotes.
-        let named = |(_, (name, value)): &(usize, (&String, &str))| {
-            message.contains(&format!("`{name}`"))
-                || (!value.is_empty() && message.contains(&format!("`{}`", value.trim())))
-        };
-        let guilty = columns.iter().zip(record).enumerate().find(named);
-        let by_time = || columns.iter().position(|name| name == "at").filter(|_| message.contains("time"));
-        (guilty.map(|(index, _)| index).or_else(by_time).unwrap_or(0), message)
+    events::from_value(Value::Object(fields)).map_err(|Wrong { field, message }| {
+        let guilty = field.and_then(|field| columns.iter().position(|name| *name == field));
+        (guilty.unwrap_or(0), message)
     })
 }
 
@@ -200,8 +194,19 @@ deployment,d2,orders,cart,yesterday,
 deployment,d3,\"or, ders\",cart,2026-03-02T09:00:00Z,urgent
 deployment,,orders,cart,2026-03-02T09:00:00Z,
 deployment,d5,orders,cart,2026-03-02T09:00:00Z,planned,more
-"), @"");
-        insta::assert_snapshot!(problems("events.CSV", "type,ID,at,at\n"), @"");
+"), @r#"
+        events.csv can't be read as events:
+        events.csv:2:1: unknown variant `deploy`, expected one of `change`, `deployment`, `failure`, `recovery`
+        events.csv:3:27: `at`: "yesterday" is no time like "2026-03-02T15:30:00Z" (RFC 3339)
+        events.csv:4:52: unknown variant `urgent`, expected `planned` or `rework`
+        events.csv:5:12: missing field `id`
+        events.csv:6:56: 7 fields, but the header has 6
+        "#);
+        insta::assert_snapshot!(problems("events.CSV", "type,ID,at,at\n"), @r"
+        events.CSV can't be read as events:
+        events.CSV:1:6: unknown column `ID`; known are type, id, team, service, environment, at, kind, changes, deployment, failure
+        events.CSV:1:12: column `at` is there twice
+        ");
     }
 
     #[test]
@@ -211,6 +216,12 @@ deployment,d5,orders,cart,2026-03-02T09:00:00Z,planned,more
 {"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02"}
 not json
 {"type":"change","id":"c1","team":"","service":"cart","at":"2026-03-02T09:00:00Z"}
-"#), @"");
+"#), @r#"
+        events.jsonl can't be read as events:
+        events.jsonl:2:1: missing field `service`
+        events.jsonl:3:61: `at`: "2026-03-02" is no time like "2026-03-02T15:30:00Z" (RFC 3339)
+        events.jsonl:4:2: expected ident
+        events.jsonl:5:28: `team` is empty
+        "#);
     }
 }
