@@ -61,7 +61,7 @@ fn compare_tags(repository: &Path, pattern: &str) -> usize {
     let deployed = deployments(&events);
     // `creatordate` is the tag's own time, or its commit's.
     let format = "--format=%(creatordate:unix) %(refname:strip=2)";
-    let listed = git(repository, &["for-each-ref", format, &format!("refs/tags/{pattern}")]).unwrap();
+    let listed = git(repository, &["tag", "--list", pattern, format]).unwrap();
     let mut tags: Vec<(i64, &str)> = listed
         .lines()
         .map(|line| line.split_once(' ').unwrap())

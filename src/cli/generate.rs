@@ -153,7 +153,7 @@ impl Generate {
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(usual.days);
         if teams > simulator::MAX_TEAMS {
-            return Err(CommandError::failed(format!("{teams} teams are too many"))
+            return Err(CommandError::usage(format!("{teams} teams are too many"))
                 .hint(format!("give at most {}", simulator::MAX_TEAMS)));
         }
         let fails = |error: std::io::Error| {

@@ -202,7 +202,7 @@ impl<'a> Run<'a> {
     }
 
     /// What the deployment's teams did: simulated, or collected.
-    fn told(&self) -> CommandResult<Told> {
+    pub fn told(&self) -> CommandResult<Told> {
         let config = &self.project.config;
         if config.sources.is_empty() {
             let teams = simulator::teams(config.generator.teams);
@@ -273,7 +273,7 @@ impl<'a> Run<'a> {
 }
 
 /// Where a deployment's metrics come from.
-enum Told {
+pub enum Told {
     Simulated { teams: Vec<String>, seed: u64 },
     Collected { events: Vec<dora::events::Event>, settle: time::Duration },
 }

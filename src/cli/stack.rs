@@ -86,6 +86,8 @@ async fn begin(context: &Context, events: &Events) -> CommandResult<()> {
 pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResult<()> {
     let context = run.context;
     context.make_state()?;
+    // A generator without a team would never be ready.
+    run.told()?;
     let mut config = run.project.config.clone();
     let dir = context.stack_folder(&config.name);
     let engine = runtime(context, &config).await?;
