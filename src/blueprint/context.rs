@@ -67,6 +67,8 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
     let fields = values.as_object_mut().expect("a configuration is a struct");
     fields.remove("templates_dir");
+    // What is read, and with which token, is no file's business.
+    fields.remove("sources");
     remove(fields, "mimir", &["binary"]);
     remove(fields, "stack", &["prometheus", "pushgateway"]);
     fields.extend(object(json!({
@@ -100,6 +102,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "artifact_object": format!("artifacts/{}", engine.sha256),
         },
     })));
+    fields["generator"]["follows"] = (!config.sources.is_empty()).into();
     fields["mimir"]["bucket"] = Value::String(names.bucket);
     no_references(&values, &mut String::new())?;
     Ok(values)

@@ -142,15 +142,19 @@ impl Apply {
         }
         run.go_on()?;
         let target = run.target().await?;
-        phase(events, Phase::Stack, stack::up(run, &target, events)).await?;
+        phase(events, Phase::Stack, async {
+            // The generator follows what was collected.
+            run.collect(events).await?;
+            stack::up(run, &target, events).await
+        })
+        .await?;
         run.go_on()?;
         phase(events, Phase::History, run.history(&target, events)).await?;
         if self.no_verify {
             return Ok(());
         }
         run.go_on()?;
-        progress.report =
-            Some(phase(events, Phase::Verify, async { Ok(run.verify(&target, events).await) }).await?);
+        progress.report = Some(phase(events, Phase::Verify, run.verify(&target, events)).await?);
         Ok(())
     }
 }

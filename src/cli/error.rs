@@ -84,6 +84,7 @@ failure!(
     crate::artifact::ArtifactError,
     crate::dora::pushgateway::GatewayError,
     crate::dora::remote_write::WriteError,
+    crate::dora::source::SourceError,
     crate::gcp::Error,
     crate::sandbox::SandboxError,
     crate::stack::TargetError,

@@ -3,6 +3,7 @@
 //! anything reach the terminal.
 
 mod apply;
+mod collect;
 mod completions;
 mod context;
 mod destroy;
@@ -20,6 +21,7 @@ mod render;
 mod sandbox;
 mod saved;
 mod screen;
+mod sources;
 mod stack;
 mod status;
 mod summary;
@@ -90,6 +92,7 @@ pub enum Command {
     Verify(verify::Verify),
     Render(render::Render),
     Generate(generate::Generate),
+    Collect(collect::Collect),
     Stack(stack::Stack),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
@@ -139,6 +142,7 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Verify(command) => command.run(&context).await,
             Command::Render(command) => command.run(&context).await,
             Command::Generate(command) => command.run(&context).await,
+            Command::Collect(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,
             Command::Sandbox(command) => command.run(&context).await,
             Command::Doctor(command) => command.run(&context).await,

@@ -2,6 +2,7 @@
 //! phases that commands are made of. Each phase is a few calls; what they do is
 //! the library's.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
+use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
 use crate::blueprint::{Blueprint, Facts};
-use crate::dora::Series;
+use crate::dora::{self, Series};
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
@@ -176,22 +178,51 @@ impl<'a> Run<'a> {
         address.ok_or_else(|| not_there("address"))
     }
 
-    /// The history that this configuration stands for: every day before today, by its date.
-    pub fn history_series(&self) -> Vec<Series> {
-        let generator = &self.project.config.generator;
-        let today = OffsetDateTime::now_utc().date();
-        let yesterday = today.previous_day().unwrap_or(today);
-        let teams = simulator::teams(generator.teams);
-        metrics::simulated(teams, generator.seed, yesterday, generator.days).collect()
+    /// Reads the configuration's sources, if there are any. A forge that is away
+    /// is no reason to stop: what was collected before is fed.
+    pub async fn collect(&self, events: &Events) -> CommandResult<()> {
+        let config = &self.project.config;
+        if config.sources.is_empty() {
+            return Ok(());
+        }
+        let files = Files::of(self.context.collected(&config.name))?;
+        let mut collecting = Collecting::begin(&files);
+        for source in &config.sources {
+            if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await
+            {
+                events.warn(error.message, error.hint);
+            }
+        }
+        let collected = collecting.end(&files.events);
+        events.note(format!(
+            "{} events of {} sources, {} of them new",
+            collected.events,
+            config.sources.len(),
+            collected.added
+        ));
+        Ok(())
+    }
+
+    /// What the deployment's teams did: simulated, or collected.
+    pub fn told(&self) -> CommandResult<Told> {
+        let config = &self.project.config;
+        if config.sources.is_empty() {
+            let teams = simulator::teams(config.generator.teams);
+            return Ok(Told::Simulated { teams, seed: config.generator.seed });
+        }
+        let events = sources::known(&self.context.collected(&config.name))?;
+        if !events.iter().any(|event| matches!(event, dora::events::Event::Deployment(_))) {
+            return Err(CommandError::failed("the sources tell of no deployment")
+                .hint("`dorainfra collect` shows what each source tells; docs/sources.md says what counts"));
+        }
+        Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
     /// Says how many series there will be, before any of them is sent.
-    fn cardinality(&self, events: &Events) {
-        let config = &self.project.config;
-        let teams = simulator::teams(config.generator.teams);
-        let scopes = teams.iter().map(|name| Scope::of(&Team::new(name, config.generator.seed)));
-        let (series, most) = (metrics::cardinality(scopes), config.mimir.limits.max_series);
-        events.note(format!("history: {series} series of {} teams", teams.len()));
+    fn cardinality(&self, told: &Told, events: &Events) {
+        let (series, most) =
+            (metrics::cardinality(told.scopes()), self.project.config.mimir.limits.max_series);
+        events.note(format!("history: {series} series of {} teams", told.teams().len()));
         if series > most.into() {
             events.warn(
                 format!("{series} series are more than `mimir.limits.max_series` allows ({most})"),
@@ -203,8 +234,9 @@ impl<'a> Run<'a> {
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
     pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        self.cardinality(events);
-        let series = self.history_series();
+        let told = self.told()?;
+        self.cardinality(&told, events);
+        let series = told.history(self.project.config.generator.days);
         if verify::history_stored(target, &series).await {
             events.note(format!("history: all {} samples are stored already", count(&series)));
             return Ok(());
@@ -243,11 +275,11 @@ impl<'a> Run<'a> {
         Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
     }
 
-    pub async fn verify(&self, target: &Target, events: &Events) -> verify::Report {
+    pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let names = Names::of(config);
-        let history = self.history_series();
-        let teams = simulator::teams(config.generator.teams);
+        let told = self.told()?;
+        let (history, teams) = (told.history(config.generator.days), told.teams());
         let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
@@ -261,7 +293,47 @@ impl<'a> Run<'a> {
             }),
             bounds: verify::Bounds::default(),
         };
-        verify::run(&request, events).await
+        Ok(verify::run(&request, events).await)
+    }
+}
+
+/// Where a deployment's metrics come from.
+pub enum Told {
+    Simulated { teams: Vec<String>, seed: u64 },
+    Collected { events: Vec<dora::events::Event>, settle: time::Duration },
+}
+
+impl Told {
+    /// Every day before today, by its date.
+    fn history(&self, days: u32) -> Vec<Series> {
+        let today = OffsetDateTime::now_utc().date();
+        let yesterday = today.previous_day().unwrap_or(today);
+        match self {
+            Self::Simulated { teams, seed } => {
+                metrics::simulated(teams.clone(), *seed, yesterday, days).collect()
+            }
+            Self::Collected { events, settle } => metrics::collected(&[], events, *settle, yesterday, days),
+        }
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        match self {
+            Self::Simulated { teams, seed } => {
+                teams.iter().map(|name| Scope::of(&Team::new(name, *seed))).collect()
+            }
+            Self::Collected { events, .. } => metrics::scopes(events),
+        }
+    }
+
+    /// Their names as they are stored.
+    fn teams(&self) -> Vec<String> {
+        match self {
+            Self::Simulated { teams, .. } => teams.clone(),
+            Self::Collected { events, .. } => {
+                let teams = metrics::scopes(events).into_iter().map(|scope| dora::valid(&scope.team));
+                teams.collect::<BTreeSet<String>>().into_iter().collect()
+            }
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl Reading {
             let nested = !name.contains('.');
             if let Some(key) = schema::key(&path).filter(|_| nested) {
                 let node = match &node.value {
-                    Value::Null if !matches!(key.kind, Kind::Labels) => {
+                    Value::Null if !matches!(key.kind, Kind::Labels | Kind::Sources) => {
                         self.broken.insert(key.path);
                         self.problems.push(
                             Problem::new(source.place(*key_span), format!("`{path}`: there is no value"))

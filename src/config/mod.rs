@@ -15,6 +15,7 @@ mod problem;
 mod reference;
 mod rules;
 pub mod schema;
+mod source;
 mod suggest;
 mod template;
 mod tree;
@@ -30,6 +31,7 @@ pub use self::load::{Loaded, Sources, load};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
+pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 
 /// The whole configuration, complete and valid.
@@ -48,6 +50,10 @@ pub struct Config {
     pub access: Access,
     pub stack: Stack,
     pub generator: Generator,
+    /// Where real events come from; with none of them, they are simulated.
+    pub sources: Vec<Source>,
+    /// Hours after which a real event counts: its outcome is settled by then.
+    pub settle_hours: u32,
     /// Folder whose files override the built-in templates of the same path.
     pub templates_dir: Option<PathBuf>,
 }
@@ -189,6 +195,8 @@ impl Default for Config {
                 pushgateway: None,
             },
             generator: Generator { teams: 39, days: 365, seed: 1, interval_seconds: 5 },
+            sources: Vec::new(),
+            settle_hours: 72,
             templates_dir: None,
         }
     }

@@ -11,12 +11,14 @@ mod draw;
 pub mod events;
 pub mod export;
 pub mod exposition;
+pub mod feed;
 pub mod live;
 pub mod metrics;
 pub mod pushgateway;
 pub mod remote_write;
 mod series;
 pub mod simulator;
+pub mod source;
 mod teams;
 pub mod truth;
 

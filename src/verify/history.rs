@@ -184,7 +184,9 @@ impl Tally {
                 .into();
         }
         if self.different > self.missing {
-            return "what is stored was made with another `generator.seed`, or by another sender".into();
+            return "what is stored was made with another `generator.seed`, or by another sender; of `sources`, \
+                    something was told after `settle_hours`"
+                .into();
         }
         "`dorainfra apply` writes the history again, which is harmless for what is there already".into()
     }

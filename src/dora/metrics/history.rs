@@ -8,7 +8,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::super::events::Event;
 use super::super::{Exemplar, Series};
 use super::counters::{Bucket, bucket};
-use super::{Counters, Observation, Scope, WINDOW_DAYS, gauges, observe, year_of};
+use super::{Counters, Observation, Scope, WINDOW_DAYS, first_day, gauges, observe, settled, year_of};
 use crate::dora::events::PRODUCTION;
 use crate::dora::valid;
 
@@ -46,6 +46,20 @@ const RESTART: Duration = Duration::seconds(1);
 
 /// The history of what some events say, for whoever appears in them.
 pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
+    history(&scopes(events), events, first, until, Start::WithTheRange)
+}
+
+/// The history of real events, over the `days` days up to `until` (included):
+/// each counts when it is settled. `known` have series from the beginning,
+/// beside those that appear in the events.
+pub fn collected(known: &[Scope], events: &[Event], settle: Duration, until: Date, days: u32) -> Vec<Series> {
+    let Some(first) = first_day(until, days) else { return Vec::new() };
+    let all: Vec<Scope> = known.iter().cloned().chain(scopes(events)).collect();
+    sampled(&all, settled(events, settle), first, until, Start::EachYear)
+}
+
+/// Whoever deployed something in some events.
+pub fn scopes(events: &[Event]) -> Vec<Scope> {
     let known: BTreeSet<(&str, &str, &str)> = events
         .iter()
         .filter_map(|event| match event {
@@ -58,15 +72,23 @@ pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
         services: vec![service.to_owned()],
         environment: environment.to_owned(),
     };
-    let scopes: Vec<Scope> = known.into_iter().map(scope).collect();
-    history(&scopes, events, first, until, Start::WithTheRange)
+    known.into_iter().map(scope).collect()
 }
 
 /// One sample for each counter at the beginning of `first` (UTC) and at the end
 /// of each day up to `until`, which is the next day's first instant; then the
 /// gauges of each team.
 pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
-    let observations = observe(events);
+    sampled(scopes, observe(events), first, until, start)
+}
+
+fn sampled(
+    scopes: &[Scope],
+    observations: Vec<Observation>,
+    first: Date,
+    until: Date,
+    start: Start,
+) -> Vec<Series> {
     let mut all = counters(scopes, &observations, first, until, start);
     let mut teams: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| scope.environment == PRODUCTION) {

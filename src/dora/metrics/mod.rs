@@ -15,15 +15,17 @@ mod history;
 mod live;
 mod observe;
 
+use std::collections::BTreeSet;
+
 use time::Date;
 
 use super::events::{Event, PRODUCTION};
 use super::simulator::{self, Team};
 pub use counters::Counters;
 pub use gauges::{GAUGES, WINDOW_DAYS};
-pub use history::{Start, history, series};
+pub use history::{Start, collected, history, scopes, series};
 pub use live::Live;
-pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe};
+pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
 
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
@@ -68,11 +70,16 @@ impl Scope {
 
 /// How many series there are for these, before anything is sent.
 pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
-    let of = |scope: Scope| {
-        let gauges = if scope.environment == PRODUCTION { GAUGE_SERIES } else { 0 };
-        HISTOGRAM_SERIES + COUNTER_SERIES * scope.services.len() as u64 + gauges
-    };
-    scopes.into_iter().map(of).sum()
+    let mut owners = BTreeSet::new();
+    let mut services = BTreeSet::new();
+    for Scope { team, services: names, environment } in scopes {
+        services.extend(names.into_iter().map(|name| (team.clone(), name, environment.clone())));
+        owners.insert((team, environment));
+    }
+    let production = owners.iter().filter(|(_, environment)| environment == PRODUCTION);
+    GAUGE_SERIES * production.count() as u64
+        + HISTOGRAM_SERIES * owners.len() as u64
+        + COUNTER_SERIES * services.len() as u64
 }
 
 /// The simulated history of some teams, a team at a time: the `days` days up to
