@@ -26,7 +26,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The steps after the resources.
     ("dora", &["event", "stack", "tls"]),
     ("stack", &["blueprint", "config", "dora", "event", "tls"]),
-    ("verify", &["blueprint", "dora", "event", "gcp", "stack", "tls"]),
+    ("query", &["dora", "stack"]),
+    ("verify", &["blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
+    ("report", &["dora", "query", "render"]),
     // What no other module may know.
     ("sandbox", &["event", "gcp", "tls"]),
     ("ui", &["engine", "event", "verify"]),

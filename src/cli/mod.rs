@@ -17,6 +17,7 @@ mod pipeline;
 mod plan;
 mod reference;
 mod render;
+mod report;
 mod sandbox;
 mod saved;
 mod screen;
@@ -89,6 +90,7 @@ pub enum Command {
     Status(status::Status),
     Verify(verify::Verify),
     Render(render::Render),
+    Report(report::Report),
     Generate(generate::Generate),
     Stack(stack::Stack),
     Sandbox(sandbox::Sandbox),
@@ -138,6 +140,7 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Status(command) => command.run(&context).await,
             Command::Verify(command) => command.run(&context).await,
             Command::Render(command) => command.run(&context).await,
+            Command::Report(command) => command.run(&context).await,
             Command::Generate(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,
             Command::Sandbox(command) => command.run(&context).await,

@@ -8,9 +8,9 @@
 
 use time::OffsetDateTime;
 
-use super::query::Query;
 use super::{Check, Report, Request, Stage, counted};
 use crate::blueprint::Flavour;
+use crate::query::Query;
 use crate::stack::reason;
 
 /// After this long, a Mimir that took samples has shipped a block.
