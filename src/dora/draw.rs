@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn no_count_is_out_of_all_proportion() {
         let mut random = ChaCha8Rng::seed_from_u64(1);
-        for mean in [0.2, 6.0, 40.0] {
+        for mean in [0.2, 2.0, 7.0] {
             let counts: Vec<u64> = (0..20_000).map(|_| poisson(&mut random, mean)).collect();
             let most = counts.iter().max().copied().unwrap_or_default() as f64;
             assert!(most < mean + 8.0 * (mean + 1.0).sqrt(), "{mean}: {most}");
