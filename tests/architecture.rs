@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["dora", "query", "render"]),
     // What no other module may know.
     ("sandbox", &["event", "gcp", "tls"]),
-    ("ui", &["engine", "event", "verify"]),
+    ("ui", &["engine", "event", "stack", "verify"]),
 ];
 
 /// Lines of a file, its tests apart, that a person can still hold in mind.

@@ -25,6 +25,7 @@ mod stack;
 mod status;
 mod summary;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

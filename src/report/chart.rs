@@ -115,13 +115,15 @@ pub(super) fn bars(title: &str, points: &[Point], unit: Unit) -> Chart {
     let scale = Scale::of(points, unit);
     let mut chart = frame(title, points, unit, &scale);
     let step = step(points);
+    // Gaps that are thinner than a line only flicker.
+    let gap = if step < 6.0 { 0.0 } else { step * 0.14 };
     let bar = |(index, point): (usize, &Point)| {
         let value = point.value?;
         let y = scale.y(value);
         Some(Bar {
-            x: rounded(LEFT + index as f64 * step + step * 0.14),
+            x: rounded(LEFT + index as f64 * step + gap),
             y: rounded(y),
-            width: rounded(step * 0.72),
+            width: rounded(step - 2.0 * gap),
             height: rounded(HEIGHT - BOTTOM - y),
             label: label(point, unit),
         })

@@ -22,6 +22,7 @@ mod style;
 mod summary;
 mod table;
 mod text;
+mod watch;
 
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;
@@ -34,3 +35,4 @@ pub use style::{Role, Style};
 pub use summary::{Failure, Pending, Summary};
 pub use table::Table;
 pub use text::{count, elapsed};
+pub use watch::{Pipeline, Watch};
