@@ -138,7 +138,8 @@ impl Pipeline {
 
         let lines = Layout::vertical(vec![Constraint::Length(1); self.stages.len()]).split(charts);
         for (one, area) in self.stages.iter().zip(lines.iter()) {
-            let [name, chart] = Layout::horizontal([Constraint::Length(15), Constraint::Min(10)]).areas(*area);
+            let [name, chart] =
+                Layout::horizontal([Constraint::Length(15), Constraint::Min(10)]).areas(*area);
             frame.render_widget(Paragraph::new(Span::styled(format!("  {}", one.stage.name), faint)), name);
             // Tenths: a rate below one a second is not nothing.
             let newest = one.rates.len().saturating_sub(usize::from(chart.width));
@@ -232,8 +233,10 @@ impl Watch {
     /// The terminal does not take the mode that is needed to redraw it.
     pub fn open(printer: &Printer) -> io::Result<Self> {
         let options = printer.options();
-        let redraws =
-            options.mode == Mode::Human && options.terminals.stdout && options.terminals.stdin && options.live;
+        let redraws = options.mode == Mode::Human
+            && options.terminals.stdout
+            && options.terminals.stdin
+            && options.live;
         let terminal = if redraws { Some(ratatui::try_init()?) } else { None };
         Ok(Self { printer: printer.clone(), terminal })
     }
@@ -259,7 +262,8 @@ impl Watch {
         while self.terminal.is_some() && event::poll(std::time::Duration::ZERO)? {
             if let Event::Key(key) = event::read()? {
                 // In this mode the terminal makes no signal of Ctrl-C.
-                let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                let interrupt =
+                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(true);
                 }
