@@ -93,7 +93,8 @@ async fn pushed(sources: &Sources<'_>, now: f64) -> [Stage; 2] {
             return [generator.down("the Pushgateway can't be asked"), gateway.down(error)];
         }
     };
-    let (groups, metrics) = tokio::join!(client.groups(), plain(&format!("{}/metrics", sources.pushgateway)));
+    let address = format!("{}/metrics", sources.pushgateway);
+    let (groups, metrics) = tokio::join!(client.groups(), plain(&address));
     let (groups, metrics) = match (groups, metrics) {
         (Ok(groups), Ok(metrics)) => (groups, metrics),
         (Err(_), Err(error)) | (Ok(_), Err(error)) => {
