@@ -26,10 +26,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The steps after the resources.
     ("dora", &["event", "stack", "tls"]),
     ("stack", &["blueprint", "config", "dora", "event", "tls"]),
-    ("verify", &["blueprint", "dora", "event", "gcp", "stack", "tls"]),
+    ("query", &["dora", "stack"]),
+    ("verify", &["blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
+    ("report", &["dora", "query", "render"]),
     // What no other module may know.
     ("sandbox", &["event", "gcp", "tls"]),
-    ("ui", &["engine", "event", "verify"]),
+    ("ui", &["engine", "event", "stack", "verify"]),
 ];
 
 /// Lines of a file, its tests apart, that a person can still hold in mind.

@@ -100,6 +100,13 @@ wrong_usage!(
     crate::ui::PromptError,
 );
 
+impl From<crate::query::QueryError> for CommandError {
+    fn from(error: crate::query::QueryError) -> Self {
+        let hint = error.hint();
+        Self::failed(error.to_string()).hint(hint)
+    }
+}
+
 impl From<MachineError> for CommandError {
     fn from(error: MachineError) -> Self {
         let exit = match error {

@@ -18,6 +18,7 @@ mod pipeline;
 mod plan;
 mod reference;
 mod render;
+mod report;
 mod sandbox;
 mod saved;
 mod screen;
@@ -26,6 +27,7 @@ mod stack;
 mod status;
 mod summary;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -91,6 +93,7 @@ pub enum Command {
     Status(status::Status),
     Verify(verify::Verify),
     Render(render::Render),
+    Report(report::Report),
     Generate(generate::Generate),
     Collect(collect::Collect),
     Stack(stack::Stack),
@@ -141,6 +144,7 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Status(command) => command.run(&context).await,
             Command::Verify(command) => command.run(&context).await,
             Command::Render(command) => command.run(&context).await,
+            Command::Report(command) => command.run(&context).await,
             Command::Generate(command) => command.run(&context).await,
             Command::Collect(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,

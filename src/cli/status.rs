@@ -5,7 +5,7 @@ use clap::Args;
 use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
-use super::{CommandResult, Exit, stack};
+use super::{CommandResult, Exit, stack, watch};
 use crate::blueprint::Names;
 use crate::engine::{Action, Step};
 use crate::event::Events;
@@ -16,10 +16,17 @@ use crate::ui::{self, State};
 ///
 /// Changes nothing.
 #[derive(Debug, Args)]
-pub struct Status {}
+pub struct Status {
+    /// Look at the pipeline again and again: rates, lag, queue and last error of each stage
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    watch: Option<u32>,
+}
 
 impl Status {
     pub async fn run(self, context: &Context) -> CommandResult {
+        if let Some(every) = self.watch {
+            return watch::watch(context, every).await;
+        }
         let screen = Screen::open(&context.printer);
         let status = self.work(context, &screen.events).await;
         screen.close().await;

@@ -169,6 +169,35 @@ pub fn band(measured: Measured, year: u16) -> Verdict {
     }
 }
 
+/// A year's limits, as far as its report tells them: where elite, high and medium
+/// end. Units are those of [`Measured`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    pub source: &'static str,
+    /// More than the first, at least the others.
+    pub frequency: Option<[f64; 3]>,
+    /// Below the first, at most the others; so is `recovery`.
+    pub lead_time: Option<[f64; 3]>,
+    /// At most.
+    pub failure_rate: Option<[f64; 3]>,
+    pub recovery: Option<[f64; 3]>,
+}
+
+/// The limits of a year; `None`: it has no table here.
+pub fn thresholds(year: u16) -> Option<Thresholds> {
+    let table = YEARS.iter().find(|table| table.year == year)?;
+    Some(Thresholds {
+        source: table.source,
+        frequency: table.frequency,
+        lead_time: table.lead_time,
+        failure_rate: match table.failure_rate {
+            Rates::Limits(limits) => Some(limits),
+            Rates::OnlyElite(_) | Rates::None(_) => None,
+        },
+        recovery: table.recovery,
+    })
+}
+
 /// The years that have a table, the newest last.
 pub fn years() -> impl Iterator<Item = u16> {
     YEARS.iter().map(|table| table.year)

@@ -23,6 +23,7 @@ mod style;
 mod summary;
 mod table;
 mod text;
+mod watch;
 
 pub use collected::{Collected, CollectedSource};
 pub use options::{Mode, Options, Terminals};
@@ -36,3 +37,4 @@ pub use style::{Role, Style};
 pub use summary::{Failure, Pending, Summary};
 pub use table::Table;
 pub use text::{count, elapsed};
+pub use watch::{Pipeline, Watch};

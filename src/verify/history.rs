@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::query::{Instant, Query, QueryError, Range};
 use super::{Check, Report, Request, Stage, counted, thousands};
 use crate::dora::{JOB, Series};
 use crate::event::{Event, Events};
+use crate::query::{Instant, Query, QueryError, Range};
 
 /// Samples of one answer, about 30 bytes each.
 const MOST_SAMPLES: u64 = 200_000;

@@ -10,7 +10,6 @@ mod endpoint;
 mod freshness;
 mod history;
 mod marker;
-mod query;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,8 @@ use crate::dora::Series;
 use crate::event::{Event, Events};
 use crate::stack::Target;
 
+pub use crate::query::QueryError;
 pub use history::Mismatch;
-pub use query::QueryError;
 
 /// One stage of the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,7 +198,7 @@ pub async fn run(request: &Request<'_>, events: &Events) -> Report {
 pub async fn history_stored(target: &Target, history: &[Series]) -> bool {
     let request =
         Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
-    let Ok(query) = query::Query::new(target) else { return false };
+    let Ok(query) = crate::query::Query::new(target) else { return false };
     let stage = Stage::begin("history", "every sample of the history is stored");
     let mut report = Report::before(&request);
     let check = history::check(&request, &query, stage, &mut report, &Events::none()).await;

@@ -1,4 +1,4 @@
-//! Instant queries by the Prometheus query API.
+//! The Prometheus query API of an endpoint: instant and range queries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,6 +70,17 @@ impl Range {
     }
 }
 
+/// How an endpoint that is no deployment of ours lets us in.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// Sent as `X-Scope-OrgID`.
+    pub tenant: Option<String>,
+    /// PEM; these authorities are trusted and no other. `None`: the system's.
+    pub ca: Option<String>,
+    /// Certificate and key, PEM.
+    pub identity: Option<(String, String)>,
+}
+
 /// The query side of an endpoint.
 #[derive(Clone, Debug)]
 pub struct Query {
@@ -84,9 +95,45 @@ impl Query {
     pub fn new(target: &Target) -> Result<Self, TargetError> {
         Ok(Self {
             http: target.http_client()?,
-            url: target.query_url("/api/v1/query"),
+            url: target.query_url("/api/v1"),
             tenant: target.tenant.clone(),
         })
+    }
+
+    /// An endpoint that is no deployment of ours, by its address with the path
+    /// before `/api/v1`: `https://mimir.example.com/prometheus`.
+    ///
+    /// # Errors
+    /// An address that is none, credentials that cannot be used.
+    pub fn at(url: &str, access: &Access) -> Result<Self, TargetError> {
+        let address = |message: String| TargetError::Address { url: url.into(), message };
+        let parsed = reqwest::Url::parse(url).map_err(|error| address(error.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(address(format!("`{}` is neither http nor https", parsed.scheme())));
+        }
+        let broken =
+            |what| move |error: reqwest::Error| TargetError::Credentials { what, message: reason(&error) };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60));
+        if let Some(ca) = &access.ca {
+            let authorities =
+                reqwest::Certificate::from_pem_bundle(ca.as_bytes()).map_err(broken("CA certificate"))?;
+            if authorities.is_empty() {
+                let message = "it holds no certificate".into();
+                return Err(TargetError::Credentials { what: "CA certificate", message });
+            }
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some((certificate, key)) = &access.identity {
+            let identity = reqwest::Identity::from_pem(format!("{certificate}\n{key}").as_bytes())
+                .map_err(broken("certificate or key"))?;
+            builder = builder.identity(identity);
+        }
+        let http = builder.build().map_err(|error| TargetError::Client(reason(&error)))?;
+        let url = format!("{}/api/v1", url.trim_end_matches('/'));
+        Ok(Self { http, url, tenant: access.tenant.clone() })
     }
 
     /// The client, for requests outside of the query API.
@@ -101,10 +148,27 @@ impl Query {
         expression: &str,
         at: Option<i64>,
     ) -> Result<Vec<T>, QueryError> {
-        let body = form(expression, at);
+        let time: Vec<_> = at.map(|at| ("time", milliseconds(at))).into_iter().collect();
+        self.ask("query", form(expression, &time)).await
+    }
+
+    /// The values of an expression at `start`, each `step` later and at most at
+    /// `end`: milliseconds since 1970, all three.
+    pub async fn range(
+        &self,
+        expression: &str,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Result<Vec<Range>, QueryError> {
+        let times = [("start", start), ("end", end), ("step", step)];
+        self.ask("query_range", form(expression, &times.map(|(name, at)| (name, milliseconds(at))))).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, route: &str, body: String) -> Result<Vec<T>, QueryError> {
         let mut attempt = 0;
         loop {
-            let error = match self.attempt(&body).await {
+            let error = match self.attempt(route, &body).await {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
@@ -121,10 +185,10 @@ impl Query {
         }
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, body: &str) -> Result<Vec<T>, QueryError> {
+    async fn attempt<T: DeserializeOwned>(&self, route: &str, body: &str) -> Result<Vec<T>, QueryError> {
         let mut request = self
             .http
-            .post(&self.url)
+            .post(format!("{}/{route}", self.url))
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(body.to_owned());
         if let Some(tenant) = &self.tenant {
@@ -157,15 +221,17 @@ fn unreachable(error: &reqwest::Error) -> QueryError {
 }
 
 /// The body of a form: queries outgrow what a URL may hold.
-fn form(expression: &str, at: Option<i64>) -> String {
+fn form(expression: &str, more: &[(&str, String)]) -> String {
     let mut url = reqwest::Url::parse("form:").expect("a constant");
     let mut pairs = url.query_pairs_mut();
-    pairs.append_pair("query", expression);
-    if let Some(at) = at {
-        pairs.append_pair("time", &format!("{}.{:03}", at.div_euclid(1000), at.rem_euclid(1000)));
-    }
+    pairs.append_pair("query", expression).extend_pairs(more);
     drop(pairs);
     url.query().unwrap_or_default().to_owned()
+}
+
+/// As the API takes times and steps: seconds, to the millisecond.
+fn milliseconds(at: i64) -> String {
+    format!("{}.{:03}", at.div_euclid(1000), at.rem_euclid(1000))
 }
 
 #[derive(Deserialize)]
@@ -190,10 +256,10 @@ mod tests {
     #[test]
     fn forms_are_encoded_and_times_exact() {
         assert_eq!(
-            form(r#"a{b="c d"}[5ms]"#, Some(1_740_873_600_007)),
+            form(r#"a{b="c d"}[5ms]"#, &[("time", milliseconds(1_740_873_600_007))]),
             "query=a%7Bb%3D%22c+d%22%7D%5B5ms%5D&time=1740873600.007"
         );
-        assert_eq!(form("up", None), "query=up");
+        assert_eq!(form("up", &[]), "query=up");
     }
 
     #[test]
