@@ -27,7 +27,7 @@ region: europe-west1-b
 nmae: x
 mimir:
   version: latest
-  topology: ha
+  topology: both
   disk: 20
   disk_gb: 20GB
   boot_disk_gb: 5

@@ -130,6 +130,17 @@ pub trait Provider: Send + Sync {
         events: &Events,
     ) -> Result<Observed, ProviderError>;
 
+    /// Whether a member of a rolling group serves as it is; the error says why
+    /// not. Asked of all others before one of them is taken down.
+    async fn serves(&self, _observed: &Observed) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Waits until a member of a rolling group serves as its manifest says.
+    async fn settle(&self, _manifest: &Manifest, _events: &Events) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Deletes it and waits until it is gone. Already gone is success.
     async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError>;
 }

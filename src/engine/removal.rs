@@ -242,6 +242,7 @@ mod tests {
             name: id.name,
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: needs.iter().map(|id| id.parse().unwrap()).collect(),
             notes: BTreeMap::new(),
             body: json!({}),

@@ -409,6 +409,7 @@ mod tests {
             name: "a".into(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: Vec::new(),
             notes: Default::default(),
             body: json!({"region": "r", "addressType": "EXTERNAL"}),
