@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Topology};
+use crate::config::Config;
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer};
 
-pub use self::context::Names;
+pub use self::context::{Names, Replica};
 pub use self::error::BlueprintError;
 pub use self::stack::{endpoint_reference, remote_write_path, stack_files};
 
@@ -96,12 +96,9 @@ pub struct Blueprint {
 /// Builds everything from the configuration and the facts.
 ///
 /// # Errors
-/// A configuration that cannot be built (topology `ha`, an unknown caller, …) or
-/// a template that is wrong.
+/// A configuration that cannot be built (an unknown caller, …) or a template that
+/// is wrong.
 pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Blueprint, BlueprintError> {
-    if config.mimir.topology == Topology::Ha {
-        return Err(BlueprintError::Topology);
-    }
     let renderer = Renderer::new(overrides);
     let base = context::base(config, facts)?;
     let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::desired::{Desired, with_body};
@@ -14,6 +15,9 @@ use crate::event::Events;
 
 /// How often a write is sent when its answers get lost.
 const ATTEMPTS: u32 = 3;
+/// How long others of a rolling group may take to serve, after what was done to
+/// them: a load balancer notices late.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Before a second and a third attempt, times the attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -158,7 +162,7 @@ impl Carrier {
     ) -> Result<(), ProviderError> {
         let asked = others.iter().map(|(id, observed)| async move {
             match observed {
-                Some(observed) => self.provider.serves(observed).await.map_err(|why| (id, why)),
+                Some(observed) => self.until_it_serves(observed).await.map_err(|why| (id, why)),
                 None => Err((
                     id,
                     ProviderError {
@@ -174,6 +178,16 @@ impl Carrier {
             hint: why.hint,
             unknown_outcome: false,
         })
+    }
+
+    async fn until_it_serves(&self, observed: &Observed) -> Result<(), ProviderError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.provider.serves(observed).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(PAUSE * 2).await,
+                known => return known,
+            }
+        }
     }
 
     async fn remove(&self, observed: &Observed) -> Result<(), ProviderError> {

@@ -11,6 +11,7 @@ mod freshness;
 mod history;
 mod marker;
 mod query;
+mod ring;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::stack::Target;
 
 pub use history::Mismatch;
 pub use query::QueryError;
+pub use ring::{RingMember, ring};
 
 /// One stage of the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
