@@ -10,7 +10,7 @@ use super::store::Tx;
 
 /// Roles that can be granted, each with what it allows: a permission, or all
 /// below a prefix that ends in `*`.
-const ROLES: [(&str, &[&str]); 22] = [
+const ROLES: [(&str, &[&str]); 24] = [
     ("roles/owner", &["*"]),
     (
         "roles/editor",
@@ -26,7 +26,43 @@ const ROLES: [(&str, &[&str]); 22] = [
     ("roles/compute.admin", &["compute.*", "resourcemanager.projects.get"]),
     (
         "roles/compute.instanceAdmin.v1",
-        &["compute.instances.*", "compute.disks.*", "compute.addresses.*", "compute.subnetworks.*"],
+        &[
+            "compute.instances.*",
+            "compute.instanceGroups.*",
+            "compute.disks.*",
+            "compute.snapshots.*",
+            "compute.addresses.*",
+            "compute.subnetworks.*",
+        ],
+    ),
+    (
+        "roles/compute.networkAdmin",
+        &[
+            "compute.networks.*",
+            "compute.subnetworks.*",
+            "compute.addresses.*",
+            "compute.forwardingRules.*",
+            "compute.backendServices.*",
+            "compute.regionBackendServices.*",
+            "compute.healthChecks.*",
+            "compute.regionHealthChecks.*",
+            "compute.instanceGroups.use",
+            "compute.firewalls.get",
+            "compute.firewalls.list",
+        ],
+    ),
+    (
+        "roles/compute.loadBalancerAdmin",
+        &[
+            "compute.addresses.*",
+            "compute.forwardingRules.*",
+            "compute.backendServices.*",
+            "compute.regionBackendServices.*",
+            "compute.healthChecks.*",
+            "compute.regionHealthChecks.*",
+            "compute.instanceGroups.*",
+            "compute.subnetworks.use",
+        ],
     ),
     ("roles/compute.securityAdmin", &["compute.firewalls.*", "compute.networks.*"]),
     (
@@ -126,7 +162,9 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
         (_, "testIamPermissions") => return None,
         (_, "insert") => "create",
         (_, "aggregatedList") => "list",
-        ("compute", "wait") => "get",
+        ("compute", "wait" | "getHealth") => "get",
+        ("compute", "listInstances") => "list",
+        ("compute", "addInstances" | "removeInstances" | "setNamedPorts") => "update",
         ("serviceusage", "batchEnable") => "enable",
         ("serviceusage", "batchGet") => "get",
         ("secretmanager", "addVersion") => "add",

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::balancer::Balancer;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
 use super::machine::{Machines, World};
@@ -29,6 +30,7 @@ pub struct Cloud {
     pub tokens: Tokens,
     pub faults: Faults,
     pub requests: Log,
+    pub balancer: Balancer,
     /// Added to every API call.
     pub latency: Duration,
     /// Somebody wants the sandbox to end.
@@ -83,7 +85,11 @@ impl Cloud {
             store.as_mut().ok_or_else(|| ApiError::new(503, "backendError", "The sandbox is ending."))?;
         let mut tx = store.begin();
         let answer = work(&mut tx)?;
+        let balanced = ["compute/", "members/"].iter().any(|prefix| tx.wrote(prefix));
         let after = tx.commit().map_err(|error| ApiError::internal(error.to_string()))?;
+        if balanced {
+            self.balancer.look();
+        }
         for each in &after {
             match each {
                 After::Discard(path) => {
@@ -138,11 +144,18 @@ impl Cloud {
     pub(super) async fn found(self: &Arc<Self>) -> Result<(), SandboxError> {
         let cloud = Arc::clone(self);
         let founded = self.transact(move |tx| {
+            if !tx.get("project").is_some_and(|project| project["network"] == true) {
+                compute::networks::found(&cloud.project, tx);
+            }
             if tx.has("project") {
+                // Made by a version whose `default` network was no record.
+                tx.edit("project", |project| project["network"] = json!(true));
                 return Ok(());
             }
             let now = clock::timestamp();
-            tx.put("project", json!({"projectId": cloud.project, "createTime": now, "port": cloud.port}));
+            let project =
+                json!({"projectId": cloud.project, "createTime": now, "port": cloud.port, "network": true});
+            tx.put("project", project);
             for name in [
                 "storage.googleapis.com",
                 "serviceusage.googleapis.com",

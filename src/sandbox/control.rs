@@ -141,7 +141,7 @@ async fn reset(cloud: &Arc<Cloud>) -> Result<Value, ApiError> {
             Ok(())
         })
         .await?;
-    for folder in ["objects", "uploads", "disks", "machines"] {
+    for folder in ["objects", "uploads", "disks", "snapshots", "machines"] {
         let path = cloud.dir.join(folder);
         let _ = tokio::fs::remove_dir_all(&path).await;
         let _ = tokio::fs::create_dir_all(&path).await;

@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod balancer;
 mod call;
 mod clock;
 mod cloud;
@@ -142,6 +143,7 @@ pub async fn serve(
     let mut server = tokio::spawn(async move { server.await });
 
     operation::resume(&cloud);
+    tokio::spawn(balancer::run(Arc::clone(&cloud)));
     let booting = tokio::spawn(compute::machines::restore(Arc::clone(&cloud)));
     let state = StateFile {
         port: cloud.port,
@@ -193,7 +195,7 @@ async fn prepare(
             }
             other => other,
         })?;
-    for folder in ["objects", "uploads", "disks", "machines"] {
+    for folder in ["objects", "uploads", "disks", "snapshots", "machines"] {
         files::create_dir(&dir.join(folder))?;
     }
     let before = store.get("project").cloned();
@@ -234,6 +236,7 @@ async fn prepare(
         tokens: token::Tokens::new(&secret),
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
+        balancer: balancer::Balancer::default(),
         latency: options.latency,
         stop_wanted: stop,
         stop: CancellationToken::new(),

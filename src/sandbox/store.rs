@@ -178,6 +178,12 @@ impl Tx<'_> {
         found.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// Whether it changes a record whose key starts with `prefix`.
+    pub fn wrote(&self, prefix: &str) -> bool {
+        let first = self.writes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
+        first.is_some_and(|(key, _)| key.starts_with(prefix))
+    }
+
     pub fn after(&mut self, what: After) {
         self.after.push(what);
     }

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{create, delete, fresh, refuse_in_use, target};
+use super::{create, delete, fresh, link, not_ready, refuse_in_use, subnetworks, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::operation::Edit;
 use crate::sandbox::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -32,6 +33,8 @@ pub fn allocate(port: u16, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
     for (key, record) in tx.scan("compute/regions/").into_iter().chain(tx.scan("compute/zones/")) {
         if key.contains("/addresses/") {
             taken.extend(record["address"].as_str().map(str::to_owned));
+        } else if key.contains("/forwardingRules/") {
+            taken.extend(record["IPAddress"].as_str().map(str::to_owned));
         } else if key.contains("/instances/") {
             taken.extend(record["networkInterfaces"][0]["networkIP"].as_str().map(str::to_owned));
         }
@@ -48,6 +51,14 @@ pub fn allocate(port: u16, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
 fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, mut record) = fresh(call, tx, "compute#address")?;
     let kind = record["addressType"].as_str().unwrap_or("EXTERNAL").to_owned();
+    let others = ["network", "ipCollection", "prefixLength", "ipv6EndpointType"];
+    if let Some(field) = others.into_iter().find(|field| !record[*field].is_null()) {
+        return Err(ApiError::unimplemented(&format!("addresses with {field}")));
+    }
+    if record["ipVersion"] == "IPV6" {
+        return Err(ApiError::unimplemented("addresses of IPV6"));
+    }
+    complete_internal(call, tx, &mut record, &kind)?;
     if record["address"].is_string() {
         return Err(ApiError::invalid(format!(
             "Invalid value for field 'resource.address': '{}'. The address is not one of this project's.",
@@ -66,6 +77,80 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     record["status"] = json!("RESERVING");
     create(call, tx, &key, record, json!({"status": "RESERVED"}))
+}
+
+/// The subnetwork that an internal address is of; an external one has none.
+fn complete_internal(call: &Call, tx: &Tx, record: &mut Value, kind: &str) -> Result<(), ApiError> {
+    let bad = |field: &str, why: &str| {
+        let value = record[field].as_str().unwrap_or_default();
+        Err(ApiError::invalid(format!("Invalid value for field 'resource.{field}': '{value}'. {why}")))
+    };
+    if kind != "INTERNAL" {
+        return match ["subnetwork", "purpose"].into_iter().find(|field| !record[*field].is_null()) {
+            Some(field) => bad(field, "The field is for addresses of type INTERNAL only."),
+            None => Ok(()),
+        };
+    }
+    if !record["networkTier"].is_null() {
+        return bad("networkTier", "Network tier cannot be specified for an internal address.");
+    }
+    if record["purpose"].as_str().is_some_and(|purpose| purpose != "GCE_ENDPOINT") {
+        return Err(ApiError::unimplemented("internal addresses of another purpose than GCE_ENDPOINT"));
+    }
+    let wanted = record["subnetwork"].as_str();
+    let (_, subnetwork) = subnetworks::resolve(call, tx, call.path("region"), None, wanted, "resource")?;
+    record["subnetwork"] = json!(link(&call.cloud.project, &subnetwork));
+    record["purpose"] = json!("GCE_ENDPOINT");
+    Ok(())
+}
+
+/// The address resource of a region that has this address.
+pub fn find(tx: &Tx, region: &str, address: &str) -> Option<(String, Value)> {
+    let all = tx.scan(&format!("compute/regions/{region}/addresses/"));
+    all.into_iter().find(|(_, record)| record["address"] == address)
+}
+
+/// Makes `user` (a link) a user of the address; answers the address.
+pub fn take(
+    call: &Call,
+    tx: &mut Tx,
+    key: &str,
+    record: &Value,
+    user: &str,
+    undo: &mut Vec<Edit>,
+) -> Result<String, ApiError> {
+    if record["status"] == "RESERVING" {
+        return Err(not_ready(call, key));
+    }
+    let mut users = record["users"].as_array().cloned().unwrap_or_default();
+    users.push(json!(user));
+    tx.edit(key, |record| {
+        record["status"] = json!("IN_USE");
+        record["users"] = json!(users);
+    });
+    undo.push(Edit::Merge(key.to_owned(), json!({"status": record["status"], "users": record["users"]})));
+    Ok(record["address"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What frees the addresses that `user` (a link) uses.
+pub fn release_all(tx: &Tx, user: &str) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (key, record) in tx.scan("compute/regions/") {
+        let users = record["users"].as_array().cloned().unwrap_or_default();
+        if !key.contains("/addresses/") || !users.iter().any(|each| each == user) {
+            continue;
+        }
+        let rest: Vec<Value> = users.into_iter().filter(|each| each != user).collect();
+        edits.push(Edit::Merge(
+            key,
+            if rest.is_empty() {
+                json!({"status": "RESERVED", "users": null})
+            } else {
+                json!({"users": rest})
+            },
+        ));
+    }
+    edits
 }
 
 fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{insert, link, modify, not_ready, relative, target};
+use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -41,11 +41,11 @@ fn settled(call: &Call, key: &str, record: &Value) -> Result<(), ApiError> {
 fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, instance) = target(call, tx)?;
     if instance["deletionProtection"] == true {
-        return Err(ApiError::invalid(format!(
-            "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion. \
-             {}'.",
-            relative(&call.cloud.project, &key)
-        )));
+        return Err(ApiError::new(
+            400,
+            "invalidResourceUsage",
+            "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion.'.",
+        ));
     }
     let mut effect = Effect {
         machine: Some(Order { what: Move::Delete, key: key.clone() }),
@@ -53,7 +53,7 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         ..Effect::default()
     };
     for disk in instance["disks"].as_array().into_iter().flatten() {
-        let disk_key = key_of_link(disk["source"].as_str().unwrap_or_default());
+        let disk_key = key_of_link(disk["source"].as_str().unwrap_or_default()).unwrap_or_default();
         effect.done.push(if disk["autoDelete"] == true {
             Edit::Remove(disk_key)
         } else {
@@ -61,23 +61,14 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         });
     }
     let own = link(&call.cloud.project, &key);
-    for (address, record) in tx.scan("compute/regions/") {
-        if record["users"].get(0).is_some_and(|user| *user == own.as_str()) {
-            effect.done.push(Edit::Merge(address, json!({"status": "RESERVED", "users": null})));
-        }
-    }
+    effect.done.extend(addresses::release_all(tx, &own));
+    effect.done.extend(groups::leave_all(tx, &own));
     for (attribute, _) in tx.scan(&format!("guest/{}/{}/", call.path("zone"), call.path("instance"))) {
         effect.done.push(Edit::Remove(attribute));
     }
     effect.done.push(Edit::Remove(key.clone()));
     tx.edit(&key, |record| record["status"] = json!("STOPPING"));
     start(call, tx, &key, effect)
-}
-
-fn key_of_link(link: &str) -> String {
-    let path = link.trim_start_matches(super::BASE);
-    let tail = path.splitn(3, '/').nth(2).unwrap_or_default();
-    format!("compute/{tail}")
 }
 
 fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -94,6 +85,7 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         )],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
         machine: Some(Order { what: Move::Stop, key: key.clone() }),
+        ..Effect::default()
     };
     start(call, tx, &key, effect)
 }
@@ -112,6 +104,7 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         )],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "TERMINATED"}))],
         machine: Some(Order { what: Move::Boot, key: key.clone() }),
+        ..Effect::default()
     };
     start(call, tx, &key, effect)
 }
@@ -280,7 +273,7 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             "Invalid resource usage: 'The boot disk of a running instance cannot be detached.'.",
         ));
     }
-    let source = key_of_link(disk["source"].as_str().unwrap_or_default());
+    let source = key_of_link(disk["source"].as_str().unwrap_or_default()).unwrap_or_default();
     let rest: Vec<Value> = disks.iter().filter(|disk| disk["deviceName"] != device).cloned().collect();
     let effect = Effect {
         done: vec![

@@ -63,12 +63,15 @@ pub fn operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 /// All scopes of the collection's kind; those without an item carry a warning.
 pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let collection = collection(call);
-    let regional = matches!(collection, "addresses" | "resourcePolicies");
-    let scopes: Vec<String> = if regional {
-        catalogue::regions().map(|region| format!("regions/{region}")).collect()
-    } else {
+    let zonal = matches!(collection, "disks" | "instances" | "instanceGroups");
+    let mut scopes: Vec<String> = if zonal {
         catalogue::zones().map(|zone| format!("zones/{zone}")).collect()
+    } else {
+        catalogue::regions().map(|region| format!("regions/{region}")).collect()
     };
+    if matches!(collection, "addresses" | "backendServices" | "forwardingRules" | "healthChecks") {
+        scopes.insert(0, "global".into());
+    }
     let mut found = Vec::new();
     for scope in &scopes {
         found.extend(tx.scan(&format!("compute/{scope}/{collection}/")));
@@ -80,11 +83,15 @@ pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         found,
     )?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let place = if regional { "region" } else { "zone" };
+    let place = if zonal { "zone" } else { "region" };
     let mut by_scope = serde_json::Map::new();
     for scope in scopes {
         let here = link(&call.cloud.project, &format!("compute/{scope}"));
-        let items: Vec<&Value> = items.iter().filter(|item| item[place] == here.as_str()).collect();
+        let inside = |item: &&Value| match scope.as_str() {
+            "global" => item[place].is_null(),
+            _ => item[place] == here.as_str(),
+        };
+        let items: Vec<&Value> = items.iter().filter(inside).collect();
         let entry = if items.is_empty() {
             json!({"warning": {
                 "code": "NO_RESULTS_ON_PAGE",

@@ -1,12 +1,12 @@
 //! From instances to machines: the driver is told what an operation does.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content;
 use crate::sandbox::cloud::Cloud;
 use crate::sandbox::machine::Boot;
 
@@ -26,12 +26,6 @@ pub struct Order {
     pub key: String,
 }
 
-/// The folder that stands for the disk whose record is under `key`.
-pub fn disk_folder(dir: &Path, key: &str) -> Option<PathBuf> {
-    let (zone, name) = key.strip_prefix("compute/zones/")?.split_once("/disks/")?;
-    Some(dir.join("disks").join(zone).join(name))
-}
-
 /// Zone and name of the instance under `key`.
 fn parts(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("compute/zones/")?.split_once("/instances/")
@@ -45,7 +39,7 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
         let source = disk["source"].as_str().unwrap_or_default();
         let path = source.split_once("/zones/").map_or("", |(_, path)| path);
         let folder =
-            disk_folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
+            content::folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         disks.push((disk["deviceName"].as_str().unwrap_or_default().to_owned(), folder));
     }

@@ -23,6 +23,8 @@ pub struct Method {
     pub body: Option<String>,
     /// The answer's message, where there is one.
     pub answer: Option<String>,
+    /// Whether the sandbox does it; of the others it knows only id and path.
+    pub served: bool,
     path: Vec<Segment>,
 }
 
