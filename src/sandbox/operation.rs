@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::clock;
 use super::cloud::Cloud;
-use super::compute::{self, content, machines};
+use super::compute::{self, capacity, content, machines};
 use super::error::ApiError;
 use super::faults::OperationError;
 use super::store::{After, Tx};
@@ -122,6 +122,7 @@ pub fn start(call: &Call, tx: &mut Tx, target: &str, effect: Effect) -> Result<V
     }
     let time = call.cloud.operation_time(kind).as_millis();
     let fail = call.fault.operation_error.clone().or_else(|| effect.fail.clone());
+    let fail = fail.or_else(|| capacity::lacking(call, tx, scope));
     let record = Record {
         operation: operation.clone(),
         effect,

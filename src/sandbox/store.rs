@@ -178,6 +178,11 @@ impl Tx<'_> {
         found.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// The records as they were before this set of changes.
+    pub fn committed(&self, prefix: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.store.scan(prefix)
+    }
+
     /// Whether it changes a record whose key starts with `prefix`.
     pub fn wrote(&self, prefix: &str) -> bool {
         let first = self.writes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();

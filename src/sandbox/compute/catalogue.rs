@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, link, lists};
+use super::{BASE, capacity, link, lists};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::projects::number_of;
@@ -155,24 +155,25 @@ fn list_zones(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     lists::answer(call, "zone", "zones", items)
 }
 
-fn region(call: &Call, name: &str) -> Value {
+fn region(call: &Call, tx: &Tx, name: &str) -> Value {
     let zones = zones().filter(|zone| region_of(zone) == name);
     let zones: Vec<String> =
         zones.map(|zone| link(&call.cloud.project, &format!("compute/zones/{zone}"))).collect();
-    resource(call, "region", &format!("regions/{name}"), json!({"status": "UP", "zones": zones}))
+    let more = json!({"status": "UP", "zones": zones, "quotas": capacity::quotas(tx, name)});
+    resource(call, "region", &format!("regions/{name}"), more)
 }
 
-fn get_region(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn get_region(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let name = call.path("region");
-    if is_region(name) { Ok(region(call, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
+    if is_region(name) { Ok(region(call, tx, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
 }
 
-fn list_regions(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn list_regions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     lists::answer(
         call,
         "region",
         "regions",
-        regions().map(|name| (name.to_owned(), region(call, name))).collect(),
+        regions().map(|name| (name.to_owned(), region(call, tx, name))).collect(),
     )
 }
 

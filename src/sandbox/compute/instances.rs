@@ -21,6 +21,8 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "setTags" => set_tags,
         "setMachineType" => set_machine_type,
         "setServiceAccount" => set_service_account,
+        "setScheduling" => set_scheduling,
+        "setDiskAutoDelete" => set_disk_auto_delete,
         "setDeletionProtection" => set_deletion_protection,
         "updateShieldedInstanceConfig" => update_shielded,
         "attachDisk" => attach,
@@ -227,6 +229,44 @@ fn set_deletion_protection(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> 
     modify(call, tx, &key, &json!({"deletionProtection": wanted}))
 }
 
+/// Who starts the machine again when it fails, and what else may happen to it.
+fn set_scheduling(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let mut scheduling = record["scheduling"].clone();
+    for (name, value) in call.body.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "automaticRestart" | "onHostMaintenance" => scheduling[name] = value.clone(),
+            "preemptible" | "provisioningModel" if scheduling[name] == *value => {}
+            "preemptible" | "provisioningModel" => {
+                return Err(ApiError::invalid(format!(
+                    "Invalid value for field 'resource.{name}': the field can be set only when the instance is \
+                     created."
+                )));
+            }
+            other => return Err(ApiError::unimplemented(&format!("instances.setScheduling with {other}"))),
+        }
+    }
+    if scheduling["provisioningModel"] == "SPOT" && scheduling["automaticRestart"] == true {
+        return Err(ApiError::invalid(
+            "Invalid value for field 'resource.automaticRestart': 'true'. Automatic restart must be disabled for \
+             spot instances.",
+        ));
+    }
+    modify(call, tx, &key, &json!({"scheduling": scheduling}))
+}
+
+fn set_disk_auto_delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let device = call.query("deviceName").unwrap_or_default();
+    let mut disks = record["disks"].clone();
+    let found = disks.as_array_mut().into_iter().flatten().find(|disk| disk["deviceName"] == device);
+    let Some(disk) = found else {
+        return Err(ApiError::invalid(format!("No attached disk found with device name '{device}'")));
+    };
+    disk["autoDelete"] = json!(call.flag("autoDelete"));
+    modify(call, tx, &key, &json!({"disks": disks}))
+}
+
 fn update_shielded(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     stopped(call, &key, &record, "Shielded VM configuration")?;
@@ -335,7 +375,10 @@ fn guest_attributes(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let (key, _) = target(call, tx)?;
+    let (key, record) = target(call, tx)?;
+    if record["status"] == "TERMINATED" {
+        return Err(not_ready(call, &key));
+    }
     let port = call.number("port").unwrap_or(1);
     if !(1..=4).contains(&port) {
         return Err(ApiError::invalid(format!(

@@ -28,10 +28,34 @@ fn page_size(call: &Call) -> Result<usize, ApiError> {
     }
 }
 
+/// Sorts by name (which the keys do by themselves), or the newest first: the keys
+/// that pages go on from are made to sort so.
+fn order(by: Option<&str>, items: &mut [(String, Value)]) -> Result<(), ApiError> {
+    match by {
+        None | Some("name") => Ok(()),
+        Some("creationTimestamp desc") => {
+            for (key, item) in items.iter_mut() {
+                let time = item["creationTimestamp"].as_str().unwrap_or_default();
+                let newest_first =
+                    |digit: char| digit.to_digit(10).map_or(digit, |value| char::from(b'9' - value as u8));
+                *key = format!("{} {key}", time.chars().map(newest_first).collect::<String>());
+            }
+            items.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(())
+        }
+        Some(other) => Err(ApiError::invalid(format!(
+            "Invalid value for field 'orderBy': '{other}'. Lists are sorted by 'name' or by 'creationTimestamp \
+             desc'."
+        ))),
+    }
+}
+
 /// The items that the filter lets through, one page of them, as a list.
 pub fn answer(call: &Call, kind: &str, path: &str, items: Vec<(String, Value)>) -> Result<Value, ApiError> {
     let filter = Filter::parse(call.query("filter"))?;
-    let matching = items.into_iter().filter(|(_, item)| filter.matches(item)).collect();
+    let mut matching: Vec<(String, Value)> =
+        items.into_iter().filter(|(_, item)| filter.matches(item)).collect();
+    order(call.query("orderBy"), &mut matching)?;
     let (items, next) = page(matching, page_size(call)?, call.query("pageToken"))?;
     let project = &call.cloud.project;
     let mut list = json!({

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod backends;
+pub mod capacity;
 pub mod catalogue;
 pub mod content;
 mod disks;
