@@ -121,6 +121,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "sha256": engine.sha256,
             "label": engine.label(),
         },
+        "kubernetes": {"zones": config.three_zones()},
         "bucket": names.bucket,
         "server_name": names.server_name,
         "names": {

@@ -238,6 +238,14 @@ impl Config {
         defaults
     }
 
+    /// The zones that three replicas have, or would have.
+    pub fn three_zones(&self) -> Vec<String> {
+        match self.mimir.topology {
+            Topology::Ha => self.zones.clone(),
+            Topology::Single => default_zones(&self.region, Topology::Ha),
+        }
+    }
+
     /// The same configuration with [`PLACEHOLDER_PROJECT`] if no project is
     /// named: complete enough to render, not to call Google.
     pub fn with_placeholder_project(mut self) -> Self {

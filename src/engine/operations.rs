@@ -140,7 +140,7 @@ fn release(list: &mut Operations, plan: &Plan) {
     let updates = |step: &Step| matches!(step.action, Action::Update | Action::Adopt);
     let goes = |step: &Step| replaces(step) || step.action == Action::Delete;
     let Ok(graph) = Graph::new(&plan.manifests) else { return };
-    let kinds = KindOrder::new(&graph);
+    let kinds = KindOrder::new(&graph, &[]);
     let (steps, observed): (Vec<usize>, Vec<&Observed>) = plan
         .steps
         .iter()

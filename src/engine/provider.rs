@@ -104,6 +104,13 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Which kinds use which, as (user, used): a resource goes before what it
+    /// uses. What manifests refer to is known anyway; this is for those that no
+    /// manifest names any more.
+    fn uses(&self) -> &[(&str, &str)] {
+        &[]
+    }
+
     /// Reads one resource by its name; `Ok(None)` where there is none. The
     /// manifest's `body` may still hold references: a read uses literal fields only.
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError>;

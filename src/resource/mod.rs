@@ -144,6 +144,17 @@ impl Provider for Google {
         }
     }
 
+    fn uses(&self) -> &[(&str, &str)] {
+        &[
+            ("compute.forwardingRule", "compute.address"),
+            ("compute.forwardingRule", "compute.backendService"),
+            ("compute.backendService", "compute.healthCheck"),
+            ("compute.backendService", "compute.instanceGroup"),
+            // Nobody is sent to a machine that is about to go.
+            ("compute.instanceGroup", "compute.instance"),
+        ]
+    }
+
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
         Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
     }
