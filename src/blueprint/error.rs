@@ -50,7 +50,7 @@ impl BlueprintError {
             Self::Render(error) => return error.hint(),
             Self::Manifest { .. } => {
                 "a resource is a YAML document with `kind`, `name` and `body`, and with `protect`, \
-                 `arbiter`, `dependsOn` and `notes` where needed"
+                 `arbiter`, `rolling`, `dependsOn` and `notes` where needed"
             }
             Self::Twice { .. } => "a kind and a name together are unique within a deployment",
         };

@@ -382,7 +382,8 @@ pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
         ("subnetwork", format!("regions/{region}/subnetworks")),
         ("backendService", format!("regions/{region}/backendServices")),
     ] {
-        if let Some(value) = body.get_mut(field) {
+        // The type of what is in no zone is a word, not a link.
+        if let Some(value) = body.get_mut(field).filter(|_| field != "type" || !zone.is_empty()) {
             link(value, &collection);
         }
     }

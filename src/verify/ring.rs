@@ -24,8 +24,8 @@ pub struct RingMember {
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
-    shards: Vec<RingMember>,
+    /// `null` while nobody has joined.
+    shards: Option<Vec<RingMember>>,
 }
 
 /// Asks whichever replica answers, and sorts by name.
@@ -50,9 +50,10 @@ pub async fn ring(target: &Target) -> Result<Vec<RingMember>, QueryError> {
 }
 
 fn members(body: &[u8]) -> Result<Vec<RingMember>, serde_json::Error> {
-    let Page { mut shards } = serde_json::from_slice(body)?;
-    shards.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(shards)
+    let page: Page = serde_json::from_slice(body)?;
+    let mut members = page.shards.unwrap_or_default();
+    members.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(members)
 }
 
 #[cfg(test)]
@@ -72,6 +73,7 @@ mod tests {
         let told: Vec<(&str, &str, &str)> =
             members.iter().map(|one| (&*one.id, &*one.state, &*one.zone)).collect();
         assert_eq!(told, [("m", "ACTIVE", "europe-west1-b"), ("m-2", "UNHEALTHY", "europe-west1-c")]);
+        assert_eq!(super::members(br#"{"shards":null,"now":"2026-01-02T03:04:16Z"}"#).unwrap(), []);
         assert!(super::members(b"<html>").is_err());
     }
 }
