@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("artifact", &["blueprint", "event"]),
     // Google.
     ("gcp", &["blueprint", "engine", "event"]),
-    ("resource", &["blueprint", "engine", "event", "gcp", "tls"]),
+    ("resource", &["blueprint", "engine", "event", "gcp", "machine", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.
     ("dora", &["event", "stack", "tls"]),

@@ -19,9 +19,9 @@ pub fn remote_write_path(flavour: Flavour) -> &'static str {
     }
 }
 
-/// The reference to the machine's address, which stands for it before it is known.
+/// The reference to the endpoint's address, which stands for it before it is known.
 pub fn endpoint_reference(config: &Config) -> String {
-    format!("${{compute.address/{}.address}}", Names::of(config).address)
+    format!("${{compute.address/{}.address}}", Names::of(config).endpoint)
 }
 
 /// The stack's files, for Mimir at `endpoint`: an IPv4 address, or

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use clap::Args;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -135,17 +136,20 @@ impl<'a> Run<'a> {
         Ok(artifact::fetch(&self.facts.engine, self.context.releases(), &web, events).await?)
     }
 
-    pub fn machine(&self) -> Machine {
-        let config = &self.project.config;
-        Machine {
-            instance: Names::of(config).instance,
-            zone: config.zones.first().cloned().unwrap_or_default(),
-            bundle: self.blueprint.bundle.clone(),
-        }
+    pub fn machines(&self) -> Vec<Machine> {
+        let bundle = &self.blueprint.bundle;
+        let replicas = Names::of(&self.project.config).replicas.into_iter();
+        replicas
+            .map(|replica| Machine { instance: replica.instance, zone: replica.zone, bundle: bundle.clone() })
+            .collect()
     }
 
-    pub async fn machine_ready(&self, events: &Events) -> CommandResult<()> {
-        machine::wait_ready(&self.client, &self.machine(), events, MACHINE_WAIT, &self.interrupt).await?;
+    pub async fn machines_ready(&self, events: &Events) -> CommandResult<()> {
+        let machines = self.machines();
+        let ready = machines
+            .iter()
+            .map(|machine| machine::wait_ready(&self.client, machine, events, MACHINE_WAIT, &self.interrupt));
+        try_join_all(ready).await?;
         Ok(())
     }
 
@@ -170,7 +174,7 @@ impl<'a> Run<'a> {
 
     /// The address that Mimir is reached at.
     pub async fn address(&self) -> CommandResult<IpAddr> {
-        let name = Names::of(&self.project.config).address;
+        let name = Names::of(&self.project.config).endpoint;
         let ours = |manifest: &&Manifest| manifest.kind == "compute.address" && manifest.name == name;
         let manifest = self.blueprint.manifests.iter().find(ours).ok_or_else(|| not_there("address"))?;
         let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;

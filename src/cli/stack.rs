@@ -63,6 +63,7 @@ impl Stack {
                     endpoint: None,
                     resources: Vec::new(),
                     machines: Vec::new(),
+                    ring: Vec::new(),
                     stack,
                     ask: None,
                 });

@@ -231,12 +231,12 @@ impl Config {
     }
 
     /// The defaults beside these three, from which others follow.
-    fn defaults_of(project: &str, name: &str, region: &str) -> Self {
+    fn defaults_of(project: &str, name: &str, region: &str, topology: Topology) -> Self {
         let mut defaults = Self {
             project: project.to_owned(),
             name: name.to_owned(),
             region: region.to_owned(),
-            zones: vec![format!("{region}-b")],
+            zones: default_zones(region, topology),
             ..Self::default()
         };
         defaults.mimir.bucket_location = region.to_owned();
@@ -244,6 +244,14 @@ impl Config {
             defaults.mimir.bucket = default_bucket(project, name);
         }
         defaults
+    }
+
+    /// The zones that three replicas have, or would have.
+    pub fn three_zones(&self) -> Vec<String> {
+        match self.mimir.topology {
+            Topology::Ha => self.zones.clone(),
+            Topology::Single => default_zones(&self.region, Topology::Ha),
+        }
     }
 
     /// The same configuration with [`PLACEHOLDER_PROJECT`] if no project is
@@ -257,6 +265,19 @@ impl Config {
         }
         self
     }
+}
+
+/// The first zones of a region that have machines: the first is the same for
+/// both topologies, so that going from one to the other leaves the first machine
+/// where it is.
+fn default_zones(region: &str, topology: Topology) -> Vec<String> {
+    let letters: &[char] = match (topology, region) {
+        (Topology::Single, _) => &['b'],
+        // These two have no zone `a`.
+        (Topology::Ha, "europe-west1" | "us-east1") => &['b', 'c', 'd'],
+        (Topology::Ha, _) => &['b', 'c', 'a'],
+    };
+    letters.iter().map(|letter| format!("{region}-{letter}")).collect()
 }
 
 /// `<project>-<name>-mimir`; past the 63 characters of a bucket's name, its

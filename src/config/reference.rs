@@ -42,7 +42,7 @@ The highest source that names a key decides:
 
 Keys are checked against each other too:
 
-- `zones` are zones of `region`, and one for `topology: single`.
+- `zones` are zones of `region`: one for `topology: single`, three for `ha`.
 - `access.allow` with a network as wide as the internet needs `access.public`.
 - `generator.days` and a day more fit into `mimir.limits.out_of_order_window`
   and into `mimir.retention`: older samples would be rejected, or deleted.

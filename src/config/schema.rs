@@ -152,9 +152,10 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "zones",
         kind: Kind::List(rules::ZONE),
-        doc: "Zones of the machines, in `region`. `topology: single` takes one.",
+        doc: "Zones of the machines, in `region`: one for `topology: single`, three for `ha`. The first one is \
+              that of the first machine in both.",
         example: "[europe-west1-c]",
-        derived: Some("`<region>-b`"),
+        derived: Some("`<region>-b`; with `ha` also `-c`, and `-a` or `-d`"),
     },
     Key {
         path: "labels",
@@ -195,9 +196,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "mimir.topology",
-        kind: Kind::Choice(&["single"], &[("ha", "topology `ha` is not available yet")]),
-        doc: "How many machines: `single` is one, and not highly available.",
-        example: "single",
+        kind: Kind::Choice(&["single", "ha"], &[]),
+        doc: "How many machines: `single` is one, and not highly available; `ha` is three in three zones, \
+              each with all the data, behind a load balancer.",
+        example: "ha",
         derived: None,
     },
     Key {

@@ -10,6 +10,7 @@ mod endpoint;
 mod freshness;
 mod history;
 mod marker;
+mod ring;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::stack::Target;
 
 pub use crate::query::QueryError;
 pub use history::Mismatch;
+pub use ring::{RingMember, ring};
 
 /// One stage of the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

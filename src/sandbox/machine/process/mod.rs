@@ -4,11 +4,12 @@
 //! supervisor of its own reads the unit files.
 //!
 //! What differs from a machine: one user owns everything, nothing is confined,
-//! a disk is a folder without a size.
+//! a disk is a folder without a size, and no DNS knows the machines' names.
 
 mod console;
 mod control;
 mod end;
+mod names;
 mod service;
 mod shims;
 mod supervisor;

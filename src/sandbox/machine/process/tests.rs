@@ -26,7 +26,7 @@ impl Bench {
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
             (ROOT_VARIABLE.to_owned(), root.display().to_string()),
         ];
-        Self { supervisor: Arc::new(Supervisor::new(root, environment, console)), dir }
+        Self { supervisor: Arc::new(Supervisor::new(root, environment, console, Box::new(|_| None))), dir }
     }
 
     /// Installs `a.service` with these lines in `[Service]`, and more sections.
