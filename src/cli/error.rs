@@ -86,6 +86,7 @@ failure!(
     crate::dora::remote_write::WriteError,
     crate::gcp::Error,
     crate::sandbox::SandboxError,
+    crate::sandbox::machine::NspawnError,
     crate::stack::TargetError,
     crate::stack::compose::ComposeError,
     crate::stack::native::StackError,

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
-use super::machine::{Machines, World};
-use super::requests::Log;
+use super::machine::{Asked, Machines, Network, World};
+use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{LIFETIME, Tokens};
 use super::{clock, compute, lock, operation};
@@ -28,7 +28,9 @@ pub struct Cloud {
     pub owner_key: Vec<u8>,
     pub tokens: Tokens,
     pub faults: Faults,
-    pub requests: Log,
+    pub requests: Log<Entry>,
+    /// What machines have asked their metadata servers.
+    pub asked: Log<Asked>,
     /// Added to every API call.
     pub latency: Duration,
     /// Somebody wants the sandbox to end.
@@ -65,6 +67,11 @@ impl Cloud {
                     After::Metadata(key) => {
                         tokio::spawn(compute::machines::metadata_changed(Arc::clone(&cloud), key));
                     }
+                    After::Network => {
+                        if let Some(machines) = cloud.machines.get().cloned() {
+                            tokio::spawn(async move { machines.network_changed().await });
+                        }
+                    }
                     After::Discard(_) | After::Changed(_) => {}
                 }
             }
@@ -99,7 +106,7 @@ impl Cloud {
                         sender.send_modify(|version| *version += 1);
                     }
                 }
-                After::Run(_) | After::Metadata(_) => {}
+                After::Run(_) | After::Metadata(_) | After::Network => {}
             }
         }
         Ok((answer, after))
@@ -114,6 +121,13 @@ impl Cloud {
         lock(&self.store).as_ref().map_or_else(Vec::new, |store| {
             store.scan(prefix).map(|(key, value)| (key.clone(), value.clone())).collect()
         })
+    }
+
+    /// Where instances get their addresses from.
+    pub fn network(&self) -> Network {
+        self.machines
+            .get()
+            .map_or_else(|| Network::of_loopback(self.port), |machines| machines.network(self.port))
     }
 
     /// Ends the use of the records; the folder can be opened again.
@@ -214,6 +228,28 @@ impl World for Cloud {
 
     fn project_number(&self, _project: &str) -> u64 {
         self.number
+    }
+
+    fn firewalls(&self, _project: &str) -> Vec<Value> {
+        self.scan("compute/global/firewalls/").into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn powered_off(&self, _project: &str, zone: &str, name: &str) {
+        let key = compute::key(&format!("zones/{zone}"), "instances", name);
+        let _ = self.transact_now(|tx| {
+            tx.edit(&key, |instance| {
+                if instance["status"] == "RUNNING" {
+                    instance["status"] = json!("TERMINATED");
+                    instance["lastStopTimestamp"] = json!(clock::timestamp());
+                }
+            });
+            tx.after(After::Changed(key));
+            Ok(())
+        });
+    }
+
+    fn asked(&self, asked: Asked) {
+        self.asked.add(asked);
     }
 
     fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64) {

@@ -234,6 +234,7 @@ async fn prepare(
         tokens: token::Tokens::new(&secret),
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
+        asked: requests::Log::default(),
         latency: options.latency,
         stop_wanted: stop,
         stop: CancellationToken::new(),

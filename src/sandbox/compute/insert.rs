@@ -292,7 +292,7 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
     let nat = access.and_then(|access| access["natIP"].as_str());
     let address = match nat {
         Some(address) => bind_address(call, tx, address, region, own_link, effect)?,
-        None => addresses::allocate(call.cloud.port, tx)?.to_string(),
+        None => addresses::allocate(call.cloud.network(), tx)?.to_string(),
     };
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "stackType": "IPV4_ONLY",
