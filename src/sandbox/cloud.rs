@@ -16,7 +16,7 @@ use super::machine::{Asked, Machines, Network, World};
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{LIFETIME, Tokens};
-use super::{clock, compute, lock, operation};
+use super::{clock, compute, files, key, lock, operation};
 
 pub struct Cloud {
     pub project: String,
@@ -256,6 +256,17 @@ impl World for Cloud {
         let account = self.read(&format!("serviceAccounts/{service_account_email}"));
         let unique_id = account.as_ref().and_then(|each| each["uniqueId"].as_str()).unwrap_or_default();
         (self.tokens.issue(service_account_email, unique_id, scopes.to_vec(), LIFETIME), LIFETIME)
+    }
+
+    fn identity(&self, service_account_email: &str, audience: &str) -> Option<String> {
+        let account = self.read(&format!("serviceAccounts/{service_account_email}"))?;
+        let now = clock::seconds();
+        let claims = json!({
+            "iss": "https://accounts.google.com", "aud": audience, "azp": account["uniqueId"],
+            "sub": account["uniqueId"], "email": service_account_email, "email_verified": true,
+            "iat": now, "exp": now + LIFETIME,
+        });
+        key::sign(&files::key_file(&self.dir), &claims)
     }
 
     fn subscribe(&self, _project: &str, zone: &str, name: &str) -> watch::Receiver<u64> {

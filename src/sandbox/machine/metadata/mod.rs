@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::tree::Node;
+pub(super) use self::tree::mac;
 use super::{Boot, World};
 
 /// A guest attribute's value may have this many bytes.

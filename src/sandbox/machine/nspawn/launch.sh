@@ -6,6 +6,8 @@ space=$1 dir=$2 base=$3 name=$4
 
 for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
   [ -e "$tree/cgroup.procs" ] || continue
+  # A group with groups of its own, as its last boot has left it, takes no process.
+  [ ! -d "$tree/$space" ] || find "$tree/$space" -depth -type d -exec rmdir {} \;
   mkdir -p "$tree/$space"
   echo $$ >"$tree/$space/cgroup.procs"
 done

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::host::{HostError, Names, ip, run};
 use crate::sandbox::machine::Network;
+use crate::sandbox::machine::metadata::mac;
 
 /// Where a machine finds its metadata server, and the sandbox's APIs.
 pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -89,11 +90,12 @@ impl Router {
             return Err(NetworkError::Foreign { address, network });
         }
         let (router, machine, line) = (self.names.router(), self.names.machine(name), line(address));
+        let mac = mac(address);
         run("ip", ["netns", "add", &machine], "").await?;
         ip(
             Some(&router),
             &format!(
-                "link add {line} type veth peer name eth0 netns {machine}\n\
+                "link add {line} type veth peer name eth0 address {mac} netns {machine}\n\
                  link set {line} up\n\
                  route add {address}/32 dev {line}\n"
             ),

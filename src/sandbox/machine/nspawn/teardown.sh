@@ -7,20 +7,24 @@ groups=dorainfra-$id-${name:-*}
 # The trees of control groups: one, or those of a host with both versions.
 trees='/sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd'
 
+in_groups() {
+  for tree in $trees; do
+    for group in "$tree"/$groups; do
+      [ ! -d "$group" ] || find "$group" "$@"
+    done
+  done
+}
+
 rounds=0
 while [ "$rounds" -lt 200 ]; do
-  pids=$(for tree in $trees; do
-    find "$tree" -maxdepth 1 -type d -name "$groups" -exec find {} -name cgroup.procs -exec cat {} + \; 2>/dev/null
-  done | sort -u)
+  pids=$(in_groups -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
   [ -n "$pids" ] || break
   # shellcheck disable=SC2086 # one word each
   kill -s KILL $pids 2>/dev/null
   rounds=$((rounds + 1))
   sleep 0.05
 done
-for tree in $trees; do
-  find "$tree" -maxdepth 1 -type d -name "$groups" -exec find {} -depth -type d -exec rmdir {} \; \; 2>/dev/null
-done
+in_groups -depth -type d -exec rmdir {} \; 2>/dev/null
 
 ip netns list 2>/dev/null | while read -r space _; do
   # shellcheck disable=SC2254 # a pattern

@@ -278,7 +278,6 @@ impl Shared {
                 Ok(status) if reboots(&status) => {
                     self.set_running(None);
                     self.console.say("kernel: restarting");
-                    // What its last boot has left in the control group would be in the way.
                     match self.launch().await {
                         Ok(next) => child = next,
                         Err(error) => {
@@ -400,9 +399,11 @@ fn prepare(shared: &Shared) -> Result<PathBuf, VmError> {
     Ok(dir)
 }
 
-/// What differs from a machine at Google: where its APIs are. Told to systemd,
+/// What Google's images have (the agent's services on the serial port), and what
+/// differs from a machine at Google: where its APIs are. That is told to systemd,
 /// which tells every service: the startup script stays as it is.
-fn surroundings(shared: &Shared) -> [(&'static str, String); 3] {
+fn surroundings(shared: &Shared) -> [(&'static str, String); 5] {
+    let console = "[Service]\nStandardOutput=journal+console\nStandardError=journal+console\n";
     let Boot { project, zone, name, sandbox_port, .. } = &shared.boot;
     let (api, address) = (format!("http://{METADATA}:{sandbox_port}"), shared.address);
     [
@@ -414,6 +415,8 @@ fn surroundings(shared: &Shared) -> [(&'static str, String); 3] {
                  {address} {name}.{zone}.c.{project}.internal {name}\n"
             ),
         ),
+        ("etc/systemd/system/google-guest-agent.service.d/50-console.conf", console.to_owned()),
+        ("etc/systemd/system/google-startup-scripts.service.d/50-console.conf", console.to_owned()),
         ("etc/resolv.conf", format!("nameserver {METADATA}\noptions timeout:1 attempts:1\n")),
         (
             "etc/systemd/system.conf.d/50-sandbox.conf",
