@@ -87,6 +87,7 @@ failure!(
     crate::dora::source::SourceError,
     crate::gcp::Error,
     crate::sandbox::SandboxError,
+    crate::sandbox::machine::NspawnError,
     crate::stack::TargetError,
     crate::stack::compose::ComposeError,
     crate::stack::native::StackError,

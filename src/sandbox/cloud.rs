@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::balancer::Balancer;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
-use super::machine::{Machines, World};
-use super::requests::Log;
+use super::machine::{Asked, Machines, Network, World};
+use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{LIFETIME, Tokens};
-use super::{clock, compute, lock, operation};
+use super::{clock, compute, files, key, lock, operation};
 
 pub struct Cloud {
     pub project: String,
@@ -29,7 +29,9 @@ pub struct Cloud {
     pub owner_key: Vec<u8>,
     pub tokens: Tokens,
     pub faults: Faults,
-    pub requests: Log,
+    pub requests: Log<Entry>,
+    /// What machines have asked their metadata servers.
+    pub asked: Log<Asked>,
     pub balancer: Balancer,
     /// Added to every API call.
     pub latency: Duration,
@@ -66,6 +68,11 @@ impl Cloud {
                     }
                     After::Metadata(key) => {
                         tokio::spawn(compute::machines::metadata_changed(Arc::clone(&cloud), key));
+                    }
+                    After::Network => {
+                        if let Some(machines) = cloud.machines.get().cloned() {
+                            tokio::spawn(async move { machines.network_changed().await });
+                        }
                     }
                     After::Discard(_) | After::Changed(_) => {}
                 }
@@ -105,7 +112,7 @@ impl Cloud {
                         sender.send_modify(|version| *version += 1);
                     }
                 }
-                After::Run(_) | After::Metadata(_) => {}
+                After::Run(_) | After::Metadata(_) | After::Network => {}
             }
         }
         Ok((answer, after))
@@ -120,6 +127,13 @@ impl Cloud {
         lock(&self.store).as_ref().map_or_else(Vec::new, |store| {
             store.scan(prefix).map(|(key, value)| (key.clone(), value.clone())).collect()
         })
+    }
+
+    /// Where instances get their addresses from.
+    pub fn network(&self) -> Network {
+        self.machines
+            .get()
+            .map_or_else(|| Network::of_loopback(self.port), |machines| machines.network(self.port))
     }
 
     /// Ends the use of the records; the folder can be opened again.
@@ -229,10 +243,43 @@ impl World for Cloud {
         self.number
     }
 
+    fn firewalls(&self, _project: &str) -> Vec<Value> {
+        self.scan("compute/global/firewalls/").into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn powered_off(&self, _project: &str, zone: &str, name: &str) {
+        let key = compute::key(&format!("zones/{zone}"), "instances", name);
+        let _ = self.transact_now(|tx| {
+            tx.edit(&key, |instance| {
+                if instance["status"] == "RUNNING" {
+                    instance["status"] = json!("TERMINATED");
+                    instance["lastStopTimestamp"] = json!(clock::timestamp());
+                }
+            });
+            tx.after(After::Changed(key));
+            Ok(())
+        });
+    }
+
+    fn asked(&self, asked: Asked) {
+        self.asked.add(asked);
+    }
+
     fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64) {
         let account = self.read(&format!("serviceAccounts/{service_account_email}"));
         let unique_id = account.as_ref().and_then(|each| each["uniqueId"].as_str()).unwrap_or_default();
         (self.tokens.issue(service_account_email, unique_id, scopes.to_vec(), LIFETIME), LIFETIME)
+    }
+
+    fn identity(&self, service_account_email: &str, audience: &str) -> Option<String> {
+        let account = self.read(&format!("serviceAccounts/{service_account_email}"))?;
+        let now = clock::seconds();
+        let claims = json!({
+            "iss": "https://accounts.google.com", "aud": audience, "azp": account["uniqueId"],
+            "sub": account["uniqueId"], "email": service_account_email, "email_verified": true,
+            "iat": now, "exp": now + LIFETIME,
+        });
+        key::sign(&files::key_file(&self.dir), &claims)
     }
 
     fn subscribe(&self, _project: &str, zone: &str, name: &str) -> watch::Receiver<u64> {

@@ -58,7 +58,8 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let done = match (parts.method.as_str(), parts.uri.path()) {
         ("GET", "/sandbox/status") => Ok(status(cloud)),
-        ("GET", "/sandbox/caller") => Ok(json!("127.0.0.1")),
+        ("GET", "/sandbox/caller") => Ok(json!(cloud.network().caller)),
+        ("GET", "/sandbox/metadata") => Ok(json!({"requests": cloud.asked.list()})),
         ("GET", "/sandbox/requests") => Ok(json!({"requests": cloud.requests.list()})),
         ("DELETE", "/sandbox/requests") => {
             cloud.requests.clear();

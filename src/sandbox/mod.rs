@@ -237,6 +237,7 @@ async fn prepare(
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
         balancer: balancer::Balancer::default(),
+        asked: requests::Log::default(),
         latency: options.latency,
         stop_wanted: stop,
         stop: CancellationToken::new(),

@@ -29,13 +29,20 @@ pub struct Entry {
     pub write: bool,
 }
 
-#[derive(Debug, Default)]
-pub struct Log {
-    entries: Mutex<VecDeque<Entry>>,
+/// The newest entries of one kind.
+#[derive(Debug)]
+pub struct Log<T> {
+    entries: Mutex<VecDeque<T>>,
 }
 
-impl Log {
-    pub fn add(&self, entry: Entry) {
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self { entries: Mutex::default() }
+    }
+}
+
+impl<T: Clone> Log<T> {
+    pub fn add(&self, entry: T) {
         let mut entries = lock(&self.entries);
         if entries.len() == KEPT {
             entries.pop_front();
@@ -43,7 +50,7 @@ impl Log {
         entries.push_back(entry);
     }
 
-    pub fn list(&self) -> Vec<Entry> {
+    pub fn list(&self) -> Vec<T> {
         lock(&self.entries).iter().cloned().collect()
     }
 

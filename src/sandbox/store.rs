@@ -16,6 +16,9 @@ use super::error::SandboxError;
 /// A record is the CRC32C of its JSON (4 bytes, big endian) and the JSON.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
+/// The collections of Compute that decide who may reach whom.
+const NETWORK: [&str; 2] = ["/firewalls/", "/instances/"];
+
 #[derive(Debug)]
 pub struct Store {
     database: Database,
@@ -33,6 +36,8 @@ pub enum After {
     Changed(String),
     /// Hand an instance's new metadata to its machine.
     Metadata(String),
+    /// A firewall rule or an instance was written: who may reach whom can differ.
+    Network,
 }
 
 impl Store {
@@ -194,7 +199,12 @@ impl Tx<'_> {
     }
 
     /// Writes everything to disk and answers what has to happen next.
-    pub fn commit(self) -> Result<Vec<After>, SandboxError> {
+    pub fn commit(mut self) -> Result<Vec<After>, SandboxError> {
+        let network =
+            |key: &String| key.starts_with("compute/") && NETWORK.iter().any(|each| key.contains(each));
+        if self.writes.keys().any(network) {
+            self.after.push(After::Network);
+        }
         if !self.writes.is_empty() {
             self.store.write(self.writes).map_err(|error| SandboxError::Store(error.to_string()))?;
         }

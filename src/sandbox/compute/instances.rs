@@ -294,6 +294,10 @@ fn attach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             entry["deviceName"]
         )));
     }
+    if record["status"] == "RUNNING" {
+        let device = entry["deviceName"].as_str().unwrap_or_default().to_owned();
+        effect.machine = Some(Order { what: Move::Attach(device), key: key.clone() });
+    }
     disks.push(entry);
     tx.edit(&key, |record| record["disks"] = json!(disks));
     effect.undo.push(Edit::Merge(key.clone(), json!({"disks": before})));
@@ -320,6 +324,8 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             Edit::Merge(key.clone(), json!({"disks": rest})),
             Edit::Merge(source, json!({"users": null, "lastDetachTimestamp": clock::timestamp()})),
         ],
+        machine: (record["status"] == "RUNNING")
+            .then(|| Order { what: Move::Detach(device.to_owned()), key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)

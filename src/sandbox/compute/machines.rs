@@ -10,12 +10,15 @@ use super::content;
 use crate::sandbox::cloud::Cloud;
 use crate::sandbox::machine::Boot;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Move {
     Boot,
     Stop,
     Reset,
     Delete,
+    /// The disk with this device name, while the machine runs.
+    Attach(String),
+    Detach(String),
 }
 
 /// What the machine of an instance has to do.
@@ -60,11 +63,20 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
 pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
     let Some(machines) = cloud.machines.get() else { return Ok(()) };
     let name = parts(&order.key).map_or("", |(_, name)| name);
-    match order.what {
+    match &order.what {
         Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
         Move::Stop => machines.stop(name).await,
         Move::Reset => machines.reset(name).await,
         Move::Delete => machines.delete(name).await,
+        Move::Attach(device) => {
+            let boot = boot(cloud, &order.key)?;
+            let disks = boot.instance["disks"].as_array().into_iter().flatten();
+            let gb = disks.filter(|disk| disk["deviceName"] == device.as_str());
+            let gb = gb.filter_map(|disk| disk["diskSizeGb"].as_str()?.parse().ok()).next();
+            let folder = boot.disks.into_iter().find(|(name, _)| name == device).map(|(_, folder)| folder);
+            machines.attach(name, device, folder.ok_or("the disk is gone")?, gb.unwrap_or(10)).await
+        }
+        Move::Detach(device) => machines.detach(name, device).await,
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::console::Console;
 use super::names::Resolve;
 use super::service::{Service, StartError, Status};
 use super::unit::{Unit, UnitError};
+use crate::sandbox::machine::console::Console;
 
 /// Where a machine's units are, as the machine sees it.
 const UNITS: &str = "/etc/systemd/system";

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::console::Console;
 use super::supervisor::Supervisor;
 use super::systemctl::{Answer, journalctl, systemctl};
 use super::tree::{self, ROOT_VARIABLE};
+use crate::sandbox::machine::console::Console;
 
 struct Bench {
     supervisor: Arc<Supervisor>,

@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::console::Console;
 use super::supervisor::Supervisor;
 use super::tree::{self, BOOT_VARIABLE, Guard, Process, Program, ROOT_VARIABLE};
 use super::{control, names, shims};
+use crate::sandbox::machine::console::Console;
 use crate::sandbox::machine::metadata::{self, Subject};
 use crate::sandbox::machine::{Boot, World};
 

@@ -20,7 +20,7 @@ const JOURNAL_LINES: usize = 200;
 /// The serial port of one machine. Writing never fails: a console is not worth
 /// a machine.
 #[derive(Debug)]
-pub(super) struct Console {
+pub(in crate::sandbox::machine) struct Console {
     path: PathBuf,
     state: Mutex<State>,
 }
@@ -35,7 +35,7 @@ struct State {
 
 impl Console {
     /// Goes on with the log that is there.
-    pub(super) fn open(dir: &Path) -> Self {
+    pub(in crate::sandbox::machine) fn open(dir: &Path) -> Self {
         let path = dir.join("serial.log");
         let cut = fs::read_to_string(path.with_extension("cut"))
             .ok()
@@ -50,12 +50,12 @@ impl Console {
     }
 
     /// A line of the machine itself (its kernel and init, as it were).
-    pub(super) fn say(&self, line: &str) {
+    pub(in crate::sandbox::machine) fn say(&self, line: &str) {
         self.write(&mut self.state(), line);
     }
 
     /// A line that a process of `unit` printed.
-    pub(super) fn print(&self, unit: &str, identifier: &str, pid: u32, line: &str) {
+    pub(in crate::sandbox::machine) fn print(&self, unit: &str, identifier: &str, pid: u32, line: &str) {
         let mut state = self.state();
         let lines = state.journal.entry(unit.to_owned()).or_default();
         lines.push_back(line.to_owned());
@@ -66,14 +66,14 @@ impl Console {
     }
 
     /// The last `count` lines that processes of `unit` printed, oldest first.
-    pub(super) fn journal(&self, unit: &str, count: usize) -> Vec<String> {
+    pub(in crate::sandbox::machine) fn journal(&self, unit: &str, count: usize) -> Vec<String> {
         let state = self.state();
         let Some(lines) = state.journal.get(unit) else { return Vec::new() };
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
 
     /// The log from byte `start` on, and the offset after it.
-    pub(super) fn read(&self, start: u64) -> (String, u64) {
+    pub(in crate::sandbox::machine) fn read(&self, start: u64) -> (String, u64) {
         let mut state = self.state();
         let cut = state.cut;
         let Some(file) = state.file.as_mut() else { return (String::new(), start) };
