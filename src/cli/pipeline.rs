@@ -222,6 +222,11 @@ impl<'a> Run<'a> {
         Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
+    /// The history that this configuration stands for: every day before today, by its date.
+    pub fn history_series(&self) -> CommandResult<Vec<Series>> {
+        Ok(self.told()?.history(self.project.config.generator.days))
+    }
+
     /// Says how many series there will be, before any of them is sent.
     fn cardinality(&self, told: &Told, events: &Events) {
         let (series, most) =

@@ -192,7 +192,7 @@ pub fn thresholds(year: u16) -> Option<Thresholds> {
         lead_time: table.lead_time,
         failure_rate: match table.failure_rate {
             Rates::Limits(limits) => Some(limits),
-            Rates::OnlyElite(_) | Rates::None(_) => None,
+            Rates::OnlyElite(_) | Rates::OnlyLow(_) | Rates::None(_) => None,
         },
         recovery: table.recovery,
     })
