@@ -88,8 +88,7 @@ impl Board {
         let source = json!({"type": "prometheus", "uid": "${datasource}"});
         let labels = |name: &str, label: &str, expression: String| {
             json!({
-                "type": "query", "name": name, "label": label, "datasource": source, "definition": expression,
-                "query": {"query": expression, "refId": name}, "refresh": 2, "sort": 1, "regex": "", "hide": 0,
+                "type": "query", "name": name, "label": label, "datasource": source, "query": {"query": expression, "refId": name}, "refresh": 2, "sort": 1, "regex": "", "hide": 0,
                 "skipUrlSync": false, "multi": false, "includeAll": false, "options": [],
             })
         };

@@ -3,7 +3,7 @@
 use dorainfra::report::Key;
 
 use super::board::{Board, ENVIRONMENT, Teams};
-use super::panel::{DAILY, Panel, Unit, WEEKLY, over_time};
+use super::panel::{BLUE, DAILY, ORANGE, Panel, Unit, WEEKLY, over_time};
 use super::questions::{about, colour, figures, last, unit};
 
 pub fn board() -> Board {
@@ -35,7 +35,8 @@ pub fn board() -> Board {
                         "Deployments of the seven days that end at each bar's time, planned and rework.",
                         Unit::Count,
                         vec![over_time(week.deployments_by("kind"), "{{kind}}", WEEKLY)],
-                    ),
+                    )
+                    .series_colours(&[("planned", BLUE), ("rework", ORANGE)]),
                     Panel::bars(
                         "Lead time for changes, by week",
                         &about(Key::LeadTime, "Each bar is of the seven days that end at its time."),

@@ -142,7 +142,13 @@ impl Panel {
         let mut panel = Self::new("timeseries", title, description, Some(unit), queries);
         panel.json["fieldConfig"]["defaults"]["custom"] = custom;
         panel.json["fieldConfig"]["defaults"]["min"] = 0.into();
-        panel.json["fieldConfig"]["defaults"]["color"] = json!({"mode": "palette-classic-by-name"});
+        // Any number of series: shades of one colour. A few queries: a colour each.
+        panel.json["fieldConfig"]["defaults"]["color"] = json!({"mode": "shades", "fixedColor": BLUE});
+        if panel.queries.len() > 1 {
+            let colours = [BLUE, ORANGE, GREEN].iter().zip('A'..).take(panel.queries.len());
+            let each = colours.map(|(colour, query)| painted("byFrameRefID", &query.to_string(), colour));
+            panel.json["fieldConfig"]["overrides"] = each.collect();
+        }
         panel.json["options"] = json!({
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -285,6 +291,14 @@ impl Panel {
         self
     }
 
+    /// Colours of series, by their names.
+    #[must_use]
+    pub fn series_colours(mut self, colours: &[(&str, &str)]) -> Self {
+        let each = colours.iter().map(|(name, colour)| painted("byRegexp", &format!("/{name}$/"), colour));
+        self.json["fieldConfig"]["overrides"] = each.collect();
+        self
+    }
+
     /// One such panel for each value of a variable.
     #[must_use]
     pub fn repeated(mut self, variable: &str, in_a_row: u32) -> Self {
@@ -333,4 +347,12 @@ impl Panel {
         panel["targets"] = targets.collect();
         panel
     }
+}
+
+/// A colour for the series that a matcher finds.
+fn painted(matcher: &str, what: &str, colour: &str) -> Value {
+    json!({
+        "matcher": {"id": matcher, "options": what},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+    })
 }

@@ -12,6 +12,10 @@ from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+# Read by Grafana's Prometheus data source, and in no schema: the step of an
+# annotation's query.
+BEYOND = {".annotations.list[0].step"}
+
 
 def lost(before, after, path=""):
     """The places of what is in `before` and not the same in `after`."""
@@ -39,7 +43,7 @@ def main(files):
         with open(file, encoding="utf-8") as stream:
             before = json.load(stream)
         after = json.loads(JSONEncoder().encode(Dashboard.from_json(before)))
-        problems = sorted(set(lost(before, after)))
+        problems = sorted(set(lost(before, after)) - BEYOND)
         for problem in problems:
             print(f"{file}: {problem}")
         failed = failed or bool(problems)

@@ -96,9 +96,6 @@ pub fn board() -> Board {
             "iconColor": VERMILLION,
             "expr": format!("{} >= 0.5", failed(&last(1, ONE_TEAM, ""))),
             "step": "1d",
-            "titleFormat": "failed deployment",
-            "textFormat": "",
-            "useValueForTime": "",
         })],
     }
 }

@@ -44,7 +44,8 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
         CommandError::failed(format!("the terminal can't be used: {error}"))
             .hint("`dorainfra status --watch | cat` prints lines instead")
     };
-    let mut pipeline = Pipeline::new(&run.blueprint.deployment, &format!("{} at {}", target.base_url, target.connect.ip()));
+    let mut pipeline =
+        Pipeline::new(&run.blueprint.deployment, &format!("{} at {}", target.base_url, target.connect.ip()));
     let mut watch = Watch::open(&context.printer).map_err(broken)?;
     let mut bucket = Stage::new("bucket", "objects");
     let mut looks: u64 = 0;
@@ -94,7 +95,9 @@ async fn look_at_bucket(run: &Run<'_>) -> Stage {
     let config = &run.project.config;
     let (bucket, prefix) = (Names::of(config).bucket, format!("blocks/{}/", config.mimir.tenant));
     match run.client.list_objects(&bucket, &prefix).await {
-        Ok(objects) => Stage { total: Some(objects.len() as f64), detail: format!("{bucket}/{prefix}"), ..stage },
+        Ok(objects) => {
+            Stage { total: Some(objects.len() as f64), detail: format!("{bucket}/{prefix}"), ..stage }
+        }
         Err(error) => stage.down(error.to_string()),
     }
 }

@@ -179,3 +179,42 @@ fn a_day_that_all_teams_lack_is_told_once() {
     assert_eq!(found("history").found, "1,404 of 1,456 daily samples are stored; missing on 2026-03-09");
     assert_eq!(found("freshness").standing, Standing::Good);
 }
+
+/// WCAG 2: the contrast of two colours, 1 to 21.
+fn contrast(a: &str, b: &str) -> f64 {
+    let luminance = |colour: &str| {
+        let digits = colour.trim_start_matches('#');
+        let digits: String =
+            if digits.len() == 3 { digits.chars().flat_map(|c| [c, c]).collect() } else { digits.into() };
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.03928 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn what_is_written_can_be_read_in_light_dark_and_on_paper() {
+    let page = html(&report(), Key::Frequency);
+    let schemes: Vec<&str> =
+        page.split(":root {").skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
+    assert_eq!(schemes.len(), 3);
+    for scheme in schemes {
+        let colour = |name: &str| {
+            let at = scheme.find(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name}: {scheme}"));
+            let text = &scheme[at + name.len() + 4..];
+            &text[..text.find(';').unwrap()]
+        };
+        let words = ["ink", "faint", "speed", "stability", "good", "bad", "unknown"];
+        let on_paper = words.iter().flat_map(|word| [(*word, "paper"), (*word, "card")]);
+        let on_tints =
+            [("ink", "tint"), ("good", "good-tint"), ("bad", "bad-tint"), ("unknown", "unknown-tint")];
+        for (word, ground) in on_paper.chain(on_tints) {
+            let found = contrast(colour(word), colour(ground));
+            assert!(found >= 4.5, "{word} on {ground}: {found:.2} in {scheme}");
+        }
+    }
+}

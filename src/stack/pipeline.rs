@@ -93,7 +93,8 @@ async fn pushed(sources: &Sources<'_>, now: f64) -> [Stage; 2] {
             return [generator.down("the Pushgateway can't be asked"), gateway.down(error)];
         }
     };
-    let (groups, metrics) = tokio::join!(client.groups(), plain(&format!("{}/metrics", sources.pushgateway)));
+    let address = format!("{}/metrics", sources.pushgateway);
+    let (groups, metrics) = tokio::join!(client.groups(), plain(&address));
     let (groups, metrics) = match (groups, metrics) {
         (Ok(groups), Ok(metrics)) => (groups, metrics),
         (Err(_), Err(error)) | (Ok(_), Err(error)) => {
@@ -193,12 +194,16 @@ async fn get(http: &reqwest::Client, url: &str) -> Result<String, String> {
 
 /// The last line of a log that tells of an error or a warning, in its words.
 pub fn last_error(log: &str) -> Option<String> {
-    let bad = |line: &&str| line.contains("level=error") || line.contains("level=warn") || line.starts_with("error:");
+    let bad = |line: &&str| {
+        line.contains("level=error") || line.contains("level=warn") || line.starts_with("error:")
+    };
     let line = log.lines().rev().find(bad)?;
     let field = |name: &str| {
         let rest = &line[line.find(&format!(" {name}="))? + name.len() + 2..];
         Some(match rest.strip_prefix('"') {
-            Some(quoted) => quoted.split("\" ").next().unwrap_or(quoted).trim_end_matches('"').replace("\\\"", "\""),
+            Some(quoted) => {
+                quoted.split("\" ").next().unwrap_or(quoted).trim_end_matches('"').replace("\\\"", "\"")
+            }
             None => rest.split(' ').next().unwrap_or(rest).to_owned(),
         })
     };
@@ -242,7 +247,13 @@ mod tests {
             target: &target,
         };
         let stages = look(&sources, 0.0).await;
-        assert_eq!(stages.iter().map(|stage| stage.name).collect::<Vec<_>>(), ["generator", "Pushgateway", "agent", "Mimir"]);
-        assert!(stages.iter().all(|stage| stage.health == Health::Down && stage.error.is_some()), "{stages:?}");
+        assert_eq!(
+            stages.iter().map(|stage| stage.name).collect::<Vec<_>>(),
+            ["generator", "Pushgateway", "agent", "Mimir"]
+        );
+        assert!(
+            stages.iter().all(|stage| stage.health == Health::Down && stage.error.is_some()),
+            "{stages:?}"
+        );
     }
 }

@@ -114,7 +114,7 @@ impl Pipeline {
         frame.render_widget(Paragraph::new(heading), title);
 
         let head = Row::new(["", "stage", "a second", "behind", "waiting", "total", ""]).style(faint);
-        let row = |one: &Measured| {
+        let table_rows = self.stages.iter().map(|one| {
             Row::new([
                 Span::styled(mark(one.stage.health), paint(one.stage.health)),
                 Span::styled(one.stage.name, bold),
@@ -124,7 +124,7 @@ impl Pipeline {
                 Span::raw(one.total()),
                 Span::styled(visible(&one.stage.detail), faint),
             ])
-        };
+        });
         let widths = [
             Constraint::Length(1),
             Constraint::Length(12),
@@ -134,11 +134,12 @@ impl Pipeline {
             Constraint::Length(19),
             Constraint::Min(10),
         ];
-        frame.render_widget(Table::new(self.stages.iter().map(row), widths).header(head), table);
+        frame.render_widget(Table::new(table_rows, widths).header(head), table);
 
         let lines = Layout::vertical(vec![Constraint::Length(1); self.stages.len()]).split(charts);
         for (one, area) in self.stages.iter().zip(lines.iter()) {
-            let [name, chart] = Layout::horizontal([Constraint::Length(15), Constraint::Min(10)]).areas(*area);
+            let [name, chart] =
+                Layout::horizontal([Constraint::Length(15), Constraint::Min(10)]).areas(*area);
             frame.render_widget(Paragraph::new(Span::styled(format!("  {}", one.stage.name), faint)), name);
             // Tenths: a rate below one a second is not nothing.
             let newest = one.rates.len().saturating_sub(usize::from(chart.width));
@@ -232,8 +233,10 @@ impl Watch {
     /// The terminal does not take the mode that is needed to redraw it.
     pub fn open(printer: &Printer) -> io::Result<Self> {
         let options = printer.options();
-        let redraws =
-            options.mode == Mode::Human && options.terminals.stdout && options.terminals.stdin && options.live;
+        let redraws = options.mode == Mode::Human
+            && options.terminals.stdout
+            && options.terminals.stdin
+            && options.live;
         let terminal = if redraws { Some(ratatui::try_init()?) } else { None };
         Ok(Self { printer: printer.clone(), terminal })
     }
@@ -259,7 +262,8 @@ impl Watch {
         while self.terminal.is_some() && event::poll(std::time::Duration::ZERO)? {
             if let Event::Key(key) = event::read()? {
                 // In this mode the terminal makes no signal of Ctrl-C.
-                let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                let interrupt =
+                    key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(true);
                 }
