@@ -137,8 +137,8 @@ fn what_cannot_be_asked_is_an_error_with_something_to_do() {
         (["--from", "2025-02-30"], "--from"),
         (["--cert", "client.crt"], "--key"),
     ] {
-        let run =
-            here.run(&[&["report", "--endpoint", &endpoint], arguments.as_slice()].concat()).ends_with(3);
+        let report = ["report", "--endpoint", &endpoint];
+        let run = here.run(&[report.as_slice(), arguments.as_slice()].concat()).ends_with(3);
         assert!(run.stderr.contains(words), "{arguments:?}: {}", run.stderr);
     }
     let run = here.run(&["report", "--endpoint", "ftp://x"]).ends_with(3);

@@ -114,7 +114,7 @@ impl Pipeline {
         frame.render_widget(Paragraph::new(heading), title);
 
         let head = Row::new(["", "stage", "a second", "behind", "waiting", "total", ""]).style(faint);
-        let row = |one: &Measured| {
+        let table_rows = self.stages.iter().map(|one| {
             Row::new([
                 Span::styled(mark(one.stage.health), paint(one.stage.health)),
                 Span::styled(one.stage.name, bold),
@@ -124,7 +124,7 @@ impl Pipeline {
                 Span::raw(one.total()),
                 Span::styled(visible(&one.stage.detail), faint),
             ])
-        };
+        });
         let widths = [
             Constraint::Length(1),
             Constraint::Length(12),
@@ -134,7 +134,7 @@ impl Pipeline {
             Constraint::Length(19),
             Constraint::Min(10),
         ];
-        frame.render_widget(Table::new(self.stages.iter().map(row), widths).header(head), table);
+        frame.render_widget(Table::new(table_rows, widths).header(head), table);
 
         let lines = Layout::vertical(vec![Constraint::Length(1); self.stages.len()]).split(charts);
         for (one, area) in self.stages.iter().zip(lines.iter()) {
