@@ -88,6 +88,19 @@ class Instances(Compute):
                 **self.on("lives"), instances_set_machine_type_request_resource=kind
             )
         )
+        shielded = compute.ShieldedInstanceConfig(enable_secure_boot=True)
+        self.done(
+            self.instances.update_shielded_instance_config_unary(
+                **self.on("lives"), shielded_instance_config_resource=shielded
+            )
+        )
+        nobody = compute.InstancesSetServiceAccountRequest(email="")
+        self.done(
+            self.instances.set_service_account_unary(
+                **self.on("lives"), instances_set_service_account_request_resource=nobody
+            )
+        )
+        self.assertTrue(self.instances.get(**self.on("lives")).shielded_instance_config.enable_secure_boot)
         self.done(self.instances.start_unary(**self.on("lives")))
         self.done(
             self.instances.set_deletion_protection_unary(project=PROJECT, zone=ZONE, resource="lives")
