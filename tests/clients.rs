@@ -10,10 +10,12 @@ mod sandbox_support;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra::sandbox::Handle;
-use sandbox_support::{Sandbox, start};
+use dorainfra::sandbox::machine::ProcessMachines;
+use sandbox_support::{Sandbox, start, start_with};
 
 /// How long one script may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,5 +63,13 @@ async fn google_cloud_storage() {
     let Some(python) = python() else { return };
     let sandbox = start().await;
     script(&sandbox, &python, "storage").await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn google_cloud_compute() {
+    let Some(python) = python() else { return };
+    let sandbox = start_with(|world| Arc::new(ProcessMachines::new(world))).await;
+    script(&sandbox, &python, "compute").await;
     sandbox.stop().await;
 }

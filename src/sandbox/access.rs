@@ -210,7 +210,10 @@ fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 }
 
 fn check_scopes(call: &Call) -> Result<(), ApiError> {
-    let read = call.method.verb == http::Method::GET;
+    // Some reads of Compute take a body, or hold the request.
+    let verb = call.short_id().rsplit_once('.').map_or("", |(_, verb)| verb);
+    let reads = call.method.api == "compute" && ["getHealth", "listInstances", "wait"].contains(&verb);
+    let read = reads || call.method.verb == http::Method::GET;
     let enough: &[&str] = match (call.method.api, read) {
         ("compute", true) => &["compute", "compute.readonly", "cloud-platform.read-only"],
         ("compute", false) => &["compute"],

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 use super::{create, delete, fresh, link, not_ready, refuse_in_use, subnetworks, target};
+use crate::sandbox::access::require;
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -87,6 +88,8 @@ fn complete_internal(call: &Call, tx: &Tx, record: &mut Value, kind: &str) -> Re
     if record["purpose"].as_str().is_some_and(|purpose| purpose != "GCE_ENDPOINT") {
         return Err(ApiError::unimplemented("internal addresses of another purpose than GCE_ENDPOINT"));
     }
+    require(call, tx, "compute.addresses.createInternal")?;
+    require(call, tx, "compute.subnetworks.use")?;
     let wanted = record["subnetwork"].as_str();
     let (_, subnetwork) = subnetworks::resolve(call, tx, call.path("region"), None, wanted, "resource")?;
     record["subnetwork"] = json!(link(&call.cloud.project, &subnetwork));

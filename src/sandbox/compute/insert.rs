@@ -51,6 +51,7 @@ fn check_permissions(call: &Call, tx: &Tx) -> Result<(), ApiError> {
     let body = &call.body;
     let disks = body["disks"].as_array().map_or(&[][..], Vec::as_slice);
     let with = |field: &str| !body[field].is_null();
+    let interface = &body["networkInterfaces"][0];
     let needs = [
         ("compute.disks.create", disks.iter().any(|disk| disk["initializeParams"].is_object())),
         ("compute.disks.use", disks.iter().any(|disk| disk["source"].is_string())),
@@ -61,6 +62,8 @@ fn check_permissions(call: &Call, tx: &Tx) -> Result<(), ApiError> {
                 .as_array()
                 .is_some_and(|all| all.iter().any(|each| each["accessConfigs"].is_array())),
         ),
+        ("compute.addresses.use", interface["accessConfigs"][0]["natIP"].is_string()),
+        ("compute.addresses.useInternal", interface["networkIP"].is_string()),
         ("compute.instances.setMetadata", with("metadata")),
         ("compute.instances.setTags", with("tags")),
         ("compute.instances.setLabels", with("labels")),

@@ -166,14 +166,24 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 /// What every new resource starts from: the body, a name that is free and well
 /// formed, labels that are, and the fields that Google sets.
 fn fresh(call: &Call, tx: &Tx, kind: &str) -> Result<(String, Value), ApiError> {
-    let scope = scope(call)?;
+    fresh_in(call, tx, kind, &scope(call)?, collection(call))
+}
+
+/// The same in a collection that the call's path does not name.
+fn fresh_in(
+    call: &Call,
+    tx: &Tx,
+    kind: &str,
+    scope: &str,
+    collection: &str,
+) -> Result<(String, Value), ApiError> {
     let name = call.text("name");
     if name.is_empty() {
         return Err(ApiError::new(400, "required", "Required field 'resource.name' not specified"));
     }
     labels::check_name(name)?;
     labels::check(&call.body["labels"], "resource.labels")?;
-    let key = key(&scope, collection(call), name);
+    let key = key(scope, collection, name);
     if tx.has(&key) {
         return Err(ApiError::new(
             409,

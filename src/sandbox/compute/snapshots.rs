@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{content, delete, existing, fresh, key_of_link, not_found, not_ready, target};
+use super::{content, delete, existing, fresh_in, key_of_link, not_found, not_ready, target};
 use crate::sandbox::access::require;
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
@@ -43,7 +43,7 @@ fn take(call: &Call, tx: &mut Tx, disk_key: &str) -> Result<Value, ApiError> {
     if let Some(field) = others.into_iter().find(|field| !call.body[*field].is_null()) {
         return Err(ApiError::unimplemented(&format!("snapshots with {field}")));
     }
-    let (key, mut record) = fresh_global(call, tx)?;
+    let (key, mut record) = fresh_in(call, tx, "compute#snapshot", "global", "snapshots")?;
     if disk["status"] != "READY" {
         return Err(not_ready(call, disk_key));
     }
@@ -74,17 +74,6 @@ fn take(call: &Call, tx: &mut Tx, disk_key: &str) -> Result<Value, ApiError> {
     };
     let on = if call.short_id() == "snapshots.insert" { key } else { disk_key.to_owned() };
     start(call, tx, &on, effect)
-}
-
-/// As [`fresh`], whatever scope the call's path has.
-fn fresh_global(call: &Call, tx: &Tx) -> Result<(String, Value), ApiError> {
-    let mut global = call.clone();
-    global.path.remove("zone");
-    global.path.remove("disk");
-    if let Some(method) = crate::sandbox::contract::CONTRACT.method("compute.snapshots.insert") {
-        global.method = method;
-    }
-    fresh(&global, tx, "compute#snapshot")
 }
 
 fn folders(call: &Call, from: &str, to: &str) -> Option<(PathBuf, PathBuf)> {
