@@ -111,12 +111,20 @@ impl Machine {
         self.inside("cat /proc/sys/kernel/random/boot_id")
     }
 
-    fn serial(&self) -> String {
+    /// What serial port 1 has shown.
+    fn console(&self) -> String {
         let found = Command::new("find")
             .arg(self.deployment.path())
-            .args(["-name", "serial.log", "-exec", "tail", "-n", "60", "{}", ";"])
+            .args(["-name", "serial.log", "-exec", "cat", "{}", ";"])
             .output();
         found.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The end of it, for the words of a failure.
+    fn serial(&self) -> String {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     #[track_caller]
@@ -295,7 +303,7 @@ fn what_the_guest_agent_asks_is_served(machine: &Machine) {
     machine.run(&["render", "--out", rendered.to_str().unwrap()]).ends_with(0);
     let script = std::fs::read(rendered.join("vm/startup-script.sh")).unwrap();
     assert_eq!(startup, hex::encode(Sha256::digest(script)));
-    assert!(machine.serial().contains("startup-script: dorainfra: ready"), "{}", machine.serial());
+    assert!(machine.console().contains("startup-script: dorainfra: ready"), "{}", machine.serial());
 }
 
 fn only_what_a_rule_allows_gets_through(machine: &Machine) {
@@ -360,7 +368,7 @@ fn a_full_disk_is_told_and_recovers(machine: &Machine) {
     );
     machine.inside(&format!("{fill} || true; sync"));
     // What comes live is refused, with its reason; what is there can be read.
-    machine.until("the full disk is told", || machine.serial().contains("no space left on device"));
+    machine.until("the full disk is told", || machine.console().contains("no space left on device"));
     machine.inside("systemctl is-active mimir.service");
     machine.inside(&format!("rm {data}/filler"));
     machine.verified("there is room again");
