@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,9 @@ use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
 use crate::blueprint::{Blueprint, Facts};
 use crate::dora::metrics::{self, Scope};
+use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
-use crate::dora::{self, Series, remote_write};
+use crate::dora::{self, Series};
 use crate::engine::{
     self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
@@ -239,8 +241,12 @@ impl<'a> Run<'a> {
             events.note(format!("history: all {} samples are stored already", count(&series)));
             return Ok(());
         }
-        let client = remote_write::Client::new(target)?;
+        let checkpoint = self.history_checkpoint(target, &series, &told);
+        let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
         let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
+        if accepted.before > 0 {
+            events.note(format!("history: went on after {} samples of a run before", accepted.before));
+        }
         events.note(format!(
             "history: {} samples accepted in {} requests, {:.2} s",
             accepted.samples,
@@ -248,6 +254,25 @@ impl<'a> Run<'a> {
             accepted.elapsed.as_secs_f64()
         ));
         Ok(())
+    }
+
+    /// How far this very history has come at this very endpoint: one that was made
+    /// again has another authority, and holds nothing.
+    fn history_checkpoint(&self, target: &Target, series: &[Series], told: &Told) -> Checkpoint {
+        let config = &self.project.config;
+        let newest = series.iter().filter_map(|one| one.samples.last()).map(|(time, _)| *time).max();
+        let key = format!(
+            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, {}",
+            target.write_url(),
+            target.connect,
+            target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
+            config.mimir.tenant,
+            count(series),
+            series.len(),
+            newest.unwrap_or_default(),
+            told.digest()
+        );
+        Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
     }
 
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
@@ -288,6 +313,19 @@ impl Told {
                 metrics::simulated(teams.clone(), *seed, yesterday, days).collect()
             }
             Self::Collected { events, settle } => metrics::collected(&[], events, *settle, yesterday, days),
+        }
+    }
+
+    /// What tells it from any other history.
+    fn digest(&self) -> String {
+        match self {
+            Self::Simulated { seed, .. } => format!("seed {seed}"),
+            Self::Collected { events, settle } => {
+                let mut text = Vec::new();
+                // Into memory, which takes everything.
+                let _ = dora::events::write(&mut text, events);
+                format!("events {} after {settle}", hex::encode(Sha256::digest(text)))
+            }
         }
     }
 
