@@ -73,7 +73,7 @@ sources:
   - type: git
     path: ../shop
     tag: v*
-  - {type: github, token: secret-token}
+  - {type: github, tokens_file: x}
   - {type: svn}
   - {type: gitlab, project: \"https://gitlab.com/a/b\", incident_labels: incident}
   - {type: git, path: x, tags: v*, branch: main}
