@@ -39,9 +39,10 @@ fn real_events_take_the_simulators_place() {
     let apply = deployment.run(&["--sandbox", "--json", "apply", "--yes"]).ends_with(0);
     let result = &apply.events("result")[0]["result"];
     assert_eq!(result["ok"], true, "{result}");
-    // Two teams with one service: 60 series, each with the days' ends.
-    let sent = result["verified"]["samples_sent"].as_u64().or(result["verified"]["samplesSent"].as_u64());
-    assert!((61..=62).any(|each| sent == Some(60 * each)), "{sent:?}");
+    // Two teams with one service: 60 counters, each with the days' ends; and gauges.
+    let samples = |name: &str| result["verified"][name].as_u64().unwrap();
+    assert!(samples("samples_sent") > 60 * 61, "{result}");
+    assert_eq!(samples("samples_found"), samples("samples_sent"));
 
     // What is collected later is pushed without anything being started again.
     deployment.write("more.csv", &table("b", ["payments", "search"]));
@@ -72,7 +73,7 @@ sources:
   - type: git
     path: ../shop
     tag: v*
-  - {type: github, token: secret-token}
+  - {type: github, tokens_file: x}
   - {type: svn}
   - {type: gitlab, project: \"https://gitlab.com/a/b\", incident_labels: incident}
   - {type: git, path: x, tags: v*, branch: main}

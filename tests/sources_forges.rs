@@ -274,7 +274,8 @@ async fn a_reading_that_is_cut_off_anywhere_is_gone_on_with() {
         let (found, expected) =
             (judged(&project, &owner(), &Rules::default()), judged(&calm, &owner(), &Rules::default()));
         assert_eq!(lines(&found), lines(&expected), "cut off at request {cut}");
-        assert!(forge.clear().len() <= whole + 2, "it began from the beginning");
+        // Two pages at most are read twice, with their statuses.
+        assert!(forge.clear().len() <= whole + 6, "it began from the beginning");
     }
 }
 

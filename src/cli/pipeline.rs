@@ -21,10 +21,10 @@ use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
 use crate::blueprint::{Blueprint, Facts};
-use crate::dora::{self, Series};
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
+use crate::dora::{self, Series};
 use crate::engine::{
     self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
             events.note(format!("history: all {} samples are stored already", count(&series)));
             return Ok(());
         }
-        let checkpoint = self.history_checkpoint(target, &series);
+        let checkpoint = self.history_checkpoint(target, &series, &told);
         let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
         let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
         if accepted.before > 0 {
@@ -267,11 +267,11 @@ impl<'a> Run<'a> {
 
     /// How far this very history has come at this very endpoint: one that was made
     /// again has another authority, and holds nothing.
-    fn history_checkpoint(&self, target: &Target, series: &[Series]) -> Checkpoint {
+    fn history_checkpoint(&self, target: &Target, series: &[Series], told: &Told) -> Checkpoint {
         let config = &self.project.config;
         let newest = series.iter().filter_map(|one| one.samples.last()).map(|(time, _)| *time).max();
         let key = format!(
-            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, seed {}",
+            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, {}",
             target.write_url(),
             target.connect,
             target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
@@ -279,7 +279,7 @@ impl<'a> Run<'a> {
             count(series),
             series.len(),
             newest.unwrap_or_default(),
-            config.generator.seed
+            told.digest()
         );
         Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
     }
@@ -322,6 +322,19 @@ impl Told {
                 metrics::simulated(teams.clone(), *seed, yesterday, days).collect()
             }
             Self::Collected { events, settle } => metrics::collected(&[], events, *settle, yesterday, days),
+        }
+    }
+
+    /// What tells it from any other history.
+    fn digest(&self) -> String {
+        match self {
+            Self::Simulated { seed, .. } => format!("seed {seed}"),
+            Self::Collected { events, settle } => {
+                let mut text = Vec::new();
+                // Into memory, which takes everything.
+                let _ = dora::events::write(&mut text, events);
+                format!("events {} after {settle}", hex::encode(Sha256::digest(text)))
+            }
         }
     }
 

@@ -55,7 +55,7 @@ pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
 pub fn collected(known: &[Scope], events: &[Event], settle: Duration, until: Date, days: u32) -> Vec<Series> {
     let Some(first) = first_day(until, days) else { return Vec::new() };
     let all: Vec<Scope> = known.iter().cloned().chain(scopes(events)).collect();
-    sampled(&all, settled(events, settle), first, until, Start::EachYear)
+    of(&all, &settled(events, settle), first, until, Start::EachYear)
 }
 
 /// Whoever deployed something in some events.
@@ -79,17 +79,11 @@ pub fn scopes(events: &[Event]) -> Vec<Scope> {
 /// of each day up to `until`, which is the next day's first instant; then the
 /// gauges of each team.
 pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
-    sampled(scopes, observe(events), first, until, start)
+    of(scopes, &observe(events), first, until, start)
 }
 
-fn sampled(
-    scopes: &[Scope],
-    observations: Vec<Observation>,
-    first: Date,
-    until: Date,
-    start: Start,
-) -> Vec<Series> {
-    let mut all = counters(scopes, &observations, first, until, start);
+fn of(scopes: &[Scope], observations: &[Observation], first: Date, until: Date, start: Start) -> Vec<Series> {
+    let mut all = counters(scopes, observations, first, until, start);
     let mut teams: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| scope.environment == PRODUCTION) {
         teams.entry(valid(&scope.team)).or_default();

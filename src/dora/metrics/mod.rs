@@ -76,10 +76,10 @@ pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
         services.extend(names.into_iter().map(|name| (team.clone(), name, environment.clone())));
         owners.insert((team, environment));
     }
-    let production = owners.iter().filter(|(_, environment)| environment == PRODUCTION);
-    GAUGE_SERIES * production.count() as u64
-        + HISTOGRAM_SERIES * owners.len() as u64
+    let gauges = owners.iter().filter(|(_, environment)| environment == PRODUCTION).count();
+    HISTOGRAM_SERIES * owners.len() as u64
         + COUNTER_SERIES * services.len() as u64
+        + GAUGE_SERIES * gauges as u64
 }
 
 /// The simulated history of some teams, a team at a time: the `days` days up to

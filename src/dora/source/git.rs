@@ -154,8 +154,8 @@ impl<'a> Reader<'a> {
         Ok(releases)
     }
 
-    /// The commits that are reachable from this one and were not seen before, as
-    /// changes. Merges are none: they write nothing.
+    /// The commits that are reachable from this one and were not seen before.
+    /// Merges among them are no changes (they write nothing), but have a title.
     fn brought(
         &self,
         from: ObjectId,
@@ -171,12 +171,10 @@ impl<'a> Reader<'a> {
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
             let before = waiting.len();
             waiting.extend(commit.parent_ids().map(gix::Id::detach));
-            if waiting.len() - before > 1 {
-                continue;
-            }
+            let is_change = waiting.len() - before < 2;
             let message = commit.message_raw_sloppy().to_string();
             let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
-            let at = written.or_else(|| commit.time().ok().and_then(time));
+            let at = written.or_else(|| commit.time().ok().and_then(time)).filter(|_| is_change);
             let id = id.to_string();
             let change =
                 Landed { at, title: title(&message), reverts: reverted(&message), ..Landed::default() };

@@ -370,9 +370,10 @@ impl Reader<'_> {
 
     fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
         match self.settings.unit {
-            Unit::Commits if commit.parents.len() < 2 => {
+            Unit::Commits => {
+                let is_change = commit.parents.len() < 2;
                 let change = Landed {
-                    at: Some(commit.commit.author.date),
+                    at: is_change.then_some(commit.commit.author.date),
                     title: title(&commit.commit.message),
                     reverts: reverted(&commit.commit.message),
                     ..Landed::default()

@@ -306,9 +306,10 @@ impl Reader<'_> {
 
     fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
         match self.settings.unit {
-            Unit::Commits if commit.parent_ids.len() < 2 => {
+            Unit::Commits => {
+                let is_change = commit.parent_ids.len() < 2;
                 let change = Landed {
-                    at: Some(commit.authored_date),
+                    at: is_change.then_some(commit.authored_date),
                     title: commit.title,
                     reverts: reverted(&commit.message),
                     ..Landed::default()

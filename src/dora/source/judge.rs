@@ -75,8 +75,14 @@ impl<'a> Judge<'a> {
     /// Rework: its name says so, or at least half of its changes mend something.
     fn kind(&self, run: &Run<'_>) -> Kind {
         let mending = run.changes.iter().filter(|id| self.mends(id)).count();
+        // Merges are no changes, but a hotfix's branch or label may be known by them.
+        let all = run.changes.iter().filter(|id| self.writes(id) || self.mends(id)).count();
         let named = self.rules.hotfix.matches(&run.ran.name) || self.rules.revert.matches(&run.ran.name);
-        if named || (mending > 0 && 2 * mending >= run.changes.len()) { Kind::Rework } else { Kind::Planned }
+        if named || (mending > 0 && 2 * mending >= all) { Kind::Rework } else { Kind::Planned }
+    }
+
+    fn writes(&self, id: &str) -> bool {
+        self.project.changes.get(id).is_some_and(|change| change.at.is_some())
     }
 
     fn mends(&self, id: &str) -> bool {
