@@ -1,8 +1,9 @@
-//! The templates are part of the binary. Their contents are tracked by the
+//! Templates and dashboards are part of the binary. Their contents are tracked by the
 //! compiler; that a file came or went is not, so Cargo is told to look.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script talks to Cargo")]
 
 fn main() {
     println!("cargo::rerun-if-changed=templates");
+    println!("cargo::rerun-if-changed=grafana");
 }

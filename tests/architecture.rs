@@ -21,15 +21,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("artifact", &["blueprint", "event"]),
     // Google.
     ("gcp", &["blueprint", "engine", "event"]),
-    ("resource", &["blueprint", "engine", "event", "gcp", "tls"]),
+    ("resource", &["blueprint", "engine", "event", "gcp", "machine", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.
     ("dora", &["event", "stack", "tls"]),
     ("stack", &["blueprint", "config", "dora", "event", "tls"]),
-    ("verify", &["blueprint", "dora", "event", "gcp", "stack", "tls"]),
+    ("query", &["dora", "stack"]),
+    ("verify", &["blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
+    ("report", &["dora", "query", "render"]),
     // What no other module may know.
     ("sandbox", &["event", "gcp", "tls"]),
-    ("ui", &["engine", "event", "verify"]),
+    ("ui", &["engine", "event", "stack", "verify"]),
 ];
 
 /// Lines of a file, its tests apart, that a person can still hold in mind.

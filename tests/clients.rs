@@ -11,11 +11,13 @@ mod sandbox_support;
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra::sandbox::Handle;
+use dorainfra::sandbox::machine::ProcessMachines;
 use reqwest::Method;
-use sandbox_support::{Sandbox, start};
+use sandbox_support::{Sandbox, start, start_with};
 use serde_json::json;
 
 /// How long one script may take.
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs `tests/clients/SCRIPT.py` and holds it to `tests/coverage/python-SCRIPT.txt`.
 /// Every call and every answer has to be as Google's documents say.
-async fn script(name: &str) {
+async fn script(name: &str, start: impl AsyncFnOnce() -> Sandbox) {
     let (Some(python), Some(documents)) = (google::python(), google::documents()) else { return };
     let sandbox = start().await;
     run(&sandbox, &python, name).await;
@@ -58,10 +60,15 @@ async fn run(sandbox: &Sandbox, python: &Path, name: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_cloud_storage() {
-    script("storage").await;
+    script("storage", start).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn iam_resource_manager_service_usage_and_secret_manager() {
-    script("apis").await;
+    script("apis", start).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn google_cloud_compute() {
+    script("compute", || start_with(|world| Arc::new(ProcessMachines::new(world)))).await;
 }

@@ -27,7 +27,7 @@ region: europe-west1-b
 nmae: x
 mimir:
   version: latest
-  topology: ha
+  topology: both
   disk: 20
   disk_gb: 20GB
   boot_disk_gb: 5
@@ -161,4 +161,13 @@ fn text_that_is_not_yaml() {
 #[test]
 fn wrong_overrides_are_reported_beside_a_broken_file() {
     insta::assert_snapshot!(errors("name: [\n", &[], &["mimir.disk_gb=1"]));
+}
+
+#[test]
+fn three_machines_are_in_three_zones() {
+    insta::assert_snapshot!(errors(
+        "region: us-east1\nzones: [us-east1-b, us-east1-b, us-east1-c]\nmimir:\n  topology: ha\n",
+        &[],
+        &[],
+    ));
 }

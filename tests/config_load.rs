@@ -77,6 +77,9 @@ fn googles_variable_serves_only_where_nothing_else_names_a_project() {
 fn other_defaults_follow_from_project_name_and_region() {
     let config = loaded("region: us-central1\n", &[("DORAINFRA_PROJECT", "my-gcp")], &["name=dora"]).config;
     assert_eq!(config.zones, ["us-central1-b"]);
+    let zones = |region: &str| loaded(region, &[], &["mimir.topology=ha"]).config.zones;
+    assert_eq!(zones("region: us-central1\n"), ["us-central1-b", "us-central1-c", "us-central1-a"]);
+    assert_eq!(zones("region: us-east1\n"), ["us-east1-b", "us-east1-c", "us-east1-d"]);
     assert_eq!(config.mimir.bucket_location, "us-central1");
     assert_eq!(config.mimir.bucket, "my-gcp-dora-mimir");
     let config =

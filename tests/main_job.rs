@@ -5,6 +5,9 @@
 
 mod deployment;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
+
 use deployment::Deployment;
 use dorainfra::dora::metrics::{Scope, cardinality};
 use dorainfra::dora::simulator::{self, Team};
@@ -48,6 +51,13 @@ fn a_deployment_lives_from_init_to_destroy() {
     assert!(states(&status["stack"]).all(|state| state == "ok"), "{status}");
     sandbox(&["verify"]).ends_with(0);
 
+    // The report finds it whole and new, and the pipeline can be watched.
+    let report = deployment.run(&["--sandbox", "--quiet", "report", "--format", "json"]).ends_with(0);
+    let report: Value = serde_json::from_str(&report.stdout).unwrap();
+    let checks = report["integrity"]["checks"].as_array().unwrap();
+    assert!(checks.len() == 5 && checks.iter().all(|check| check["standing"] == "good"), "{checks:?}");
+    watch(&deployment);
+
     // A changed configuration is installed in place: no new machine.
     let before = instance_id(&deployment);
     let changed = sandbox(&["--set", "mimir.limits.out_of_order_window=500d", "apply", "--yes"]).ends_with(0);
@@ -80,6 +90,27 @@ fn a_deployment_lives_from_init_to_destroy() {
     assert_eq!(deployment.processes(), Vec::<String>::new());
 }
 
+/// Two looks at the pipeline, and an end when asked to.
+fn watch(deployment: &Deployment) {
+    let mut watching = deployment.spawn(&["--sandbox", "--json", "status", "--watch", "1"]);
+    let mut looks = Vec::new();
+    let lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    for line in lines.map(Result::unwrap).filter(|line| line.contains("\"stages\"")) {
+        looks.push(serde_json::from_str::<Value>(&line).unwrap());
+        if looks.len() == 2 {
+            break;
+        }
+    }
+    Command::new("kill").args(["-INT", &watching.id().to_string()]).output().unwrap();
+    assert_eq!(Deployment::finish(watching).code, 0);
+    let stages = looks[1]["result"]["stages"].as_array().unwrap();
+    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["generator", "Pushgateway", "agent", "Prometheus", "bucket"]);
+    let health: Vec<&str> = stages.iter().map(|stage| stage["health"].as_str().unwrap()).collect();
+    assert_eq!(health, ["good", "good", "good", "good", "none"], "{stages:?}");
+    assert!(stages[2]["rate"].as_f64().is_some_and(|rate| rate >= 0.0), "{stages:?}");
+}
+
 fn states(list: &Value) -> impl Iterator<Item = &str> {
     let list = list.as_array().unwrap();
     assert!(!list.is_empty());
@@ -106,7 +137,7 @@ fn a_machine_survives_a_restart_of_the_sandbox() {
     let apply = ["--sandbox", "apply", "--yes"];
     deployment.run(&apply).ends_with(0);
     let pid = deployment.sandbox().unwrap()["pid"].to_string();
-    std::process::Command::new("kill").args(["-KILL", &pid]).output().unwrap();
+    Command::new("kill").args(["-KILL", &pid]).output().unwrap();
     deployment.until("the sandbox is gone", || {
         !std::path::Path::new(&format!("/proc/{pid}/status")).exists() || {
             std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))

@@ -53,7 +53,7 @@ async fn what_the_discovery_document_does_not_know_is_refused() {
     sandbox.refused(Method::POST, &disks, Some(json!({"name": "Upper"})), 400).await;
     sandbox.refused(Method::POST, &disks, Some(json!({"name": "d", "type": "pd-ssd"})), 400).await;
     sandbox.refused(Method::GET, &sandbox.compute("zones/moon-a/disks"), None, 400).await;
-    let (status, body) = sandbox.get(&sandbox.compute("global/healthChecks")).await;
+    let (status, body) = sandbox.get(&sandbox.compute("global/routes")).await;
     assert_eq!(status, 501, "{body}");
     sandbox.stop().await;
 }

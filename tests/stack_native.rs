@@ -54,6 +54,7 @@ impl Bench {
             binaries: Binaries { generator, prometheus: None, pushgateway: None, search: search() },
             ports,
             generator: Generator { interval_seconds: 1, ..Config::default().generator },
+            follow: None,
             dir: dir.clone(),
         };
         Self { setup, _end: EndStack(dir), _folder: folder }

@@ -275,6 +275,25 @@ async fn the_simulated_history_is_true_across_the_new_year_when_counters_start_a
     }
 }
 
+/// Real events count three days after they happened; what they tell is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn collected_events_are_true_once_they_are_settled() {
+    const SETTLE: i64 = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path()).await;
+    let events = some_events("real").new_tree(&mut TestRunner::deterministic()).unwrap().current();
+    let until = FIRST + Duration::days(DAYS - 1 + SETTLE);
+    let days_of_history = u32::try_from(DAYS + SETTLE).unwrap();
+    store.send(&metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history)).await;
+    for asked in [days(0, DAYS), days(3, 7), days(5, 1)] {
+        let truth = summary(&events, asked, PRODUCTION, &own("real", &[0, 1, 2]));
+        assert!(truth.deployments > 0, "{asked:?}");
+        let later = Duration::days(SETTLE);
+        let stored = Days { first: asked.first + later, until: asked.until + later };
+        store.check(&truth, "real-.", stored).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_counter_that_starts_again_in_the_middle_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -289,7 +308,9 @@ async fn a_counter_that_starts_again_in_the_middle_loses_nothing() {
     let begin = FIRST.midnight().assume_utc().unix_timestamp() * 1000;
     let values = [0.0, 4.0, 9.0, 2.0, 5.0];
     let samples = (0..).map(|day| begin + day * 86_400_000).zip(values).collect();
-    store.send(&[Series { name: DEPLOYMENTS, labels: Labels::new(labels), samples }]).await;
+    store
+        .send(&[Series { name: DEPLOYMENTS, labels: Labels::new(labels), samples, exemplars: Vec::new() }])
+        .await;
     let query = format!("sum(increase({DEPLOYMENTS}{{team=\"reset\"}}[4d1ms]))");
     let found = store.ask(&query, FIRST + Duration::days(3)).await.unwrap();
     assert!((found - 14.0).abs() < 1e-3, "{found}");

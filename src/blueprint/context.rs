@@ -3,10 +3,11 @@
 #![doc = include_str!("../../docs/templates.md")]
 
 use ipnet::{IpNet, Ipv4Net};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{BlueprintError, Facts, Flavour};
-use crate::config::{Config, Grafana, Runtime};
+use crate::config::{Config, Grafana, Runtime, Topology};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
@@ -18,14 +19,45 @@ pub struct Names {
     pub bucket: String,
     /// What the server's certificate is for.
     pub server_name: String,
-    /// The kind `compute.instance`.
-    pub instance: String,
-    /// The kind `compute.address`.
-    pub address: String,
+    /// One machine for `topology: single`, three for `ha`.
+    pub replicas: Vec<Replica>,
+    /// The kind `compute.address`: where clients reach Mimir. The machine's own,
+    /// or the load balancer's.
+    pub endpoint: String,
     /// The kinds `secretmanager.secret` and `.secretVersion`.
     pub ca: String,
     pub server: String,
     pub client: String,
+}
+
+/// One machine. The first has the same names in both topologies, so that its
+/// disk and its data stay when the topology changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replica {
+    pub zone: String,
+    /// The kinds `compute.instance`, `.instanceGroup` and `.instanceGroupMember`.
+    pub instance: String,
+    /// The kind `compute.disk`.
+    pub disk: String,
+    /// The name that Google's DNS knows the machine by, inside its network.
+    pub host: String,
+}
+
+impl Replica {
+    fn all(config: &Config) -> Vec<Self> {
+        let name = &config.name;
+        let of = |(index, zone): (usize, &String)| {
+            let more = if index == 0 { String::new() } else { format!("-{}", index + 1) };
+            let instance = format!("{name}-mimir{more}");
+            Self {
+                host: format!("{instance}.{zone}.c.{}.internal", config.project),
+                zone: zone.clone(),
+                instance,
+                disk: format!("{name}-data{more}"),
+            }
+        };
+        config.zones.iter().enumerate().map(of).collect()
+    }
 }
 
 impl Names {
@@ -38,8 +70,11 @@ impl Names {
         Self {
             bucket,
             server_name: format!("mimir.{name}.internal"),
-            instance: format!("{name}-mimir"),
-            address: format!("{name}-mimir"),
+            replicas: Replica::all(config),
+            endpoint: match config.mimir.topology {
+                Topology::Single => format!("{name}-mimir"),
+                Topology::Ha => format!("{name}-endpoint"),
+            },
             ca: format!("{name}-ca"),
             server: format!("{name}-server"),
             client: format!("{name}-client"),
@@ -53,6 +88,9 @@ impl Names {
 /// An access list that cannot be meant, a value that would read as a reference.
 pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintError> {
     let names = Names::of(config);
+    if names.replicas.is_empty() {
+        return Err(BlueprintError::NoZone);
+    }
     let name = &config.name;
     let allow = allowed(config, facts)?;
     let open = allow.iter().any(|net| net.prefix_len() == 0);
@@ -67,10 +105,13 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
     let fields = values.as_object_mut().expect("a configuration is a struct");
     fields.remove("templates_dir");
+    // What is read, and with which token, is no file's business.
+    fields.remove("sources");
     remove(fields, "mimir", &["binary"]);
     remove(fields, "stack", &["prometheus", "pushgateway"]);
     fields.extend(object(json!({
-        "zone": config.zones.first().ok_or(BlueprintError::NoZone)?,
+        "ha": config.mimir.topology == Topology::Ha,
+        "replicas": names.replicas,
         "access": {
             "allow": allow.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(),
             "open": open,
@@ -82,6 +123,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "sha256": engine.sha256,
             "label": engine.label(),
         },
+        "kubernetes": {"zones": config.three_zones()},
         "bucket": names.bucket,
         "server_name": names.server_name,
         "names": {
@@ -91,15 +133,18 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "server": names.server,
             "client": names.client,
             "server_accessor": format!("{name}-server-accessor"),
-            "address": names.address,
+            "address": format!("{name}-mimir"),
+            "endpoint": names.endpoint,
+            "balancer": format!("{name}-mimir"),
             "firewall": format!("{name}-mimir"),
             "firewall_ssh": format!("{name}-ssh"),
-            "disk": format!("{name}-data"),
+            "firewall_replicas": format!("{name}-replicas"),
+            "firewall_health": format!("{name}-health"),
             "schedule": format!("{name}-daily"),
-            "instance": names.instance,
             "artifact_object": format!("artifacts/{}", engine.sha256),
         },
     })));
+    fields["generator"]["follows"] = (!config.sources.is_empty()).into();
     fields["mimir"]["bucket"] = Value::String(names.bucket);
     no_references(&values, &mut String::new())?;
     Ok(values)

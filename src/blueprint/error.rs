@@ -5,8 +5,6 @@ use crate::render::RenderError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BlueprintError {
-    #[error("topology `ha` is not available yet")]
-    Topology,
     #[error("`zones` is empty")]
     NoZone,
     #[error("this machine's address, which `access.allow` names as `caller`, is not known")]
@@ -40,7 +38,6 @@ impl BlueprintError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Topology => "set `mimir.topology: single`",
             Self::NoZone => "name one zone of the region, for example `zones: [europe-west1-b]`",
             Self::UnknownCaller => "name the addresses instead, for example `access.allow: [203.0.113.7/32]`",
             Self::OpenToTheWorld => {
@@ -53,7 +50,7 @@ impl BlueprintError {
             Self::Render(error) => return error.hint(),
             Self::Manifest { .. } => {
                 "a resource is a YAML document with `kind`, `name` and `body`, and with `protect`, \
-                 `arbiter`, `dependsOn` and `notes` where needed"
+                 `arbiter`, `rolling`, `dependsOn` and `notes` where needed"
             }
             Self::Twice { .. } => "a kind and a name together are unique within a deployment",
         };

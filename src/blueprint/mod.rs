@@ -16,13 +16,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Topology};
+use crate::config::Config;
 use crate::engine::Manifest;
-use crate::render::{Context, Overrides, Renderer};
+use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
-pub use self::context::Names;
+pub use self::context::{Names, Replica};
 pub use self::error::BlueprintError;
 pub use self::stack::{endpoint_reference, remote_write_path, stack_files};
+
+/// The folder of what is rendered for Kubernetes.
+pub const KUBERNETES: &str = "kubernetes/";
 
 /// What rendering needs beyond the configuration, found out once by `cli` and
 /// kept in a saved plan.
@@ -85,7 +88,8 @@ pub enum Content {
 pub struct Blueprint {
     pub deployment: String,
     pub manifests: Vec<Manifest>,
-    /// All rendered files: `resources/*.yaml`, `vm/*`, `stack/*`, sorted by path.
+    /// All rendered files: `resources/*.yaml`, `vm/*`, `stack/*`, `kubernetes/*`,
+    /// sorted by path.
     pub files: Vec<File>,
     /// By lower-case hex SHA-256: the machine's bundle (a tar) and the engine's binary.
     pub contents: Arc<BTreeMap<String, Content>>,
@@ -96,12 +100,9 @@ pub struct Blueprint {
 /// Builds everything from the configuration and the facts.
 ///
 /// # Errors
-/// A configuration that cannot be built (topology `ha`, an unknown caller, …) or
-/// a template that is wrong.
+/// A configuration that cannot be built (an unknown caller, …) or a template that
+/// is wrong.
 pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Blueprint, BlueprintError> {
-    if config.mimir.topology == Topology::Ha {
-        return Err(BlueprintError::Topology);
-    }
     let renderer = Renderer::new(overrides);
     let base = context::base(config, facts)?;
     let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour)?;
@@ -110,6 +111,7 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     let endpoint = endpoint_reference(config);
     let path = remote_write_path(facts.engine.flavour);
     files.extend(machine.files);
+    files.extend(kubernetes(&renderer, &Context::new(&base))?);
     files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, path))?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let contents = BTreeMap::from([
@@ -123,4 +125,15 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
         contents: Arc::new(contents),
         bundle: machine.digest,
     })
+}
+
+/// Values for Grafana's own chart, for whoever grows out of three machines.
+/// Nothing in here uses them.
+fn kubernetes(renderer: &Renderer<'_>, context: &Context) -> Result<Vec<File>, BlueprintError> {
+    let render = |template: String| {
+        let contents = renderer.render(&template, context)?.text;
+        let path = template.strip_suffix(SUFFIX).unwrap_or(&template).to_owned();
+        Ok(File { path, contents, executable: false })
+    };
+    renderer.names(KUBERNETES).into_iter().map(render).collect()
 }

@@ -1,9 +1,15 @@
-//! `templates/stack/*` → the collector stack's files.
+//! `templates/stack/*` → the collector stack's files, and Grafana's dashboards and
+//! alert rules, which are generated from `grafana/*.rs` and taken as they are.
+
+use include_dir::{Dir, include_dir};
 
 use super::context::{self, Names};
 use super::{BlueprintError, Facts, File, Flavour};
 use crate::config::Config;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
+
+static DASHBOARDS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/grafana/dashboards");
+static ALERTING: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/grafana/alerting");
 
 /// Where the engine takes remote writes.
 pub fn remote_write_path(flavour: Flavour) -> &'static str {
@@ -13,9 +19,9 @@ pub fn remote_write_path(flavour: Flavour) -> &'static str {
     }
 }
 
-/// The reference to the machine's address, which stands for it before it is known.
+/// The reference to the endpoint's address, which stands for it before it is known.
 pub fn endpoint_reference(config: &Config) -> String {
-    format!("${{compute.address/{}.address}}", Names::of(config).address)
+    format!("${{compute.address/{}.address}}", Names::of(config).endpoint)
 }
 
 /// The stack's files, for Mimir at `endpoint`: an IPv4 address, or
@@ -40,13 +46,22 @@ pub(super) fn render(
     values: &serde_json::Value,
 ) -> Result<Vec<File>, BlueprintError> {
     let context = Context::new(values);
-    renderer
-        .names("stack/")
+    let rendered = renderer.names("stack/").into_iter().map(|template| {
+        let contents = renderer.render(&template, &context)?.text;
+        let path = template.strip_suffix(SUFFIX).unwrap_or(&template).to_owned();
+        Ok(File { path, contents, executable: false })
+    });
+    rendered.chain(pictures().map(Ok)).collect()
+}
+
+/// What Grafana provisions; a dashboard's folder is its folder in Grafana.
+fn pictures() -> impl Iterator<Item = File> {
+    [(&DASHBOARDS, "stack/grafana/dashboards/DORA"), (&ALERTING, "stack/grafana/provisioning/alerting")]
         .into_iter()
-        .map(|template| {
-            let contents = renderer.render(&template, &context)?.text;
-            let path = template.strip_suffix(SUFFIX).unwrap_or(&template).to_owned();
-            Ok(File { path, contents, executable: false })
+        .flat_map(|(files, folder)| files.files().map(move |file| (file, folder)))
+        .filter_map(|(file, folder)| {
+            let name = file.path().to_str()?;
+            let contents = file.contents_utf8()?.to_owned();
+            Some(File { path: format!("{folder}/{name}"), contents, executable: false })
         })
-        .collect()
 }

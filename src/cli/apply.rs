@@ -10,6 +10,8 @@ use super::pipeline::{Run, Selection, phase};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, stack, summary};
+use crate::blueprint::Flavour;
+use crate::config::Topology;
 use crate::engine::{Outcome, Plan, check_fresh};
 use crate::event::{Event, Events, Phase};
 use crate::ui::Summary;
@@ -51,6 +53,7 @@ impl Apply {
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
         let (run, plan) = planned?;
+        refuse_stand_ins(&run)?;
         if plan.has_changes()
             && self.plan.is_none()
             && !self.yes
@@ -136,21 +139,38 @@ impl Apply {
             return Ok(());
         }
         run.go_on()?;
-        phase(events, Phase::Machine, run.machine_ready(events)).await?;
+        phase(events, Phase::Machine, run.machines_ready(events)).await?;
         if self.no_stack {
             return Ok(());
         }
         run.go_on()?;
         let target = run.target().await?;
-        phase(events, Phase::Stack, stack::up(run, &target, events)).await?;
+        phase(events, Phase::Stack, async {
+            // The generator follows what was collected.
+            run.collect(events).await?;
+            stack::up(run, &target, events).await
+        })
+        .await?;
         run.go_on()?;
         phase(events, Phase::History, run.history(&target, events)).await?;
         if self.no_verify {
             return Ok(());
         }
         run.go_on()?;
-        progress.report =
-            Some(phase(events, Phase::Verify, async { Ok(run.verify(&target, events).await) }).await?);
+        progress.report = Some(phase(events, Phase::Verify, run.verify(&target, events)).await?);
         Ok(())
     }
+}
+
+/// Prometheus can stand in for one Mimir, not for three that are one: each would
+/// have a third of the data.
+fn refuse_stand_ins(run: &Run<'_>) -> CommandResult<()> {
+    let config = &run.project.config;
+    if config.mimir.topology != Topology::Ha || run.facts.engine.flavour != Flavour::StandIn {
+        return Ok(());
+    }
+    Err(CommandError::failed(
+        "`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one",
+    )
+    .hint("give a Mimir binary: `--mimir-binary PATH`; `plan` and `render` work without one"))
 }

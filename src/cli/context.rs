@@ -100,6 +100,12 @@ impl Context {
         self.state().join(deployment).join("stack")
     }
 
+    /// The events that a deployment has collected. In a folder of its own, which
+    /// the generator's container sees.
+    pub fn collected(&self, deployment: &str) -> PathBuf {
+        self.state().join(deployment).join("events").join("events.jsonl")
+    }
+
     /// Configuration from file, environment and flags; nothing is contacted but
     /// a running sandbox, under `--sandbox`.
     pub async fn project(&self) -> CommandResult<Project> {
@@ -137,6 +143,11 @@ impl Context {
             .flatten()
         {
             *path = folder.join(&*path);
+        }
+        for source in &mut config.sources {
+            for path in [&mut source.path, &mut source.token_file].into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
         }
         let overrides = match &config.templates_dir {
             Some(dir) => render::read_overrides(&folder.join(dir))?,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Variables that the tool itself reads and that are no configuration keys.
-pub const TOOL_VARIABLES: &[&str] = &["DORAINFRA_SANDBOX_DIR", "DORAINFRA_MIMIR_RELEASES"];
+pub const TOOL_VARIABLES: &[&str] =
+    &["DORAINFRA_SANDBOX_DIR", "DORAINFRA_MIMIR_RELEASES", "DORAINFRA_WEBHOOK_SECRET"];
 
 #[derive(Clone, Debug)]
 pub struct Environment {

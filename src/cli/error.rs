@@ -84,8 +84,10 @@ failure!(
     crate::artifact::ArtifactError,
     crate::dora::pushgateway::GatewayError,
     crate::dora::remote_write::WriteError,
+    crate::dora::source::SourceError,
     crate::gcp::Error,
     crate::sandbox::SandboxError,
+    crate::sandbox::machine::NspawnError,
     crate::stack::TargetError,
     crate::stack::compose::ComposeError,
     crate::stack::native::StackError,
@@ -98,6 +100,13 @@ wrong_usage!(
     crate::render::RenderError,
     crate::ui::PromptError,
 );
+
+impl From<crate::query::QueryError> for CommandError {
+    fn from(error: crate::query::QueryError) -> Self {
+        let hint = error.hint();
+        Self::failed(error.to_string()).hint(hint)
+    }
+}
 
 impl From<MachineError> for CommandError {
     fn from(error: MachineError) -> Self {

@@ -14,9 +14,10 @@ use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::config::Config;
 use crate::dora::export::Format;
+use crate::dora::feed::Feed;
 use crate::dora::pushgateway::Gateway;
 use crate::dora::simulator::{self, Team};
-use crate::dora::{JOB, events, live, write_seed};
+use crate::dora::{JOB, events, live, write_gauges};
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values for a Pushgateway
 ///
@@ -46,6 +47,12 @@ pub struct Generate {
     /// File to write simulated events to, as JSON lines sorted by time (`-`: standard output)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "out", "format"])]
     events: Option<PathBuf>,
+    /// Push what this file of collected events tells, instead of simulated values
+    #[arg(long, value_name = "FILE", requires = "live", conflicts_with_all = ["teams", "seed"])]
+    follow: Option<PathBuf>,
+    /// Hours after which a collected event counts [default: of the configuration]
+    #[arg(long, value_name = "HOURS", requires = "follow")]
+    settle_hours: Option<u32>,
     /// Push live values until interrupted
     #[arg(long, requires = "pushgateway")]
     live: bool,
@@ -80,7 +87,8 @@ impl Generate {
         if let Some(path) = &self.events {
             return self.write_events(context, path);
         }
-        let generator = context.project().await?.config.generator;
+        let config = context.project().await?.config;
+        let generator = config.generator;
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
         if let (true, Some(pushgateway)) = (self.check, &self.pushgateway) {
@@ -88,7 +96,14 @@ impl Generate {
         }
         if let (true, Some(pushgateway)) = (self.live, &self.pushgateway) {
             let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
-            let settings = live::Settings::new(pushgateway, simulator::teams(teams), seed, interval);
+            let feed = match &self.follow {
+                Some(path) => Feed::Collected {
+                    path: context.environment.folder.join(path),
+                    settle: time::Duration::hours(self.settle_hours.unwrap_or(config.settle_hours).into()),
+                },
+                None => Feed::Simulated { teams: simulator::teams(teams), seed },
+            };
+            let settings = live::Settings::with(pushgateway, feed, interval);
             let stop = interrupt::watch(&context.printer, &context.stop_now);
             let screen = Screen::open(&context.printer);
             let result = live::run(&settings, OffsetDateTime::now_utc, &stop, &screen.events).await;
@@ -104,12 +119,12 @@ impl Generate {
             Some(path) => {
                 let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
                 let mut file = std::io::BufWriter::new(file);
-                write_seed(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                write_gauges(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
                 file.flush().map_err(fails)?;
             }
             None => {
                 let mut text = Vec::new();
-                write_seed(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                write_gauges(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
                 context.printer.verbatim(&String::from_utf8_lossy(&text));
             }
         }
@@ -138,7 +153,7 @@ impl Generate {
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(usual.days);
         if teams > simulator::MAX_TEAMS {
-            return Err(CommandError::failed(format!("{teams} teams are too many"))
+            return Err(CommandError::usage(format!("{teams} teams are too many"))
                 .hint(format!("give at most {}", simulator::MAX_TEAMS)));
         }
         let fails = |error: std::io::Error| {
@@ -172,6 +187,7 @@ fn yesterday() -> Date {
     today.previous_day().unwrap_or(today)
 }
 
-fn day(text: &str) -> Result<Date, String> {
+/// A date as `--until` and `--since` take it.
+pub(super) fn day(text: &str) -> Result<Date, String> {
     Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
 }

@@ -3,6 +3,7 @@
 //! anything reach the terminal.
 
 mod apply;
+mod collect;
 mod completions;
 mod context;
 mod destroy;
@@ -17,13 +18,16 @@ mod pipeline;
 mod plan;
 mod reference;
 mod render;
+mod report;
 mod sandbox;
 mod saved;
 mod screen;
+mod sources;
 mod stack;
 mod status;
 mod summary;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -89,7 +93,9 @@ pub enum Command {
     Status(status::Status),
     Verify(verify::Verify),
     Render(render::Render),
+    Report(report::Report),
     Generate(generate::Generate),
+    Collect(collect::Collect),
     Stack(stack::Stack),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
@@ -138,7 +144,9 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Status(command) => command.run(&context).await,
             Command::Verify(command) => command.run(&context).await,
             Command::Render(command) => command.run(&context).await,
+            Command::Report(command) => command.run(&context).await,
             Command::Generate(command) => command.run(&context).await,
+            Command::Collect(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,
             Command::Sandbox(command) => command.run(&context).await,
             Command::Doctor(command) => command.run(&context).await,

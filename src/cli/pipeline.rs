@@ -2,6 +2,7 @@
 //! phases that commands are made of. Each phase is a few calls; what they do is
 //! the library's.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,17 +10,21 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use clap::Args;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
+use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::Names;
 use crate::blueprint::{Blueprint, Facts};
 use crate::dora::metrics::{self, Scope};
+use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
-use crate::dora::{Series, remote_write};
+use crate::dora::{self, Series};
 use crate::engine::{
     self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
@@ -131,17 +136,20 @@ impl<'a> Run<'a> {
         Ok(artifact::fetch(&self.facts.engine, self.context.releases(), &web, events).await?)
     }
 
-    pub fn machine(&self) -> Machine {
-        let config = &self.project.config;
-        Machine {
-            instance: Names::of(config).instance,
-            zone: config.zones.first().cloned().unwrap_or_default(),
-            bundle: self.blueprint.bundle.clone(),
-        }
+    pub fn machines(&self) -> Vec<Machine> {
+        let bundle = &self.blueprint.bundle;
+        let replicas = Names::of(&self.project.config).replicas.into_iter();
+        replicas
+            .map(|replica| Machine { instance: replica.instance, zone: replica.zone, bundle: bundle.clone() })
+            .collect()
     }
 
-    pub async fn machine_ready(&self, events: &Events) -> CommandResult<()> {
-        machine::wait_ready(&self.client, &self.machine(), events, MACHINE_WAIT, &self.interrupt).await?;
+    pub async fn machines_ready(&self, events: &Events) -> CommandResult<()> {
+        let machines = self.machines();
+        let ready = machines
+            .iter()
+            .map(|machine| machine::wait_ready(&self.client, machine, events, MACHINE_WAIT, &self.interrupt));
+        try_join_all(ready).await?;
         Ok(())
     }
 
@@ -166,7 +174,7 @@ impl<'a> Run<'a> {
 
     /// The address that Mimir is reached at.
     pub async fn address(&self) -> CommandResult<IpAddr> {
-        let name = Names::of(&self.project.config).address;
+        let name = Names::of(&self.project.config).endpoint;
         let ours = |manifest: &&Manifest| manifest.kind == "compute.address" && manifest.name == name;
         let manifest = self.blueprint.manifests.iter().find(ours).ok_or_else(|| not_there("address"))?;
         let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
@@ -174,22 +182,56 @@ impl<'a> Run<'a> {
         address.ok_or_else(|| not_there("address"))
     }
 
+    /// Reads the configuration's sources, if there are any. A forge that is away
+    /// is no reason to stop: what was collected before is fed.
+    pub async fn collect(&self, events: &Events) -> CommandResult<()> {
+        let config = &self.project.config;
+        if config.sources.is_empty() {
+            return Ok(());
+        }
+        let files = Files::of(self.context.collected(&config.name))?;
+        let mut collecting = Collecting::begin(&files);
+        for source in &config.sources {
+            if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await
+            {
+                events.warn(error.message, error.hint);
+            }
+        }
+        let collected = collecting.end(&files.events);
+        events.note(format!(
+            "{} events of {} sources, {} of them new",
+            collected.events,
+            config.sources.len(),
+            collected.added
+        ));
+        Ok(())
+    }
+
+    /// What the deployment's teams did: simulated, or collected.
+    pub fn told(&self) -> CommandResult<Told> {
+        let config = &self.project.config;
+        if config.sources.is_empty() {
+            let teams = simulator::teams(config.generator.teams);
+            return Ok(Told::Simulated { teams, seed: config.generator.seed });
+        }
+        let events = sources::known(&self.context.collected(&config.name))?;
+        if !events.iter().any(|event| matches!(event, dora::events::Event::Deployment(_))) {
+            return Err(CommandError::failed("the sources tell of no deployment")
+                .hint("`dorainfra collect` shows what each source tells; docs/sources.md says what counts"));
+        }
+        Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
+    }
+
     /// The history that this configuration stands for: every day before today, by its date.
-    pub fn history_series(&self) -> Vec<Series> {
-        let generator = &self.project.config.generator;
-        let today = OffsetDateTime::now_utc().date();
-        let yesterday = today.previous_day().unwrap_or(today);
-        let teams = simulator::teams(generator.teams);
-        metrics::simulated(teams, generator.seed, yesterday, generator.days).collect()
+    pub fn history_series(&self) -> CommandResult<Vec<Series>> {
+        Ok(self.told()?.history(self.project.config.generator.days))
     }
 
     /// Says how many series there will be, before any of them is sent.
-    fn cardinality(&self, events: &Events) {
-        let config = &self.project.config;
-        let teams = simulator::teams(config.generator.teams);
-        let scopes = teams.iter().map(|name| Scope::of(&Team::new(name, config.generator.seed)));
-        let (series, most) = (metrics::cardinality(scopes), config.mimir.limits.max_series);
-        events.note(format!("history: {series} series of {} teams", teams.len()));
+    fn cardinality(&self, told: &Told, events: &Events) {
+        let (series, most) =
+            (metrics::cardinality(told.scopes()), self.project.config.mimir.limits.max_series);
+        events.note(format!("history: {series} series of {} teams", told.teams().len()));
         if series > most.into() {
             events.warn(
                 format!("{series} series are more than `mimir.limits.max_series` allows ({most})"),
@@ -201,14 +243,19 @@ impl<'a> Run<'a> {
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
     pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        self.cardinality(events);
-        let series = self.history_series();
+        let told = self.told()?;
+        self.cardinality(&told, events);
+        let series = told.history(self.project.config.generator.days);
         if verify::history_stored(target, &series).await {
             events.note(format!("history: all {} samples are stored already", count(&series)));
             return Ok(());
         }
-        let client = remote_write::Client::new(target)?;
+        let checkpoint = self.history_checkpoint(target, &series, &told);
+        let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
         let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
+        if accepted.before > 0 {
+            events.note(format!("history: went on after {} samples of a run before", accepted.before));
+        }
         events.note(format!(
             "history: {} samples accepted in {} requests, {:.2} s",
             accepted.samples,
@@ -218,11 +265,30 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    pub async fn verify(&self, target: &Target, events: &Events) -> verify::Report {
+    /// How far this very history has come at this very endpoint: one that was made
+    /// again has another authority, and holds nothing.
+    fn history_checkpoint(&self, target: &Target, series: &[Series], told: &Told) -> Checkpoint {
+        let config = &self.project.config;
+        let newest = series.iter().filter_map(|one| one.samples.last()).map(|(time, _)| *time).max();
+        let key = format!(
+            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, {}",
+            target.write_url(),
+            target.connect,
+            target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
+            config.mimir.tenant,
+            count(series),
+            series.len(),
+            newest.unwrap_or_default(),
+            told.digest()
+        );
+        Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
+    }
+
+    pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let names = Names::of(config);
-        let history = self.history_series();
-        let teams = simulator::teams(config.generator.teams);
+        let told = self.told()?;
+        let (history, teams) = (told.history(config.generator.days), told.teams());
         let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
@@ -236,7 +302,60 @@ impl<'a> Run<'a> {
             }),
             bounds: verify::Bounds::default(),
         };
-        verify::run(&request, events).await
+        Ok(verify::run(&request, events).await)
+    }
+}
+
+/// Where a deployment's metrics come from.
+pub enum Told {
+    Simulated { teams: Vec<String>, seed: u64 },
+    Collected { events: Vec<dora::events::Event>, settle: time::Duration },
+}
+
+impl Told {
+    /// Every day before today, by its date.
+    fn history(&self, days: u32) -> Vec<Series> {
+        let today = OffsetDateTime::now_utc().date();
+        let yesterday = today.previous_day().unwrap_or(today);
+        match self {
+            Self::Simulated { teams, seed } => {
+                metrics::simulated(teams.clone(), *seed, yesterday, days).collect()
+            }
+            Self::Collected { events, settle } => metrics::collected(&[], events, *settle, yesterday, days),
+        }
+    }
+
+    /// What tells it from any other history.
+    fn digest(&self) -> String {
+        match self {
+            Self::Simulated { seed, .. } => format!("seed {seed}"),
+            Self::Collected { events, settle } => {
+                let mut text = Vec::new();
+                // Into memory, which takes everything.
+                let _ = dora::events::write(&mut text, events);
+                format!("events {} after {settle}", hex::encode(Sha256::digest(text)))
+            }
+        }
+    }
+
+    fn scopes(&self) -> Vec<Scope> {
+        match self {
+            Self::Simulated { teams, seed } => {
+                teams.iter().map(|name| Scope::of(&Team::new(name, *seed))).collect()
+            }
+            Self::Collected { events, .. } => metrics::scopes(events),
+        }
+    }
+
+    /// Their names as they are stored.
+    fn teams(&self) -> Vec<String> {
+        match self {
+            Self::Simulated { teams, .. } => teams.clone(),
+            Self::Collected { events, .. } => {
+                let teams = metrics::scopes(events).into_iter().map(|scope| dora::valid(&scope.team));
+                teams.collect::<BTreeSet<String>>().into_iter().collect()
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::{Engine, Facts, File, Flavour};
+use crate::blueprint::{self, Engine, Facts, File, Flavour};
 
 /// Stands for this machine's address: one that RFC 5737 keeps for documentation.
 const NO_CALLER: &str = "192.0.2.1/32";
@@ -24,6 +24,9 @@ pub struct Render {
     /// Folder to write to [default: print the names and contents]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Only the values for Grafana's Helm chart mimir-distributed, over the same bucket
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 impl Render {
@@ -41,7 +44,10 @@ impl Render {
             }
         };
         let facts = Facts { caller: Some(NO_CALLER.into()), engine };
-        let files = context.blueprint(&project, &facts)?.files.clone();
+        let mut files = context.blueprint(&project, &facts)?.files.clone();
+        if self.kubernetes {
+            files.retain(|file| file.path.starts_with(blueprint::KUBERNETES));
+        }
         match self.out {
             Some(folder) => {
                 let folder = context.environment.folder.join(folder);
@@ -49,6 +55,10 @@ impl Render {
                     write(&folder, file)?;
                 }
                 context.printer.note(&format!("{} files written to {}", files.len(), folder.display()));
+            }
+            // As it is, for `helm --values -`.
+            None if self.kubernetes => {
+                files.iter().for_each(|file| context.printer.verbatim(&file.contents));
             }
             None => {
                 for file in &files {

@@ -9,8 +9,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
-use crate::sandbox::machine::ProcessMachines;
+use crate::sandbox::machine::{BaseSystem, NspawnMachines, ProcessMachines};
 use crate::sandbox::{self, Driver, Handle, Lag, Options};
 use crate::ui::{Printer, Style, View};
 
@@ -72,9 +73,15 @@ struct Start {
     /// The project in it
     #[arg(long = "sandbox-project", value_name = "ID", default_value = "my-gcp")]
     sandbox_project: String,
-    /// What an instance is: local processes, or a record only
+    /// What an instance is
     #[arg(long, value_enum, default_value_t = Machines::Process)]
     machines: Machines,
+    /// Folder of the base system that nspawn machines boot from; built where it is missing
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/dorainfra")]
+    base_system: PathBuf,
+    /// Where Debian is had from to build it
+    #[arg(long, value_name = "URL", default_value = "http://deb.debian.org/debian")]
+    debian_mirror: String,
     /// Return as soon as it answers, and leave it running
     #[arg(long)]
     detach: bool,
@@ -90,8 +97,22 @@ enum Late {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Machines {
+    /// Local processes that run what a machine would
     Process,
+    /// A Debian under its own systemd, with Google's guest agent (Linux, as root)
+    Nspawn,
+    /// A record only
     None,
+}
+
+impl Machines {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Nspawn => "nspawn",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Sandbox {
@@ -141,18 +162,14 @@ impl Start {
             context.make_state()?;
         }
         let dir = self.place.folder(context);
+        let driver = self.driver(context).await?;
         let options = Options {
             port: self.port.unwrap_or_default(),
             latency: Duration::from_millis(self.latency),
             operation_ms: self.operation.into_iter().collect(),
             lag: lag(&self.lag),
             record: self.record,
-            machines: match self.machines {
-                Machines::Process => {
-                    Driver::With(Arc::new(|world, _| Ok(Arc::new(ProcessMachines::new(world)))))
-                }
-                Machines::None => Driver::None,
-            },
+            machines: driver,
             ..Options::new(dir.clone(), self.sandbox_project)
         };
         let (ready, answers) = tokio::sync::oneshot::channel();
@@ -174,6 +191,28 @@ impl Start {
         Ok(Exit::Done)
     }
 
+    async fn driver(&self, context: &Context) -> CommandResult<Driver> {
+        Ok(match self.machines {
+            Machines::Process => Driver::With(Arc::new(|world, _| Ok(Arc::new(ProcessMachines::new(world))))),
+            Machines::Nspawn => {
+                let base = self.base_system(context).await?;
+                Driver::With(Arc::new(move |world, dir| {
+                    Ok(Arc::new(NspawnMachines::new(world, dir, base.clone())?))
+                }))
+            }
+            Machines::None => Driver::None,
+        })
+    }
+
+    /// The Debian below all machines, built where it is missing.
+    async fn base_system(&self, context: &Context) -> CommandResult<BaseSystem> {
+        let screen = Screen::open(&context.printer);
+        let folder = context.environment.folder.join(&self.base_system);
+        let base = BaseSystem::prepare(&folder, &self.debian_mirror, &screen.events).await;
+        screen.close().await;
+        Ok(base?)
+    }
+
     /// Starts this program again as the server and waits until it answers.
     async fn detached(self, context: &Context) -> CommandResult {
         let dir = self.place.folder(context);
@@ -190,14 +229,15 @@ impl Start {
             show(&context.printer, &handle);
             return Ok(Exit::Done);
         }
+        // Here, where somebody sees what takes so long.
+        if matches!(self.machines, Machines::Nspawn) {
+            self.base_system(context).await?;
+        }
         let log_path = dir.join("sandbox.log");
         let log = std::fs::File::create(&log_path).map_err(fails)?;
         let mut command = std::process::Command::new(&context.environment.executable);
-        command.args(["sandbox", "start", "--machines"]);
-        command.arg(match self.machines {
-            Machines::Process => "process",
-            Machines::None => "none",
-        });
+        command.args(["sandbox", "start", "--machines", self.machines.name()]);
+        command.arg("--base-system").arg(&self.base_system).args(["--debian-mirror", &self.debian_mirror]);
         command.arg("--dir").arg(&dir).args(["--sandbox-project", &self.sandbox_project]);
         command.args(["--latency", &self.latency.to_string()]);
         if let Some(port) = self.port {

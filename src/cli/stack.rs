@@ -63,6 +63,7 @@ impl Stack {
                     endpoint: None,
                     resources: Vec::new(),
                     machines: Vec::new(),
+                    ring: Vec::new(),
                     stack,
                     ask: None,
                 });
@@ -86,6 +87,8 @@ async fn begin(context: &Context, events: &Events) -> CommandResult<()> {
 pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResult<()> {
     let context = run.context;
     context.make_state()?;
+    // A generator without a team would never be ready.
+    run.told()?;
     let mut config = run.project.config.clone();
     let dir = context.stack_folder(&config.name);
     let engine = runtime(context, &config).await?;
@@ -105,8 +108,10 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         pushgateway: config.stack.pushgateway,
         search: context.search(),
     };
+    let follow = (!config.sources.is_empty())
+        .then(|| native::Follow { path: context.collected(&config.name), settle_hours: config.settle_hours });
     let (ports, generator) = (config.stack.ports, config.generator);
-    native::up(&native::Setup { dir, files, tls, binaries, ports, generator }, events).await?;
+    native::up(&native::Setup { dir, files, tls, binaries, ports, generator, follow }, events).await?;
     Ok(())
 }
 

@@ -1,25 +1,34 @@
 //! `status`: what is there, what runs, how to reach it.
 
 use clap::Args;
+use futures::future::join_all;
 
 use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
-use super::{CommandResult, Exit, stack};
+use super::{CommandResult, Exit, stack, watch};
 use crate::blueprint::Names;
+use crate::config::Topology;
 use crate::engine::{Action, Step};
 use crate::event::Events;
-use crate::machine;
 use crate::ui::{self, State};
+use crate::{machine, verify};
 
 /// Show what exists, what runs on the machine, and how to reach it
 ///
 /// Changes nothing.
 #[derive(Debug, Args)]
-pub struct Status {}
+pub struct Status {
+    /// Look at the pipeline again and again: rates, lag, queue and last error of each stage
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    watch: Option<u32>,
+}
 
 impl Status {
     pub async fn run(self, context: &Context) -> CommandResult {
+        if let Some(every) = self.watch {
+            return watch::watch(context, every).await;
+        }
         let screen = Screen::open(&context.printer);
         let status = self.work(context, &screen.events).await;
         screen.close().await;
@@ -30,22 +39,29 @@ impl Status {
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = Run::begin(context, events).await?;
         let selection = Selection::default();
-        let machine = run.machine();
+        let machines = run.machines();
         let folder = context.stack_folder(&run.blueprint.deployment);
-        let (plan, report, stack) = tokio::join!(
+        let (plan, reports, stack) = tokio::join!(
             run.plan(&selection, events),
-            machine::report(&run.client, &machine),
+            join_all(machines.iter().map(|machine| machine::report(&run.client, machine))),
             stack::parts(context, &run.project.config),
         );
-        let (plan, report, stack) = (plan?, report?, stack?);
+        let (plan, stack) = (plan?, stack?);
+        let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
+        let endpoint = Names::of(&run.project.config).endpoint;
         let exists = |step: &Step| step.action != Action::Create;
-        let address = match plan.steps.iter().any(|step| step.id.kind == "compute.address" && exists(step)) {
+        let address = match plan
+            .steps
+            .iter()
+            .any(|step| step.id.kind == "compute.address" && step.id.name == endpoint && exists(step))
+        {
             true => Some(run.address().await?),
             false => None,
         };
         let config = &run.project.config;
         let server = Names::of(config).server_name;
-        let ask = address.filter(|_| report.is_some()).map(|address| {
+        let ask = address.filter(|_| !reports.is_empty()).map(|address| {
             let tls = folder.join("tls");
             let tls = tls.display();
             format!(
@@ -64,7 +80,8 @@ impl Status {
             },
             endpoint: address.map(|address| format!("https://{server}:9009 at {address}")),
             resources: plan.steps.iter().map(resource).collect(),
-            machines: report.iter().map(|report| machine_line(report, address)).collect(),
+            machines: reports.iter().map(machine_line).collect(),
+            ring: ring(&run, &reports, events).await,
             stack,
             ask,
         };
@@ -86,7 +103,36 @@ fn resource(step: &Step) -> ui::ResourceStatus {
     ui::ResourceStatus { id: step.id.clone(), state, detail }
 }
 
-fn machine_line(report: &machine::Report, address: Option<std::net::IpAddr>) -> ui::MachineStatus {
+/// The members of the ingesters' ring, where there is more than one.
+async fn ring(run: &Run<'_>, reports: &[machine::Report], events: &Events) -> Vec<ui::RingMember> {
+    if run.project.config.mimir.topology != Topology::Ha || reports.is_empty() {
+        return Vec::new();
+    }
+    let members = match run.target().await {
+        Ok(target) => verify::ring(&target).await.map_err(|error| (error.to_string(), error.hint())),
+        Err(error) => Err((error.to_string(), String::new())),
+    };
+    match members {
+        Ok(members) => members.into_iter().map(ring_line).collect(),
+        Err((why, hint)) => {
+            events.warn(format!("the ring can't be read: {why}"), Some(hint).filter(|hint| !hint.is_empty()));
+            Vec::new()
+        }
+    }
+}
+
+fn ring_line(member: verify::RingMember) -> ui::RingMember {
+    ui::RingMember {
+        state: if member.state == "ACTIVE" { State::Ok } else { State::Failed },
+        name: member.id,
+        zone: member.zone,
+        says: member.state.to_ascii_lowercase(),
+        address: member.address,
+        heard: member.heard,
+    }
+}
+
+fn machine_line(report: &machine::Report) -> ui::MachineStatus {
     ui::MachineStatus {
         name: report.machine.clone(),
         state: match (report.status.as_str(), report.stage.as_str()) {
@@ -101,7 +147,7 @@ fn machine_line(report: &machine::Report, address: Option<std::net::IpAddr>) -> 
         },
         bundle: report.bundle.clone(),
         engine: report.engine.clone(),
-        address: address.map(|address| address.to_string()).unwrap_or_default(),
+        address: report.address.clone(),
         message: report.message.clone(),
     }
 }

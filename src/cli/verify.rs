@@ -29,7 +29,7 @@ impl Verify {
         let run = Run::begin(context, events).await?;
         phase(events, Phase::Verify, async {
             let target = run.target().await?;
-            Ok(run.verify(&target, events).await)
+            run.verify(&target, events).await
         })
         .await
     }

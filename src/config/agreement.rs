@@ -1,5 +1,6 @@
 //! What keys say to each other: each value is right by itself, the pair is not.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::duration::parse_duration;
@@ -87,17 +88,32 @@ fn zones(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
             let message = format!("`zones`: {} is not in the region `{region}`", quoted(zone));
             Problem::new(settings.item("zones", index), message).allowed(format!("zones of `{region}`")).help(
                 Some(format!(
-                    "`region` is `{region}` {}; without `zones` it is `{region}-b`",
+                    "`region` is `{region}` {}; without `zones` the first is `{region}-b`",
                     settings.origin("region")
                 )),
             )
         })
         .collect();
-    if config.mimir.topology == Topology::Single && config.zones.len() != 1 {
-        let message =
-            format!("`zones`: {} zones for the one machine of `topology: single`", config.zones.len());
-        found.push(Problem::new(settings.place(&["zones"]), message).allowed("one zone"));
-    }
+    let count = config.zones.len();
+    let distinct = config.zones.iter().collect::<BTreeSet<_>>().len();
+    let (message, allowed) = match config.mimir.topology {
+        Topology::Single if count != 1 => {
+            (format!("`zones`: {count} zones for the one machine of `topology: single`"), "one zone")
+        }
+        Topology::Ha if count != 3 || distinct != 3 => (
+            format!(
+                "`zones`: {} for the three machines of `topology: ha`",
+                match distinct == count {
+                    true => format!("{count} {}", if count == 1 { "zone" } else { "zones" }),
+                    false => "one zone twice".to_owned(),
+                }
+            ),
+            "three zones, each another one",
+        ),
+        Topology::Single | Topology::Ha => return found,
+    };
+    let problem = Problem::new(settings.place(&["zones"]), message).allowed(allowed);
+    found.push(problem.help(Some("the first zone is that of the first machine and its data disk: keep it")));
     found
 }
 

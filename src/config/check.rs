@@ -41,6 +41,7 @@ pub(super) fn check(key: &Key, node: &Node, source: &Source, folder: &Path) -> R
             json!(texts)
         }
         Kind::Labels => context.labels(node)?,
+        Kind::Sources => return super::source::check(node, source, folder),
     };
     Ok(Setting { value, place: source.place(node.span), items })
 }
@@ -215,7 +216,8 @@ pub(super) fn node_of_override(kind: &Kind, value: &str, source: &Source) -> Res
             Ok(number) => Value::Number { whole: Some(number), raw: value.to_owned() },
             Err(_) => Value::Text(value.to_owned()),
         },
-        Kind::List(_) if begins_with('[') => return yaml(),
+        Kind::List(_) | Kind::Sources if begins_with('[') => return yaml(),
+        Kind::Sources => Value::Text(value.to_owned()),
         Kind::List(_) => Value::List(pieces(value)),
         Kind::Labels if begins_with('{') => return yaml(),
         Kind::Labels => {

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::Config;
 use super::agreement;
 use super::check::{Setting, check, node_of_override};
 use super::problem::{ConfigErrors, Origin, Problem, Source, quoted};
 use super::schema::{self, KEYS, Key, Kind, VARIABLE_PREFIX};
 use super::suggest::nearest;
 use super::tree::{self, Entry, Node, Span, Value};
+use super::{Config, Topology};
 
 /// Everything that a configuration is made of, read by the caller.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,7 @@ impl Reading {
             let nested = !name.contains('.');
             if let Some(key) = schema::key(&path).filter(|_| nested) {
                 let node = match &node.value {
-                    Value::Null if !matches!(key.kind, Kind::Labels) => {
+                    Value::Null if !matches!(key.kind, Kind::Labels | Kind::Sources) => {
                         self.broken.insert(key.path);
                         self.problems.push(
                             Problem::new(source.place(*key_span), format!("`{path}`: there is no value"))
@@ -293,6 +293,10 @@ impl Reading {
             &text("project", &built_in.project),
             &text("name", &built_in.name),
             &text("region", &built_in.region),
+            match text("mimir.topology", "single").as_str() {
+                "ha" => Topology::Ha,
+                _ => Topology::Single,
+            },
         );
         let mut tree = serde_json::to_value(defaults).expect("a configuration is plain data");
         for (path, setting) in &self.settings {

@@ -15,6 +15,7 @@ mod problem;
 mod reference;
 mod rules;
 pub mod schema;
+mod source;
 mod suggest;
 mod template;
 mod tree;
@@ -30,6 +31,7 @@ pub use self::load::{Loaded, Sources, load};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
+pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 
 /// The whole configuration, complete and valid.
@@ -48,6 +50,10 @@ pub struct Config {
     pub access: Access,
     pub stack: Stack,
     pub generator: Generator,
+    /// Where real events come from; with none of them, they are simulated.
+    pub sources: Vec<Source>,
+    /// Hours after which a real event counts: its outcome is settled by then.
+    pub settle_hours: u32,
     /// Folder whose files override the built-in templates of the same path.
     pub templates_dir: Option<PathBuf>,
 }
@@ -189,6 +195,8 @@ impl Default for Config {
                 pushgateway: None,
             },
             generator: Generator { teams: 39, days: 365, seed: 1, interval_seconds: 5 },
+            sources: Vec::new(),
+            settle_hours: 72,
             templates_dir: None,
         }
     }
@@ -223,12 +231,12 @@ impl Config {
     }
 
     /// The defaults beside these three, from which others follow.
-    fn defaults_of(project: &str, name: &str, region: &str) -> Self {
+    fn defaults_of(project: &str, name: &str, region: &str, topology: Topology) -> Self {
         let mut defaults = Self {
             project: project.to_owned(),
             name: name.to_owned(),
             region: region.to_owned(),
-            zones: vec![format!("{region}-b")],
+            zones: default_zones(region, topology),
             ..Self::default()
         };
         defaults.mimir.bucket_location = region.to_owned();
@@ -236,6 +244,14 @@ impl Config {
             defaults.mimir.bucket = default_bucket(project, name);
         }
         defaults
+    }
+
+    /// The zones that three replicas have, or would have.
+    pub fn three_zones(&self) -> Vec<String> {
+        match self.mimir.topology {
+            Topology::Ha => self.zones.clone(),
+            Topology::Single => default_zones(&self.region, Topology::Ha),
+        }
     }
 
     /// The same configuration with [`PLACEHOLDER_PROJECT`] if no project is
@@ -249,6 +265,19 @@ impl Config {
         }
         self
     }
+}
+
+/// The first zones of a region that have machines: the first is the same for
+/// both topologies, so that going from one to the other leaves the first machine
+/// where it is.
+fn default_zones(region: &str, topology: Topology) -> Vec<String> {
+    let letters: &[char] = match (topology, region) {
+        (Topology::Single, _) => &['b'],
+        // These two have no zone `a`.
+        (Topology::Ha, "europe-west1" | "us-east1") => &['b', 'c', 'd'],
+        (Topology::Ha, _) => &['b', 'c', 'a'],
+    };
+    letters.iter().map(|letter| format!("{region}-{letter}")).collect()
 }
 
 /// `<project>-<name>-mimir`; past the 63 characters of a bucket's name, its

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::Config;
-use super::schema::{KEYS, Key, SECTIONS};
+use super::schema::{KEYS, Key, Kind, SECTIONS};
+use super::source::FIELDS;
 use super::template::yaml;
 
 const HEAD: &str = "\
@@ -41,10 +42,11 @@ The highest source that names a key decides:
 
 Keys are checked against each other too:
 
-- `zones` are zones of `region`, and one for `topology: single`.
+- `zones` are zones of `region`: one for `topology: single`, three for `ha`.
 - `access.allow` with a network as wide as the internet needs `access.public`.
 - `generator.days` and a day more fit into `mimir.limits.out_of_order_window`
   and into `mimir.retention`: older samples would be rejected, or deleted.
+- With `sources`, `generator.teams` and `generator.seed` mean nothing.
 - `generator.teams` times four is at most `mimir.limits.max_series`.
 - The ports of the stack differ.
 ";
@@ -72,4 +74,26 @@ fn entry(page: &mut String, key: &Key, default: &str) {
     let _ = writeln!(page, "- Default: {default}");
     let _ = writeln!(page, "- Example: `{}: {}`", key.split().1, key.example);
     let _ = writeln!(page, "- Variable: `{}`", key.variable());
+    if matches!(key.kind, Kind::Sources) {
+        items(page);
+    }
+}
+
+/// The keys of an item of `sources`.
+fn items(page: &mut String) {
+    let _ =
+        writeln!(page, "\nKeys of an item ([sources.md](sources.md) says what they mean for the events):\n");
+    let _ = writeln!(page, "| key | of | what | example |\n| --- | --- | --- | --- |");
+    for field in FIELDS {
+        let types: Vec<String> = field
+            .types
+            .iter()
+            .map(|name| {
+                let needed = if field.needed.contains(name) { " (needed)" } else { "" };
+                format!("`{name}`{needed}")
+            })
+            .collect();
+        let Key { doc, example, .. } = field.key;
+        let _ = writeln!(page, "| `{}` | {} | {doc} | `{example}` |", field.name(), types.join(", "));
+    }
 }

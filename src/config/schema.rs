@@ -3,6 +3,7 @@
 //! docs/ are all read from it. Default values are `Config::default()`'s.
 
 use super::rules::{self, Rule};
+use super::source;
 
 /// A heading of the file: a mapping that holds keys.
 pub struct Section {
@@ -36,6 +37,8 @@ pub enum Kind {
     /// At least one item, each by the rule.
     List(Rule),
     Labels,
+    /// Mappings with keys of their own: the table is in `source`.
+    Sources,
 }
 
 impl Kind {
@@ -60,6 +63,7 @@ impl Kind {
             }
             Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
             Self::Labels => rules::LABELS_ALLOWED.into(),
+            Self::Sources => source::ALLOWED.into(),
         }
     }
 }
@@ -148,15 +152,32 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "zones",
         kind: Kind::List(rules::ZONE),
-        doc: "Zones of the machines, in `region`. `topology: single` takes one.",
+        doc: "Zones of the machines, in `region`: one for `topology: single`, three for `ha`. The first one is \
+              that of the first machine in both.",
         example: "[europe-west1-c]",
-        derived: Some("`<region>-b`"),
+        derived: Some("`<region>-b`; with `ha` also `-c`, and `-a` or `-d`"),
     },
     Key {
         path: "labels",
         kind: Kind::Labels,
         doc: "Labels for every resource that takes labels, beside the deployment's own.",
         example: "{cost-center: platform}",
+        derived: None,
+    },
+    Key {
+        path: "sources",
+        kind: Kind::Sources,
+        doc: "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
+              files.",
+        example: "[{type: git, path: ../shop, team: orders}]",
+        derived: None,
+    },
+    Key {
+        path: "settle_hours",
+        kind: Kind::Whole(&[(0, 720)]),
+        doc: "Hours after which an event of `sources` counts. A failure that is known by then counts \
+              against its deployment; what is known later changes nothing any more.",
+        example: "24",
         derived: None,
     },
     Key {
@@ -175,9 +196,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         path: "mimir.topology",
-        kind: Kind::Choice(&["single"], &[("ha", "topology `ha` is not available yet")]),
-        doc: "How many machines: `single` is one, and not highly available.",
-        example: "single",
+        kind: Kind::Choice(&["single", "ha"], &[]),
+        doc: "How many machines: `single` is one, and not highly available; `ha` is three in three zones, \
+              each with all the data, behind a load balancer.",
+        example: "ha",
         derived: None,
     },
     Key {

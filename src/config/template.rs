@@ -27,7 +27,7 @@ const HEAD: &str = "\
 pub fn template(config: &Config) -> String {
     let values = serde_json::to_value(config).expect("a configuration is plain data");
     let project = if config.project.is_empty() { PLACEHOLDER_PROJECT } else { &config.project };
-    let defaults = Config::defaults_of(project, &config.name, &config.region);
+    let defaults = Config::defaults_of(project, &config.name, &config.region, config.mimir.topology);
     let defaults = serde_json::to_value(defaults).expect("a configuration is plain data");
     let mut text = HEAD.to_owned();
     for section in SECTIONS {

@@ -5,10 +5,12 @@
 //!
 //! | year | what is known |
 //! | --- | --- |
-//! | 2019, 2020, 2022 | nothing: no source was at hand for the numbers (2020 had no report) |
+//! | 2019 | all four; its failure rate tells only the low from the others, and recovery not high from medium |
+//! | 2020 | nothing: there was no report |
 //! | 2021 | all four; its failure rate tells only the elite from the others |
+//! | 2022 | all four; it found no elite |
 //! | 2023 | all four |
-//! | 2024 | frequency and lead time; the clusters' failure rates are not in order (high: 20 %, medium: 10 %), so they are no thresholds |
+//! | 2024 | all but the failure rate: its clusters are not in order there (high: 20 %, medium: 10 %), so that is no threshold; recovery does not tell high from medium |
 //! | 2025 | none: seven archetypes took the place of the tiers |
 //!
 //! Where a report leaves a gap between two bands, a value in the gap has the
@@ -61,6 +63,8 @@ enum Rates {
     Limits([f64; 3]),
     /// Up to here elite; the other bands are not told apart.
     OnlyElite(f64),
+    /// Beyond this low; the other bands are not told apart.
+    OnlyLow(f64),
     None(&'static str),
 }
 
@@ -74,7 +78,22 @@ const WEEKLY: f64 = 1.0 / 7.0;
 const MONTHLY: f64 = 1.0 / 30.0;
 const HALF_YEARLY: f64 = 1.0 / 182.0;
 
-const YEARS: [Year; 3] = [
+/// Limits that no value reaches: there is no such band.
+const NOT_OFTEN_ENOUGH: f64 = f64::INFINITY;
+const NOT_SHORT_ENOUGH: f64 = 0.0;
+const NOT_RARE_ENOUGH: f64 = -1.0;
+
+const YEARS: [Year; 5] = [
+    Year {
+        year: 2019,
+        source: "Accelerate State of DevOps 2019, the table of performance profiles",
+        frequency: Some([ON_DEMAND, WEEKLY, MONTHLY]),
+        lead_time: Some([DAY, WEEK, MONTH]),
+        // 0–15 % of the elite, the high and the medium; 46–60 % of the low.
+        failure_rate: Rates::OnlyLow(0.15),
+        // High and medium: less than a day, both of them.
+        recovery: Some([HOUR, DAY, DAY]),
+    },
     Year {
         year: 2021,
         source: "Accelerate State of DevOps 2021, the table of performance levels",
@@ -83,6 +102,15 @@ const YEARS: [Year; 3] = [
         lead_time: Some([HOUR, WEEK, 6.0 * MONTH]),
         failure_rate: Rates::OnlyElite(0.15),
         recovery: Some([HOUR, DAY, WEEK]),
+    },
+    Year {
+        year: 2022,
+        source: "Accelerate State of DevOps 2022, the table of its three clusters",
+        // High is on demand, medium weekly to monthly.
+        frequency: Some([NOT_OFTEN_ENOUGH, ON_DEMAND, MONTHLY]),
+        lead_time: Some([NOT_SHORT_ENOUGH, WEEK, MONTH]),
+        failure_rate: Rates::Limits([NOT_RARE_ENOUGH, 0.15, 0.30]),
+        recovery: Some([NOT_SHORT_ENOUGH, DAY, WEEK]),
     },
     Year {
         year: 2023,
@@ -98,20 +126,24 @@ const YEARS: [Year; 3] = [
         frequency: Some([ON_DEMAND, WEEKLY, MONTHLY]),
         lead_time: Some([DAY, WEEK, MONTH]),
         failure_rate: Rates::None("the failure rates of its clusters are not in the order of the bands"),
-        recovery: None,
+        // High and medium: less than a day, both of them.
+        recovery: Some([HOUR, DAY, DAY]),
     },
 ];
 
 const ARCHETYPES: &str =
     "its report has no tiers, but seven archetypes of teams, which numbers alone do not tell apart";
+const NO_REPORT: &str = "there was no report";
 const NO_SOURCE: &str = "no thresholds with a source are known";
 const NO_VALUE: &str = "there is nothing to judge";
 
 /// The band of a value by the report of a year.
 pub fn band(measured: Measured, year: u16) -> Verdict {
     let unknown = |reason| Verdict::Unknown { year, reason };
-    if year == 2025 {
-        return unknown(ARCHETYPES);
+    match year {
+        2020 => return unknown(NO_REPORT),
+        2025 => return unknown(ARCHETYPES),
+        _ => {}
     }
     let Some(table) = YEARS.iter().find(|table| table.year == year) else { return unknown(NO_SOURCE) };
     let banded = |band| Verdict::Banded { year, band, source: table.source };
@@ -125,6 +157,8 @@ pub fn band(measured: Measured, year: u16) -> Verdict {
             Rates::OnlyElite(_) => {
                 return unknown("not elite; its report does not tell the other bands apart");
             }
+            Rates::OnlyLow(limit) if value > *limit => (value, Some(Band::Low)),
+            Rates::OnlyLow(_) => return unknown("not low; its report does not tell the other bands apart"),
             Rates::None(reason) => return unknown(reason),
         },
     };
@@ -133,6 +167,35 @@ pub fn band(measured: Measured, year: u16) -> Verdict {
         Some(band) => banded(band),
         None => unknown(NO_SOURCE),
     }
+}
+
+/// A year's limits, as far as its report tells them: where elite, high and medium
+/// end. Units are those of [`Measured`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    pub source: &'static str,
+    /// More than the first, at least the others.
+    pub frequency: Option<[f64; 3]>,
+    /// Below the first, at most the others; so is `recovery`.
+    pub lead_time: Option<[f64; 3]>,
+    /// At most.
+    pub failure_rate: Option<[f64; 3]>,
+    pub recovery: Option<[f64; 3]>,
+}
+
+/// The limits of a year; `None`: it has no table here.
+pub fn thresholds(year: u16) -> Option<Thresholds> {
+    let table = YEARS.iter().find(|table| table.year == year)?;
+    Some(Thresholds {
+        source: table.source,
+        frequency: table.frequency,
+        lead_time: table.lead_time,
+        failure_rate: match table.failure_rate {
+            Rates::Limits(limits) => Some(limits),
+            Rates::OnlyElite(_) | Rates::OnlyLow(_) | Rates::None(_) => None,
+        },
+        recovery: table.recovery,
+    })
 }
 
 /// The years that have a table, the newest last.
@@ -200,6 +263,17 @@ mod tests {
             (Measured::FailureRate(0.05), 2023, "elite (2023)"),
             (Measured::FailureRate(0.2), 2023, "low (2023)"),
             (Measured::Recovery(8.0 * DAY), 2023, "low (2023)"),
+            (Measured::Frequency(3.0), 2019, "elite (2019)"),
+            (Measured::LeadTime(40.0 * DAY), 2019, "low (2019)"),
+            (Measured::FailureRate(0.5), 2019, "low (2019)"),
+            (Measured::Recovery(2.0 * HOUR), 2019, "high (2019)"),
+            (Measured::Frequency(30.0), 2022, "high (2022)"),
+            (Measured::Frequency(0.5), 2022, "medium (2022)"),
+            (Measured::LeadTime(60.0), 2022, "high (2022)"),
+            (Measured::FailureRate(0.0), 2022, "high (2022)"),
+            (Measured::FailureRate(0.2), 2022, "medium (2022)"),
+            (Measured::Recovery(60.0), 2022, "high (2022)"),
+            (Measured::Recovery(2.0 * DAY), 2024, "low (2024)"),
         ] {
             assert_eq!(band(measured, year).to_string(), expected, "{measured:?}");
         }
@@ -210,8 +284,9 @@ mod tests {
         for (measured, year) in [
             (Measured::FailureRate(0.2), 2021),
             (Measured::FailureRate(0.2), 2024),
-            (Measured::Recovery(60.0), 2024),
-            (Measured::LeadTime(60.0), 2022),
+            (Measured::FailureRate(0.1), 2019),
+            (Measured::LeadTime(60.0), 2020),
+            (Measured::LeadTime(60.0), 2018),
             (Measured::LeadTime(60.0), 2025),
             (Measured::LeadTime(f64::NAN), 2023),
         ] {

@@ -28,12 +28,14 @@ pub(in crate::dora) fn exponential(x: f64) -> f64 {
 }
 
 /// A Poisson count by inversion; `mean` stays far below where that gets slow.
+/// The probabilities add up to a little less than one, as [`exponential`] is a
+/// little too small: what is drawn from the rest is a count at the far end.
 pub(in crate::dora) fn poisson(random: &mut impl Rng, mean: f64) -> u64 {
     let mut probability = exponential(-mean);
     let mut reached = probability;
     let drawn = unit(random);
     let mut count = 0;
-    while drawn > reached && count < 200 {
+    while drawn > reached && (probability > 1e-4 || (count as f64) < mean) {
         count += 1;
         probability *= mean / count as f64;
         reached += probability;
@@ -43,7 +45,22 @@ pub(in crate::dora) fn poisson(random: &mut impl Rng, mean: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
+
+    #[test]
+    fn no_count_is_out_of_all_proportion() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for mean in [0.2, 2.0, 7.0] {
+            let counts: Vec<u64> = (0..20_000).map(|_| poisson(&mut random, mean)).collect();
+            let most = counts.iter().max().copied().unwrap_or_default() as f64;
+            assert!(most < mean + 8.0 * (mean + 1.0).sqrt(), "{mean}: {most}");
+            let average = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+            assert!((average / mean - 1.0).abs() < 0.05, "{mean}: {average}");
+        }
+    }
 
     #[test]
     fn exponential_is_close_enough_to_the_real_one() {

@@ -7,7 +7,9 @@
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The environment that counts when none is named.
 pub const PRODUCTION: &str = "production";
@@ -130,8 +132,9 @@ impl Event {
 /// A line that is no event.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The column counts from 1, in characters.
     #[error("line {line}: {message}")]
-    Line { line: usize, message: String },
+    Line { line: usize, column: usize, message: String },
     #[error("the events can't be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -146,15 +149,74 @@ pub fn read(lines: impl BufRead) -> impl Iterator<Item = Result<Event, ReadError
         if line.trim().is_empty() {
             return None;
         }
-        let wrong = |message: String| ReadError::Line { line: index + 1, message };
-        Some(match serde_json::from_str::<Event>(&line) {
-            Ok(event) => match event.problem() {
-                None => Ok(event),
-                Some(problem) => Err(wrong(problem)),
-            },
-            Err(error) => Err(wrong(error.to_string())),
-        })
+        Some(event_of(&line).map_err(|(column, message)| ReadError::Line {
+            line: index + 1,
+            column,
+            message,
+        }))
     })
+}
+
+/// The event of a line; or where it is wrong (characters, from 1), and why.
+fn event_of(line: &str) -> Result<Event, (usize, String)> {
+    if let Ok(event) = serde_json::from_str::<Event>(line)
+        && event.problem().is_none()
+    {
+        return Ok(event);
+    }
+    let column = |bytes: usize| line.get(..bytes).unwrap_or(line).chars().count() + 1;
+    let value: Value = serde_json::from_str(line).map_err(|error| {
+        let text = error.to_string();
+        // Which line it is, the caller knows.
+        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        (column(error.column().saturating_sub(1)), message)
+    })?;
+    from_value(value).map_err(|Wrong { field, message }| {
+        let place = field.and_then(|field| line.find(&format!("\"{field}\"")));
+        (column(place.unwrap_or(0)), message)
+    })
+}
+
+/// What is wrong with a value that should be an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Of which field, where that is known.
+    pub field: Option<String>,
+    pub message: String,
+}
+
+/// One event from a value that something else than a line was made to.
+pub fn from_value(value: Value) -> Result<Event, Wrong> {
+    let wrong = |message: String| {
+        let quoted = message.split('`').skip(1).step_by(2);
+        let held = |field: &str| value.get(field).is_some();
+        let holder = |text: &str| {
+            let fields = value.as_object()?.iter();
+            fields.filter(|(_, value)| value.as_str() == Some(text)).map(|(name, _)| name.clone()).next()
+        };
+        // "missing field `id`", "unknown variant `urgent`": the field, or its value.
+        let field = quoted
+            .clone()
+            .find_map(holder)
+            .or_else(|| quoted.clone().find(|text| held(text)).map(str::to_owned));
+        let field = field
+            .or_else(|| message.strip_prefix("missing field").and(quoted.clone().next()).map(str::to_owned));
+        Wrong { field, message }
+    };
+    let no_time = value
+        .get("at")
+        .filter(|at| !at.as_str().is_some_and(|text| OffsetDateTime::parse(text, &Rfc3339).is_ok()));
+    if let Some(at) = no_time {
+        let message = format!("`at`: {at} is no time like \"2026-03-02T15:30:00Z\" (RFC 3339)");
+        return Err(Wrong { field: Some("at".into()), message });
+    }
+    match serde_json::from_value::<Event>(value.clone()) {
+        Ok(event) => match event.problem() {
+            None => Ok(event),
+            Some(problem) => Err(wrong(problem)),
+        },
+        Err(error) => Err(wrong(error.to_string())),
+    }
 }
 
 /// Writes events as JSON lines.
@@ -202,7 +264,10 @@ mod tests {
                 r#"{"type":"change","id":"","team":"t","service":"s","at":"2026-03-02T15:30:00Z"}"#,
                 "line 1: `id` is empty",
             ),
-            (r#"{"type":"recovery","failure":"f","at":"yesterday"}"#, "line 1: "),
+            (
+                r#"{"type":"recovery","failure":"f","at":"yesterday"}"#,
+                "line 1: `at`: \"yesterday\" is no time like \"2026-03-02T15:30:00Z\"",
+            ),
             (r#"{"type":"recovery","failure":"f","at":"2026-03-02T15:30:00Z","x":1}"#, "unknown field `x`"),
             (r#"{"type":"recovery","failure":"f","at":"1969-03-02T15:30:00Z"}"#, "`at` is before 1970"),
         ] {

@@ -2,8 +2,9 @@
 //! group of its own (`job="dora"`, `team`).
 //!
 //! Live and history are the same series: the counters go on where the history
-//! ends, and count what the simulator has happen until now. A Pushgateway that is away is waited for, with backoff;
-//! nothing is queued, because only the present value counts.
+//! ends, and count what happens until now ([`Feed`] says where). A Pushgateway
+//! that is away is waited for, with backoff; nothing is queued, because only the
+//! present value counts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::JOB;
-use super::metrics::Live;
+use super::feed::{Feed, Teams};
 use super::pushgateway::{Gateway, GatewayError, Group};
 use super::remote_write::jitter;
 use crate::event::Events;
@@ -25,27 +26,23 @@ use crate::event::Events;
 pub struct Settings {
     /// `http://127.0.0.1:9091`
     pub pushgateway: String,
-    pub teams: Vec<String>,
-    pub seed: u64,
+    pub feed: Feed,
     /// Between the beginnings of two rounds.
     pub interval: Duration,
     /// Pushes under way at the same time.
     pub concurrency: usize,
-    /// Delete the groups of teams that are not in `teams`: without it a team
-    /// that went keeps its last value for ever.
+    /// Delete the groups of teams that the feed has not: without it a team that
+    /// went keeps its last value for ever.
     pub remove_departed: bool,
 }
 
 impl Settings {
     pub fn new(pushgateway: impl Into<String>, teams: Vec<String>, seed: u64, interval: Duration) -> Self {
-        Self {
-            pushgateway: pushgateway.into(),
-            teams,
-            seed,
-            interval,
-            concurrency: 16,
-            remove_departed: true,
-        }
+        Self::with(pushgateway, Feed::Simulated { teams, seed }, interval)
+    }
+
+    pub fn with(pushgateway: impl Into<String>, feed: Feed, interval: Duration) -> Self {
+        Self { pushgateway: pushgateway.into(), feed, interval, concurrency: 16, remove_departed: true }
     }
 }
 
@@ -74,10 +71,12 @@ pub async fn run(
 ) -> Result<Summary, GatewayError> {
     let gateway = Gateway::new(&settings.pushgateway)?;
     let mut summary = Summary::default();
-    let mut round = Round::default();
+    let mut teams = Teams::new(settings.feed.clone());
     let mut away: Option<(Instant, u32)> = None;
     let mut cleaned = !settings.remove_departed;
+    // Said once, not each round: the same words would fill the log.
     let mut refused: Option<String> = None;
+    let mut unreadable: Option<String> = None;
     // A period of zero is refused by tokio, and would be a busy loop.
     let mut ticks = tokio::time::interval(settings.interval.max(Duration::from_millis(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,8 +87,16 @@ pub async fn run(
             () = stop.cancelled() => return Ok(summary),
             _ = ticks.tick() => {}
         }
-        round.prepare(settings, now(), stop).await;
-        let outcome = push_round(&gateway, settings, &round, stop, &mut summary).await;
+        if let Err(error) = teams.advance(now(), stop).await {
+            let text = error.to_string();
+            if unreadable.as_ref() != Some(&text) {
+                events.warn(text.clone(), error.hint());
+                unreadable = Some(text);
+            }
+        } else {
+            unreadable = None;
+        }
+        let outcome = push_round(&gateway, settings, &teams, stop, &mut summary).await;
         match outcome {
             Ok(()) => {
                 if let Some((since, _)) = away.take() {
@@ -101,7 +108,7 @@ pub async fn run(
                     summary.rounds += 1;
                 }
                 if !cleaned && !stop.is_cancelled() {
-                    cleaned = remove_departed(&gateway, settings, &mut summary, events).await;
+                    cleaned = remove_departed(&gateway, &teams, &mut summary, events).await;
                 }
             }
             Err(error @ GatewayError::Unreachable { .. }) => {
@@ -118,7 +125,6 @@ pub async fn run(
                 ticks.reset_immediately();
             }
             Err(error) => {
-                // Once, not each round: the same refusal would fill the log.
                 let text = error.to_string();
                 if refused.as_ref() != Some(&text) {
                     events.warn(text.clone(), error.hint());
@@ -129,48 +135,19 @@ pub async fn run(
     }
 }
 
-/// The bodies of one round; a team's is kept until something happens there.
-#[derive(Default)]
-struct Round {
-    teams: Vec<Live>,
-    bodies: Vec<(Group, Bytes)>,
-}
-
-impl Round {
-    /// Ends early when a stop is asked for: a year of thousands of teams takes a
-    /// while to count through.
-    async fn prepare(&mut self, settings: &Settings, now: OffsetDateTime, stop: &CancellationToken) {
-        for name in &settings.teams[self.teams.len()..] {
-            if stop.is_cancelled() {
-                return;
-            }
-            let team = Live::new(name, settings.seed, now);
-            self.bodies.push((Group::job(JOB).label("team", name), team.exposition().into()));
-            self.teams.push(team);
-            tokio::task::yield_now().await;
-        }
-        for (team, (_, body)) in self.teams.iter_mut().zip(&mut self.bodies) {
-            if team.advance(now) {
-                *body = team.exposition().into();
-            }
-        }
-    }
-}
-
 /// Pushes every team; ends early when the Pushgateway is away or a stop is asked for.
 async fn push_round(
     gateway: &Gateway,
     settings: &Settings,
-    round: &Round,
+    teams: &Teams,
     stop: &CancellationToken,
     summary: &mut Summary,
 ) -> Result<(), GatewayError> {
-    let mut pushes = futures::stream::iter(0..round.bodies.len())
+    let bodies: Vec<(Group, Bytes)> =
+        teams.texts().map(|(team, text)| (Group::job(JOB).label("team", team), text.clone())).collect();
+    let mut pushes = futures::stream::iter(&bodies)
         .take_while(|_| std::future::ready(!stop.is_cancelled()))
-        .map(|index| {
-            let (group, body) = &round.bodies[index];
-            gateway.put(group, body.clone())
-        })
+        .map(|(group, body)| gateway.put(group, body.clone()))
         .buffer_unordered(settings.concurrency.max(1));
     let mut first_error = None;
     while let Some(result) = pushes.next().await {
@@ -191,14 +168,9 @@ async fn push_round(
 
 /// Deletes the groups of this job whose team is not pushed any more.
 /// False: could not be done now, try again after the next round.
-async fn remove_departed(
-    gateway: &Gateway,
-    settings: &Settings,
-    summary: &mut Summary,
-    events: &Events,
-) -> bool {
+async fn remove_departed(gateway: &Gateway, teams: &Teams, summary: &mut Summary, events: &Events) -> bool {
     let Ok(groups) = gateway.groups().await else { return false };
-    let present: BTreeSet<&str> = settings.teams.iter().map(String::as_str).collect();
+    let present: BTreeSet<&str> = teams.texts().map(|(team, _)| team).collect();
     for group in groups {
         let team = match group.labels.get("team") {
             Some(team) if group.labels.get("job").is_some_and(|job| job == JOB) => team,

@@ -10,11 +10,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::carry::{Target, Task, carry_out};
+use super::carry::{After, Target, Task, carry_out};
 use super::desired::{Answer, Resolver};
 use super::lease::{Leasing, Lost};
 use super::operations::{Operation, Work, operations};
 use super::reference::{NAME, Reference, lookup};
+use super::rolling;
 use super::schedule::{Schedule, State, Stop};
 use super::tenure::{AFTER_THE_OTHER, Tenure};
 use super::{
@@ -80,7 +81,8 @@ pub async fn apply(
     interrupt: &CancellationToken,
     events: &Events,
 ) -> Result<Outcome, EngineError> {
-    let mut run = Run::new(plan, provider, events)?;
+    let down = rolling::down(plan, &*provider).await;
+    let mut run = Run::new(plan, provider, &down, interrupt, events)?;
     if !plan.has_changes() {
         return Ok(run.end(interrupt));
     }
@@ -115,9 +117,12 @@ struct Run<'a> {
     renewed: BTreeSet<&'a ResourceId>,
     arbiter: Option<ResourceId>,
     lease_place: LeasePlace,
+    interrupt: &'a CancellationToken,
     operations: Vec<Operation>,
+    /// By step: the work that it ends with.
+    ends_with: Vec<Work>,
     schedule: Schedule,
-    running: JoinSet<Result<Option<Observed>, ProviderError>>,
+    running: JoinSet<Result<After, ProviderError>>,
     tasks: HashMap<Id, usize>,
     /// By step: when its first operation began.
     started: Vec<Option<Instant>>,
@@ -129,7 +134,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a Plan, provider: Arc<dyn Provider>, events: &'a Events) -> Result<Self, EngineError> {
+    fn new(
+        plan: &'a Plan,
+        provider: Arc<dyn Provider>,
+        down: &BTreeSet<ResourceId>,
+        interrupt: &'a CancellationToken,
+        events: &'a Events,
+    ) -> Result<Self, EngineError> {
         let manifests: BTreeMap<ResourceId, &Manifest> =
             plan.manifests.iter().map(|manifest| (manifest.id(), manifest)).collect();
         for step in &plan.steps {
@@ -149,7 +160,11 @@ impl<'a> Run<'a> {
             Some(_) => LeasePlace::Nowhere,
         };
         let first = arbiter.as_ref().filter(|_| lease_place == LeasePlace::WithArbiter);
-        let (operations, nodes) = operations(plan, first);
+        let (operations, nodes) = operations(plan, first, down)?;
+        let mut ends_with = vec![Work::Pass; plan.steps.len()];
+        for Operation { step, work } in &operations {
+            ends_with[*step] = ends_with[*step].max(*work);
+        }
         Ok(Self {
             plan,
             provider,
@@ -163,7 +178,9 @@ impl<'a> Run<'a> {
                 .collect(),
             arbiter,
             lease_place,
+            interrupt,
             operations,
+            ends_with,
             schedule: Schedule::new(nodes),
             running: JoinSet::new(),
             tasks: HashMap::new(),
@@ -252,13 +269,20 @@ impl<'a> Run<'a> {
             unknown_outcome: false,
         };
         let observed = || self.observed.get(&step.id).cloned().ok_or_else(|| missing("reading"));
-        if work == Work::Remove {
-            return Ok(Task::Remove { observed: observed()? });
+        match work {
+            Work::Remove => return Ok(Task::Remove { observed: observed()? }),
+            Work::Turn => {
+                let others = rolling::others(self.plan, &step.id).into_iter();
+                let others = others.map(|id| (id.clone(), self.observed.get(&id).cloned())).collect();
+                return Ok(Task::Turn { member: step.id.clone(), others });
+            }
+            _ => {}
         }
         let manifest = *self.manifests.get(&step.id).ok_or_else(|| missing("manifest"))?;
         let target = self.target(manifest)?;
         match work {
             Work::Change => Ok(Task::Change { target, observed: observed()? }),
+            Work::Settle => Ok(Task::Settle { target, interrupt: self.interrupt.clone() }),
             _ => Ok(Task::Make(target)),
         }
     }
@@ -301,7 +325,7 @@ impl<'a> Run<'a> {
 
     async fn ended(
         &mut self,
-        ended: Result<(Id, Result<Option<Observed>, ProviderError>), JoinError>,
+        ended: Result<(Id, Result<After, ProviderError>), JoinError>,
         tenure: &Tenure<'_>,
     ) -> Result<(), EngineError> {
         let (id, result) = match ended {
@@ -325,15 +349,15 @@ impl<'a> Run<'a> {
                 self.fail(operation, error.to_string(), error.hint);
                 return Ok(());
             }
-            Ok(Some(observed)) => {
+            Ok(After::There(observed)) => {
                 self.observed.insert(planned.id.clone(), observed);
             }
-            Ok(None) => {
+            Ok(After::Gone) => {
                 self.observed.remove(&planned.id);
             }
+            Ok(After::AsBefore) => {}
         }
-        let whole = !(planned.action == Action::Replace && work == Work::Remove);
-        if whole {
+        if work == self.ends_with[step] {
             self.done.push(planned.id.clone());
             self.events.send(Event::ResourceFinished {
                 id: planned.id.clone(),
@@ -382,7 +406,11 @@ impl<'a> Run<'a> {
                     if blamed == *step {
                         continue;
                     }
-                    format!("it needs {}, which failed", self.plan.steps[blamed].id)
+                    let blamed = &self.plan.steps[blamed].id;
+                    match rolling::others(self.plan, &self.plan.steps[*step].id).contains(blamed) {
+                        true => format!("{blamed} comes first, and failed"),
+                        false => format!("it needs {blamed}, which failed"),
+                    }
                 }
                 State::Waiting | State::Ready if self.lost.is_some() => "the lease was lost".to_owned(),
                 State::Waiting | State::Ready => {
@@ -397,7 +425,11 @@ impl<'a> Run<'a> {
             let Step { id, action, .. } = &self.plan.steps[*step];
             // The first half of a replacement is done.
             let half = *action == Action::Replace && !self.observed.contains_key(id);
-            let because = if half { format!("deleted, but not made again: {because}") } else { because };
+            let because = match work {
+                Work::Settle => format!("changed, but not waited for: {because}"),
+                _ if half => format!("deleted, but not made again: {because}"),
+                _ => because,
+            };
             self.events.send(Event::ResourceSkipped {
                 id: id.clone(),
                 action: *action,

@@ -73,6 +73,7 @@ mod tests {
             name: "data".into(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: vec![],
             notes: BTreeMap::new(),
             body,

@@ -4,21 +4,51 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
 use super::desired::{Desired, with_body};
 use super::diff::diff;
-use super::{Change, KindSpec, Manifest, Mark, Observed, Ownership, Provider, ProviderError};
+use super::{Change, KindSpec, Manifest, Mark, Observed, Ownership, Provider, ProviderError, ResourceId};
 use crate::event::Events;
 
 /// How often a write is sent when its answers get lost.
 const ATTEMPTS: u32 = 3;
+/// How long others of a rolling group may take to serve, after what was done to
+/// them: a load balancer notices late.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Before a second and a third attempt, times the attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// One write, with all that it needs.
+/// One write, with all that it needs; or what a rolling group waits for.
 pub(super) enum Task {
     Make(Target),
-    Change { target: Target, observed: Observed },
-    Remove { observed: Observed },
+    Change {
+        target: Target,
+        observed: Observed,
+    },
+    Remove {
+        observed: Observed,
+    },
+    /// All of these serve. `None`: it is not there.
+    Turn {
+        member: ResourceId,
+        others: Vec<(ResourceId, Option<Observed>)>,
+    },
+    /// This one serves, or nobody waits for it any more.
+    Settle {
+        target: Target,
+        interrupt: CancellationToken,
+    },
+}
+
+/// How a resource is after a task.
+pub(super) enum After {
+    There(Observed),
+    Gone,
+    /// Nothing was written.
+    AsBefore,
 }
 
 /// What a resource is to be.
@@ -31,17 +61,26 @@ pub(super) struct Target {
     pub mark: Mark,
 }
 
-/// Carries `task` out and answers the resource as it is then, if it is.
+/// Carries `task` out and answers the resource as it is then.
 pub(super) async fn carry_out(
     task: Task,
     provider: Arc<dyn Provider>,
     events: Events,
-) -> Result<Option<Observed>, ProviderError> {
+) -> Result<After, ProviderError> {
     let carrier = Carrier { provider, events };
     match task {
-        Task::Make(target) => carrier.make(&target).await.map(Some),
-        Task::Change { target, observed } => carrier.change(&target, observed).await.map(Some),
-        Task::Remove { observed } => carrier.remove(&observed).await.map(|()| None),
+        Task::Make(target) => carrier.make(&target).await.map(After::There),
+        Task::Change { target, observed } => carrier.change(&target, observed).await.map(After::There),
+        Task::Remove { observed } => carrier.remove(&observed).await.map(|()| After::Gone),
+        Task::Turn { member, others } => carrier.turn(&member, &others).await.map(|()| After::AsBefore),
+        Task::Settle { target, interrupt } => {
+            tokio::select! {
+                settled = carrier.provider.settle(&target.manifest, &carrier.events) => settled?,
+                // Nothing follows: whether it serves is the next run's question.
+                () = interrupt.cancelled() => {}
+            }
+            Ok(After::AsBefore)
+        }
     }
 }
 
@@ -116,6 +155,41 @@ impl Carrier {
         }
     }
 
+    async fn turn(
+        &self,
+        member: &ResourceId,
+        others: &[(ResourceId, Option<Observed>)],
+    ) -> Result<(), ProviderError> {
+        let asked = others.iter().map(|(id, observed)| async move {
+            match observed {
+                Some(observed) => self.until_it_serves(observed).await.map_err(|why| (id, why)),
+                None => Err((
+                    id,
+                    ProviderError {
+                        message: "it does not exist".into(),
+                        hint: Some("a run without --target makes it first".into()),
+                        unknown_outcome: false,
+                    },
+                )),
+            }
+        });
+        try_join_all(asked).await.map(|_| ()).map_err(|(other, why)| ProviderError {
+            message: format!("{member} is left as it is, because {other} does not serve: {why}"),
+            hint: why.hint,
+            unknown_outcome: false,
+        })
+    }
+
+    async fn until_it_serves(&self, observed: &Observed) -> Result<(), ProviderError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.provider.serves(observed).await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(PAUSE * 2).await,
+                known => return known,
+            }
+        }
+    }
+
     async fn remove(&self, observed: &Observed) -> Result<(), ProviderError> {
         // As it was observed, not as it should be: it may be elsewhere.
         let as_found = Manifest {
@@ -123,6 +197,7 @@ impl Carrier {
             name: observed.id.name.clone(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: Vec::new(),
             notes: std::collections::BTreeMap::new(),
             body: observed.body.clone(),

@@ -177,6 +177,7 @@ mod tests {
             name: "data".into(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: vec![],
             notes: BTreeMap::new(),
             body: json!({"zone": "a", "size": 50}),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::draft::{all_observed, doubles, finish, read, seen, specs};
 use super::graph::{Graph, reachable};
 use super::orphans::{HOLDS_DATA, orphans, protected_kinds, removals};
-use super::removal::{Doomed, deletion_needs, goes_last};
+use super::removal::{Doomed, KindOrder, deletion_needs, goes_last};
 use super::selection::Selection;
 use super::{
     Action, Basis, EngineError, KindSpec, Manifest, Observed, Ownership, Plan, PlanOptions, Provider,
@@ -70,7 +70,7 @@ pub async fn plan_destroy(
     let (kept_ones, doomed): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|one| kept.contains_key(&one.observed.id));
 
-    let mut needs = deletion_needs(&doomed, &graph);
+    let mut needs = deletion_needs(&doomed, &graph, &KindOrder::new(&graph, provider.uses()));
     let arbiter = manifests.iter().position(|manifest| manifest.arbiter);
     if let Some(last) = doomed.iter().position(|one| one.position.is_some() && one.position == arbiter) {
         goes_last(&mut needs, last);

@@ -58,6 +58,8 @@ pub enum EngineError {
     BadReference { from: ResourceId, text: String },
     #[error("{id} is of a kind that does not exist")]
     UnknownKind { id: ResourceId },
+    #[error("{member} is in the rolling group `{group}`, and waits for another member of it")]
+    Entangled { group: String, member: ResourceId },
     #[error("{id} is declared twice")]
     Duplicate { id: ResourceId },
     #[error("{} this deployment's to change: {}", if .resources.len() == 1 { "a resource is not" } else { "some resources are not" }, list(.resources))]
@@ -94,6 +96,9 @@ impl EngineError {
             }
             Self::BadReference { .. } => Some("write ${kind/name.field}".into()),
             Self::UnknownKind { .. } => Some("correct the kind in its template".into()),
+            Self::Entangled { .. } => {
+                Some("members are changed one after another: take away what makes one need another".into())
+            }
             Self::Duplicate { .. } => Some("give one of them another name".into()),
             Self::NotOurs { resources } => Some(foreign_hint(resources)),
             Self::UnknownTarget { id, known } => Some(target_hint(id, known)),

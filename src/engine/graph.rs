@@ -165,6 +165,7 @@ mod tests {
             name: name.into(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: depends_on.iter().map(|name| ResourceId::new("mem.box", *name)).collect(),
             notes: BTreeMap::new(),
             body,

@@ -69,6 +69,10 @@ pub struct Manifest {
     /// The first resource made, before the lease can be taken: the lease lives in it.
     #[serde(default)]
     pub arbiter: bool,
+    /// Serves one thing together with all others that name the same group: those
+    /// that are there are taken down one at a time, while the others serve.
+    #[serde(default)]
+    pub rolling: Option<String>,
     /// Edges beyond those that the references in `body` draw.
     #[serde(default)]
     pub depends_on: Vec<ResourceId>,

@@ -26,6 +26,7 @@ mod plan;
 mod provider;
 mod reference;
 mod removal;
+mod rolling;
 mod schedule;
 mod selection;
 mod stale;

@@ -2,21 +2,27 @@
 //! what uses the resource, and is replaced too, has to be gone before it can
 //! go, and can be made only after it is there again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
 use super::removal::{KindOrder, Mentions};
+use super::rolling::roll;
 use super::schedule::Node;
-use super::{Action, Observed, Plan, ResourceId, Step};
+use super::{Action, EngineError, Observed, Plan, ResourceId, Step};
 
-/// What is done to the cloud.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done to the cloud. A step ends with the last of its operations in
+/// this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Work {
     /// Nothing: the step is a no-op or keeps what is there.
     Pass,
-    Make,
-    Change,
+    /// Only read: the others of a rolling group serve.
+    Turn,
     Remove,
+    Change,
+    Make,
+    /// Only waited: the member of a rolling group serves.
+    Settle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +34,15 @@ pub(super) struct Operation {
 
 /// The operations of a plan, and for the schedule, by the same position, their
 /// order. `arbiter_first`: nothing but what the arbiter needs comes before it
-/// is made.
-pub(super) fn operations(plan: &Plan, arbiter_first: Option<&ResourceId>) -> (Vec<Operation>, Vec<Node>) {
+/// is made. `down`: members of rolling groups that do not serve.
+///
+/// # Errors
+/// Members of a rolling group that wait for each other.
+pub(super) fn operations(
+    plan: &Plan,
+    arbiter_first: Option<&ResourceId>,
+    down: &BTreeSet<ResourceId>,
+) -> Result<(Vec<Operation>, Vec<Node>), EngineError> {
     let at: BTreeMap<&ResourceId, usize> =
         plan.steps.iter().enumerate().map(|(index, step)| (&step.id, index)).collect();
     let mut list = Operations { all: Vec::new(), nodes: Vec::new(), last: Vec::new(), first: Vec::new() };
@@ -64,23 +77,24 @@ pub(super) fn operations(plan: &Plan, arbiter_first: Option<&ResourceId>) -> (Ve
         }
     }
     release(&mut list, plan);
+    roll(&mut list, plan, down)?;
     if let Some(arbiter) = arbiter_first.and_then(|id| at.get(id).copied()) {
         put_first(&mut list, arbiter);
     }
-    (list.all, list.nodes)
+    Ok((list.all, list.nodes))
 }
 
-struct Operations {
-    all: Vec<Operation>,
+pub(super) struct Operations {
+    pub all: Vec<Operation>,
     nodes: Vec<Node>,
-    /// By step: its only or its second operation.
-    last: Vec<usize>,
-    /// By step: its only or its first operation.
-    first: Vec<usize>,
+    /// By step: its only or its second write.
+    pub last: Vec<usize>,
+    /// By step: its only or its first write.
+    pub first: Vec<usize>,
 }
 
 impl Operations {
-    fn add(&mut self, step: usize, work: Work) -> usize {
+    pub fn add(&mut self, step: usize, work: Work) -> usize {
         self.all.push(Operation { step, work });
         self.nodes.push(Node { pass: work == Work::Pass, ..Node::default() });
         self.all.len() - 1
@@ -102,7 +116,7 @@ impl Operations {
     }
 
     /// Marks everything that comes before `node`, and `node` itself.
-    fn before(&self, node: usize) -> Vec<bool> {
+    pub fn before(&self, node: usize) -> Vec<bool> {
         let mut before = vec![false; self.nodes.len()];
         let mut open = vec![node];
         while let Some(node) = open.pop() {
@@ -113,7 +127,7 @@ impl Operations {
         before
     }
 
-    fn edge(&mut self, node: usize, need: usize) {
+    pub fn edge(&mut self, node: usize, need: usize) {
         if !self.nodes[node].needs.contains(&need) {
             self.nodes[node].needs.push(need);
         }
@@ -126,7 +140,7 @@ fn release(list: &mut Operations, plan: &Plan) {
     let updates = |step: &Step| matches!(step.action, Action::Update | Action::Adopt);
     let goes = |step: &Step| replaces(step) || step.action == Action::Delete;
     let Ok(graph) = Graph::new(&plan.manifests) else { return };
-    let kinds = KindOrder::new(&graph);
+    let kinds = KindOrder::new(&graph, &[]);
     let (steps, observed): (Vec<usize>, Vec<&Observed>) = plan
         .steps
         .iter()
@@ -184,7 +198,7 @@ mod tests {
     /// `work step: needs` for each operation.
     fn told(plan: &Plan, arbiter: Option<&str>) -> Vec<String> {
         let arbiter = arbiter.map(|name| ResourceId::new("mem.box", name));
-        let (all, nodes) = operations(plan, arbiter.as_ref());
+        let (all, nodes) = operations(plan, arbiter.as_ref(), &BTreeSet::new()).unwrap();
         let name = |at: usize| format!("{:?} {}", all[at].work, plan.steps[all[at].step].id.name);
         nodes
             .iter()

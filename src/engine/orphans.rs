@@ -99,9 +99,16 @@ impl<'a> Orphans<'a> {
     /// Adds the steps to those of the manifests. Orphans are removed last, after
     /// `ends`, as whatever is changed may still use them; but those that use
     /// something which is to be replaced have to go before that can go.
-    pub fn add_steps(&self, steps: &mut Vec<Step>, ends: &[ResourceId], graph: &Graph) {
-        let needs = deletion_needs(&self.doomed, graph);
-        let early = self.users_of_replaced(steps, &needs, &KindOrder::new(graph));
+    pub fn add_steps(
+        &self,
+        steps: &mut Vec<Step>,
+        ends: &[ResourceId],
+        graph: &Graph,
+        known: &[(&str, &str)],
+    ) {
+        let kinds = KindOrder::new(graph, known);
+        let needs = deletion_needs(&self.doomed, graph, &kinds);
+        let early = self.users_of_replaced(steps, &needs, &kinds);
         let reason = "not in the configuration any more";
         let removals = removals(&self.doomed, &needs, reason, &|_| BTreeMap::new());
         let mut first = Vec::new();

@@ -69,7 +69,7 @@ pub async fn plan(
     let orphans = orphans::Orphans::of(&world, &manifests, &graph, &selection, options.delete_data);
     digests.extend(orphans.digests());
     warnings.extend(orphans.warnings());
-    orphans.add_steps(&mut steps, &ends, &graph);
+    orphans.add_steps(&mut steps, &ends, &graph, provider.uses());
     let basis = Basis { destroy: false, options: options.clone(), digests, observed: all_observed(world) };
     Ok(finish(deployment, manifests, steps, warnings, basis))
 }

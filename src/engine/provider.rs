@@ -104,6 +104,13 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Which kinds use which, as (user, used): a resource goes before what it
+    /// uses. What manifests refer to is known anyway; this is for those that no
+    /// manifest names any more.
+    fn uses(&self) -> &[(&str, &str)] {
+        &[]
+    }
+
     /// Reads one resource by its name; `Ok(None)` where there is none. The
     /// manifest's `body` may still hold references: a read uses literal fields only.
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError>;
@@ -129,6 +136,17 @@ pub trait Provider: Send + Sync {
         mark: &Mark,
         events: &Events,
     ) -> Result<Observed, ProviderError>;
+
+    /// Whether a member of a rolling group serves as it is; the error says why
+    /// not. Asked of all others before one of them is taken down.
+    async fn serves(&self, _observed: &Observed) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// Waits until a member of a rolling group serves as its manifest says.
+    async fn settle(&self, _manifest: &Manifest, _events: &Events) -> Result<(), ProviderError> {
+        Ok(())
+    }
 
     /// Deletes it and waits until it is gone. Already gone is success.
     async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError>;

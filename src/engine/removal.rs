@@ -19,9 +19,9 @@ pub(super) struct Doomed<'a> {
 }
 
 /// For each of `doomed`, by position, those that have to be gone before it.
-pub(super) fn deletion_needs(doomed: &[Doomed<'_>], graph: &Graph) -> Vec<Vec<usize>> {
+pub(super) fn deletion_needs(doomed: &[Doomed<'_>], graph: &Graph, kinds: &KindOrder) -> Vec<Vec<usize>> {
     let mut uses = used_by_graph(doomed, graph);
-    add_orphans(&mut uses, doomed, &KindOrder::new(graph));
+    add_orphans(&mut uses, doomed, kinds);
     let mut needs = vec![Vec::new(); doomed.len()];
     for (user, used) in uses.iter().enumerate() {
         for &used in used {
@@ -164,7 +164,10 @@ impl<'a> Mentions<'a> {
     pub fn users_of(&self, used: usize) -> impl Iterator<Item = usize> {
         let kind = |index: usize| self.observed[index].id.kind.as_str();
         self.naming(used).filter(move |&user| {
-            self.naming(user).all(|other| other != used) || self.kinds.uses(kind(user), kind(used))
+            // An address tells the rules that use it.
+            let told_back = self.kinds.is_known(kind(used), kind(user));
+            !told_back
+                && (self.naming(user).all(|other| other != used) || self.kinds.uses(kind(user), kind(used)))
         })
     }
 
@@ -184,20 +187,26 @@ fn ends(text: &str) -> impl Iterator<Item = &str> {
     whole.into_iter().chain(text.match_indices('/').filter(move |_| path).map(|(at, _)| &text[at + 1..]))
 }
 
-/// Which kinds use which, as far as the manifests show.
+/// Which kinds use which, as far as the manifests show and the provider knows.
 pub(super) struct KindOrder {
     index: BTreeMap<String, usize>,
     reach: Vec<Vec<bool>>,
+    known: BTreeSet<(String, String)>,
 }
 
 impl KindOrder {
-    pub fn new(graph: &Graph) -> Self {
+    /// `known` are pairs of user and used.
+    pub fn new(graph: &Graph, known: &[(&str, &str)]) -> Self {
         let mut index = BTreeMap::new();
-        for id in &graph.ids {
+        let known_kinds = known.iter().flat_map(|(user, used)| [*user, *used]);
+        for kind in graph.ids.iter().map(|id| id.kind.as_str()).chain(known_kinds) {
             let next = index.len();
-            index.entry(id.kind.clone()).or_insert(next);
+            index.entry(kind.to_owned()).or_insert(next);
         }
         let mut edges = vec![Vec::new(); index.len()];
+        for (user, used) in known {
+            edges[index[*user]].push(index[*used]);
+        }
         for (position, needs) in graph.needs.iter().enumerate() {
             let user = index[&graph.ids[position].kind];
             for &need in needs {
@@ -208,7 +217,12 @@ impl KindOrder {
             }
         }
         let reach = (0..edges.len()).map(|kind| reachable(&edges, [kind])).collect();
-        Self { index, reach }
+        let known = known.iter().map(|(user, used)| ((*user).to_owned(), (*used).to_owned())).collect();
+        Self { index, reach, known }
+    }
+
+    fn is_known(&self, user: &str, used: &str) -> bool {
+        self.known.contains(&(user.to_owned(), used.to_owned()))
     }
 
     /// Whether resources of one kind use those of the other, and not the other
@@ -242,6 +256,7 @@ mod tests {
             name: id.name,
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: needs.iter().map(|id| id.parse().unwrap()).collect(),
             notes: BTreeMap::new(),
             body: json!({}),
@@ -254,12 +269,20 @@ mod tests {
 
     /// For each doomed resource what has to go before it.
     fn order(manifests: &[Manifest], doomed: &[Observed]) -> BTreeMap<String, Vec<String>> {
+        order_knowing(manifests, doomed, &[])
+    }
+
+    fn order_knowing(
+        manifests: &[Manifest],
+        doomed: &[Observed],
+        known: &[(&str, &str)],
+    ) -> BTreeMap<String, Vec<String>> {
         let graph = Graph::new(manifests).unwrap();
         let list: Vec<Doomed<'_>> = doomed
             .iter()
             .map(|observed| Doomed { observed, position: graph.position(&observed.id) })
             .collect();
-        deletion_needs(&list, &graph)
+        deletion_needs(&list, &graph, &KindOrder::new(&graph, known))
             .into_iter()
             .enumerate()
             .map(|(index, needs)| {
@@ -325,6 +348,22 @@ mod tests {
         );
         assert_eq!(needs["m.disk/d"], ["m.vm/old"]);
         assert!(needs["m.vm/old"].is_empty());
+    }
+
+    #[test]
+    fn what_the_provider_knows_counts_more_than_what_is_told_back() {
+        let doomed = [
+            observed("m.ip/front", json!({"users": ["rules/rule"]})),
+            observed("m.rule/rule", json!({"address": "10.0.0.1", "backend": "same"})),
+            observed("m.backend/same", json!({"groups": ["groups/same"]})),
+            observed("m.group/same", json!({})),
+        ];
+        let known = [("m.rule", "m.ip"), ("m.rule", "m.backend"), ("m.backend", "m.group")];
+        let needs = order_knowing(&[], &doomed, &known);
+        assert_eq!(needs["m.ip/front"], ["m.rule/rule"]);
+        assert_eq!(needs["m.backend/same"], ["m.rule/rule"]);
+        assert_eq!(needs["m.group/same"], ["m.rule/rule", "m.backend/same"]);
+        assert!(needs["m.rule/rule"].is_empty());
     }
 
     #[test]

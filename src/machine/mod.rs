@@ -33,6 +33,8 @@ pub struct Report {
     pub machine: String,
     /// The instance's status in Google's words: `RUNNING`, `STOPPING`, …
     pub status: String,
+    /// The external one where there is one; empty before it has any.
+    pub address: String,
     /// `boot` … `ready`, `failed`, `rolled-back`; empty before the first report.
     pub stage: String,
     /// The bundle that runs.
@@ -114,6 +116,9 @@ pub async fn report(client: &Client, machine: &Machine) -> Result<Option<Report>
     };
     let mut report = attributes?;
     report.status = instance["status"].as_str().unwrap_or_default().to_owned();
+    let interface = &instance["networkInterfaces"][0];
+    let address = interface["accessConfigs"][0]["natIP"].as_str().or(interface["networkIP"].as_str());
+    report.address = address.unwrap_or_default().to_owned();
     Ok(Some(report))
 }
 

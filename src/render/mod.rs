@@ -68,7 +68,8 @@ impl Context {
     }
 }
 
-fn value(json: &serde_json::Value) -> Value {
+/// JSON as the template engine's values.
+pub(crate) fn value(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(flag) => Value::from(*flag),

@@ -1,5 +1,5 @@
 //! Compute kinds that differ only in a row of a table: addresses, firewall
-//! rules, snapshot schedules. What instances and disks share with them is here,
+//! rules, snapshot schedules, the parts of load balancers. What instances and disks share with them is here,
 //! too: links, marks, deletions.
 
 use async_trait::async_trait;
@@ -34,6 +34,8 @@ pub struct Row {
     pub marked: Marked,
     /// Labels can't be given at the insert, only by `setLabels`.
     pub labels_later: bool,
+    /// A change has to name the fingerprint of what it changes.
+    pub fingerprint: bool,
 }
 
 const SPEC: KindSpec = KindSpec::plain("");
@@ -50,6 +52,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Region,
         marked: Marked::Labels,
         labels_later: true,
+        fingerprint: false,
     },
     Row {
         spec: KindSpec {
@@ -68,6 +71,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Global,
         marked: Marked::Description,
         labels_later: false,
+        fingerprint: false,
     },
     Row {
         spec: KindSpec { kind: "compute.resourcePolicy", immutable: &["region"], ..SPEC },
@@ -75,8 +79,90 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Region,
         marked: Marked::Description,
         labels_later: false,
+        fingerprint: false,
+    },
+    Row {
+        // Its members are `compute.instanceGroupMember`s.
+        spec: KindSpec {
+            kind: "compute.instanceGroup",
+            immutable: &["zone", "network", "subnetwork", "description"],
+            ..SPEC
+        },
+        collection: "instanceGroups",
+        scope: Scope::Zone,
+        marked: Marked::Description,
+        labels_later: false,
+        fingerprint: false,
+    },
+    Row {
+        spec: KindSpec { kind: "compute.healthCheck", immutable: &["region", "type"], ..SPEC },
+        collection: "healthChecks",
+        scope: Scope::Region,
+        marked: Marked::Description,
+        labels_later: false,
+        fingerprint: false,
+    },
+    Row {
+        spec: KindSpec {
+            kind: "compute.backendService",
+            immutable: &["region", "loadBalancingScheme", "network"],
+            sets: &["healthChecks"],
+            keyed: &[("backends", "group")],
+            ..SPEC
+        },
+        collection: "backendServices",
+        scope: Scope::Region,
+        marked: Marked::Description,
+        labels_later: false,
+        fingerprint: true,
+    },
+    Row {
+        spec: KindSpec {
+            kind: "compute.forwardingRule",
+            immutable: &[
+                "region",
+                "loadBalancingScheme",
+                "IPProtocol",
+                "ports",
+                "IPAddress",
+                "backendService",
+                "network",
+                "subnetwork",
+            ],
+            sets: &["ports"],
+            whole: &["labels"],
+            ..SPEC
+        },
+        collection: "forwardingRules",
+        scope: Scope::Region,
+        marked: Marked::Labels,
+        labels_later: true,
+        fingerprint: false,
     },
 ];
+
+/// The row of a kind that the table has.
+pub const fn row(kind: &str) -> &'static Row {
+    let mut at = 0;
+    while !equal(TABLE[at].spec.kind, kind) {
+        at += 1;
+    }
+    &TABLE[at]
+}
+
+const fn equal(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+/// `zones/Z/instanceGroups/G` → the full link, which is all that a backend takes.
+pub fn group_link(project: &str, group: &str) -> String {
+    format!("https://www.googleapis.com/compute/v1/projects/{project}/{group}")
+}
 
 /// A kind that the table describes whole.
 pub struct Compute(pub &'static Row);
@@ -267,6 +353,10 @@ fn spelled(value: Value) -> Value {
             .collect::<Map<_, _>>()
             .into(),
         Value::Array(items) => items.into_iter().map(spelled).collect(),
+        // A backend's groups are in several zones: their names alone would not tell.
+        Value::String(link) if link.contains("/instanceGroups/") => {
+            json!(link.find("zones/").map_or(link.as_str(), |at| &link[at..]))
+        }
         Value::String(link) if link.starts_with("http") && link.contains("/projects/") => json!(short(&link)),
         other => other,
     }
@@ -290,8 +380,10 @@ pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
         ("type", format!("zones/{zone}/diskTypes")),
         ("network", "global/networks".to_owned()),
         ("subnetwork", format!("regions/{region}/subnetworks")),
+        ("backendService", format!("regions/{region}/backendServices")),
     ] {
-        if let Some(value) = body.get_mut(field) {
+        // The type of what is in no zone is a word, not a link.
+        if let Some(value) = body.get_mut(field).filter(|_| field != "type" || !zone.is_empty()) {
             link(value, &collection);
         }
     }
@@ -306,8 +398,15 @@ pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
             }
         }
     }
-    for policy in body.get_mut("resourcePolicies").and_then(Value::as_array_mut).into_iter().flatten() {
-        link(policy, &format!("regions/{region}/resourcePolicies"));
+    for list in ["resourcePolicies", "healthChecks"] {
+        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            link(item, &format!("regions/{region}/{list}"));
+        }
+    }
+    for backend in body.get_mut("backends").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(group) = backend["group"].as_str().filter(|group| group.starts_with("zones/")) {
+            backend["group"] = json!(group_link(project, group));
+        }
     }
     body
 }
@@ -350,12 +449,19 @@ impl Kind for Compute {
             Marked::Labels => self.0.set_labels(cloud, manifest, mark, events).await,
             Marked::Description => {
                 let path = self.0.path(&manifest.body, &manifest.name)?;
-                let call = Call::write(Api::Compute, Method::PATCH, path).body(self.0.insertable(
-                    cloud.client.project(),
-                    manifest,
-                    mark,
-                ));
-                cloud.client.compute(&call, &manifest.id(), events).await?;
+                let body = self.0.insertable(cloud.client.project(), manifest, mark);
+                let patch = |current: Option<&Value>| {
+                    let mut body = body.clone();
+                    if let Some(current) = current {
+                        body["fingerprint"] = current["fingerprint"].clone();
+                    }
+                    Call::write(Api::Compute, Method::PATCH, &path).body(body)
+                };
+                if self.0.fingerprint {
+                    let write = |current: &Value| patch(Some(current));
+                    return fingerprinted(cloud, &path, write, manifest, events).await;
+                }
+                cloud.client.compute(&patch(None), &manifest.id(), events).await?;
                 Ok(())
             }
         }
@@ -376,6 +482,7 @@ mod tests {
             "zone": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b",
             "type": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b/diskTypes/pd-ssd",
             "users": ["https://www.googleapis.com/compute/v1/projects/p/zones/z/instances/i"],
+            "group": "https://www.googleapis.com/compute/v1/projects/p/zones/z/instanceGroups/g",
         });
         assert_eq!(
             spelled(answer),
@@ -383,6 +490,7 @@ mod tests {
                 "zone": "europe-west1-b",
                 "type": "pd-ssd",
                 "users": ["i"],
+                "group": "zones/z/instanceGroups/g",
             })
         );
     }
@@ -409,6 +517,7 @@ mod tests {
             name: "a".into(),
             protect: false,
             arbiter: false,
+            rolling: None,
             depends_on: Vec::new(),
             notes: Default::default(),
             body: json!({"region": "r", "addressType": "EXTERNAL"}),

@@ -22,6 +22,7 @@ const ROW: Row = Row {
     scope: Scope::Zone,
     marked: Marked::Labels,
     labels_later: false,
+    fingerprint: false,
 };
 
 pub struct Disk;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::compute::{Marked, Row, Scope, fingerprinted, linked};
 use super::{Cloud, Kind, short};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ProviderError};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
 
@@ -25,6 +25,7 @@ pub const ROW: Row = Row {
     scope: Scope::Zone,
     marked: Marked::Labels,
     labels_later: false,
+    fingerprint: false,
 };
 
 pub struct Instance;
@@ -131,6 +132,14 @@ impl Kind for Instance {
         }
         // Last: the digest in the labels says that all of the above is done.
         ROW.set_labels(cloud, manifest, mark, events).await
+    }
+
+    async fn serves(&self, cloud: &Cloud, observed: &Observed) -> Result<(), ProviderError> {
+        super::rolling::serves(cloud, observed).await
+    }
+
+    async fn settle(&self, cloud: &Cloud, manifest: &Manifest, events: &Events) -> Result<(), ProviderError> {
+        super::rolling::settle(cloud, manifest, events).await
     }
 
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {

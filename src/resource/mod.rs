@@ -6,9 +6,11 @@ mod binding;
 mod bucket;
 mod compute;
 mod disk;
+mod group_member;
 mod instance;
 mod mark;
 mod object;
+mod rolling;
 mod secret;
 mod service_account;
 mod services;
@@ -66,6 +68,19 @@ pub(crate) trait Kind: Send + Sync {
     ) -> Result<(), gcp::Error>;
 
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), gcp::Error>;
+
+    async fn serves(&self, _cloud: &Cloud, _observed: &Observed) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        _cloud: &Cloud,
+        _manifest: &Manifest,
+        _events: &Events,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
 }
 
 /// Google Cloud as the engine's provider.
@@ -88,6 +103,7 @@ impl Google {
             Box::new(disk::Disk),
             Box::new(object::Object),
             Box::new(instance::Instance),
+            Box::new(group_member::GroupMember),
         ];
         for row in compute::TABLE {
             kinds.push(Box::new(compute::Compute(row)));
@@ -128,6 +144,17 @@ impl Provider for Google {
         }
     }
 
+    fn uses(&self) -> &[(&str, &str)] {
+        &[
+            ("compute.forwardingRule", "compute.address"),
+            ("compute.forwardingRule", "compute.backendService"),
+            ("compute.backendService", "compute.healthCheck"),
+            ("compute.backendService", "compute.instanceGroup"),
+            // Nobody is sent to a machine that is about to go.
+            ("compute.instanceGroup", "compute.instance"),
+        ]
+    }
+
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
         Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
     }
@@ -159,6 +186,14 @@ impl Provider for Google {
         let kind = self.kind(&manifest.kind)?;
         kind.update(&self.cloud, manifest, observed, changes, mark, events).await?;
         self.after(kind, manifest).await
+    }
+
+    async fn serves(&self, observed: &Observed) -> Result<(), ProviderError> {
+        self.kind(&observed.id.kind)?.serves(&self.cloud, observed).await
+    }
+
+    async fn settle(&self, manifest: &Manifest, events: &Events) -> Result<(), ProviderError> {
+        self.kind(&manifest.kind)?.settle(&self.cloud, manifest, events).await
     }
 
     async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError> {

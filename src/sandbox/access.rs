@@ -10,7 +10,7 @@ use super::store::Tx;
 
 /// Roles that can be granted, each with what it allows: a permission, or all
 /// below a prefix that ends in `*`.
-const ROLES: [(&str, &[&str]); 22] = [
+const ROLES: [(&str, &[&str]); 24] = [
     ("roles/owner", &["*"]),
     (
         "roles/editor",
@@ -26,7 +26,43 @@ const ROLES: [(&str, &[&str]); 22] = [
     ("roles/compute.admin", &["compute.*", "resourcemanager.projects.get"]),
     (
         "roles/compute.instanceAdmin.v1",
-        &["compute.instances.*", "compute.disks.*", "compute.addresses.*", "compute.subnetworks.*"],
+        &[
+            "compute.instances.*",
+            "compute.instanceGroups.*",
+            "compute.disks.*",
+            "compute.snapshots.*",
+            "compute.addresses.*",
+            "compute.subnetworks.*",
+        ],
+    ),
+    (
+        "roles/compute.networkAdmin",
+        &[
+            "compute.networks.*",
+            "compute.subnetworks.*",
+            "compute.addresses.*",
+            "compute.forwardingRules.*",
+            "compute.backendServices.*",
+            "compute.regionBackendServices.*",
+            "compute.healthChecks.*",
+            "compute.regionHealthChecks.*",
+            "compute.instanceGroups.use",
+            "compute.firewalls.get",
+            "compute.firewalls.list",
+        ],
+    ),
+    (
+        "roles/compute.loadBalancerAdmin",
+        &[
+            "compute.addresses.*",
+            "compute.forwardingRules.*",
+            "compute.backendServices.*",
+            "compute.regionBackendServices.*",
+            "compute.healthChecks.*",
+            "compute.regionHealthChecks.*",
+            "compute.instanceGroups.*",
+            "compute.subnetworks.use",
+        ],
     ),
     ("roles/compute.securityAdmin", &["compute.firewalls.*", "compute.networks.*"]),
     (
@@ -129,7 +165,9 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
         (_, "aggregatedList") => "list",
         ("storage", "compose" | "copy" | "rewrite") => "create",
         ("storage", "lockRetentionPolicy") => "update",
-        ("compute", "wait") => "get",
+        ("compute", "wait" | "getHealth") => "get",
+        ("compute", "listInstances") => "list",
+        ("compute", "addInstances" | "removeInstances" | "setNamedPorts") => "update",
         ("serviceusage", "batchEnable") => "enable",
         ("serviceusage", "batchGet") => "get",
         ("secretmanager", "addVersion") => "add",
@@ -177,7 +215,10 @@ fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 }
 
 fn check_scopes(call: &Call) -> Result<(), ApiError> {
-    let read = call.method.verb == http::Method::GET;
+    // Some reads of Compute take a body, or hold the request.
+    let verb = call.short_id().rsplit_once('.').map_or("", |(_, verb)| verb);
+    let reads = call.method.api == "compute" && ["getHealth", "listInstances", "wait"].contains(&verb);
+    let read = reads || call.method.verb == http::Method::GET;
     let enough: &[&str] = match (call.method.api, read) {
         ("compute", true) => &["compute", "compute.readonly", "cloud-platform.read-only"],
         ("compute", false) => &["compute"],

@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::balancer::Balancer;
 use super::consistency::Consistency;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
-use super::machine::{Machines, World};
-use super::requests::Log;
+use super::machine::{Asked, Machines, Network, World};
+use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{LIFETIME, Tokens};
-use super::{clock, compute, lock, operation};
+use super::{clock, compute, files, key, lock, operation};
 
 pub struct Cloud {
     pub project: String,
@@ -29,7 +30,10 @@ pub struct Cloud {
     pub owner_key: Vec<u8>,
     pub tokens: Tokens,
     pub faults: Faults,
-    pub requests: Log,
+    pub requests: Log<Entry>,
+    /// What machines have asked their metadata servers.
+    pub asked: Log<Asked>,
+    pub balancer: Balancer,
     pub consistency: Consistency,
     /// Added to every API call.
     pub latency: Duration,
@@ -67,6 +71,11 @@ impl Cloud {
                     After::Metadata(key) => {
                         tokio::spawn(compute::machines::metadata_changed(Arc::clone(&cloud), key));
                     }
+                    After::Network => {
+                        if let Some(machines) = cloud.machines.get().cloned() {
+                            tokio::spawn(async move { machines.network_changed().await });
+                        }
+                    }
                     After::Discard(_) | After::Changed(_) => {}
                 }
             }
@@ -85,7 +94,11 @@ impl Cloud {
             store.as_mut().ok_or_else(|| ApiError::new(503, "backendError", "The sandbox is ending."))?;
         let mut tx = store.begin();
         let answer = work(&mut tx)?;
+        let balanced = ["compute/", "members/"].iter().any(|prefix| tx.wrote(prefix));
         let after = tx.commit().map_err(|error| ApiError::internal(error.to_string()))?;
+        if balanced {
+            self.balancer.look();
+        }
         for each in &after {
             match each {
                 After::Discard(path) => {
@@ -101,7 +114,7 @@ impl Cloud {
                         sender.send_modify(|version| *version += 1);
                     }
                 }
-                After::Run(_) | After::Metadata(_) => {}
+                After::Run(_) | After::Metadata(_) | After::Network => {}
             }
         }
         Ok((answer, after))
@@ -116,6 +129,13 @@ impl Cloud {
         lock(&self.store).as_ref().map_or_else(Vec::new, |store| {
             store.scan(prefix).map(|(key, value)| (key.clone(), value.clone())).collect()
         })
+    }
+
+    /// Where instances get their addresses from.
+    pub fn network(&self) -> Network {
+        self.machines
+            .get()
+            .map_or_else(|| Network::of_loopback(self.port), |machines| machines.network(self.port))
     }
 
     /// Ends the use of the records; the folder can be opened again.
@@ -140,11 +160,18 @@ impl Cloud {
     pub(super) async fn found(self: &Arc<Self>) -> Result<(), SandboxError> {
         let cloud = Arc::clone(self);
         let founded = self.transact(move |tx| {
+            if !tx.get("project").is_some_and(|project| project["network"] == true) {
+                compute::networks::found(&cloud.project, tx);
+            }
             if tx.has("project") {
+                // Made by a version whose `default` network was no record.
+                tx.edit("project", |project| project["network"] = json!(true));
                 return Ok(());
             }
             let now = clock::timestamp();
-            tx.put("project", json!({"projectId": cloud.project, "createTime": now, "port": cloud.port}));
+            let project =
+                json!({"projectId": cloud.project, "createTime": now, "port": cloud.port, "network": true});
+            tx.put("project", project);
             for name in [
                 "storage.googleapis.com",
                 "serviceusage.googleapis.com",
@@ -218,10 +245,43 @@ impl World for Cloud {
         self.number
     }
 
+    fn firewalls(&self, _project: &str) -> Vec<Value> {
+        self.scan("compute/global/firewalls/").into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn powered_off(&self, _project: &str, zone: &str, name: &str) {
+        let key = compute::key(&format!("zones/{zone}"), "instances", name);
+        let _ = self.transact_now(|tx| {
+            tx.edit(&key, |instance| {
+                if instance["status"] == "RUNNING" {
+                    instance["status"] = json!("TERMINATED");
+                    instance["lastStopTimestamp"] = json!(clock::timestamp());
+                }
+            });
+            tx.after(After::Changed(key));
+            Ok(())
+        });
+    }
+
+    fn asked(&self, asked: Asked) {
+        self.asked.add(asked);
+    }
+
     fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64) {
         let account = self.read(&format!("serviceAccounts/{service_account_email}"));
         let unique_id = account.as_ref().and_then(|each| each["uniqueId"].as_str()).unwrap_or_default();
         (self.tokens.issue(service_account_email, unique_id, scopes.to_vec(), LIFETIME), LIFETIME)
+    }
+
+    fn identity(&self, service_account_email: &str, audience: &str) -> Option<String> {
+        let account = self.read(&format!("serviceAccounts/{service_account_email}"))?;
+        let now = clock::seconds();
+        let claims = json!({
+            "iss": "https://accounts.google.com", "aud": audience, "azp": account["uniqueId"],
+            "sub": account["uniqueId"], "email": service_account_email, "email_verified": true,
+            "iat": now, "exp": now + LIFETIME,
+        });
+        key::sign(&files::key_file(&self.dir), &claims)
     }
 
     fn subscribe(&self, _project: &str, zone: &str, name: &str) -> watch::Receiver<u64> {

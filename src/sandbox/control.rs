@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::clock;
 use super::cloud::Cloud;
-use super::compute::machines;
+use super::compute::{capacity, machines};
 use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
@@ -42,11 +42,31 @@ struct Foreign {
     bucket: String,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quota {
+    region: String,
+    /// `CPUS`, `SSD_TOTAL_GB`, …
+    metric: String,
+    /// Absent: the limit that it has by itself.
+    limit: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stockout {
+    zone: String,
+    /// `true`: the zone has machines again.
+    #[serde(default)]
+    available: bool,
+}
+
 pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let done = match (parts.method.as_str(), parts.uri.path()) {
         ("GET", "/sandbox/status") => Ok(status(cloud)),
-        ("GET", "/sandbox/caller") => Ok(json!("127.0.0.1")),
+        ("GET", "/sandbox/caller") => Ok(json!(cloud.network().caller)),
+        ("GET", "/sandbox/metadata") => Ok(json!({"requests": cloud.asked.list()})),
         ("GET", "/sandbox/requests") => Ok(json!({"requests": cloud.requests.list()})),
         ("DELETE", "/sandbox/requests") => {
             cloud.requests.clear();
@@ -68,6 +88,8 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             json!(lag)
         }),
         ("POST", "/sandbox/deny") => deny(cloud, &bytes).await,
+        ("POST", "/sandbox/quota") => quota(cloud, &bytes).await,
+        ("POST", "/sandbox/stockout") => stockout(cloud, &bytes).await,
         ("POST", "/sandbox/foreign") => foreign(cloud, &bytes).await,
         ("POST", "/sandbox/reset") => reset(cloud).await,
         ("POST", "/sandbox/stop") => {
@@ -125,6 +147,21 @@ async fn deny(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
             Ok(json!({}))
         })
         .await
+}
+
+async fn quota(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let Quota { region, metric, limit } = parse(bytes)?;
+    cloud
+        .transact(move |tx| {
+            capacity::set_limit(tx, &region, &metric, limit)?;
+            Ok(json!({"quotas": capacity::quotas(tx, &region)}))
+        })
+        .await
+}
+
+async fn stockout(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let Stockout { zone, available } = parse(bytes)?;
+    cloud.transact(move |tx| capacity::set_stockout(tx, &zone, available).map(|()| json!({}))).await
 }
 
 async fn foreign(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use num_bigint::{BigInt, BigUint};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::error::SandboxError;
 
@@ -101,14 +101,31 @@ fn pem(der: &[u8]) -> String {
     format!("{dashes}BEGIN {label}{dashes}\n{}\n{dashes}END {label}{dashes}\n", lines.join("\n"))
 }
 
-/// The public key (DER, as ring verifies with it) of a private key in PEM.
-fn public_key(pem: &str) -> Result<Vec<u8>, SandboxError> {
-    use ring::signature::KeyPair as _;
+/// A private key in PEM.
+fn key_pair(pem: &str) -> Result<ring::rsa::KeyPair, SandboxError> {
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let bad = |why: String| SandboxError::Key(why);
     let der = STANDARD.decode(base64).map_err(|error| bad(error.to_string()))?;
-    let pair = ring::rsa::KeyPair::from_pkcs8(&der).map_err(|error| bad(error.to_string()))?;
-    Ok(pair.public_key().as_ref().to_vec())
+    ring::rsa::KeyPair::from_pkcs8(&der).map_err(|error| bad(error.to_string()))
+}
+
+/// The public key (DER, as ring verifies with it) of a private key in PEM.
+fn public_key(pem: &str) -> Result<Vec<u8>, SandboxError> {
+    use ring::signature::KeyPair as _;
+    Ok(key_pair(pem)?.public_key().as_ref().to_vec())
+}
+
+/// A JWT (RS256) by the key of the file at `path`; `None` where it can't be read.
+pub fn sign(path: &Path, claims: &Value) -> Option<String> {
+    let file: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let pair = key_pair(file["private_key"].as_str()?).ok()?;
+    let header = json!({"alg": "RS256", "kid": file["private_key_id"], "typ": "JWT"});
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&header), part(claims));
+    let mut signature = vec![0; pair.public().modulus_len()];
+    let random = ring::rand::SystemRandom::new();
+    pair.sign(&ring::signature::RSA_PKCS1_SHA256, &random, signed.as_bytes(), &mut signature).ok()?;
+    Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 /// Primes up to 8192, to throw most candidates away cheaply.

@@ -9,6 +9,7 @@
 
 mod access;
 mod api;
+mod balancer;
 mod call;
 mod clock;
 mod cloud;
@@ -151,6 +152,7 @@ pub async fn serve(
     let mut server = tokio::spawn(async move { server.await });
 
     operation::resume(&cloud);
+    tokio::spawn(balancer::run(Arc::clone(&cloud)));
     let booting = tokio::spawn(compute::machines::restore(Arc::clone(&cloud)));
     let state = StateFile {
         port: cloud.port,
@@ -179,7 +181,7 @@ pub async fn serve(
 }
 
 /// The folders of a sandbox's state.
-const FOLDERS: [&str; 4] = ["objects", "uploads", "disks", "machines"];
+const FOLDERS: [&str; 5] = ["objects", "uploads", "disks", "snapshots", "machines"];
 
 /// Takes away the state of a sandbox that does not run, whatever state it is in.
 ///
@@ -276,6 +278,8 @@ async fn prepare(
         tokens: token::Tokens::new(&secret),
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
+        balancer: balancer::Balancer::default(),
+        asked: requests::Log::default(),
         consistency: consistency::Consistency::new(options.lag),
         latency: options.latency,
         stop_wanted: stop,

@@ -1,6 +1,7 @@
 //! Compute's long-running operations: started with a write, carried out after
 //! their time, finished after a restart of the sandbox.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::clock;
 use super::cloud::Cloud;
-use super::compute::{self, machines};
+use super::compute::{self, capacity, content, machines};
 use super::error::ApiError;
+use super::faults::OperationError;
 use super::store::{After, Tx};
 
 /// How long `wait` holds a request.
@@ -27,6 +29,12 @@ pub struct Effect {
     pub undo: Vec<Edit>,
     /// What a machine has to do first; its failure is the operation's.
     pub machine: Option<machines::Order>,
+    /// Contents of a disk that are copied first: from this folder to that one.
+    #[serde(default)]
+    pub copy: Option<(PathBuf, PathBuf)>,
+    /// What the operation fails with, instead of any of this.
+    #[serde(default)]
+    pub fail: Option<OperationError>,
 }
 
 /// A change of one record.
@@ -44,7 +52,7 @@ impl Edit {
             Self::Merge(key, members) => tx.edit(&key, |record| merge(record, &members)),
             Self::Put(key, value) => tx.put(key, value),
             Self::Remove(key) => {
-                if let Some(folder) = machines::disk_folder(dir, &key) {
+                if let Some(folder) = content::folder(dir, &key) {
                     tx.after(After::Discard(folder));
                 }
                 tx.remove(key);
@@ -78,7 +86,7 @@ struct Record {
     ms: u64,
     /// Milliseconds since 1970.
     began: u64,
-    fail: Option<super::faults::OperationError>,
+    fail: Option<OperationError>,
 }
 
 /// Starts an operation on the record `target`; answers it as the API does.
@@ -113,12 +121,14 @@ pub fn start(call: &Call, tx: &mut Tx, target: &str, effect: Effect) -> Result<V
             json!(compute::link(&call.cloud.project, &format!("compute/{scope}")));
     }
     let time = call.cloud.operation_time(kind).as_millis();
+    let fail = call.fault.operation_error.clone().or_else(|| effect.fail.clone());
+    let fail = fail.or_else(|| capacity::lacking(call, tx, scope));
     let record = Record {
         operation: operation.clone(),
         effect,
         ms: call.fault.operation_ms.unwrap_or(u64::try_from(time).unwrap_or(u64::MAX)),
         began: u64::try_from(id).unwrap_or(0) / 1000,
-        fail: call.fault.operation_error.clone(),
+        fail,
     };
     let key = format!("operations/{scope}/{name}");
     tx.put(key.clone(), json!(record));
@@ -205,6 +215,11 @@ async fn carry_out(cloud: Arc<Cloud>, key: String) {
         () = cloud.stop.cancelled() => return,
     }
     let mut failure = record.fail.clone().map(|fault| (fault.code, fault.message));
+    if let (None, Some((from, to))) = (&failure, &record.effect.copy)
+        && let Err(why) = content::copy(from, to).await
+    {
+        failure = Some(("INTERNAL_ERROR".into(), format!("The disk's content could not be copied: {why}")));
+    }
     if let (None, Some(order)) = (&failure, &record.effect.machine)
         && let Err(why) = machines::carry_out(&cloud, order).await
     {

@@ -38,13 +38,20 @@ pub struct Entry {
     pub bodies: Option<Bodies>,
 }
 
-#[derive(Debug, Default)]
-pub struct Log {
-    entries: Mutex<VecDeque<Entry>>,
+/// The newest entries of one kind.
+#[derive(Debug)]
+pub struct Log<T> {
+    entries: Mutex<VecDeque<T>>,
     bodies: AtomicBool,
 }
 
-impl Log {
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self { entries: Mutex::default(), bodies: AtomicBool::default() }
+    }
+}
+
+impl<T: Clone> Log<T> {
     /// Whether bodies are kept, too.
     pub fn records(&self) -> bool {
         self.bodies.load(Ordering::Relaxed)
@@ -54,7 +61,7 @@ impl Log {
         self.bodies.store(bodies, Ordering::Relaxed);
     }
 
-    pub fn add(&self, entry: Entry) {
+    pub fn add(&self, entry: T) {
         let mut entries = lock(&self.entries);
         if entries.len() == KEPT {
             entries.pop_front();
@@ -62,7 +69,7 @@ impl Log {
         entries.push_back(entry);
     }
 
-    pub fn list(&self) -> Vec<Entry> {
+    pub fn list(&self) -> Vec<T> {
         lock(&self.entries).iter().cloned().collect()
     }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::call::{Call, parse_query};
 use super::cloud::Cloud;
 use super::connection::Cutter;
-use super::contract::{CONTRACT, Matched, known, percent_decode};
+use super::contract::{CONTRACT, Matched, percent_decode};
 use super::error::ApiError;
 use super::faults::{Action, Damage, Moment, Strike};
 use super::requests::Entry;
@@ -29,8 +29,6 @@ enum Route {
     Token,
     /// A method by its JSON path, or one whose bytes are media.
     Api(Matched, Kind),
-    /// A method of these APIs that is not served.
-    Unserved(&'static str),
     Unknown,
 }
 
@@ -62,9 +60,6 @@ fn route(parts: &Parts) -> Route {
     if let Some(matched) = CONTRACT.find(&parts.method, path) {
         return Route::Api(matched, Kind::Json);
     }
-    if let Some(id) = known::id_of(&parts.method, path) {
-        return Route::Unserved(id);
-    }
     let versioned = ["/v1/", "/v3/", "/compute/", "/storage/"].iter().any(|prefix| path.starts_with(prefix));
     match (xml::method_id(&parts.method), path.trim_start_matches('/').split_once('/')) {
         (Some(id), Some((bucket, object))) if !versioned && !object.is_empty() => {
@@ -91,7 +86,6 @@ pub async fn handle(
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let id = match &route {
         Route::Api(matched, _) => matched.method.id.as_str(),
-        Route::Unserved(id) => id,
         _ => "",
     };
     let kind = match &route {
@@ -300,10 +294,6 @@ async fn respond(
     match route {
         Route::Control => Response::new(Body::empty()),
         Route::Token => api::token(cloud, parts, &bytes),
-        Route::Unserved(id) => {
-            let api = id.split('.').next().unwrap_or_default();
-            error_response(api, &ApiError::unimplemented(id))
-        }
         Route::Unknown => {
             let what = format!("{} {}", parts.method, parts.uri.path());
             error_response("", &ApiError::unimplemented(&what))

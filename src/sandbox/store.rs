@@ -17,6 +17,9 @@ use super::files;
 /// A record is the CRC32C of its JSON (4 bytes, big endian) and the JSON.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
+/// The collections of Compute that decide who may reach whom.
+const NETWORK: [&str; 2] = ["/firewalls/", "/instances/"];
+
 #[derive(Debug)]
 pub struct Store {
     database: Database,
@@ -34,6 +37,8 @@ pub enum After {
     Changed(String),
     /// Hand an instance's new metadata to its machine.
     Metadata(String),
+    /// A firewall rule or an instance was written: who may reach whom can differ.
+    Network,
 }
 
 impl Store {
@@ -184,12 +189,28 @@ impl Tx<'_> {
         found.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// The records as they were before this set of changes.
+    pub fn committed(&self, prefix: &str) -> impl Iterator<Item = (&String, &Value)> {
+        self.store.scan(prefix)
+    }
+
+    /// Whether it changes a record whose key starts with `prefix`.
+    pub fn wrote(&self, prefix: &str) -> bool {
+        let first = self.writes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
+        first.is_some_and(|(key, _)| key.starts_with(prefix))
+    }
+
     pub fn after(&mut self, what: After) {
         self.after.push(what);
     }
 
     /// Writes everything to disk and answers what has to happen next.
-    pub fn commit(self) -> Result<Vec<After>, SandboxError> {
+    pub fn commit(mut self) -> Result<Vec<After>, SandboxError> {
+        let network =
+            |key: &String| key.starts_with("compute/") && NETWORK.iter().any(|each| key.contains(each));
+        if self.writes.keys().any(network) {
+            self.after.push(After::Network);
+        }
         if !self.writes.is_empty() {
             self.store.write(self.writes).map_err(|error| SandboxError::Store(error.to_string()))?;
         }

@@ -6,11 +6,14 @@
 //! ```
 //!
 //! [`Target`] says how to reach the endpoint; [`native`] runs the three parts as
-//! processes of this machine, [`compose`] in containers, with Grafana. What the parts' configuration says is the
-//! blueprint's; what is written into the series is `dora`'s.
+//! processes of this machine, [`compose`] in containers, with Grafana;
+//! [`pipeline`] looks at all of it while it runs. What the parts' configuration
+//! says is the blueprint's; what is written into the series is `dora`'s.
 
 pub mod compose;
 pub mod native;
+pub mod pipeline;
 mod target;
+pub mod told;
 
 pub use target::{Target, TargetError, reason, tls_failure};

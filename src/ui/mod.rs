@@ -7,6 +7,7 @@
 //! what happens on the way (progress, notes, warnings, errors, questions) goes
 //! to stderr. With `--json` every line goes to stdout.
 
+mod collected;
 mod diff;
 mod labels;
 mod lines;
@@ -22,15 +23,18 @@ mod style;
 mod summary;
 mod table;
 mod text;
+mod watch;
 
+pub use collected::{Collected, CollectedSource};
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;
 pub use printer::{Captured, Printer, View};
 pub use prompt::PromptError;
 pub use report::Report;
 pub use run::{PhaseTime, Tally, run};
-pub use status::{MachineStatus, PartStatus, ResourceStatus, State, Status};
+pub use status::{MachineStatus, PartStatus, ResourceStatus, RingMember, State, Status};
 pub use style::{Role, Style};
 pub use summary::{Failure, Pending, Summary};
 pub use table::Table;
 pub use text::{count, elapsed};
+pub use watch::{Pipeline, Watch};

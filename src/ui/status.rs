@@ -42,6 +42,19 @@ pub struct MachineStatus {
     pub message: String,
 }
 
+/// One replica, as the others see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RingMember {
+    pub name: String,
+    pub state: State,
+    pub zone: String,
+    /// `active`, `unhealthy`, `leaving`.
+    pub says: String,
+    pub address: String,
+    /// When it was heard of last: RFC 3339, or in the ring's own words.
+    pub heard: String,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct PartStatus {
     pub part: String,
@@ -59,6 +72,8 @@ pub struct Status {
     pub endpoint: Option<String>,
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
+    /// Empty where there is one machine, or where nobody answers.
+    pub ring: Vec<RingMember>,
     pub stack: Vec<PartStatus>,
     /// A command that asks the endpoint something.
     pub ask: Option<String>,
@@ -69,8 +84,9 @@ impl Status {
     pub fn ok(&self) -> bool {
         let resources = self.resources.iter().map(|resource| resource.state);
         let machines = self.machines.iter().map(|machine| machine.state);
+        let ring = self.ring.iter().map(|member| member.state);
         let stack = self.stack.iter().map(|part| part.state);
-        resources.chain(machines).chain(stack).all(|state| state == State::Ok)
+        resources.chain(machines).chain(ring).chain(stack).all(|state| state == State::Ok)
     }
 }
 
@@ -103,13 +119,26 @@ impl View for Status {
                 (Role::Faint, if machine.state == State::Ok { "" } else { &machine.message }),
             ]);
         }
+        let mut ring = Table::bare().indent(2);
+        for member in &self.ring {
+            ring.row([
+                mark(member.state),
+                (Role::Plain, &member.name),
+                (Role::Plain, &member.zone),
+                (Role::Plain, &member.says),
+                (Role::Plain, &member.address),
+                (Role::Faint, &member.heard),
+            ]);
+        }
         let mut stack = Table::bare().indent(2);
         for part in &self.stack {
             stack.row([mark(part.state), (Role::Plain, &part.part), (Role::Faint, &part.detail)]);
         }
 
         let mut out = self.brief(style);
-        for (title, table) in [("Resources", resources), ("Machines", machines), ("Stack", stack)] {
+        for (title, table) in
+            [("Resources", resources), ("Machines", machines), ("Ring", ring), ("Stack", stack)]
+        {
             if !table.is_empty() {
                 out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
             }
@@ -164,6 +193,14 @@ mod tests {
                 engine: "mimir 3.0.4".into(),
                 address: "127.90.1.2".into(),
                 message: String::new(),
+            }],
+            ring: vec![RingMember {
+                name: "dorainfra-mimir-2".into(),
+                state: State::Failed,
+                zone: "europe-west1-c".into(),
+                says: "unhealthy".into(),
+                address: "10.132.0.3:9095".into(),
+                heard: "2026-01-02T03:04:05Z".into(),
             }],
             stack: vec![
                 part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),

@@ -8,10 +8,10 @@
 
 use time::OffsetDateTime;
 
-use super::query::Query;
 use super::{Check, Report, Request, Stage, counted};
 use crate::blueprint::Flavour;
-use crate::stack::reason;
+use crate::query::Query;
+use crate::stack::{reason, told};
 
 /// After this long, a Mimir that took samples has shipped a block.
 const SHIPPED_WITHIN_SECONDS: f64 = 3.0 * 3600.0;
@@ -79,14 +79,7 @@ enum Verdict {
 
 /// What Mimir's metrics say about an empty bucket.
 fn judge(metrics: &str, now: f64) -> Verdict {
-    let sum = |name: &str| -> Option<f64> {
-        let values = metrics
-            .lines()
-            .filter_map(|line| line.strip_prefix(name))
-            .filter(|rest| rest.starts_with(['{', ' ']))
-            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
-        values.reduce(|a, b| a + b)
-    };
+    let sum = |name: &str| told::sum(metrics, name);
     let failures = sum("cortex_ingester_shipper_upload_failures_total").unwrap_or_default();
     let age = sum("process_start_time_seconds").map_or(0.0, |start| now - start);
     if failures > 0.0 {

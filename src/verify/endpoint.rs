@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::query::Query;
 use super::{Check, Request, Stage};
+use crate::query::Query;
 use crate::stack::{reason, tls_failure};
 
 /// Asks until ready or out of time; TLS that fails is not asked again.

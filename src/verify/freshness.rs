@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use super::query::{self, Query, QueryError};
 use super::{Check, Report, Request, Stage, counted};
 use crate::dora::{JOB, metrics};
+use crate::query::{self, Query, QueryError};
 
 /// Stale teams that are named in the check's text.
 const NAMED: usize = 5;

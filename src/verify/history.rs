@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::query::{Instant, Query, QueryError, Range};
 use super::{Check, Report, Request, Stage, counted, thousands};
 use crate::dora::{JOB, Series};
 use crate::event::{Event, Events};
+use crate::query::{Instant, Query, QueryError, Range};
 
 /// Samples of one answer, about 30 bytes each.
 const MOST_SAMPLES: u64 = 200_000;
@@ -184,7 +184,9 @@ impl Tally {
                 .into();
         }
         if self.different > self.missing {
-            return "what is stored was made with another `generator.seed`, or by another sender".into();
+            return "what is stored was made with another `generator.seed`, or by another sender; of `sources`, \
+                    something was told after `settle_hours`"
+                .into();
         }
         "`dorainfra apply` writes the history again, which is harmless for what is there already".into()
     }
@@ -282,7 +284,7 @@ mod tests {
 
     fn sent(samples: &[(i64, f64)]) -> Series {
         let labels = Labels::new([("team", "search")]);
-        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec() }
+        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec(), exemplars: Vec::new() }
     }
 
     #[test]

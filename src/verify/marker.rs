@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use super::query::{self, Query};
 use super::{Check, Report, Request, Stage, milliseconds};
 use crate::dora::exposition;
 use crate::dora::pushgateway::{Gateway, Group};
+use crate::query::{self, Query};
 
 const METRIC: &str = "dorainfra_verify_marker";
 const JOB: &str = "dorainfra-verify";

@@ -10,7 +10,7 @@ mod endpoint;
 mod freshness;
 mod history;
 mod marker;
-mod query;
+mod ring;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,9 @@ use crate::dora::Series;
 use crate::event::{Event, Events};
 use crate::stack::Target;
 
+pub use crate::query::QueryError;
 pub use history::Mismatch;
-pub use query::QueryError;
+pub use ring::{RingMember, ring};
 
 /// One stage of the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,7 +200,7 @@ pub async fn run(request: &Request<'_>, events: &Events) -> Report {
 pub async fn history_stored(target: &Target, history: &[Series]) -> bool {
     let request =
         Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
-    let Ok(query) = query::Query::new(target) else { return false };
+    let Ok(query) = crate::query::Query::new(target) else { return false };
     let stage = Stage::begin("history", "every sample of the history is stored");
     let mut report = Report::before(&request);
     let check = history::check(&request, &query, stage, &mut report, &Events::none()).await;

@@ -1,5 +1,5 @@
 use dorainfra::blueprint::{self, BlueprintError, Flavour};
-use dorainfra::config::{Config, Topology};
+use dorainfra::config::Config;
 use dorainfra::render::Overrides;
 
 use crate::fixture;
@@ -13,8 +13,7 @@ fn refused(change: impl FnOnce(&mut Config)) -> BlueprintError {
 
 #[test]
 fn configurations_that_cannot_be_built_say_why_and_what_to_do() {
-    let cases: [(BlueprintError, &str); 8] = [
-        (refused(|c| c.mimir.topology = Topology::Ha), "topology `ha` is not available yet"),
+    let cases: [(BlueprintError, &str); 7] = [
         (refused(|c| c.zones.clear()), "`zones` is empty"),
         (
             refused(|c| c.access.allow = vec!["0.0.0.0/0".into()]),

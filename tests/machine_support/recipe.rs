@@ -61,6 +61,8 @@ impl Recipe {
             "name": "dora",
             "project": PROJECT,
             "region": "europe-west1",
+            "ha": false,
+            "replicas": [],
             "bucket": "lab-bucket",
             "server_name": SERVER_NAME,
             "engine": {

@@ -90,6 +90,8 @@ pub struct Memory {
     record: Mutex<Record>,
     faults: Mutex<BTreeMap<usize, Fault>>,
     failing: Mutex<BTreeSet<ResourceId>>,
+    /// Members of rolling groups that do not serve: changed, and not settled yet.
+    taken: Mutex<BTreeSet<ResourceId>>,
     delay: Delay,
     /// Disks tell which machines use them, as real ones do.
     pub tells_users: AtomicBool,
@@ -111,6 +113,7 @@ impl Memory {
             record: Mutex::default(),
             faults: Mutex::default(),
             failing: Mutex::default(),
+            taken: Mutex::default(),
             delay: Box::new(delay),
             tells_users: AtomicBool::new(false),
             killed: CancellationToken::new(),
@@ -131,6 +134,16 @@ impl Memory {
     pub fn heal(&self) {
         self.failing.lock().unwrap().clear();
         self.faults.lock().unwrap().clear();
+    }
+
+    /// From now on it does not serve, until it is settled.
+    pub fn take_down(&self, id: &str) {
+        self.taken.lock().unwrap().insert(id.parse().unwrap());
+    }
+
+    /// As time does: what was changed serves by itself.
+    pub fn recover(&self) {
+        self.taken.lock().unwrap().clear();
     }
 
     pub fn snapshot(&self) -> State {
@@ -243,6 +256,12 @@ impl Memory {
             record.writes - 1
         };
         let fault = self.faults.lock().unwrap().get(&nth).copied();
+        if id.kind == "mem.vm" {
+            let mut taken = self.taken.lock().unwrap();
+            taken.insert(id.clone());
+            let down: Vec<String> = taken.iter().map(ToString::to_string).collect();
+            self.note(format!("down {}", down.join(" ")));
+        }
         self.call(verb, id).await;
         if self.failing.lock().unwrap().contains(id) {
             return Err(error(format!("{verb} {id} failed")));
@@ -356,6 +375,26 @@ impl Provider for Memory {
         .await
     }
 
+    async fn serves(&self, observed: &Observed) -> Result<(), ProviderError> {
+        self.call("serves", &observed.id).await;
+        match self.taken.lock().unwrap().contains(&observed.id) {
+            true => Err(error("it is down".into())),
+            false => Ok(()),
+        }
+    }
+
+    async fn settle(&self, manifest: &Manifest, _events: &Events) -> Result<(), ProviderError> {
+        let id = manifest.id();
+        self.note(format!("settle {id}"));
+        self.call("settle", &id).await;
+        if self.failing.lock().unwrap().contains(&ResourceId::new("settle", &id.name)) {
+            return Err(error(format!("{id} does not get ready")));
+        }
+        self.taken.lock().unwrap().remove(&id);
+        self.note(format!("settle {id} done"));
+        Ok(())
+    }
+
     async fn delete(&self, observed: &Observed, _events: &Events) -> Result<(), ProviderError> {
         let id = observed.id.clone();
         self.write("delete", &id, |state| {
@@ -458,6 +497,7 @@ pub fn manifest(id: &str, body: Value, depends_on: &[&str]) -> Manifest {
         name: id.name,
         protect: false,
         arbiter: false,
+        rolling: None,
         depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
         notes: BTreeMap::new(),
         body,

@@ -5,6 +5,7 @@
 mod google;
 mod mimir;
 mod network;
+mod source;
 
 pub use self::google::{
     BUCKET, BUCKET_LOCATION, LABELS_ALLOWED, MACHINE_TYPE, MOST_LABELS, NAME, PROJECT, REGION, ZONE,
@@ -12,6 +13,7 @@ pub use self::google::{
 };
 pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};
 pub use self::network::{CALLER, CIDR, is_public};
+pub use self::source::{FORGE_PROJECT, LABEL_TEXT, PATTERN, URL};
 
 /// A check of one text and, in words without a full stop, what it lets through.
 #[derive(Clone, Copy)]

@@ -1,4 +1,4 @@
-//! The counters of one simulated team at the present moment.
+//! The counters of one team at the present moment.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -13,7 +13,8 @@ use super::{Counters, Observation, Scope, observe, year_of};
 /// Goes on where the history ends: at the end of a day the values are the ones
 /// that the history has there.
 pub struct Live {
-    team: Team,
+    /// Who has more happen, where it is simulated.
+    team: Option<Team>,
     counters: Counters,
     names: Vec<(&'static str, Labels)>,
     /// The year that is counted.
@@ -32,10 +33,31 @@ impl Live {
         let today = now.to_offset(UtcOffset::UTC).date();
         let begin = year_of(today);
         let known = begin.checked_sub(Duration::days(LONGEST_AFTERMATH_DAYS + 1)).unwrap_or(Date::MIN);
-        let mut live = Self { team, counters, names, year: today.year(), known, coming: VecDeque::new() };
+        let (team, year) = (Some(team), today.year());
+        let mut live = Self { team, counters, names, year, known, coming: VecDeque::new() };
         live.learn(today);
         let since = begin.midnight().assume_utc();
         live.coming.retain(|one| one.at >= since);
+        live.advance(now);
+        live
+    }
+
+    /// Of what is known already: the observations of one team, in the order of time.
+    pub fn of(scopes: &[Scope], observations: Vec<Observation>, now: OffsetDateTime) -> Self {
+        let mut counters = Counters::zero(scopes);
+        for Observation { team, service, environment, .. } in &observations {
+            counters.open(team, service, environment);
+        }
+        let today = now.to_offset(UtcOffset::UTC).date();
+        let since = year_of(today).midnight().assume_utc();
+        let mut live = Self {
+            team: None,
+            names: counters.names(),
+            counters,
+            year: today.year(),
+            known: today,
+            coming: observations.into_iter().filter(|one| one.at >= since).collect(),
+        };
         live.advance(now);
         live
     }
@@ -63,13 +85,14 @@ impl Live {
 
     /// Has the episodes of every day on which something may have begun.
     fn learn(&mut self, today: Date) {
+        let Some(team) = &self.team else { return };
         let tomorrow = today.next_day().unwrap_or(today);
         let mut new = Vec::new();
         while self.known < tomorrow
             && let Some(next) = self.known.next_day()
         {
             self.known = next;
-            new.extend(self.team.day(next).into_iter().flat_map(|simulator::Episode(events)| events));
+            new.extend(team.day(next).into_iter().flat_map(|simulator::Episode(events)| events));
         }
         if !new.is_empty() {
             self.coming.extend(observe(&new));

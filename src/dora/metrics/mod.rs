@@ -10,18 +10,22 @@
 //! Where events come from, and where series go to, is not known here.
 
 mod counters;
+pub mod gauges;
 mod history;
 mod live;
 mod observe;
+
+use std::collections::BTreeSet;
 
 use time::Date;
 
 use super::events::{Event, PRODUCTION};
 use super::simulator::{self, Team};
 pub use counters::Counters;
-pub use history::{Start, history, series};
+pub use gauges::{GAUGES, WINDOW_DAYS};
+pub use history::{Start, collected, history, scopes, series};
 pub use live::Live;
-pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe};
+pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
 
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
@@ -41,6 +45,8 @@ pub const RECOVERY_EDGES: [u64; 10] =
 /// Series of one team and environment: two histograms, each with its buckets,
 /// `+Inf`, sum and count.
 const HISTOGRAM_SERIES: u64 = (LEAD_TIME_EDGES.len() + RECOVERY_EDGES.len() + 2 * 3) as u64;
+/// Series of one team in production: the former gauges.
+const GAUGE_SERIES: u64 = GAUGES.len() as u64;
 /// Series of one service in an environment: outcomes times kinds.
 const COUNTER_SERIES: u64 = 4;
 
@@ -64,8 +70,16 @@ impl Scope {
 
 /// How many series there are for these, before anything is sent.
 pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
-    let of = |scope: Scope| HISTOGRAM_SERIES + COUNTER_SERIES * scope.services.len() as u64;
-    scopes.into_iter().map(of).sum()
+    let mut owners = BTreeSet::new();
+    let mut services = BTreeSet::new();
+    for Scope { team, services: names, environment } in scopes {
+        services.extend(names.into_iter().map(|name| (team.clone(), name, environment.clone())));
+        owners.insert((team, environment));
+    }
+    let gauges = owners.iter().filter(|(_, environment)| environment == PRODUCTION).count();
+    HISTOGRAM_SERIES * owners.len() as u64
+        + COUNTER_SERIES * services.len() as u64
+        + GAUGE_SERIES * gauges as u64
 }
 
 /// The simulated history of some teams, a team at a time: the `days` days up to
@@ -79,7 +93,7 @@ pub fn simulated(
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
         let team = Team::new(&name, seed);
-        let begin = year_of(first);
+        let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
         history(&[Scope::of(&team)], &events, first, until, Start::EachYear)

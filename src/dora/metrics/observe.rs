@@ -24,6 +24,8 @@ pub const OUTCOME_WINDOW: Duration = Duration::days(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     pub at: OffsetDateTime,
+    /// Of the deployment, the change or the failure.
+    pub id: String,
     pub team: String,
     pub service: String,
     pub environment: String,
@@ -45,7 +47,23 @@ pub enum Observed {
 /// The observations of some events, in the order of time. The events may be in
 /// any order; an id that comes again is what it was the first time.
 pub fn observe(events: &[Event]) -> Vec<Observation> {
-    let index = Index::of(events);
+    observe_within(events, OUTCOME_WINDOW)
+}
+
+/// The observations of real events, each `settle` after it happened: nobody knows
+/// earlier whether a deployment failed, and an event may be told late. So what was
+/// counted stays, and a counter never goes down. A failure that is found later
+/// than that (or than [`OUTCOME_WINDOW`]) is no failure of its deployment.
+pub fn settled(events: &[Event], settle: Duration) -> Vec<Observation> {
+    let mut all = observe_within(events, settle.min(OUTCOME_WINDOW));
+    for one in &mut all {
+        one.at = one.at.checked_add(settle).unwrap_or(one.at);
+    }
+    all
+}
+
+fn observe_within(events: &[Event], window: Duration) -> Vec<Observation> {
+    let index = Index::of(events, window);
     let mut all = Vec::new();
     let mut deployed = HashSet::new();
     let mut recovered = HashSet::new();
@@ -62,6 +80,7 @@ pub fn observe(events: &[Event]) -> Vec<Observation> {
                 {
                     all.push(Observation {
                         at: recovery.at,
+                        id: failure.id.clone(),
                         team: failure.team.clone(),
                         service: failure.service.clone(),
                         environment: deployment.environment.clone(),
@@ -83,10 +102,12 @@ struct Index<'a> {
     failures: HashMap<&'a str, &'a Failure>,
     /// When each deployment failed first.
     failed: HashMap<&'a str, OffsetDateTime>,
+    /// How long after a deployment that counts.
+    window: Duration,
 }
 
 impl<'a> Index<'a> {
-    fn of(events: &'a [Event]) -> Self {
+    fn of(events: &'a [Event], window: Duration) -> Self {
         let mut in_order: Vec<&Event> = events.iter().collect();
         in_order.sort_by_key(|event| event.at());
         let mut index = Self {
@@ -95,6 +116,7 @@ impl<'a> Index<'a> {
             deployments: HashMap::new(),
             failures: HashMap::new(),
             failed: HashMap::new(),
+            window,
         };
         for &event in &index.in_order {
             match event {
@@ -118,18 +140,20 @@ impl<'a> Index<'a> {
 
     fn deployment(&self, deployment: &Deployment, all: &mut Vec<Observation>) {
         let failed =
-            self.failed.get(deployment.id.as_str()).is_some_and(|at| *at - deployment.at <= OUTCOME_WINDOW);
-        let observation = |observed| Observation {
+            self.failed.get(deployment.id.as_str()).is_some_and(|at| *at - deployment.at <= self.window);
+        let observation = |id: &str, observed| Observation {
             at: deployment.at,
+            id: id.to_owned(),
             team: deployment.team.clone(),
             service: deployment.service.clone(),
             environment: deployment.environment.clone(),
             observed,
         };
-        all.push(observation(Observed::Deployment { failed, kind: deployment.kind }));
+        all.push(observation(&deployment.id, Observed::Deployment { failed, kind: deployment.kind }));
         for change in &deployment.changes {
             if let Some(begun) = self.changes.get(change.as_str()) {
-                all.push(observation(Observed::LeadTime(seconds(deployment.at - *begun))));
+                let lead = Observed::LeadTime(seconds(deployment.at - *begun));
+                all.push(observation(change, lead));
             }
         }
     }

@@ -1,14 +1,17 @@
-//! Addresses: static ones, and how a loopback address is chosen.
+//! Addresses: static ones, and how one is chosen.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::{create, delete, fresh, refuse_in_use, target};
+use super::{create, delete, fresh, link, not_ready, refuse_in_use, subnetworks, target};
+use crate::sandbox::access::require;
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::operation::Edit;
+use crate::sandbox::machine::Network;
 use crate::sandbox::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -19,42 +22,41 @@ pub fn handler(verb: &str) -> Option<Handler> {
     })
 }
 
-/// A sandbox's addresses are 127.A.B.2 to 127.A.B.254, A and B being the high
-/// and low byte of its port: two sandboxes of one machine share none.
-fn network(port: u16) -> [u8; 3] {
-    let [high, low] = port.to_be_bytes();
-    [127, if high == 0 { 255 } else { high }, low]
-}
-
 /// An address that neither a static address nor an instance has.
-pub fn allocate(port: u16, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
+pub fn allocate(network: Network, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
     let mut taken = BTreeSet::new();
     for (key, record) in tx.scan("compute/regions/").into_iter().chain(tx.scan("compute/zones/")) {
         if key.contains("/addresses/") {
             taken.extend(record["address"].as_str().map(str::to_owned));
+        } else if key.contains("/forwardingRules/") {
+            taken.extend(record["IPAddress"].as_str().map(str::to_owned));
         } else if key.contains("/instances/") {
             taken.extend(record["networkInterfaces"][0]["networkIP"].as_str().map(str::to_owned));
         }
     }
-    let [a, b, c] = network(port);
-    (2..=254u8)
-        .map(|last| Ipv4Addr::new(a, b, c, last))
-        .find(|each| !taken.contains(&each.to_string()))
-        .ok_or_else(|| {
-            ApiError::new(403, "quotaExceeded", "Quota 'STATIC_ADDRESSES' exceeded.  Limit: 253.0 in region.")
-        })
+    network.hosts().find(|each| !taken.contains(&each.to_string())).ok_or_else(|| {
+        ApiError::new(403, "quotaExceeded", "Quota 'STATIC_ADDRESSES' exceeded.  Limit: 253.0 in region.")
+    })
 }
 
 fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, mut record) = fresh(call, tx, "compute#address")?;
     let kind = record["addressType"].as_str().unwrap_or("EXTERNAL").to_owned();
+    let others = ["network", "ipCollection", "prefixLength", "ipv6EndpointType"];
+    if let Some(field) = others.into_iter().find(|field| !record[*field].is_null()) {
+        return Err(ApiError::unimplemented(&format!("addresses with {field}")));
+    }
+    if record["ipVersion"] == "IPV6" {
+        return Err(ApiError::unimplemented("addresses of IPV6"));
+    }
+    complete_internal(call, tx, &mut record, &kind)?;
     if record["address"].is_string() {
         return Err(ApiError::invalid(format!(
             "Invalid value for field 'resource.address': '{}'. The address is not one of this project's.",
             call.text("address")
         )));
     }
-    record["address"] = json!(allocate(call.cloud.port, tx)?.to_string());
+    record["address"] = json!(allocate(call.cloud.network(), tx)?.to_string());
     record["addressType"] = json!(kind);
     record["labelFingerprint"] = json!(clock::fingerprint());
     if kind == "EXTERNAL" {
@@ -68,20 +70,84 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     create(call, tx, &key, record, json!({"status": "RESERVED"}))
 }
 
+/// The subnetwork that an internal address is of; an external one has none.
+fn complete_internal(call: &Call, tx: &Tx, record: &mut Value, kind: &str) -> Result<(), ApiError> {
+    let bad = |field: &str, why: &str| {
+        let value = record[field].as_str().unwrap_or_default();
+        Err(ApiError::invalid(format!("Invalid value for field 'resource.{field}': '{value}'. {why}")))
+    };
+    if kind != "INTERNAL" {
+        return match ["subnetwork", "purpose"].into_iter().find(|field| !record[*field].is_null()) {
+            Some(field) => bad(field, "The field is for addresses of type INTERNAL only."),
+            None => Ok(()),
+        };
+    }
+    if !record["networkTier"].is_null() {
+        return bad("networkTier", "Network tier cannot be specified for an internal address.");
+    }
+    if record["purpose"].as_str().is_some_and(|purpose| purpose != "GCE_ENDPOINT") {
+        return Err(ApiError::unimplemented("internal addresses of another purpose than GCE_ENDPOINT"));
+    }
+    require(call, tx, "compute.addresses.createInternal")?;
+    require(call, tx, "compute.subnetworks.use")?;
+    let wanted = record["subnetwork"].as_str();
+    let (_, subnetwork) = subnetworks::resolve(call, tx, call.path("region"), None, wanted, "resource")?;
+    record["subnetwork"] = json!(link(&call.cloud.project, &subnetwork));
+    record["purpose"] = json!("GCE_ENDPOINT");
+    Ok(())
+}
+
+/// The address resource of a region that has this address.
+pub fn find(tx: &Tx, region: &str, address: &str) -> Option<(String, Value)> {
+    let all = tx.scan(&format!("compute/regions/{region}/addresses/"));
+    all.into_iter().find(|(_, record)| record["address"] == address)
+}
+
+/// Makes `user` (a link) a user of the address; answers the address.
+pub fn take(
+    call: &Call,
+    tx: &mut Tx,
+    key: &str,
+    record: &Value,
+    user: &str,
+    undo: &mut Vec<Edit>,
+) -> Result<String, ApiError> {
+    if record["status"] == "RESERVING" {
+        return Err(not_ready(call, key));
+    }
+    let mut users = record["users"].as_array().cloned().unwrap_or_default();
+    users.push(json!(user));
+    tx.edit(key, |record| {
+        record["status"] = json!("IN_USE");
+        record["users"] = json!(users);
+    });
+    undo.push(Edit::Merge(key.to_owned(), json!({"status": record["status"], "users": record["users"]})));
+    Ok(record["address"].as_str().unwrap_or_default().to_owned())
+}
+
+/// What frees the addresses that `user` (a link) uses.
+pub fn release_all(tx: &Tx, user: &str) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (key, record) in tx.scan("compute/regions/") {
+        let users = record["users"].as_array().cloned().unwrap_or_default();
+        if !key.contains("/addresses/") || !users.iter().any(|each| each == user) {
+            continue;
+        }
+        let rest: Vec<Value> = users.into_iter().filter(|each| each != user).collect();
+        edits.push(Edit::Merge(
+            key,
+            if rest.is_empty() {
+                json!({"status": "RESERVED", "users": null})
+            } else {
+                json!({"users": rest})
+            },
+        ));
+    }
+    edits
+}
+
 fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     refuse_in_use(call, "address", &key, &record)?;
     delete(call, tx, &key, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_ports_have_two_networks() {
-        assert_eq!(network(0x9c40), [127, 0x9c, 0x40]);
-        assert_ne!(network(40000), network(40001));
-        assert_ne!(network(40000), network(40000 - 256));
-    }
 }

@@ -1,9 +1,9 @@
 //! What is there before anybody creates anything: regions, zones, machine types,
-//! disk types, public images, the `default` network.
+//! disk types, public images. (The `default` network is a record: it can be deleted.)
 
 use serde_json::{Value, json};
 
-use super::{BASE, link, lists};
+use super::{BASE, capacity, link, lists};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::projects::number_of;
@@ -65,10 +65,8 @@ pub fn handler(collection: &str, verb: &str) -> Option<Handler> {
         ("machineTypes", "list") => list_machine_types,
         ("images", "getFromFamily") => image_from_family,
         ("images", "get") => get_image,
-        ("networks", "get") => get_network,
-        ("networks", "list") => list_networks,
-        ("subnetworks", "get") => get_subnetwork,
-        ("subnetworks", "list") => list_subnetworks,
+        ("diskTypes", "get") => get_disk_type,
+        ("diskTypes", "list") => list_disk_types,
         _ => return None,
     })
 }
@@ -95,14 +93,15 @@ pub fn is_machine_type(name: &str) -> bool {
     MACHINE_TYPES.iter().any(|(each, ..)| *each == name)
 }
 
-/// Whether the key is the one network's.
-pub fn is_network(key: &str) -> bool {
-    key == "compute/global/networks/default"
+/// The range of the subnetwork that a network of auto mode has in a region.
+pub fn automatic_range(region: &str) -> String {
+    let third = REGIONS.iter().find(|(name, ..)| *name == region).map_or(0, |(_, _, third)| *third);
+    format!("10.{third}.0.0/20")
 }
 
-/// The subnetwork that `default` has in a region.
-pub fn subnetwork_key(region: &str) -> String {
-    format!("compute/regions/{region}/subnetworks/default")
+/// CPUs of a machine type.
+pub fn cpus(machine_type: &str) -> u32 {
+    MACHINE_TYPES.iter().find(|(name, ..)| *name == machine_type).map_or(0, |(_, cpus, ..)| *cpus)
 }
 
 fn id(text: &str) -> String {
@@ -137,7 +136,7 @@ fn get_project(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     }))
 }
 
-fn region_of(zone: &str) -> &str {
+pub fn region_of(zone: &str) -> &str {
     zone.rsplit_once('-').map_or(zone, |(region, _)| region)
 }
 
@@ -156,24 +155,25 @@ fn list_zones(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     lists::answer(call, "zone", "zones", items)
 }
 
-fn region(call: &Call, name: &str) -> Value {
+fn region(call: &Call, tx: &Tx, name: &str) -> Value {
     let zones = zones().filter(|zone| region_of(zone) == name);
     let zones: Vec<String> =
         zones.map(|zone| link(&call.cloud.project, &format!("compute/zones/{zone}"))).collect();
-    resource(call, "region", &format!("regions/{name}"), json!({"status": "UP", "zones": zones}))
+    let more = json!({"status": "UP", "zones": zones, "quotas": capacity::quotas(tx, name)});
+    resource(call, "region", &format!("regions/{name}"), more)
 }
 
-fn get_region(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn get_region(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let name = call.path("region");
-    if is_region(name) { Ok(region(call, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
+    if is_region(name) { Ok(region(call, tx, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
 }
 
-fn list_regions(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn list_regions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     lists::answer(
         call,
         "region",
         "regions",
-        regions().map(|name| (name.to_owned(), region(call, name))).collect(),
+        regions().map(|name| (name.to_owned(), region(call, tx, name))).collect(),
     )
 }
 
@@ -198,6 +198,29 @@ fn list_machine_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     let zone = super::scope(call)?.replacen("zones/", "", 1);
     let items = MACHINE_TYPES.iter().map(|entry| (entry.0.to_owned(), machine_type(call, &zone, *entry)));
     lists::answer(call, "machineType", &format!("zones/{zone}/machineTypes"), items.collect())
+}
+
+fn disk_type(call: &Call, zone: &str, name: &str) -> Value {
+    let more = json!({
+        "zone": link(&call.cloud.project, &format!("compute/zones/{zone}")),
+        "defaultDiskSizeGb": "500", "validDiskSize": "10GB-65536GB",
+    });
+    resource(call, "diskType", &format!("zones/{zone}/diskTypes/{name}"), more)
+}
+
+fn get_disk_type(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let zone = super::scope(call)?.replacen("zones/", "", 1);
+    let name = call.path("diskType");
+    if !DISK_TYPES.contains(&name) {
+        return Err(missing(call, &format!("zones/{zone}/diskTypes/{name}")));
+    }
+    Ok(disk_type(call, &zone, name))
+}
+
+fn list_disk_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let zone = super::scope(call)?.replacen("zones/", "", 1);
+    let items = DISK_TYPES.iter().map(|name| ((*name).to_owned(), disk_type(call, &zone, name)));
+    lists::answer(call, "diskType", &format!("zones/{zone}/diskTypes"), items.collect())
 }
 
 fn describe_image((project, family, name): (&str, &str, &str)) -> Value {
@@ -246,51 +269,4 @@ fn image_from_family(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn get_image(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     image(&format!("projects/{}/global/images/{}", call.path("project"), call.path("image")), "image")
-}
-
-fn network(call: &Call) -> Value {
-    let subnetworks: Vec<String> =
-        regions().map(|region| link(&call.cloud.project, &subnetwork_key(region))).collect();
-    let more = json!({
-        "autoCreateSubnetworks": true, "description": "Default network for the project",
-        "routingConfig": {"routingMode": "REGIONAL"}, "subnetworks": subnetworks,
-        "networkFirewallPolicyEnforcementOrder": "AFTER_CLASSIC_FIREWALL",
-    });
-    resource(call, "network", "global/networks/default", more)
-}
-
-fn get_network(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    match call.path("network") {
-        "default" => Ok(network(call)),
-        other => Err(missing(call, &format!("global/networks/{other}"))),
-    }
-}
-
-fn list_networks(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    lists::answer(call, "network", "global/networks", vec![("default".into(), network(call))])
-}
-
-fn subnetwork(call: &Call, region: &str) -> Value {
-    let third = REGIONS.iter().find(|(name, ..)| *name == region).map_or(0, |(_, _, third)| *third);
-    let more = json!({
-        "network": link(&call.cloud.project, "compute/global/networks/default"),
-        "region": link(&call.cloud.project, &format!("compute/regions/{region}")),
-        "ipCidrRange": format!("10.{third}.0.0/20"), "gatewayAddress": format!("10.{third}.0.1"),
-        "privateIpGoogleAccess": false, "purpose": "PRIVATE", "stackType": "IPV4_ONLY",
-        "fingerprint": "c29tZXdoZXJl",
-    });
-    resource(call, "subnetwork", &format!("regions/{region}/subnetworks/default"), more)
-}
-
-fn get_subnetwork(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    let scope = super::scope(call)?;
-    match call.path("subnetwork") {
-        "default" => Ok(subnetwork(call, call.path("region"))),
-        other => Err(missing(call, &format!("{scope}/subnetworks/{other}"))),
-    }
-}
-
-fn list_subnetworks(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    let path = format!("{}/subnetworks", super::scope(call)?);
-    lists::answer(call, "subnetwork", &path, vec![("default".into(), subnetwork(call, call.path("region")))])
 }

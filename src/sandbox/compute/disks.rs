@@ -2,15 +2,20 @@
 
 use serde_json::{Value, json};
 
-use super::{catalogue, create, delete, fresh, link, modify, not_found, reference, refuse_in_use, target};
+use super::{
+    catalogue, delete, fresh, key_of_link, link, modify, not_found, reference, refuse_in_use, snapshots,
+    target,
+};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
     Some(match verb {
         "insert" => insert,
+        "createSnapshot" => super::snapshots::of_disk,
         "delete" => remove,
         "resize" => resize,
         "addResourcePolicies" => add_policies,
@@ -65,7 +70,14 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         record["guestOsFeatures"] = image["guestOsFeatures"].clone();
         record["architecture"] = image["architecture"].clone();
     }
-    let default = if least > 10 || record["sourceImage"].is_string() { least } else { 500 };
+    let others = ["sourceDisk", "sourceInstantSnapshot", "diskEncryptionKey", "replicaZones", "params"];
+    if let Some(field) = others.into_iter().find(|field| !record[*field].is_null()) {
+        return Err(ApiError::unimplemented(&format!("disks with {field}")));
+    }
+    let copy = snapshots::restore(call, tx, &key, &mut record)?;
+    least = snapshots::least_gb(tx, &record).unwrap_or(least);
+    let of_content = copy.is_some() || record["sourceImage"].is_string();
+    let default = if of_content { least } else { 500 };
     record["sizeGb"] = json!(size_gb(&record["sizeGb"], default, least, "resource.sizeGb")?.to_string());
     let kind =
         record["type"].as_str().map_or_else(|| format!("zones/{zone}/diskTypes/pd-standard"), str::to_owned);
@@ -77,7 +89,14 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     record["physicalBlockSizeBytes"] = json!("4096");
     record["status"] = json!("CREATING");
     record.as_object_mut().map(|object| object.remove("users"));
-    create(call, tx, &key, record, json!({"status": "READY"}))
+    tx.put(key.clone(), record);
+    let effect = Effect {
+        done: vec![Edit::Merge(key.clone(), json!({"status": "READY"}))],
+        undo: vec![Edit::Remove(key.clone())],
+        copy,
+        ..Effect::default()
+    };
+    start(call, tx, &key, effect)
 }
 
 fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -95,6 +114,17 @@ fn resize(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             "Invalid value for field 'sizeGb': '{size}'. New disk size '{size}' must be larger than existing size \
              '{now}'."
         )));
+    }
+    // An instance that the disk is attached to names the size as well.
+    let user = record["users"].get(0).and_then(Value::as_str).and_then(key_of_link);
+    if let Some(user) = user {
+        tx.edit(&user, |instance| {
+            for disk in instance["disks"].as_array_mut().into_iter().flatten() {
+                if disk["source"] == record["selfLink"] {
+                    disk["diskSizeGb"] = json!(size.to_string());
+                }
+            }
+        });
     }
     modify(call, tx, &key, &json!({"sizeGb": size.to_string()}))
 }

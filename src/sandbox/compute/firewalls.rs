@@ -1,10 +1,10 @@
-//! Firewall rules of the `default` network.
+//! Firewall rules.
 
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{catalogue, create, delete, fresh, link, modify, not_found, reference, target};
+use super::{create, delete, fresh, link, modify, replacement, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::store::Tx;
@@ -22,17 +22,14 @@ pub fn handler(verb: &str) -> Option<Handler> {
 fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, mut record) = fresh(call, tx, "compute#firewall")?;
     crate::sandbox::access::require(call, tx, "compute.networks.updatePolicy")?;
-    complete(call, &mut record)?;
+    complete(call, tx, &mut record)?;
     create(call, tx, &key, record, json!({}))
 }
 
 /// Checks a whole rule and fills in what Google fills in.
-fn complete(call: &Call, rule: &mut Value) -> Result<(), ApiError> {
+fn complete(call: &Call, tx: &Tx, rule: &mut Value) -> Result<(), ApiError> {
     let network = rule["network"].as_str().unwrap_or("global/networks/default").to_owned();
-    let network = reference(call, &network, "networks", "resource.network")?;
-    if !catalogue::is_network(&network) {
-        return Err(not_found(call, &network));
-    }
+    let network = super::networks::named(call, tx, &network, "resource.network")?;
     rule["network"] = json!(link(&call.cloud.project, &network));
     for (field, default) in
         [("direction", json!("INGRESS")), ("priority", json!(1000)), ("disabled", json!(false))]
@@ -123,21 +120,11 @@ fn check_range(field: &str, text: &str) -> Result<(), ApiError> {
 }
 
 fn replaced(call: &Call, tx: &mut Tx, mut rule: Value, key: &str, before: &Value) -> Result<Value, ApiError> {
-    complete(call, &mut rule)?;
+    complete(call, tx, &mut rule)?;
     if rule["network"] != before["network"] || rule["direction"] != before["direction"] {
         return Err(ApiError::invalid("The network and the direction of a firewall rule cannot be changed."));
     }
-    let mut members = json!({});
-    for name in before.as_object().into_iter().flatten().map(|(name, _)| name) {
-        members[name] = Value::Null;
-    }
-    for (name, value) in rule.as_object().into_iter().flatten() {
-        members[name] = value.clone();
-    }
-    for kept in ["kind", "id", "creationTimestamp", "selfLink", "name"] {
-        members[kept] = before[kept].clone();
-    }
-    modify(call, tx, key, &members)
+    modify(call, tx, key, &replacement(before, &rule))
 }
 
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{addresses, catalogue, disks, fresh, key, link, not_found, not_ready, reference, refuse_in_use};
+use super::{
+    addresses, catalogue, disks, fresh, key, link, not_found, not_ready, reference, refuse_in_use,
+    subnetworks,
+};
 use crate::sandbox::access::require;
 use crate::sandbox::call::Call;
 use crate::sandbox::error::ApiError;
@@ -48,6 +51,7 @@ fn check_permissions(call: &Call, tx: &Tx) -> Result<(), ApiError> {
     let body = &call.body;
     let disks = body["disks"].as_array().map_or(&[][..], Vec::as_slice);
     let with = |field: &str| !body[field].is_null();
+    let interface = &body["networkInterfaces"][0];
     let needs = [
         ("compute.disks.create", disks.iter().any(|disk| disk["initializeParams"].is_object())),
         ("compute.disks.use", disks.iter().any(|disk| disk["source"].is_string())),
@@ -58,6 +62,8 @@ fn check_permissions(call: &Call, tx: &Tx) -> Result<(), ApiError> {
                 .as_array()
                 .is_some_and(|all| all.iter().any(|each| each["accessConfigs"].is_array())),
         ),
+        ("compute.addresses.use", interface["accessConfigs"][0]["natIP"].is_string()),
+        ("compute.addresses.useInternal", interface["networkIP"].is_string()),
         ("compute.instances.setMetadata", with("metadata")),
         ("compute.instances.setTags", with("tags")),
         ("compute.instances.setLabels", with("labels")),
@@ -275,24 +281,44 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
             Err(ApiError::unimplemented("instances with more than one network interface"))
         };
     };
-    let network = wanted["network"].as_str().unwrap_or("global/networks/default");
-    let network = reference(call, network, "networks", "resource.networkInterfaces[0].network")?;
-    if !catalogue::is_network(&network) {
-        return Err(not_found(call, &network));
-    }
-    let region = call.path("zone").rsplit_once('-').map_or("", |(region, _)| region);
-    let subnetwork = match wanted["subnetwork"].as_str() {
-        Some(text) => reference(call, text, "subnetworks", "resource.networkInterfaces[0].subnetwork")?,
-        None => catalogue::subnetwork_key(region),
-    };
-    if subnetwork != catalogue::subnetwork_key(region) {
-        return Err(not_found(call, &subnetwork));
-    }
+    let field = "resource.networkInterfaces[0]";
+    let region = catalogue::region_of(call.path("zone"));
+    let (network, subnetwork) = subnetworks::resolve(
+        call,
+        tx,
+        region,
+        wanted["network"].as_str(),
+        wanted["subnetwork"].as_str(),
+        field,
+    )?;
     let access = wanted["accessConfigs"].get(0);
     let nat = access.and_then(|access| access["natIP"].as_str());
-    let address = match nat {
-        Some(address) => bind_address(call, tx, address, region, own_link, effect)?,
-        None => addresses::allocate(call.cloud.port, tx)?.to_string(),
+    let internal = wanted["networkIP"].as_str();
+    // A machine of the sandbox has one address, inside and outside.
+    let address = match (nat, internal) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::unimplemented(
+                "instances with both a static internal and external address",
+            ));
+        }
+        (Some(address), None) => {
+            let field = format!("{field}.accessConfigs[0].natIP");
+            bind_address(call, tx, address, ("EXTERNAL", "external", &field), own_link, effect)?
+        }
+        (None, Some(address)) => {
+            let field = format!("{field}.networkIP");
+            let link = link(&call.cloud.project, &subnetwork);
+            if addresses::find(tx, region, address)
+                .is_some_and(|(_, record)| record["subnetwork"] != link.as_str())
+            {
+                return Err(ApiError::invalid(format!(
+                    "Invalid value for field '{field}': '{address}'. IP address is not in the subnetwork of the \
+                     network interface."
+                )));
+            }
+            bind_address(call, tx, address, ("INTERNAL", "internal", &field), own_link, effect)?
+        }
+        (None, None) => addresses::allocate(call.cloud.network(), tx)?.to_string(),
     };
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "stackType": "IPV4_ONLY",
@@ -309,37 +335,32 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
     Ok(json!([interface]))
 }
 
-/// Takes a static address of the region for the instance.
+/// Takes a static address of the region for the instance; `what` is its type, the
+/// word for it and the field that names it.
 fn bind_address(
     call: &Call,
     tx: &mut Tx,
     address: &str,
-    region: &str,
+    what: (&str, &str, &str),
     own_link: &str,
     effect: &mut Effect,
 ) -> Result<String, ApiError> {
-    let field = "resource.networkInterfaces[0].accessConfigs[0].natIP";
-    let all = tx.scan(&format!("compute/regions/{region}/addresses/"));
-    let Some((key, record)) = all.into_iter().find(|(_, record)| record["address"] == address) else {
+    let (kind, word, field) = what;
+    let region = catalogue::region_of(call.path("zone"));
+    let found = addresses::find(tx, region, address).filter(|(_, record)| record["addressType"] == kind);
+    let Some((key, record)) = found else {
         return Err(ApiError::invalid(format!(
-            "Invalid value for field '{field}': '{address}'. The specified external IP address '{address}' was not \
+            "Invalid value for field '{field}': '{address}'. The specified {word} IP address '{address}' was not \
              found in region '{region}'."
         )));
     };
-    if record["status"] == "RESERVING" {
-        return Err(not_ready(call, &key));
-    }
-    if record["status"] != "RESERVED" {
+    if record["status"] == "IN_USE" {
+        let first = if kind == "EXTERNAL" { "External" } else { "Internal" };
         return Err(ApiError::invalid(format!(
-            "Invalid value for field '{field}': '{address}'. External IP address: {address} is already in-use."
+            "Invalid value for field '{field}': '{address}'. {first} IP address: {address} is already in-use."
         )));
     }
-    tx.edit(&key, |record| {
-        record["status"] = json!("IN_USE");
-        record["users"] = json!([own_link]);
-    });
-    effect.undo.push(Edit::Merge(key, json!({"status": "RESERVED", "users": null})));
-    Ok(address.to_owned())
+    addresses::take(call, tx, &key, &record, own_link, &mut effect.undo)
 }
 
 /// What Google fills in.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{insert, link, modify, not_ready, relative, target};
+use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -21,6 +21,8 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "setTags" => set_tags,
         "setMachineType" => set_machine_type,
         "setServiceAccount" => set_service_account,
+        "setScheduling" => set_scheduling,
+        "setDiskAutoDelete" => set_disk_auto_delete,
         "setDeletionProtection" => set_deletion_protection,
         "updateShieldedInstanceConfig" => update_shielded,
         "attachDisk" => attach,
@@ -41,11 +43,11 @@ fn settled(call: &Call, key: &str, record: &Value) -> Result<(), ApiError> {
 fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, instance) = target(call, tx)?;
     if instance["deletionProtection"] == true {
-        return Err(ApiError::invalid(format!(
-            "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion. \
-             {}'.",
-            relative(&call.cloud.project, &key)
-        )));
+        return Err(ApiError::new(
+            400,
+            "invalidResourceUsage",
+            "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion.'.",
+        ));
     }
     let mut effect = Effect {
         machine: Some(Order { what: Move::Delete, key: key.clone() }),
@@ -53,7 +55,7 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         ..Effect::default()
     };
     for disk in instance["disks"].as_array().into_iter().flatten() {
-        let disk_key = key_of_link(disk["source"].as_str().unwrap_or_default());
+        let disk_key = key_of_link(disk["source"].as_str().unwrap_or_default()).unwrap_or_default();
         effect.done.push(if disk["autoDelete"] == true {
             Edit::Remove(disk_key)
         } else {
@@ -61,23 +63,14 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         });
     }
     let own = link(&call.cloud.project, &key);
-    for (address, record) in tx.scan("compute/regions/") {
-        if record["users"].get(0).is_some_and(|user| *user == own.as_str()) {
-            effect.done.push(Edit::Merge(address, json!({"status": "RESERVED", "users": null})));
-        }
-    }
+    effect.done.extend(addresses::release_all(tx, &own));
+    effect.done.extend(groups::leave_all(tx, &own));
     for (attribute, _) in tx.scan(&format!("guest/{}/{}/", call.path("zone"), call.path("instance"))) {
         effect.done.push(Edit::Remove(attribute));
     }
     effect.done.push(Edit::Remove(key.clone()));
     tx.edit(&key, |record| record["status"] = json!("STOPPING"));
     start(call, tx, &key, effect)
-}
-
-fn key_of_link(link: &str) -> String {
-    let path = link.trim_start_matches(super::BASE);
-    let tail = path.splitn(3, '/').nth(2).unwrap_or_default();
-    format!("compute/{tail}")
 }
 
 fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -94,6 +87,7 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         )],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
         machine: Some(Order { what: Move::Stop, key: key.clone() }),
+        ..Effect::default()
     };
     start(call, tx, &key, effect)
 }
@@ -112,6 +106,7 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         )],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "TERMINATED"}))],
         machine: Some(Order { what: Move::Boot, key: key.clone() }),
+        ..Effect::default()
     };
     start(call, tx, &key, effect)
 }
@@ -234,6 +229,44 @@ fn set_deletion_protection(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> 
     modify(call, tx, &key, &json!({"deletionProtection": wanted}))
 }
 
+/// Who starts the machine again when it fails, and what else may happen to it.
+fn set_scheduling(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let mut scheduling = record["scheduling"].clone();
+    for (name, value) in call.body.as_object().into_iter().flatten() {
+        match name.as_str() {
+            "automaticRestart" | "onHostMaintenance" => scheduling[name] = value.clone(),
+            "preemptible" | "provisioningModel" if scheduling[name] == *value => {}
+            "preemptible" | "provisioningModel" => {
+                return Err(ApiError::invalid(format!(
+                    "Invalid value for field 'resource.{name}': the field can be set only when the instance is \
+                     created."
+                )));
+            }
+            other => return Err(ApiError::unimplemented(&format!("instances.setScheduling with {other}"))),
+        }
+    }
+    if scheduling["provisioningModel"] == "SPOT" && scheduling["automaticRestart"] == true {
+        return Err(ApiError::invalid(
+            "Invalid value for field 'resource.automaticRestart': 'true'. Automatic restart must be disabled for \
+             spot instances.",
+        ));
+    }
+    modify(call, tx, &key, &json!({"scheduling": scheduling}))
+}
+
+fn set_disk_auto_delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    let device = call.query("deviceName").unwrap_or_default();
+    let mut disks = record["disks"].clone();
+    let found = disks.as_array_mut().into_iter().flatten().find(|disk| disk["deviceName"] == device);
+    let Some(disk) = found else {
+        return Err(ApiError::invalid(format!("No attached disk found with device name '{device}'")));
+    };
+    disk["autoDelete"] = json!(call.flag("autoDelete"));
+    modify(call, tx, &key, &json!({"disks": disks}))
+}
+
 fn update_shielded(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     stopped(call, &key, &record, "Shielded VM configuration")?;
@@ -261,6 +294,10 @@ fn attach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             entry["deviceName"]
         )));
     }
+    if record["status"] == "RUNNING" {
+        let device = entry["deviceName"].as_str().unwrap_or_default().to_owned();
+        effect.machine = Some(Order { what: Move::Attach(device), key: key.clone() });
+    }
     disks.push(entry);
     tx.edit(&key, |record| record["disks"] = json!(disks));
     effect.undo.push(Edit::Merge(key.clone(), json!({"disks": before})));
@@ -280,13 +317,15 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             "Invalid resource usage: 'The boot disk of a running instance cannot be detached.'.",
         ));
     }
-    let source = key_of_link(disk["source"].as_str().unwrap_or_default());
+    let source = key_of_link(disk["source"].as_str().unwrap_or_default()).unwrap_or_default();
     let rest: Vec<Value> = disks.iter().filter(|disk| disk["deviceName"] != device).cloned().collect();
     let effect = Effect {
         done: vec![
             Edit::Merge(key.clone(), json!({"disks": rest})),
             Edit::Merge(source, json!({"users": null, "lastDetachTimestamp": clock::timestamp()})),
         ],
+        machine: (record["status"] == "RUNNING")
+            .then(|| Order { what: Move::Detach(device.to_owned()), key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)
@@ -342,7 +381,10 @@ fn guest_attributes(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let (key, _) = target(call, tx)?;
+    let (key, record) = target(call, tx)?;
+    if record["status"] == "TERMINATED" {
+        return Err(not_ready(call, &key));
+    }
     let port = call.number("port").unwrap_or(1);
     if !(1..=4).contains(&port) {
         return Err(ApiError::invalid(format!(
@@ -380,8 +422,8 @@ mod tests {
     #[test]
     fn a_link_is_turned_into_its_key() {
         assert_eq!(
-            key_of_link("https://www.googleapis.com/compute/v1/projects/p/zones/z/disks/d"),
-            "compute/zones/z/disks/d"
+            key_of_link("https://www.googleapis.com/compute/v1/projects/p/zones/z/disks/d").as_deref(),
+            Some("compute/zones/z/disks/d")
         );
     }
 }

@@ -28,10 +28,34 @@ fn page_size(call: &Call) -> Result<usize, ApiError> {
     }
 }
 
+/// Sorts by name (which the keys do by themselves), or the newest first: the keys
+/// that pages go on from are made to sort so.
+fn order(by: Option<&str>, items: &mut [(String, Value)]) -> Result<(), ApiError> {
+    match by {
+        None | Some("name") => Ok(()),
+        Some("creationTimestamp desc") => {
+            for (key, item) in items.iter_mut() {
+                let time = item["creationTimestamp"].as_str().unwrap_or_default();
+                let newest_first =
+                    |digit: char| digit.to_digit(10).map_or(digit, |value| char::from(b'9' - value as u8));
+                *key = format!("{} {key}", time.chars().map(newest_first).collect::<String>());
+            }
+            items.sort_by(|a, b| a.0.cmp(&b.0));
+            Ok(())
+        }
+        Some(other) => Err(ApiError::invalid(format!(
+            "Invalid value for field 'orderBy': '{other}'. Lists are sorted by 'name' or by 'creationTimestamp \
+             desc'."
+        ))),
+    }
+}
+
 /// The items that the filter lets through, one page of them, as a list.
 pub fn answer(call: &Call, kind: &str, path: &str, items: Vec<(String, Value)>) -> Result<Value, ApiError> {
     let filter = Filter::parse(call.query("filter"))?;
-    let matching = items.into_iter().filter(|(_, item)| filter.matches(item)).collect();
+    let mut matching: Vec<(String, Value)> =
+        items.into_iter().filter(|(_, item)| filter.matches(item)).collect();
+    order(call.query("orderBy"), &mut matching)?;
     let (items, next) = page(matching, page_size(call)?, call.query("pageToken"))?;
     let project = &call.cloud.project;
     let mut list = json!({
@@ -63,12 +87,15 @@ pub fn operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 /// All scopes of the collection's kind; those without an item carry a warning.
 pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let collection = collection(call);
-    let regional = matches!(collection, "addresses" | "resourcePolicies");
-    let scopes: Vec<String> = if regional {
-        catalogue::regions().map(|region| format!("regions/{region}")).collect()
-    } else {
+    let zonal = matches!(collection, "disks" | "instances" | "instanceGroups");
+    let mut scopes: Vec<String> = if zonal {
         catalogue::zones().map(|zone| format!("zones/{zone}")).collect()
+    } else {
+        catalogue::regions().map(|region| format!("regions/{region}")).collect()
     };
+    if matches!(collection, "addresses" | "backendServices" | "forwardingRules" | "healthChecks") {
+        scopes.insert(0, "global".into());
+    }
     let mut found = Vec::new();
     for scope in &scopes {
         found.extend(tx.scan(&format!("compute/{scope}/{collection}/")));
@@ -80,11 +107,15 @@ pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         found,
     )?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    let place = if regional { "region" } else { "zone" };
+    let place = if zonal { "zone" } else { "region" };
     let mut by_scope = serde_json::Map::new();
     for scope in scopes {
         let here = link(&call.cloud.project, &format!("compute/{scope}"));
-        let items: Vec<&Value> = items.iter().filter(|item| item[place] == here.as_str()).collect();
+        let inside = |item: &&Value| match scope.as_str() {
+            "global" => item[place].is_null(),
+            _ => item[place] == here.as_str(),
+        };
+        let items: Vec<&Value> = items.iter().filter(inside).collect();
         let entry = if items.is_empty() {
             json!({"warning": {
                 "code": "NO_RESULTS_ON_PAGE",

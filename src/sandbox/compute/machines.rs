@@ -1,21 +1,24 @@
 //! From instances to machines: the driver is told what an operation does.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::content;
 use crate::sandbox::cloud::Cloud;
 use crate::sandbox::machine::Boot;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Move {
     Boot,
     Stop,
     Reset,
     Delete,
+    /// The disk with this device name, while the machine runs.
+    Attach(String),
+    Detach(String),
 }
 
 /// What the machine of an instance has to do.
@@ -24,12 +27,6 @@ pub struct Order {
     pub what: Move,
     /// The instance's record.
     pub key: String,
-}
-
-/// The folder that stands for the disk whose record is under `key`.
-pub fn disk_folder(dir: &Path, key: &str) -> Option<PathBuf> {
-    let (zone, name) = key.strip_prefix("compute/zones/")?.split_once("/disks/")?;
-    Some(dir.join("disks").join(zone).join(name))
 }
 
 /// Zone and name of the instance under `key`.
@@ -45,7 +42,7 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
         let source = disk["source"].as_str().unwrap_or_default();
         let path = source.split_once("/zones/").map_or("", |(_, path)| path);
         let folder =
-            disk_folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
+            content::folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         disks.push((disk["deviceName"].as_str().unwrap_or_default().to_owned(), folder));
     }
@@ -66,11 +63,20 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
 pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
     let Some(machines) = cloud.machines.get() else { return Ok(()) };
     let name = parts(&order.key).map_or("", |(_, name)| name);
-    match order.what {
+    match &order.what {
         Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
         Move::Stop => machines.stop(name).await,
         Move::Reset => machines.reset(name).await,
         Move::Delete => machines.delete(name).await,
+        Move::Attach(device) => {
+            let boot = boot(cloud, &order.key)?;
+            let disks = boot.instance["disks"].as_array().into_iter().flatten();
+            let gb = disks.filter(|disk| disk["deviceName"] == device.as_str());
+            let gb = gb.filter_map(|disk| disk["diskSizeGb"].as_str()?.parse().ok()).next();
+            let folder = boot.disks.into_iter().find(|(name, _)| name == device).map(|(_, folder)| folder);
+            machines.attach(name, device, folder.ok_or("the disk is gone")?, gb.unwrap_or(10)).await
+        }
+        Move::Detach(device) => machines.detach(name, device).await,
     }
 }
 

@@ -5,14 +5,23 @@
 //! `compute/SCOPE/COLLECTION/NAME` (`SCOPE`: `zones/Z`, `regions/R`, `global`).
 
 mod addresses;
+mod backends;
+pub mod capacity;
 pub mod catalogue;
+pub mod content;
 mod disks;
 mod firewalls;
+pub mod forwarding;
+pub mod groups;
+pub mod health_checks;
 mod insert;
 mod instances;
 mod lists;
 pub mod machines;
+pub mod networks;
 mod policies;
+mod snapshots;
+mod subnetworks;
 
 use serde_json::{Value, json};
 
@@ -24,18 +33,42 @@ use super::{clock, labels, operation};
 
 const BASE: &str = "https://www.googleapis.com/compute/v1/";
 
+/// Collections whose resources are records, by the name in their methods' ids.
+const KEPT: [&str; 13] = [
+    "addresses",
+    "disks",
+    "firewalls",
+    "forwardingRules",
+    "healthChecks",
+    "instanceGroups",
+    "instances",
+    "networks",
+    "regionBackendServices",
+    "regionHealthChecks",
+    "resourcePolicies",
+    "snapshots",
+    "subnetworks",
+];
+
 pub fn handler(method: &str) -> Option<Handler> {
     let short = method.strip_prefix("compute.")?;
     let (collection, verb) = short.split_once('.')?;
     Some(match (collection, verb) {
-        ("addresses" | "disks" | "firewalls" | "resourcePolicies" | "instances", "get") => get,
-        ("addresses" | "disks" | "firewalls" | "resourcePolicies" | "instances", "list") => lists::list,
+        (_, "get") if KEPT.contains(&collection) => get,
+        (_, "list") if KEPT.contains(&collection) => lists::list,
         (_, "aggregatedList") => lists::aggregated,
-        ("addresses" | "disks" | "instances", "setLabels") => set_labels,
+        (_, "setLabels") => set_labels,
         ("addresses", _) => addresses::handler(verb)?,
         ("disks", _) => disks::handler(verb)?,
+        ("snapshots", _) => snapshots::handler(verb)?,
+        ("networks", _) => networks::handler(verb)?,
+        ("subnetworks", _) => subnetworks::handler(verb)?,
         ("firewalls", _) => firewalls::handler(verb)?,
         ("resourcePolicies", _) => policies::handler(verb)?,
+        ("instanceGroups", _) => groups::handler(verb)?,
+        ("healthChecks" | "regionHealthChecks", _) => health_checks::handler(verb)?,
+        ("regionBackendServices", _) => backends::handler(verb)?,
+        ("forwardingRules", _) => forwarding::handler(verb)?,
         ("instances", "insert") => insert::insert,
         ("instances", _) => instances::handler(verb)?,
         (_, "get") if collection.ends_with("Operations") => get_operation,
@@ -81,17 +114,20 @@ pub fn scope(call: &Call) -> Result<String, ApiError> {
     Ok("global".into())
 }
 
+/// The collection as paths and keys name it: methods' ids tell regional health
+/// checks from global ones, paths have the region.
 fn collection(call: &Call) -> &str {
-    call.short_id().split_once('.').map_or("", |(collection, _)| collection)
+    match call.short_id().split_once('.').map_or("", |(collection, _)| collection) {
+        "regionHealthChecks" => "healthChecks",
+        "regionBackendServices" => "backendServices",
+        other => other,
+    }
 }
 
-/// The name that a call's path ends with.
+/// The name that a call's path has besides its scope.
 fn name(call: &Call) -> &str {
-    ["resource", "instance", "disk", "address", "firewall", "resourcePolicy"]
-        .iter()
-        .map(|variable| call.path(variable))
-        .find(|name| !name.is_empty())
-        .unwrap_or_default()
+    let scope = ["project", "zone", "region"];
+    call.path.iter().find(|(variable, _)| !scope.contains(&variable.as_str())).map_or("", |(_, name)| name)
 }
 
 /// What a call is about, for the refusal of a permission.
@@ -130,14 +166,24 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 /// What every new resource starts from: the body, a name that is free and well
 /// formed, labels that are, and the fields that Google sets.
 fn fresh(call: &Call, tx: &Tx, kind: &str) -> Result<(String, Value), ApiError> {
-    let scope = scope(call)?;
+    fresh_in(call, tx, kind, &scope(call)?, collection(call))
+}
+
+/// The same in a collection that the call's path does not name.
+fn fresh_in(
+    call: &Call,
+    tx: &Tx,
+    kind: &str,
+    scope: &str,
+    collection: &str,
+) -> Result<(String, Value), ApiError> {
     let name = call.text("name");
     if name.is_empty() {
         return Err(ApiError::new(400, "required", "Required field 'resource.name' not specified"));
     }
     labels::check_name(name)?;
     labels::check(&call.body["labels"], "resource.labels")?;
-    let key = key(&scope, collection(call), name);
+    let key = key(scope, collection, name);
     if tx.has(&key) {
         return Err(ApiError::new(
             409,
@@ -166,7 +212,7 @@ fn create(call: &Call, tx: &mut Tx, key: &str, record: Value, ready: Value) -> R
     let effect = Effect {
         done: vec![Edit::Merge(key.to_owned(), ready)],
         undo: vec![Edit::Remove(key.to_owned())],
-        machine: None,
+        ..Effect::default()
     };
     start(call, tx, key, effect)
 }
@@ -197,7 +243,7 @@ fn delete(call: &Call, tx: &mut Tx, key: &str, deleting: Option<&str>) -> Result
         undo.push(Edit::Merge(key.to_owned(), json!({"status": before})));
         tx.edit(key, |record| record["status"] = json!(status));
     }
-    start(call, tx, key, Effect { done: vec![Edit::Remove(key.to_owned())], undo, machine: None })
+    start(call, tx, key, Effect { done: vec![Edit::Remove(key.to_owned())], undo, ..Effect::default() })
 }
 
 fn set_labels(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -256,18 +302,115 @@ fn reference(call: &Call, text: &str, collection: &str, field: &str) -> Result<S
     Ok(format!("compute/{path}"))
 }
 
-/// Refuses while something uses the resource.
-fn refuse_in_use(call: &Call, kind: &str, key: &str, record: &Value) -> Result<(), ApiError> {
-    let Some(user) = record["users"].get(0).and_then(Value::as_str) else { return Ok(()) };
-    Err(ApiError::new(
+/// The record that a reference names, and its key.
+fn existing(
+    call: &Call,
+    tx: &Tx,
+    text: &str,
+    collection: &str,
+    field: &str,
+) -> Result<(String, Value), ApiError> {
+    let key = reference(call, text, collection, field)?;
+    match tx.get(&key) {
+        Some(record) => Ok((key, record.clone())),
+        None => Err(not_found(call, &key)),
+    }
+}
+
+/// The key of what a full link names.
+pub fn key_of_link(link: &str) -> Option<String> {
+    let tail = link.strip_prefix(BASE)?.splitn(3, '/').nth(2)?;
+    Some(format!("compute/{tail}"))
+}
+
+/// Whether the value holds the text anywhere.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(own) => own == text,
+        Value::Array(items) => items.iter().any(|item| holds(item, text)),
+        Value::Object(members) => members.values().any(|member| holds(member, text)),
+        _ => false,
+    }
+}
+
+/// Refuses while another resource names this one; those of the collections
+/// `ignored` may.
+fn refuse_if_named(call: &Call, tx: &Tx, kind: &str, key: &str, ignored: &[&str]) -> Result<(), ApiError> {
+    let own = link(&call.cloud.project, key);
+    let of = |key: &str, collection: &&str| key.contains(&format!("/{collection}/"));
+    let user = tx.scan("compute/").into_iter().find(|(other, record)| {
+        other != key && !ignored.iter().any(|collection| of(other, collection)) && holds(record, &own)
+    });
+    match user {
+        None => Ok(()),
+        Some((user, _)) => Err(in_use(call, kind, key, &relative(&call.cloud.project, &user))),
+    }
+}
+
+fn in_use(call: &Call, kind: &str, key: &str, user: &str) -> ApiError {
+    let own = relative(&call.cloud.project, key);
+    ApiError::new(
         400,
         "resourceInUseByAnotherResource",
-        format!(
-            "The {kind} resource '{}' is already being used by '{}'",
-            relative(&call.cloud.project, key),
-            user.trim_start_matches(BASE)
-        ),
-    ))
+        format!("The {kind} resource '{own}' is already being used by '{user}'"),
+    )
+}
+
+/// Members that every resource keeps.
+const IDENTITY: [&str; 9] = [
+    "kind",
+    "id",
+    "creationTimestamp",
+    "selfLink",
+    "selfLinkWithId",
+    "name",
+    "region",
+    "zone",
+    "labelFingerprint",
+];
+
+/// Refuses a change of what cannot be changed.
+fn refuse_other_members(wanted: &Value, now: &Value, changeable: &[&str]) -> Result<(), ApiError> {
+    let refused = wanted.as_object().into_iter().flatten().find(|(name, value)| {
+        !changeable.contains(&name.as_str()) && !IDENTITY.contains(&name.as_str()) && now[*name] != **value
+    });
+    match refused {
+        None => Ok(()),
+        Some((name, _)) => Err(ApiError::invalid(format!(
+            "Invalid value for field 'resource.{name}': this field cannot be changed by this method."
+        ))),
+    }
+}
+
+/// The members that turn `before` into `after`, for [`modify`].
+fn replacement(before: &Value, after: &Value) -> Value {
+    let mut members = json!({});
+    for name in before.as_object().into_iter().flatten().map(|(name, _)| name) {
+        members[name] = Value::Null;
+    }
+    for (name, value) in after.as_object().into_iter().flatten() {
+        members[name] = value.clone();
+    }
+    for kept in IDENTITY {
+        members[kept] = before[kept].clone();
+    }
+    members
+}
+
+/// Refuses a body whose fingerprint is missing or stale.
+fn check_fingerprint(body: &Value, record: &Value) -> Result<(), ApiError> {
+    if body["fingerprint"].is_string() && body["fingerprint"] == record["fingerprint"] {
+        return Ok(());
+    }
+    Err(ApiError::condition("Invalid fingerprint."))
+}
+
+/// Refuses while something uses the resource.
+fn refuse_in_use(call: &Call, kind: &str, key: &str, record: &Value) -> Result<(), ApiError> {
+    match record["users"].get(0).and_then(Value::as_str) {
+        None => Ok(()),
+        Some(user) => Err(in_use(call, kind, key, user.trim_start_matches(BASE))),
+    }
 }
 
 fn not_ready(call: &Call, key: &str) -> ApiError {

@@ -2,7 +2,6 @@
 //! Google's discovery documents name them. The tables beside this file hold
 //! names and types; `scripts/sandbox-contract` derives them.
 
-pub mod known;
 mod message;
 mod parse;
 
@@ -24,6 +23,8 @@ pub struct Method {
     pub body: Option<String>,
     /// The answer's message, where there is one.
     pub answer: Option<String>,
+    /// Whether the sandbox does it; of the others it knows only id and path.
+    pub served: bool,
     path: Vec<Segment>,
 }
 

@@ -18,6 +18,19 @@ impl Contract {
                         query: parameters(query.trim_start_matches('?')),
                         body: named(body),
                         answer: named(answer),
+                        served: true,
+                        path: path.split('/').map(segment).collect(),
+                    });
+                }
+                ["UNSERVED", id, verb, path] => {
+                    self.methods.push(Method {
+                        id: (*id).to_owned(),
+                        api,
+                        verb: verb.parse().expect("the table names HTTP methods"),
+                        query: BTreeMap::new(),
+                        body: None,
+                        answer: None,
+                        served: false,
                         path: path.split('/').map(segment).collect(),
                     });
                 }
@@ -28,7 +41,7 @@ impl Contract {
                     });
                     self.messages.insert((api, (*name).to_owned()), fields.collect());
                 }
-                _ => unreachable!("the table of {api} has a line of neither kind: {line}"),
+                _ => unreachable!("the table of {api} has a line of no kind: {line}"),
             }
         }
     }

@@ -6,17 +6,21 @@
 //! Compute API decides and then calls the driver), who may call, and every
 //! other API. A machine talks to those over HTTP like any client.
 
+mod console;
 mod metadata;
+mod nspawn;
 mod process;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use metadata::Asked;
+pub use nspawn::{BaseSystem, NspawnError, NspawnMachines};
 pub use process::ProcessMachines;
 
 /// Everything that a driver needs to know to boot one machine.
@@ -27,18 +31,18 @@ pub struct Boot {
     pub zone: String,
     /// Unique among the machines of one driver.
     pub name: String,
-    /// The machine's own address; its services and its metadata server bind to it.
+    /// The machine's own address; its services bind to it.
     pub address: IpAddr,
     /// The instance resource, as `instances.get` answers it.
     pub instance: Value,
     /// Attached data disks: device name (`data` is found in the machine as
     /// `/dev/disk/by-id/google-data`) and where the disk's content lives. The
-    /// folder belongs to the disk: no driver ever deletes it.
+    /// folder belongs to the disk: no driver ever deletes it. The size is in
+    /// the instance's `disks`.
     pub disks: Vec<(String, PathBuf)>,
     /// Where this machine's own state goes (its boot disk, its serial port log).
     pub dir: PathBuf,
-    /// The port of the sandbox's APIs on 127.0.0.1, and of the metadata server
-    /// on the machine's address.
+    /// The port of the sandbox's APIs on 127.0.0.1.
     pub sandbox_port: u16,
 }
 
@@ -73,12 +77,75 @@ pub trait Machines: Send + Sync {
     /// The instance's `metadata` was changed: wakes up whoever waits for it.
     async fn metadata_changed(&self, name: &str, metadata: Value);
 
+    /// A disk was attached to a machine that runs: it appears under its device
+    /// name. A driver without devices shows it at the next boot.
+    async fn attach(&self, _name: &str, _device: &str, _folder: PathBuf, _gb: u64) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A disk is taken from a machine that runs.
+    async fn detach(&self, _name: &str, _device: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A firewall rule, or what one selects machines by, was changed.
+    async fn network_changed(&self) {}
+
+    /// The network that a sandbox on `port` gives its machines' addresses from.
+    fn network(&self, port: u16) -> Network {
+        Network::of_loopback(port)
+    }
+
     /// Stops every machine; the sandbox's last act.
     async fn shutdown(&self);
 
     /// What serial port 1 has shown from byte `start` on, and the offset to go
     /// on from. Output older than about a megabyte is gone, as at Google.
     fn serial_output(&self, name: &str, start: u64) -> (String, u64);
+}
+
+/// 254 addresses. Two ports have two networks, so that two sandboxes on one
+/// host never meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    prefix: [u8; 3],
+    /// As whom the machines see a client on this host.
+    pub caller: Ipv4Addr,
+}
+
+impl Network {
+    /// A.B is the port's high and low byte, in `first`.A.B.0/24.
+    fn prefix(first: u8, port: u16) -> [u8; 3] {
+        let [high, low] = port.to_be_bytes();
+        [first, if high == 0 { 255 } else { high }, low]
+    }
+
+    /// Every address is the host's own: nothing has to be set up.
+    pub fn of_loopback(port: u16) -> Self {
+        Self { prefix: Self::prefix(127, port), caller: Ipv4Addr::LOCALHOST }
+    }
+
+    /// A private network, whose first address is the host's.
+    pub fn private(port: u16) -> Self {
+        let prefix = Self::prefix(10, port);
+        Self { prefix, caller: Ipv4Addr::from([prefix[0], prefix[1], prefix[2], 1]) }
+    }
+
+    /// The addresses for machines.
+    pub fn hosts(self) -> impl Iterator<Item = Ipv4Addr> {
+        let [a, b, c] = self.prefix;
+        (2..=254).map(move |last| Ipv4Addr::new(a, b, c, last))
+    }
+
+    /// `10.156.64.0/24`
+    pub fn cidr(self) -> String {
+        let [a, b, c] = self.prefix;
+        format!("{a}.{b}.{c}.0/24")
+    }
+
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        address.octets().starts_with(&self.prefix)
+    }
 }
 
 /// What the metadata servers read and write: the sandbox's state. Every method
@@ -120,6 +187,17 @@ pub trait World: Send + Sync + 'static {
     /// The project's number.
     fn project_number(&self, project: &str) -> u64;
 
+    /// All firewall rules, as `firewalls.list` answers them.
+    fn firewalls(&self, _project: &str) -> Vec<Value> {
+        Vec::new()
+    }
+
+    /// The machine has powered itself off.
+    fn powered_off(&self, _project: &str, _zone: &str, _name: &str) {}
+
+    /// A machine has asked its metadata server something, and was answered.
+    fn asked(&self, _asked: Asked) {}
+
     /// The project-wide metadata (`commonInstanceMetadata`): key → value.
     fn project_attributes(&self, _project: &str) -> BTreeMap<String, String> {
         BTreeMap::new()
@@ -155,5 +233,21 @@ impl Machines for NoMachines {
 
     fn serial_output(&self, _name: &str, start: u64) -> (String, u64) {
         (String::new(), start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ports_have_two_networks() {
+        assert_eq!(Network::of_loopback(0x9c40).cidr(), "127.156.64.0/24");
+        assert_eq!(Network::private(0x9c40).cidr(), "10.156.64.0/24");
+        assert_eq!(Network::private(80).cidr(), "10.255.80.0/24");
+        assert_ne!(Network::private(40000), Network::private(40000 - 256));
+        assert!(Network::private(40000).contains(Network::private(40000).caller));
+        assert!(!Network::private(40000).contains(Ipv4Addr::LOCALHOST));
+        assert_eq!(Network::of_loopback(40000).hosts().count(), 253);
     }
 }

@@ -45,6 +45,15 @@ pub struct Setup {
     pub binaries: Binaries,
     pub ports: Ports,
     pub generator: Generator,
+    /// What the generator follows; `None`: it simulates.
+    pub follow: Option<Follow>,
+}
+
+/// A file of collected events, and when what it tells counts.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    pub path: PathBuf,
+    pub settle_hours: u32,
 }
 
 /// Where the programs are.

@@ -79,6 +79,27 @@ pub(super) async fn commands(
     let (ports, generator) = (&setup.ports, &setup.generator);
 
     let text = |path: PathBuf| path.display().to_string();
+    let told = match &setup.follow {
+        Some(follow) => {
+            vec![
+                "--follow".into(),
+                text(follow.path.clone()),
+                "--settle-hours".into(),
+                follow.settle_hours.to_string(),
+            ]
+        }
+        None => {
+            vec!["--teams".into(), generator.teams.to_string(), "--seed".into(), generator.seed.to_string()]
+        }
+    };
+    let mut live: Vec<String> = vec![
+        "generate".into(),
+        "--live".into(),
+        "--pushgateway".into(),
+        format!("http://127.0.0.1:{}", ports.pushgateway),
+    ];
+    live.extend(told);
+    live.extend(["--interval".into(), generator.interval_seconds.to_string()]);
     Ok(vec![
         command(
             Part::Pushgateway,
@@ -107,24 +128,7 @@ pub(super) async fn commands(
             Some(ports.prometheus),
             configuration,
         ),
-        command(
-            Part::Generator,
-            binaries.generator.clone(),
-            vec![
-                "generate".into(),
-                "--live".into(),
-                "--pushgateway".into(),
-                format!("http://127.0.0.1:{}", ports.pushgateway),
-                "--teams".into(),
-                generator.teams.to_string(),
-                "--seed".into(),
-                generator.seed.to_string(),
-                "--interval".into(),
-                generator.interval_seconds.to_string(),
-            ],
-            None,
-            &[],
-        ),
+        command(Part::Generator, binaries.generator.clone(), live, None, &[]),
     ])
 }
 

@@ -10,6 +10,7 @@ use super::error::StackError;
 use super::part::Part;
 use super::record::{self, Record};
 use super::{LOG_LINES, process};
+use crate::stack::told;
 
 /// The stack, part by part. No parts: it was never started, or it was stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,14 +108,8 @@ async fn get(port: u16, path: &str) -> Option<String> {
 
 impl RemoteWrite {
     /// From the agent's `/metrics`; sums over its endpoints, of which there is one.
-    fn read(text: &str) -> Self {
-        let sum = |name: &str| -> f64 {
-            text.lines()
-                .filter_map(|line| line.strip_prefix(name))
-                .filter(|rest| rest.starts_with(['{', ' ']))
-                .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
-                .sum()
-        };
+    pub fn read(text: &str) -> Self {
+        let sum = |name: &str| told::sum(text, name).unwrap_or_default();
         let count = |name: &str| sum(name) as u64;
         let scraped = sum("prometheus_remote_storage_highest_timestamp_in_seconds");
         let delivered = sum("prometheus_remote_storage_queue_highest_sent_timestamp_seconds");

@@ -13,16 +13,30 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::tree::Node;
+pub(super) use self::tree::mac;
 use super::{Boot, World};
 
 /// A guest attribute's value may have this many bytes.
 const VALUE_LIMIT: usize = 256 << 10;
 const V1: &str = "/computeMetadata/v1/";
+
+/// A request that a metadata server has answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    pub machine: String,
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// The client, as it names itself.
+    pub agent: String,
+    pub status: u16,
+}
 
 /// Which machine a metadata server answers for.
 #[derive(Clone, Debug)]
@@ -74,6 +88,15 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let mut response = server.answer(&method, &uri, &headers, &body).await;
+    server.world.asked(Asked {
+        machine: server.subject.name.clone(),
+        method: method.to_string(),
+        path: uri.to_string(),
+        agent: headers
+            .get(header::USER_AGENT)
+            .map_or_else(String::new, |agent| String::from_utf8_lossy(agent.as_bytes()).into_owned()),
+        status: response.status().as_u16(),
+    });
     response.headers_mut().insert("metadata-flavor", HeaderValue::from_static("Google"));
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("Metadata Server for VM"));
     response

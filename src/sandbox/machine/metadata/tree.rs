@@ -2,6 +2,7 @@
 //! a value, a directory's listing, a whole subtree as JSON or as text.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -157,9 +158,21 @@ fn network_interface(project_number: u64, interface: &Value) -> Node {
         ("forwarded-ips", Node::List(Vec::new())),
         ("ip", text(interface["networkIP"].as_str().unwrap_or_default())),
         ("ip-aliases", Node::List(Vec::new())),
+        (
+            "mac",
+            text(
+                interface["networkIP"].as_str().and_then(|ip| ip.parse().ok()).map_or_else(String::new, mac),
+            ),
+        ),
         ("mtu", Node::Number(1460)),
         ("network", text(format!("projects/{project_number}/networks/{}", short(&interface["network"])))),
     ])
+}
+
+/// The hardware address that Google derives from an address: `42:01:0a:84:00:02`.
+pub(in crate::sandbox::machine) fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("42:01:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// Each account under its email, and the first under `default` too.

@@ -4,11 +4,11 @@
 //! supervisor of its own reads the unit files.
 //!
 //! What differs from a machine: one user owns everything, nothing is confined,
-//! a disk is a folder without a size.
+//! a disk is a folder without a size, and no DNS knows the machines' names.
 
-mod console;
 mod control;
 mod end;
+mod names;
 mod service;
 mod shims;
 mod supervisor;
@@ -28,8 +28,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-use self::console::Console;
 use self::vm::{BootError, Vm};
+use super::console::Console;
 use super::metadata::Subject;
 use super::{Boot, Machines, World};
 

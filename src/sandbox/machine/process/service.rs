@@ -14,7 +14,7 @@ use super::end::End;
 use super::supervisor::Host;
 use super::tree::{Process, Program};
 use super::unit::{Command, KillMode, Kind, RequirementKind, Restart, Unit};
-use super::words;
+use super::{names, words};
 
 /// systemd's words for how a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -332,6 +332,9 @@ impl Service {
                     return Err(StartError::Environment { unit, path, source });
                 }
             }
+        }
+        for value in all.values_mut() {
+            *value = names::resolved(value, &self.host.resolve);
         }
         Ok(all)
     }

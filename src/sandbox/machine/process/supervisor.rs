@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::console::Console;
+use super::names::Resolve;
 use super::service::{Service, StartError, Status};
 use super::unit::{Unit, UnitError};
+use crate::sandbox::machine::console::Console;
 
 /// Where a machine's units are, as the machine sees it.
 const UNITS: &str = "/etc/systemd/system";
@@ -24,6 +25,8 @@ pub(super) struct Host {
     pub(super) root: PathBuf,
     pub(super) environment: Vec<(String, String)>,
     pub(super) console: Arc<Console>,
+    /// Finds machines by the names that services are given.
+    pub(super) resolve: Resolve,
     /// Unit files as read at first use; `daemon-reload` reads them again.
     loaded: Mutex<BTreeMap<String, Unit>>,
     /// The machine goes down: nothing is started any more.
@@ -95,11 +98,17 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(root: PathBuf, environment: Vec<(String, String)>, console: Arc<Console>) -> Self {
+    pub(super) fn new(
+        root: PathBuf,
+        environment: Vec<(String, String)>,
+        console: Arc<Console>,
+        resolve: Resolve,
+    ) -> Self {
         let host = Host {
             root,
             environment,
             console,
+            resolve,
             loaded: Mutex::new(BTreeMap::new()),
             closing: AtomicBool::new(false),
         };

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::console::Console;
 use super::supervisor::Supervisor;
 use super::systemctl::{Answer, journalctl, systemctl};
 use super::tree::{self, ROOT_VARIABLE};
+use crate::sandbox::machine::console::Console;
 
 struct Bench {
     supervisor: Arc<Supervisor>,
@@ -26,7 +26,7 @@ impl Bench {
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
             (ROOT_VARIABLE.to_owned(), root.display().to_string()),
         ];
-        Self { supervisor: Arc::new(Supervisor::new(root, environment, console)), dir }
+        Self { supervisor: Arc::new(Supervisor::new(root, environment, console, Box::new(|_| None))), dir }
     }
 
     /// Installs `a.service` with these lines in `[Service]`, and more sections.

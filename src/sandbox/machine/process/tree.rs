@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::console::Console;
+use crate::sandbox::machine::console::Console;
 
 /// The variable that marks a machine's processes; its value is where the
 /// machine's file system begins.

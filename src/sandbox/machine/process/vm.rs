@@ -13,10 +13,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::console::Console;
 use super::supervisor::Supervisor;
 use super::tree::{self, BOOT_VARIABLE, Guard, Process, Program, ROOT_VARIABLE};
-use super::{control, shims};
+use super::{control, names, shims};
+use crate::sandbox::machine::console::Console;
 use crate::sandbox::machine::metadata::{self, Subject};
 use crate::sandbox::machine::{Boot, World};
 
@@ -76,7 +76,9 @@ impl Vm {
         let boot_id = uuid::Uuid::new_v4().to_string();
         let guard = Guard::spawn(&boot_id).map_err(BootError::Spawn)?;
         let environment = environment(&boot, &root, address, boot_id);
-        let supervisor = Arc::new(Supervisor::new(root.clone(), environment.clone(), Arc::clone(&console)));
+        let resolve = names::of_the_world(Arc::clone(&world), boot.project.clone());
+        let supervisor =
+            Arc::new(Supervisor::new(root.clone(), environment.clone(), Arc::clone(&console), resolve));
         let shutdown = CancellationToken::new();
         let routes = metadata::routes(world, subject, shutdown.clone())
             .merge(control::routes(Arc::clone(&supervisor)));

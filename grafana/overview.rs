@@ -1,0 +1,74 @@
+//! The metrics of all teams together: speed in bars, stability in lines.
+
+use dorainfra::report::Key;
+
+use super::board::{Board, ENVIRONMENT, Teams};
+use super::panel::{BLUE, DAILY, ORANGE, Panel, Unit, WEEKLY, over_time};
+use super::questions::{about, colour, figures, last, unit};
+
+pub fn board() -> Board {
+    let week = last(7, ENVIRONMENT, "");
+    let month = last(28, ENVIRONMENT, "");
+    let trend = |key: Key, name: &'static str| {
+        Panel::lines(
+            key.name(),
+            &about(key, "Each point is of the 28 days before it."),
+            unit(key),
+            vec![over_time(key.promql(&month), name, DAILY)],
+        )
+        .size(8, 8)
+        .colour(colour(key))
+    };
+    Board {
+        uid: "dora-overview",
+        title: "DORA: overview",
+        description: "The four keys and the rework rate of all teams together.",
+        teams: Teams::All,
+        from: "now-1y/d",
+        rows: vec![
+            ("The five metrics", figures(ENVIRONMENT)),
+            (
+                "Speed",
+                vec![
+                    Panel::bars(
+                        "Deployments, by week",
+                        "Deployments of the seven days that end at each bar's time, planned and rework.",
+                        Unit::Count,
+                        vec![over_time(week.deployments_by("kind"), "{{kind}}", WEEKLY)],
+                    )
+                    .series_colours(&[("planned", BLUE), ("rework", ORANGE)]),
+                    Panel::bars(
+                        "Lead time for changes, by week",
+                        &about(Key::LeadTime, "Each bar is of the seven days that end at its time."),
+                        Unit::Seconds,
+                        vec![over_time(Key::LeadTime.promql(&week), "median", WEEKLY)],
+                    )
+                    .colour(colour(Key::LeadTime)),
+                ],
+            ),
+            (
+                "Stability",
+                vec![
+                    trend(Key::FailureRate, "failed / all"),
+                    trend(Key::Recovery, "median"),
+                    trend(Key::Rework, "rework / all"),
+                ],
+            ),
+            ("What the figures mean", vec![definitions()]),
+        ],
+        annotations: Vec::new(),
+    }
+}
+
+fn definitions() -> Panel {
+    let lines: Vec<String> = Key::ALL
+        .iter()
+        .map(|key| format!("- **{}** ({}): {}", key.name(), key.statistic(), key.meaning()))
+        .collect();
+    let text = format!(
+        "{}\n\nDays are UTC. With one sample a day in the past, a range of whole days is exact; a metric of several \
+         teams is computed from all of their events, never as a mean of their metrics.",
+        lines.join("\n")
+    );
+    Panel::text("Definitions", "How each metric is counted, and what it leaves out.", &text)
+}

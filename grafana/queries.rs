@@ -1,0 +1,222 @@
+//! Every query of every panel, its variables resolved, is asked of a real engine
+//! over a year of simulated data and has to find something. The data is damaged
+//! on purpose: a hole of a day, a stale and a silent team, a lost replica have to
+//! be seen by the queries behind the panels that are to show them.
+
+use std::collections::BTreeSet;
+
+use dorainfra::dora::metrics;
+use dorainfra::dora::remote_write::{Client, Limits};
+use dorainfra::dora::simulator;
+use dorainfra::dora::{Labels, Series};
+use dorainfra::event::Events;
+use dorainfra::query::{Instant, Query, Range};
+use time::{Duration, OffsetDateTime};
+
+use super::collector::{Receiver, ReceiverOptions};
+use super::{alerts, boards, pipeline};
+
+const DAY: i64 = 86_400_000;
+const YEAR: i64 = 365 * DAY;
+const MINUTE: i64 = 60_000;
+/// How far back live values reach.
+const LIVE: i64 = 40 * MINUTE;
+const SCRAPE: i64 = 15_000;
+
+/// The four teams, and what is wrong with three of them.
+struct Damage {
+    sound: String,
+    /// Lacks the day before yesterday's predecessor.
+    hole: String,
+    hole_ends: i64,
+    /// Its live values end twenty minutes ago.
+    stale: String,
+    /// Has no sample for three days.
+    silent: String,
+}
+
+/// A year of four teams, live values, and what agent and engine say of themselves.
+async fn store(dir: &std::path::Path) -> (Receiver, Query, Damage, i64) {
+    let receiver = Receiver::start(dir, ReceiverOptions::default()).await;
+    let now = OffsetDateTime::now_utc();
+    let today = now.date();
+    let midnight = today.midnight().assume_utc().unix_timestamp() * 1000;
+    let now = now.unix_timestamp() * 1000;
+    let names = simulator::teams(4);
+    let damage = Damage {
+        sound: names[0].clone(),
+        hole: names[1].clone(),
+        hole_ends: midnight - 5 * DAY,
+        stale: names[2].clone(),
+        silent: names[3].clone(),
+    };
+    let mut all: Vec<Series> = metrics::simulated(names, 1, today - Duration::days(1), 365).collect();
+    for one in &mut all {
+        let last = one.samples.last().map_or(0.0, |(_, value)| *value);
+        let team = one.labels.get("team").to_owned();
+        if team == damage.hole {
+            one.samples.retain(|(at, _)| *at != damage.hole_ends);
+        }
+        if team == damage.silent {
+            one.samples.retain(|(at, _)| *at < midnight - 3 * DAY);
+            continue;
+        }
+        let until = if team == damage.stale { now - 20 * MINUTE } else { now };
+        // Live values are later than what closed the last day.
+        let first = (now - LIVE).max(midnight + 1000);
+        one.samples.extend((first..=until).step_by(SCRAPE as usize).map(|at| (at, last)));
+    }
+    for team in [&damage.sound, &damage.hole, &damage.stale] {
+        let until = if *team == damage.stale { now - 20 * MINUTE } else { now };
+        all.push(told("push_time_seconds", &[("team", team)], now - LIVE, until, |at| at as f64 / 1000.0));
+    }
+    let of_itself = |name, labels: &[(&str, &str)], value: &dyn Fn(i64) -> f64| {
+        told(name, labels, now - LIVE, now, value)
+    };
+    let agent = [("instance", "127.0.0.1:9090")];
+    let growing = |at: i64| (at - (now - LIVE)) as f64 / 100.0;
+    all.extend([
+        of_itself("prometheus_remote_storage_highest_timestamp_in_seconds", &agent, &|at| at as f64 / 1000.0),
+        of_itself("prometheus_remote_storage_queue_highest_sent_timestamp_seconds", &agent, &|at| {
+            at as f64 / 1000.0 - 2.0
+        }),
+        of_itself("prometheus_remote_storage_samples_total", &agent, &growing),
+        of_itself("prometheus_remote_storage_samples_failed_total", &agent, &|_| 0.0),
+        of_itself("prometheus_remote_storage_samples_retried_total", &agent, &|_| 0.0),
+        of_itself("prometheus_remote_storage_samples_pending", &agent, &|_| 3.0),
+        of_itself("cortex_distributor_received_samples_total", &[("user", "dora")], &growing),
+        of_itself("cortex_ingester_memory_series", &[], &|_| 1318.0),
+        of_itself("up", &agent, &|_| 1.0),
+    ]);
+    // Three replicas, of which one is lost ten minutes ago.
+    let lost = |at: i64| at > now - 10 * MINUTE;
+    all.push(of_itself("cortex_ring_members", &[("name", "ingester"), ("state", "ACTIVE")], &|at| {
+        if lost(at) { 2.0 } else { 3.0 }
+    }));
+    all.push(of_itself("cortex_ring_members", &[("name", "ingester"), ("state", "Unhealthy")], &|at| {
+        if lost(at) { 1.0 } else { 0.0 }
+    }));
+    let client = Client::new(&receiver.target).unwrap();
+    client.send(&all, Limits::default(), 0, &Events::none()).await.unwrap();
+    let query = Query::new(&receiver.target).unwrap();
+    (receiver, query, damage, now)
+}
+
+/// A series as a scrape would have made it.
+fn told(
+    name: &'static str,
+    labels: &[(&str, &str)],
+    from: i64,
+    until: i64,
+    value: impl Fn(i64) -> f64,
+) -> Series {
+    let samples = (from..=until).step_by(SCRAPE as usize).map(|at| (at, value(at))).collect();
+    Series { name, labels: Labels::new(labels.iter().copied()), samples, exemplars: Vec::new() }
+}
+
+/// As Grafana writes the variables, for a range of a year.
+fn resolved(expression: &str, team: &str) -> String {
+    let seconds = (YEAR / 1000).to_string();
+    let resolved = expression
+        .replace("${__range_s}", &seconds)
+        .replace("$__range_s", &seconds)
+        .replace("$__range", &format!("{seconds}s"))
+        .replace("$__rate_interval", "1m")
+        .replace("$environment", "production")
+        .replace("$team", team);
+    assert!(!resolved.contains('$'), "a variable is not resolved: {resolved}");
+    resolved
+}
+
+/// At the times that Grafana asks for: multiples of the step.
+async fn over_time(query: &Query, expression: &str, step: &str, now: i64) -> Vec<Range> {
+    let (step, range) = match step {
+        "7d" => (7 * DAY, YEAR),
+        "1d" => (DAY, YEAR),
+        "5m" => (5 * MINUTE, 60 * MINUTE),
+        "1m" => (MINUTE, 60 * MINUTE),
+        other => panic!("no step {other}"),
+    };
+    let end = now - now.rem_euclid(step);
+    query
+        .range(expression, end - range, end, step)
+        .await
+        .unwrap_or_else(|error| panic!("{expression}: {error}"))
+}
+
+fn teams(found: &[Instant]) -> BTreeSet<&str> {
+    found.iter().map(|one| one.metric["team"].as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_has_an_answer_and_what_is_damaged_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_receiver, query, damage, now) = store(dir.path()).await;
+
+    let mut asked = 0;
+    for board in boards() {
+        for panel in board.panels() {
+            for one in &panel.queries {
+                let expression = resolved(&one.expression, &damage.sound);
+                let about = format!("{}: {}: {expression}", board.uid, panel.title);
+                let values: Vec<f64> = match one.step {
+                    Some(step) if !one.instant => {
+                        let found = over_time(&query, &expression, step, now).await;
+                        found.iter().flat_map(|series| series.samples().map(|(_, value)| value)).collect()
+                    }
+                    _ => {
+                        let found: Vec<Instant> = query
+                            .instant(&expression, Some(now))
+                            .await
+                            .unwrap_or_else(|error| panic!("{about}: {error}"));
+                        found.iter().map(Instant::value).collect()
+                    }
+                };
+                assert!(!values.is_empty(), "nothing is found by {about}");
+                assert!(values.iter().all(|value| value.is_finite()), "no number is found by {about}");
+                asked += 1;
+            }
+        }
+        for annotation in &board.annotations {
+            let expression = resolved(annotation["expr"].as_str().unwrap(), ".+");
+            assert!(!over_time(&query, &expression, "1d", now).await.is_empty(), "{expression}");
+        }
+    }
+    assert!(asked > 50, "{asked}");
+
+    let at = |expression: String| {
+        let query = &query;
+        async move { query.instant::<Instant>(&resolved(&expression, ".+"), Some(now)).await.unwrap() }
+    };
+    let selector = "environment=\"production\"";
+
+    // A stale team, and only that one (who is silent has no age any more).
+    let old = at(format!("{} > {}", pipeline::age(selector), pipeline::FRESH)).await;
+    assert_eq!(teams(&old), BTreeSet::from([damage.stale.as_str()]));
+    let age = old[0].value();
+    assert!((1200.0..1400.0).contains(&age), "{age}");
+
+    let silent = at(pipeline::silent(selector, "$__range")).await;
+    assert_eq!(teams(&silent), BTreeSet::from([damage.silent.as_str()]));
+
+    // The hole of a day, at its end; the silent team's days are missing, too.
+    let gaps = over_time(&query, &pipeline::gaps(selector), "1d", now).await;
+    let days = |team: &str| -> Vec<i64> {
+        let found = gaps.iter().find(|one| one.metric["team"] == team);
+        found.map(|one| one.samples().map(|(at, _)| at).collect()).unwrap_or_default()
+    };
+    assert_eq!(days(&damage.hole), [damage.hole_ends]);
+    assert!(days(&damage.sound).is_empty() && days(&damage.stale).is_empty());
+    assert!(days(&damage.silent).len() >= 3, "{:?}", days(&damage.silent));
+
+    // The lost replica: now, and not before it was lost.
+    let lost = at(pipeline::lost_replicas()).await;
+    assert!((lost[0].value() - 1.0).abs() < 1e-9);
+    let before = query.instant::<Instant>(&pipeline::lost_replicas(), Some(now - 20 * MINUTE)).await.unwrap();
+    assert!(before[0].value().abs() < 1e-9);
+
+    // The alerts ask what can be answered.
+    for alert in alerts::alerts() {
+        assert!(!at(alert.expression.clone()).await.is_empty(), "{}", alert.expression);
+    }
+}

@@ -1,0 +1,313 @@
+//! `collect`: real events, from git, GitHub, GitLab, files and webhooks, into a
+//! file of events.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use time::{Date, OffsetDateTime};
+
+use super::context::Context;
+use super::screen::Screen;
+use super::sources::{self, Files};
+use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
+use crate::dora::source::webhook;
+use crate::event::Events;
+
+/// Collect real events: from git, GitHub, GitLab, files, or webhooks
+///
+/// Without a source, from all `sources` of the configuration. Events are added
+/// to a file, each once; with `sources` in the configuration, `apply` reads and
+/// feeds them instead of simulated ones. Running it again goes on from where it
+/// was. docs/sources.md says what counts as what.
+#[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true)]
+pub struct Collect {
+    #[command(subcommand)]
+    source: Option<SourceCommand>,
+    /// File of events, JSON lines [default: the deployment's, below .dorainfra/]
+    #[arg(long, global = true, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Ask GitHub and GitLab for nothing older [default: 400 days ago]
+    #[arg(long, global = true, value_name = "YYYY-MM-DD", value_parser = super::generate::day)]
+    since: Option<Date>,
+    /// Collect again, this many seconds after the last time, until interrupted
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    every: Option<u64>,
+    /// Receive webhooks at this address until interrupted; the secret is read from DORAINFRA_WEBHOOK_SECRET
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "every")]
+    listen: Option<SocketAddr>,
+    /// File with the webhooks' secret
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum SourceCommand {
+    /// A local git repository: tags, or what lands on a branch, as deployments
+    Git {
+        /// The repository's folder
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Tags that are deployments [default: v*]
+        #[arg(long, value_name = "PATTERN", conflicts_with = "branch")]
+        tags: Option<String>,
+        /// Take each commit on this branch's first-parent line as a deployment
+        #[arg(long)]
+        branch: Option<String>,
+        #[command(flatten)]
+        owner: OwnerArguments,
+        #[command(flatten)]
+        titles: TitleArguments,
+    },
+    /// GitHub: deployments or releases, pull requests, issues; the token is read from GITHUB_TOKEN
+    Github {
+        /// The repository
+        #[arg(value_name = "OWNER/REPO")]
+        project: String,
+        #[command(flatten)]
+        forge: ForgeArguments,
+        #[command(flatten)]
+        owner: OwnerArguments,
+        #[command(flatten)]
+        titles: TitleArguments,
+    },
+    /// GitLab: deployments or releases, merge requests, issues; the token is read from GITLAB_TOKEN
+    Gitlab {
+        /// The project
+        #[arg(value_name = "GROUP/PROJECT")]
+        project: String,
+        #[command(flatten)]
+        forge: ForgeArguments,
+        #[command(flatten)]
+        owner: OwnerArguments,
+        #[command(flatten)]
+        titles: TitleArguments,
+    },
+    /// A file of events: CSV (`.csv`) or JSON lines, as docs/events.md has them
+    File {
+        #[arg(value_name = "FILE")]
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct OwnerArguments {
+    /// The team [default: the project's group, or the folder's name]
+    #[arg(long)]
+    team: Option<String>,
+    /// The service [default: the project's name]
+    #[arg(long)]
+    service: Option<String>,
+    /// The environment whose deployments count [default: production]
+    #[arg(long)]
+    environment: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct TitleArguments {
+    /// Titles, tags and branches that mend what users suffered from (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    hotfix: Vec<String>,
+    /// Titles of changes that take back another one (repeatable)
+    #[arg(long, value_name = "PATTERN")]
+    revert: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ForgeArguments {
+    /// The API's address [default: https://api.github.com, https://gitlab.com]
+    #[arg(long)]
+    url: Option<String>,
+    /// File with the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// What is a deployment
+    #[arg(long, value_enum, default_value_t = DeploymentsArgument::Deployments)]
+    deployments: DeploymentsArgument,
+    /// What is a change: commits, or merged requests
+    #[arg(long, value_enum, default_value_t = ChangesArgument::Commits)]
+    changes: ChangesArgument,
+    /// Labels of issues that are failures (repeatable) [default: incident]
+    #[arg(long, value_name = "PATTERN")]
+    incident_label: Vec<String>,
+    /// Labels of requests that mend what users suffered from (repeatable) [default: hotfix]
+    #[arg(long, value_name = "PATTERN")]
+    hotfix_label: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DeploymentsArgument {
+    Deployments,
+    Releases,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ChangesArgument {
+    Commits,
+    Requests,
+}
+
+impl Collect {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let given = self.source.as_ref().map(SourceCommand::source);
+        if given.is_some() && self.listen.is_some() {
+            return Err(CommandError::usage("`--listen` receives from all projects at once")
+                .hint("leave out the source; `sources` in the configuration say whose a project is"));
+        }
+        // A source and a file are enough: no configuration is needed then.
+        let (file, configured) = match (&self.events, &given) {
+            (Some(file), Some(_)) => (context.environment.folder.join(file), Vec::new()),
+            (file, _) => {
+                let config = context.project().await?.config;
+                let own = || context.collected(&config.name);
+                let file = file.as_ref().map_or_else(own, |file| context.environment.folder.join(file));
+                if self.events.is_none() {
+                    context.make_state()?;
+                }
+                (file, config.sources)
+            }
+        };
+        let files = Files::of(file)?;
+        let stop = interrupt::watch(&context.printer, &context.stop_now);
+        if let Some(address) = self.listen {
+            let secret = secret(context, self.secret_file.as_deref())?;
+            let settings = webhook::Settings {
+                listen: address,
+                secret,
+                journal: files.journal(),
+                events: files.events.clone(),
+                projects: sources::subscribed(&configured, &files),
+            };
+            let screen = Screen::open(&context.printer);
+            let result = webhook::run(settings, &stop, &screen.events).await;
+            screen.close().await;
+            result?;
+            return Ok(Exit::Done);
+        }
+        let wanted = match given {
+            Some(source) => vec![sources::checked(source, &context.environment.folder)?],
+            None if configured.is_empty() => {
+                return Err(CommandError::usage("no source is named")
+                    .hint("name one: `dorainfra collect git PATH`; or write `sources` into dorainfra.yaml"));
+            }
+            None => configured,
+        };
+        loop {
+            let since = self.since.map_or_else(sources::usual_since, |date| date.midnight().assume_utc());
+            let screen = Screen::open(&context.printer);
+            let result = self.once(context, &wanted, &files, since, &screen.events).await;
+            screen.close().await;
+            match (self.every, result) {
+                (None, Ok(collected)) => {
+                    context.printer.result(&collected);
+                    return Ok(Exit::Done);
+                }
+                (None, Err(error)) => return Err(error),
+                (Some(_), Ok(collected)) => context.printer.result(&collected),
+                // A forge that is away now may be back the next time.
+                (Some(_), Err(error)) => context.printer.warning(&error.message, error.hint.as_deref()),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Exit::Done),
+                () = tokio::time::sleep(Duration::from_secs(self.every.unwrap_or_default())) => {}
+            }
+        }
+    }
+
+    async fn once(
+        &self,
+        context: &Context,
+        wanted: &[Source],
+        files: &Files,
+        since: OffsetDateTime,
+        events: &Events,
+    ) -> CommandResult<crate::ui::Collected> {
+        let mut all = sources::Collecting::begin(files);
+        for source in wanted {
+            all.collect(context, source, since, events).await?;
+        }
+        let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
+        Ok(all.end(shown))
+    }
+}
+
+impl SourceCommand {
+    /// The same as an item of `sources`.
+    fn source(&self) -> Source {
+        match self {
+            Self::Git { path, tags, branch, owner, titles } => Source {
+                path: Some(path.clone()),
+                tags: tags.clone(),
+                branch: branch.clone(),
+                ..titles.add(owner.add(Source::new(SourceKind::Git)))
+            },
+            Self::Github { project, forge, owner, titles } => {
+                forge.add(project, titles.add(owner.add(Source::new(SourceKind::Github))))
+            }
+            Self::Gitlab { project, forge, owner, titles } => {
+                forge.add(project, titles.add(owner.add(Source::new(SourceKind::Gitlab))))
+            }
+            Self::File { path } => Source { path: Some(path.clone()), ..Source::new(SourceKind::File) },
+        }
+    }
+}
+
+impl OwnerArguments {
+    fn add(&self, source: Source) -> Source {
+        Source {
+            team: self.team.clone(),
+            service: self.service.clone(),
+            environment: self.environment.clone(),
+            ..source
+        }
+    }
+}
+
+impl TitleArguments {
+    fn add(&self, source: Source) -> Source {
+        Source { hotfix: some(&self.hotfix), revert: some(&self.revert), ..source }
+    }
+}
+
+impl ForgeArguments {
+    fn add(&self, project: &str, source: Source) -> Source {
+        Source {
+            project: Some(project.to_owned()),
+            url: self.url.clone(),
+            token_file: self.token_file.clone(),
+            deployments: Some(match self.deployments {
+                DeploymentsArgument::Deployments => DeployedBy::Deployments,
+                DeploymentsArgument::Releases => DeployedBy::Releases,
+            }),
+            changes: Some(match self.changes {
+                ChangesArgument::Commits => ChangesAre::Commits,
+                ChangesArgument::Requests => ChangesAre::Requests,
+            }),
+            incident_labels: some(&self.incident_label),
+            hotfix_labels: some(&self.hotfix_label),
+            ..source
+        }
+    }
+}
+
+fn some(patterns: &[String]) -> Option<Vec<String>> {
+    (!patterns.is_empty()).then(|| patterns.to_vec())
+}
+
+/// The webhooks' secret: of the file, or the variable.
+fn secret(context: &Context, file: Option<&Path>) -> CommandResult<String> {
+    const VARIABLE: &str = "DORAINFRA_WEBHOOK_SECRET";
+    let secret = match file {
+        Some(file) => sources::secret_of(&context.environment.folder.join(file))?,
+        None => context.environment.get(VARIABLE).unwrap_or_default().to_owned(),
+    };
+    if secret.is_empty() {
+        return Err(CommandError::usage("webhooks need a secret: anybody could send events otherwise").hint(
+            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at GitHub or GitLab"),
+        ));
+    }
+    Ok(secret)
+}

@@ -1,0 +1,286 @@
+//! `report`: the metrics as one page, or as data for pipelines.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use time::macros::format_description;
+use time::{Date, Duration, OffsetDateTime};
+
+use super::context::Context;
+use super::pipeline::Run;
+use super::screen::Screen;
+use super::{CommandError, CommandResult, Exit};
+use crate::config::parse_duration;
+use crate::dora::Series;
+use crate::dora::events::PRODUCTION;
+use crate::query::{Access, Query};
+use crate::report::{self, Key, Question, Report as Collected};
+
+/// The file that a page is written to when none is named.
+const PAGE: &str = "dora-report.html";
+
+/// Report on the metrics: one self-contained HTML page, or JSON, CSV, Markdown
+///
+/// Asks the deployment's Mimir, or with `--endpoint` anything that answers the
+/// Prometheus query API. Changes nothing.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Format::Html)]
+    format: Format,
+    /// File to write to, `-` for standard output [default: dora-report.html for a page, else `-`]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How far back, as whole days: `84d`, `12w`, `1y`
+    #[arg(long, value_name = "DURATION", default_value = "84d", value_parser = days)]
+    range: i64,
+    /// First day, UTC [default: --range before --to]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, conflicts_with = "range")]
+    from: Option<Date>,
+    /// Last day, UTC [default: yesterday]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
+    to: Option<Date>,
+    /// Only these teams
+    #[arg(long, value_name = "TEAM", value_delimiter = ',')]
+    teams: Vec<String>,
+    /// Environment whose deployments count
+    #[arg(long, default_value = PRODUCTION)]
+    environment: String,
+    /// What the teams are ranked by
+    #[arg(long, value_enum, default_value_t = RankBy::Frequency, value_name = "METRIC")]
+    rank_by: RankBy,
+    /// Year of the report whose bands the figures are put into
+    #[arg(long, default_value_t = 2023, value_name = "YEAR")]
+    bands: u16,
+    /// Ask this endpoint instead of the deployment's: `http://127.0.0.1:9090`
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Tenant at the endpoint, for X-Scope-OrgID
+    #[arg(long, requires = "endpoint")]
+    tenant: Option<String>,
+    /// Authorities that the endpoint's certificate is checked by, PEM [default: the system's]
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    ca: Option<PathBuf>,
+    /// Certificate to show to the endpoint, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["endpoint", "key"])]
+    cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["endpoint", "cert"])]
+    key: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Html,
+    Json,
+    Csv,
+    Md,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RankBy {
+    Frequency,
+    LeadTime,
+    FailureRate,
+    Recovery,
+    Rework,
+}
+
+impl From<RankBy> for Key {
+    fn from(by: RankBy) -> Self {
+        match by {
+            RankBy::Frequency => Self::Frequency,
+            RankBy::LeadTime => Self::LeadTime,
+            RankBy::FailureRate => Self::FailureRate,
+            RankBy::Recovery => Self::Recovery,
+            RankBy::Rework => Self::Rework,
+        }
+    }
+}
+
+impl Report {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        let now = OffsetDateTime::now_utc();
+        let (first, until) = self.dates(now.date())?;
+        let screen = Screen::open(&context.printer);
+        let collected = self.collect(context, &screen, first, until, now).await;
+        screen.close().await;
+        let collected = collected?;
+        for team in self.teams.iter().filter(|team| !collected.teams.iter().any(|one| one.name == **team)) {
+            context.printer.warning(
+                &format!("no team `{team}` is known in the environment `{}`", self.environment),
+                Some("`dorainfra report --format csv` lists all teams"),
+            );
+        }
+        let text = match self.format {
+            Format::Html => report::html(&collected, self.rank_by.into()),
+            Format::Json => serde_json::to_string_pretty(&collected)
+                .map(|text| text + "\n")
+                .map_err(|error| CommandError::failed(format!("the report can't be written: {error}")))?,
+            Format::Csv => report::csv(&collected),
+            Format::Md => report::markdown(&collected),
+        };
+        let page = (self.format == Format::Html).then(|| PathBuf::from(PAGE));
+        match self.out.or(page).filter(|path| path != Path::new("-")) {
+            Some(path) => {
+                let path = context.environment.folder.join(path);
+                std::fs::write(&path, text).map_err(|error| {
+                    CommandError::failed(format!("{} can't be written: {error}", path.display()))
+                        .hint("check that its folder exists, its permissions and the free space")
+                })?;
+                context.printer.note(&format!("the report is in {}", path.display()));
+            }
+            None => context.printer.verbatim(&text),
+        }
+        Ok(Exit::Done)
+    }
+
+    /// The first and the last day.
+    fn dates(&self, today: Date) -> CommandResult<(Date, Date)> {
+        let yesterday = today.previous_day().unwrap_or(today);
+        let until = self.to.unwrap_or(yesterday);
+        if until > yesterday {
+            return Err(CommandError::usage(format!("{until} is not over yet (days are UTC)"))
+                .hint(format!("give `--to {yesterday}` or an earlier day")));
+        }
+        let first = match self.from {
+            Some(first) => first,
+            None => until.checked_sub(Duration::days(self.range - 1)).unwrap_or(Date::MIN),
+        };
+        if first > until {
+            return Err(CommandError::usage(format!(
+                "the first day, {first}, is after the last one, {until}"
+            ))
+            .hint("both days are included; for a single day give it twice"));
+        }
+        if (until - first).whole_days() >= LONGEST {
+            return Err(CommandError::usage(format!("{first} to {until} is more than {LONGEST} days"))
+                .hint("give a later `--from`"));
+        }
+        Ok((first, until))
+    }
+
+    async fn collect(
+        &self,
+        context: &Context,
+        screen: &Screen,
+        first: Date,
+        until: Date,
+        now: OffsetDateTime,
+    ) -> CommandResult<Collected> {
+        let mut question = Question {
+            subject: String::new(),
+            source: String::new(),
+            environment: self.environment.clone(),
+            teams: self.teams.clone(),
+            first,
+            until,
+            bands_year: self.bands,
+            now,
+            sent: BTreeMap::new(),
+        };
+        let Some(url) = &self.endpoint else {
+            let run = Run::begin(context, &screen.events).await?;
+            let target = run.target().await?;
+            question.subject = run.blueprint.deployment.clone();
+            question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
+            question.sent = closing(&run.history_series()?, &question);
+            return Ok(report::collect(&Query::new(&target)?, &question).await?);
+        };
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(context.environment.folder.join(path)).map_err(|error| {
+                CommandError::usage(format!("{} can't be read: {error}", path.display()))
+                    .hint("give the name of a file in PEM format")
+            })
+        };
+        let identity = match (&self.cert, &self.key) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => None,
+        };
+        let ca = self.ca.as_ref().map(read).transpose()?;
+        let query =
+            Query::at(url, &Access { tenant: self.tenant.clone(), ca, identity }).map_err(|error| {
+                CommandError::usage(error.to_string())
+                    .hint("give it as https://HOST:PORT/PATH, without /api/v1")
+            })?;
+        // Where it is asked is shown; a password in the address is not.
+        question.source = shown(url);
+        question.subject.clone_from(&question.source);
+        report::collect(&query, &question).await.map_err(|error| {
+            CommandError::failed(format!("{}: {error}", question.source)).hint(
+                "give the address as far as before /api/v1 (Mimir's ends in /prometheus), and --ca, --cert, --key \
+                 or --tenant where it wants them",
+            )
+        })
+    }
+}
+
+/// The longest range, in days.
+const LONGEST: i64 = 3660;
+
+/// How many samples close each day, of what is asked for.
+fn closing(series: &[Series], question: &Question) -> BTreeMap<Date, u64> {
+    let mut days = BTreeMap::new();
+    for one in series {
+        let team = one.labels.get("team");
+        let asked = question.teams.is_empty() || question.teams.iter().any(|name| name == team);
+        if !asked || one.labels.get("environment") != question.environment {
+            continue;
+        }
+        for (at, _) in &one.samples {
+            let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(*at) * 1_000_000) else {
+                continue;
+            };
+            if at.time() == time::Time::MIDNIGHT
+                && let Some(day) = at.date().previous_day()
+            {
+                *days.entry(day).or_default() += 1;
+            }
+        }
+    }
+    days
+}
+
+/// An address without user and password.
+fn shown(url: &str) -> String {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return url.to_owned() };
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.to_string().trim_end_matches('/').to_owned()
+}
+
+fn days(text: &str) -> Result<i64, String> {
+    const DAY: u64 = 86_400;
+    let seconds = parse_duration(text).map_err(|error| error.to_string())?.as_secs();
+    match (seconds % DAY, seconds / DAY) {
+        (0, days @ 1..) if days <= LONGEST as u64 => Ok(days as i64),
+        (0, 1..) => Err(format!("is more than {LONGEST} days")),
+        _ => Err("is not whole days, at least one".into()),
+    }
+}
+
+fn day(text: &str) -> Result<Date, String> {
+    Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_whole_days() {
+        assert_eq!((days("84d"), days("12w"), days("1y")), (Ok(84), Ok(84), Ok(365)));
+        for wrong in ["", "12h", "0d", "20y", "84"] {
+            assert!(days(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_not_shown() {
+        assert_eq!(
+            shown("https://me:sesame@mimir.example.com/prometheus/"),
+            "https://mimir.example.com/prometheus"
+        );
+    }
+}

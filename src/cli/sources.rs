@@ -1,0 +1,312 @@
+//! From an item of `sources` to what it is read with, and the reading itself:
+//! what `collect` and `apply` have in common.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use super::context::Context;
+use super::{CommandError, CommandResult};
+use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
+use crate::dora::events::{Event, Kind, PRODUCTION};
+use crate::dora::source::store::{self, Merged, Store};
+use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
+use crate::dora::source::{Access, Owner, Patterns, Rules, file, git, github, gitlab};
+use crate::event::Events;
+use crate::ui::{Collected, CollectedSource};
+
+/// The longest wait for a forge's rate limit.
+const PATIENCE: Duration = Duration::from_secs(300);
+const BACKOFF: Duration = Duration::from_millis(500);
+/// How far back forges are asked: a year of history, and what came before it.
+const USUAL_DAYS: i64 = 400;
+
+pub fn usual_since() -> OffsetDateTime {
+    OffsetDateTime::now_utc() - time::Duration::days(USUAL_DAYS)
+}
+
+/// The file of events, and the folder beside it where sources keep how far they
+/// went.
+pub struct Files {
+    pub events: PathBuf,
+    state: PathBuf,
+}
+
+impl Files {
+    /// Makes the folders.
+    pub fn of(events: PathBuf) -> CommandResult<Self> {
+        let mut state = events.clone().into_os_string();
+        state.push(".state");
+        let state = PathBuf::from(state);
+        std::fs::create_dir_all(&state).map_err(|error| {
+            CommandError::failed(format!("{} can't be made: {error}", state.display()))
+                .hint("give a file in a folder that can be written to")
+        })?;
+        Ok(Self { events, state })
+    }
+
+    /// The webhooks' queue.
+    pub fn journal(&self) -> PathBuf {
+        self.state.join("webhooks.jsonl")
+    }
+
+    /// What a forge's source keeps. Another way to read is another file.
+    fn of_source(&self, source: &Source) -> PathBuf {
+        let kind = if source.kind == SourceKind::Gitlab { "gitlab" } else { "github" };
+        let read = format!(
+            "{:?}",
+            (&source.url, &source.environment, source.deployments, source.changes, &source.project)
+        );
+        let digest = hex::encode(Sha256::digest(read));
+        let project = source.project.as_deref().unwrap_or_default().replace('/', "+");
+        self.state.join(format!("{kind}-{project}-{}.json", &digest[..8]))
+    }
+}
+
+/// A source as the command line gives it, checked like one of the file.
+pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
+    let texts = [
+        ("project", &source.project),
+        ("team", &source.team),
+        ("service", &source.service),
+        ("environment", &source.environment),
+        ("url", &source.url),
+        ("tags", &source.tags),
+        ("branch", &source.branch),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            config::check_text(name, value)
+                .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
+        }
+    }
+    for path in [&mut source.path, &mut source.token_file].into_iter().flatten() {
+        *path = folder.join(&*path);
+    }
+    Ok(source)
+}
+
+/// The content of a file that holds a secret, without the line's end.
+pub fn secret_of(file: &Path) -> CommandResult<String> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        CommandError::usage(format!("{} can't be read: {error}", file.display()))
+            .hint("check the path and its permissions")
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+/// The projects of the configuration, for whoever receives their webhooks.
+pub fn subscribed(configured: &[Source], files: &Files) -> Vec<Subscribed> {
+    let forges = configured.iter().filter_map(|source| {
+        let forge = match source.kind {
+            SourceKind::Github => Forge::Github,
+            SourceKind::Gitlab => Forge::Gitlab,
+            SourceKind::Git | SourceKind::File => return None,
+        };
+        let owner = owner(source);
+        Some(Subscribed {
+            forge,
+            project: source.project.clone().unwrap_or_default(),
+            reading: Reading {
+                environment: owner.environment.clone(),
+                deployed: deployed(source),
+                unit: unit(source),
+                workflows: Patterns::new(source.workflows.iter().flatten()),
+            },
+            owner,
+            rules: rules(source),
+            state: Some(files.of_source(source)),
+        })
+    });
+    forges.collect()
+}
+
+/// Whose the events of a source are.
+pub fn owner(source: &Source) -> Owner {
+    let project = source.project.as_deref().unwrap_or_default();
+    let folder = source.path.as_ref().and_then(|path| path.canonicalize().ok());
+    let folder =
+        folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let folder = folder.unwrap_or_else(|| "repository".into());
+    let (group, name) = project.rsplit_once('/').unwrap_or((&folder, &folder));
+    Owner {
+        team: source.team.clone().unwrap_or_else(|| group.to_owned()),
+        service: source.service.clone().unwrap_or_else(|| name.to_owned()),
+        environment: source.environment.clone().unwrap_or_else(|| PRODUCTION.to_owned()),
+    }
+}
+
+fn rules(source: &Source) -> Rules {
+    let usual = Rules::default();
+    let given = |patterns: &Option<Vec<String>>, usual: Patterns| match patterns {
+        Some(patterns) => Patterns::new(patterns),
+        None => usual,
+    };
+    Rules {
+        hotfix: given(&source.hotfix, usual.hotfix),
+        revert: given(&source.revert, usual.revert),
+        hotfix_labels: given(&source.hotfix_labels, usual.hotfix_labels),
+        incident_labels: given(&source.incident_labels, usual.incident_labels),
+    }
+}
+
+fn deployed(source: &Source) -> github::Deployed {
+    match source.deployments {
+        Some(DeployedBy::Releases) => github::Deployed::Releases,
+        Some(DeployedBy::Deployments) | None => github::Deployed::Deployments,
+    }
+}
+
+fn unit(source: &Source) -> github::Unit {
+    match source.changes {
+        Some(ChangesAre::Requests) => github::Unit::Requests,
+        Some(ChangesAre::Commits) | None => github::Unit::Commits,
+    }
+}
+
+/// A round over some sources.
+pub struct Collecting<'a> {
+    files: &'a Files,
+    sources: Vec<CollectedSource>,
+    merged: Merged,
+}
+
+impl<'a> Collecting<'a> {
+    pub fn begin(files: &'a Files) -> Self {
+        Self { files, sources: Vec::new(), merged: Merged::default() }
+    }
+
+    /// Reads one source, and adds what it tells to the file.
+    pub async fn collect(
+        &mut self,
+        context: &Context,
+        source: &Source,
+        since: OffsetDateTime,
+        events: &Events,
+    ) -> CommandResult<()> {
+        let path = source.path.clone().unwrap_or_default();
+        let project = source.project.clone().unwrap_or_default();
+        let owner = owner(source);
+        let (name, known) = match source.kind {
+            SourceKind::File => {
+                let told = blocking(move || file::read(&path)).await?;
+                let name = format!("file {}", shown(context, source.path.as_deref()));
+                return self.add(name, None, told);
+            }
+            SourceKind::Git => {
+                let deployed = match &source.branch {
+                    Some(branch) => git::Deployed::Branch(branch.clone()),
+                    None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
+                };
+                let settings = git::Settings { path, deployed, environment: owner.environment.clone() };
+                let name = format!("git {}", shown(context, source.path.as_deref()));
+                (name, blocking(move || git::read(&settings)).await?)
+            }
+            SourceKind::Github => {
+                let settings = github::Settings {
+                    access: access(context, source, github::API, &["GITHUB_TOKEN", "GH_TOKEN"])?,
+                    repository: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = github::read(&settings, events).await?;
+                known.merge(webhook::facts(&self.files.journal(), Forge::Github, &project)?);
+                (format!("github {project}"), known)
+            }
+            SourceKind::Gitlab => {
+                let settings = gitlab::Settings {
+                    access: access(context, source, gitlab::SERVER, &["GITLAB_TOKEN"])?,
+                    project: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = gitlab::read(&settings, events).await?;
+                known.merge(webhook::facts(&self.files.journal(), Forge::Gitlab, &project)?);
+                (format!("gitlab {project}"), known)
+            }
+        };
+        let told = crate::dora::source::events(&known, &owner, &rules(source));
+        self.add(name, Some(owner), told)
+    }
+
+    fn add(&mut self, source: String, owner: Option<Owner>, told: Vec<Event>) -> CommandResult<()> {
+        let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
+        let various = || ("various".to_owned(), "various".to_owned());
+        let prefix = owner.as_ref().map(Owner::prefix);
+        let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
+        self.sources.push(CollectedSource {
+            source,
+            team,
+            service,
+            deployments: count(|event| matches!(event, Event::Deployment(_))),
+            rework: count(|event| matches!(event, Event::Deployment(it) if it.kind == Kind::Rework)),
+            changes: count(|event| matches!(event, Event::Change(_))),
+            failures: count(|event| matches!(event, Event::Failure(_))),
+            recoveries: count(|event| matches!(event, Event::Recovery(_))),
+        });
+        let mut store = Store::open(&self.files.events)?;
+        let merged = match prefix {
+            Some(prefix) => store.replace(&prefix, told),
+            None => store.merge(told),
+        };
+        if !merged.is_empty() || !self.files.events.exists() {
+            store.save()?;
+        }
+        self.merged.add(merged);
+        Ok(())
+    }
+
+    pub fn end(self, file: &Path) -> Collected {
+        let Merged { added, changed, removed, total } = self.merged;
+        Collected {
+            sources: self.sources,
+            file: file.display().to_string(),
+            added,
+            changed,
+            removed,
+            events: total,
+        }
+    }
+}
+
+/// The collected events of a deployment.
+pub fn known(file: &Path) -> CommandResult<Vec<Event>> {
+    Ok(store::read(file)?)
+}
+
+fn access(context: &Context, source: &Source, url: &str, variables: &[&str]) -> CommandResult<Access> {
+    let token = match &source.token_file {
+        Some(file) => Some(secret_of(file)?),
+        None => variables.iter().find_map(|name| context.environment.get(name)).map(str::to_owned),
+    };
+    Ok(Access {
+        http: context.web()?,
+        url: source.url.clone().unwrap_or_else(|| url.to_owned()),
+        token: token.filter(|token| !token.is_empty()),
+        patience: PATIENCE,
+        backoff: BACKOFF,
+    })
+}
+
+fn shown(context: &Context, path: Option<&Path>) -> String {
+    let path = path.unwrap_or(Path::new(""));
+    let short = path.strip_prefix(&context.environment.folder).unwrap_or(path);
+    if short.as_os_str().is_empty() { ".".into() } else { short.display().to_string() }
+}
+
+/// Git and files are read where nobody waits for the thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::dora::source::SourceError> + Send + 'static,
+) -> CommandResult<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| CommandError::failed(format!("reading ended early: {error}")))?;
+    Ok(done?)
+}

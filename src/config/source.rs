@@ -1,0 +1,350 @@
+//! `sources`: where real events come from. The one table of an item's keys, and
+//! the check of the list by it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use super::check::{self, Setting};
+use super::problem::{Problem, Source as Text, quoted};
+use super::rules::{self, Rule};
+use super::schema::{Key, Kind};
+use super::suggest::nearest;
+use super::tree::{Entry, Node, Span, Value};
+
+/// One source: what it is read from, whose events it gives, and what counts.
+/// What a type does not take is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    #[serde(rename = "type")]
+    pub kind: SourceKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// A repository's folder, or a file of events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// `owner/name` or `group/project`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployments: Option<DeployedBy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ChangesAre>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflows: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotfix: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotfix_labels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident_labels: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    Git,
+    Github,
+    Gitlab,
+    File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeployedBy {
+    Deployments,
+    Releases,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangesAre {
+    Commits,
+    Requests,
+}
+
+impl Source {
+    /// A source with nothing said but what it is.
+    pub fn new(kind: SourceKind) -> Self {
+        Self {
+            kind,
+            team: None,
+            service: None,
+            environment: None,
+            path: None,
+            tags: None,
+            branch: None,
+            project: None,
+            url: None,
+            token_file: None,
+            deployments: None,
+            changes: None,
+            workflows: None,
+            hotfix: None,
+            revert: None,
+            hotfix_labels: None,
+            incident_labels: None,
+        }
+    }
+}
+
+/// A key of an item of `sources`.
+pub(super) struct Field {
+    pub key: Key,
+    /// The types that take it.
+    pub types: &'static [&'static str],
+    /// Of those, the ones that need it.
+    pub needed: &'static [&'static str],
+}
+
+impl Field {
+    pub fn name(&self) -> &'static str {
+        self.key.split().1
+    }
+}
+
+const TYPES: [&str; 4] = ["git", "github", "gitlab", "file"];
+const PROJECTS: &[&str] = &["git", "github", "gitlab"];
+const FORGES: &[&str] = &["github", "gitlab"];
+
+pub(super) const FIELDS: &[Field] = &[
+    field("sources.type", Kind::Choice(&TYPES, &[]), &TYPES, &TYPES, "What it is read from.", "git"),
+    field(
+        "sources.path",
+        Kind::Path,
+        &["git", "file"],
+        &["git", "file"],
+        "The repository's folder, or the file: `.csv`, else JSON lines.",
+        "../shop",
+    ),
+    field(
+        "sources.project",
+        Kind::Text(rules::FORGE_PROJECT),
+        FORGES,
+        FORGES,
+        "The project on the forge.",
+        "example/shop",
+    ),
+    field(
+        "sources.team",
+        Kind::Text(rules::LABEL_TEXT),
+        PROJECTS,
+        &[],
+        "Whose it is; default: the project's group, of a folder its name.",
+        "orders",
+    ),
+    field(
+        "sources.service",
+        Kind::Text(rules::LABEL_TEXT),
+        PROJECTS,
+        &[],
+        "What is deployed; default: the project's name.",
+        "cart",
+    ),
+    field(
+        "sources.environment",
+        Kind::Text(rules::LABEL_TEXT),
+        PROJECTS,
+        &[],
+        "Whose deployments count, as the forge names it; default: `production`.",
+        "production",
+    ),
+    field(
+        "sources.tags",
+        Kind::Text(rules::PATTERN),
+        &["git"],
+        &[],
+        "Tags that are deployments; default: `v*`.",
+        "release-*",
+    ),
+    field(
+        "sources.branch",
+        Kind::Text(rules::LABEL_TEXT),
+        &["git"],
+        &[],
+        "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
+        "main",
+    ),
+    field(
+        "sources.url",
+        Kind::Text(rules::URL),
+        FORGES,
+        &[],
+        "The API's address; default: `https://api.github.com`, `https://gitlab.com`.",
+        "https://github.example.com/api/v3",
+    ),
+    field(
+        "sources.token_file",
+        Kind::Path,
+        FORGES,
+        &[],
+        "File with the token; default: the variable `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
+        "/run/secrets/github",
+    ),
+    field(
+        "sources.deployments",
+        Kind::Choice(&["deployments", "releases"], &[]),
+        FORGES,
+        &[],
+        "What is a deployment; default: `deployments`.",
+        "releases",
+    ),
+    field(
+        "sources.changes",
+        Kind::Choice(&["commits", "requests"], &[]),
+        FORGES,
+        &[],
+        "What is a change: each commit, from when it was written, or each merged request, from when it was opened; default: `commits`.",
+        "requests",
+    ),
+    field(
+        "sources.workflows",
+        Kind::List(rules::PATTERN),
+        FORGES,
+        &[],
+        "Workflows and pipelines that are deployments by themselves, for webhooks; default: none.",
+        "[Deploy]",
+    ),
+    field(
+        "sources.hotfix",
+        Kind::List(rules::PATTERN),
+        PROJECTS,
+        &[],
+        "Titles of changes, tags and branches that mend what users suffered from.",
+        "[hotfix*]",
+    ),
+    field(
+        "sources.revert",
+        Kind::List(rules::PATTERN),
+        PROJECTS,
+        &[],
+        "Titles of changes that take back another one.",
+        "[\"revert *\"]",
+    ),
+    field(
+        "sources.hotfix_labels",
+        Kind::List(rules::PATTERN),
+        FORGES,
+        &[],
+        "Labels of requests that mend; default: `hotfix`.",
+        "[hotfix]",
+    ),
+    field(
+        "sources.incident_labels",
+        Kind::List(rules::PATTERN),
+        FORGES,
+        &[],
+        "Labels of issues that are failures; default: `incident`.",
+        "[incident, outage]",
+    ),
+];
+
+const fn field(
+    path: &'static str,
+    kind: Kind,
+    types: &'static [&'static str],
+    needed: &'static [&'static str],
+    doc: &'static str,
+    example: &'static str,
+) -> Field {
+    Field { key: Key { path, kind, doc, example, derived: None }, types, needed }
+}
+
+pub(super) const ALLOWED: &str =
+    "a list of mappings, each with a `type`: `git`, `github`, `gitlab` or `file`";
+
+/// Checks the whole list; every problem of it is reported.
+pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, Vec<Problem>> {
+    let problem = |span: Span, message: &str| Problem::new(text.place(span), message).allowed(ALLOWED);
+    let items = match &node.value {
+        Value::List(items) => items.as_slice(),
+        Value::Null => &[],
+        _ => return Err(vec![problem(node.span, "`sources`: this is not a list")]),
+    };
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for item in items {
+        match &item.value {
+            Value::Map(entries) => match one(entries, item.span, text, folder) {
+                Ok(source) => all.push(source),
+                Err(more) => problems.extend(more),
+            },
+            _ => problems.push(problem(item.span, "`sources`: this is not a mapping")),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let places = items.iter().map(|item| text.place(item.span)).collect();
+    Ok(Setting { value: json!(all), place: text.place(node.span), items: places })
+}
+
+fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serde_json::Value, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let Some(kind) = entries.iter().find(|entry| entry.key == "type") else {
+        let message = "`sources`: there is no `type`";
+        return Err(vec![Problem::new(text.place(span), message).allowed(ALLOWED)]);
+    };
+    let mut fields = Map::new();
+    let kind = check::check(&FIELDS[0].key, &kind.node, text, folder)?.value;
+    let kind = kind.as_str().unwrap_or_default();
+    let taken = || FIELDS.iter().filter(|field| field.types.contains(&kind));
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+    for Entry { key: name, key_span, node } in entries {
+        let place = text.place(*key_span);
+        if let Some(first) = seen.insert(name, *key_span) {
+            let message = format!("`sources`: {} is there twice", quoted(name));
+            let help = format!("the first is in line {}: keep one of them", first.line);
+            problems.push(Problem::new(place, message).help(Some(help)));
+            continue;
+        }
+        let Some(field) = taken().find(|field| field.name() == name) else {
+            let names: Vec<&str> = taken().map(Field::name).collect();
+            let help = nearest(name, names.iter().copied()).map(|name| format!("did you mean `{name}`?"));
+            let message = format!("`sources`: a source of the type `{kind}` has no {}", quoted(name));
+            problems.push(Problem::new(place, message).allowed(names.join(", ")).help(help));
+            continue;
+        };
+        match check::check(&field.key, node, text, folder) {
+            Ok(setting) => {
+                fields.insert(name.clone(), setting.value);
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    for field in taken().filter(|field| field.needed.contains(&kind) && !seen.contains_key(field.name())) {
+        let message = format!("`sources`: a source of the type `{kind}` needs `{}`", field.name());
+        let help = format!("for example `{}: {}`", field.name(), field.key.example);
+        problems.push(Problem::new(text.place(span), message).help(Some(help)));
+    }
+    if let (Some(_), Some(branch)) = (seen.get("tags"), seen.get("branch")) {
+        let message = "`sources`: `tags` and `branch` are two ways to tell a deployment: take one";
+        problems.push(Problem::new(text.place(*branch), message));
+    }
+    if problems.is_empty() { Ok(fields.into()) } else { Err(problems) }
+}
+
+/// Checks one value as the command line gives it, by the rule of the file's key.
+pub fn check_text(name: &str, value: &str) -> Result<(), String> {
+    let Some(field) = FIELDS.iter().find(|field| field.name() == name) else { return Ok(()) };
+    let (Kind::Text(Rule { check, allowed }) | Kind::List(Rule { check, allowed })) = &field.key.kind else {
+        return Ok(());
+    };
+    check(value).map_err(|fault| format!("it {}: give {allowed}", fault.what))
+}

@@ -1,0 +1,76 @@
+//! Why a source can't be read, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{} {what}: {source}", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} holds something else than events: {message}", path.display())]
+    NoEvents { path: PathBuf, message: String },
+    /// Every line that is wrong, as `path:line:column: what`.
+    #[error("{} can't be read as events:\n{}", path.display(), problems.join("\n"))]
+    Malformed { path: PathBuf, problems: Vec<String> },
+    #[error("{} can't be read as a git repository: {message}", path.display())]
+    Git { path: PathBuf, message: String, hint: &'static str },
+    #[error("{url} can't be reached: {message}")]
+    Unreachable { url: String, message: String },
+    #[error("{url} refused: {status} {message}")]
+    Refused { url: String, status: u16, message: String },
+    #[error("{url} allows no more requests until {}", time(*until))]
+    Limited { url: String, until: OffsetDateTime },
+    #[error("{url} gave an answer that can't be read: {message}")]
+    Unreadable { url: String, message: String },
+    #[error("`{url}` is not the address of an API: {message}")]
+    Address { url: String, message: String },
+    #[error("can't listen on {address}: {source}")]
+    Listen { address: String, source: io::Error },
+    #[error("the webhooks' journal stopped: {0}")]
+    Journal(String),
+}
+
+impl SourceError {
+    pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { what, path, source }
+    }
+
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::File { .. } => "check the path, its permissions and the free space".into(),
+            Self::NoEvents { .. } => "name another file for the events: this one is left as it is".into(),
+            Self::Malformed { .. } => "docs/events.md describes the form of both kinds of files".into(),
+            Self::Git { hint, .. } => (*hint).into(),
+            Self::Unreachable { .. } => {
+                "run it again: what was read is kept, and it goes on from there".into()
+            }
+            Self::Refused { status: 401, .. } => {
+                "the token is missing, expired or wrong: see docs/sources.md for where it is read from".into()
+            }
+            Self::Refused { status: 403 | 404, .. } => {
+                "check the project's name, and that the token may read its code, deployments and issues".into()
+            }
+            Self::Refused { .. } => "run it again later: what was read is kept".into(),
+            Self::Limited { .. } => {
+                "run it again then: what was read is kept, and it goes on from there. A token raises the limit"
+                    .into()
+            }
+            Self::Unreadable { .. } => "check that `url` is the API's address, and not the website's".into(),
+            Self::Address { .. } => {
+                "give it as https://github.example.com/api/v3, or https://gitlab.example.com".into()
+            }
+            Self::Listen { .. } => "give an address of this machine and a free port: 127.0.0.1:8085".into(),
+            Self::Journal(_) => {
+                "every delivery that was answered is in the journal; start it again when there is space".into()
+            }
+        })
+    }
+}
+
+fn time(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}

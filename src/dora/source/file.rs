@@ -1,0 +1,227 @@
+//! Events that somebody else wrote: JSON lines, or CSV with the same fields as
+//! columns (docs/events.md). All that is wrong is told at once, with its place.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::super::events::{self, Event, ReadError, Wrong};
+use super::SourceError;
+
+/// Problems that are told; a file of another kind has one in each line.
+const MOST_PROBLEMS: usize = 50;
+
+/// The columns that a CSV file may have, in any order.
+const COLUMNS: [&str; 10] =
+    ["type", "id", "team", "service", "environment", "at", "kind", "changes", "deployment", "failure"];
+
+/// The events of a file: `.csv` is CSV, everything else JSON lines.
+pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
+    let text = std::fs::read_to_string(path).map_err(SourceError::file("can't be read", path))?;
+    let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let parsed = if is_csv { csv(&text) } else { json_lines(&text) };
+    parsed.map_err(|mut problems| {
+        let more = problems.len().saturating_sub(MOST_PROBLEMS);
+        problems.truncate(MOST_PROBLEMS);
+        let mut problems: Vec<String> = problems
+            .into_iter()
+            .map(|Problem { line, column, message }| format!("{}:{line}:{column}: {message}", path.display()))
+            .collect();
+        if more > 0 {
+            problems.push(format!("and {more} more"));
+        }
+        SourceError::Malformed { path: path.to_owned(), problems }
+    })
+}
+
+/// What is wrong, and where: lines and columns from 1, in characters.
+#[derive(Debug, PartialEq)]
+struct Problem {
+    line: usize,
+    column: usize,
+    message: String,
+}
+
+fn json_lines(text: &str) -> Result<Vec<Event>, Vec<Problem>> {
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for event in events::read(text.as_bytes()) {
+        match event {
+            Ok(event) => all.push(event),
+            Err(ReadError::Line { line, column, message }) => {
+                problems.push(Problem { line, column, message })
+            }
+            // Of a text in memory there is none.
+            Err(ReadError::Io(error)) => {
+                problems.push(Problem { line: 1, column: 1, message: error.to_string() });
+            }
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+fn csv(text: &str) -> Result<Vec<Event>, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let mut records = reader.records();
+    let columns = match records.next() {
+        None => return Ok(Vec::new()),
+        Some(Err(error)) => return Err(vec![malformed(&error)]),
+        Some(Ok(header)) => columns(&header)?,
+    };
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for record in records {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                problems.push(malformed(&error));
+                continue;
+            }
+        };
+        let line = record.position().map_or(0, |position| position.line() as usize);
+        match row(&columns, &record) {
+            Ok(event) => all.push(event),
+            Err((column, message)) => {
+                let column = begins_at(text, line, &record, column);
+                problems.push(Problem { line, column, message });
+            }
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+fn columns(header: &csv::StringRecord) -> Result<Vec<String>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut column = 1;
+    let mut names: Vec<String> = Vec::new();
+    for name in header {
+        let trimmed = name.trim();
+        if !COLUMNS.contains(&trimmed) {
+            let message = format!("unknown column `{trimmed}`; known are {}", COLUMNS.join(", "));
+            problems.push(Problem { line: 1, column, message });
+        } else if names.iter().any(|other| other == trimmed) {
+            problems.push(Problem { line: 1, column, message: format!("column `{trimmed}` is there twice") });
+        }
+        names.push(trimmed.to_owned());
+        column += name.chars().count() + 1;
+    }
+    for needed in ["type", "at"] {
+        if !names.iter().any(|name| name == needed) {
+            problems.push(Problem { line: 1, column: 1, message: format!("column `{needed}` is missing") });
+        }
+    }
+    if problems.is_empty() { Ok(names) } else { Err(problems) }
+}
+
+/// One row as an event; or the field that is wrong, from 0, and why.
+fn row(columns: &[String], record: &csv::StringRecord) -> Result<Event, (usize, String)> {
+    if record.len() > columns.len() {
+        let message = format!("{} fields, but the header has {}", record.len(), columns.len());
+        return Err((columns.len(), message));
+    }
+    let mut fields = Map::new();
+    for (name, value) in columns.iter().zip(record) {
+        let value = value.trim();
+        if value.is_empty() {
+            continue;
+        }
+        let value = match name.as_str() {
+            "changes" => value.split_whitespace().map(Value::from).collect(),
+            _ => Value::from(value),
+        };
+        fields.insert(name.clone(), value);
+    }
+    events::from_value(Value::Object(fields)).map_err(|Wrong { field, message }| {
+        let guilty = field.and_then(|field| columns.iter().position(|name| *name == field));
+        (guilty.unwrap_or(0), message)
+    })
+}
+
+/// Where a field begins in its line, in characters. Exact as long as no field
+/// before it has quotes within.
+fn begins_at(text: &str, line: usize, record: &csv::StringRecord, field: usize) -> usize {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let mut column = 1;
+    let mut rest = line;
+    for value in record.iter().take(field) {
+        let quotes = if rest.starts_with('"') { 2 } else { 0 };
+        let length = value.chars().count() + quotes + 1;
+        column += length;
+        rest = rest.char_indices().nth(length).map_or("", |(at, _)| &rest[at..]);
+    }
+    column
+}
+
+fn malformed(error: &csv::Error) -> Problem {
+    let line = error.position().map_or(1, |position| position.line() as usize);
+    Problem { line, column: 1, message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(name: &str, text: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        error.replace(&format!("{}/", folder.path().display()), "")
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let table = "\
+type,id,team,service,at,changes,deployment,failure,kind
+change,c1,orders,cart,2026-03-02T09:00:00Z,,,,
+deployment,d1,orders,\"the, cart\",2026-03-02T15:30:00+02:00,c1 c0,,,rework
+failure,f1,orders,cart,2026-03-02T15:42:00Z,,d1,,
+recovery,,,,2026-03-02T16:10:00Z,,d2,f1,
+";
+        let lines = r#"{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","id":"d1","team":"orders","service":"the, cart","at":"2026-03-02T15:30:00+02:00","kind":"rework","changes":["c1","c0"]}
+{"type":"failure","id":"f1","team":"orders","service":"cart","at":"2026-03-02T15:42:00Z","deployment":"d1"}
+{"type":"recovery","failure":"f1","at":"2026-03-02T16:10:00Z","deployment":"d2"}
+"#;
+        assert_eq!(csv(table).unwrap(), json_lines(lines).unwrap());
+    }
+
+    #[test]
+    fn everything_that_is_wrong_in_a_table_is_told_with_its_place() {
+        insta::assert_snapshot!(problems("events.csv", "\
+type,id,team,service,at,kind
+deploy,d1,orders,cart,2026-03-02T09:00:00Z,
+deployment,d2,orders,cart,yesterday,
+deployment,d3,\"or, ders\",cart,2026-03-02T09:00:00Z,urgent
+deployment,,orders,cart,2026-03-02T09:00:00Z,
+deployment,d5,orders,cart,2026-03-02T09:00:00Z,planned,more
+"), @r#"
+        events.csv can't be read as events:
+        events.csv:2:1: unknown variant `deploy`, expected one of `change`, `deployment`, `failure`, `recovery`
+        events.csv:3:27: `at`: "yesterday" is no time like "2026-03-02T15:30:00Z" (RFC 3339)
+        events.csv:4:52: unknown variant `urgent`, expected `planned` or `rework`
+        events.csv:5:12: missing field `id`
+        events.csv:6:56: 7 fields, but the header has 6
+        "#);
+        insta::assert_snapshot!(problems("events.CSV", "type,ID,at,at\n"), @r"
+        events.CSV can't be read as events:
+        events.CSV:1:6: unknown column `ID`; known are type, id, team, service, environment, at, kind, changes, deployment, failure
+        events.CSV:1:12: column `at` is there twice
+        ");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_in_lines_is_told_with_its_place() {
+        insta::assert_snapshot!(problems("events.jsonl", r#"{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02T09:00:00Z"}
+{"type":"change","id":"c1","team":"orders","at":"2026-03-02T09:00:00Z"}
+{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02"}
+not json
+{"type":"change","id":"c1","team":"","service":"cart","at":"2026-03-02T09:00:00Z"}
+"#), @r#"
+        events.jsonl can't be read as events:
+        events.jsonl:2:1: missing field `service`
+        events.jsonl:3:61: `at`: "2026-03-02" is no time like "2026-03-02T15:30:00Z" (RFC 3339)
+        events.jsonl:4:2: expected ident
+        events.jsonl:5:28: `team` is empty
+        "#);
+    }
+}

@@ -1,0 +1,193 @@
+//! A local git repository: its tags, or the first parents of a branch, as
+//! deployments, and the commits that each of them brought for the first time.
+//!
+//! Only commits, tags and references are read, by `gix`: no program is started,
+//! and nothing of the repository's own configuration can run anything.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use time::{OffsetDateTime, UtcOffset};
+
+use super::SourceError;
+use super::project::{Fact, Landed, Project, Ran, Status, reverted, title};
+use super::rules::Patterns;
+
+/// What of a repository is a deployment.
+#[derive(Clone, Debug)]
+pub enum Deployed {
+    /// Each tag whose name matches, at the tag's time.
+    Tags(Patterns),
+    /// Each commit on the first-parent line of this branch, at its commit time.
+    Branch(String),
+}
+
+/// Where to look, and for what.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub path: PathBuf,
+    pub deployed: Deployed,
+    /// As the owner's events name it.
+    pub environment: String,
+}
+
+/// All facts of a repository. Blocking, and as long as the history is: a million
+/// commits take about half a minute.
+pub fn read(settings: &Settings) -> Result<Project, SourceError> {
+    let reader = Reader::open(&settings.path)?;
+    let releases = match &settings.deployed {
+        Deployed::Tags(pattern) => reader.tags(pattern)?,
+        Deployed::Branch(branch) => reader.first_parents(branch)?,
+    };
+    let mut project = Project::default();
+    let mut seen = HashSet::new();
+    for release in releases {
+        let changes = reader.brought(release.commit, &mut seen, &mut project)?;
+        project.add(Fact::Ran {
+            id: release.id,
+            deployment: Ran {
+                environment: settings.environment.clone(),
+                name: release.name,
+                revision: release.commit.to_string(),
+                statuses: vec![Status { at: release.at, ok: true }],
+                changes: Some(changes),
+            },
+        });
+    }
+    Ok(project)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    repository: gix::Repository,
+}
+
+/// A commit that was deployed.
+struct Release {
+    id: String,
+    name: String,
+    at: OffsetDateTime,
+    commit: ObjectId,
+}
+
+impl<'a> Reader<'a> {
+    fn open(path: &'a Path) -> Result<Self, SourceError> {
+        let fails = |message: String| SourceError::Git {
+            path: path.to_owned(),
+            message,
+            hint: "give the folder of a repository: the one that has `.git` in it, or a bare one",
+        };
+        let options = gix::open::Options::isolated();
+        let repository = gix::open_opts(path, options).map_err(|error| fails(error.to_string()))?;
+        if repository.is_shallow().unwrap_or(false) {
+            return Err(SourceError::Git {
+                path: path.to_owned(),
+                message: "its history is cut off (a shallow clone)".into(),
+                hint: "`git fetch --unshallow` gets the rest; in CI, check out with the whole history \
+                       (`fetch-depth: 0`)",
+            });
+        }
+        Ok(Self { path, repository })
+    }
+
+    fn fails(&self, error: impl std::fmt::Display) -> SourceError {
+        SourceError::Git {
+            path: self.path.to_owned(),
+            message: error.to_string(),
+            hint: "`git fsck` says what is wrong with a damaged repository",
+        }
+    }
+
+    /// The tags that match, by time.
+    fn tags(&self, pattern: &Patterns) -> Result<Vec<Release>, SourceError> {
+        let references = self.repository.references().map_err(|error| self.fails(error))?;
+        let mut releases = Vec::new();
+        for reference in references.tags().map_err(|error| self.fails(error))? {
+            let mut reference = reference.map_err(|error| self.fails(error))?;
+            let name = reference.name().shorten().to_string();
+            if !pattern.matches(&name) {
+                continue;
+            }
+            // An annotated tag has a time of its own.
+            let tag = reference.follow_to_object().map_err(|error| self.fails(error))?.detach();
+            let object = self.repository.find_object(tag).map_err(|error| self.fails(error))?;
+            let tagged = match object.try_into_tag() {
+                Ok(tag) => tag.tagger().ok().flatten().and_then(|tagger| time(tagger.time().ok()?)),
+                Err(_) => None,
+            };
+            // A tag of a file or a tree is no deployment.
+            let Ok(commit) = reference.peel_to_commit() else { continue };
+            let committed = || commit.time().ok().and_then(time);
+            let Some(at) = tagged.or_else(committed) else { continue };
+            releases.push(Release { id: name.clone(), name, at, commit: commit.id().detach() });
+        }
+        if releases.is_empty() {
+            return Err(SourceError::Git {
+                path: self.path.to_owned(),
+                message: "no tag matches the pattern".into(),
+                hint: "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
+            });
+        }
+        releases.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
+        Ok(releases)
+    }
+
+    /// The first-parent line of a branch, the oldest first.
+    fn first_parents(&self, branch: &str) -> Result<Vec<Release>, SourceError> {
+        let mut reference = self.repository.find_reference(branch).map_err(|error| SourceError::Git {
+            path: self.path.to_owned(),
+            message: error.to_string(),
+            hint: "name a branch of this repository, for example `main` or `origin/main`",
+        })?;
+        let tip = reference.peel_to_commit().map_err(|error| self.fails(error))?;
+        let mut releases = Vec::new();
+        let mut next = Some(tip.id().detach());
+        while let Some(id) = next {
+            let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
+            next = commit.parent_ids().next().map(gix::Id::detach);
+            let Some(at) = commit.time().ok().and_then(time) else { continue };
+            let name = title(&commit.message_raw_sloppy().to_string());
+            releases.push(Release { id: id.to_string(), name, at, commit: id });
+        }
+        releases.reverse();
+        Ok(releases)
+    }
+
+    /// The commits that are reachable from this one and were not seen before.
+    /// Merges among them are no changes (they write nothing), but have a title.
+    fn brought(
+        &self,
+        from: ObjectId,
+        seen: &mut HashSet<ObjectId>,
+        project: &mut Project,
+    ) -> Result<Vec<String>, SourceError> {
+        let mut changes = Vec::new();
+        let mut waiting = vec![from];
+        while let Some(id) = waiting.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
+            let before = waiting.len();
+            waiting.extend(commit.parent_ids().map(gix::Id::detach));
+            let is_change = waiting.len() - before < 2;
+            let message = commit.message_raw_sloppy().to_string();
+            let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
+            let at = written.or_else(|| commit.time().ok().and_then(time)).filter(|_| is_change);
+            let id = id.to_string();
+            let change =
+                Landed { at, title: title(&message), reverts: reverted(&message), ..Landed::default() };
+            project.add(Fact::Landed { id: id.clone(), change });
+            changes.push(id);
+        }
+        Ok(changes)
+    }
+}
+
+/// `None`: a time that no clock has shown.
+fn time(time: gix::date::Time) -> Option<OffsetDateTime> {
+    let at = OffsetDateTime::from_unix_timestamp(time.seconds).ok().filter(|_| time.seconds >= 0)?;
+    let offset = UtcOffset::from_whole_seconds(time.offset).unwrap_or(UtcOffset::UTC);
+    at.checked_to_offset(offset)
+}

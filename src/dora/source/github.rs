@@ -1,0 +1,391 @@
+//! GitHub's REST API: deployments or releases, merged pull requests, issues, and
+//! by comparing what runs, the commits that each deployment brought.
+//!
+//! What was read is kept in a file together with how far it went. A run that is
+//! cut off (a rate limit, a killed process) is gone on with by the next one, and
+//! a run after a complete one reads what is new.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::SourceError;
+use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted, title};
+use super::rest::{Access, Rest};
+use super::state::{self, Newest};
+use crate::event::Events;
+
+/// What of a repository is a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deployed {
+    Deployments,
+    Releases,
+}
+
+/// What is a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Each commit, from when it was written.
+    Commits,
+    /// Each merged request, from when it was opened.
+    Requests,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub access: Access,
+    /// `owner/name`
+    pub repository: String,
+    /// Of the deployments that count.
+    pub environment: String,
+    pub deployed: Deployed,
+    pub unit: Unit,
+    /// Nothing that is older is read.
+    pub since: OffsetDateTime,
+    /// Where what was read is kept.
+    pub state: PathBuf,
+}
+
+pub const API: &str = "https://api.github.com";
+const ACCEPT: &str = "application/vnd.github+json";
+const PER_PAGE: (&str, &str) = ("per_page", "100");
+/// How long statuses of a deployment are looked at again.
+const UNSETTLED: Duration = Duration::days(7);
+
+/// What is kept between two runs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct State {
+    project: Project,
+    deployments: Newest,
+    requests: Newest,
+    /// Issues that were changed before this are known.
+    issues: Option<String>,
+}
+
+/// Reads what is new, and answers all that is known.
+pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
+    let mut reader = Reader {
+        settings,
+        rest: Rest::new(&settings.access, "", ACCEPT)?,
+        state: state::load(&settings.state)?,
+        events,
+    };
+    match settings.deployed {
+        Deployed::Deployments => reader.deployments().await?,
+        Deployed::Releases => reader.releases().await?,
+    }
+    reader.requests().await?;
+    reader.issues().await?;
+    reader.compare().await?;
+    Ok(reader.state.project)
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    rest: Rest<'a>,
+    state: State,
+    events: &'a Events,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    id: u64,
+    sha: String,
+    #[serde(rename = "ref")]
+    reference: String,
+    environment: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct DeploymentStatus {
+    state: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    tag_name: String,
+    draft: bool,
+    prerelease: bool,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    published_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    title: String,
+    #[serde(default)]
+    body: Option<String>,
+    merge_commit_sha: Option<String>,
+    labels: Vec<Label>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+struct Issue {
+    number: u64,
+    labels: Vec<Label>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    closed_at: Option<OffsetDateTime>,
+    /// There if it is a pull request, which this list holds too.
+    pull_request: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Comparison {
+    commits: Vec<Commit>,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    sha: String,
+    commit: CommitText,
+    parents: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct CommitText {
+    message: String,
+    author: Written,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    #[serde(with = "time::serde::rfc3339")]
+    date: OffsetDateTime,
+}
+
+fn names(labels: Vec<Label>) -> Vec<String> {
+    labels.into_iter().map(|label| label.name).collect()
+}
+
+/// What a state says of whether it runs; `None`: nothing yet, or nothing more
+/// (`inactive`: another one took its place).
+pub(super) fn runs(state: &str) -> Option<bool> {
+    match state {
+        "success" => Some(true),
+        "failure" | "error" => Some(false),
+        _ => None,
+    }
+}
+
+impl Reader<'_> {
+    fn path(&self, rest: &str) -> String {
+        format!("repos/{}/{rest}", self.settings.repository)
+    }
+
+    fn save(&self) -> Result<(), SourceError> {
+        state::save(&self.settings.state, &self.state)
+    }
+
+    async fn deployments(&mut self) -> Result<(), SourceError> {
+        let environment = ("environment", self.settings.environment.as_str());
+        let first = self.rest.url(&self.path("deployments"), &[environment, PER_PAGE]);
+        let (since, mut walk) = (self.settings.since, self.state.deployments.walk(first));
+        while let Some(url) = walk.url() {
+            let page = self.rest.get::<Vec<Deployment>>(&url).await?;
+            for deployment in &page.items {
+                if walk.passes(deployment.created_at, since, UNSETTLED) {
+                    self.statuses(deployment).await?;
+                }
+            }
+            walk.turn(page.next);
+            self.state.deployments = walk.newest();
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    async fn statuses(&mut self, deployment: &Deployment) -> Result<(), SourceError> {
+        let path = self.path(&format!("deployments/{}/statuses", deployment.id));
+        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+        let mut statuses = Vec::new();
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<DeploymentStatus>>(&url).await?;
+            statuses.extend(
+                page.items
+                    .into_iter()
+                    .filter_map(|one| runs(&one.state).map(|ok| Status { at: one.created_at, ok })),
+            );
+            next = page.next;
+        }
+        self.state.project.add(Fact::Ran {
+            id: deployment.id.to_string(),
+            deployment: Ran {
+                environment: deployment.environment.clone(),
+                name: deployment.reference.clone(),
+                revision: deployment.sha.clone(),
+                statuses,
+                changes: None,
+            },
+        });
+        Ok(())
+    }
+
+    async fn releases(&mut self) -> Result<(), SourceError> {
+        let first = self.rest.url(&self.path("releases"), &[PER_PAGE]);
+        let (since, mut walk) = (self.settings.since, self.state.deployments.walk(first));
+        while let Some(url) = walk.url() {
+            let page = self.rest.get::<Vec<Release>>(&url).await?;
+            for release in page.items {
+                if !walk.passes(release.created_at, since, UNSETTLED) || release.draft || release.prerelease {
+                    continue;
+                }
+                let at = release.published_at.unwrap_or(release.created_at);
+                self.state.project.add(Fact::Ran {
+                    id: release.tag_name.clone(),
+                    deployment: Ran {
+                        environment: self.settings.environment.clone(),
+                        name: release.tag_name.clone(),
+                        revision: release.tag_name,
+                        statuses: vec![Status { at, ok: true }],
+                        changes: None,
+                    },
+                });
+            }
+            walk.turn(page.next);
+            self.state.deployments = walk.newest();
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    async fn requests(&mut self) -> Result<(), SourceError> {
+        let query = [("state", "closed"), ("sort", "updated"), ("direction", "desc"), PER_PAGE];
+        let first = self.rest.url(&self.path("pulls"), &query);
+        let (since, mut walk) = (self.settings.since, self.state.requests.walk(first));
+        while let Some(url) = walk.url() {
+            let page = self.rest.get::<Vec<Request>>(&url).await?;
+            for request in page.items {
+                let (true, Some(_), Some(commit)) = (
+                    walk.passes(request.updated_at, since, Duration::ZERO),
+                    request.merged_at,
+                    request.merge_commit_sha,
+                ) else {
+                    continue;
+                };
+                let labels = names(request.labels);
+                self.state.project.add(Fact::Labelled { id: commit.clone(), labels });
+                if self.settings.unit == Unit::Requests {
+                    let reverts = reverted(request.body.as_deref().unwrap_or_default());
+                    let change = Landed {
+                        at: Some(request.created_at),
+                        title: request.title,
+                        reverts,
+                        ..Landed::default()
+                    };
+                    self.state.project.add(Fact::Landed { id: commit, change });
+                }
+            }
+            walk.turn(page.next);
+            self.state.requests = walk.newest();
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    async fn issues(&mut self) -> Result<(), SourceError> {
+        let since = match &self.state.issues {
+            Some(since) => since.clone(),
+            None => state::text(self.settings.since),
+        };
+        let query =
+            [("state", "all"), ("sort", "updated"), ("direction", "asc"), ("since", &since), PER_PAGE];
+        let mut next = Some(self.rest.url(&self.path("issues"), &query));
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<Issue>>(&url).await?;
+            for issue in page.items {
+                self.state.issues = Some(state::text(issue.updated_at));
+                // Those without a label can be no incident.
+                if issue.pull_request.is_some() || (issue.labels.is_empty() && !self.knows(issue.number)) {
+                    continue;
+                }
+                let incident = Incident {
+                    opened: issue.created_at,
+                    closed: issue.closed_at,
+                    labels: names(issue.labels),
+                    updated: issue.updated_at,
+                };
+                self.state.project.add(Fact::Reported { id: issue.number.to_string(), incident });
+            }
+            self.save()?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    fn knows(&self, issue: u64) -> bool {
+        self.state.project.incidents.contains_key(&issue.to_string())
+    }
+
+    /// Asks for what each deployment brought: the commits that its revision has
+    /// and the one before has not. Nobody can say that of the first one.
+    async fn compare(&mut self) -> Result<(), SourceError> {
+        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
+            let mut changes = Vec::new();
+            if base != head {
+                let path = self.path(&format!("compare/{base}...{head}"));
+                let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+                while let Some(url) = next {
+                    let page = match self.rest.get::<Comparison>(&url).await {
+                        Ok(page) => page,
+                        Err(SourceError::Refused { status: 404, .. }) => {
+                            state::gone(self.events, &self.settings.repository, &base, &head);
+                            break;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    for commit in page.items.commits {
+                        self.commit(commit, &mut changes);
+                    }
+                    next = page.next;
+                }
+            }
+            state::brought(&mut self.state.project, id, changes);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
+        match self.settings.unit {
+            Unit::Commits => {
+                let is_change = commit.parents.len() < 2;
+                let change = Landed {
+                    at: is_change.then_some(commit.commit.author.date),
+                    title: title(&commit.commit.message),
+                    reverts: reverted(&commit.commit.message),
+                    ..Landed::default()
+                };
+                self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
+                changes.push(commit.sha);
+            }
+            // The commit that a request was merged with stands for it.
+            Unit::Requests if self.state.project.changes.contains_key(&commit.sha) => {
+                changes.push(commit.sha)
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! GitLab's REST API: deployments or releases, merged merge requests, issues,
+//! and by comparing what runs, the commits that each deployment brought.
+//!
+//! Its lists can begin with what was changed longest ago, so how far a run went
+//! is one time for each list; a run that is cut off is gone on with.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::SourceError;
+pub use super::github::{Deployed, Unit};
+use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted};
+use super::rest::{Access, Rest};
+use super::state;
+use crate::event::Events;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub access: Access,
+    /// `group/subgroup/project`, or its number.
+    pub project: String,
+    pub environment: String,
+    pub deployed: Deployed,
+    pub unit: Unit,
+    /// Nothing that is older is read.
+    pub since: OffsetDateTime,
+    /// Where what was read is kept.
+    pub state: PathBuf,
+}
+
+pub const SERVER: &str = "https://gitlab.com";
+const PER_PAGE: (&str, &str) = ("per_page", "100");
+const BY_CHANGE: [(&str, &str); 2] = [("order_by", "updated_at"), ("sort", "asc")];
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct State {
+    project: Project,
+    /// What was changed before these times is known.
+    deployments: Option<String>,
+    requests: Option<String>,
+    issues: Option<String>,
+}
+
+/// Reads what is new, and answers all that is known.
+pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
+    let mut reader = Reader {
+        settings,
+        rest: Rest::new(&settings.access, "api/v4", "application/json")?,
+        state: state::load(&settings.state)?,
+        events,
+    };
+    match settings.deployed {
+        Deployed::Deployments => reader.deployments().await?,
+        Deployed::Releases => reader.releases().await?,
+    }
+    reader.requests().await?;
+    reader.issues().await?;
+    reader.compare().await?;
+    Ok(reader.state.project)
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    rest: Rest<'a>,
+    state: State,
+    events: &'a Events,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    id: u64,
+    sha: String,
+    #[serde(rename = "ref")]
+    reference: String,
+    status: String,
+    environment: Environment,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    /// The job that did it, if one did.
+    deployable: Option<Job>,
+}
+
+#[derive(Deserialize)]
+struct Environment {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    finished_at: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    tag_name: String,
+    #[serde(with = "time::serde::rfc3339")]
+    released_at: OffsetDateTime,
+    #[serde(default)]
+    upcoming_release: bool,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    title: String,
+    #[serde(default)]
+    description: Option<String>,
+    labels: Vec<String>,
+    merge_commit_sha: Option<String>,
+    squash_commit_sha: Option<String>,
+    sha: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct Issue {
+    iid: u64,
+    labels: Vec<String>,
+    #[serde(default)]
+    issue_type: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    closed_at: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+struct Comparison {
+    commits: Vec<Commit>,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    id: String,
+    title: String,
+    message: String,
+    #[serde(with = "time::serde::rfc3339")]
+    authored_date: OffsetDateTime,
+    #[serde(default)]
+    parent_ids: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// A path segment of its own, however many groups the project is in.
+    fn path(&self, rest: &str) -> String {
+        format!("projects/{}/{rest}", self.settings.project.replace('/', "%2F"))
+    }
+
+    fn save(&self) -> Result<(), SourceError> {
+        state::save(&self.settings.state, &self.state)
+    }
+
+    /// The cursor of a list, or the beginning.
+    fn after(&self, cursor: &Option<String>) -> String {
+        cursor.clone().unwrap_or_else(|| state::text(self.settings.since))
+    }
+
+    async fn deployments(&mut self) -> Result<(), SourceError> {
+        let after = self.after(&self.state.deployments);
+        let environment = ("environment", self.settings.environment.as_str());
+        let query = [BY_CHANGE[0], BY_CHANGE[1], environment, ("updated_after", &after), PER_PAGE];
+        let mut next = Some(self.rest.url(&self.path("deployments"), &query));
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<Deployment>>(&url).await?;
+            for deployment in page.items {
+                self.state.deployments = Some(cursor(deployment.updated_at));
+                let ok = match deployment.status.as_str() {
+                    "success" => true,
+                    "failed" => false,
+                    _ => continue,
+                };
+                let at = deployment.deployable.and_then(|job| job.finished_at);
+                let at = at.unwrap_or(deployment.created_at);
+                self.state.project.add(Fact::Ran {
+                    id: deployment.id.to_string(),
+                    deployment: Ran {
+                        environment: deployment.environment.name,
+                        name: deployment.reference,
+                        revision: deployment.sha,
+                        statuses: vec![Status { at, ok }],
+                        changes: None,
+                    },
+                });
+            }
+            self.save()?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    /// Releases are few, and their list knows no time to begin with.
+    async fn releases(&mut self) -> Result<(), SourceError> {
+        let query = [("order_by", "released_at"), ("sort", "asc"), PER_PAGE];
+        let mut next = Some(self.rest.url(&self.path("releases"), &query));
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<Release>>(&url).await?;
+            for release in page.items {
+                if release.upcoming_release || release.released_at < self.settings.since {
+                    continue;
+                }
+                self.state.project.add(Fact::Ran {
+                    id: release.tag_name.clone(),
+                    deployment: Ran {
+                        environment: self.settings.environment.clone(),
+                        name: release.tag_name.clone(),
+                        revision: release.tag_name,
+                        statuses: vec![Status { at: release.released_at, ok: true }],
+                        changes: None,
+                    },
+                });
+            }
+            self.save()?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    async fn requests(&mut self) -> Result<(), SourceError> {
+        let after = self.after(&self.state.requests);
+        let query = [BY_CHANGE[0], BY_CHANGE[1], ("state", "merged"), ("updated_after", &after), PER_PAGE];
+        let mut next = Some(self.rest.url(&self.path("merge_requests"), &query));
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<Request>>(&url).await?;
+            for request in page.items {
+                self.state.requests = Some(cursor(request.updated_at));
+                // What is on the branch of it: a merge, a squashed commit, or the
+                // last commit where the branch was moved forward.
+                let commit = request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha);
+                let Some(commit) = commit else { continue };
+                self.state.project.add(Fact::Labelled { id: commit.clone(), labels: request.labels });
+                if self.settings.unit == Unit::Requests {
+                    let change = Landed {
+                        at: Some(request.created_at),
+                        title: request.title,
+                        reverts: reverted(request.description.as_deref().unwrap_or_default()),
+                        ..Landed::default()
+                    };
+                    self.state.project.add(Fact::Landed { id: commit, change });
+                }
+            }
+            self.save()?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    async fn issues(&mut self) -> Result<(), SourceError> {
+        let after = self.after(&self.state.issues);
+        let query = [BY_CHANGE[0], BY_CHANGE[1], ("scope", "all"), ("updated_after", &after), PER_PAGE];
+        let mut next = Some(self.rest.url(&self.path("issues"), &query));
+        while let Some(url) = next {
+            let page = self.rest.get::<Vec<Issue>>(&url).await?;
+            for issue in page.items {
+                self.state.issues = Some(cursor(issue.updated_at));
+                let id = issue.iid.to_string();
+                let incident = Incident {
+                    opened: issue.created_at,
+                    closed: issue.closed_at,
+                    labels: labelled(issue.labels, issue.issue_type.as_deref()),
+                    updated: issue.updated_at,
+                };
+                if incident.labels.is_empty() && !self.state.project.incidents.contains_key(&id) {
+                    continue;
+                }
+                self.state.project.add(Fact::Reported { id, incident });
+            }
+            self.save()?;
+            next = page.next;
+        }
+        Ok(())
+    }
+
+    async fn compare(&mut self) -> Result<(), SourceError> {
+        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
+            let mut changes = Vec::new();
+            if base != head {
+                let query = [("from", base.as_str()), ("to", head.as_str())];
+                let url = self.rest.url(&self.path("repository/compare"), &query);
+                match self.rest.get::<Comparison>(&url).await {
+                    Ok(page) => {
+                        for commit in page.items.commits {
+                            self.commit(commit, &mut changes);
+                        }
+                    }
+                    Err(SourceError::Refused { status: 404, .. }) => {
+                        state::gone(self.events, &self.settings.project, &base, &head);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            state::brought(&mut self.state.project, id, changes);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
+        match self.settings.unit {
+            Unit::Commits => {
+                let is_change = commit.parent_ids.len() < 2;
+                let change = Landed {
+                    at: is_change.then_some(commit.authored_date),
+                    title: commit.title,
+                    reverts: reverted(&commit.message),
+                    ..Landed::default()
+                };
+                self.state.project.add(Fact::Landed { id: commit.id.clone(), change });
+                changes.push(commit.id);
+            }
+            Unit::Requests if self.state.project.changes.contains_key(&commit.id) => changes.push(commit.id),
+            _ => {}
+        }
+    }
+}
+
+/// An issue of the type `incident` needs no label of that name.
+pub(super) fn labelled(mut labels: Vec<String>, kind: Option<&str>) -> Vec<String> {
+    if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("incident")) {
+        labels.push("incident".into());
+    }
+    labels
+}
+
+/// A second before: what changed in the same instant is read again.
+fn cursor(updated: OffsetDateTime) -> String {
+    state::text(updated - Duration::seconds(1))
+}

@@ -1,0 +1,29 @@
+//! Real teams' events: from git, GitHub, GitLab, webhooks and files.
+//!
+//! A source of any kind tells facts: what landed, what ran where, what was
+//! reported. They are kept as a [`Project`], and one set of rules says what of
+//! them is a change, a deployment, a failure, a recovery (`judge`). So the same
+//! history gives the same events, whichever way it was read, and changed
+//! patterns apply to all of it without asking again. docs/sources.md has the
+//! definitions.
+//!
+//! Nothing here computes a metric. Tokens are handed in and appear in no error.
+
+mod error;
+pub mod file;
+pub mod git;
+pub mod github;
+pub mod gitlab;
+mod judge;
+mod project;
+mod rest;
+mod rules;
+mod state;
+pub mod store;
+pub mod webhook;
+
+pub use error::SourceError;
+pub use judge::events;
+pub use project::{Fact, Incident, Landed, Project, Ran, Status};
+pub use rest::Access;
+pub use rules::{Owner, Patterns, Rules};

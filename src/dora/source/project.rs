@@ -1,0 +1,239 @@
+//! The facts of one project, as its tools tell them, and how later ones are
+//! added: in any order and any number of times, with the same result.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// All that is known of a project, by the ids that its tools give.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Project {
+    /// By their hashes.
+    pub changes: BTreeMap<String, Landed>,
+    pub deployments: BTreeMap<String, Ran>,
+    pub incidents: BTreeMap<String, Incident>,
+    /// Changes that have landed: the place of the next one.
+    landed: u64,
+}
+
+/// A change on the branch that is deployed from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Landed {
+    /// When it was written; `None`: it is no change by itself (a merge), or not known yet.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub at: Option<OffsetDateTime>,
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The commits that it says it takes back.
+    #[serde(default)]
+    pub reverts: Vec<String>,
+    /// Its place in the order of landing; `None`: only its labels are known yet.
+    #[serde(default)]
+    pub order: Option<u64>,
+}
+
+/// A deployment, however it went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ran {
+    pub environment: String,
+    /// The tag or branch, or the title of a merge.
+    #[serde(default)]
+    pub name: String,
+    /// The commit that runs.
+    #[serde(default)]
+    pub revision: String,
+    /// What was said of it, by time.
+    #[serde(default)]
+    pub statuses: Vec<Status>,
+    /// What it brought there for the first time. `None`: all that landed up to
+    /// its revision and was not deployed before.
+    #[serde(default)]
+    pub changes: Option<Vec<String>>,
+}
+
+/// Whether a deployment ran at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    pub ok: bool,
+}
+
+/// An issue, which is a failure if its labels say so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incident {
+    #[serde(with = "time::serde::rfc3339")]
+    pub opened: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub closed: Option<OffsetDateTime>,
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// When the tool said so: an older word does not replace it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated: OffsetDateTime,
+}
+
+/// One thing to be known of a project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "lowercase")]
+pub enum Fact {
+    Landed {
+        id: String,
+        change: Landed,
+    },
+    /// Labels of the request that a commit was merged with.
+    Labelled {
+        id: String,
+        labels: Vec<String>,
+    },
+    Ran {
+        id: String,
+        deployment: Ran,
+    },
+    Reported {
+        id: String,
+        incident: Incident,
+    },
+}
+
+impl Ran {
+    /// When it ran there first.
+    pub fn at(&self) -> Option<OffsetDateTime> {
+        self.statuses.iter().filter(|status| status.ok).map(|status| status.at).min()
+    }
+
+    /// When it was said to have broken, after it had run.
+    pub fn broke(&self) -> Option<OffsetDateTime> {
+        let ran = self.at()?;
+        self.statuses.iter().filter(|status| !status.ok && status.at > ran).map(|status| status.at).min()
+    }
+}
+
+impl Project {
+    /// What another source told of the same project.
+    pub fn merge(&mut self, other: Self) {
+        let mut landed: Vec<(String, Landed)> = other.changes.into_iter().collect();
+        landed.sort_by_key(|(_, change)| change.order);
+        for (id, change) in landed {
+            let labels = change.labels.clone();
+            if change.order.is_some() {
+                self.add(Fact::Landed { id: id.clone(), change });
+            }
+            if !labels.is_empty() {
+                self.add(Fact::Labelled { id, labels });
+            }
+        }
+        other.deployments.into_iter().for_each(|(id, deployment)| self.add(Fact::Ran { id, deployment }));
+        other.incidents.into_iter().for_each(|(id, incident)| self.add(Fact::Reported { id, incident }));
+    }
+
+    pub fn add(&mut self, fact: Fact) {
+        match fact {
+            Fact::Landed { id, change } => {
+                let known = self.changes.entry(id).or_default();
+                let order = *known.order.get_or_insert_with(|| {
+                    self.landed += 1;
+                    self.landed
+                });
+                let labels = std::mem::take(&mut known.labels);
+                *known = Landed { order: Some(order), labels, ..change };
+            }
+            Fact::Labelled { id, labels } => {
+                self.changes.entry(id).or_default().labels = labels;
+            }
+            Fact::Ran { id, deployment } => {
+                let known = self.deployments.entry(id).or_default();
+                known.environment = deployment.environment;
+                known.statuses.extend(deployment.statuses);
+                known.statuses.sort_unstable();
+                known.statuses.dedup();
+                for (known, new) in
+                    [(&mut known.name, deployment.name), (&mut known.revision, deployment.revision)]
+                {
+                    if !new.is_empty() {
+                        *known = new;
+                    }
+                }
+                if deployment.changes.is_some() {
+                    known.changes = deployment.changes;
+                }
+            }
+            Fact::Reported { id, incident } => match self.incidents.get_mut(&id) {
+                Some(known) if known.updated > incident.updated => {}
+                Some(known) => *known = incident,
+                None => {
+                    self.incidents.insert(id, incident);
+                }
+            },
+        }
+    }
+}
+
+/// The commits that a message says it takes back, as git writes it.
+pub(super) fn reverted(message: &str) -> Vec<String> {
+    let hash = |rest: &str| -> String { rest.chars().take_while(char::is_ascii_hexdigit).collect() };
+    let hashes = message.split("reverts commit ").skip(1).map(hash);
+    hashes.filter(|hash| hash.len() >= 7).map(|hash| hash.to_lowercase()).collect()
+}
+
+/// The first line of a message.
+pub(super) fn title(message: &str) -> String {
+    message.trim_start().lines().next().unwrap_or_default().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn facts_may_come_again_and_in_any_order() {
+        let status = |at, ok| Fact::Ran {
+            id: "d".into(),
+            deployment: Ran {
+                environment: "production".into(),
+                statuses: vec![Status { at, ok }],
+                ..Ran::default()
+            },
+        };
+        let facts = [
+            status(datetime!(2026-03-02 12:00 UTC), false),
+            status(datetime!(2026-03-02 10:00 UTC), true),
+            status(datetime!(2026-03-02 09:00 UTC), false),
+            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()] },
+            Fact::Landed {
+                id: "c".into(),
+                change: Landed { at: Some(datetime!(2026-03-02 08:00 UTC)), ..Landed::default() },
+            },
+        ];
+        let mut project = Project::default();
+        facts.iter().chain(&facts).for_each(|fact| project.add(fact.clone()));
+        let mut backwards = Project::default();
+        facts.iter().rev().for_each(|fact| backwards.add(fact.clone()));
+        assert_eq!(project.deployments, backwards.deployments);
+        let deployment = &project.deployments["d"];
+        assert_eq!(deployment.at(), Some(datetime!(2026-03-02 10:00 UTC)));
+        assert_eq!(deployment.broke(), Some(datetime!(2026-03-02 12:00 UTC)));
+        assert_eq!(project.changes["c"].labels, ["hotfix"]);
+        assert_eq!(project.changes, backwards.changes);
+        let mut merged = backwards.clone();
+        merged.merge(project.clone());
+        assert_eq!(merged, project);
+    }
+
+    #[test]
+    fn reverted_commits_are_found_in_messages() {
+        let message = "Revert \"x\"\n\nThis reverts commit 1B2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e, reversing\nchanges";
+        assert_eq!(reverted(message), ["1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e"]);
+        assert!(reverted("this reverts commit messages").is_empty());
+        assert_eq!(title("\nRevert \"x\"\n\nThis"), "Revert \"x\"");
+    }
+}

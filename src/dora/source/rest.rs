@@ -1,0 +1,252 @@
+//! Reading REST APIs that answer in pages: links, rate limits, tries again.
+//! Which API it is, `github` and `gitlab` know.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LINK, RETRY_AFTER};
+use reqwest::{StatusCode, Url};
+use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
+
+use super::SourceError;
+
+/// How an API is reached.
+#[derive(Clone)]
+pub struct Access {
+    pub http: reqwest::Client,
+    /// Where the API is: `https://api.github.com`, `https://gitlab.com`.
+    pub url: String,
+    pub token: Option<String>,
+    /// The longest wait for a rate limit; beyond it, [`SourceError::Limited`].
+    pub patience: Duration,
+    /// The first wait after a failure of the server; each next one is twice as long.
+    pub backoff: Duration,
+}
+
+/// Without the token.
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").field("url", &self.url).field("token", &self.token.is_some()).finish()
+    }
+}
+
+/// Tries of one request, where the server fails or the answer is cut off.
+const TRIES: u32 = 5;
+/// What is shown of a refusal.
+const SHOWN: usize = 200;
+
+/// One page of a list, and where the next one is.
+pub(super) struct Page<T> {
+    pub items: T,
+    pub next: Option<String>,
+}
+
+/// A client of one API.
+pub(super) struct Rest<'a> {
+    access: &'a Access,
+    base: Url,
+    accept: &'static str,
+}
+
+/// What to do after a try.
+enum Outcome<T> {
+    Done(T),
+    /// Wait, and try again.
+    Again(Duration, SourceError),
+    Failed(SourceError),
+}
+
+impl<'a> Rest<'a> {
+    /// `below` is the API's path on the server: `api/v4`.
+    pub fn new(access: &'a Access, below: &str, accept: &'static str) -> Result<Self, SourceError> {
+        let address = |message: String| SourceError::Address { url: access.url.clone(), message };
+        let whole = format!("{}/{below}", access.url.trim_end_matches('/'));
+        let base = Url::parse(&whole).map_err(|error| address(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(address("it begins with neither https:// nor http://".into()));
+        }
+        Ok(Self { access, base, accept })
+    }
+
+    /// The address of a path below the API's, with a query.
+    pub fn url(&self, path: &str, query: &[(&str, &str)]) -> String {
+        let mut url = self.base.clone();
+        let whole = format!("{}/{path}", url.path().trim_end_matches('/'));
+        url.set_path(&whole);
+        url.query_pairs_mut().extend_pairs(query);
+        url.into()
+    }
+
+    /// One page. Waits for rate limits and tries again what may pass.
+    pub async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<Page<T>, SourceError> {
+        let mut failures = 0;
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.attempt(url, failures).await {
+                Outcome::Done(page) => return Ok(page),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::Again(wait, error @ SourceError::Limited { .. }) => {
+                    waited += wait;
+                    if waited > self.access.patience {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                Outcome::Again(wait, error) => {
+                    failures += 1;
+                    if failures == TRIES {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt<T: DeserializeOwned>(&self, url: &str, failures: u32) -> Outcome<Page<T>> {
+        let backoff = self.access.backoff * 2u32.pow(failures);
+        let shown = || url.split('?').next().unwrap_or(url).to_owned();
+        let unreachable = |error: reqwest::Error| SourceError::Unreachable {
+            url: shown(),
+            message: with_causes(&error.without_url()),
+        };
+        let mut request = self.access.http.get(url).header(ACCEPT, self.accept);
+        if let Some(token) = &self.access.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_builder() => return Outcome::Failed(unreachable(error)),
+            Err(error) => return Outcome::Again(backoff, unreachable(error)),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(error) => return Outcome::Again(backoff, unreachable(error)),
+        };
+        if status.is_success() {
+            // A body that ends too early is no list: it is asked for again.
+            return match serde_json::from_slice(&body) {
+                Ok(items) => match self.next(&headers) {
+                    Ok(next) => Outcome::Done(Page { items, next }),
+                    Err(error) => Outcome::Failed(error),
+                },
+                Err(error) => Outcome::Again(
+                    backoff,
+                    SourceError::Unreadable { url: shown(), message: error.to_string() },
+                ),
+            };
+        }
+        if let Some(wait) = limited(status, &headers, OffsetDateTime::now_utc()) {
+            let until = OffsetDateTime::now_utc() + wait;
+            return Outcome::Again(wait, SourceError::Limited { url: shown(), until });
+        }
+        let refused = SourceError::Refused { url: shown(), status: status.as_u16(), message: message(&body) };
+        if status.is_server_error() { Outcome::Again(backoff, refused) } else { Outcome::Failed(refused) }
+    }
+
+    /// The next page, where there is one. A token goes to the API's own server
+    /// and to no other.
+    fn next(&self, headers: &HeaderMap) -> Result<Option<String>, SourceError> {
+        let Some(next) =
+            headers.get_all(LINK).iter().filter_map(|link| link.to_str().ok()).find_map(next_link)
+        else {
+            return Ok(None);
+        };
+        match Url::parse(next) {
+            Ok(url) if url.origin() == self.base.origin() => Ok(Some(next.to_owned())),
+            _ => Err(SourceError::Unreadable {
+                url: self.base.to_string(),
+                message: format!("its next page is on another server: {next}"),
+            }),
+        }
+    }
+}
+
+/// `<https://…?page=2>; rel="next", <…>; rel="last"`
+fn next_link(header: &str) -> Option<&str> {
+    header.split(',').find_map(|link| {
+        let (url, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next = parameters.split(';').any(|parameter| {
+            let parameter = parameter.trim();
+            parameter == "rel=\"next\"" || parameter == "rel=next"
+        });
+        is_next.then_some(url)
+    })
+}
+
+/// How long a rate limit lasts; `None`: it is none. GitHub answers 403 or 429,
+/// GitLab 429; both say when to come back.
+fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    if !matches!(status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
+        return None;
+    }
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    if let Some(seconds) = number(RETRY_AFTER.as_str()) {
+        return Some(Duration::from_secs(seconds));
+    }
+    let exhausted =
+        ["x-ratelimit-remaining", "ratelimit-remaining"].iter().any(|name| number(name) == Some(0));
+    let reset = number("x-ratelimit-reset").or_else(|| number("ratelimit-reset"));
+    match (exhausted, reset) {
+        (true, Some(reset)) => {
+            let now = u64::try_from(now.unix_timestamp()).unwrap_or(0);
+            // A clock that differs by a second would be too early.
+            Some(Duration::from_secs(reset.saturating_sub(now) + 1))
+        }
+        // A refusal for another reason, or a limit that does not say for how long.
+        _ => (status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60)),
+    }
+}
+
+/// What an API says why: GitHub's and GitLab's `message`, else the text.
+fn message(body: &[u8]) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let said = parsed.as_ref().and_then(|value| value["message"].as_str().or(value["error"].as_str()));
+    let text = said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    text.chars().take(SHOWN).collect()
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn the_next_page_is_found_among_the_links() {
+        let github = r#"<https://api.github.com/r/1/issues?page=1>; rel="prev", <https://api.github.com/r/1/issues?page=3>; rel="next""#;
+        assert_eq!(next_link(github), Some("https://api.github.com/r/1/issues?page=3"));
+        assert_eq!(next_link(r#"<https://api.github.com/x?page=1>; rel="first""#), None);
+    }
+
+    #[test]
+    fn limits_say_how_long_they_last() {
+        let headers = |pairs: &[(&'static str, &str)]| {
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        };
+        let now = datetime!(2026-03-02 12:00 UTC);
+        let reset = (now.unix_timestamp() + 30).to_string();
+        for (status, pairs, expected) in [
+            (403, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset.as_str())], Some(31)),
+            (403, vec![("retry-after", "7")], Some(7)),
+            (403, vec![("x-ratelimit-remaining", "11")], None),
+            (429, vec![("ratelimit-remaining", "0"), ("ratelimit-reset", reset.as_str())], Some(31)),
+            (429, vec![], Some(60)),
+            (404, vec![("retry-after", "7")], None),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let found = limited(status, &headers(&pairs), now).map(|wait| wait.as_secs());
+            assert_eq!(found, expected, "{status} {pairs:?}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a source of pages keeps between two runs: the facts, and how far it went.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::project::Project;
+use super::{SourceError, store};
+use crate::event::Events;
+
+/// What was kept; a file that is not there yet is an empty state.
+pub(super) fn load<T: DeserializeOwned + Default>(path: &Path) -> Result<T, SourceError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(T::default()),
+        Err(error) => return Err(SourceError::file("can't be read", path)(error)),
+    };
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("it holds no state of a source ({error}); delete it to read everything again");
+        SourceError::file("can't be used", path)(std::io::Error::other(message))
+    })
+}
+
+pub(super) fn save<T: Serialize>(path: &Path, state: &T) -> Result<(), SourceError> {
+    let fails = || SourceError::file("can't be written", path);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fails())?;
+    }
+    let text = serde_json::to_vec(state).map_err(|error| fails()(error.into()))?;
+    store::write_durably(path, &text)
+}
+
+/// The facts alone, of whichever source's state.
+pub(super) fn project(path: &Path) -> Result<Project, SourceError> {
+    #[derive(Default, Deserialize)]
+    struct Facts {
+        #[serde(default)]
+        project: Project,
+    }
+    Ok(load::<Facts>(path)?.project)
+}
+
+/// How far a list that begins with the newest has been read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Newest {
+    /// The next page of a reading that was cut off.
+    next: Option<String>,
+    /// The newest of the reading that is under way.
+    #[serde(with = "time::serde::rfc3339::option")]
+    reading: Option<OffsetDateTime>,
+    /// What is older than this is known: the newest of a reading that came to its end.
+    #[serde(with = "time::serde::rfc3339::option")]
+    complete: Option<OffsetDateTime>,
+}
+
+/// A reading of such a list, page by page.
+pub(super) struct Walk {
+    newest: Newest,
+    first: String,
+    url: Option<String>,
+    /// What was read on the way to the end of an older reading: the newest ones
+    /// come after it.
+    resumed: bool,
+    ended: bool,
+}
+
+impl Newest {
+    /// Goes on where a reading was cut off, else begins with the newest. New ones
+    /// push the others to later pages: going on reads some again, and misses none.
+    pub fn walk(&self, first: String) -> Walk {
+        let resumed = self.next.is_some();
+        let url = Some(self.next.clone().unwrap_or_else(|| first.clone()));
+        Walk { newest: self.clone(), first, url, resumed, ended: false }
+    }
+}
+
+impl Walk {
+    /// The page to read now; `None`: all that is new was read.
+    pub fn url(&self) -> Option<String> {
+        self.url.clone()
+    }
+
+    /// Whether an item is to be looked at. It is not if it is older than what is
+    /// known by more than `slack`; of those before `since` the first one is.
+    pub fn passes(&mut self, at: OffsetDateTime, since: OffsetDateTime, slack: Duration) -> bool {
+        if self.ended {
+            return false;
+        }
+        self.newest.reading = self.newest.reading.max(Some(at));
+        if self.newest.complete.is_some_and(|known| at < known - slack) {
+            self.ended = true;
+            return false;
+        }
+        self.ended = at < since;
+        true
+    }
+
+    /// A page is done, and this one is next.
+    pub fn turn(&mut self, next: Option<String>) {
+        if next.is_some() && !self.ended {
+            self.newest.next.clone_from(&next);
+            self.url = next;
+            return;
+        }
+        self.newest.next = None;
+        self.newest.complete = self.newest.complete.max(self.newest.reading.take());
+        self.ended = false;
+        self.url = std::mem::take(&mut self.resumed).then(|| self.first.clone());
+    }
+
+    /// How far it went.
+    pub fn newest(&self) -> Newest {
+        self.newest.clone()
+    }
+}
+
+/// The deployments whose changes are to be asked for, in the order of time: id,
+/// the revision before, its own. What the first one brought cannot be asked for.
+pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<(String, String, String)> {
+    let mut runs: Vec<_> = project
+        .deployments
+        .iter()
+        .filter(|(_, ran)| ran.environment == environment)
+        .filter_map(|(id, ran)| Some((ran.at()?, id, ran)))
+        .collect();
+    runs.sort_by_key(|(at, id, _)| (*at, *id));
+    let mut before: Option<&str> = None;
+    let mut asked = Vec::new();
+    for (_, id, ran) in runs {
+        if ran.changes.is_none() {
+            let base = before.unwrap_or(&ran.revision);
+            asked.push((id.clone(), base.to_owned(), ran.revision.clone()));
+        }
+        before = Some(&ran.revision);
+    }
+    asked
+}
+
+/// Keeps what a deployment brought.
+pub(super) fn brought(project: &mut Project, id: String, changes: Vec<String>) {
+    if let Some(ran) = project.deployments.get_mut(&id) {
+        ran.changes = Some(changes);
+    }
+}
+
+/// Says that a comparison isn't possible any more.
+pub(super) fn gone(events: &Events, project: &str, base: &str, head: &str) {
+    events.warn(
+        format!("{project}: {base} and {head} can't be compared: a history was rewritten"),
+        Some("the deployment counts, without changes".into()),
+    );
+}
+
+pub(super) fn text(at: OffsetDateTime) -> String {
+    at.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    const SINCE: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+
+    fn day(day: i64) -> OffsetDateTime {
+        SINCE + Duration::days(day)
+    }
+
+    #[test]
+    fn a_reading_that_was_cut_off_is_gone_on_with_and_then_the_newest_are_read() {
+        let mut walk = Newest::default().walk("1".into());
+        assert!(walk.passes(day(20), SINCE, Duration::ZERO));
+        walk.turn(Some("2".into()));
+        // Cut off here.
+        let mut walk = walk.newest().walk("1".into());
+        assert_eq!(walk.url().as_deref(), Some("2"));
+        assert!(walk.passes(day(10), SINCE, Duration::ZERO));
+        walk.turn(None);
+        assert_eq!(walk.url().as_deref(), Some("1"));
+        assert!(walk.passes(day(30), SINCE, Duration::days(1)));
+        assert!(walk.passes(day(20), SINCE, Duration::days(1)));
+        assert!(!walk.passes(day(10), SINCE, Duration::days(1)));
+        walk.turn(Some("2".into()));
+        assert_eq!(walk.url(), None);
+        assert_eq!(walk.newest(), Newest { complete: Some(day(30)), ..Newest::default() });
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_first_that_is_too_old() {
+        let mut walk = Newest::default().walk("1".into());
+        assert!(walk.passes(day(1), SINCE, Duration::ZERO));
+        assert!(walk.passes(day(-1), SINCE, Duration::ZERO));
+        assert!(!walk.passes(day(-2), SINCE, Duration::ZERO));
+        walk.turn(Some("2".into()));
+        assert_eq!(walk.url(), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! The file of collected events: JSON lines, sorted by time, each event once.
+//!
+//! It is written whole, beside itself, and then renamed: a reader sees the old
+//! events or the new ones, and a killed writer harms neither. One writer at a
+//! time holds the lock, a file beside it.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use time::OffsetDateTime;
+
+use super::super::events::{self, Event};
+use super::SourceError;
+
+/// A file of events that is being changed; nobody else changes it meanwhile.
+pub struct Store {
+    path: PathBuf,
+    events: BTreeMap<Key, Event>,
+    _lock: File,
+}
+
+/// What an event is referred to by: the kind, and the id among them.
+type Key = (u8, String);
+
+/// What a merge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    /// All that are there now.
+    pub total: u64,
+}
+
+impl Merged {
+    /// Of another merge into the same file.
+    pub fn add(&mut self, other: Self) {
+        self.added += other.added;
+        self.changed += other.changed;
+        self.removed += other.removed;
+        self.total = other.total;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.added + self.changed + self.removed == 0
+    }
+}
+
+impl Store {
+    /// Waits for another writer, then reads what is there; a file that is not
+    /// there yet is empty.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let fails = SourceError::file("can't be locked", path);
+        let lock = beside(path, ".lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(fails)?;
+        lock.lock().map_err(SourceError::file("can't be locked", path))?;
+        let events = read(path)?.into_iter().map(|event| (key(&event), event)).collect();
+        Ok(Self { path: path.to_owned(), events, _lock: lock })
+    }
+
+    /// Adds events; one that is there already is replaced by the newer word.
+    pub fn merge(&mut self, new: impl IntoIterator<Item = Event>) -> Merged {
+        let mut merged = Merged::default();
+        for event in new {
+            match self.events.insert(key(&event), event.clone()) {
+                None => merged.added += 1,
+                Some(old) if old != event => merged.changed += 1,
+                Some(_) => {}
+            }
+        }
+        merged.total = self.events.len() as u64;
+        merged
+    }
+
+    /// Has of an owner (whose ids begin with `prefix`) these events and no others.
+    pub fn replace(&mut self, prefix: &str, new: Vec<Event>) -> Merged {
+        let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
+        let before = self.events.len();
+        self.events.retain(|key, _| !key.1.starts_with(prefix) || fresh.contains_key(key));
+        let removed = (before - self.events.len()) as u64;
+        Merged { removed, ..self.merge(fresh.into_values()) }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    /// Writes all of it, durably.
+    pub fn save(&self) -> Result<(), SourceError> {
+        let mut all: Vec<&Event> = self.events.values().collect();
+        all.sort_by(|a, b| order(a).cmp(&order(b)));
+        let mut text = Vec::new();
+        events::write(&mut text, all).map_err(SourceError::file("can't be written", &self.path))?;
+        write_durably(&self.path, &text)
+    }
+}
+
+/// The events of a file; none if it is not there.
+pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(SourceError::file("can't be read", path)(error)),
+    };
+    let events: Result<Vec<Event>, _> = events::read(BufReader::new(file)).collect();
+    events.map_err(|error| SourceError::NoEvents { path: path.to_owned(), message: error.to_string() })
+}
+
+/// By time; at one moment, what is referred to comes first.
+pub(super) fn sort(events: &mut [Event]) {
+    events.sort_by(|a, b| order(a).cmp(&order(b)));
+}
+
+/// Replaces a file by another text, or leaves it as it is.
+pub(super) fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
+    let fails = || SourceError::file("can't be written", path);
+    let new = beside(path, ".new");
+    let mut file = File::create(&new).map_err(fails())?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(fails())?;
+    std::fs::rename(&new, path).map_err(fails())?;
+    // The rename itself is in the folder.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fails())
+}
+
+/// `events.jsonl` → `events.jsonl.lock`
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn key(event: &Event) -> Key {
+    let (_, rank, id) = order(event);
+    (rank, id.to_owned())
+}
+
+fn order(event: &Event) -> (OffsetDateTime, u8, &str) {
+    let (rank, id) = match event {
+        Event::Change(change) => (0, change.id.as_str()),
+        Event::Deployment(deployment) => (1, deployment.id.as_str()),
+        Event::Failure(failure) => (2, failure.id.as_str()),
+        Event::Recovery(recovery) => (3, recovery.failure.as_str()),
+    };
+    (event.at(), rank, id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &str = r#"{"type":"change","id":"t/s@c","team":"t","service":"s","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","id":"t/s@d","team":"t","service":"s","environment":"production","at":"2026-03-02T15:30:00Z","kind":"planned","changes":["t/s@c"]}
+"#;
+
+    fn parsed(text: &str) -> Vec<Event> {
+        events::read(text.as_bytes()).collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn events_are_there_once_and_the_newer_word_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let mut store = Store::open(&path).unwrap();
+        assert_eq!(store.merge(parsed(LINES)), Merged { added: 2, total: 2, ..Merged::default() });
+        store.save().unwrap();
+        drop(store);
+
+        let mut store = Store::open(&path).unwrap();
+        assert_eq!(store.merge(parsed(LINES)), Merged { total: 2, ..Merged::default() });
+        let moved = LINES.replace("T15:30", "T16:30");
+        assert_eq!(store.merge(parsed(&moved)), Merged { changed: 1, total: 2, ..Merged::default() });
+        store.save().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), moved);
+    }
+
+    #[test]
+    fn an_owner_has_what_it_has_now_and_others_keep_theirs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("events.jsonl")).unwrap();
+        store.merge(parsed(LINES));
+        store.merge(parsed(&LINES.replace("t/s@", "other")));
+        let merged = store.replace("t/s@", parsed(LINES.lines().next().unwrap()));
+        assert_eq!(merged, Merged { removed: 1, total: 3, ..Merged::default() });
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "hello\n").unwrap();
+        let error = Store::open(&path).err().unwrap().to_string();
+        assert!(error.contains("events.jsonl") && error.contains("line 1"), "{error}");
+    }
+}

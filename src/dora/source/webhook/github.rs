@@ -1,0 +1,236 @@
+//! GitHub's payloads: deployment_status, workflow_run, push, pull_request,
+//! release, issues. All others hold nothing that counts.
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use super::super::github::{Deployed, Unit, runs};
+use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::Reading;
+use super::payload::{Parsed, Pushed};
+
+#[derive(Deserialize)]
+struct About {
+    repository: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    full_name: String,
+    #[serde(default)]
+    default_branch: String,
+}
+
+#[derive(Deserialize)]
+struct DeploymentStatus {
+    deployment: Deployment,
+    deployment_status: State,
+}
+
+#[derive(Deserialize)]
+struct Deployment {
+    id: u64,
+    sha: String,
+    #[serde(rename = "ref")]
+    reference: String,
+    environment: String,
+}
+
+#[derive(Deserialize)]
+struct State {
+    state: String,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct WorkflowRun {
+    action: String,
+    workflow_run: Run,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    id: u64,
+    name: Option<String>,
+    head_branch: Option<String>,
+    head_sha: String,
+    conclusion: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct Push {
+    #[serde(rename = "ref")]
+    reference: String,
+    commits: Vec<Pushed>,
+}
+
+#[derive(Deserialize)]
+struct PullRequest {
+    action: String,
+    pull_request: Request,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    title: String,
+    body: Option<String>,
+    labels: Vec<Label>,
+    merged: bool,
+    merge_commit_sha: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+struct Issues {
+    issue: Issue,
+}
+
+#[derive(Deserialize)]
+struct Issue {
+    number: u64,
+    labels: Vec<Label>,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    closed_at: Option<OffsetDateTime>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ReleaseEvent {
+    action: String,
+    release: Release,
+}
+
+#[derive(Deserialize)]
+struct Release {
+    tag_name: String,
+    prerelease: bool,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    published_at: Option<OffsetDateTime>,
+}
+
+fn names(labels: Vec<Label>) -> Vec<String> {
+    labels.into_iter().map(|label| label.name).collect()
+}
+
+/// `read` says how a project is read.
+pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
+    let Some(repository) = serde_json::from_slice::<About>(body)?.repository else {
+        return Ok((String::new(), Vec::new()));
+    };
+    let reading = read(&repository.full_name);
+    let facts = match event {
+        "deployment_status" if reading.deployed == Deployed::Deployments => {
+            let DeploymentStatus { deployment, deployment_status } = serde_json::from_slice(body)?;
+            let status = runs(&deployment_status.state);
+            let status = status.map(|ok| Status { at: deployment_status.created_at, ok });
+            status
+                .map(|status| {
+                    ran(
+                        deployment.id.to_string(),
+                        Ran {
+                            environment: deployment.environment,
+                            name: deployment.reference,
+                            revision: deployment.sha,
+                            statuses: vec![status],
+                            changes: None,
+                        },
+                    )
+                })
+                .into_iter()
+                .collect()
+        }
+        "workflow_run" => {
+            let WorkflowRun { action, workflow_run: run } = serde_json::from_slice(body)?;
+            let deploys = reading.workflows.matches(run.name.as_deref().unwrap_or_default());
+            let ok = match run.conclusion.as_deref() {
+                Some("success") => Some(true),
+                Some("failure" | "timed_out") => Some(false),
+                _ => None,
+            };
+            match ok.filter(|_| deploys && action == "completed") {
+                Some(ok) => vec![ran(
+                    format!("run-{}", run.id),
+                    Ran {
+                        environment: reading.environment,
+                        name: run.head_branch.unwrap_or_default(),
+                        revision: run.head_sha,
+                        statuses: vec![Status { at: run.updated_at, ok }],
+                        changes: None,
+                    },
+                )],
+                None => Vec::new(),
+            }
+        }
+        "push" => {
+            let push: Push = serde_json::from_slice(body)?;
+            let here = push.reference.strip_prefix("refs/heads/") == Some(&repository.default_branch);
+            let commits = push.commits.into_iter().filter(|_| here);
+            commits.map(|commit| commit.fact(reading.unit == Unit::Commits)).collect()
+        }
+        "pull_request" => {
+            let PullRequest { action, pull_request: request } = serde_json::from_slice(body)?;
+            match request.merge_commit_sha {
+                Some(commit) if action == "closed" && request.merged => {
+                    let mut facts =
+                        vec![Fact::Labelled { id: commit.clone(), labels: names(request.labels) }];
+                    if reading.unit == Unit::Requests {
+                        let change = Landed {
+                            at: Some(request.created_at),
+                            title: request.title,
+                            reverts: reverted(request.body.as_deref().unwrap_or_default()),
+                            ..Landed::default()
+                        };
+                        facts.push(Fact::Landed { id: commit, change });
+                    }
+                    facts
+                }
+                _ => Vec::new(),
+            }
+        }
+        "release" if reading.deployed == Deployed::Releases => {
+            let ReleaseEvent { action, release } = serde_json::from_slice(body)?;
+            match release.published_at.filter(|_| action == "published" && !release.prerelease) {
+                Some(at) => vec![ran(
+                    release.tag_name.clone(),
+                    Ran {
+                        environment: reading.environment,
+                        name: release.tag_name.clone(),
+                        revision: release.tag_name,
+                        statuses: vec![Status { at, ok: true }],
+                        changes: None,
+                    },
+                )],
+                None => Vec::new(),
+            }
+        }
+        "issues" => {
+            let Issue { number, labels, created_at, updated_at, closed_at } =
+                serde_json::from_slice::<Issues>(body)?.issue;
+            let incident = Incident {
+                opened: created_at,
+                closed: closed_at,
+                labels: names(labels),
+                updated: updated_at,
+            };
+            vec![Fact::Reported { id: number.to_string(), incident }]
+        }
+        _ => Vec::new(),
+    };
+    Ok((repository.full_name, facts))
+}
+
+fn ran(id: String, deployment: Ran) -> Fact {
+    Fact::Ran { id, deployment }
+}

@@ -1,0 +1,405 @@
+//! The queries behind a report, all under way at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::{Date, Duration, OffsetDateTime};
+
+use super::integrity::{self, Day, Delivery, Integrity};
+use super::keys::Ask;
+use super::{Figures, Period, Report, SCHEMA, Team, judge};
+use crate::dora::JOB;
+use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+use crate::query::{Instant, Query, QueryError, Range};
+
+const DAY: i64 = 86_400_000;
+
+/// What is to be reported on.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub subject: String,
+    pub source: String,
+    pub environment: String,
+    /// Only these; none: all.
+    pub teams: Vec<String>,
+    /// The first and the last day (UTC), both included and over.
+    pub first: Date,
+    pub until: Date,
+    pub bands_year: u16,
+    pub now: OffsetDateTime,
+    /// Samples that close each day, where the sender is known.
+    pub sent: BTreeMap<Date, u64>,
+}
+
+impl Question {
+    fn days(&self) -> i64 {
+        (self.until - self.first).whole_days() + 1
+    }
+
+    /// The end of the last day, in milliseconds.
+    fn end(&self) -> i64 {
+        (self.until + Duration::days(1)).midnight().assume_utc().unix_timestamp() * 1000
+    }
+
+    /// The matchers of every series that is asked for.
+    fn selector(&self) -> String {
+        let environment = format!("environment=\"{}\"", crate::dora::escaped(&self.environment));
+        if self.teams.is_empty() {
+            return environment;
+        }
+        let teams: Vec<String> = self.teams.iter().map(|team| literal(team)).collect();
+        format!("{environment},team=~\"{}\"", crate::dora::escaped(&teams.join("|")))
+    }
+
+    fn ask(&self, days: i64, by: &'static str) -> Ask {
+        Ask::over_days(self.selector(), days, by)
+    }
+
+    /// Days of a period: few enough of them to be seen apart.
+    fn period(&self) -> i64 {
+        match self.days() {
+            ..28 => 1,
+            28..=420 => 7,
+            _ => 28,
+        }
+    }
+}
+
+/// A text as a regular expression that matches it and nothing else.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Asks everything; the answers belong to the same moment.
+///
+/// # Errors
+/// The first query that is not answered.
+pub async fn collect(query: &Query, question: &Question) -> Result<Report, QueryError> {
+    let (end, days) = (question.end(), question.days());
+    let (all, before, by_team, periods, by_period, newest, stored, integrity) = tokio::try_join!(
+        figures(query, question, "", end),
+        figures(query, question, "", end - days * DAY),
+        figures(query, question, "team", end),
+        periods(query, question),
+        deployments_by_period(query, question),
+        newest(query, question),
+        stored(query, question),
+        integrity(query, question),
+    )?;
+    let names: BTreeSet<&String> = by_team.keys().chain(newest.keys()).chain(stored.keys()).collect();
+    let range: Vec<Date> = (0..days).map(|day| question.first + Duration::days(day)).collect();
+    let nothing = BTreeSet::new();
+    let team = |name: &String| {
+        let there = stored.get(name).unwrap_or(&nothing);
+        let first_day = there.first().copied();
+        let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
+        Team {
+            name: name.clone(),
+            figures: by_team.get(name).copied().unwrap_or_default(),
+            deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![0.0; periods.len()]),
+            age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
+            first_day,
+            last_day: there.last().copied(),
+            gaps: range.iter().filter(gap).copied().collect(),
+        }
+    };
+    let teams: Vec<Team> = names.into_iter().map(team).collect();
+    let all = all.get("").copied().unwrap_or_default();
+    let mut integrity = integrity;
+    let any = |day: Date| stored.values().any(|days| days.contains(&day));
+    // Days since the history was sent have live values, and no sample at their end.
+    for day in integrity.days.iter_mut().rev().take_while(|day| day.stored == 0 && any(day.date)) {
+        day.sent = None;
+    }
+    let checks = integrity::checks(&integrity, &teams, days as u32);
+    let other_environments = match teams.is_empty() {
+        true => environments(query, question).await?,
+        false => Vec::new(),
+    };
+    Ok(Report {
+        schema: SCHEMA,
+        subject: question.subject.clone(),
+        source: question.source.clone(),
+        generated: question.now,
+        environment: question.environment.clone(),
+        first: question.first,
+        until: question.until,
+        days: days as u32,
+        bands_year: question.bands_year,
+        bands: judge(&all, teams.len(), question.bands_year),
+        all,
+        previous: before.get("").copied().filter(|figures| figures.deployments >= 0.5),
+        period_days: question.period() as u32,
+        periods,
+        teams,
+        integrity: Integrity { checks, ..integrity },
+        other_environments,
+    })
+}
+
+fn seconds(at: OffsetDateTime) -> f64 {
+    at.unix_timestamp_nanos() as f64 / 1e9
+}
+
+/// The figures of the whole range that ends at `end`, by the value of the label `by`.
+async fn figures(
+    query: &Query,
+    question: &Question,
+    by: &'static str,
+    end: i64,
+) -> Result<BTreeMap<String, Figures>, QueryError> {
+    let days = question.days();
+    let ask = question.ask(days, by);
+    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
+    let (deployments, failed, rework, lead_time, recovery) = tokio::try_join!(
+        at(ask.deployments()),
+        at(ask.failed()),
+        at(ask.rework()),
+        at(ask.lead_time(0.5)),
+        at(ask.recovery(0.5))
+    )?;
+    let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
+        found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
+    };
+    let (failed, rework) = (values(failed), values(rework));
+    let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let figures = values(deployments).into_iter().map(|(name, deployments)| {
+        let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
+        let figures = measured(deployments, of(&failed), of(&rework), of(&lead_time), of(&recovery), days);
+        (name, figures)
+    });
+    Ok(figures.collect())
+}
+
+/// The ends of the periods: the first and the last, in milliseconds. The days
+/// that are left over are before the first.
+fn ends(question: &Question) -> (i64, i64) {
+    let period = question.period();
+    let count = question.days() / period;
+    (question.end() - (count - 1) * period * DAY, question.end())
+}
+
+/// Period by period, of all teams together.
+async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, QueryError> {
+    let period = question.period();
+    let (start, end) = ends(question);
+    let ask = question.ask(period, "");
+    let at = |expression: String| async move { query.range(&expression, start, end, period * DAY).await };
+    let (deployments, failed, rework, lead_time, recovery) = tokio::try_join!(
+        at(ask.deployments()),
+        at(ask.failed()),
+        at(ask.rework()),
+        at(ask.lead_time(0.5)),
+        at(ask.recovery(0.5))
+    )?;
+    let values = |found: Vec<Range>| -> BTreeMap<i64, f64> {
+        found.first().map(|one| one.samples().collect()).unwrap_or_default()
+    };
+    let (deployments, failed, rework) = (values(deployments), values(failed), values(rework));
+    let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let one = |at: i64| {
+        let of = |values: &BTreeMap<i64, f64>| values.get(&at).copied();
+        Period {
+            until: question.until - Duration::days((end - at) / DAY),
+            figures: measured(
+                of(&deployments).unwrap_or_default(),
+                of(&failed),
+                of(&rework),
+                of(&lead_time),
+                of(&recovery),
+                period,
+            ),
+        }
+    };
+    Ok((start..=end).step_by((period * DAY) as usize).map(one).collect())
+}
+
+/// The deployments of each team, period by period.
+async fn deployments_by_period(
+    query: &Query,
+    question: &Question,
+) -> Result<BTreeMap<String, Vec<f64>>, QueryError> {
+    let step = question.period() * DAY;
+    let (start, end) = ends(question);
+    let ask = question.ask(question.period(), "team");
+    let found = query.range(&ask.deployments(), start, end, step).await?;
+    let team = |one: &Range| {
+        let values: BTreeMap<i64, f64> = one.samples().collect();
+        let of = |at| values.get(&at).copied().filter(|value| value.is_finite()).unwrap_or_default();
+        (label(&one.metric), (start..=end).step_by(step as usize).map(of).collect())
+    };
+    Ok(found.iter().map(team).collect())
+}
+
+fn label(metric: &BTreeMap<String, String>) -> String {
+    metric.get("team").cloned().unwrap_or_default()
+}
+
+fn measured(
+    deployments: f64,
+    failed: Option<f64>,
+    rework: Option<f64>,
+    lead_time: Option<f64>,
+    recovery: Option<f64>,
+    days: i64,
+) -> Figures {
+    let number = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let deployments = number(Some(deployments)).unwrap_or_default();
+    // A count that is not there is none, where anything was deployed at all.
+    let share = |part: Option<f64>| (deployments >= 0.5).then(|| number(part).unwrap_or(0.0) / deployments);
+    Figures {
+        deployments,
+        frequency: deployments / days as f64,
+        lead_time: number(lead_time),
+        failure_rate: share(failed),
+        recovery: number(recovery),
+        rework_rate: share(rework),
+    }
+}
+
+/// When each team's newest value came to be, Unix seconds; of the last day.
+///
+/// A Pushgateway shows the last value for ever: where the time of the last push
+/// is known, the older of the two counts.
+async fn newest(query: &Query, question: &Question) -> Result<BTreeMap<String, f64>, QueryError> {
+    let selector = question.selector();
+    let live = format!("max by (team) (timestamp({DEPLOYMENTS}{{{selector}}}))");
+    let late = format!("max by (team) (max_over_time(timestamp({DEPLOYMENTS}{{{selector}}})[1d:4m]))");
+    let pushed = format!("max by (team) (push_time_seconds{{job=\"{JOB}\"}})");
+    let now = question.now.unix_timestamp() * 1000;
+    let (sampled, pushed) = tokio::try_join!(
+        async {
+            let live = query.instant::<Instant>(&live, Some(now)).await?;
+            // Looking further back is for those that are not there, and costs more.
+            match live.is_empty() {
+                true => query.instant::<Instant>(&late, Some(now)).await,
+                false => {
+                    let late = query
+                        .instant::<Instant>(&format!("{late} unless {}", asked(&selector)), Some(now))
+                        .await?;
+                    Ok(live.into_iter().chain(late).collect())
+                }
+            }
+        },
+        query.instant::<Instant>(&pushed, Some(now)),
+    )?;
+    let mut newest: BTreeMap<String, f64> =
+        sampled.iter().map(|one| (label(&one.metric), one.value())).collect();
+    for one in &pushed {
+        newest.entry(label(&one.metric)).and_modify(|at| *at = at.min(one.value()));
+    }
+    Ok(newest)
+}
+
+/// The teams that have a live value.
+fn asked(selector: &str) -> String {
+    format!("max by (team) ({DEPLOYMENTS}{{{selector}}})")
+}
+
+/// The days on which each team has any sample.
+async fn stored(query: &Query, question: &Question) -> Result<BTreeMap<String, BTreeSet<Date>>, QueryError> {
+    // A day's sample is taken at its end, which is the next day's midnight; the
+    // midnight at its beginning belongs to the day before.
+    let expression =
+        format!("count by (team) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))", question.selector(), DAY - 1);
+    let (first, end) = (question.end() - (question.days() - 1) * DAY, question.end());
+    let found = query.range(&expression, first, end, DAY).await?;
+    let days = |one: &Range| {
+        let days = one.samples().map(|(at, _)| question.until - Duration::days((end - at) / DAY)).collect();
+        (label(&one.metric), days)
+    };
+    Ok(found.iter().map(days).collect())
+}
+
+/// What is stored, and how it was delivered; the checks are the caller's.
+async fn integrity(query: &Query, question: &Question) -> Result<Integrity, QueryError> {
+    let end = question.end();
+    let days = question.days();
+    let (lead, recovery) =
+        (format!("{LEAD_TIME}_(bucket|sum|count)"), format!("{RECOVERY}_(bucket|sum|count)"));
+    let all = format!("{{__name__=~\"{DEPLOYMENTS}|{lead}|{recovery}\",{}}}", question.selector());
+    // `last_over_time` keeps the names, so that equal labels stay apart.
+    let series = format!("count(last_over_time({all}[{days}d]))");
+    // The samples at the very end of each day.
+    let closing = format!("count(last_over_time({all}[1ms]))");
+    let (series, closing, delivery) = tokio::try_join!(
+        query.instant::<Instant>(&series, Some(end)),
+        query.range(&closing, end - (days - 1) * DAY, end, DAY),
+        delivery(query, question),
+    )?;
+    let stored: BTreeMap<i64, f64> = closing.first().map(|one| one.samples().collect()).unwrap_or_default();
+    let day = |back: i64| {
+        let date = question.until - Duration::days(back);
+        Day {
+            date,
+            stored: stored.get(&(end - back * DAY)).map_or(0, |count| *count as u64),
+            sent: question.sent.get(&date).copied(),
+        }
+    };
+    Ok(Integrity {
+        series: series.first().map_or(0, |found| found.value() as u64),
+        days: (0..days).rev().map(day).collect(),
+        delivery,
+        checks: Vec::new(),
+    })
+}
+
+/// What a collector that scrapes itself told the endpoint about its deliveries.
+async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>, QueryError> {
+    const OF: &str = "prometheus_remote_storage";
+    let now = question.now.unix_timestamp() * 1000;
+    let at = |expression: String| async move {
+        let found = query.instant::<Instant>(&expression, Some(now)).await?;
+        Ok::<_, QueryError>(found.first().map(Instant::value).filter(|value| value.is_finite()))
+    };
+    let (lag, pending, failed) = tokio::try_join!(
+        at(format!(
+            "max(max by (instance) ({OF}_highest_timestamp_in_seconds) \
+             - min by (instance) ({OF}_queue_highest_sent_timestamp_seconds > 0))"
+        )),
+        at(format!("sum({OF}_samples_pending)")),
+        at(format!("sum(increase({OF}_samples_failed_total[1d]))")),
+    )?;
+    Ok(lag.map(|lag| Delivery {
+        lag: lag.max(0.0),
+        pending: pending.unwrap_or_default(),
+        failed: failed.unwrap_or_default(),
+    }))
+}
+
+/// The environments that have deployments in the range.
+async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
+    let expression = format!("group by (environment) (count_over_time({DEPLOYMENTS}[{}d]))", question.days());
+    let found = query.instant::<Instant>(&expression, Some(question.end())).await?;
+    let mut names: Vec<String> =
+        found.iter().filter_map(|one| one.metric.get("environment").cloned()).collect();
+    names.retain(|name| *name != question.environment);
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_is_asked_for_by_its_very_name() {
+        assert_eq!(literal("a.b|c"), r"a\.b\|c");
+        assert_eq!(literal("orders-2"), "orders-2");
+    }
+
+    #[test]
+    fn nothing_deployed_is_no_rate_and_no_number_is_none() {
+        let figures = measured(0.0, Some(f64::NAN), None, Some(f64::NAN), None, 7);
+        assert_eq!(figures, Figures::default());
+        let figures = measured(14.0, None, Some(7.0), Some(60.0), Some(f64::INFINITY), 7);
+        assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
+        assert_eq!((figures.frequency, figures.recovery), (2.0, None));
+    }
+}

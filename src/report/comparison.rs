@@ -1,0 +1,343 @@
+//! Teams side by side: ranked, distributed, and each one's course in small; and
+//! which days of which team are stored.
+
+use serde::Serialize;
+use time::Date;
+
+use super::chart::{round_above, rounded};
+use super::keys::Key;
+use super::{Report, Team, band_of, words};
+
+const WIDTH: f64 = 440.0;
+const STRIP_HEIGHT: f64 = 92.0;
+const STRIP_BASE: f64 = 68.0;
+const MARGIN: f64 = 14.0;
+const DOT: f64 = 3.2;
+
+/// A row of the ranking.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    rank: usize,
+    name: String,
+    cells: Vec<Cell>,
+}
+
+/// A figure, its part of the column's largest, and its band's letter.
+#[derive(Debug, Serialize)]
+struct Cell {
+    text: String,
+    /// 0 to 100.
+    part: f64,
+    band: Option<String>,
+}
+
+/// The teams, best first by `by`; those without a figure last.
+pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
+    let mut sorted: Vec<&Team> = report.teams.iter().collect();
+    sorted.sort_by(|a, b| {
+        let (x, y) = (figure(a, by), figure(b, by));
+        let order = match (x, y) {
+            (Some(x), Some(y)) if by.more_is_better() => y.total_cmp(&x),
+            (Some(x), Some(y)) => x.total_cmp(&y),
+            (x, y) => x.is_none().cmp(&y.is_none()),
+        };
+        order.then_with(|| a.name.cmp(&b.name))
+    });
+    let largest =
+        Key::ALL.map(|key| report.teams.iter().filter_map(|team| figure(team, key)).fold(0.0, f64::max));
+    let cell = |team: &Team, (key, largest): (Key, f64)| {
+        let value = figure(team, key);
+        let part = value.filter(|_| largest > 0.0).map_or(0.0, |value| value / largest);
+        Cell {
+            text: key.text(value),
+            part: rounded(part.clamp(0.0, 1.0) * 100.0),
+            band: value
+                .and_then(|_| band_of(key, &team.figures, report.bands_year))
+                .map(|band| band.to_string()),
+        }
+    };
+    let row = |(index, team): (usize, &Team)| Row {
+        rank: index + 1,
+        name: team.name.clone(),
+        cells: Key::ALL.into_iter().zip(largest).map(|of| cell(team, of)).collect(),
+    };
+    sorted.into_iter().enumerate().map(row).collect()
+}
+
+/// A team's figure; none of a team that deployed nothing.
+fn figure(team: &Team, key: Key) -> Option<f64> {
+    team.figures.of(key).filter(|_| team.figures.deployments >= 0.5)
+}
+
+/// How the teams' figures are spread: a dot for each, quartiles and median.
+#[derive(Debug, Serialize)]
+pub(super) struct Strip {
+    title: &'static str,
+    description: String,
+    width: f64,
+    height: f64,
+    base: f64,
+    radius: f64,
+    dots: Vec<(f64, f64, String)>,
+    /// From the first quartile to the third.
+    box_x: f64,
+    box_width: f64,
+    median: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+pub(super) fn strips(report: &Report) -> Vec<Strip> {
+    Key::ALL.into_iter().filter_map(|key| strip(report, key)).collect()
+}
+
+/// `None`: fewer than three teams have a figure, which is no distribution.
+fn strip(report: &Report, key: Key) -> Option<Strip> {
+    let mut values: Vec<(f64, &str)> =
+        report.teams.iter().filter_map(|team| Some((figure(team, key)?, team.name.as_str()))).collect();
+    if values.len() < 3 {
+        return None;
+    }
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let sorted: Vec<f64> = values.iter().map(|(value, _)| *value).collect();
+    let axis = Axis::of(key, &sorted);
+    // Dots that would cover each other are stacked.
+    let mut columns: Vec<(f64, usize)> = Vec::new();
+    let mut dots = Vec::new();
+    let mut tallest = 1;
+    for (value, name) in &values {
+        let x = axis.x(*value);
+        let level = match columns.last_mut() {
+            Some((at, height)) if x - *at < 2.0 * DOT => {
+                *height += 1;
+                *height
+            }
+            _ => {
+                columns.push((x, 1));
+                1
+            }
+        };
+        tallest = tallest.max(level);
+        let at = columns.last().map_or(x, |(at, _)| *at);
+        dots.push((at, level, format!("{name}: {}", key.text(Some(*value)))));
+    }
+    // Stacks that would leave the picture are pressed together.
+    let pitch = (2.0 * DOT).min((STRIP_BASE - 12.0) / tallest as f64);
+    let [low, median, high] = [0.25, 0.5, 0.75].map(|part| quantile(&sorted, part));
+    let range = [sorted[0], sorted[sorted.len() - 1]];
+    Some(Strip {
+        title: key.name(),
+        description: format!(
+            "{} teams: half of them between {} and {}, median {}; from {} ({}) to {} ({}).",
+            values.len(),
+            key.text(Some(low)),
+            key.text(Some(high)),
+            key.text(Some(median)),
+            key.text(Some(range[0])),
+            values[0].1,
+            key.text(Some(range[1])),
+            values[values.len() - 1].1,
+        ),
+        width: WIDTH,
+        height: STRIP_HEIGHT,
+        base: STRIP_BASE,
+        radius: DOT,
+        dots: dots
+            .into_iter()
+            .map(|(x, level, label)| {
+                (rounded(x), rounded(STRIP_BASE - DOT - 1.0 - (level - 1) as f64 * pitch), label)
+            })
+            .collect(),
+        box_x: rounded(axis.x(low)),
+        box_width: rounded((axis.x(high) - axis.x(low)).max(1.0)),
+        median: rounded(axis.x(median)),
+        ticks: axis.ticks.iter().map(|(value, label)| (rounded(axis.x(*value)), label.clone())).collect(),
+    })
+}
+
+/// Shares and rates from zero; durations, which spread over magnitudes, by their logarithm.
+struct Axis {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Axis {
+    fn of(key: Key, sorted: &[f64]) -> Self {
+        let (least, largest) = (sorted[0], sorted[sorted.len() - 1]);
+        if !matches!(key, Key::LeadTime | Key::Recovery) || least <= 0.0 {
+            let base = if matches!(key, Key::FailureRate | Key::Rework) { 0.01 } else { 1.0 };
+            let high = round_above(largest / base) * base;
+            let label = |value: f64| match key {
+                _ if value == 0.0 => "0".into(),
+                Key::FailureRate | Key::Rework => format!("{} %", words::short(value * 100.0)),
+                Key::LeadTime | Key::Recovery => key.text(Some(value)),
+                Key::Frequency => words::short(value),
+            };
+            let ticks = [0.0, 0.5, 1.0].map(|part| (high * part, label(high * part))).into();
+            return Self { low: 0.0, high, logarithmic: false, ticks };
+        }
+        const HOUR: f64 = 3_600.0;
+        let marks = [1.0 / 12.0, 0.25, 0.5, 1.0, 2.0, 4.0, 12.0, 24.0, 48.0, 96.0, 168.0, 336.0, 720.0]
+            .map(|h| h * HOUR);
+        let low = marks.into_iter().rfind(|mark| *mark <= least).unwrap_or(least);
+        let high = marks.into_iter().find(|mark| *mark >= largest).unwrap_or(largest).max(low * 2.0);
+        let ticks = marks
+            .into_iter()
+            .filter(|mark| (low..=high).contains(mark))
+            .map(|mark| (mark, words::duration(Some(mark))))
+            .collect();
+        Self { low, high, logarithmic: true, ticks }
+    }
+
+    fn x(&self, value: f64) -> f64 {
+        let part = match self.logarithmic {
+            true => (value / self.low).ln() / (self.high / self.low).ln(),
+            false => (value - self.low) / (self.high - self.low),
+        };
+        MARGIN + part.clamp(0.0, 1.0) * (WIDTH - 2.0 * MARGIN)
+    }
+}
+
+/// Between the two values around it.
+fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = part * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    below + (above - below) * at.fract()
+}
+
+/// Deployments over time as bars, without axes.
+#[derive(Debug, Serialize)]
+pub(super) struct Spark {
+    name: String,
+    description: String,
+    /// x, y, width, height in a box of 100 by 28.
+    bars: Vec<(f64, f64, f64, f64)>,
+}
+
+pub(super) const SPARK_HEIGHT: f64 = 28.0;
+
+/// All teams by one scale, so that they can be compared; in the order given.
+pub(super) fn sparks(report: &Report, order: &[Row]) -> Vec<Spark> {
+    let all = || report.teams.iter().flat_map(|team| team.deployments_by_period.iter().copied());
+    let largest = all().fold(0.0, f64::max);
+    order
+        .iter()
+        .filter_map(|row| report.teams.iter().find(|team| team.name == row.name))
+        .map(|team| {
+            let values = &team.deployments_by_period;
+            Spark {
+                name: team.name.clone(),
+                description: format!(
+                    "{}: {} deployments; at most {} in {}",
+                    team.name,
+                    words::count(team.figures.deployments),
+                    words::count(values.iter().copied().fold(0.0, f64::max)),
+                    words::counted(report.period_days as usize, "day"),
+                ),
+                bars: spark(values, largest),
+            }
+        })
+        .collect()
+}
+
+/// Bars in a box of 100 by [`SPARK_HEIGHT`].
+pub(super) fn spark(values: &[f64], largest: f64) -> Vec<(f64, f64, f64, f64)> {
+    let step = 100.0 / values.len().max(1) as f64;
+    let bar = |(index, value): (usize, &f64)| {
+        let height = if largest > 0.0 { (value / largest).clamp(0.0, 1.0) * SPARK_HEIGHT } else { 0.0 };
+        let hundredth = |value: f64| (value * 100.0).round() / 100.0;
+        (
+            hundredth(index as f64 * step + step * 0.1),
+            hundredth(SPARK_HEIGHT - height),
+            hundredth(step * 0.8),
+            hundredth(height),
+        )
+    };
+    values.iter().enumerate().filter(|(_, value)| **value > 0.0).map(bar).collect()
+}
+
+/// Which days of which team are stored.
+#[derive(Debug, Serialize)]
+pub(super) struct Coverage {
+    width: f64,
+    height: f64,
+    left: f64,
+    row: f64,
+    teams: Vec<Line>,
+    ticks: Vec<(f64, String)>,
+    axis: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    name: String,
+    y: f64,
+    stale: bool,
+    runs: Vec<Run>,
+}
+
+/// Days in a row that are alike.
+#[derive(Debug, Serialize)]
+struct Run {
+    x: f64,
+    width: f64,
+    /// `stored`, `missing`, or `before` the first sample.
+    state: &'static str,
+    label: String,
+}
+
+const ROW: f64 = 13.0;
+const NAMES: f64 = 132.0;
+const COVERAGE_WIDTH: f64 = 760.0;
+
+pub(super) fn coverage(report: &Report) -> Coverage {
+    let days = report.days as usize;
+    let all: Vec<Date> = (0..days).map(|day| report.first + time::Duration::days(day as i64)).collect();
+    let step = (COVERAGE_WIDTH - NAMES) / days.max(1) as f64;
+    let line = |(index, team): (usize, &Team)| {
+        let state = |day: &Date| match team.first_day {
+            None => "missing",
+            Some(first) if *day < first => "before",
+            Some(_) if team.gaps.contains(day) => "missing",
+            Some(_) => "stored",
+        };
+        let runs = all.chunk_by(|a, b| state(a) == state(b)).scan(0usize, |begun, run| {
+            let at = *begun;
+            *begun += run.len();
+            let state = state(&run[0]);
+            let said = match state {
+                "stored" => "stored",
+                "missing" => "no sample",
+                _ => "before the first sample",
+            };
+            Some(Run {
+                x: rounded(NAMES + at as f64 * step),
+                // A day of a year is thin; a hole must be seen.
+                width: rounded((run.len() as f64 * step).max(if state == "missing" { 3.0 } else { 0.1 })),
+                state,
+                label: format!("{}: {} to {} {said}", team.name, run[0], run[run.len() - 1]),
+            })
+        });
+        let mut runs: Vec<Run> = runs.collect();
+        // Drawn last, a widened hole is not covered by its neighbour.
+        runs.sort_by_key(|run| run.state == "missing");
+        Line { name: team.name.clone(), y: 4.0 + index as f64 * ROW, stale: team.stale(), runs }
+    };
+    let every = (days / 6).max(1);
+    Coverage {
+        width: COVERAGE_WIDTH,
+        height: report.teams.len() as f64 * ROW + 26.0,
+        left: NAMES,
+        row: ROW - 3.0,
+        teams: report.teams.iter().enumerate().map(line).collect(),
+        ticks: all
+            .iter()
+            .enumerate()
+            .step_by(every)
+            .filter(|(index, _)| NAMES + *index as f64 * step < COVERAGE_WIDTH - 50.0)
+            .map(|(index, day)| (rounded(NAMES + index as f64 * step), day.to_string()))
+            .collect(),
+        axis: report.teams.len() as f64 * ROW + 18.0,
+    }
+}

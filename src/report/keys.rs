@@ -1,0 +1,219 @@
+//! The five metrics: what they are called, what they mean, and the PromQL that
+//! asks for them. Report and dashboards ask by this one definition
+//! (docs/metrics.md explains it; `tests/truth.rs` proves it).
+
+use super::words;
+use crate::dora::bands::{Measured, Thresholds};
+use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+
+/// A metric. The first two are about speed, the others about stability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    Frequency,
+    LeadTime,
+    FailureRate,
+    Recovery,
+    Rework,
+}
+
+impl Key {
+    pub const ALL: [Self; 5] =
+        [Self::Frequency, Self::LeadTime, Self::FailureRate, Self::Recovery, Self::Rework];
+
+    /// For arguments and data: `lead-time`.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Frequency => "frequency",
+            Self::LeadTime => "lead-time",
+            Self::FailureRate => "failure-rate",
+            Self::Recovery => "recovery",
+            Self::Rework => "rework",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Frequency => "Deployment frequency",
+            Self::LeadTime => "Lead time for changes",
+            Self::FailureRate => "Change failure rate",
+            Self::Recovery => "Failed deployment recovery time",
+            Self::Rework => "Rework rate",
+        }
+    }
+
+    /// A name that fits above a column.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Frequency => "Deployments / day",
+            Self::LeadTime => "Lead time",
+            Self::FailureRate => "Failure rate",
+            Self::Recovery => "Recovery",
+            Self::Rework => "Rework",
+        }
+    }
+
+    /// Which figure it is of all that could be taken.
+    pub fn statistic(self) -> &'static str {
+        match self {
+            Self::Frequency => "per day",
+            Self::LeadTime | Self::Recovery => "median",
+            Self::FailureRate | Self::Rework => "share of deployments",
+        }
+    }
+
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Frequency => {
+                "How often code is deployed: deployments to the environment, divided by the days of the range."
+            }
+            Self::LeadTime => {
+                "How long a change takes from its commit or merge until a deployment brings it to the \
+                 environment. Half of all changes take less. Read from a histogram, so it is exact to the bucket."
+            }
+            Self::FailureRate => {
+                "How often a deployment causes a failure that begins within three days of it: such deployments, \
+                 divided by all deployments."
+            }
+            Self::Recovery => {
+                "How long a failure that a deployment caused lasts, from its beginning until it is over. Half of \
+                 all last less. Formerly called mean time to restore; exact to the bucket."
+            }
+            Self::Rework => {
+                "How often a deployment is unplanned and mends something that users suffered from: such \
+                 deployments, divided by all deployments. In the reports since 2024; it has no bands."
+            }
+        }
+    }
+
+    pub fn more_is_better(self) -> bool {
+        self == Self::Frequency
+    }
+
+    /// A value with its unit.
+    pub fn text(self, value: Option<f64>) -> String {
+        match self {
+            Self::Frequency => value.map_or(words::NOTHING.into(), words::rate),
+            Self::LeadTime | Self::Recovery => words::duration(value),
+            Self::FailureRate | Self::Rework => words::share(value),
+        }
+    }
+
+    /// As the bands take it; the rework rate has none.
+    pub fn measured(self, value: f64) -> Option<Measured> {
+        match self {
+            Self::Frequency => Some(Measured::Frequency(value)),
+            Self::LeadTime => Some(Measured::LeadTime(value)),
+            Self::FailureRate => Some(Measured::FailureRate(value)),
+            Self::Recovery => Some(Measured::Recovery(value)),
+            Self::Rework => None,
+        }
+    }
+
+    /// Where elite, high and medium end, as far as a year's report tells.
+    pub fn limits(self, of: &Thresholds) -> Option<[f64; 3]> {
+        match self {
+            Self::Frequency => of.frequency,
+            Self::LeadTime => of.lead_time,
+            Self::FailureRate => of.failure_rate,
+            Self::Recovery => of.recovery,
+            Self::Rework => None,
+        }
+    }
+
+    /// The metric as one query; no answer (and no `NaN`) where nothing happened.
+    pub fn promql(self, ask: &Ask) -> String {
+        let share = |part: String| format!("{part} / ({} > 0)", ask.deployments());
+        match self {
+            Self::Frequency => format!("{} / {}", ask.deployments(), ask.days),
+            Self::LeadTime => format!("{} >= 0", ask.lead_time(0.5)),
+            Self::FailureRate => share(ask.failed()),
+            Self::Recovery => format!("{} >= 0", ask.recovery(0.5)),
+            Self::Rework => share(ask.rework()),
+        }
+    }
+}
+
+/// What is asked about: which series, over which range, by which labels.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Matchers that all series have: `environment="production"`.
+    pub selector: String,
+    /// The range as PromQL writes it: `28d1ms`. A millisecond more than whole days
+    /// has the sample at its very beginning, so the increase is the number of events.
+    pub window: String,
+    /// The same range in days: `28`.
+    pub days: String,
+    /// Labels that are kept: `team`, or none.
+    pub by: &'static str,
+}
+
+impl Ask {
+    /// Over whole days that end where the query is evaluated.
+    pub fn over_days(selector: impl Into<String>, days: i64, by: &'static str) -> Self {
+        Self { selector: selector.into(), window: window(days), days: days.to_string(), by }
+    }
+
+    pub fn deployments(&self) -> String {
+        self.increase(DEPLOYMENTS, "", self.by)
+    }
+
+    pub fn failed(&self) -> String {
+        self.increase(DEPLOYMENTS, ",outcome=\"failure\"", self.by)
+    }
+
+    pub fn rework(&self) -> String {
+        self.increase(DEPLOYMENTS, ",kind=\"rework\"", self.by)
+    }
+
+    pub fn lead_time(&self, quantile: f64) -> String {
+        self.quantile(LEAD_TIME, quantile)
+    }
+
+    pub fn recovery(&self, quantile: f64) -> String {
+        self.quantile(RECOVERY, quantile)
+    }
+
+    /// Deployments by labels of the caller's choice.
+    pub fn deployments_by(&self, by: &str) -> String {
+        self.increase(DEPLOYMENTS, "", by)
+    }
+
+    /// The buckets of the lead time, by `le`.
+    pub fn lead_time_buckets(&self) -> String {
+        self.increase(&format!("{LEAD_TIME}_bucket"), "", "le")
+    }
+
+    fn quantile(&self, histogram: &str, quantile: f64) -> String {
+        let by = if self.by.is_empty() { "le".to_owned() } else { format!("{}, le", self.by) };
+        format!("histogram_quantile({quantile}, {})", self.increase(&format!("{histogram}_bucket"), "", &by))
+    }
+
+    fn increase(&self, series: &str, more: &str, by: &str) -> String {
+        let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };
+        format!("sum{by}(increase({series}{{{}{more}}}[{}]))", self.selector, self.window)
+    }
+}
+
+/// A range of whole days with the sample at its very beginning.
+pub fn window(days: i64) -> String {
+    format!("{}ms", days * 86_400_000 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_one_query() {
+        let ask = Ask::over_days("environment=\"production\"", 7, "team");
+        assert_eq!(
+            Key::Frequency.promql(&ask),
+            "sum by (team) (increase(dora_deployments_total{environment=\"production\"}[604800001ms])) / 7"
+        );
+        assert_eq!(
+            Key::Recovery.promql(&Ask { by: "", window: "1d1ms".into(), ..ask }),
+            "histogram_quantile(0.5, sum by (le) (increase(dora_deployment_recovery_seconds_bucket\
+             {environment=\"production\"}[1d1ms]))) >= 0"
+        );
+    }
+}

@@ -1,0 +1,220 @@
+//! A report of two teams with a hole and a stale one, in every format; and one of nothing.
+
+use time::macros::{date, datetime};
+
+use super::*;
+
+fn report() -> Report {
+    let figures = Figures {
+        deployments: 56.0,
+        frequency: 2.0,
+        lead_time: Some(90_000.0),
+        failure_rate: Some(0.125),
+        recovery: None,
+        rework_rate: Some(0.05),
+    };
+    let team = |name: &str, deployments: f64, gaps: Vec<Date>, age| Team {
+        name: name.into(),
+        figures: Figures { deployments, frequency: deployments / 28.0, ..figures },
+        deployments_by_period: vec![deployments / 4.0; 4],
+        age,
+        first_day: Some(date!(2026 - 03 - 01)),
+        last_day: Some(date!(2026 - 03 - 28)),
+        gaps,
+    };
+    let teams = vec![
+        team("few", 6.0, vec![], Some(3.0)),
+        team("many & more", 50.0, vec![date!(2026 - 03 - 07)], None),
+    ];
+    let day = |day: i64| Day {
+        date: date!(2026 - 03 - 01) + time::Duration::days(day),
+        stored: 52,
+        sent: Some(52),
+    };
+    let integrity = Integrity {
+        series: 52,
+        days: (0..28).map(day).collect(),
+        delivery: Some(Delivery { lag: 1.0, pending: 0.0, failed: 0.0 }),
+        checks: Vec::new(),
+    };
+    let period =
+        |week: i64| Period { until: date!(2026 - 03 - 07) + time::Duration::days(7 * week), figures };
+    Report {
+        schema: SCHEMA,
+        subject: "dora <script>alert(1)</script>".into(),
+        source: "https://mimir.dora.internal:9009".into(),
+        generated: datetime!(2026-03-29 08:05 UTC),
+        environment: "production".into(),
+        first: date!(2026 - 03 - 01),
+        until: date!(2026 - 03 - 28),
+        days: 28,
+        bands_year: 2023,
+        bands: judge(&figures, 2, 2023),
+        all: figures,
+        previous: Some(Figures { frequency: 1.0, failure_rate: Some(0.1), ..figures }),
+        period_days: 7,
+        periods: (0..4).map(period).collect(),
+        integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28), ..integrity },
+        teams,
+        other_environments: vec![],
+    }
+}
+
+fn empty() -> Report {
+    let full = report();
+    let integrity = Integrity::default();
+    Report {
+        all: Figures::default(),
+        previous: None,
+        bands: judge(&Figures::default(), 0, 2023),
+        periods: vec![],
+        teams: vec![],
+        integrity: Integrity { checks: integrity::checks(&integrity, &[], 28), ..integrity },
+        other_environments: vec!["prod".into()],
+        ..full
+    }
+}
+
+#[test]
+fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
+    let page = html(&report(), Key::Frequency);
+    for words in [
+        "2026-03-01 to 2026-03-28 (28 days, UTC)",
+        "✗ 2 problems with the data",
+        "high · 2023",
+        "per day; 1.00 a team",
+        "12.5 %",
+        "▲ 100 %, better",
+        "▲ 2.5 points, worse",
+        "1 of 2 teams have no value of the last 5 minutes: many &amp; more (last on 2026-03-28)",
+        "days without a sample: many &amp; more (2026-03-07)",
+        "all 1,456 daily samples that were sent are stored",
+        "many &amp; more: 2026-03-07 to 2026-03-07 no sample",
+        "prefers-color-scheme: dark",
+        "histogram_quantile(0.5",
+    ] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    assert!(!page.contains("<script"), "nothing of a value is markup");
+    assert!(!page.contains("NaN") && !page.contains(">inf"), "every figure is a figure");
+    // Addresses are told, not fetched: links stay within the page.
+    assert!(!page.contains("src=") && !page.contains("@import"));
+    assert_eq!(page.matches("href=\"").count(), page.matches("href=\"#").count());
+    assert_eq!(page.matches("url(").count(), page.matches("url(#missing)").count());
+    let few = page.find(">few</th>").unwrap();
+    assert!(page.find(">many &amp; more</th>").unwrap() < few, "ranked by deployments");
+}
+
+#[test]
+fn what_a_picture_shows_is_told_to_those_who_do_not_see_it() {
+    let page = html(&report(), Key::Frequency);
+    let pictures = page.matches("<svg").count();
+    let told = page.matches("role=\"img\" aria-labelledby=").count();
+    let silent = page.matches("aria-hidden=\"true\"").count();
+    assert_eq!(pictures, told + silent);
+    // Every name that a picture is labelled by is there, once.
+    for at in page.match_indices("aria-labelledby=\"").map(|(at, found)| at + found.len()) {
+        for id in page[at..].split('"').next().unwrap().split(' ') {
+            assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
+        }
+    }
+}
+
+#[test]
+fn a_rank_is_by_what_is_asked_for_and_no_figure_comes_last() {
+    let mut report = report();
+    report.teams[0].figures.lead_time = None;
+    let names = |by| {
+        let rows = serde_json::to_value(comparison::ranked(&report, by)).unwrap();
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(Key::Frequency), ["many & more", "few"]);
+    assert_eq!(names(Key::LeadTime), ["many & more", "few"]);
+    report.teams[0].figures.lead_time = Some(60.0);
+    let rows = serde_json::to_value(comparison::ranked(&report, Key::LeadTime)).unwrap();
+    assert_eq!(rows[0]["name"], "few");
+    assert_eq!(rows[0]["cells"][1]["band"], "elite");
+}
+
+#[test]
+fn an_empty_range_is_no_error() {
+    let page = html(&empty(), Key::Frequency);
+    for words in
+        ["No deployment is stored in this range", "prod (--environment)", "nothing to show", "no data"]
+    {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    assert!(!page.contains("NaN") && !page.contains("elite ·"));
+    let text = markdown(&empty());
+    assert!(text.contains("**No deployment is stored in this range.**"), "{text}");
+    assert_eq!(csv(&empty()).lines().count(), 2);
+}
+
+#[test]
+fn tables_for_pipelines() {
+    insta::assert_snapshot!("csv", csv(&report()));
+    insta::assert_snapshot!("markdown", markdown(&report()));
+    let json = serde_json::to_value(report()).unwrap();
+    assert_eq!(json["first"], "2026-03-01");
+    assert_eq!(json["teams"][1]["gaps"][0], "2026-03-07");
+    assert_eq!(json["integrity"]["checks"][1]["standing"], "bad");
+    assert_eq!(json["bands"][1]["band"], "high");
+}
+
+#[test]
+fn a_day_that_all_teams_lack_is_told_once() {
+    let mut report = report();
+    for team in &mut report.teams {
+        team.gaps = vec![date!(2026 - 03 - 09)];
+        team.age = Some(2.0);
+    }
+    report.integrity.days[8].stored = 0;
+    let checks = integrity::checks(&report.integrity, &report.teams, 28);
+    let found = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
+    assert_eq!(found("gaps").found, "all teams lack 2026-03-09");
+    assert_eq!(found("history").found, "1,404 of 1,456 daily samples are stored; missing on 2026-03-09");
+    assert_eq!(found("freshness").standing, Standing::Good);
+}
+
+/// WCAG 2: the contrast of two colours, 1 to 21.
+fn contrast(a: &str, b: &str) -> f64 {
+    let luminance = |colour: &str| {
+        let digits = colour.trim_start_matches('#');
+        let digits: String =
+            if digits.len() == 3 { digits.chars().flat_map(|c| [c, c]).collect() } else { digits.into() };
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&digits[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.03928 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn what_is_written_can_be_read_in_light_dark_and_on_paper() {
+    let page = html(&report(), Key::Frequency);
+    let schemes: Vec<&str> =
+        page.split(":root {").skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
+    assert_eq!(schemes.len(), 3);
+    for scheme in schemes {
+        let colour = |name: &str| {
+            let at = scheme.find(&format!("--{name}: #")).unwrap_or_else(|| panic!("{name}: {scheme}"));
+            let text = &scheme[at + name.len() + 4..];
+            &text[..text.find(';').unwrap()]
+        };
+        let words = ["ink", "faint", "speed", "stability", "good", "bad", "unknown"];
+        let on_paper = words.iter().flat_map(|word| [(*word, "paper"), (*word, "card")]);
+        let on_tints =
+            [("ink", "tint"), ("good", "good-tint"), ("bad", "bad-tint"), ("unknown", "unknown-tint")];
+        for (word, ground) in on_paper.chain(on_tints) {
+            let found = contrast(colour(word), colour(ground));
+            assert!(found >= 4.5, "{word} on {ground}: {found:.2} in {scheme}");
+        }
+    }
+}

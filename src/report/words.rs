@@ -1,0 +1,95 @@
+//! Figures as people read them.
+
+/// Where there is no figure.
+pub(super) const NOTHING: &str = "–";
+
+/// `1.4 h`, `3.0 d`: seconds in the largest unit that leaves a number above one.
+pub(super) fn duration(seconds: Option<f64>) -> String {
+    let Some(seconds) = seconds else { return NOTHING.into() };
+    for (unit, length) in [("d", 86_400.0), ("h", 3_600.0), ("min", 60.0)] {
+        if seconds >= length {
+            return format!("{} {unit}", short(seconds / length));
+        }
+    }
+    format!("{seconds:.0} s")
+}
+
+/// `12.3 %`
+pub(super) fn share(value: Option<f64>) -> String {
+    value.map_or(NOTHING.into(), |value| format!("{:.1} %", value * 100.0))
+}
+
+/// `2.31`, `35.9`, `1,204`: three digits are enough to compare by.
+pub(super) fn rate(value: f64) -> String {
+    match value {
+        _ if value >= 100.0 => count(value),
+        _ if value >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// `1,234`
+pub(super) fn count(value: f64) -> String {
+    let digits = format!("{:.0}", value.max(0.0));
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 team`, `2 teams`.
+pub(super) fn counted(number: usize, one: &str) -> String {
+    format!("{} {one}{}", count(number as f64), if number == 1 { "" } else { "s" })
+}
+
+/// A frequency a day as people say it: `once a week`.
+pub(super) fn times(a_day: f64) -> String {
+    match (1.0 / a_day).round() as i64 {
+        ..=1 => "once a day".into(),
+        7 => "once a week".into(),
+        30 => "once a month".into(),
+        days => format!("once in {days} days"),
+    }
+}
+
+/// The first few of a list.
+pub(super) fn some(items: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// One decimal, unless it is a zero.
+pub(super) fn short(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short_and_have_their_unit() {
+        assert_eq!(duration(Some(45.0)), "45 s");
+        assert_eq!(duration(Some(5_400.0)), "1.5 h");
+        assert_eq!(duration(Some(259_200.0)), "3 d");
+        assert_eq!((duration(None).as_str(), share(None).as_str()), ("–", "–"));
+        assert_eq!(share(Some(0.1234)), "12.3 %");
+        assert_eq!((count(1_234_567.2).as_str(), count(12.0).as_str()), ("1,234,567", "12"));
+        assert_eq!(
+            (rate(0.456).as_str(), rate(35.91).as_str(), rate(1204.4).as_str()),
+            ("0.46", "35.9", "1,204")
+        );
+        assert_eq!((counted(1, "day").as_str(), counted(2000, "day").as_str()), ("1 day", "2,000 days"));
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        assert_eq!(some(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+    }
+}

@@ -1,0 +1,96 @@
+//! Whether a machine of a rolling group serves: it says so itself, and where it is
+//! behind a load balancer, that finds it healthy.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::compute::{Row, group_link, row};
+use super::{Cloud, short};
+use crate::engine::{Manifest, Observed, ProviderError};
+use crate::event::Events;
+use crate::gcp::{Api, Call, Error};
+use crate::machine::{self, Machine, MachineError};
+
+/// From a changed bundle, or a new machine, to a ready Mimir.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// Answers at once; the error says why it does not serve.
+pub(super) async fn serves(cloud: &Cloud, observed: &Observed) -> Result<(), ProviderError> {
+    let machine = machine_of(&observed.id.name, &observed.body);
+    let report = machine::report(&cloud.client, &machine).await?;
+    let report = report.ok_or_else(|| not_serving(format!("{} does not exist", machine.instance)))?;
+    if report.status != "RUNNING" || !["ready", "rolled-back"].contains(&report.stage.as_str()) {
+        return Err(not_serving(report.summary()));
+    }
+    for state in health(cloud, &machine).await? {
+        if state != "HEALTHY" {
+            let state = state.to_ascii_lowercase();
+            let name = machine.instance;
+            return Err(not_serving(format!(
+                "{name} says that it is ready, but its load balancer finds it {state}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the machine runs what its manifest says, and tells each stage.
+pub(super) async fn settle(cloud: &Cloud, manifest: &Manifest, events: &Events) -> Result<(), ProviderError> {
+    let machine = machine_of(&manifest.name, &manifest.body);
+    // The engine itself stops waiting when it is asked to.
+    let interrupt = CancellationToken::new();
+    machine::wait_ready(&cloud.client, &machine, events, LONGEST, &interrupt).await?;
+    Ok(())
+}
+
+/// From a manifest's or an observed body.
+fn machine_of(name: &str, body: &Value) -> Machine {
+    let items = body["metadata"]["items"].as_array().into_iter().flatten();
+    let bundle = items.into_iter().find(|item| item["key"] == "dorainfra-bundle");
+    Machine {
+        instance: name.to_owned(),
+        zone: body["zone"].as_str().unwrap_or_default().to_owned(),
+        bundle: bundle.and_then(|item| item["value"].as_str()).unwrap_or_default().to_owned(),
+    }
+}
+
+/// What each load balancer of the deployment says of the machine.
+async fn health(cloud: &Cloud, machine: &Machine) -> Result<Vec<String>, Error> {
+    const SERVICES: &Row = row("compute.backendService");
+    let mut states = Vec::new();
+    for service in SERVICES.list(cloud, &cloud.deployment).await? {
+        let groups = service.body["backends"].as_array().into_iter().flatten();
+        let groups = groups.filter_map(|backend| backend["group"].as_str());
+        for group in groups.filter(|group| group.starts_with(&format!("zones/{}/", machine.zone))) {
+            let path = format!("{}/getHealth", SERVICES.path(&service.body, &service.id.name)?);
+            let body = json!({"group": group_link(cloud.client.project(), group)});
+            let answer =
+                cloud.client.call(&Call::idempotent(Api::Compute, Method::POST, path).body(body)).await?;
+            let known = answer["healthStatus"].as_array().into_iter().flatten();
+            let own = known.filter(|one| one["instance"].as_str().map(short) == Some(&machine.instance));
+            states.extend(own.map(|one| one["healthState"].as_str().unwrap_or("UNKNOWN").to_owned()));
+        }
+    }
+    Ok(states)
+}
+
+fn not_serving(message: String) -> ProviderError {
+    ProviderError {
+        message,
+        hint: Some(
+            "`dorainfra status` shows all machines; mend this one first, or make it anew: \
+             `--replace compute.instance/NAME` (its data disk stays)"
+                .into(),
+        ),
+        unknown_outcome: false,
+    }
+}
+
+impl From<MachineError> for ProviderError {
+    fn from(error: MachineError) -> Self {
+        Self { hint: error.hint(), message: error.to_string(), unknown_outcome: false }
+    }
+}

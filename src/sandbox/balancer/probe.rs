@@ -1,0 +1,87 @@
+//! One backend, asked again and again whether it serves.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Member;
+use super::desired::{Check, Probe, Spec};
+
+/// Begins to probe. A backend is unhealthy until it has passed as often as its
+/// check wants; one that does not run stays so.
+pub fn start(spec: Spec) -> Arc<Member> {
+    let stop = CancellationToken::new();
+    let member = Arc::new(Member {
+        healthy: AtomicBool::new(false),
+        connections: Mutex::default(),
+        _probing: stop.clone().drop_guard(),
+        spec,
+    });
+    if let Some(address) = member.spec.address {
+        let (check, probed) = (member.spec.check.clone(), Arc::downgrade(&member));
+        tokio::spawn(async move {
+            let (mut passed, mut failed) = (0, 0);
+            let mut clock = tokio::time::interval(check.interval);
+            clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let client = client(&check);
+            loop {
+                tokio::select! {
+                    _ = clock.tick() => {}
+                    () = stop.cancelled() => return,
+                }
+                let asked = tokio::time::timeout(check.timeout, passes(&check, address, client.as_ref()));
+                let good = tokio::select! {
+                    good = asked => good.unwrap_or(false),
+                    () = stop.cancelled() => return,
+                };
+                (passed, failed) = if good { (passed + 1, 0) } else { (0, failed + 1) };
+                let Some(member) = probed.upgrade() else { return };
+                if passed >= check.healthy_after && !member.is_healthy() {
+                    member.set_healthy(true);
+                } else if failed >= check.unhealthy_after && member.is_healthy() {
+                    member.set_healthy(false);
+                }
+            }
+        });
+    }
+    member
+}
+
+/// A client for pages; certificates of backends are not checked, as Google's are not.
+fn client(check: &Check) -> Option<reqwest::Client> {
+    matches!(check.probe, Probe::Http { .. }).then_some(())?;
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.tls_danger_accept_invalid_certs(true).pool_max_idle_per_host(0).build().ok()
+}
+
+async fn passes(check: &Check, address: IpAddr, client: Option<&reqwest::Client>) -> bool {
+    let at = SocketAddr::new(address, check.port);
+    match &check.probe {
+        Probe::Tcp { request, response } => tcp(at, request, response).await.unwrap_or(false),
+        Probe::Http { tls, host, path, response } => {
+            let Some(client) = client else { return false };
+            let scheme = if *tls { "https" } else { "http" };
+            let mut page = client.get(format!("{scheme}://{at}{path}"));
+            if let Some(host) = host {
+                page = page.header("host", host);
+            }
+            let Ok(answer) = page.send().await else { return false };
+            let found = answer.status() == reqwest::StatusCode::OK;
+            found
+                && (response.is_empty()
+                    || answer.bytes().await.is_ok_and(|body| body.starts_with(response.as_bytes())))
+        }
+    }
+}
+
+async fn tcp(at: SocketAddr, request: &str, response: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(at).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = vec![0; response.len()];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer == response.as_bytes())
+}

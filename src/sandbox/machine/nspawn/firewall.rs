@@ -1,0 +1,247 @@
+//! Compute's firewall rules as nftables, in the router's namespace: what may
+//! reach a machine (nothing, unless a rule allows it), and what a machine may
+//! reach. Pure: rules and machines in, the text of a whole ruleset out.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde_json::Value;
+
+use super::network::METADATA;
+
+/// Google's name servers have none of these; its protocols by number do.
+const PROTOCOLS: &[(&str, u8)] =
+    &[("icmp", 1), ("ipip", 4), ("tcp", 6), ("udp", 17), ("esp", 50), ("ah", 51), ("sctp", 132)];
+
+/// What rules select machines by.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) address: Ipv4Addr,
+    pub(super) tags: Vec<String>,
+    pub(super) accounts: Vec<String>,
+}
+
+impl Member {
+    pub(super) fn of(address: Ipv4Addr, instance: &Value) -> Self {
+        let accounts = instance["serviceAccounts"].as_array().into_iter().flatten();
+        Self {
+            address,
+            tags: strings(&instance["tags"]["items"]),
+            accounts: accounts.filter_map(|one| one["email"].as_str()).map(str::to_owned).collect(),
+        }
+    }
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The whole ruleset. `port`: of the sandbox's APIs.
+pub(super) fn ruleset(rules: &[Value], members: &[Member], port: u16) -> String {
+    let ingress = chain(rules, members, "INGRESS");
+    let egress = chain(rules, members, "EGRESS");
+    // The first two lines empty the table, so that loading replaces it.
+    format!(
+        "table ip sandbox\n\
+         delete table ip sandbox\n\
+         table ip sandbox {{\n\
+         \x20 chain input {{\n\
+         \x20   type filter hook input priority 0; policy drop;\n\
+         \x20   ct state established,related accept\n\
+         \x20   iifname \"vm*\" ip daddr {METADATA} tcp dport {{ 80, {port} }} accept\n\
+         \x20   iifname \"vm*\" reject\n\
+         \x20 }}\n\
+         \x20 chain forward {{\n\
+         \x20   type filter hook forward priority 0; policy drop;\n\
+         \x20   ct state established,related accept\n\
+         \x20   iifname \"vm*\" jump egress\n\
+         \x20   oifname \"vm*\" jump ingress\n\
+         \x20   iifname \"vm*\" oifname \"uplink\" reject\n\
+         \x20 }}\n\
+         \x20 chain ingress {{\n{ingress}\x20 }}\n\
+         \x20 chain egress {{\n{egress}\x20 }}\n\
+         }}\n"
+    )
+}
+
+/// The lines of one direction, in the order in which Google looks at them: by
+/// priority, and at the same one what denies first.
+fn chain(rules: &[Value], members: &[Member], direction: &str) -> String {
+    let mut chosen: Vec<&Value> = rules
+        .iter()
+        .filter(|rule| rule["disabled"] != true && rule["direction"].as_str() == Some(direction))
+        .collect();
+    chosen.sort_by_key(|rule| (rule["priority"].as_i64().unwrap_or(1000), rule["denied"].is_null()));
+    chosen.into_iter().flat_map(|rule| lines(rule, members)).collect()
+}
+
+fn lines(rule: &Value, members: &[Member]) -> Vec<String> {
+    let Some(name) = rule["name"].as_str() else { return Vec::new() };
+    let targets = selected(rule, "target", members);
+    let ingress = rule["direction"] != "EGRESS";
+    let ranges = |field: &str| -> Vec<Ipv4Net> {
+        strings(&rule[field]).iter().filter_map(|text| range(text)).collect()
+    };
+    // Either names its sources in two ways, of which one is enough.
+    let mut sources = ranges("sourceRanges");
+    if named(rule, "source") {
+        sources.extend(selected(rule, "source", members).into_iter().map(Ipv4Net::from));
+    }
+    let destinations = ranges("destinationRanges");
+    if targets.is_empty()
+        || (ingress && sources.is_empty())
+        || (!ingress && destinations.is_empty() && !rule["destinationRanges"].is_null())
+    {
+        return Vec::new();
+    }
+    let targets: Vec<Ipv4Net> = targets.into_iter().map(Ipv4Net::from).collect();
+    let (from, to) = if ingress { (sources, targets) } else { (targets, destinations) };
+    let place = [addresses("saddr", &from), addresses("daddr", &to)].concat();
+    let (field, verdict) = match (rule["denied"].is_null(), ingress) {
+        (true, true) => ("allowed", "accept"),
+        // What may leave has still to be let in.
+        (true, false) => ("allowed", "return"),
+        (false, _) => ("denied", "drop"),
+    };
+    let entries = rule[field].as_array().into_iter().flatten();
+    entries
+        .filter_map(|entry| protocol(entry))
+        .map(|what| format!("    {place}{what}counter {verdict} comment \"{name}\"\n"))
+        .collect()
+}
+
+/// A network or an address; `None` for one of version 6, which no machine has.
+fn range(text: &str) -> Option<Ipv4Net> {
+    text.parse::<Ipv4Net>().ok().or_else(|| text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from))
+}
+
+fn named(rule: &Value, side: &str) -> bool {
+    ["Tags", "ServiceAccounts"].iter().any(|kind| !strings(&rule[format!("{side}{kind}")]).is_empty())
+}
+
+/// The machines that a rule's tags or service accounts select; all where it names none.
+fn selected(rule: &Value, side: &str, members: &[Member]) -> Vec<Ipv4Addr> {
+    let (tags, accounts) =
+        (strings(&rule[format!("{side}Tags")]), strings(&rule[format!("{side}ServiceAccounts")]));
+    let all = !named(rule, side);
+    members
+        .iter()
+        .filter(|member| {
+            all || member.tags.iter().any(|tag| tags.contains(tag))
+                || member.accounts.iter().any(|account| accounts.contains(account))
+        })
+        .map(|member| member.address)
+        .collect()
+}
+
+fn addresses(what: &str, nets: &[Ipv4Net]) -> String {
+    // Everything needs no word; and in a set one may not lie in another.
+    let nets = Ipv4Net::aggregate(&nets.to_vec());
+    if nets.is_empty() || nets.iter().any(|net| net.prefix_len() == 0) {
+        return String::new();
+    }
+    let texts: Vec<String> = nets.iter().map(Ipv4Net::to_string).collect();
+    format!("ip {what} {{ {} }} ", texts.join(", "))
+}
+
+/// `tcp dport { 80, 443 } `; `None` for what this host cannot know.
+fn protocol(entry: &Value) -> Option<String> {
+    let name = entry["IPProtocol"].as_str()?.to_ascii_lowercase();
+    if name == "all" {
+        return Some(String::new());
+    }
+    let number = PROTOCOLS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
+        .or_else(|| name.parse().ok())?;
+    let ports = strings(&entry["ports"]);
+    let transport = match number {
+        6 => "tcp",
+        17 => "udp",
+        132 => "sctp",
+        _ => return Some(format!("ip protocol {number} ")),
+    };
+    if ports.is_empty() {
+        return Some(format!("ip protocol {number} "));
+    }
+    Some(format!("{transport} dport {{ {} }} ", ports.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn members() -> Vec<Member> {
+        let mimir = json!({
+            "tags": {"items": ["mimir"]},
+            "serviceAccounts": [{"email": "mimir@p.iam.gserviceaccount.com"}]
+        });
+        let other = json!({"tags": {"items": ["other"]}});
+        vec![Member::of(Ipv4Addr::new(10, 0, 0, 2), &mimir), Member::of(Ipv4Addr::new(10, 0, 0, 3), &other)]
+    }
+
+    fn of(rules: Value) -> String {
+        chain(rules.as_array().unwrap(), &members(), "INGRESS")
+    }
+
+    #[test]
+    fn a_rule_selects_machines_and_sources() {
+        let rule = json!({
+            "name": "mimir", "direction": "INGRESS", "priority": 1000, "sourceRanges": ["10.0.0.1/32", "fd00::/8"],
+            "allowed": [{"IPProtocol": "tcp", "ports": ["9009", "7000-7010"]}],
+            "targetServiceAccounts": ["mimir@p.iam.gserviceaccount.com"]
+        });
+        assert_eq!(
+            of(json!([rule])),
+            "    ip saddr { 10.0.0.1/32 } ip daddr { 10.0.0.2/32 } tcp dport { 9009, 7000-7010 } counter accept \
+             comment \"mimir\"\n"
+        );
+        let by_tag = json!({
+            "name": "gossip", "direction": "INGRESS", "sourceTags": ["mimir"], "targetTags": ["mimir", "other"],
+            "allowed": [{"IPProtocol": "all"}]
+        });
+        assert_eq!(
+            of(json!([by_tag])),
+            "    ip saddr { 10.0.0.2/32 } ip daddr { 10.0.0.2/31 } counter accept comment \"gossip\"\n"
+        );
+    }
+
+    #[test]
+    fn what_selects_nothing_allows_nothing() {
+        let base = json!({"name": "r", "direction": "INGRESS", "allowed": [{"IPProtocol": "tcp"}]});
+        for (field, value) in [
+            ("targetTags", json!(["nobody"])),
+            ("sourceTags", json!(["nobody"])),
+            ("sourceRanges", json!(["fd00::/8"])),
+            ("disabled", json!(true)),
+            ("direction", json!("EGRESS")),
+        ] {
+            let mut rule = base.clone();
+            rule["sourceRanges"] = json!([]);
+            if field != "sourceTags" {
+                rule["sourceRanges"] = json!(["10.0.0.1/32"]);
+            }
+            rule[field] = value;
+            assert_eq!(of(json!([rule])), "", "{field}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_priority_is_first_and_denial_before_allowance() {
+        let rule = |name: &str, priority: i64, kind: &str| {
+            let mut rule = json!({"name": name, "direction": "INGRESS", "priority": priority,
+                "sourceRanges": ["0.0.0.0/0"], "targetTags": ["mimir"]});
+            rule[kind] = json!([{"IPProtocol": "icmp"}]);
+            rule
+        };
+        let text =
+            of(json!([rule("c", 1000, "allowed"), rule("b", 1000, "denied"), rule("a", 5, "allowed")]));
+        let order: Vec<&str> = text.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(order, ["a", "b", "c"]);
+        assert!(text.starts_with("    ip daddr { 10.0.0.2/32 } ip protocol 1 counter accept"), "{text}");
+        assert!(text.lines().nth(1).unwrap().contains("counter drop"));
+    }
+}

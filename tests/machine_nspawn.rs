@@ -1,0 +1,400 @@
+//! The whole main job on a Debian under its own systemd, started by Google's
+//! guest agent: fed while it reboots, its engine killed, its disk filled, its
+//! configuration broken and changed, its sandbox killed.
+//!
+//! Needs root and what `scripts/setup --tests` installs for root.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use deployment::{Deployment, Run};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+const NAME: &str = "dorainfra-mimir";
+/// For anything that a machine does.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Why it cannot run here.
+fn missing() -> Option<String> {
+    let run = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).output();
+    if !run("id", &["-u"]).is_ok_and(|output| output.stdout == b"0\n") {
+        return Some("not root".into());
+    }
+    for program in ["debootstrap", "systemd-nspawn", "nft", "ip", "losetup"] {
+        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+            .iter()
+            .any(|dir| Path::new(dir).join(program).exists());
+        if !found {
+            return Some(format!("no {program}: scripts/setup --tests installs it"));
+        }
+    }
+    let spaces = run("unshare", &["--net", "--mount", "--pid", "--fork", "true"]);
+    (!spaces.is_ok_and(|output| output.status.success())).then(|| "no namespaces can be made here".into())
+}
+
+/// In continuous integration, what is missing is a failure.
+fn is_skipped() -> bool {
+    let Some(why) = missing() else { return false };
+    #[expect(clippy::disallowed_methods, reason = "continuous integration says so in the environment")]
+    let strict = std::env::var_os("CI").is_some();
+    assert!(!strict, "no machine can be booted: {why}");
+    println!("skipped: {why}");
+    true
+}
+
+/// The machine as the host sees it.
+struct Machine {
+    deployment: Deployment,
+    id: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let deployment = Deployment::empty();
+        let dir = deployment.path().canonicalize().unwrap().join(".dorainfra/sandbox");
+        let id = hex::encode(&Sha256::digest(dir.as_os_str().as_encoded_bytes())[..4]);
+        let machine = Self { deployment, id };
+        machine.start_sandbox();
+        machine
+    }
+
+    fn start_sandbox(&self) {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/base-system");
+        let mut start = vec!["sandbox", "start", "--detach", "--machines", "nspawn", "--operation", "*=20"];
+        start.extend(["--base-system", base.to_str().unwrap()]);
+        self.deployment.run(&start).ends_with(0);
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let mut all = vec!["--sandbox", "--json"];
+        all.extend(arguments);
+        self.deployment.run(&all)
+    }
+
+    /// The container's systemd.
+    fn leader(&self) -> Option<u32> {
+        let folder = self.deployment.path().canonicalize().unwrap();
+        let directory = format!("--directory={}", folder.display());
+        let nspawn = pids().into_iter().find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.starts_with(b"systemd-nspawn") && String::from_utf8_lossy(&line).contains(&directory)
+        })?;
+        let children = std::fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Runs a script in the machine; `None`: it did not succeed, or nothing runs.
+    fn try_inside(&self, script: &str) -> Option<String> {
+        let leader = self.leader()?.to_string();
+        let output = Command::new("nsenter")
+            .args(["--target", &leader, "--all", "--", "/bin/sh", "-ec", script])
+            .output()
+            .unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    #[track_caller]
+    fn inside(&self, script: &str) -> String {
+        self.try_inside(script)
+            .unwrap_or_else(|| panic!("in the machine, this failed: {script}\n{}", self.serial()))
+    }
+
+    fn boot_id(&self) -> String {
+        self.inside("cat /proc/sys/kernel/random/boot_id")
+    }
+
+    /// What serial port 1 has shown.
+    fn console(&self) -> String {
+        let found = Command::new("find")
+            .arg(self.deployment.path())
+            .args(["-name", "serial.log", "-exec", "cat", "{}", ";"])
+            .output();
+        found.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The end of it, for the words of a failure.
+    fn serial(&self) -> String {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}: not in time\n{}", self.serial());
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until the deployment is proven once more.
+    #[track_caller]
+    fn verified(&self, after: &str) {
+        let mut last = None;
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let run = self.run(&["verify"]);
+            if run.code == 0 {
+                return;
+            }
+            last = Some(run);
+        }
+        let last = last.unwrap();
+        panic!("{after}: not verified\n{}\n{}\n{}", last.stdout, last.stderr, self.serial());
+    }
+
+    /// Everything on this host that carries the sandbox's name or lies in its folder.
+    fn traces(&self) -> Vec<String> {
+        let folder = self.deployment.path().canonicalize().unwrap().display().to_string();
+        let output = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let mut text = output("ip", &["netns", "list"]) + &output("ip", &["link", "show"]);
+        text += &output("ip", &["route", "show"]);
+        text += &output("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"]);
+        text += &std::fs::read_to_string("/proc/mounts").unwrap();
+        text += &output("find", &["/sys/fs/cgroup", "-maxdepth", "2", "-name", "dorainfra-*"]);
+        let mut traces: Vec<String> = text
+            .lines()
+            .filter(|line| line.contains(&self.id) || line.contains(&folder))
+            .map(str::to_owned)
+            .collect();
+        if let Some(leader) = self.leader() {
+            traces.push(format!("process {leader}"));
+        }
+        traces
+    }
+
+    fn sandbox_pid(&self) -> String {
+        self.deployment.sandbox().unwrap()["pid"].to_string()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // While its own clean-up can still be done by whom it belongs to.
+        let _ = self.deployment.command(&["stack", "down"]).output();
+        let _ = self.deployment.command(&["sandbox", "stop"]).output();
+    }
+}
+
+fn pids() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether the other side answers at all; `None`: silence, as a firewall keeps it.
+fn connects(address: &str, port: u16) -> Option<bool> {
+    let address: SocketAddr = format!("{address}:{port}").parse().unwrap();
+    match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => None,
+        Err(_) => Some(false),
+    }
+}
+
+#[test]
+fn a_debian_machine_does_the_whole_job_and_survives_what_happens_to_machines() {
+    if is_skipped() {
+        return;
+    }
+    let machine = Machine::new();
+    let first = the_machine_reboots_while_it_is_fed(&machine);
+    what_the_guest_agent_asks_is_served(&machine);
+    only_what_a_rule_allows_gets_through(&machine);
+    a_disk_comes_and_goes_while_the_machine_runs(&machine);
+    the_engine_is_killed_and_comes_back(&machine);
+    a_full_disk_is_told_and_recovers(&machine);
+    assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
+    a_broken_configuration_is_rolled_back_and_a_good_one_installed(&machine);
+    assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
+    a_killed_sandbox_leaves_nothing_and_goes_on(&machine);
+    machine.run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
+    machine.deployment.run(&["sandbox", "stop"]).ends_with(0);
+    assert_eq!(machine.traces(), Vec::<String>::new());
+}
+
+/// Answers the boot id after it.
+fn the_machine_reboots_while_it_is_fed(machine: &Machine) -> String {
+    let mut apply = machine.deployment.spawn(&["--sandbox", "--json", "apply", "--yes"]);
+    let mut lines = BufReader::new(apply.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut seen = String::new();
+    // The history is being written.
+    let progress = |event: &Value| event["type"] == "progress" && event["unit"] == "samples";
+    for line in lines.by_ref() {
+        let event: Value = serde_json::from_str(&line).unwrap();
+        seen += &format!("{line}\n");
+        if progress(&event) {
+            break;
+        }
+    }
+    let before = machine.try_inside("cat /proc/sys/kernel/random/boot_id");
+    assert!(before.is_some(), "no machine runs\n{seen}\n{}", machine.serial());
+    machine.inside("systemctl reboot");
+    let rest: Vec<String> = lines.collect();
+    let code = apply.wait().unwrap().code();
+    assert_eq!(code, Some(0), "{seen}{}\n{}", rest.join("\n"), machine.serial());
+    let result: Value = serde_json::from_str(rest.last().unwrap()).unwrap();
+    let verified = &result["result"]["verified"];
+    let number = |a: &str, b: &str| verified[a].as_u64().or(verified[b].as_u64());
+    let sent = number("samplesSent", "samples_sent");
+    assert!(sent.is_some_and(|sent| sent > 400_000), "{result}");
+    assert_eq!(number("samplesFound", "samples_found"), sent, "an acknowledged sample is lost");
+    let after = machine.boot_id();
+    assert_ne!(Some(&after), before.as_ref(), "it has not rebooted");
+    after
+}
+
+fn what_the_guest_agent_asks_is_served(machine: &Machine) {
+    let asked = machine.deployment.control("GET", "metadata", None);
+    let asked = asked["requests"].as_array().unwrap();
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
+    let served = |method: &str, path: &str, parts: &[&str]| {
+        let mut found = asked.iter().filter(|entry| {
+            let (agent, whole) = (text(entry, "agent"), text(entry, "path"));
+            // Google's programs are written in Go; our own scripts use curl.
+            !agent.starts_with("curl")
+                && entry["method"] == method
+                && whole.split('?').next().unwrap().trim_end_matches('/').ends_with(path)
+                && parts.iter().all(|part| whole.contains(part))
+        });
+        assert!(found.any(|entry| entry["status"] == 200), "{method} {path} {parts:?}: {asked:#?}");
+    };
+    served(
+        "GET",
+        "/computeMetadata/v1",
+        &["recursive=true", "alt=json", "wait_for_change=true", "last_etag=", "timeout_sec="],
+    );
+    served("GET", "/instance/attributes", &["recursive=true", "alt=json"]);
+    served("PUT", "/guest-attributes/guest-agent/sshable", &[]);
+    let refused: Vec<&Value> = asked.iter().filter(|entry| entry["status"].as_u64() >= Some(400)).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    // What the agent does not ask, asked from inside.
+    let status = |headers: &[&str], path: &str| {
+        let headers: String = headers.iter().map(|header| format!("-H '{header}' ")).collect();
+        let url = format!("http://metadata.google.internal/computeMetadata/v1/instance/{path}");
+        machine.inside(&format!("curl -s -o /dev/null -w '%{{http_code}}' {headers} '{url}'"))
+    };
+    let flavor = "Metadata-Flavor: Google";
+    assert_eq!(status(&[flavor], "?recursive=true&alt=text"), "200");
+    assert_eq!(status(&[], "id"), "403", "without the header");
+    assert_eq!(status(&[flavor, "X-Forwarded-For: 10.0.0.1"], "id"), "403");
+    assert_eq!(status(&[flavor], "service-accounts/default/token"), "200");
+    let identity = "service-accounts/default/identity?audience=https://example.com";
+    assert_eq!(status(&[flavor], identity), "200");
+    let script = "curl -s -D - -o /dev/null -H 'Metadata-Flavor: Google' http://metadata/computeMetadata/v1/instance/id";
+    assert!(machine.inside(script).to_lowercase().contains("metadata-flavor: google"));
+    // The startup script that ran is the one in the metadata, to the byte.
+    let startup = machine.inside(
+        "curl -sf -H 'Metadata-Flavor: Google' \
+         http://metadata/computeMetadata/v1/instance/attributes/startup-script | sha256sum | cut -d' ' -f1",
+    );
+    let rendered = machine.deployment.path().join("rendered");
+    machine.run(&["render", "--out", rendered.to_str().unwrap()]).ends_with(0);
+    let script = std::fs::read(rendered.join("vm/startup-script.sh")).unwrap();
+    assert_eq!(startup, hex::encode(Sha256::digest(script)));
+    assert!(machine.console().contains("startup-script: dorainfra: ready"), "{}", machine.serial());
+}
+
+fn only_what_a_rule_allows_gets_through(machine: &Machine) {
+    let address = machine.inside(
+        "curl -sf -H 'Metadata-Flavor: Google' \
+         http://metadata/computeMetadata/v1/instance/network-interfaces/0/ip",
+    );
+    assert_eq!(connects(&address, 9009), Some(true));
+    // 22 is open to Google's proxy only, and 9095 to nobody: silence, not a refusal.
+    assert_eq!(connects(&address, 22), None);
+    assert_eq!(connects(&address, 9095), None);
+    // A rule that goes takes effect while the machine runs, and one that comes.
+    let rules = "compute/v1/projects/my-gcp/global/firewalls";
+    machine.deployment.google("PATCH", &format!("{rules}/{NAME}"), r#"{"disabled": true}"#);
+    machine.until("9009 is closed", || connects(&address, 9009).is_none());
+    machine.deployment.google("PATCH", &format!("{rules}/{NAME}"), r#"{"disabled": false}"#);
+    machine.until("9009 is open", || connects(&address, 9009) == Some(true));
+    // Nothing beyond the sandbox is reached: neither the host's services nor the world.
+    let host = address.rsplit_once('.').map(|(net, _)| format!("{net}.1")).unwrap();
+    let port = machine.deployment.port();
+    for url in [format!("http://{host}:{port}/"), "http://192.0.2.1/".into()] {
+        let fails = machine.inside(&format!("curl -s -m 5 {url} >/dev/null && echo reached || echo refused"));
+        assert_eq!(fails, "refused", "{url}");
+    }
+}
+
+fn a_disk_comes_and_goes_while_the_machine_runs(machine: &Machine) {
+    let aggregated = machine.deployment.google("GET", "compute/v1/projects/my-gcp/aggregated/instances", "");
+    let zones = aggregated["items"].as_object().unwrap().iter();
+    let zone = zones.filter(|(_, scope)| scope["instances"].is_array()).map(|(zone, _)| zone).next().unwrap();
+    let base = format!("compute/v1/projects/my-gcp/{zone}");
+    machine.deployment.google("POST", &format!("{base}/disks"), r#"{"name": "extra", "sizeGb": "10"}"#);
+    let ready = || machine.deployment.google("GET", &format!("{base}/disks/extra"), "")["status"] == "READY";
+    machine.until("the disk is made", ready);
+    let body = format!(r#"{{"source": "projects/my-gcp/{zone}/disks/extra", "deviceName": "extra"}}"#);
+    machine.deployment.google("POST", &format!("{base}/instances/{NAME}/attachDisk"), &body);
+    let disk = "/dev/disk/by-id/google-extra";
+    machine.until("the disk is attached", || machine.try_inside(&format!("[ -b {disk} ]")).is_some());
+    assert_eq!(machine.inside(&format!("blockdev --getsize64 {disk}")), (10u64 << 30).to_string());
+    machine
+        .inside(&format!("mkfs.ext4 -q {disk} && mount {disk} /mnt && echo kept >/mnt/file && umount /mnt"));
+    machine.deployment.google("POST", &format!("{base}/instances/{NAME}/detachDisk?deviceName=extra"), "");
+    machine.until("the disk is detached", || machine.try_inside(&format!("[ ! -e {disk} ]")).is_some());
+    let free = || machine.deployment.google("GET", &format!("{base}/disks/extra"), "")["users"].is_null();
+    machine.until("nobody uses the disk", free);
+    machine.deployment.google("DELETE", &format!("{base}/disks/extra"), "");
+}
+
+fn the_engine_is_killed_and_comes_back(machine: &Machine) {
+    machine.inside("kill -KILL \"$(systemctl show --property MainPID --value mimir.service)\"");
+    machine.until("the engine is started again", || {
+        let state =
+            machine.try_inside("systemctl show --property NRestarts,ActiveState --value mimir.service");
+        state.is_some_and(|state| state.contains("active") && !state.lines().any(|line| line == "0"))
+    });
+}
+
+fn a_full_disk_is_told_and_recovers(machine: &Machine) {
+    let data = "/var/lib/dorainfra/data";
+    let fill = format!(
+        "free=$(df --output=avail --block-size=1 {data} | tail -n 1); fallocate -l \"$free\" {data}/filler"
+    );
+    machine.inside(&format!("{fill} || true; sync"));
+    // What comes live is refused, with its reason; what is there can be read.
+    machine.until("the full disk is told", || machine.console().contains("no space left on device"));
+    machine.inside("systemctl is-active mimir.service");
+    machine.inside(&format!("rm {data}/filler"));
+    machine.verified("there is room again");
+}
+
+fn a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine: &Machine) {
+    let folder = machine.deployment.path().join("broken/vm");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("standin-prometheus.yml.j2"), "no_such_key: true\n").unwrap();
+    let broken =
+        machine.run(&["--set", "templates_dir=broken", "apply", "--yes", "--no-verify"]).ends_with(1);
+    let stages = broken.events("machine-stage");
+    assert!(stages.iter().any(|event| event["stage"] == "rolled-back"), "{}", broken.stdout);
+    assert!(machine.inside("systemctl is-active mimir.service") == "active");
+    let window = "mimir.limits.out_of_order_window=500d";
+    machine.run(&["--set", window, "apply", "--yes", "--no-verify"]).ends_with(0);
+    assert!(machine.inside("cat /var/lib/dorainfra/current/standin-prometheus.yml").contains("500d"));
+}
+
+fn a_killed_sandbox_leaves_nothing_and_goes_on(machine: &Machine) {
+    let before = machine.boot_id();
+    let killed = Command::new("kill").args(["-KILL", &machine.sandbox_pid()]).status().unwrap();
+    assert!(killed.success());
+    machine.until("the guard has taken everything away", || machine.traces().is_empty());
+    machine.start_sandbox();
+    machine.until("it boots again", || machine.try_inside("systemctl is-active mimir.service").is_some());
+    assert_ne!(machine.boot_id(), before);
+    machine.verified("the sandbox was killed");
+}

@@ -1,0 +1,206 @@
+//! `topology: ha`, the whole binary, in a sandbox with three real machines and a
+//! load balancer. A small engine takes Mimir's place; with a Mimir in
+//! `DORAINFRA_MIMIR_BINARY`, it goes the same way with data.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use std::path::PathBuf;
+
+use deployment::{Deployment, Run};
+use serde_json::Value;
+
+const ENGINE: &str = include_str!("replicas/engine.py");
+const ALL: [&str; 3] = ["dorainfra-mimir", "dorainfra-mimir-2", "dorainfra-mimir-3"];
+
+struct Replicas {
+    deployment: Deployment,
+    engine: PathBuf,
+}
+
+impl Replicas {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let deployment = Deployment::new();
+        let engine = deployment.write("engine", ENGINE);
+        std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self { deployment, engine }
+    }
+
+    fn run(&self, settings: &[&str], command: &[&str]) -> Run {
+        let mut all = vec!["--sandbox", "--json", "--mimir-binary", self.engine.to_str().unwrap()];
+        settings.iter().for_each(|setting| all.extend(["--set", setting]));
+        all.extend(command);
+        self.deployment.run(&all)
+    }
+
+    fn apply(&self, settings: &[&str]) -> Run {
+        self.run(settings, &["apply", "--yes", "--no-stack"])
+    }
+
+    fn status(&self, settings: &[&str]) -> Value {
+        self.run(settings, &["status"]).ends_with(0).events("result")[0]["result"].clone()
+    }
+
+    /// Which members of the ring are in this state, as seen through the load balancer.
+    fn ring(&self, state: &str) -> usize {
+        let status = self.status(&["mimir.topology=ha"]);
+        status["ring"].as_array().unwrap().iter().filter(|member| member["says"] == state).count()
+    }
+}
+
+/// `started X` and `finished X` of the machines, in their order.
+fn machines_changed(run: &Run) -> Vec<String> {
+    let events = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events
+        .filter_map(|event| {
+            let name = event["id"].as_str()?.strip_prefix("compute.instance/")?.to_owned();
+            let what = event["type"].as_str()?.strip_prefix("resource-")?;
+            ["started", "finished", "failed", "skipped"].contains(&what).then(|| format!("{what} {name}"))
+        })
+        .collect()
+}
+
+fn one_after_the_other(names: [&str; 3]) -> Vec<String> {
+    names.iter().flat_map(|name| [format!("started {name}"), format!("finished {name}")]).collect()
+}
+
+#[test]
+fn prometheus_cannot_stand_in_for_three() {
+    let deployment = Deployment::new();
+    let run = |command: &[&str]| {
+        let mut all = vec!["--sandbox", "--json", "--set", "mimir.topology=ha"];
+        all.extend(command);
+        deployment.run(&all)
+    };
+    run(&["plan"]).ends_with(0);
+    let writes = deployment.writes();
+    let refused = run(&["apply", "--yes"]).ends_with(1);
+    let error = refused.events("error")[0].to_string();
+    assert!(error.contains("Prometheus cannot stand in") && error.contains("--mimir-binary"), "{error}");
+    assert_eq!(deployment.writes(), writes);
+}
+
+#[test]
+fn three_replicas_live_from_single_and_back() {
+    let replicas = Replicas::new();
+    let ha = "mimir.topology=ha";
+    replicas.apply(&[]).ends_with(0);
+
+    // Two more, while the first one serves; then that one joins them.
+    let grown = replicas.apply(&[ha]).ends_with(0);
+    let changed = machines_changed(&grown);
+    assert_eq!(changed[4..], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
+    let status = replicas.status(&[ha]);
+    assert!(status["machines"].as_array().unwrap().iter().all(|one| one["state"] == "ok"), "{status}");
+    let names: Vec<&str> =
+        status["machines"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ALL);
+    assert_eq!(replicas.ring("active"), 3);
+    replicas.run(&[ha], &["plan", "--detailed-exitcode"]).ends_with(0);
+
+    // A change goes from one to the next.
+    let changed = replicas.apply(&[ha, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
+    assert_eq!(machines_changed(&changed), one_after_the_other(ALL));
+
+    // One is made anew; its place behind the load balancer comes back with it.
+    let window = "mimir.limits.out_of_order_window=500d";
+    let anew = ["apply", "--yes", "--no-stack", "--replace", "compute.instance/dorainfra-mimir-3"];
+    replicas.run(&[ha, window], &anew).ends_with(0);
+    replicas.run(&[ha, window], &["plan", "--detailed-exitcode"]).ends_with(0);
+
+    // A zone is away: the endpoint answers, and the next change begins with it.
+    let place = "compute/v1/projects/my-gcp/zones/europe-west1-c/instances/dorainfra-mimir-2";
+    replicas.deployment.google("POST", &format!("{place}/stop"), "");
+    replicas.deployment.until("one is seen to be away", || replicas.ring("unhealthy") == 1);
+    let mended = replicas.apply(&[ha]).ends_with(0);
+    assert_eq!(machines_changed(&mended), one_after_the_other([ALL[1], ALL[0], ALL[2]]));
+    replicas.deployment.until("all are back", || replicas.ring("active") == 3);
+
+    // What the first one refuses never reaches the others, and all go on.
+    let refused = replicas.apply(&[ha, "mimir.limits.out_of_order_window=900d"]).ends_with(1);
+    assert_eq!(
+        machines_changed(&refused),
+        ["started", "failed"]
+            .map(|what| format!("{what} {}", ALL[0]))
+            .into_iter()
+            .chain(ALL[1..].iter().map(|name| format!("skipped {name}")))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(replicas.ring("active"), 3);
+    replicas.apply(&[ha]).ends_with(0);
+
+    // Back to one: what holds data stays, and is taken up again.
+    let shrunk = replicas.apply(&[]).ends_with(0);
+    let changed = machines_changed(&shrunk);
+    assert_eq!(changed[..2], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
+    let starts = |name: &str| {
+        let disks = replicas.deployment.path().join(".dorainfra/sandbox");
+        find(&disks, &format!("{name}/fs/tsdb/starts")).map(|path| std::fs::read_to_string(path).unwrap())
+    };
+    let before = starts("dorainfra-data-2").expect("the disk is kept").lines().count();
+    replicas.apply(&[ha]).ends_with(0);
+    assert!(starts("dorainfra-data-2").unwrap().lines().count() > before);
+    assert_eq!(replicas.ring("active"), 3);
+
+    replicas.run(&[ha], &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    replicas.deployment.until("no machine is left", || {
+        !replicas.deployment.processes().iter().any(|process| process.contains("/engine"))
+    });
+}
+
+/// The same way with a Mimir and with data: each `apply` ends with the proof that
+/// every sample of the history is found and that live values pass through.
+#[test]
+fn three_mimirs_lose_nothing() {
+    #[expect(clippy::disallowed_methods, reason = "names a Mimir that this machine has")]
+    let Some(engine) = std::env::var_os("DORAINFRA_MIMIR_BINARY") else {
+        eprintln!("skipped: DORAINFRA_MIMIR_BINARY names no Mimir");
+        return;
+    };
+    let replicas = Replicas { deployment: Deployment::new(), engine: engine.into() };
+    let apply = |settings: &[&str]| {
+        replicas.run(&[&["generator.teams=5"][..], settings].concat(), &["apply", "--yes"])
+    };
+    let ha = "mimir.topology=ha";
+    apply(&[ha, "generator.days=30"]).ends_with(0);
+    assert_eq!(replicas.ring("active"), 3);
+
+    // A zone loses power in the middle of ingest.
+    let lost = std::thread::scope(|scope| {
+        let longer = scope.spawn(|| apply(&[ha, "generator.days=300"]));
+        let processes = replicas.deployment.processes();
+        let of_the_zone =
+            |process: &&String| process.contains("/dorainfra-mimir-2/") && process.contains("engine");
+        let engine = processes.iter().find(of_the_zone).expect("the second machine runs").clone();
+        let pid = engine.split(' ').next().unwrap();
+        assert!(std::process::Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+        longer.join().unwrap()
+    });
+    lost.ends_with(0);
+
+    // Changed one after the other, while live values arrive; to one machine, and back.
+    let days = "generator.days=300";
+    let rolled = apply(&[ha, days, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
+    assert_eq!(machines_changed(&rolled), one_after_the_other(ALL));
+    apply(&[days]).ends_with(0);
+    apply(&[ha, days]).ends_with(0);
+}
+
+/// A file whose path ends so.
+fn find(folder: &std::path::Path, end: &str) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.ends_with(end) {
+            return Some(path);
+        }
+        if path.is_dir()
+            && !path.is_symlink()
+            && let Some(found) = find(&path, end)
+        {
+            return Some(found);
+        }
+    }
+    None
+}

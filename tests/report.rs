@@ -1,0 +1,148 @@
+//! `report` over a real Prometheus: its figures are those of the events, what is
+//! damaged is said, and what cannot be asked is an error.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+mod collector;
+mod deployment;
+
+use collector::{Receiver, ReceiverOptions};
+use deployment::Deployment;
+use dorainfra::dora::events::{Event, PRODUCTION};
+use dorainfra::dora::metrics;
+use dorainfra::dora::remote_write::{Client, Limits};
+use dorainfra::dora::simulator::{self, Team};
+use dorainfra::dora::truth::{Days, Summary, summary};
+use dorainfra::event::Events;
+use serde_json::Value;
+use time::macros::date;
+use time::{Date, Duration};
+
+const FIRST: Date = date!(2025 - 01 - 20);
+const UNTIL: Date = date!(2025 - 03 - 16);
+/// More than the range, so that there is something before it.
+const STORED_DAYS: u32 = 90;
+
+fn close(found: &Value, expected: Option<f64>, what: &str) {
+    match (found.as_f64(), expected) {
+        (Some(found), Some(expected)) => {
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs().max(1.0),
+                "{what}: {found}, not {expected}"
+            );
+        }
+        (found, expected) => assert_eq!(found, expected, "{what}"),
+    }
+}
+
+fn equal(figures: &Value, truth: &Summary, what: &str) {
+    close(&figures["deployments"], Some(truth.deployments as f64), what);
+    close(&figures["frequency"], Some(truth.frequency_per_day), what);
+    close(&figures["failure_rate"], truth.failure_rate, what);
+    close(&figures["rework_rate"], truth.rework_rate, what);
+    assert_eq!(figures["lead_time"].is_null(), truth.lead_times.is_empty(), "{what}");
+    assert_eq!(figures["recovery"].is_null(), truth.recoveries.is_empty(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_those_of_the_events_and_damage_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let names = simulator::teams(4);
+    let mut series: Vec<_> = metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS).collect();
+    // One team lacks a day.
+    let hole = date!(2025 - 02 - 10);
+    let end_of_hole = hole.next_day().unwrap().midnight().assume_utc().unix_timestamp() * 1000;
+    for one in series.iter_mut().filter(|one| one.labels.get("team") == names[2]) {
+        one.samples.retain(|(at, _)| *at != end_of_hole);
+    }
+    let client = Client::new(&receiver.target).unwrap();
+    client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+
+    let events: Vec<Event> = names
+        .iter()
+        .flat_map(|name| {
+            let team = Team::new(name, 7);
+            simulator::episodes(&team, FIRST - Duration::days(60), UNTIL).collect::<Vec<_>>()
+        })
+        .flat_map(|episode| episode.0)
+        .collect();
+    let days = Days { first: FIRST, until: UNTIL };
+
+    let here = Deployment::empty();
+    let endpoint = format!("{}/prometheus", receiver.target.base_url);
+    let (first, until) = (FIRST.to_string(), UNTIL.to_string());
+    let range = ["report", "--endpoint", &endpoint, "--from", &first, "--to", &until];
+    let report = |more: &[&str]| here.run(&[range.as_slice(), more].concat());
+
+    let run = report(&["--format", "json"]).ends_with(0);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), "all");
+    for (index, name) in names.iter().enumerate() {
+        let found = json["teams"].as_array().unwrap().iter().find(|team| team["name"] == **name).unwrap();
+        equal(found, &summary(&events, days, PRODUCTION, &[name]), name);
+        let gaps = found["gaps"].as_array().unwrap();
+        assert_eq!(gaps.len(), usize::from(index == 2), "{name}: {gaps:?}");
+    }
+    // Weeks of all teams add up to the whole.
+    let weeks: f64 =
+        json["periods"].as_array().unwrap().iter().map(|week| week["deployments"].as_f64().unwrap()).sum();
+    close(&json["all"]["deployments"], Some(weeks), "weeks");
+    assert_eq!(json["periods"].as_array().unwrap().len(), 8);
+    assert!(json["previous"]["deployments"].as_f64().unwrap() > 0.0);
+    let check = |name: &str| {
+        let checks = json["integrity"]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).cloned().unwrap()
+    };
+    assert_eq!(check("gaps")["found"], format!("days without a sample: {} ({hole})", names[2]));
+    assert_eq!(check("freshness")["standing"], "bad", "nothing is live");
+    assert_eq!(check("history")["standing"], "unknown", "who sent it is not known");
+
+    // One team, by its name.
+    let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);
+    let json: Value = serde_json::from_str(&one.stdout).unwrap();
+    assert_eq!(json["teams"].as_array().unwrap().len(), 1);
+    equal(&json["all"], &summary(&events, days, PRODUCTION, &[&names[1]]), "one team");
+    let none = report(&["--format", "csv", "--teams", "nobody"]).ends_with(0);
+    assert!(none.stderr.contains("no team `nobody` is known"), "{}", none.stderr);
+
+    // The page is a file; the other formats are lines of standard output.
+    let page = report(&[]).ends_with(0);
+    assert!(page.stdout.is_empty() && page.stderr.contains("dora-report.html"), "{}", page.stderr);
+    let page = std::fs::read_to_string(here.path().join("dora-report.html")).unwrap();
+    assert!(page.contains(&format!("{hole} to {hole} no sample")) && !page.contains("NaN"));
+    assert_eq!(report(&["--format", "csv"]).ends_with(0).stdout.lines().count(), 2 + names.len());
+    assert!(report(&["--format", "md"]).ends_with(0).stdout.contains("| **all** |"));
+
+    // Where there is nothing, that is said, and what there is instead.
+    let empty = report(&["--environment", "nowhere", "--out", "-"]).ends_with(0).stdout;
+    assert!(empty.contains("No deployment is stored in this range"), "{empty}");
+    assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error_with_something_to_do() {
+    let here = Deployment::empty();
+    // A port that was free a moment ago.
+    let endpoint = format!("http://127.0.0.1:{}/prometheus", collector::free_port());
+    let run = here.run(&["report", "--endpoint", &endpoint]).ends_with(1);
+    assert!(run.stderr.contains(&endpoint) && run.stderr.contains("hint"), "{}", run.stderr);
+    assert!(!here.path().join("dora-report.html").exists(), "no page of nothing");
+
+    for (arguments, words) in [
+        (["--to", "2999-01-01"], "is not over yet"),
+        (["--range", "12h"], "is not whole days"),
+        (["--from", "2025-02-30"], "--from"),
+        (["--cert", "client.crt"], "--key"),
+    ] {
+        let report = ["report", "--endpoint", &endpoint];
+        let run = here.run(&[report.as_slice(), arguments.as_slice()].concat()).ends_with(3);
+        assert!(run.stderr.contains(words), "{arguments:?}: {}", run.stderr);
+    }
+    let run = here.run(&["report", "--endpoint", "ftp://x"]).ends_with(3);
+    assert!(run.stderr.contains("neither http nor https"), "{}", run.stderr);
+    let run = here.run(&["report", "--endpoint", &endpoint, "--ca", "absent.crt"]).ends_with(3);
+    assert!(run.stderr.contains("absent.crt"), "{}", run.stderr);
+}

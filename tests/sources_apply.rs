@@ -1,0 +1,85 @@
+//! A deployment that is fed with real events: `sources` in the configuration
+//! take the simulator's place, from the history to the live values.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use std::time::{Duration, Instant};
+
+use deployment::Deployment;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Some deployments of two teams over the last weeks, as a table; ids begin with
+/// `prefix`.
+fn table(prefix: &str, teams: [&str; 2]) -> String {
+    let now = OffsetDateTime::now_utc();
+    let at = |hours: i64| (now - time::Duration::hours(hours)).format(&Rfc3339).unwrap();
+    let mut rows = vec!["type,id,team,service,at,changes,deployment,failure,kind".to_owned()];
+    for (number, team) in (0..20).zip(teams.into_iter().cycle()) {
+        let hours = 24 * (20 - number) + 100;
+        rows.push(format!("change,{prefix}c{number},{team},api,{},,,,", at(hours + 30)));
+        rows.push(format!("deployment,{prefix}d{number},{team},api,{},{prefix}c{number},,,", at(hours)));
+    }
+    let (noticed, over) = (at(24 * 16 + 99), at(24 * 16 + 97));
+    rows.push(format!("failure,{prefix}f,{},api,{noticed},,{prefix}d4,,", teams[0]));
+    rows.push(format!("recovery,,,,{over},,{prefix}d6,{prefix}f,"));
+    rows.join("\n") + "\n"
+}
+
+#[test]
+fn real_events_take_the_simulators_place() {
+    let deployment = Deployment::new();
+    deployment.write("events.csv", &table("a", ["orders", "search"]));
+    deployment.write(
+        "dorainfra.yaml",
+        "project: my-gcp\ngenerator: {days: 60}\nsources:\n  - {type: file, path: events.csv}\n",
+    );
+    let apply = deployment.run(&["--sandbox", "--json", "apply", "--yes"]).ends_with(0);
+    let result = &apply.events("result")[0]["result"];
+    assert_eq!(result["ok"], true, "{result}");
+    // Two teams with one service: 60 counters, each with the days' ends; and gauges.
+    let samples = |name: &str| result["verified"][name].as_u64().unwrap();
+    assert!(samples("samples_sent") > 60 * 61, "{result}");
+    assert_eq!(samples("samples_found"), samples("samples_sent"));
+
+    // What is collected later is pushed without anything being started again.
+    deployment.write("more.csv", &table("b", ["payments", "search"]));
+    let collected = deployment.run(&["--json", "collect", "file", "more.csv"]).ends_with(0);
+    let result = &collected.events("result")[0]["result"];
+    assert_eq!(result["added"], 42, "{result}");
+    let url = format!("http://127.0.0.1:{}/metrics", deployment.ports()[1]);
+    let begun = Instant::now();
+    loop {
+        let text = std::process::Command::new("curl").args(["-fsS", &url]).output().unwrap().stdout;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if ["orders", "payments"].iter().all(|team| text.contains(&format!("team=\"{team}\""))) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "never pushed:\n{text}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+}
+
+#[test]
+fn a_wrong_source_is_told_with_its_place_before_anything_is_called() {
+    let deployment = Deployment::empty();
+    deployment.write(
+        "dorainfra.yaml",
+        "project: my-gcp
+sources:
+  - type: git
+    path: ../shop
+    tag: v*
+  - {type: github, tokens_file: x}
+  - {type: svn}
+  - {type: gitlab, project: \"https://gitlab.com/a/b\", incident_labels: incident}
+  - {type: git, path: x, tags: v*, branch: main}
+  - path: x
+",
+    );
+    let said = deployment.run(&["collect"]).ends_with(3);
+    insta::assert_snapshot!(said.stderr);
+}

@@ -1,0 +1,362 @@
+//! GitHub's and GitLab's APIs, as a server on loopback answers for them: in
+//! pages, with rate limits, failures and answers that end too early.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use dorainfra::dora::events::{self, Event};
+use dorainfra::dora::source::github::{Deployed, Unit};
+use dorainfra::dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
+use dorainfra::event::Events;
+use serde_json::Value;
+use time::macros::datetime;
+
+const TOKEN: &str = "a-token-that-nobody-may-see";
+
+/// What goes wrong with a request, once for each entry.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// GitHub's secondary limit: 403 with `retry-after`.
+    RetryAfter(u64),
+    /// GitHub's primary limit, until a time (seconds since 1970).
+    Exhausted(i64),
+    /// GitLab's: 429.
+    TooMany,
+    Broken,
+    /// Half of the answer.
+    Truncated,
+    /// This and every later request fails: somebody pulled the plug.
+    Away,
+}
+
+/// A forge on loopback.
+#[derive(Default)]
+struct Forge {
+    /// By path and query, and in parts of both: `path?a=b`.
+    answers: Vec<(String, Value, Option<String>)>,
+    faults: Mutex<BTreeMap<usize, Fault>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Forge {
+    /// Answers requests that begin with `path` and contain `query`; with a link
+    /// to the next page.
+    fn answer(&mut self, path: &str, query: &str, body: Value, next: Option<&str>) {
+        self.answers.push((format!("{path}\n{query}"), body, next.map(str::to_owned)));
+    }
+
+    /// Serves; answers the address.
+    async fn serve(self) -> (String, Arc<Self>) {
+        let forge = Arc::new(self);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(reply).with_state((forge.clone(), url.clone()));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (url, forge)
+    }
+
+    fn fail(&self, request: usize, fault: Fault) {
+        let asked = self.asked.lock().unwrap().len();
+        self.faults.lock().unwrap().insert(asked + request, fault);
+    }
+
+    fn clear(&self) -> Vec<String> {
+        self.faults.lock().unwrap().clear();
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+async fn reply(State((forge, url)): State<(Arc<Forge>, String)>, request: Request) -> Response {
+    let whole = request.uri().to_string();
+    let authorized =
+        request.headers().get("authorization").is_some_and(|it| it == &format!("Bearer {TOKEN}"));
+    let number = {
+        let mut asked = forge.asked.lock().unwrap();
+        asked.push(whole.clone());
+        asked.len() - 1
+    };
+    let answer = |status: u16, headers: &[(&str, String)], body: String| {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, value);
+        }
+        response.body(Body::from(body)).unwrap()
+    };
+    if !authorized {
+        return answer(401, &[], r#"{"message":"Bad credentials"}"#.into());
+    }
+    let fault = {
+        let faults = forge.faults.lock().unwrap();
+        let away = faults.iter().find(|(from, fault)| **from <= number && matches!(fault, Fault::Away));
+        faults.get(&number).copied().or(away.map(|(_, fault)| *fault))
+    };
+    let path_and_query = whole.split_once('?').unwrap_or((&whole, ""));
+    let found = forge.answers.iter().find(|(pattern, ..)| {
+        let (path, query) = pattern.split_once('\n').unwrap();
+        path_and_query.0 == path && path_and_query.1.contains(query)
+    });
+    let Some((_, body, next)) = found else {
+        return answer(404, &[], format!(r#"{{"message":"Not Found: {whole}"}}"#));
+    };
+    let text = body.to_string();
+    match fault {
+        Some(Fault::RetryAfter(seconds)) => answer(
+            403,
+            &[("retry-after", seconds.to_string())],
+            r#"{"message":"You have exceeded a secondary rate limit."}"#.into(),
+        ),
+        Some(Fault::Exhausted(until)) => answer(
+            403,
+            &[("x-ratelimit-remaining", "0".into()), ("x-ratelimit-reset", until.to_string())],
+            r#"{"message":"API rate limit exceeded for user ID 1."}"#.into(),
+        ),
+        Some(Fault::TooMany) => answer(429, &[("retry-after", "0".into())], "Retry later\n".into()),
+        Some(Fault::Broken | Fault::Away) => answer(502, &[], "<html>Unicorn!</html>".into()),
+        Some(Fault::Truncated) => answer(200, &[], text[..text.len() / 2].to_owned()),
+        None => {
+            let link = next
+                .iter()
+                .map(|next| ("link", format!("<{url}{next}>; rel=\"next\", <{url}/>; rel=\"last\"")));
+            answer(200, &link.collect::<Vec<_>>(), text)
+        }
+    }
+}
+
+fn fixture(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn github() -> Forge {
+    let mut forge = Forge::default();
+    let repository = "/repos/example/shop";
+    let deployments = format!("{repository}/deployments");
+    forge.answer(&deployments, "page=2", fixture("github/deployments-2.json"), None);
+    let next = format!("{deployments}?environment=production&per_page=100&page=2");
+    forge.answer(&deployments, "environment=production", fixture("github/deployments-1.json"), Some(&next));
+    for (id, statuses) in fixture("github/statuses.json").as_object().unwrap() {
+        forge.answer(&format!("{deployments}/{id}/statuses"), "", statuses.clone(), None);
+    }
+    for (range, pages) in fixture("github/compare.json").as_object().unwrap() {
+        let path = format!("{repository}/compare/{range}");
+        let pages = pages.as_array().unwrap();
+        for (index, page) in pages.iter().enumerate().rev() {
+            let query = if index == 0 { String::new() } else { format!("page={}", index + 1) };
+            let next = (index + 1 < pages.len()).then(|| format!("{path}?per_page=100&page={}", index + 2));
+            forge.answer(&path, &query, page.clone(), next.as_deref());
+        }
+    }
+    forge.answer(&format!("{repository}/pulls"), "state=closed", fixture("github/pulls.json"), None);
+    let issues = format!("{repository}/issues");
+    forge.answer(&issues, "after=2", fixture("github/issues-2.json"), None);
+    // After the first reading only what is new is asked for.
+    forge.answer(&issues, "since=2026-03-05T11%3A31%3A00Z", Value::Array(Vec::new()), None);
+    let next = format!("{issues}?per_page=100&after=2");
+    forge.answer(&issues, "since=2026-01-01T00%3A00%3A00Z", fixture("github/issues-1.json"), Some(&next));
+    // A reading that was cut off between the two pages goes on from here.
+    forge.answer(&issues, "since=2026-03-03T09%3A30%3A00Z", fixture("github/issues-2.json"), None);
+    forge.answer(&format!("{repository}/releases"), "", fixture("github/releases.json"), None);
+    let page = fixture("github/compare.json").as_object().unwrap().values().nth(1).unwrap()[0].clone();
+    forge.answer(&format!("{repository}/compare/v1.0.0...v1.0.1"), "", page, None);
+    forge
+}
+
+fn access(url: &str) -> Access {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Access {
+        http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        url: url.to_owned(),
+        token: Some(TOKEN.into()),
+        patience: Duration::from_secs(10),
+        backoff: Duration::from_millis(1),
+    }
+}
+
+fn settings(url: &str, state: PathBuf) -> github::Settings {
+    github::Settings {
+        access: access(url),
+        repository: "example/shop".into(),
+        environment: "production".into(),
+        deployed: Deployed::Deployments,
+        unit: Unit::Commits,
+        since: datetime!(2026-01-01 00:00 UTC),
+        state,
+    }
+}
+
+fn owner() -> Owner {
+    Owner { team: "orders".into(), service: "shop".into(), environment: "production".into() }
+}
+
+fn lines(events: &[Event]) -> String {
+    let mut text = Vec::new();
+    events::write(&mut text, events).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn github_is_read_in_pages_and_only_what_is_new_the_next_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, forge) = github().serve().await;
+    let settings = settings(&url, folder.path().join("state.json"));
+    let project = github::read(&settings, &Events::none()).await.unwrap();
+    let first = lines(&judged(&project, &owner(), &Rules::default()));
+    insta::assert_snapshot!(first);
+    let asked = forge.clear();
+    assert_eq!(asked.len(), 2 + 4 + 1 + 2 + 3, "{asked:#?}");
+
+    let again = github::read(&settings, &Events::none()).await.unwrap();
+    assert_eq!(lines(&judged(&again, &owner(), &Rules::default())), first);
+    // Statuses of the last days may change; nothing is compared again.
+    let asked = forge.clear();
+    assert!(!asked.iter().any(|url| url.contains("compare")), "{asked:#?}");
+    assert!(!std::fs::read_to_string(&settings.state).unwrap().contains(TOKEN));
+    assert!(!format!("{settings:?}").contains(TOKEN));
+}
+
+#[tokio::test]
+async fn github_by_releases_and_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, _forge) = github().serve().await;
+    let settings = github::Settings {
+        deployed: Deployed::Releases,
+        unit: Unit::Requests,
+        ..settings(&url, folder.path().join("state.json"))
+    };
+    let project = github::read(&settings, &Events::none()).await.unwrap();
+    insta::assert_snapshot!(lines(&judged(&project, &owner(), &Rules::default())));
+}
+
+#[tokio::test]
+async fn limits_failures_and_torn_answers_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, forge) = github().serve().await;
+    let calm = github::read(&settings(&url, folder.path().join("calm.json")), &Events::none()).await.unwrap();
+    forge.clear();
+    for (request, fault) in [
+        (0, Fault::RetryAfter(0)),
+        (2, Fault::Broken),
+        (3, Fault::Broken),
+        (5, Fault::Truncated),
+        (8, Fault::Exhausted(time::OffsetDateTime::now_utc().unix_timestamp())),
+        (11, Fault::TooMany),
+        (13, Fault::Truncated),
+    ] {
+        forge.fail(request, fault);
+    }
+    let stormy =
+        github::read(&settings(&url, folder.path().join("stormy.json")), &Events::none()).await.unwrap();
+    assert_eq!(stormy, calm);
+}
+
+#[tokio::test]
+async fn a_reading_that_is_cut_off_anywhere_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, forge) = github().serve().await;
+    let calm = github::read(&settings(&url, folder.path().join("calm.json")), &Events::none()).await.unwrap();
+    let whole = forge.clear().len();
+    for cut in 0..whole {
+        let settings = settings(&url, folder.path().join(format!("{cut}.json")));
+        forge.fail(cut, Fault::Away);
+        let error = github::read(&settings, &Events::none()).await.unwrap_err();
+        assert!(matches!(error, SourceError::Refused { status: 502, .. }), "{error}");
+        forge.clear();
+        let project = github::read(&settings, &Events::none()).await.unwrap();
+        let (found, expected) =
+            (judged(&project, &owner(), &Rules::default()), judged(&calm, &owner(), &Rules::default()));
+        assert_eq!(lines(&found), lines(&expected), "cut off at request {cut}");
+        // Two pages at most are read twice, with their statuses.
+        assert!(forge.clear().len() <= whole + 6, "it began from the beginning");
+    }
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do_and_never_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, forge) = github().serve().await;
+    let said = |error: SourceError| format!("{error}\n{}\n{error:?}", error.hint().unwrap_or_default());
+
+    let mut other = settings(&url, folder.path().join("1.json"));
+    other.access.token = Some("another".into());
+    let text = said(github::read(&other, &Events::none()).await.unwrap_err());
+    assert!(text.contains("401 Bad credentials") && text.contains("token"), "{text}");
+
+    let mut other = settings(&url, folder.path().join("2.json"));
+    other.repository = "example/nowhere".into();
+    let text = said(github::read(&other, &Events::none()).await.unwrap_err());
+    assert!(text.contains("404") && text.contains("project's name"), "{text}");
+
+    forge.clear();
+    let tomorrow = time::OffsetDateTime::now_utc().unix_timestamp() + 86_400;
+    forge.fail(0, Fault::Exhausted(tomorrow));
+    let other = settings(&url, folder.path().join("3.json"));
+    let text = said(github::read(&other, &Events::none()).await.unwrap_err());
+    assert!(text.contains("allows no more requests until") && text.contains("goes on from there"), "{text}");
+    assert!(!text.contains(TOKEN));
+
+    let mut other = settings("ftp://example.com", folder.path().join("4.json"));
+    other.access.backoff = Duration::ZERO;
+    let text = said(github::read(&other, &Events::none()).await.unwrap_err());
+    assert!(text.contains("`ftp://example.com` is not the address of an API"), "{text}");
+
+    // A page elsewhere would be sent the token.
+    let mut elsewhere = Forge::default();
+    elsewhere.answer("/repos/example/shop/deployments", "", Value::Array(vec![]), Some(".example.com/page2"));
+    let (url, _forge) = elsewhere.serve().await;
+    let text =
+        said(github::read(&settings(&url, folder.path().join("5.json")), &Events::none()).await.unwrap_err());
+    assert!(text.contains("another server") && !text.contains(TOKEN), "{text}");
+}
+
+fn gitlab_forge() -> Forge {
+    let mut forge = Forge::default();
+    let project = "/api/v4/projects/bank%2Fcore%2Fshop";
+    let deployments = format!("{project}/deployments");
+    forge.answer(&deployments, "page=2", fixture("gitlab/deployments-2.json"), None);
+    let next = format!("{deployments}?environment=production&page=2&per_page=100");
+    forge.answer(&deployments, "environment=production", fixture("gitlab/deployments-1.json"), Some(&next));
+    let merged = format!("{project}/merge_requests");
+    forge.answer(&merged, "state=merged", fixture("gitlab/merge_requests.json"), None);
+    forge.answer(&format!("{project}/issues"), "updated_after", fixture("gitlab/issues.json"), None);
+    for (range, page) in fixture("gitlab/compare.json").as_object().unwrap() {
+        let (from, to) = range.split_once("...").unwrap();
+        let query = format!("from={from}&to={to}");
+        forge.answer(&format!("{project}/repository/compare"), &query, page.clone(), None);
+    }
+    forge
+}
+
+#[tokio::test]
+async fn gitlab_is_read_in_pages_through_its_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, forge) = gitlab_forge().serve().await;
+    let settings = gitlab::Settings {
+        access: access(&url),
+        project: "bank/core/shop".into(),
+        environment: "production".into(),
+        deployed: Deployed::Deployments,
+        unit: Unit::Commits,
+        since: datetime!(2026-01-01 00:00 UTC),
+        state: folder.path().join("state.json"),
+    };
+    for (request, fault) in [(0, Fault::TooMany), (2, Fault::Broken), (5, Fault::Truncated)] {
+        forge.fail(request, fault);
+    }
+    let project = gitlab::read(&settings, &Events::none()).await.unwrap();
+    let first = lines(&judged(&project, &owner(), &Rules::default()));
+    insta::assert_snapshot!(first);
+    forge.clear();
+    let again = gitlab::read(&settings, &Events::none()).await.unwrap();
+    assert_eq!(lines(&judged(&again, &owner(), &Rules::default())), first);
+    let asked = forge.clear();
+    assert!(asked[0].contains("updated_after=2026-03-05T"), "{asked:#?}");
+}

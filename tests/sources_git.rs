@@ -1,0 +1,285 @@
+//! `collect git` against counts that git itself gives: of a repository that the
+//! test makes, of this project's own, and of a large one that the machine has.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dorainfra::dora::events::{Deployment, Event, Kind, read};
+
+/// What git prints; `None`: it refuses, or isn't there.
+fn git(repository: &Path, arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").arg("-C").arg(repository).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn number(repository: &Path, arguments: &[&str]) -> usize {
+    git(repository, arguments).unwrap().parse().unwrap()
+}
+
+/// The events that `dorainfra collect git` writes.
+fn collect(repository: &Path, arguments: &[&str]) -> Vec<Event> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]).arg(repository);
+    command.args(["--team", "t", "--service", "s"]).args(arguments).assert().success();
+    let text = std::fs::read(folder.path().join("out.jsonl")).unwrap();
+    read(text.as_slice()).collect::<Result<_, _>>().unwrap()
+}
+
+fn deployments(events: &[Event]) -> Vec<&Deployment> {
+    let deployments = events.iter().filter_map(|event| match event {
+        Event::Deployment(deployment) => Some(deployment),
+        _ => None,
+    });
+    deployments.collect()
+}
+
+/// When each change was written, by its hash.
+fn changes(events: &[Event]) -> BTreeMap<String, i64> {
+    let changes = events.iter().filter_map(|event| match event {
+        Event::Change(change) => Some((change.id.replace("t/s@", ""), change.at.unix_timestamp())),
+        _ => None,
+    });
+    changes.collect()
+}
+
+/// Why a repository can't be counted, if so.
+fn unusable(repository: &Path) -> Option<String> {
+    let Some(shallow) = git(repository, &["rev-parse", "--is-shallow-repository"]) else {
+        return Some("it is no git repository, or there is no git".into());
+    };
+    (shallow == "true").then(|| "it is a shallow clone".into())
+}
+
+/// Compares tags as deployments with what git counts.
+fn compare_tags(repository: &Path, pattern: &str) -> usize {
+    let events = collect(repository, &["--tags", pattern]);
+    let deployed = deployments(&events);
+    // `creatordate` is the tag's own time, or its commit's.
+    let format = "--format=%(creatordate:unix) %(refname:strip=2)";
+    let listed = git(repository, &["tag", "--list", pattern, format]).unwrap();
+    let mut tags: Vec<(i64, &str)> = listed
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(time, tag)| (time.parse().unwrap(), tag))
+        .collect();
+    tags.sort_unstable();
+    let found: Vec<(i64, String)> =
+        deployed.iter().map(|one| (one.at.unix_timestamp(), one.id.replace("t/s@", ""))).collect();
+    let expected: Vec<(i64, String)> = tags.iter().map(|(time, tag)| (*time, (*tag).to_owned())).collect();
+    assert_eq!(found, expected);
+
+    // All commits that are in any of them and are no merges, once.
+    let refs: Vec<String> = tags.iter().map(|(_, tag)| format!("refs/tags/{tag}")).collect();
+    let all: Vec<&str> = refs.iter().map(String::as_str).collect();
+    let with = |first: &[&'static str], refs: &[&str]| -> Vec<String> {
+        first.iter().chain(refs).map(|argument| (*argument).to_owned()).collect()
+    };
+    let run = |arguments: Vec<String>| {
+        git(repository, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    };
+    let total: usize = run(with(&["rev-list", "--count", "--no-merges"], &all)).parse().unwrap();
+    assert_eq!(deployed.iter().map(|one| one.changes.len()).sum::<usize>(), total);
+
+    // A sample of them: what each brought, and for how long that had waited.
+    let written = changes(&events);
+    for index in [1, tags.len() / 2, tags.len() - 1] {
+        let mut range = vec![all[index], "--not"];
+        range.extend(&all[..index]);
+        let lines = run(with(&["log", "--no-merges", "--format=%H %at"], &range));
+        let mut expected: Vec<(String, i64)> = lines
+            .lines()
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(hash, time)| (hash.to_owned(), time.parse().unwrap()))
+            .collect();
+        let mut found: Vec<(String, i64)> = deployed[index]
+            .changes
+            .iter()
+            .map(|id| id.replace("t/s@", ""))
+            .map(|hash| (hash.clone(), written[&hash]))
+            .collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{}", tags[index].1);
+    }
+    tags.len()
+}
+
+#[test]
+fn this_projects_own_history_gives_the_numbers_that_git_counts() {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Some(reason) = unusable(own) {
+        eprintln!("skipped: this project's own repository can't be counted: {reason}");
+        return;
+    }
+    let events = collect(own, &["--branch", "HEAD"]);
+    let deployed = deployments(&events);
+    assert_eq!(deployed.len(), number(own, &["rev-list", "--first-parent", "--count", "HEAD"]));
+    let brought: usize = deployed.iter().map(|one| one.changes.len()).sum();
+    assert_eq!(brought, number(own, &["rev-list", "--no-merges", "--count", "HEAD"]));
+    let written = changes(&events);
+    for line in git(own, &["log", "--no-merges", "--format=%H %at", "HEAD"]).unwrap().lines() {
+        let (hash, time) = line.split_once(' ').unwrap();
+        assert_eq!(written[hash], time.parse::<i64>().unwrap(), "{hash}");
+    }
+    // What the last merge brought, and when it landed.
+    if let Some(merge) = git(own, &["log", "--first-parent", "--merges", "-1", "--format=%H", "HEAD"])
+        .filter(|it| !it.is_empty())
+    {
+        let deployment = deployed.iter().find(|one| one.id == format!("t/s@{merge}")).unwrap();
+        let range = format!("{merge}^1..{merge}");
+        assert_eq!(deployment.changes.len(), number(own, &["rev-list", "--no-merges", "--count", &range]));
+        let landed = git(own, &["show", "-s", "--format=%ct", &merge]).unwrap();
+        assert_eq!(deployment.at.unix_timestamp(), landed.parse::<i64>().unwrap());
+    }
+}
+
+/// Repositories with a whole history and tags that the machine may have: of
+/// `LARGE_GIT_REPOSITORY`, of cargo, and in the home folder.
+fn large() -> Option<(PathBuf, String)> {
+    #[expect(clippy::disallowed_methods, reason = "where the machine's repositories are")]
+    let variable = |name: &str| std::env::var(name).ok();
+    let home = PathBuf::from(variable("HOME").unwrap_or_default());
+    let cargo = variable("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let inside = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut candidates: Vec<PathBuf> =
+        variable("LARGE_GIT_REPOSITORY").into_iter().map(PathBuf::from).collect();
+    candidates.extend(inside(cargo.join("git/db")));
+    candidates.extend(inside(home).into_iter().filter(|path| path.join(".git").exists()));
+    candidates.into_iter().find_map(|path| {
+        let many = git(&path, &["rev-list", "--all", "--count"])?.parse::<usize>().ok()? > 1000;
+        let pattern = ["v*", "*"].into_iter().find(|pattern| {
+            git(&path, &["tag", "--list", pattern]).is_some_and(|tags| tags.lines().count() > 5)
+        })?;
+        (many && unusable(&path).is_none()).then(|| (path, pattern.to_owned()))
+    })
+}
+
+#[test]
+fn a_large_repository_gives_the_numbers_that_git_counts() {
+    let Some((repository, pattern)) = large() else {
+        eprintln!(
+            "skipped: no repository with more than 1,000 commits and 5 tags was found; \
+             LARGE_GIT_REPOSITORY names one"
+        );
+        return;
+    };
+    let tags = compare_tags(&repository, &pattern);
+    eprintln!("{tags} tags of {} compared", repository.display());
+}
+
+/// A repository whose every commit has a time of its own.
+struct Made {
+    folder: tempfile::TempDir,
+}
+
+impl Made {
+    fn new() -> Option<Self> {
+        let made = Self { folder: tempfile::tempdir().unwrap() };
+        git(made.folder.path(), &["init", "-q", "-b", "main"])?;
+        Some(made)
+    }
+
+    fn run(&self, hour: i64, arguments: &[&str]) -> String {
+        let time = format!("{} +0100", 1_772_456_400 + hour * 3600);
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(self.folder.path())
+            .args(["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"])
+            .args(["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"])
+            .args(arguments)
+            .env("GIT_AUTHOR_DATE", &time)
+            .env("GIT_COMMITTER_DATE", &time)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn commit(&self, hour: i64, message: &str) -> String {
+        self.run(hour, &["commit", "-q", "--allow-empty", "-m", message]);
+        self.run(hour, &["rev-parse", "HEAD"])
+    }
+}
+
+#[test]
+fn tags_reverts_and_hotfixes_are_judged() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    let bad = made.commit(0, "Add a cart");
+    made.run(1, &["tag", "-a", "v1.0", "-m", "one"]);
+    made.commit(2, "Add a list");
+    made.run(3, &["tag", "v1.1"]);
+    made.commit(5, &format!("Revert \"Add a cart\"\n\nThis reverts commit {bad}."));
+    made.run(6, &["tag", "-a", "v1.1.1", "-m", "mended"]);
+    made.run(6, &["tag", "nightly"]);
+    made.commit(7, "HOTFIX: the list is empty");
+    made.run(8, &["tag", "v1.1.2"]);
+    let events = collect(made.folder.path(), &[]);
+    let kinds: Vec<(String, Kind, usize)> = deployments(&events)
+        .into_iter()
+        .map(|one| (one.id.replace("t/s@", ""), one.kind, one.changes.len()))
+        .collect();
+    let expected = [
+        ("v1.0", Kind::Planned, 1),
+        ("v1.1", Kind::Planned, 1),
+        ("v1.1.1", Kind::Rework, 1),
+        ("v1.1.2", Kind::Rework, 1),
+    ];
+    assert_eq!(kinds, expected.map(|(id, kind, changes)| (id.to_owned(), kind, changes)));
+    let failures: Vec<(String, i64)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Failure(failure) => {
+                let hour = (failure.at.unix_timestamp() - 1_772_456_400) / 3600;
+                Some((failure.deployment.clone().unwrap().replace("t/s@", ""), hour))
+            }
+            _ => None,
+        })
+        .collect();
+    // The revert blames what brought the cart, the hotfix what ran before it.
+    assert_eq!(failures, [("v1.0".to_owned(), 5), ("v1.1.1".to_owned(), 7)]);
+    assert_eq!(compare_tags(made.folder.path(), "v*"), 4);
+
+    // Other patterns judge otherwise.
+    let events = collect(made.folder.path(), &["--hotfix", "nothing", "--revert", "nothing"]);
+    let reworks = deployments(&events).into_iter().filter(|one| one.kind == Kind::Rework).count();
+    assert_eq!(reworks, 1, "what takes back a commit by its hash is told without a pattern");
+}
+
+#[test]
+fn what_is_no_repository_and_what_was_cut_off_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |repository: &Path, arguments: &[&str]| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]).arg(repository);
+        let said = command.args(arguments).assert().code(1);
+        String::from_utf8_lossy(&said.get_output().stderr).into_owned()
+    };
+    let said = refused(folder.path(), &[]);
+    assert!(said.contains("can't be read as a git repository") && said.contains(".git"), "{said}");
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.commit(0, "One");
+    made.commit(1, "Two");
+    let said = refused(made.folder.path(), &[]);
+    assert!(said.contains("no tag matches"), "{said}");
+    let said = refused(made.folder.path(), &["--branch", "nowhere"]);
+    assert!(said.contains("nowhere") && said.contains("name a branch"), "{said}");
+    let shallow = folder.path().join("shallow");
+    let url = format!("file://{}", made.folder.path().display());
+    made.run(2, &["clone", "-q", "--depth", "1", &url, shallow.to_str().unwrap()]);
+    let said = refused(&shallow, &["--branch", "main"]);
+    assert!(said.contains("shallow") && said.contains("--unshallow"), "{said}");
+}

@@ -1,0 +1,268 @@
+//! The receiver of webhooks: whom it believes, what it keeps, and that it loses
+//! nothing when it is killed in the middle of a storm.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dorainfra::dora::events::{Event, read};
+use ring::hmac;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+const SECRET: &str = "a secret of this test";
+
+/// A running receiver.
+struct Receiver {
+    child: Child,
+    url: String,
+}
+
+impl Receiver {
+    fn start(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dorainfra"))
+            .args(["collect", "--listen", "127.0.0.1:0", "--events", "events.jsonl"])
+            .current_dir(folder)
+            .env_clear()
+            .env("DORAINFRA_WEBHOOK_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let said = lines.find_map(|line| line.ok().filter(|line| line.contains("http://")));
+        let said = said.expect("it says where it listens");
+        let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Option<i32> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn signed(body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    format!("sha256={}", hex::encode(hmac::sign(&key, body)))
+}
+
+/// As GitHub sends it, cut to what a payload of this kind has to have.
+fn deployment_status(id: u64) -> Value {
+    json!({
+        "action": "created",
+        "deployment_status": {"state": "success", "environment": "production", "created_at": "2026-03-02T15:30:00Z"},
+        "deployment": {"id": id, "sha": "c".repeat(40), "ref": "main", "environment": "production"},
+        "repository": {"full_name": "example/shop", "default_branch": "main"},
+    })
+}
+
+async fn send(http: &reqwest::Client, url: &str, delivery: &str, body: &Value) -> Option<u16> {
+    let body = serde_json::to_vec(body).unwrap();
+    let request = http
+        .post(url)
+        .header("X-GitHub-Event", "deployment_status")
+        .header("X-GitHub-Delivery", delivery)
+        .header("X-Hub-Signature-256", signed(&body))
+        .body(body);
+    Some(request.send().await.ok()?.status().as_u16())
+}
+
+fn collected(folder: &Path) -> Vec<Event> {
+    let text = std::fs::read(folder.join("events.jsonl")).unwrap_or_default();
+    read(text.as_slice()).collect::<Result<_, _>>().unwrap()
+}
+
+/// By id, how often each deployment is there.
+fn deployments(folder: &Path) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for event in collected(folder) {
+        if let Event::Deployment(deployment) = event {
+            *found.entry(deployment.id).or_default() += 1;
+        }
+    }
+    found
+}
+
+fn http() -> reqwest::Client {
+    // A second provider of TLS is no harm; there has to be one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_a_storm_loses_nothing_that_was_answered_and_doubles_nothing() {
+    const STORM: usize = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    let answered = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
+    let done = Arc::new(AtomicUsize::new(0));
+    let storm: Vec<_> = (0..16)
+        .map(|sender| {
+            let (http, url) = (http.clone(), receiver.url.clone());
+            let (answered, done) = (answered.clone(), done.clone());
+            tokio::spawn(async move {
+                for number in (sender..STORM).step_by(16) {
+                    let (id, body) = (format!("delivery-{number}"), deployment_status(number as u64));
+                    // Some are delivered twice.
+                    for _ in 0..1 + usize::from(number % 5 == 0) {
+                        match send(&http, &url, &id, &body).await {
+                            Some(200..=299) => {
+                                answered.lock().unwrap().insert(number);
+                                done.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Some(status) => panic!("{status}"),
+                            // Killed: the sender of a real webhook would try again.
+                            None => return,
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let begun = Instant::now();
+    while done.load(Ordering::Relaxed) < STORM / 4 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the storm does not get on");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    receiver.signal(Signal::KILL);
+    for sender in storm {
+        sender.await.unwrap();
+    }
+    let kept = answered.lock().unwrap().clone();
+    assert!(kept.len() < STORM, "it was killed after the storm");
+
+    // The next one has all that were answered, before anything is sent again.
+    let mut receiver = Receiver::start(folder.path());
+    let found = deployments(folder.path());
+    for number in &kept {
+        assert_eq!(found.get(&format!("example/shop@{number}")), Some(&1), "{number}");
+    }
+    // Everything is delivered again, as senders do that got no answer.
+    for number in 0..STORM {
+        let status =
+            send(&http, &receiver.url, &format!("delivery-{number}"), &deployment_status(number as u64))
+                .await;
+        assert!(matches!(status, Some(200 | 202)), "{status:?}");
+    }
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let found = deployments(folder.path());
+    assert_eq!(found.len(), STORM);
+    assert!(found.values().all(|count| *count == 1));
+    // The journal has each delivery once.
+    let journal = std::fs::read_to_string(folder.path().join("events.jsonl.state/webhooks.jsonl")).unwrap();
+    let ids: Vec<String> = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((ids.len(), ids.iter().collect::<BTreeSet<_>>().len()), (STORM, STORM));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_without_the_secret_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path());
+    let http = http();
+    let body = serde_json::to_vec(&deployment_status(1)).unwrap();
+    let other = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"another"), &body);
+    let cases: [(&str, &[(&str, String)], u16); 7] = [
+        ("no forge", &[], 400),
+        ("no signature", &[("X-GitHub-Event", "push".into())], 401),
+        (
+            "another secret",
+            &[
+                ("X-GitHub-Event", "deployment_status".into()),
+                ("X-Hub-Signature-256", format!("sha256={}", hex::encode(other))),
+            ],
+            401,
+        ),
+        (
+            "the old signature",
+            &[("X-GitHub-Event", "deployment_status".into()), ("X-Hub-Signature", "sha1=00".into())],
+            401,
+        ),
+        ("no token", &[("X-Gitlab-Event", "Deployment Hook".into())], 401),
+        (
+            "another token",
+            &[("X-Gitlab-Event", "Deployment Hook".into()), ("X-Gitlab-Token", "another".into())],
+            401,
+        ),
+        (
+            "signed, but no payload of its kind",
+            &[("X-GitHub-Event", "issues".into()), ("X-Hub-Signature-256", signed(&body))],
+            422,
+        ),
+    ];
+    for (name, headers, expected) in cases {
+        let mut request = http.post(&receiver.url).body(body.clone());
+        for (header, value) in headers {
+            request = request.header(*header, value);
+        }
+        assert_eq!(request.send().await.unwrap().status().as_u16(), expected, "{name}");
+    }
+    assert_eq!(deployments(folder.path()).len(), 0);
+
+    // Without a secret it does not start at all.
+    let said = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"))
+        .current_dir(folder.path())
+        .args(["collect", "--listen", "127.0.0.1:0", "--events", "other.jsonl"])
+        .env_remove("DORAINFRA_WEBHOOK_SECRET")
+        .assert()
+        .code(3);
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("webhooks need a secret"), "{said}");
+}
+
+/// GitHub's and GitLab's payloads as their documentation has them, in the order
+/// in which a day brings them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_of_both_forges_becomes_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    for (forge, payloads) in [
+        ("github", include_str!("fixtures/github/webhooks.json")),
+        ("gitlab", include_str!("fixtures/gitlab/webhooks.json")),
+    ] {
+        let payloads: Vec<Value> = serde_json::from_str(payloads).unwrap();
+        for (number, payload) in payloads.into_iter().enumerate() {
+            let (event, body) =
+                (payload["event"].as_str().unwrap(), serde_json::to_vec(&payload["body"]).unwrap());
+            let request = http.post(&receiver.url);
+            let request = match forge {
+                "github" => request
+                    .header("X-GitHub-Event", event)
+                    .header("X-GitHub-Delivery", format!("g{number}"))
+                    .header("X-Hub-Signature-256", signed(&body)),
+                _ => request
+                    .header("X-Gitlab-Event", event)
+                    .header("X-Gitlab-Event-UUID", format!("l{number}"))
+                    .header("X-Gitlab-Token", SECRET),
+            };
+            let status = request.body(body).send().await.unwrap().status();
+            assert!(status.is_success(), "{forge} {event}: {status}");
+        }
+    }
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap();
+    insta::assert_snapshot!(text);
+}
