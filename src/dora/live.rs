@@ -145,9 +145,9 @@ async fn push_round(
 ) -> Result<(), GatewayError> {
     let bodies: Vec<(Group, Bytes)> =
         teams.texts().map(|(team, text)| (Group::job(JOB).label("team", team), text.clone())).collect();
-    let mut pushes = futures::stream::iter(&bodies)
+    let mut pushes = futures::stream::iter(bodies)
         .take_while(|_| std::future::ready(!stop.is_cancelled()))
-        .map(|(group, body)| gateway.put(group, body.clone()))
+        .map(|(group, body)| async move { gateway.put(&group, body).await })
         .buffer_unordered(settings.concurrency.max(1));
     let mut first_error = None;
     while let Some(result) = pushes.next().await {
