@@ -111,7 +111,7 @@ fn told(
     value: impl Fn(i64) -> f64,
 ) -> Series {
     let samples = (from..=until).step_by(SCRAPE as usize).map(|at| (at, value(at))).collect();
-    Series { name, labels: Labels::new(labels.iter().copied()), samples }
+    Series { name, labels: Labels::new(labels.iter().copied()), samples, exemplars: Vec::new() }
 }
 
 /// As Grafana writes the variables, for a range of a year.
