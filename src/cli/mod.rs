@@ -5,6 +5,7 @@
 mod apply;
 mod completions;
 mod context;
+mod credentials;
 mod destroy;
 mod doctor;
 mod environment;
@@ -91,6 +92,7 @@ pub enum Command {
     Render(render::Render),
     Generate(generate::Generate),
     Stack(stack::Stack),
+    Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -140,6 +142,7 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Render(command) => command.run(&context).await,
             Command::Generate(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,
+            Command::Credentials(command) => command.run(&context).await,
             Command::Sandbox(command) => command.run(&context).await,
             Command::Doctor(command) => command.run(&context).await,
             Command::Completions(command) => command.run(&context).await,

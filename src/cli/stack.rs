@@ -64,6 +64,7 @@ impl Stack {
                     resources: Vec::new(),
                     machines: Vec::new(),
                     stack,
+                    credentials: Vec::new(),
                     ask: None,
                 });
             }

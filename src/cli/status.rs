@@ -5,8 +5,9 @@ use clap::Args;
 use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
-use super::{CommandResult, Exit, stack};
+use super::{CommandResult, Exit, credentials, stack};
 use crate::blueprint::Names;
+use crate::config::Tls;
 use crate::engine::{Action, Step};
 use crate::event::Events;
 use crate::machine;
@@ -30,7 +31,8 @@ impl Status {
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = Run::begin(context, events).await?;
         let selection = Selection::default();
-        let machine = run.machine();
+        credentials::warn_of_ends(&run.held, events);
+        let machine = run.machine().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
         let (plan, report, stack) = tokio::join!(
             run.plan(&selection, events),
@@ -48,10 +50,18 @@ impl Status {
         let ask = address.filter(|_| report.is_some()).map(|address| {
             let tls = folder.join("tls");
             let tls = tls.display();
+            let (scheme, shown) = match config.access.tls {
+                Tls::Off => ("http", String::new()),
+                _ => (
+                    "https",
+                    format!(
+                        " --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"
+                    ),
+                ),
+            };
             format!(
-                "curl --connect-to ::{address}:9009 --cacert {tls}/ca.crt --cert {tls}/client.crt \
-                 --key {tls}/client.key -H 'X-Scope-OrgID: {}' \
-                 'https://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
+                "curl --connect-to ::{address}:9009{shown} -H 'X-Scope-OrgID: {}' \
+                 '{scheme}://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
                 config.mimir.tenant
             )
         });
@@ -62,10 +72,14 @@ impl Status {
                 Some(_) => "the sandbox".into(),
                 None => "Google Cloud".into(),
             },
-            endpoint: address.map(|address| format!("https://{server}:9009 at {address}")),
+            endpoint: address.map(|address| {
+                let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
+                format!("{scheme}://{server}:9009 at {address}")
+            }),
             resources: plan.steps.iter().map(resource).collect(),
             machines: report.iter().map(|report| machine_line(report, address)).collect(),
             stack,
+            credentials: credentials::rows(&run.held),
             ask,
         };
         Ok(status)

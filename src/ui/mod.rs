@@ -7,6 +7,7 @@
 //! what happens on the way (progress, notes, warnings, errors, questions) goes
 //! to stderr. With `--json` every line goes to stdout.
 
+mod credentials;
 mod diff;
 mod labels;
 mod lines;
@@ -23,6 +24,7 @@ mod summary;
 mod table;
 mod text;
 
+pub use credentials::{CredentialStatus, Credentials, Issued};
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;
 pub use printer::{Captured, Printer, View};
