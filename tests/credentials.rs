@@ -175,7 +175,12 @@ fn a_client_is_heard_until_it_is_revoked_and_nobody_else_is() {
     let other = Bench::result(&other.ends_with(0));
     let snippet = serde_json::to_value(other["prometheus"].as_str().unwrap()).unwrap();
     assert!(snippet.as_str().unwrap().contains(&format!("key_file: \"{}\"", other["key"].as_str().unwrap())));
-    assert!(other["grafana"].as_str().unwrap().contains(&format!("$__file{{{}}}", other["key"].as_str().unwrap())));
+    assert!(
+        other["grafana"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("$__file{{{}}}", other["key"].as_str().unwrap()))
+    );
     assert!(other["detail"].as_str().unwrap().contains("in 29 days"), "{other}");
     let prometheus = bench.folder("prometheus");
     // Files of somebody else are not overwritten, and nothing is done before that is known.
@@ -234,7 +239,8 @@ fn what_ends_soon_is_warned_of_and_renewed() {
         serde_json::from_str(secret["annotations"]["dorainfra-certificate"].as_str().unwrap()).unwrap();
     let soon = OffsetDateTime::now_utc() + Duration::days(20);
     let begun = soon - Duration::days(365);
-    let text = |time: OffsetDateTime| json!(time.format(&time::format_description::well_known::Rfc3339).unwrap());
+    let text =
+        |time: OffsetDateTime| json!(time.format(&time::format_description::well_known::Rfc3339).unwrap());
     known["notBefore"] = text(begun);
     known["notAfter"] = text(soon);
     let annotations = json!({"annotations": {"dorainfra-certificate": known.to_string()}}).to_string();
@@ -251,7 +257,10 @@ fn what_ends_soon_is_warned_of_and_renewed() {
     let status = Bench::result(&warned(&["status"], 0));
     let rows = status["credentials"].as_array().unwrap();
     let row = rows.iter().find(|row| row["name"] == "stack").unwrap();
-    assert_eq!((row["state"].as_str(), row["ends"].as_str()), (Some("changed"), Some(&*soon.date().to_string())));
+    assert_eq!(
+        (row["state"].as_str(), row["ends"].as_str()),
+        (Some("changed"), Some(&*soon.date().to_string()))
+    );
 
     let plan = warned(&["plan", "--detailed-exitcode"], 2);
     let plan = &plan.events("planned")[0]["plan"];
@@ -327,7 +336,7 @@ fn every_certificate_is_rotated_under_load_and_no_sample_is_lost() {
     bench.run(&["credentials", "rotate", "server"]).ends_with(0);
     let second: Credentials = bench.payload("dorainfra-server");
     assert_ne!(first.certificate, second.certificate);
-    assert_eq!(first.ca, second.ca, "whom it trusts is as before: Mimir need not start again");
+    assert_eq!(first.ca, second.ca, "whom it trusts is as before");
     bench.is_settled();
 
     bench.run(&["credentials", "rotate", "client"]).ends_with(0);
@@ -363,7 +372,8 @@ fn every_certificate_is_rotated_under_load_and_no_sample_is_lost() {
     assert_eq!(agent(&bench), before, "the collector was never started again");
     let answer = bench.ask("rotation_probe[1h]", Some(&writer)).unwrap();
     let values = answer["data"]["result"][0]["values"].as_array().unwrap();
-    let stored: Vec<i64> = values.iter().map(|value| (value[0].as_f64().unwrap() * 1000.0).round() as i64).collect();
+    let stored: Vec<i64> =
+        values.iter().map(|value| (value[0].as_f64().unwrap() * 1000.0).round() as i64).collect();
     let lost: Vec<&i64> = acknowledged.iter().filter(|time| !stored.contains(time)).collect();
     assert!(lost.is_empty(), "{} of {} acknowledged samples are lost", lost.len(), acknowledged.len());
     // And what the collector sent all the while has arrived, the newest value too.

@@ -138,7 +138,8 @@ fn every_test_that_a_table_of_threats_names_exists() {
     tests(&root().join("src"), &mut known);
     tests(&root().join("tests"), &mut known);
     let text = read("docs/security.md");
-    let rows = text.split("## Threats").nth(1).expect("the table").lines().filter(|line| line.starts_with('|'));
+    let rows =
+        text.split("## Threats").nth(1).expect("the table").lines().filter(|line| line.starts_with('|'));
     let mut missing = Vec::new();
     let mut count = 0;
     for row in rows.skip(2) {

@@ -22,7 +22,9 @@ use crate::render::{Context, Overrides, Renderer};
 
 pub use self::context::{LEAF_SECONDS, Names, STACK};
 pub use self::error::BlueprintError;
-pub use self::stack::{ClientPaths, common_name, endpoint_reference, remote_write_path, snippets, stack_files};
+pub use self::stack::{
+    ClientPaths, common_name, endpoint_reference, remote_write_path, snippets, stack_files,
+};
 
 /// What rendering needs beyond the configuration, found out once by `cli` and
 /// kept in a saved plan.

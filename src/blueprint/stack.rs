@@ -67,7 +67,7 @@ pub fn snippets(
     values["files"] = json!({"ca": files.ca, "certificate": files.certificate, "key": files.key});
     let (renderer, context) = (Renderer::new(overrides), Context::new(&values));
     let text = |template: &str| Ok::<_, BlueprintError>(renderer.render(template, &context)?.text);
-    Ok([text("credentials/prometheus.yml.j2")?, text("credentials/grafana.yaml.j2")?])
+    Ok([text("credentials/remote-write.yml.j2")?, text("credentials/datasource.yaml.j2")?])
 }
 
 pub(super) fn render(

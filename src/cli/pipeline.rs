@@ -170,7 +170,8 @@ impl<'a> Run<'a> {
     pub async fn machine(&self) -> CommandResult<Machine> {
         let config = &self.project.config;
         let names = Names::of(config);
-        let field = |observed: &Observed, name: &str| observed.body[name].as_str().unwrap_or_default().to_owned();
+        let field =
+            |observed: &Observed, name: &str| observed.body[name].as_str().unwrap_or_default().to_owned();
         let certificate = match self.manifest("secretmanager.secretVersion", &names.server) {
             Some(manifest) => self.provider.read(manifest).await?,
             None => None,
@@ -181,7 +182,7 @@ impl<'a> Run<'a> {
             bundle: self.blueprint.bundle.clone(),
             certificate: certificate
                 .map(|seen| format!("{}:{}", field(&seen, "version"), field(&seen, "fingerprint")))
-                .unwrap_or_default(),
+                .unwrap_or_else(|| "none".into()),
         })
     }
 

@@ -54,9 +54,7 @@ impl Status {
                 Tls::Off => ("http", String::new()),
                 _ => (
                     "https",
-                    format!(
-                        " --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"
-                    ),
+                    format!(" --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"),
                 ),
             };
             format!(

@@ -109,10 +109,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "", doc: "Where the deployment lives and what it is called." },
     Section { path: "mimir", doc: "The Mimir machine, its disks and its bucket." },
     Section { path: "mimir.limits", doc: "What the tenant may write." },
-    Section {
-        path: "access",
-        doc: "Who reaches Mimir over the network, and what they have to show.",
-    },
+    Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
     Section { path: "stack", doc: "The collector stack on this machine: Pushgateway and Prometheus agent." },
     Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
     Section { path: "generator", doc: "The simulated DORA metrics." },

@@ -25,7 +25,7 @@ pub struct Machine {
     pub zone: String,
     /// SHA-256.
     pub bundle: String,
-    /// `VERSION:SHA-256` of the server's certificate; empty where there is none.
+    /// `VERSION:SHA-256` of the server's certificate; `none` where there is none.
     pub certificate: String,
 }
 
@@ -140,8 +140,7 @@ pub async fn wait_ready(
     loop {
         let report = attributes(client, machine).await?;
         // Stages of an earlier bundle or certificate say nothing about this one.
-        let concerns_us =
-            report.wanted == machine.bundle && report.wanted_certificate == machine.certificate;
+        let concerns_us = report.wanted == machine.bundle && report.wanted_certificate == machine.certificate;
         let runs = report.bundle == machine.bundle && report.certificate == machine.certificate;
         if concerns_us && (&report.stage, &report.message) != (&last.stage, &last.message) {
             pause = FIRST_PAUSE;

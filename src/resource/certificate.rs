@@ -104,7 +104,8 @@ impl Kind for SecretVersion {
             let authority = is_authority(manifest)?;
             // An authority is not made anew because its end is near: whoever
             // trusts it has to know its successor first.
-            let certificate = if authority { VALID.into() } else { known.certificate(OffsetDateTime::now_utc()) };
+            let certificate =
+                if authority { VALID.into() } else { known.certificate(OffsetDateTime::now_utc()) };
             version["certificate"] = json!(certificate);
             version["version"] = json!(known.version);
             version["fingerprint"] = json!(known.fingerprint);
@@ -209,9 +210,9 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
     let now = OffsetDateTime::now_utc();
     let (issued_by, mut trusts) = (text(body, "issuedBy")?, strings(&body["trusts"]));
     trusts.sort();
-    if text(body, "certificate")? == VALID
-        && let Some((_, Some(known))) = newest(client, secret).await?
-    {
+    let valid = text(body, "certificate")? == VALID;
+    let present = newest(client, secret).await?.filter(|_| valid);
+    if let Some((_, Some(known))) = &present {
         let mut present = known.trusts.clone();
         present.sort();
         let same = present == trusts && known.issued_by == issued_by && known.ttl == text(body, "ttl")?;
@@ -244,11 +245,24 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
         }
         _ => Usage::Client,
     };
-    let names = strings(&body["dnsNames"]);
-    let issued = issuer
-        .issue(usage, text(body, "commonName")?, &names, life(body)?, trust, now)
-        .map_err(not_made)?;
-    let version = add(client, secret, &issued).await?;
+    // A run that was cut off may have got as far as this.
+    let undescribed = match present {
+        Some((version, None)) => {
+            let found: Credentials = payload(client, secret, "latest").await?;
+            let signed = tls::is_signed_by(&found.certificate, &issuer.certificate).map_err(not_made)?;
+            let due = Validity::of(&found.certificate).map_err(not_made)?.is_due(now);
+            (signed && !due && found.ca == trust).then_some((version, found))
+        }
+        _ => None,
+    };
+    let (version, issued) = match undescribed {
+        Some(found) => found,
+        None => {
+            let (name, names) = (text(body, "commonName")?, strings(&body["dnsNames"]));
+            let issued = issuer.issue(usage, name, &names, life(body)?, trust, now).map_err(not_made)?;
+            (add(client, secret, &issued).await?, issued)
+        }
+    };
     let validity = Validity::of(&issued.certificate).map_err(not_made)?;
     let description = Description {
         version: short(text(&version, "name")?).to_owned(),
@@ -287,17 +301,13 @@ fn first(mut list: Vec<String>) -> String {
 
 /// Adds a version; answers it.
 async fn add(client: &Client, secret: &str, payload: &impl Serialize) -> Result<Value, Error> {
-    let payload = serde_json::to_vec(payload).map_err(|error| Error::Unexpected {
-        what: format!("secret {secret}"),
-        reason: error.to_string(),
-    })?;
-    let call =
-        Call::write(Api::SecretManager, Method::POST, format!("{}:addVersion", path(client, secret))).body(
-            json!({"payload": {
-                "data": BASE64_STANDARD.encode(&payload),
-                "dataCrc32c": crc32c::crc32c(&payload).to_string(),
-            }}),
-        );
+    let payload = serde_json::to_vec(payload)
+        .map_err(|error| Error::Unexpected { what: format!("secret {secret}"), reason: error.to_string() })?;
+    let call = Call::write(Api::SecretManager, Method::POST, format!("{}:addVersion", path(client, secret)))
+        .body(json!({"payload": {
+            "data": BASE64_STANDARD.encode(&payload),
+            "dataCrc32c": crc32c::crc32c(&payload).to_string(),
+        }}));
     client.call(&call).await
 }
 
@@ -311,10 +321,8 @@ async fn describe(client: &Client, secret: &str, description: &Description) -> R
         Value::Object(annotations) => annotations.clone(),
         _ => serde_json::Map::new(),
     };
-    let text = serde_json::to_string(description).map_err(|error| Error::Unexpected {
-        what: format!("secret {secret}"),
-        reason: error.to_string(),
-    })?;
+    let text = serde_json::to_string(description)
+        .map_err(|error| Error::Unexpected { what: format!("secret {secret}"), reason: error.to_string() })?;
     annotations.insert(ANNOTATION.into(), json!(text));
     let call = Call::idempotent(Api::SecretManager, Method::PATCH, path(client, secret))
         .query("updateMask", "annotations")

@@ -78,7 +78,10 @@ impl Held {
 /// permission to see a key is needed.
 pub async fn held(client: &Client, deployment: &str) -> Result<Vec<Held>, Error> {
     let secrets = of_deployment(client, deployment).await?;
-    let ours = |secret: &&Value| mark::from_labels(deployment, ResourceId::new("", ""), (*secret).clone(), "labels").ownership == Ownership::Ours;
+    let ours = |secret: &&Value| {
+        mark::from_labels(deployment, ResourceId::new("", ""), (*secret).clone(), "labels").ownership
+            == Ownership::Ours
+    };
     let held = secrets.iter().filter(ours).filter_map(|secret| {
         let label = |name: &str| secret["labels"][name].as_str().map(str::to_owned);
         let description = Description::of(secret);

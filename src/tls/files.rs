@@ -141,6 +141,12 @@ mod tests {
         ca.issue(Usage::Client, name, &[], Duration::days(1), ca.ca.clone(), now).unwrap()
     }
 
+    fn closed() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
@@ -170,16 +176,17 @@ mod tests {
         assert!(error.hint().unwrap().contains("nothing was written"));
 
         for name in ["client.key", "ca.crt", "client.crt"] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = closed();
             fs::write(folder.path().join(name), "mine").unwrap();
             let error = ClientFiles::write(folder.path(), &credentials("test client x")).unwrap_err();
             assert!(matches!(error, FilesError::Foreign { .. }), "{name}: {error}");
             assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "mine");
         }
         // A link would lead the key to another place.
-        let folder = tempfile::tempdir().unwrap();
+        let folder = closed();
         std::os::unix::fs::symlink("/nowhere", folder.path().join("client.key")).unwrap();
-        assert!(ClientFiles::write(folder.path(), &credentials("test client x")).is_err());
+        let error = ClientFiles::write(folder.path(), &credentials("test client x")).unwrap_err();
+        assert!(matches!(error, FilesError::Foreign { .. }), "{error}");
     }
 
     #[test]

@@ -161,9 +161,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(fails)?;
         let mut params = params(common_name, now, end);
         for name in dns_names {
-            params
-                .subject_alt_names
-                .push(rcgen::SanType::DnsName(name.as_str().try_into().map_err(fails)?));
+            params.subject_alt_names.push(rcgen::SanType::DnsName(name.as_str().try_into().map_err(fails)?));
         }
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -220,6 +218,18 @@ impl Validity {
 /// The SHA-256 of each certificate in `pem`, of its DER form, in lower-case hex.
 pub fn fingerprints(pem: &str) -> Result<Vec<String>, TlsError> {
     Ok(blocks(pem)?.iter().map(|block| hex::encode(Sha256::digest(&block.contents))).collect())
+}
+
+/// Whether the first certificate in `leaf` is signed by the first in `authority`.
+pub fn is_signed_by(leaf: &str, authority: &str) -> Result<bool, TlsError> {
+    let damaged =
+        |error: x509_parser::nom::Err<x509_parser::error::X509Error>| TlsError::Damaged(error.to_string());
+    let (leaf, authority) = (blocks(leaf)?.swap_remove(0), blocks(authority)?.swap_remove(0));
+    let (_, leaf) = X509Certificate::from_der(&leaf.contents).map_err(damaged)?;
+    let (_, authority) = X509Certificate::from_der(&authority.contents).map_err(damaged)?;
+    Ok(authority.is_ca()
+        && leaf.issuer() == authority.subject()
+        && leaf.verify_signature(Some(authority.public_key())).is_ok())
 }
 
 /// The common name of the first certificate in `pem`, if this program made it.

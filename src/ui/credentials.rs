@@ -102,9 +102,10 @@ impl View for Issued {
                 self.client
             )),
         }
-        for (title, text) in
-            [("Prometheus, in prometheus.yml", &self.prometheus), ("Grafana, in provisioning/datasources", &self.grafana)]
-        {
+        for (title, text) in [
+            ("Prometheus, in prometheus.yml", &self.prometheus),
+            ("Grafana, in provisioning/datasources", &self.grafana),
+        ] {
             out.push_str(&format!("\n{}\n{}\n", heading(title), text.trim_end()));
         }
         out

@@ -71,7 +71,8 @@ impl Change {
             }
         }
         let concerned = manifests.iter().filter(|manifest| [VERSION, INSTANCE].contains(&&*manifest.kind));
-        let target = concerned.map(|manifest| manifest.id()).chain(self.revoked.iter().map(Held::id)).collect();
+        let target =
+            concerned.map(|manifest| manifest.id()).chain(self.revoked.iter().map(Held::id)).collect();
         let selection = Selection { target, ..Selection::default() };
         let events = &screen.events;
         let plan = phase(events, Phase::Plan, run.plan_of(manifests, &selection, events)).await?;
@@ -84,7 +85,13 @@ impl Change {
         Ok(plan)
     }
 
-    async fn apply(&self, context: &Context, run: &Run<'_>, plan: &Plan, screen: &Screen) -> CommandResult<()> {
+    async fn apply(
+        &self,
+        context: &Context,
+        run: &Run<'_>,
+        plan: &Plan,
+        screen: &Screen,
+    ) -> CommandResult<()> {
         let events = &screen.events;
         // From here on it is no client, even if this run is cut off.
         resource::mark_revoked(&run.client, &self.revoked).await?;
@@ -94,18 +101,14 @@ impl Change {
             {
                 phase(events, Phase::Artifact, run.fetch_engine(events)).await?;
             }
-            phase(events, Phase::Resources, async {
-                summary::complete(&run.resources(plan, events).await?)
-            })
-            .await?;
+            phase(events, Phase::Resources, async { summary::complete(&run.resources(plan, events).await?) })
+                .await?;
         }
         run.go_on()?;
         phase(events, Phase::Machine, run.machine_ready(events)).await?;
         let own = Names::of(&run.project.config).client;
         let concerned = |step: &Step| step.id.kind == VERSION && step.id.name == own && changes(step);
-        if plan.steps.iter().any(concerned)
-            && !stack::parts(context, &run.project.config).await?.is_empty()
-        {
+        if plan.steps.iter().any(concerned) && !stack::parts(context, &run.project.config).await?.is_empty() {
             run.go_on()?;
             let target = run.target().await?;
             phase(events, Phase::Stack, stack::up(run, &target, events)).await?;

@@ -217,7 +217,8 @@ impl Revoke {
             let run = run.for_clients(clients)?;
             Change { words: Vec::new(), revoked }.carry_out(context, &run, &consent).await?;
         }
-        show(context, Some(format!("`{name}` is revoked: none of its certificates is accepted any more."))).await
+        show(context, Some(format!("`{name}` is revoked: none of its certificates is accepted any more.")))
+            .await
     }
 }
 
@@ -333,7 +334,8 @@ pub fn clients(held: &[Held]) -> Vec<Client> {
 pub fn rows(held: &[Held]) -> Vec<CredentialStatus> {
     let now = OffsetDateTime::now_utc();
     let order = ["ca", "server", "client", "authority"];
-    let place = |held: &Held| order.iter().position(|material| held.material == *material).unwrap_or(order.len());
+    let place =
+        |held: &Held| order.iter().position(|material| held.material == *material).unwrap_or(order.len());
     let mut held: Vec<&Held> = held.iter().filter(|held| place(held) < 3 || is_late(held, now)).collect();
     held.sort_by_key(|held| (place(held), held.client.clone()));
     held.into_iter().map(|held| row(held, now)).collect()
@@ -356,7 +358,9 @@ fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
                 (true, _) => (State::Changed, format!("{ends}; {}", remedy(held))),
                 (_, true) => (
                     State::Changed,
-                    format!("{ends}; its successor is trusted: `credentials rotate ca --finish` has the server use it"),
+                    format!(
+                        "{ends}; its successor is trusted: `credentials rotate ca --finish` has the server use it"
+                    ),
                 ),
                 _ => (State::Ok, ends),
             }
@@ -386,7 +390,9 @@ fn remedy(held: &Held) -> String {
         ("ca", _) => "`dorainfra credentials rotate ca` makes the next one".into(),
         ("authority", Some(name)) => format!("revoke `{name}` and issue it again"),
         ("client", Some(name)) if name != STACK => {
-            format!("`dorainfra apply` renews it, `dorainfra credentials issue {name} --out DIR` writes its files")
+            format!(
+                "`dorainfra apply` renews it, `dorainfra credentials issue {name} --out DIR` writes its files"
+            )
         }
         _ => "`dorainfra apply` renews it".into(),
     }

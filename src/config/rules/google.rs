@@ -117,7 +117,15 @@ pub const BUCKET: Rule = Rule {
 /// Longest label key and value, in characters.
 const LABEL_LENGTH: usize = 63;
 /// Labels that every resource gets from dorainfra itself.
-const OWN_LABELS: [&str; 3] = ["managed-by", "deployment", "dorainfra-digest"];
+const OWN_LABELS: [&str; 7] = [
+    "managed-by",
+    "deployment",
+    "dorainfra-digest",
+    "dorainfra-material",
+    "dorainfra-client",
+    "dorainfra-ttl",
+    "dorainfra-revoked",
+];
 /// Google takes 64 labels on a resource.
 pub const MOST_LABELS: usize = 64 - OWN_LABELS.len();
 

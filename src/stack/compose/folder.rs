@@ -131,9 +131,9 @@ fn give(path: &Path, uid: u32, gid: u32) -> Result<(), ComposeError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
     use super::*;
     use crate::config::Config;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_folder_holds_what_compose_reads_and_is_closed() {
