@@ -114,3 +114,41 @@ fn every_script_that_is_named_exists() {
         }
     }
 }
+
+/// The names of all functions that are tests, read from the sources.
+fn tests(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of the project") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            tests(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            // What follows the attribute, up to the function's name.
+            for after in text.split("#[test]").skip(1).chain(text.split("#[tokio::test").skip(1)) {
+                let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+                found.extend(name.map(str::to_owned));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_table_of_threats_names_exists() {
+    let mut known = std::collections::BTreeSet::new();
+    tests(&root().join("src"), &mut known);
+    tests(&root().join("tests"), &mut known);
+    let text = read("docs/security.md");
+    let rows =
+        text.split("## Threats").nth(1).expect("the table").lines().filter(|line| line.starts_with('|'));
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for row in rows.skip(2) {
+        let named = row.trim_end_matches([' ', '|']).rsplit(" | ").next().expect("the last column");
+        let names: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row names no test: {row}");
+        count += names.len();
+        missing.extend(names.into_iter().filter(|name| !known.contains(*name)));
+    }
+    assert!(count > 30, "the table is not where this test looks");
+    assert!(missing.is_empty(), "there is no test by these names: {missing:?}");
+}

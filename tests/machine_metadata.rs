@@ -82,7 +82,7 @@ async fn values_and_directories() {
     instance/zone: projects/123456/zones/europe-west1-b
     instance/hostname: dora-mimir.europe-west1-b.c.lab.internal
     instance/machine-type: projects/123456/machineTypes/e2-medium
-    instance/attributes/: dorainfra-bucket dorainfra-secret dorainfra-server-name enable-guest-attributes
+    instance/attributes/: dorainfra-bucket dorainfra-certificate dorainfra-secret dorainfra-server-name enable-guest-attributes
     instance/attributes/dorainfra-server-name: mimir.dora.internal
     instance/network-interfaces/: 0/
     instance/network-interfaces/0/ip: [ip]

@@ -9,7 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use dorainfra::sandbox::machine::Machines;
-use machine_support::{Engine, Lab, NAME, PATIENCE, Recipe, address, processes_of, sha256, within};
+use dorainfra::tls::Credentials;
+use machine_support::{
+    Engine, Lab, NAME, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
+};
 
 /// A lab whose machine is ready with the quick engine.
 async fn ready() -> (Lab, String) {
@@ -37,7 +40,7 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     assert_eq!(lab.guest("engine"), "prometheus 2.42.0 (standing in for mimir)");
     assert!(lab.guest("updated").ends_with('Z'));
     let mode = |path: &str| lab.home().join(path).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o750, 0o600, 0o600]);
+    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o700, 0o600, 0o600]);
     assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
     let expected = format!("DORAINFRA_ADDRESS={}\nGOMEMLIMIT=", address(lab.port));
@@ -147,7 +150,67 @@ async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
     lab.forget_stages();
     lab.machines.reset(NAME).await.unwrap();
     lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
-    assert!(lab.serial().contains("going on with the one from before"));
+    assert!(lab.serial().contains("going on with the certificate from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_taken_in_place_and_one_that_is_no_good_rolled_back() {
+    let (lab, digest) = ready().await;
+    let served = || std::fs::read_to_string(lab.home().join("tls/version")).unwrap().trim().to_owned();
+    assert_eq!(served(), lab.guest("certificate"));
+
+    // Mimir reads its certificate at its start only.
+    let second = certificate(&lab.authority);
+    let item = wanted(2, &second);
+    lab.want_certificate(2, &second, &item).await;
+    lab.wait_until("second certificate", || lab.guest("certificate") == item).await;
+    lab.wait_for("ready", &digest).await;
+    assert_eq!((served(), lab.starts()), (item.clone(), 2));
+
+    // Others to trust, beside the one from before.
+    let mut third = certificate(&lab.authority);
+    third.ca.push_str(&certificate(&lab.authority).certificate);
+    let item = wanted(3, &third);
+    lab.want_certificate(3, &third, &item).await;
+    lab.wait_until("third certificate", || lab.guest("certificate") == item).await;
+    lab.wait_for("ready", &digest).await;
+    assert_eq!((served(), lab.starts()), (item.clone(), 3));
+
+    // With authorities that the engine can't read it does not get ready.
+    let rolled_back = |wanted: &str, why: &str| {
+        lab.guest("wanted-certificate") == wanted
+            && lab.guest("stage") == "rolled-back"
+            && lab.guest("message").contains(why)
+    };
+    let broken = Credentials {
+        ca: "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n".into(),
+        ..certificate(&lab.authority)
+    };
+    let wrong = wanted(4, &broken);
+    lab.want_certificate(4, &broken, &wrong).await;
+    lab.wait_until("way back", || rolled_back(&wrong, "certificate 4: ")).await;
+    assert_eq!((served(), lab.guest("certificate")), (item.clone(), item.clone()));
+
+    // Not the one that was asked for.
+    let other = wanted(5, &second);
+    lab.want_certificate(5, &third, &other).await;
+    lab.wait_until("way back", || rolled_back(&other, "does not hold the certificate that was asked for"))
+        .await;
+
+    // One that can't be read for a while is tried again.
+    let sixth = certificate(&lab.authority);
+    let item = wanted(6, &sixth);
+    lab.set_secret(None);
+    lab.set_item("dorainfra-certificate", &item).await;
+    lab.wait_until("refusal", || rolled_back(&item, "cannot read the secret")).await;
+    lab.set_secret(Some((6, &sixth)));
+    lab.wait_until("sixth certificate", || lab.guest("certificate") == item).await;
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(std::fs::read_dir(lab.home().join("certificates")).unwrap().count(), 1, "the others are gone");
+    let serial = lab.serial();
+    assert!(!serial.contains("PRIVATE KEY"), "{serial}");
     lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }

@@ -6,11 +6,18 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{BlueprintError, Facts, Flavour};
-use crate::config::{Config, Grafana, Runtime, Topology};
+use super::{BlueprintError, Client, Facts, Flavour};
+use crate::config::{Config, Grafana, Runtime, Tls, Topology};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
+/// The client that every deployment has: the collector stack.
+pub const STACK: &str = "stack";
+/// How long a server's or client's certificate lives, unless told otherwise.
+pub const LEAF_SECONDS: u64 = 365 * DAY;
+/// How long an authority lives.
+const AUTHORITY_SECONDS: u64 = 10 * 365 * DAY;
+const DAY: u64 = 24 * 60 * 60;
 
 /// The names of everything that is made, from the configuration alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +34,7 @@ pub struct Names {
     /// The kinds `secretmanager.secret` and `.secretVersion`.
     pub ca: String,
     pub server: String,
+    /// The stack's own.
     pub client: String,
 }
 
@@ -77,8 +85,18 @@ impl Names {
             },
             ca: format!("{name}-ca"),
             server: format!("{name}-server"),
-            client: format!("{name}-client"),
+            client: Self::of_client(config, STACK),
         }
+    }
+
+    /// The secret that holds a client's certificate.
+    pub fn of_client(config: &Config, client: &str) -> String {
+        format!("{}-client-{client}", config.name)
+    }
+
+    /// The secret that holds the authority which signs it.
+    pub fn of_authority(config: &Config, client: &str) -> String {
+        format!("{}-authority-{client}", config.name)
     }
 }
 
@@ -115,7 +133,11 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "access": {
             "allow": allow.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(),
             "open": open,
+            "tls": config.access.tls,
         },
+        "clients": clients(config, facts),
+        "leaf_ttl": seconds(LEAF_SECONDS),
+        "authority_ttl": seconds(AUTHORITY_SECONDS),
         "engine": {
             "flavour": engine.flavour,
             "stand_in": stand_in,
@@ -150,6 +172,35 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     Ok(values)
 }
 
+/// Everybody with a certificate of the deployment, by name; the stack always is
+/// one, unless nobody shows any.
+fn clients(config: &Config, facts: &Facts) -> Vec<Value> {
+    if config.access.tls == Tls::Off {
+        return Vec::new();
+    }
+    let stack = Client { name: STACK.into(), ttl_seconds: LEAF_SECONDS };
+    let mut clients = facts.clients.clone();
+    if !clients.iter().any(|client| client.name == STACK) {
+        clients.push(stack);
+    }
+    clients.sort_by(|a, b| a.name.cmp(&b.name));
+    let values = clients.iter().map(|client| {
+        json!({
+            "name": client.name,
+            "common_name": super::stack::common_name(config, &client.name),
+            "ttl": seconds(client.ttl_seconds),
+            "secret": Names::of_client(config, &client.name),
+            "authority": Names::of_authority(config, &client.name),
+        })
+    });
+    values.collect()
+}
+
+/// As Google spells a duration.
+fn seconds(seconds: u64) -> String {
+    format!("{seconds}s")
+}
+
 /// What resources see besides.
 pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> Value {
     let mut values = base.clone();
@@ -178,8 +229,9 @@ pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remot
     values["stack"]["pushgateway_address"] = pushgateway.into();
     values["stack"]["prometheus_address"] = prometheus.into();
     values["endpoint"] = endpoint.into();
-    values["remote_write_url"] = format!("https://{endpoint}:{PORT}{remote_write_path}").into();
-    values["query_url"] = format!("https://{endpoint}:{PORT}/prometheus").into();
+    let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
+    values["remote_write_url"] = format!("{scheme}://{endpoint}:{PORT}{remote_write_path}").into();
+    values["query_url"] = format!("{scheme}://{endpoint}:{PORT}/prometheus").into();
     values
 }
 

@@ -20,9 +20,11 @@ use crate::config::Config;
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
-pub use self::context::{Names, Replica};
+pub use self::context::{LEAF_SECONDS, Names, Replica, STACK};
 pub use self::error::BlueprintError;
-pub use self::stack::{endpoint_reference, remote_write_path, stack_files};
+pub use self::stack::{
+    ClientPaths, common_name, endpoint_reference, remote_write_path, snippets, stack_files,
+};
 
 /// The folder of what is rendered for Kubernetes.
 pub const KUBERNETES: &str = "kubernetes/";
@@ -35,6 +37,18 @@ pub struct Facts {
     /// what `access.allow: [caller]` stands for.
     pub caller: Option<String>,
     pub engine: Engine,
+    /// Who has a certificate of this deployment, beside its own stack; read from
+    /// the cloud, as nothing else knows.
+    #[serde(default)]
+    pub clients: Vec<Client>,
+}
+
+/// A client with a name, and so with an authority and a certificate of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    pub name: String,
+    /// How long its certificates live.
+    pub ttl_seconds: u64,
 }
 
 /// The program that will run on the machine.

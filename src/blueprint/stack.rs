@@ -3,6 +3,8 @@
 
 use include_dir::{Dir, include_dir};
 
+use serde_json::json;
+
 use super::context::{self, Names};
 use super::{BlueprintError, Facts, File, Flavour};
 use crate::config::Config;
@@ -39,6 +41,39 @@ pub fn stack_files(
     let base = context::base(config, facts)?;
     let renderer = Renderer::new(overrides);
     render(&renderer, &context::with_endpoint(&base, config, endpoint, remote_write_path))
+}
+
+/// Where a client has its files, as its configuration is to name them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPaths {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What a client's certificate is issued for.
+pub fn common_name(config: &Config, client: &str) -> String {
+    format!("{} client {client}", config.name)
+}
+
+/// What a client of Mimir at `endpoint` writes into its own configuration:
+/// Prometheus's, Grafana's.
+///
+/// # Errors
+/// As [`super::build`], of the configuration and these templates.
+pub fn snippets(
+    config: &Config,
+    facts: &Facts,
+    overrides: &Overrides,
+    endpoint: &str,
+    files: &ClientPaths,
+) -> Result<[String; 2], BlueprintError> {
+    let base = context::base(config, facts)?;
+    let mut values = context::with_endpoint(&base, config, endpoint, remote_write_path(facts.engine.flavour));
+    values["files"] = json!({"ca": files.ca, "certificate": files.certificate, "key": files.key});
+    let (renderer, context) = (Renderer::new(overrides), Context::new(&values));
+    let text = |template: &str| Ok::<_, BlueprintError>(renderer.render(template, &context)?.text);
+    Ok([text("credentials/remote-write.yml.j2")?, text("credentials/datasource.yaml.j2")?])
 }
 
 pub(super) fn render(

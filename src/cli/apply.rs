@@ -82,7 +82,7 @@ impl Apply {
         if result.is_ok()
             && let Ok(address) = run.address().await
         {
-            summary.facts.push(("endpoint".into(), format!("https://{address}:9009 (mutual TLS)")));
+            summary.facts.push(("endpoint".into(), run.endpoint(address)));
             summary.facts.push(("engine".into(), run.facts.engine.label()));
         }
         summary::for_sandbox(&mut summary, context);
@@ -107,7 +107,8 @@ impl Apply {
         let project = context.project().await?;
         saved.belongs_to(&project.config)?;
         let run =
-            Run::with(context, Project { config: saved.config.clone(), ..project }, saved.facts.clone())?;
+            Run::with(context, Project { config: saved.config.clone(), ..project }, saved.facts.clone())
+                .await?;
         let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
         check_fresh(&saved.plan, &plan).map_err(crate::engine::EngineError::Stale)?;
         events.send(Event::Planned { plan: plan.clone() });

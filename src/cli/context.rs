@@ -232,7 +232,7 @@ impl Context {
     /// `access.allow` says `caller`, this machine's address.
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        Ok(Facts { caller, engine })
+        Ok(Facts { caller, engine, clients: Vec::new() })
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {

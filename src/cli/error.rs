@@ -91,6 +91,7 @@ failure!(
     crate::stack::TargetError,
     crate::stack::compose::ComposeError,
     crate::stack::native::StackError,
+    crate::tls::FilesError,
 );
 
 wrong_usage!(

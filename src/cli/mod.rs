@@ -6,6 +6,7 @@ mod apply;
 mod collect;
 mod completions;
 mod context;
+mod credentials;
 mod destroy;
 mod doctor;
 mod environment;
@@ -97,6 +98,7 @@ pub enum Command {
     Generate(generate::Generate),
     Collect(collect::Collect),
     Stack(stack::Stack),
+    Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -148,6 +150,7 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Generate(command) => command.run(&context).await,
             Command::Collect(command) => command.run(&context).await,
             Command::Stack(command) => command.run(&context).await,
+            Command::Credentials(command) => command.run(&context).await,
             Command::Sandbox(command) => command.run(&context).await,
             Command::Doctor(command) => command.run(&context).await,
             Command::Completions(command) => command.run(&context).await,

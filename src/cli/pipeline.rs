@@ -18,19 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
 use super::sources::{self, Collecting, Files};
-use super::{CommandError, CommandResult, Exit, holder, interrupt};
-use crate::blueprint::Names;
-use crate::blueprint::{Blueprint, Facts};
+use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
+use crate::blueprint::{self, Blueprint, Facts, Names, Replica, STACK};
+use crate::config::Tls;
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{self, Series};
 use crate::engine::{
-    self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
+    self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
-use crate::resource::{self, Google};
+use crate::resource::{self, Google, Held};
 use crate::stack::Target;
 use crate::tls::Credentials;
 use crate::{artifact, gcp, verify};
@@ -76,6 +76,8 @@ pub struct Run<'a> {
     pub facts: Facts,
     pub blueprint: Arc<Blueprint>,
     pub client: gcp::Client,
+    /// The certificates that the cloud holds, as they were when the run began.
+    pub held: Vec<Held>,
     pub provider: Arc<Google>,
     pub interrupt: CancellationToken,
 }
@@ -85,22 +87,56 @@ impl<'a> Run<'a> {
     pub async fn begin(context: &'a Context, events: &Events) -> CommandResult<Run<'a>> {
         let project = context.project().await?;
         project.config.require_project()?;
-        let facts = context.facts(&project, events).await?;
-        Self::with(context, project, facts)
+        let client = context.client(&project)?;
+        let (mut facts, held) = tokio::try_join!(context.facts(&project, events), async {
+            Ok(resource::held(&client, &project.config.name).await?)
+        })?;
+        facts.clients = credentials::clients(&held);
+        Self::build(context, project, facts, client, held)
     }
 
     /// With facts that a saved plan holds.
-    pub fn with(context: &'a Context, project: Project, facts: Facts) -> CommandResult<Run<'a>> {
-        let blueprint = context.blueprint(&project, &facts)?;
+    pub async fn with(context: &'a Context, project: Project, facts: Facts) -> CommandResult<Run<'a>> {
         let client = context.client(&project)?;
+        let held = resource::held(&client, &project.config.name).await?;
+        Self::build(context, project, facts, client, held)
+    }
+
+    fn build(
+        context: &'a Context,
+        project: Project,
+        facts: Facts,
+        client: gcp::Client,
+        held: Vec<Held>,
+    ) -> CommandResult<Run<'a>> {
+        let blueprint = context.blueprint(&project, &facts)?;
         let contents = blueprint.contents.clone();
         let provider = Arc::new(Google::new(client.clone(), &blueprint.deployment, contents));
         let interrupt = interrupt::watch(&context.printer, &context.stop_now);
-        Ok(Self { context, project, facts, blueprint, client, provider, interrupt })
+        Ok(Self { context, project, facts, blueprint, client, held, provider, interrupt })
+    }
+
+    /// The same run with other clients than the cloud knows.
+    pub fn for_clients(mut self, clients: Vec<blueprint::Client>) -> CommandResult<Run<'a>> {
+        self.facts.clients = clients;
+        self.blueprint = self.context.blueprint(&self.project, &self.facts)?;
+        let contents = self.blueprint.contents.clone();
+        self.provider = Arc::new(Google::new(self.client.clone(), &self.blueprint.deployment, contents));
+        Ok(self)
     }
 
     pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
-        let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
+        self.plan_of(self.blueprint.manifests.clone(), selection, events).await
+    }
+
+    /// Of other manifests than the blueprint's very own.
+    pub async fn plan_of(
+        &self,
+        manifests: Vec<Manifest>,
+        selection: &Selection,
+        events: &Events,
+    ) -> CommandResult<Plan> {
+        let name = &self.blueprint.deployment;
         Ok(engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?)
     }
 
@@ -136,16 +172,33 @@ impl<'a> Run<'a> {
         Ok(artifact::fetch(&self.facts.engine, self.context.releases(), &web, events).await?)
     }
 
-    pub fn machines(&self) -> Vec<Machine> {
-        let bundle = &self.blueprint.bundle;
-        let replicas = Names::of(&self.project.config).replicas.into_iter();
-        replicas
-            .map(|replica| Machine { instance: replica.instance, zone: replica.zone, bundle: bundle.clone() })
-            .collect()
+    /// Each machine, and what is to run on it.
+    pub async fn machines(&self) -> CommandResult<Vec<Machine>> {
+        let names = Names::of(&self.project.config);
+        let field =
+            |observed: &Observed, name: &str| observed.body[name].as_str().unwrap_or_default().to_owned();
+        let certificate = match self.manifest("secretmanager.secretVersion", &names.server) {
+            Some(manifest) => self.provider.read(manifest).await?,
+            None => None,
+        };
+        let certificate = certificate
+            .map(|seen| format!("{}:{}", field(&seen, "version"), field(&seen, "fingerprint")))
+            .unwrap_or_else(|| "none".into());
+        let machine = |replica: Replica| Machine {
+            instance: replica.instance,
+            zone: replica.zone,
+            bundle: self.blueprint.bundle.clone(),
+            certificate: certificate.clone(),
+        };
+        Ok(names.replicas.into_iter().map(machine).collect())
+    }
+
+    fn manifest(&self, kind: &str, name: &str) -> Option<&Manifest> {
+        self.blueprint.manifests.iter().find(|manifest| manifest.kind == kind && manifest.name == name)
     }
 
     pub async fn machines_ready(&self, events: &Events) -> CommandResult<()> {
-        let machines = self.machines();
+        let machines = self.machines().await?;
         let ready = machines
             .iter()
             .map(|machine| machine::wait_ready(&self.client, machine, events, MACHINE_WAIT, &self.interrupt));
@@ -156,16 +209,23 @@ impl<'a> Run<'a> {
     /// How the deployment's Mimir is reached from here: its address and this
     /// operator's client certificate, both read from the cloud.
     pub async fn target(&self) -> CommandResult<Target> {
-        let (address, credentials) = tokio::try_join!(self.address(), self.client_credentials())?;
         let config = &self.project.config;
-        let url = format!("https://{}:{PORT}", Names::of(config).server_name);
-        Ok(Target::new(self.facts.engine.flavour, url, SocketAddr::new(address, PORT))
-            .with_tenant(&config.mimir.tenant)
-            .with_tls(credentials))
+        let server = Names::of(config).server_name;
+        let target = |scheme: &str, address: IpAddr| {
+            let url = format!("{scheme}://{server}:{PORT}");
+            Target::new(self.facts.engine.flavour, url, SocketAddr::new(address, PORT))
+                .with_tenant(&config.mimir.tenant)
+        };
+        if config.access.tls == Tls::Off {
+            return Ok(target("http", self.address().await?));
+        }
+        let (address, credentials) = tokio::try_join!(self.address(), self.client_credentials(STACK))?;
+        Ok(target("https", address).with_tls(credentials))
     }
 
-    async fn client_credentials(&self) -> CommandResult<Credentials> {
-        let secret = Names::of(&self.project.config).client;
+    /// A client's certificate and key, read from the cloud.
+    pub async fn client_credentials(&self, name: &str) -> CommandResult<Credentials> {
+        let secret = Names::of_client(&self.project.config, name);
         resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
             true => not_there("client certificate"),
             false => error.into(),
@@ -175,11 +235,19 @@ impl<'a> Run<'a> {
     /// The address that Mimir is reached at.
     pub async fn address(&self) -> CommandResult<IpAddr> {
         let name = Names::of(&self.project.config).endpoint;
-        let ours = |manifest: &&Manifest| manifest.kind == "compute.address" && manifest.name == name;
-        let manifest = self.blueprint.manifests.iter().find(ours).ok_or_else(|| not_there("address"))?;
+        let manifest = self.manifest("compute.address", &name).ok_or_else(|| not_there("address"))?;
         let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
         let address = observed.body["address"].as_str().and_then(|text| text.parse().ok());
         address.ok_or_else(|| not_there("address"))
+    }
+
+    /// For people.
+    pub fn endpoint(&self, address: IpAddr) -> String {
+        match self.project.config.access.tls {
+            Tls::Mutual => format!("https://{address}:{PORT} (mutual TLS)"),
+            Tls::Server => format!("https://{address}:{PORT} (TLS, without client certificates)"),
+            Tls::Off => format!("http://{address}:{PORT} (without TLS)"),
+        }
     }
 
     /// Reads the configuration's sources, if there are any. A forge that is away

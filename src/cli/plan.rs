@@ -8,7 +8,7 @@ use super::context::Context;
 use super::pipeline::{Run, Selection, phase};
 use super::saved::Saved;
 use super::screen::Screen;
-use super::{CommandResult, Exit};
+use super::{CommandResult, Exit, credentials};
 use crate::event::{Event, Phase};
 
 /// Show what `apply` would create, change and delete
@@ -37,6 +37,7 @@ impl PlanCommand {
     async fn work(&self, context: &Context, screen: &Screen) -> CommandResult {
         let events = &screen.events;
         let run = Run::begin(context, events).await?;
+        credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
         events.send(Event::Planned { plan: plan.clone() });
         let changes = plan.has_changes();

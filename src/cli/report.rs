@@ -14,6 +14,7 @@ use super::{CommandError, CommandResult, Exit};
 use crate::config::parse_duration;
 use crate::dora::Series;
 use crate::dora::events::PRODUCTION;
+use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use crate::query::{Access, Query};
 use crate::report::{self, Key, Question, Report as Collected};
 
@@ -222,7 +223,9 @@ const LONGEST: i64 = 3660;
 /// How many samples close each day, of what is asked for.
 fn closing(series: &[Series], question: &Question) -> BTreeMap<Date, u64> {
     let mut days = BTreeMap::new();
-    for one in series {
+    // What the report counts as stored, and nothing that is derived from it.
+    let counted = |name: &str| [DEPLOYMENTS, LEAD_TIME, RECOVERY].iter().any(|of| name.starts_with(of));
+    for one in series.iter().filter(|one| counted(one.name)) {
         let team = one.labels.get("team");
         let asked = question.teams.is_empty() || question.teams.iter().any(|name| name == team);
         if !asked || one.labels.get("environment") != question.environment {

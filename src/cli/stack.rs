@@ -65,6 +65,7 @@ impl Stack {
                     machines: Vec::new(),
                     ring: Vec::new(),
                     stack,
+                    credentials: Vec::new(),
                     ask: None,
                 });
             }

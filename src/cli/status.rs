@@ -6,9 +6,9 @@ use futures::future::join_all;
 use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
-use super::{CommandResult, Exit, stack, watch};
+use super::{CommandResult, Exit, credentials, stack, watch};
 use crate::blueprint::Names;
-use crate::config::Topology;
+use crate::config::{Tls, Topology};
 use crate::engine::{Action, Step};
 use crate::event::Events;
 use crate::ui::{self, State};
@@ -39,7 +39,8 @@ impl Status {
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = Run::begin(context, events).await?;
         let selection = Selection::default();
-        let machines = run.machines();
+        credentials::warn_of_ends(&run.held, events);
+        let machines = run.machines().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
         let (plan, reports, stack) = tokio::join!(
             run.plan(&selection, events),
@@ -64,10 +65,16 @@ impl Status {
         let ask = address.filter(|_| !reports.is_empty()).map(|address| {
             let tls = folder.join("tls");
             let tls = tls.display();
+            let (scheme, shown) = match config.access.tls {
+                Tls::Off => ("http", String::new()),
+                _ => (
+                    "https",
+                    format!(" --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"),
+                ),
+            };
             format!(
-                "curl --connect-to ::{address}:9009 --cacert {tls}/ca.crt --cert {tls}/client.crt \
-                 --key {tls}/client.key -H 'X-Scope-OrgID: {}' \
-                 'https://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
+                "curl --connect-to ::{address}:9009{shown} -H 'X-Scope-OrgID: {}' \
+                 '{scheme}://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
                 config.mimir.tenant
             )
         });
@@ -78,11 +85,15 @@ impl Status {
                 Some(_) => "the sandbox".into(),
                 None => "Google Cloud".into(),
             },
-            endpoint: address.map(|address| format!("https://{server}:9009 at {address}")),
+            endpoint: address.map(|address| {
+                let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
+                format!("{scheme}://{server}:9009 at {address}")
+            }),
             resources: plan.steps.iter().map(resource).collect(),
             machines: reports.iter().map(machine_line).collect(),
             ring: ring(&run, &reports, events).await,
             stack,
+            credentials: credentials::rows(&run.held),
             ask,
         };
         Ok(status)

@@ -5,7 +5,7 @@ use clap::Args;
 use super::context::Context;
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
-use super::{CommandResult, Exit, summary};
+use super::{CommandResult, Exit, credentials, summary};
 use crate::event::{Events, Phase};
 use crate::verify::Report;
 
@@ -27,6 +27,7 @@ impl Verify {
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<Report> {
         let run = Run::begin(context, events).await?;
+        credentials::warn_of_ends(&run.held, events);
         phase(events, Phase::Verify, async {
             let target = run.target().await?;
             run.verify(&target, events).await

@@ -106,6 +106,19 @@ pub struct Access {
     pub allow: Vec<String>,
     /// `i-understand`: the only way to allow 0.0.0.0/0 or ::/0.
     pub public: Option<String>,
+    pub tls: Tls,
+}
+
+/// Who shows a certificate on Mimir's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// Server and client.
+    Mutual,
+    /// The server only: whoever reaches the port may write and read.
+    Server,
+    /// Nobody: not even encrypted.
+    Off,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,7 +198,7 @@ impl Default for Config {
                 },
                 binary: None,
             },
-            access: Access { allow: vec!["caller".into()], public: None },
+            access: Access { allow: vec!["caller".into()], public: None, tls: Tls::Mutual },
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,

@@ -113,10 +113,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "", doc: "Where the deployment lives and what it is called." },
     Section { path: "mimir", doc: "The Mimir machine, its disks and its bucket." },
     Section { path: "mimir.limits", doc: "What the tenant may write." },
-    Section {
-        path: "access",
-        doc: "Who reaches Mimir over the network. Mutual TLS is always required as well.",
-    },
+    Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
     Section { path: "stack", doc: "The collector stack on this machine: Pushgateway and Prometheus agent." },
     Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
     Section { path: "generator", doc: "The simulated DORA metrics." },
@@ -325,6 +322,15 @@ pub const KEYS: &[Key] = &[
               IPv4 network wider than /8 or IPv6 network wider than /16).",
         example: "i-understand",
         derived: Some("none: such networks are refused"),
+    },
+    Key {
+        path: "access.tls",
+        kind: Kind::Choice(&["mutual", "server", "off"], &[]),
+        doc: "Who shows a certificate on port 9009: `mutual` server and client, `server` the server only \
+              (whoever reaches the port reads and writes), `off` nobody, in plain text. Each plan marks the \
+              latter two.",
+        example: "server",
+        derived: None,
     },
     Key {
         path: "stack.runtime",

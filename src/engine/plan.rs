@@ -76,6 +76,7 @@ pub async fn plan(
 
 /// What was decided for a manifest, as far as those that refer to it care.
 struct Fate<'a> {
+    spec: &'a KindSpec,
     action: Action,
     desired: Desired,
     changes: Vec<Change>,
@@ -92,6 +93,7 @@ impl Fate<'_> {
         match self.action {
             Action::Create | Action::Replace | Action::Delete => Answer::Unknown,
             Action::NoOp | Action::Keep => observed.map_or(Answer::Missing, Answer::Known),
+            Action::Update | Action::Adopt if self.spec.renewed.contains(&field) => Answer::Unknown,
             Action::Update | Action::Adopt => {
                 let top = |path: &str| path.split(['.', '[']).next().unwrap_or_default().to_owned();
                 let touched = self.changes.iter().any(|change| top(&change.path) == top(field));
@@ -156,7 +158,7 @@ impl<'a> Planning<'a> {
             needs: self.graph.needs[position].iter().map(|&need| self.graph.ids[need].clone()).collect(),
             notes: manifest.notes.clone(),
         });
-        self.fates[position] = Some(Fate { action, desired, changes, observed });
+        self.fates[position] = Some(Fate { spec: self.specs[position], action, desired, changes, observed });
         Ok(())
     }
 

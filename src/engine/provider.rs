@@ -28,6 +28,9 @@ pub struct KindSpec {
     /// Maps that are declared whole: a key that the cloud has on top is a
     /// difference.
     pub whole: &'static [&'static str],
+    /// Fields to which any change of the resource gives a new value: until it is
+    /// made, what refers to them is not known.
+    pub renewed: &'static [&'static str],
 }
 
 impl KindSpec {
@@ -42,6 +45,7 @@ impl KindSpec {
             markable: true,
             keep_on_destroy: false,
             whole: &[],
+            renewed: &[],
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Machine {
     pub zone: String,
     /// SHA-256.
     pub bundle: String,
+    /// `VERSION:SHA-256` of the server's certificate; `none` where there is none.
+    pub certificate: String,
 }
 
 /// What a machine says of itself.
@@ -41,6 +43,10 @@ pub struct Report {
     pub bundle: String,
     /// The bundle that was installed last, successfully or not.
     pub wanted: String,
+    /// The certificate that is served, and the one that was installed last,
+    /// successfully or not; as in [`Machine::certificate`].
+    pub certificate: String,
+    pub wanted_certificate: String,
     /// `mimir 3.0.4`, or what stands in for it.
     pub engine: String,
     pub message: String,
@@ -138,8 +144,9 @@ pub async fn wait_ready(
     let mut last = Report::default();
     loop {
         let report = attributes(client, machine).await?;
-        // Stages of an earlier bundle say nothing about this one.
-        let concerns_us = report.wanted == machine.bundle;
+        // Stages of an earlier bundle or certificate say nothing about this one.
+        let concerns_us = report.wanted == machine.bundle && report.wanted_certificate == machine.certificate;
+        let runs = report.bundle == machine.bundle && report.certificate == machine.certificate;
         if concerns_us && (&report.stage, &report.message) != (&last.stage, &last.message) {
             pause = FIRST_PAUSE;
             events.send(Event::MachineStage {
@@ -150,7 +157,7 @@ pub async fn wait_ready(
         }
         let (name, message) = (machine.instance.clone(), report.message.clone());
         match report.stage.as_str() {
-            "ready" if report.bundle == machine.bundle => return Ok(report),
+            "ready" if runs => return Ok(report),
             "failed" if concerns_us => {
                 log(client, machine, events).await;
                 return Err(MachineError::Failed { machine: name, message });
@@ -197,6 +204,8 @@ async fn attributes(client: &Client, machine: &Machine) -> Result<Report, Error>
             "stage" => report.stage = value,
             "bundle" => report.bundle = value,
             "wanted" => report.wanted = value,
+            "certificate" => report.certificate = value,
+            "wanted-certificate" => report.wanted_certificate = value,
             "engine" => report.engine = value,
             "message" => report.message = value,
             "updated" => report.updated = value,

@@ -4,6 +4,7 @@
 
 mod binding;
 mod bucket;
+mod certificate;
 mod compute;
 mod disk;
 mod group_member;
@@ -27,7 +28,8 @@ use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, Provid
 use crate::event::Events;
 use crate::gcp::{self, Client};
 
-pub use secret::read_credentials;
+pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
+pub use secret::{Held, held, mark_revoked};
 
 /// What a kind works with.
 pub(crate) struct Cloud {
@@ -98,7 +100,7 @@ impl Google {
             Box::new(bucket::Bucket),
             Box::new(binding::Binding::bucket()),
             Box::new(secret::Secret),
-            Box::new(secret::SecretVersion),
+            Box::new(certificate::SecretVersion),
             Box::new(binding::Binding::secret()),
             Box::new(disk::Disk),
             Box::new(object::Object),

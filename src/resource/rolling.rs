@@ -48,12 +48,16 @@ pub(super) async fn settle(cloud: &Cloud, manifest: &Manifest, events: &Events) 
 
 /// From a manifest's or an observed body.
 fn machine_of(name: &str, body: &Value) -> Machine {
-    let items = body["metadata"]["items"].as_array().into_iter().flatten();
-    let bundle = items.into_iter().find(|item| item["key"] == "dorainfra-bundle");
+    let item = |key: &str| {
+        let mut items = body["metadata"]["items"].as_array().into_iter().flatten();
+        let item = items.find(|item| item["key"] == key);
+        item.and_then(|item| item["value"].as_str()).unwrap_or_default().to_owned()
+    };
     Machine {
         instance: name.to_owned(),
         zone: body["zone"].as_str().unwrap_or_default().to_owned(),
-        bundle: bundle.and_then(|item| item["value"].as_str()).unwrap_or_default().to_owned(),
+        bundle: item("dorainfra-bundle"),
+        certificate: item("dorainfra-certificate"),
     }
 }
 

@@ -1,41 +1,124 @@
-//! `secretmanager.secret` and `secretmanager.secretVersion`: the deployment's
-//! CA and certificates. Keys are made when a version is, and are written
-//! nowhere else.
+//! `secretmanager.secret`: where a certificate and its key are kept, and what
+//! the labels of all of a deployment's secrets tell. What is in them is
+//! `certificate`'s.
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use futures::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
-use super::{Cloud, Kind, found, mark, short, text};
+use super::certificate::Description;
+use super::{Cloud, Kind, found, mark, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Client, Error};
-use crate::tls::{self, Credentials, Usage};
+use crate::tls::Validity;
 
 const SECRET: KindSpec =
     KindSpec { whole: &["labels"], immutable: &["replication"], ..KindSpec::plain("secretmanager.secret") };
 
-const VERSION: KindSpec = KindSpec {
-    // What the certificate says can't be told without reading the key: a
-    // version is there or it is not. `credentials rotate` makes a new one.
-    write_only: &["secret", "authority", "material", "commonName", "dnsNames"],
-    // It dies with its secret, whose mark is enough.
-    markable: false,
-    ..KindSpec::plain("secretmanager.secretVersion")
-};
+/// What the secret holds: `ca`, `server`, `authority` or `client`.
+const MATERIAL: &str = "dorainfra-material";
+/// Whose it is, for the latter two.
+const CLIENT: &str = "dorainfra-client";
+/// How long the client's certificates live, as Google spells it: `7776000s`.
+const TTL: &str = "dorainfra-ttl";
+/// On its way out: whatever happens to the revocation, no plan takes it for a
+/// client again.
+const REVOKED: &str = "dorainfra-revoked";
 
 pub struct Secret;
 
-fn path(client: &Client, secret: &str) -> String {
+pub(super) fn path(client: &Client, secret: &str) -> String {
     format!("v1/projects/{}/secrets/{secret}", client.project())
 }
 
 fn observed(cloud: &Cloud, answer: Value) -> Observed {
     let id = ResourceId::new(SECRET.kind, short(answer["name"].as_str().unwrap_or_default()));
     mark::from_labels(&cloud.deployment, id, answer, "labels")
+}
+
+/// The secrets that carry a deployment's name, as Google answers them.
+async fn of_deployment(client: &Client, deployment: &str) -> Result<Vec<Value>, Error> {
+    let call = Call::get(Api::SecretManager, format!("v1/projects/{}/secrets", client.project()))
+        .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
+    match client.list(call, "secrets").await {
+        Err(error) if super::absent(&error) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// One of a deployment's certificates, as far as it is known without its key.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub secret: String,
+    pub material: String,
+    /// The client that it is of; none for CA and server.
+    pub client: Option<String>,
+    /// Seconds.
+    pub ttl: Option<u64>,
+    /// The secret's newest version; empty before the first.
+    pub version: String,
+    /// `None` before there is a certificate.
+    pub validity: Option<Validity>,
+    /// A CA whose successor is trusted, but does not sign yet.
+    pub overlapping: bool,
+    /// Being revoked.
+    pub revoked: bool,
+}
+
+impl Held {
+    /// The secret as a resource.
+    pub fn id(&self) -> ResourceId {
+        ResourceId::new(SECRET.kind, &self.secret)
+    }
+}
+
+/// All of a deployment's certificates, read from labels and annotations: no
+/// permission to see a key is needed.
+pub async fn held(client: &Client, deployment: &str) -> Result<Vec<Held>, Error> {
+    let secrets = of_deployment(client, deployment).await?;
+    let ours = |secret: &&Value| {
+        mark::from_labels(deployment, ResourceId::new("", ""), (*secret).clone(), "labels").ownership
+            == Ownership::Ours
+    };
+    let held = secrets.iter().filter(ours).filter_map(|secret| {
+        let label = |name: &str| secret["labels"][name].as_str().map(str::to_owned);
+        let description = Description::of(secret);
+        Some(Held {
+            secret: short(secret["name"].as_str()?).to_owned(),
+            material: label(MATERIAL)?,
+            client: label(CLIENT),
+            ttl: label(TTL).as_deref().and_then(seconds),
+            version: description.as_ref().map(|known| known.version.clone()).unwrap_or_default(),
+            validity: description.as_ref().map(Description::validity),
+            overlapping: description.is_some_and(|known| known.trusts.len() > 1)
+                && label(MATERIAL).as_deref() == Some("ca"),
+            revoked: label(REVOKED).is_some(),
+        })
+    });
+    Ok(held.collect())
+}
+
+/// `7776000s` → 7776000.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    text.strip_suffix('s')?.parse().ok()
+}
+
+/// Marks a client's secrets as revoked: from now on no plan makes them anew or
+/// trusts them, and the next one deletes them.
+pub async fn mark_revoked(client: &Client, secrets: &[Held]) -> Result<(), Error> {
+    let mark = secrets.iter().map(|held| async move {
+        let secret = client.call(&Call::get(Api::SecretManager, path(client, &held.secret))).await?;
+        let mut labels = secret["labels"].clone();
+        labels[REVOKED] = json!("true");
+        let call = Call::idempotent(Api::SecretManager, Method::PATCH, path(client, &held.secret))
+            .query("updateMask", "labels")
+            .body(json!({"labels": labels}));
+        client.call(&call).await
+    });
+    try_join_all(mark).await?;
+    Ok(())
 }
 
 #[async_trait]
@@ -50,13 +133,7 @@ impl Kind for Secret {
     }
 
     async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
-        let project = cloud.client.project();
-        let call = Call::get(Api::SecretManager, format!("v1/projects/{project}/secrets"))
-            .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
-        let secrets = match cloud.client.list(call, "secrets").await {
-            Err(error) if super::absent(&error) => Vec::new(),
-            other => other?,
-        };
+        let secrets = of_deployment(&cloud.client, deployment).await?;
         let ours = |secret: &Observed| secret.ownership == Ownership::Ours;
         Ok(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours).collect())
     }
@@ -94,106 +171,4 @@ impl Kind for Secret {
         found(cloud.client.call(&call).await)?;
         Ok(())
     }
-}
-
-pub struct SecretVersion;
-
-#[async_trait]
-impl Kind for SecretVersion {
-    fn spec(&self) -> &KindSpec {
-        &VERSION
-    }
-
-    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
-        let secret = text(&manifest.body, "secret")?;
-        let call = Call::get(Api::SecretManager, format!("{}/versions/latest", path(&cloud.client, secret)));
-        let Some(mut version) = found(cloud.client.call(&call).await)? else { return Ok(None) };
-        if version["state"] != "ENABLED" {
-            return Ok(None);
-        }
-        version["secret"] = json!(secret);
-        Ok(Some(Observed { id: manifest.id(), body: version, ownership: Ownership::Ours, applied: None }))
-    }
-
-    async fn create(&self, cloud: &Cloud, manifest: &Manifest, _: &Mark, _: &Events) -> Result<(), Error> {
-        // The answer to an earlier attempt may have been lost: never two.
-        if self.read(cloud, manifest).await?.is_some() {
-            return Ok(());
-        }
-        let credentials = material(cloud, &manifest.body).await?;
-        let payload = serde_json::to_vec(&credentials).map_err(|error| Error::Unexpected {
-            what: manifest.id().to_string(),
-            reason: error.to_string(),
-        })?;
-        let secret = text(&manifest.body, "secret")?;
-        let call = Call::write(
-            Api::SecretManager,
-            Method::POST,
-            format!("{}:addVersion", path(&cloud.client, secret)),
-        )
-        .body(json!({"payload": {
-            "data": BASE64_STANDARD.encode(&payload),
-            "dataCrc32c": crc32c::crc32c(&payload).to_string(),
-        }}));
-        cloud.client.call(&call).await?;
-        Ok(())
-    }
-
-    async fn update(
-        &self,
-        _: &Cloud,
-        _: &Manifest,
-        _: &Observed,
-        _: &[Change],
-        _: &Mark,
-        _: &Events,
-    ) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// Destroys the key material; the secret keeps the version's number.
-    async fn delete(&self, cloud: &Cloud, observed: &Observed, _: &Events) -> Result<(), Error> {
-        let secret = path(&cloud.client, text(&observed.body, "secret")?);
-        let version = short(text(&observed.body, "name")?);
-        let call =
-            Call::write(Api::SecretManager, Method::POST, format!("{secret}/versions/{version}:destroy"))
-                .body(json!({}));
-        found(cloud.client.call(&call).await)?;
-        Ok(())
-    }
-}
-
-/// Makes what the manifest describes: the CA, or a certificate signed by it.
-async fn material(cloud: &Cloud, body: &Value) -> Result<Credentials, Error> {
-    let now = OffsetDateTime::now_utc();
-    let common_name = text(body, "commonName")?;
-    let fails = |error: tls::TlsError| Error::Unexpected {
-        what: "the certificate".into(),
-        reason: error.to_string(),
-    };
-    let usage = match text(body, "material")? {
-        "ca" => return tls::authority(common_name, now).map_err(fails),
-        "server" => Usage::Server,
-        _ => Usage::Client,
-    };
-    let names: Vec<String> = body["dnsNames"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str().map(str::to_owned))
-        .collect();
-    let authority = read_credentials(&cloud.client, text(body, "authority")?).await?;
-    tls::issue(&authority, usage, common_name, &names, now).map_err(fails)
-}
-
-/// The newest version of a secret that holds a certificate.
-pub async fn read_credentials(client: &Client, secret: &str) -> Result<Credentials, Error> {
-    let call = Call::get(Api::SecretManager, format!("{}/versions/latest:access", path(client, secret)));
-    let answer = client.call(&call).await?;
-    let damaged = |reason: String| Error::Unexpected { what: format!("secret {secret}"), reason };
-    let data = BASE64_STANDARD
-        .decode(text(&answer["payload"], "data")?)
-        .map_err(|error| damaged(error.to_string()))?;
-    // The error of a parser may quote what it parsed: it is not passed on.
-    serde_json::from_slice(&data).map_err(|_| damaged("it holds no certificate".into()))
 }

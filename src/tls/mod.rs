@@ -1,20 +1,32 @@
-//! The deployment's private CA and the certificates that it signs. Keys are
-//! made here and nowhere else; where they are kept is Secret Manager's affair.
+//! The deployment's private authorities and the certificates that they sign.
+//! Keys are made here and nowhere else; where they are kept is Secret Manager's
+//! affair, and which authority the server trusts is a manifest's.
+//!
+//! ```text
+//! CA ─▶ server's certificate        clients trust the CA (and its successor)
+//! authority of a client ─▶ its certificate    the server trusts the authority
+//! ```
+
+mod files;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
+use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// How long the CA lives.
-const CA_LIFE: Duration = Duration::days(3650);
-/// How long a server's or client's certificate lives.
-const LEAF_LIFE: Duration = Duration::days(365);
+pub use self::files::{ClientFiles, FilesError};
+
 /// Clocks differ: certificates are valid from a little earlier.
 const EARLIER: Duration = Duration::hours(1);
+/// How long before its end a certificate is renewed, at most.
+const RENEWED_BEFORE: Duration = Duration::days(30);
+/// In each subject: told from certificates of other programs by it.
+const ORGANIZATION: &str = "dorainfra";
 
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -22,6 +34,8 @@ pub enum TlsError {
     NotMade { what: String, reason: String },
     #[error("the secret holds no certificate: {0}")]
     Damaged(String),
+    #[error("no rotation of the CA is under way")]
+    NoSuccessor,
 }
 
 impl TlsError {
@@ -31,12 +45,13 @@ impl TlsError {
             Self::Damaged(_) => {
                 Some("disable that secret version and run `dorainfra apply` to make a new one".into())
             }
+            Self::NoSuccessor => Some("`dorainfra credentials rotate ca` begins one".into()),
         }
     }
 }
 
-/// A certificate, its key and the CA that vouches for it, all PEM. The payload
-/// of a secret version, as JSON.
+/// A certificate, its key and the authorities that its holder trusts, all PEM.
+/// The payload of a secret version, as JSON.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credentials {
@@ -45,105 +60,198 @@ pub struct Credentials {
     pub ca: String,
 }
 
+/// An authority: what signs. The payload of its secret version, as JSON.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    pub certificate: String,
+    pub key: String,
+    /// What whoever trusts it has to hold: its certificate, and its successor's.
+    pub ca: String,
+    /// Trusted already, and signs once the rotation is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<Successor>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Successor {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Credentials {
+    /// As the stack's parts expect them: path in the stack's folder, contents.
+    pub fn files(&self) -> [(&'static str, &str); 3] {
+        [("tls/ca.crt", &self.ca), ("tls/client.crt", &self.certificate), ("tls/client.key", &self.key)]
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("key", &"(secret)").finish_non_exhaustive()
     }
 }
 
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("key", &"(secret)").finish_non_exhaustive()
+    }
+}
+
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// Also a client: replicas talk to each other, and the machine asks itself
-    /// whether it is ready.
+    /// Also a client: the machine asks itself whether it is ready.
     Server,
     Client,
 }
 
-/// A new CA.
-pub fn authority(common_name: &str, now: OffsetDateTime) -> Result<Credentials, TlsError> {
-    let fails = |error: rcgen::Error| TlsError::NotMade { what: "CA".into(), reason: error.to_string() };
-    let key = KeyPair::generate().map_err(fails)?;
-    let mut params = params(common_name, now, CA_LIFE);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key).map_err(fails)?.pem();
-    Ok(Credentials { ca: certificate.clone(), certificate, key: key.serialize_pem() })
-}
-
-/// A new certificate, signed by `authority`.
-pub fn issue(
-    authority: &Credentials,
-    usage: Usage,
-    common_name: &str,
-    dns_names: &[String],
-    now: OffsetDateTime,
-) -> Result<Credentials, TlsError> {
-    let fails =
-        |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
-    let ca_key = KeyPair::from_pem(&authority.key).map_err(fails)?;
-    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, ca_key).map_err(fails)?;
-    let key = KeyPair::generate().map_err(fails)?;
-    let mut params = params(common_name, now, LEAF_LIFE);
-    for name in dns_names {
-        params.subject_alt_names.push(rcgen::SanType::DnsName(name.as_str().try_into().map_err(fails)?));
+impl Authority {
+    /// A new one.
+    pub fn new(common_name: &str, life: Duration, now: OffsetDateTime) -> Result<Self, TlsError> {
+        let fails =
+            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
+        let key = KeyPair::generate().map_err(fails)?;
+        let mut params = params(common_name, now, now + life);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(fails)?.pem();
+        Ok(Self { ca: certificate.clone(), certificate, key: key.serialize_pem(), successor: None })
     }
-    params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = match usage {
-        Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
-        Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-    };
-    let certificate = params.signed_by(&key, &issuer).map_err(fails)?.pem();
-    Ok(Credentials { certificate, key: key.serialize_pem(), ca: authority.certificate.clone() })
+
+    /// The same one with a successor, to be trusted before it signs. One that
+    /// has a successor keeps it.
+    pub fn overlapping(
+        mut self,
+        common_name: &str,
+        life: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Self, TlsError> {
+        if self.successor.is_none() {
+            let next = Self::new(common_name, life, now)?;
+            self.ca = format!("{}\n{}", self.certificate.trim_end(), next.certificate);
+            self.successor = Some(Successor { certificate: next.certificate, key: next.key });
+        }
+        Ok(self)
+    }
+
+    /// The successor in its place.
+    pub fn succeeded(self) -> Result<Self, TlsError> {
+        let Successor { certificate, key } = self.successor.ok_or(TlsError::NoSuccessor)?;
+        Ok(Self { ca: certificate.clone(), certificate, key, successor: None })
+    }
+
+    /// A new certificate that ends after `life`, or with the authority where
+    /// that ends earlier. `trust` (PEM) is what its holder trusts.
+    pub fn issue(
+        &self,
+        usage: Usage,
+        common_name: &str,
+        dns_names: &[String],
+        life: Duration,
+        trust: String,
+        now: OffsetDateTime,
+    ) -> Result<Credentials, TlsError> {
+        let fails =
+            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
+        let ca_key = KeyPair::from_pem(&self.key).map_err(fails)?;
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, ca_key).map_err(fails)?;
+        let end = (now + life).min(Validity::of(&self.certificate)?.not_after);
+        let key = KeyPair::generate().map_err(fails)?;
+        let mut params = params(common_name, now, end);
+        for name in dns_names {
+            params.subject_alt_names.push(rcgen::SanType::DnsName(name.as_str().try_into().map_err(fails)?));
+        }
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = match usage {
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        let certificate = params.signed_by(&key, &issuer).map_err(fails)?.pem();
+        Ok(Credentials { certificate, key: key.serialize_pem(), ca: trust })
+    }
 }
 
-fn params(common_name: &str, now: OffsetDateTime, life: Duration) -> CertificateParams {
+fn params(common_name: &str, now: OffsetDateTime, end: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.distinguished_name.push(DnType::OrganizationName, "dorainfra");
+    params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
     params.not_before = now - EARLIER;
-    params.not_after = now + life;
+    params.not_after = end;
     params
 }
 
-/// When a certificate (PEM) ends.
-pub fn expiry(pem: &str) -> Result<OffsetDateTime, TlsError> {
-    let damaged = |reason: String| TlsError::Damaged(reason);
-    let (_, block) =
-        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| damaged(error.to_string()))?;
-    let (_, certificate) =
-        X509Certificate::from_der(&block.contents).map_err(|error| damaged(error.to_string()))?;
-    Ok(certificate.validity().not_after.to_datetime())
+/// From when to when a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    pub not_before: OffsetDateTime,
+    pub not_after: OffsetDateTime,
+}
+
+impl Validity {
+    /// Of the first certificate in `pem`.
+    pub fn of(pem: &str) -> Result<Self, TlsError> {
+        let block = blocks(pem)?.swap_remove(0);
+        let (_, certificate) = X509Certificate::from_der(&block.contents)
+            .map_err(|error| TlsError::Damaged(error.to_string()))?;
+        let validity = certificate.validity();
+        Ok(Self {
+            not_before: validity.not_before.to_datetime(),
+            not_after: validity.not_after.to_datetime(),
+        })
+    }
+
+    /// Whether it is time for another one: 30 days before the end, and in the
+    /// last third of a life that is shorter than 90 days.
+    pub fn is_due(&self, now: OffsetDateTime) -> bool {
+        let life = self.not_after - self.not_before;
+        self.not_after - now < RENEWED_BEFORE.min(life / 3)
+    }
+
+    pub fn is_over(&self, now: OffsetDateTime) -> bool {
+        self.not_after <= now
+    }
+}
+
+/// The SHA-256 of each certificate in `pem`, of its DER form, in lower-case hex.
+pub fn fingerprints(pem: &str) -> Result<Vec<String>, TlsError> {
+    Ok(blocks(pem)?.iter().map(|block| hex::encode(Sha256::digest(&block.contents))).collect())
+}
+
+/// Whether the first certificate in `leaf` is signed by the first in `authority`.
+pub fn is_signed_by(leaf: &str, authority: &str) -> Result<bool, TlsError> {
+    let damaged =
+        |error: x509_parser::nom::Err<x509_parser::error::X509Error>| TlsError::Damaged(error.to_string());
+    let (leaf, authority) = (blocks(leaf)?.swap_remove(0), blocks(authority)?.swap_remove(0));
+    let (_, leaf) = X509Certificate::from_der(&leaf.contents).map_err(damaged)?;
+    let (_, authority) = X509Certificate::from_der(&authority.contents).map_err(damaged)?;
+    Ok(authority.is_ca()
+        && leaf.issuer() == authority.subject()
+        && leaf.verify_signature(Some(authority.public_key())).is_ok())
+}
+
+/// The common name of the first certificate in `pem`, if this program made it.
+fn name_of_ours(pem: &str) -> Option<String> {
+    let block = blocks(pem).ok()?.swap_remove(0);
+    let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    let subject = certificate.subject();
+    let ours = subject.iter_organization().any(|name| name.as_str() == Ok(ORGANIZATION));
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    ours.then_some(name)
+}
+
+/// At least one.
+fn blocks(pem: &str) -> Result<Vec<Pem>, TlsError> {
+    let blocks: Result<Vec<Pem>, _> = Pem::iter_from_buffer(pem.as_bytes()).collect();
+    let blocks = blocks.map_err(|error| TlsError::Damaged(error.to_string()))?;
+    let certificates: Vec<Pem> = blocks.into_iter().filter(|block| block.label == "CERTIFICATE").collect();
+    match certificates.is_empty() {
+        true => Err(TlsError::Damaged("there is no certificate in it".into())),
+        false => Ok(certificates),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_leaf_is_signed_by_its_authority_and_ends_before_it() {
-        let now = OffsetDateTime::now_utc();
-        let ca = authority("test CA", now).unwrap();
-        let leaf = issue(&ca, Usage::Server, "mimir", &["mimir.test.internal".into()], now).unwrap();
-        assert_eq!(leaf.ca, ca.certificate);
-        assert!(expiry(&leaf.certificate).unwrap() < expiry(&ca.certificate).unwrap());
-        let pem = |text: &str| x509_parser::pem::parse_x509_pem(text.as_bytes()).unwrap().1.contents;
-        let (ca_der, leaf_der) = (pem(&ca.certificate), pem(&leaf.certificate));
-        let (_, ca) = X509Certificate::from_der(&ca_der).unwrap();
-        let (_, leaf) = X509Certificate::from_der(&leaf_der).unwrap();
-        assert_eq!(leaf.issuer(), ca.subject());
-        assert!(leaf.extended_key_usage().unwrap().unwrap().value.server_auth);
-    }
-
-    #[test]
-    fn a_key_is_never_shown() {
-        let ca = authority("test CA", OffsetDateTime::now_utc()).unwrap();
-        assert!(!format!("{ca:?}").contains("PRIVATE"));
-    }
-
-    #[test]
-    fn damage_is_told() {
-        assert!(expiry("nothing").is_err());
-    }
-}
+mod tests;

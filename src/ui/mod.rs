@@ -8,6 +8,7 @@
 //! to stderr. With `--json` every line goes to stdout.
 
 mod collected;
+mod credentials;
 mod diff;
 mod labels;
 mod lines;
@@ -26,6 +27,7 @@ mod text;
 mod watch;
 
 pub use collected::{Collected, CollectedSource};
+pub use credentials::{CredentialStatus, Credentials, Issued};
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;
 pub use printer::{Captured, Printer, View};

@@ -181,7 +181,8 @@ fn items<'a>(before: &'a Value, after: &'a Value) -> Option<(Vec<&'a str>, Vec<&
 }
 
 /// What is reachable from where, and what is billed, of the steps that make or
-/// change something. What is open to the world is shown even when unchanged.
+/// change something. What is open to the world, or wants no certificate, is shown
+/// even when unchanged.
 fn notes(plan: &Plan, style: &Style) -> String {
     let made = |step: &Step| {
         matches!(step.action, Action::Create | Action::Update | Action::Replace | Action::Adopt)
@@ -192,8 +193,8 @@ fn notes(plan: &Plan, style: &Style) -> String {
         let id = labels::id(&step.id);
         if let Some(access) = step.notes.get("access") {
             let open = is_open_to_the_world(access);
-            if open && step.action != Action::Delete {
-                let text = match access.contains(OPEN) {
+            if (open || is_unprotected(access)) && step.action != Action::Delete {
+                let text = match !open || access.contains(OPEN) {
                     true => access.clone(),
                     false => format!("{access}: {OPEN}"),
                 };
@@ -223,6 +224,11 @@ fn is_open_to_the_world(access: &str) -> bool {
     let everywhere = |word: &str| word == "0.0.0.0/0" || word == "::/0";
     access.contains(OPEN)
         || access.split(|c: char| c.is_whitespace() || ",;()[]\"".contains(c)).any(everywhere)
+}
+
+/// Whoever gets through the firewall needs no certificate.
+fn is_unprotected(access: &str) -> bool {
+    access.contains("WITHOUT TLS") || access.contains("WITHOUT CLIENT CERTIFICATES")
 }
 
 #[cfg(test)]

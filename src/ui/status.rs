@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::credentials::{self, CredentialStatus};
 use super::{Role, Style, Table, View, labels};
 use crate::engine::ResourceId;
 
@@ -75,6 +76,7 @@ pub struct Status {
     /// Empty where there is one machine, or where nobody answers.
     pub ring: Vec<RingMember>,
     pub stack: Vec<PartStatus>,
+    pub credentials: Vec<CredentialStatus>,
     /// A command that asks the endpoint something.
     pub ask: Option<String>,
 }
@@ -86,11 +88,12 @@ impl Status {
         let machines = self.machines.iter().map(|machine| machine.state);
         let ring = self.ring.iter().map(|member| member.state);
         let stack = self.stack.iter().map(|part| part.state);
-        resources.chain(machines).chain(ring).chain(stack).all(|state| state == State::Ok)
+        let credentials = self.credentials.iter().map(|one| one.state);
+        resources.chain(machines).chain(ring).chain(stack).chain(credentials).all(|state| state == State::Ok)
     }
 }
 
-fn mark(state: State) -> (Role, &'static str) {
+pub(super) fn mark(state: State) -> (Role, &'static str) {
     match state {
         State::Ok => (Role::Good, "✓"),
         State::Changed => (Role::Caution, "~"),
@@ -136,9 +139,15 @@ impl View for Status {
         }
 
         let mut out = self.brief(style);
-        for (title, table) in
-            [("Resources", resources), ("Machines", machines), ("Ring", ring), ("Stack", stack)]
-        {
+        let certificates = credentials::table(&self.credentials);
+        let tables = [
+            ("Resources", resources),
+            ("Machines", machines),
+            ("Ring", ring),
+            ("Stack", stack),
+            ("Certificates", certificates),
+        ];
+        for (title, table) in tables {
             if !table.is_empty() {
                 out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
             }
@@ -175,6 +184,14 @@ mod tests {
         };
         let part =
             |part: &str, state, detail: &str| PartStatus { part: part.into(), state, detail: detail.into() };
+        let certificate = |name: &str, state, detail: &str| CredentialStatus {
+            name: name.into(),
+            kind: if name == "server" { "server" } else { "client" }.into(),
+            state,
+            ends: None,
+            version: "1".into(),
+            detail: detail.into(),
+        };
         let status = Status {
             deployment: "dorainfra".into(),
             project: "my-gcp".into(),
@@ -205,6 +222,10 @@ mod tests {
             stack: vec![
                 part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),
                 part("generator", State::Failed, "ended with code 1"),
+            ],
+            credentials: vec![
+                certificate("server", State::Ok, "ends on 2027-11-26, in 365 days"),
+                certificate("stack", State::Changed, "ends on 2026-12-20, in 24 days"),
             ],
             ask: Some("curl https://127.90.1.2:9009/prometheus/api/v1/labels".into()),
         };

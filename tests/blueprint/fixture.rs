@@ -14,6 +14,7 @@ pub fn facts(flavour: Flavour) -> Facts {
     };
     Facts {
         caller: Some("203.0.113.7/32".into()),
+        clients: Vec::new(),
         engine: Engine {
             flavour,
             version: version.into(),

@@ -19,6 +19,7 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dorainfra::sandbox::machine::{Boot, Machines, ProcessMachines, World};
+use dorainfra::tls::{Authority, Credentials, Usage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -37,24 +38,21 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// The secret's payload: a server certificate of a private CA that can be a
-/// client's too.
-fn credentials() -> String {
-    use rcgen::{
-        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-        KeyUsagePurpose,
-    };
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.distinguished_name.push(DnType::CommonName, "lab ca");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_key = KeyPair::generate().unwrap();
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let mut leaf = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate().unwrap();
-    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
-    json!({"certificate": leaf.pem(), "key": key.serialize_pem(), "ca": ca_pem}).to_string()
+/// A CA that lives long enough for a test.
+fn authority() -> Authority {
+    Authority::new("lab ca", time::Duration::days(1), time::OffsetDateTime::now_utc()).unwrap()
+}
+
+/// A secret's payload: a server certificate that can be a client's too.
+pub fn certificate(authority: &Authority) -> Credentials {
+    let now = time::OffsetDateTime::now_utc();
+    let (names, life) = ([SERVER_NAME.to_owned()], time::Duration::days(1));
+    authority.issue(Usage::Server, SERVER_NAME, &names, life, authority.ca.clone(), now).unwrap()
+}
+
+/// What `dorainfra-certificate` says of a version with this payload.
+pub fn wanted(version: u32, payload: &Credentials) -> String {
+    format!("{version}:{}", dorainfra::tls::fingerprints(&payload.certificate).unwrap()[0])
 }
 
 /// The sandbox's state, as far as one machine sees it.
@@ -64,7 +62,8 @@ pub struct Cloud {
     /// Each value that `stage` took, repetitions left out.
     stages: Mutex<Vec<String>>,
     objects: Mutex<BTreeMap<String, bytes::Bytes>>,
-    secret: Mutex<Option<String>>,
+    /// The newest version, and its payload.
+    secret: Mutex<Option<(u32, String)>>,
     changes: watch::Sender<u64>,
 }
 
@@ -147,9 +146,11 @@ async fn secret(
     let payload = cloud.secret.lock().unwrap().clone();
     let asked = (project.as_str(), name.as_str(), version.as_str());
     match payload {
-        Some(payload) if authorized(&headers) && asked == (PROJECT, "dora-server", "latest:access") => {
+        Some((number, payload))
+            if authorized(&headers) && asked == (PROJECT, "dora-server", &format!("{number}:access")) =>
+        {
             let answer = json!({
-                "name": "projects/1/secrets/dora-server/versions/1",
+                "name": format!("projects/1/secrets/dora-server/versions/{number}"),
                 "payload": {"data": STANDARD.encode(payload), "dataCrc32c": "1"}
             });
             Ok(serde_json::to_string_pretty(&answer).unwrap())
@@ -159,6 +160,7 @@ async fn secret(
 }
 
 pub struct Lab {
+    pub authority: Authority,
     pub cloud: Arc<Cloud>,
     pub machines: ProcessMachines,
     pub port: u16,
@@ -169,15 +171,17 @@ impl Lab {
     pub async fn new() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let authority = authority();
+        let payload = certificate(&authority);
         let cloud = Arc::new(Cloud {
             instance: Mutex::new(json!({})),
             guest: Mutex::default(),
             stages: Mutex::default(),
             objects: Mutex::default(),
-            secret: Mutex::new(Some(credentials())),
+            secret: Mutex::new(Some((1, serde_json::to_string(&payload).unwrap()))),
             changes: watch::Sender::new(0),
         });
-        *cloud.instance.lock().unwrap() = instance(port);
+        *cloud.instance.lock().unwrap() = instance(port, &wanted(1, &payload));
         let routes = Router::new()
             .route("/storage/v1/b/{bucket}/o", get(listing))
             .route("/storage/v1/b/{bucket}/o/{name}", get(object))
@@ -185,7 +189,7 @@ impl Lab {
             .with_state(Arc::clone(&cloud));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let machines = ProcessMachines::new(Arc::clone(&cloud) as Arc<dyn World>);
-        Self { cloud, machines, port, dir: tempfile::tempdir().unwrap() }
+        Self { authority, cloud, machines, port, dir: tempfile::tempdir().unwrap() }
     }
 
     pub fn machine_dir(&self) -> PathBuf {
@@ -239,8 +243,16 @@ impl Lab {
         self.cloud.objects.lock().unwrap().insert(name.into(), bytes.into());
     }
 
-    pub fn set_secret(&self, payload: Option<String>) {
-        *self.cloud.secret.lock().unwrap() = payload;
+    /// What the secret holds now; `None`: nobody may read it.
+    pub fn set_secret(&self, payload: Option<(u32, &Credentials)>) {
+        *self.cloud.secret.lock().unwrap() =
+            payload.map(|(number, payload)| (number, serde_json::to_string(payload).unwrap()));
+    }
+
+    /// Has the machine take this version; `item` says which it is to be.
+    pub async fn want_certificate(&self, number: u32, payload: &Credentials, item: &str) {
+        self.set_secret(Some((number, payload)));
+        self.set_item("dorainfra-certificate", item).await;
     }
 
     /// Changes a metadata item, as `instances.setMetadata` does.
@@ -302,7 +314,7 @@ impl Lab {
 /// A client of the machine's endpoint; with a certificate or without one.
 pub fn client(lab: &Lab, with_certificate: bool) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let secret = lab.cloud.secret.lock().unwrap().clone().unwrap();
+    let (_, secret) = lab.cloud.secret.lock().unwrap().clone().unwrap();
     let secret: Value = serde_json::from_str(&secret).unwrap();
     let pem = |field: &str| secret[field].as_str().unwrap().to_owned();
     let mut builder = reqwest::Client::builder()
@@ -328,12 +340,13 @@ pub fn address(port: u16) -> IpAddr {
     Ipv4Addr::new(127, high, low, 10).into()
 }
 
-fn instance(port: u16) -> Value {
+fn instance(port: u16, certificate: &str) -> Value {
     let items = json!([
         {"key": "startup-script", "value": Recipe::quick().render("startup-script.sh.j2")},
         {"key": "enable-guest-attributes", "value": "TRUE"},
         {"key": "dorainfra-bucket", "value": "lab-bucket"},
         {"key": "dorainfra-secret", "value": "dora-server"},
+        {"key": "dorainfra-certificate", "value": certificate},
         {"key": "dorainfra-server-name", "value": SERVER_NAME},
     ]);
     json!({

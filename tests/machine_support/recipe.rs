@@ -65,6 +65,7 @@ impl Recipe {
             "replicas": [],
             "bucket": "lab-bucket",
             "server_name": SERVER_NAME,
+            "access": {"tls": "mutual"},
             "engine": {
                 "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
                 "label": label,

@@ -119,11 +119,19 @@ pub const BUCKET: Rule = Rule {
 /// Longest label key and value, in characters.
 const LABEL_LENGTH: usize = 63;
 /// Labels that every resource gets from dorainfra itself.
-const OWN_LABELS: [&str; 3] = ["managed-by", "deployment", "dorainfra-digest"];
+const OWN_LABELS: [&str; 7] = [
+    "managed-by",
+    "deployment",
+    "dorainfra-digest",
+    "dorainfra-material",
+    "dorainfra-client",
+    "dorainfra-ttl",
+    "dorainfra-revoked",
+];
 /// Google takes 64 labels on a resource.
 pub const MOST_LABELS: usize = 64 - OWN_LABELS.len();
 
-pub const LABELS_ALLOWED: &str = "a mapping of at most 61 labels; keys of 1 to 63 and values of 0 to 63 lower-case \
+pub const LABELS_ALLOWED: &str = "a mapping of at most 57 labels; keys of 1 to 63 and values of 0 to 63 lower-case \
      letters, digits, hyphens and underscores, a letter first in a key, no key beginning with `goog`";
 
 /// Google takes lower-case letters of every script, and those of scripts without case.

@@ -9,6 +9,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{ComposeError, Setup};
+use crate::tls::Credentials;
 
 /// Who the containers run as where the operator is root: nobody.
 const NOBODY: u32 = 65_534;
@@ -31,18 +32,15 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
             (file.path.strip_prefix("stack/").unwrap_or(&file.path).to_owned(), file.contents.clone())
         })
         .collect();
-    if let Some(tls) = &setup.tls {
-        files.push(("tls/ca.crt".into(), tls.ca.clone()));
-        files.push(("tls/client.crt".into(), tls.certificate.clone()));
-        files.push(("tls/client.key".into(), tls.key.clone()));
+    if setup.tls.is_none() {
+        forget_key(&setup.dir)?;
     }
-    let mut digest = Sha256::new();
-    for (path, contents) in &files {
-        digest.update(path);
-        digest.update(contents);
-    }
-    let digest = hex::encode(digest.finalize());
-    files.push((".env".into(), format!("DORAINFRA_USER={uid}:{gid}\nDORAINFRA_DIGEST={digest}\n")));
+    let certificates = certificates(setup);
+    let (digest, tls) = (digest(&files), digest(&certificates));
+    files.extend(certificates);
+    let variables =
+        format!("DORAINFRA_USER={uid}:{gid}\nDORAINFRA_DIGEST={digest}\nDORAINFRA_TLS_DIGEST={tls}\n");
+    files.push((".env".into(), variables));
     for (path, contents) in &files {
         let path = setup.dir.join(path);
         if let Some(folder) = path.parent() {
@@ -63,6 +61,19 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
         }
     }
     Ok(())
+}
+
+fn certificates(setup: &Setup) -> Vec<(String, String)> {
+    setup.tls.iter().flat_map(Credentials::files).map(|(path, text)| (path.into(), text.into())).collect()
+}
+
+fn digest(files: &[(String, String)]) -> String {
+    let mut digest = Sha256::new();
+    for (path, contents) in files {
+        digest.update(path);
+        digest.update(contents);
+    }
+    hex::encode(digest.finalize())
 }
 
 /// The client's key goes with the stack.
@@ -120,11 +131,9 @@ fn give(path: &Path, uid: u32, gid: u32) -> Result<(), ComposeError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
     use crate::config::Config;
-    use crate::tls::Credentials;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_folder_holds_what_compose_reads_and_is_closed() {

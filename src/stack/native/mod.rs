@@ -88,12 +88,19 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     for folder in ["logs", "run", "agent", "tls"] {
         record::folder(&dir.join(folder))?;
     }
-    for (path, contents) in &configuration {
+    // The agent reads new certificates by itself: they are no part of what makes
+    // it start anew, which would lose what it has not delivered yet.
+    let tls = setup.tls.as_ref().map(Credentials::files);
+    let files = configuration.iter().map(|(path, contents)| (path.as_str(), contents.as_str()));
+    for (path, contents) in files.chain(tls.into_iter().flatten()) {
         let path = dir.join(path);
         if let Some(folder) = path.parent() {
             record::folder(folder)?;
         }
         record::write(&path, contents)?;
+    }
+    if setup.tls.is_none() {
+        record::remove(&dir.join("tls/client.key"))?;
     }
 
     let mut record = Record::settled(&dir).await?;
@@ -167,7 +174,7 @@ fn lock(dir: &Path) -> Result<fs::File, StackError> {
 
 /// The files that the agent reads: path in the folder, contents.
 fn configuration(setup: &Setup) -> Result<Vec<(String, String)>, StackError> {
-    let mut files: Vec<(String, String)> = setup
+    let files: Vec<(String, String)> = setup
         .files
         .iter()
         .map(|file| (file.path.strip_prefix("stack/").unwrap_or(&file.path), &file.contents))
@@ -176,11 +183,6 @@ fn configuration(setup: &Setup) -> Result<Vec<(String, String)>, StackError> {
         .collect();
     if !files.iter().any(|(path, _)| path == "prometheus.yml") {
         return Err(StackError::NotRendered("prometheus.yml"));
-    }
-    if let Some(tls) = &setup.tls {
-        files.push(("tls/ca.crt".into(), tls.ca.clone()));
-        files.push(("tls/client.crt".into(), tls.certificate.clone()));
-        files.push(("tls/client.key".into(), tls.key.clone()));
     }
     Ok(files)
 }
