@@ -100,9 +100,14 @@ pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     for scope in &scopes {
         found.extend(tx.scan(&format!("compute/{scope}/{collection}/")));
     }
+    // Google's own spelling, which has one exception.
+    let kind = match collection {
+        "healthChecks" => collection,
+        other => singular(other),
+    };
     let mut list = answer(
         call,
-        &format!("{}Aggregated", singular(collection)),
+        &format!("{kind}Aggregated"),
         &format!("aggregated/{collection}"),
         found,
     )?;
