@@ -6,10 +6,13 @@ use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Map, Value, json};
 
 use super::{BlueprintError, Facts, Flavour};
-use crate::config::{Config, Grafana, Runtime};
+use crate::config::{CALLER, Config, Grafana, Runtime};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
+
+/// Where Google's Identity-Aware Proxy comes from.
+const IAP: &str = "35.235.240.0/20";
 
 /// The names of everything that is made, from the configuration alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,17 +67,24 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         return Err(BlueprintError::BadDigest(engine.sha256.clone()));
     }
     let stand_in = engine.flavour == Flavour::StandIn;
+    let (network, subnetwork) = match config.network.create {
+        true => (name, Some(name)),
+        false => (&config.network.name, config.network.subnet.as_ref()),
+    };
     let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
     let fields = values.as_object_mut().expect("a configuration is a struct");
     fields.remove("templates_dir");
-    remove(fields, "mimir", &["binary"]);
+    // Not for templates: laid over what they render.
+    remove(fields, "mimir", &["binary", "extra"]);
     remove(fields, "stack", &["prometheus", "pushgateway"]);
     fields.extend(object(json!({
         "zone": config.zones.first().ok_or(BlueprintError::NoZone)?,
         "access": {
             "allow": allow.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(),
             "open": open,
+            "external": config.access.external,
         },
+        "restore_disk": facts.restore_disk,
         "engine": {
             "flavour": engine.flavour,
             "stand_in": stand_in,
@@ -94,6 +104,9 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "address": names.address,
             "firewall": format!("{name}-mimir"),
             "firewall_ssh": format!("{name}-ssh"),
+            "firewall_deny": format!("{name}-deny"),
+            "network": network,
+            "subnetwork": subnetwork,
             "disk": format!("{name}-data"),
             "schedule": format!("{name}-daily"),
             "instance": names.instance,
@@ -115,7 +128,13 @@ pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> V
 }
 
 /// What the collector stack sees besides.
-pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remote_write_path: &str) -> Value {
+pub(super) fn with_endpoint(
+    base: &Value,
+    config: &Config,
+    endpoint: &str,
+    port: u16,
+    remote_write_path: &str,
+) -> Value {
     let mut values = base.clone();
     // In containers the parts find each other by name, at the images' own ports,
     // unless the collector has to use this machine's own network.
@@ -133,8 +152,9 @@ pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remot
     values["stack"]["pushgateway_address"] = pushgateway.into();
     values["stack"]["prometheus_address"] = prometheus.into();
     values["endpoint"] = endpoint.into();
-    values["remote_write_url"] = format!("https://{endpoint}:{PORT}{remote_write_path}").into();
-    values["query_url"] = format!("https://{endpoint}:{PORT}/prometheus").into();
+    values["mimir_address"] = format!("{endpoint}:{port}").into();
+    values["remote_write_url"] = format!("https://{endpoint}:{port}{remote_write_path}").into();
+    values["query_url"] = format!("https://{endpoint}:{port}/prometheus").into();
     values
 }
 
@@ -143,9 +163,12 @@ pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remot
 /// what they are.
 fn allowed(config: &Config, facts: &Facts) -> Result<Vec<Ipv4Net>, BlueprintError> {
     let mut nets = Vec::new();
-    for entry in &config.access.allow {
-        let cidr = match entry.as_str() {
-            "caller" => facts.caller.as_deref().ok_or(BlueprintError::UnknownCaller)?,
+    // Without an external address nobody comes from the caller's; tunnels do.
+    let named = config.access.allow.iter().map(String::as_str);
+    let named = named.filter(|entry| config.access.external || *entry != CALLER);
+    for entry in named.chain((!config.access.external).then_some(IAP)) {
+        let cidr = match entry {
+            CALLER => facts.caller.as_deref().ok_or(BlueprintError::UnknownCaller)?,
             cidr => cidr,
         };
         match cidr.parse::<IpNet>() {

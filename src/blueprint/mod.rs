@@ -6,9 +6,11 @@
 
 mod context;
 mod error;
+mod extra;
 mod machine;
 mod resources;
 mod stack;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +22,10 @@ use crate::config::{Config, Topology};
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer};
 
-pub use self::context::Names;
+pub use self::context::{Names, PORT};
 pub use self::error::BlueprintError;
 pub use self::stack::{endpoint_reference, remote_write_path, stack_files};
+pub use self::upgrade::upgrade;
 
 /// What rendering needs beyond the configuration, found out once by `cli` and
 /// kept in a saved plan.
@@ -32,6 +35,9 @@ pub struct Facts {
     /// what `access.allow: [caller]` stands for.
     pub caller: Option<String>,
     pub engine: Engine,
+    /// The snapshot that the data disk is made from, where it is to be restored.
+    #[serde(default)]
+    pub restore_disk: Option<String>,
 }
 
 /// The program that will run on the machine.
@@ -104,13 +110,14 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     }
     let renderer = Renderer::new(overrides);
     let base = context::base(config, facts)?;
-    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour)?;
+    let extra = &config.mimir.extra;
+    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour, extra)?;
     let values = context::with_bundle(&base, &machine.digest, &machine.startup_script);
     let (manifests, mut files) = resources::manifests(&renderer, &Context::new(&values))?;
     let endpoint = endpoint_reference(config);
     let path = remote_write_path(facts.engine.flavour);
     files.extend(machine.files);
-    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, path))?);
+    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, PORT, path))?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let contents = BTreeMap::from([
         (machine.digest.clone(), Content::Bytes(machine.bundle.into())),

@@ -18,7 +18,7 @@ pub fn endpoint_reference(config: &Config) -> String {
     format!("${{compute.address/{}.address}}", Names::of(config).address)
 }
 
-/// The stack's files, for Mimir at `endpoint`: an IPv4 address, or
+/// The stack's files, for Mimir at `endpoint` and `port`: an IPv4 address, or
 /// [`endpoint_reference`] as long as there is none.
 ///
 /// # Errors
@@ -28,11 +28,12 @@ pub fn stack_files(
     facts: &Facts,
     overrides: &Overrides,
     endpoint: &str,
+    port: u16,
     remote_write_path: &str,
 ) -> Result<Vec<File>, BlueprintError> {
     let base = context::base(config, facts)?;
     let renderer = Renderer::new(overrides);
-    render(&renderer, &context::with_endpoint(&base, config, endpoint, remote_write_path))
+    render(&renderer, &context::with_endpoint(&base, config, endpoint, port, remote_write_path))
 }
 
 pub(super) fn render(

@@ -22,7 +22,7 @@ use crate::verify::Report;
 #[derive(Debug, Args)]
 pub struct Apply {
     /// A plan that `plan --out` wrote: do exactly this or refuse
-    #[arg(value_name = "PLAN", conflicts_with_all = ["target", "replace", "adopt", "delete_data"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["target", "replace", "adopt", "delete_data", "restore_disk"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     selection: Selection,
@@ -95,7 +95,7 @@ impl Apply {
 
     async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
         let Some(path) = &self.plan else {
-            let run = Run::begin(context, events).await?;
+            let run = Run::begin_for(context, &self.selection, events).await?;
             let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
             events.send(Event::Planned { plan: plan.clone() });
             return Ok((run, plan));
@@ -142,6 +142,7 @@ impl Apply {
         }
         run.go_on()?;
         let target = run.target().await?;
+        run.reachable(&target).await?;
         phase(events, Phase::Stack, stack::up(run, &target, events)).await?;
         run.go_on()?;
         phase(events, Phase::History, run.history(&target, events)).await?;

@@ -15,13 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
-use crate::blueprint::Names;
-use crate::blueprint::{Blueprint, Facts};
+use crate::blueprint::{Blueprint, Facts, Names, PORT};
 use crate::dora::metrics::{self, Scope};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{Series, remote_write};
 use crate::engine::{
-    self, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
+    self, Action, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
@@ -30,8 +29,6 @@ use crate::stack::Target;
 use crate::tls::Credentials;
 use crate::{artifact, gcp, verify};
 
-/// The port that Mimir answers on.
-const PORT: u16 = 9009;
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
 
@@ -50,6 +47,10 @@ pub struct Selection {
     /// Allow to delete or replace what holds data: bucket and data disk
     #[arg(long)]
     pub delete_data: bool,
+    /// Make the data disk from this snapshot. One that exists is replaced only with --delete-data
+    #[arg(long, value_name = "SNAPSHOT")]
+    #[serde(default)]
+    pub restore_disk: Option<String>,
 }
 
 impl Selection {
@@ -78,10 +79,28 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// From the configuration: finds the facts, builds the blueprint.
     pub async fn begin(context: &'a Context, events: &Events) -> CommandResult<Run<'a>> {
+        Self::begin_for(context, &Selection::default(), events).await
+    }
+
+    /// The same, for a selection that may restore the data disk.
+    pub async fn begin_for(
+        context: &'a Context,
+        selection: &Selection,
+        events: &Events,
+    ) -> CommandResult<Run<'a>> {
         let project = context.project().await?;
         project.config.require_project()?;
-        let facts = context.facts(&project, events).await?;
+        let mut facts = context.facts(&project, events).await?;
+        facts.restore_disk.clone_from(&selection.restore_disk);
         Self::with(context, project, facts)
+    }
+
+    /// For a run that deletes the data anyway.
+    pub fn discarding_data(mut self) -> Self {
+        let contents = self.blueprint.contents.clone();
+        let provider = Google::new(self.client.clone(), &self.blueprint.deployment, contents);
+        self.provider = Arc::new(provider.without_flush());
+        self
     }
 
     /// With facts that a saved plan holds.
@@ -96,7 +115,21 @@ impl<'a> Run<'a> {
 
     pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
         let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
-        Ok(engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?)
+        let mut plan = engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?;
+        let bucket = Names::of(&self.project.config).bucket;
+        resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        self.restores(&plan)?;
+        Ok(plan)
+    }
+
+    /// An error where a disk that is there stands in the way of the one that is to be restored.
+    fn restores(&self, plan: &Plan) -> CommandResult<()> {
+        let Some(snapshot) = &self.facts.restore_disk else { return Ok(()) };
+        let kept = |step: &&engine::Step| step.id.kind == "compute.disk" && step.action == Action::Keep;
+        let Some(disk) = plan.steps.iter().find(kept) else { return Ok(()) };
+        Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
+            "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
+        ))
     }
 
     pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
@@ -137,6 +170,7 @@ impl<'a> Run<'a> {
             instance: Names::of(config).instance,
             zone: config.zones.first().cloned().unwrap_or_default(),
             bundle: self.blueprint.bundle.clone(),
+            disk_gb: config.mimir.disk_gb,
         }
     }
 
@@ -148,12 +182,61 @@ impl<'a> Run<'a> {
     /// How the deployment's Mimir is reached from here: its address and this
     /// operator's client certificate, both read from the cloud.
     pub async fn target(&self) -> CommandResult<Target> {
-        let (address, credentials) = tokio::try_join!(self.address(), self.client_credentials())?;
+        let (connect, credentials) = tokio::try_join!(self.endpoint(), self.client_credentials())?;
         let config = &self.project.config;
-        let url = format!("https://{}:{PORT}", Names::of(config).server_name);
-        Ok(Target::new(self.facts.engine.flavour, url, SocketAddr::new(address, PORT))
+        let url = format!("https://{}:{}", Names::of(config).server_name, connect.port());
+        Ok(Target::new(self.facts.engine.flavour, url, connect)
             .with_tenant(&config.mimir.tenant)
             .with_tls(credentials))
+    }
+
+    /// Where Mimir's port is reached from here: at the machine, or at the near end
+    /// of a tunnel.
+    async fn endpoint(&self) -> CommandResult<SocketAddr> {
+        let Some(endpoint) = &self.project.config.access.endpoint else {
+            return Ok(SocketAddr::new(self.address().await?, PORT));
+        };
+        let fails = |reason: String| {
+            CommandError::failed(format!("`access.endpoint` is {endpoint}, which cannot be found: {reason}"))
+        };
+        let found = tokio::net::lookup_host(endpoint.as_str()).await.map_err(|e| fails(e.to_string()))?;
+        // The machine has an IPv4 address only, and so have the tunnels to it.
+        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = found.partition(SocketAddr::is_ipv4);
+        v4.into_iter().chain(v6).next().ok_or_else(|| fails("it has no address".into()))
+    }
+
+    /// An error that says how to go on where Mimir's port cannot be reached from here.
+    pub async fn reachable(&self, target: &Target) -> CommandResult<()> {
+        const WAIT: Duration = Duration::from_secs(10);
+        let private = !self.project.config.access.external;
+        let connect = tokio::time::timeout(WAIT, tokio::net::TcpStream::connect(target.connect));
+        let reason = match connect.await {
+            Ok(Ok(_)) => return Ok(()),
+            // The phases that follow say more of a public endpoint than this could.
+            _ if !private => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", WAIT.as_secs()),
+        };
+        Err(CommandError::failed(format!(
+            "Mimir runs, but {} cannot be reached from here: {reason}",
+            target.connect
+        ))
+        .hint(format!(
+            "the machine has no external address: run this inside its network, or keep a tunnel open in \
+             another terminal:\n{}\nand then: dorainfra --set access.endpoint=localhost:{PORT} apply",
+            self.tunnel()
+        )))
+    }
+
+    /// The command that opens a tunnel to Mimir's port through Google's
+    /// Identity-Aware Proxy.
+    pub fn tunnel(&self) -> String {
+        let Machine { instance, zone, .. } = self.machine();
+        let project = &self.project.config.project;
+        format!(
+            "gcloud compute start-iap-tunnel {instance} {PORT} --local-host-port=localhost:{PORT} \
+             --zone={zone} --project={project}"
+        )
     }
 
     async fn client_credentials(&self) -> CommandResult<Credentials> {

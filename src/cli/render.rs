@@ -40,7 +40,7 @@ impl Render {
                 Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() }
             }
         };
-        let facts = Facts { caller: Some(NO_CALLER.into()), engine };
+        let facts = Facts { caller: Some(NO_CALLER.into()), engine, restore_disk: None };
         let files = context.blueprint(&project, &facts)?.files.clone();
         match self.out {
             Some(folder) => {

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
 use super::{CommandResult, Exit, stack};
-use crate::blueprint::Names;
+use crate::blueprint::{Names, PORT};
 use crate::engine::{Action, Step};
 use crate::event::Events;
 use crate::machine;
@@ -48,8 +48,10 @@ impl Status {
         let ask = address.filter(|_| report.is_some()).map(|address| {
             let tls = folder.join("tls");
             let tls = tls.display();
+            let own = format!("{address}:{PORT}");
+            let connect = config.access.endpoint.as_ref().unwrap_or(&own);
             format!(
-                "curl --connect-to ::{address}:9009 --cacert {tls}/ca.crt --cert {tls}/client.crt \
+                "curl --connect-to ::{connect} --cacert {tls}/ca.crt --cert {tls}/client.crt \
                  --key {tls}/client.key -H 'X-Scope-OrgID: {}' \
                  'https://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
                 config.mimir.tenant
@@ -66,6 +68,7 @@ impl Status {
             resources: plan.steps.iter().map(resource).collect(),
             machines: report.iter().map(|report| machine_line(report, address)).collect(),
             stack,
+            tunnel: (!config.access.external).then(|| run.tunnel()),
             ask,
         };
         Ok(status)

@@ -1,6 +1,8 @@
 //! The machine from outside: what it reports of itself through guest
-//! attributes, and its serial port when it does not get ready. What happens on
-//! it is in `templates/vm`.
+//! attributes, and its serial port when it does not get ready; and what it is
+//! asked to do before it goes (`flush`). What happens on it is in `templates/vm`.
+
+mod flush;
 
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Client, Error};
+
+pub use self::flush::{FLUSH_ITEM, FlushError, can_flush, flushed};
 
 /// The guest attributes' namespace that the machine writes to.
 const NAMESPACE: &str = "dorainfra";
@@ -25,6 +29,8 @@ pub struct Machine {
     pub zone: String,
     /// SHA-256.
     pub bundle: String,
+    /// The size that its data disk should have, as its metadata says it.
+    pub disk_gb: u32,
 }
 
 /// What a machine says of itself.
@@ -41,6 +47,8 @@ pub struct Report {
     pub wanted: String,
     /// `mimir 3.0.4`, or what stands in for it.
     pub engine: String,
+    /// GB that the data disk's file system was grown to.
+    pub disk_gb: String,
     pub message: String,
     /// RFC 3339.
     pub updated: String,
@@ -145,7 +153,9 @@ pub async fn wait_ready(
         }
         let (name, message) = (machine.instance.clone(), report.message.clone());
         match report.stage.as_str() {
-            "ready" if report.bundle == machine.bundle => return Ok(report),
+            "ready" if report.bundle == machine.bundle && report.disk_gb == machine.disk_gb.to_string() => {
+                return Ok(report);
+            }
             "failed" if concerns_us => {
                 log(client, machine, events).await;
                 return Err(MachineError::Failed { machine: name, message });
@@ -193,6 +203,7 @@ async fn attributes(client: &Client, machine: &Machine) -> Result<Report, Error>
             "bundle" => report.bundle = value,
             "wanted" => report.wanted = value,
             "engine" => report.engine = value,
+            "disk-gb" => report.disk_gb = value,
             "message" => report.message = value,
             "updated" => report.updated = value,
             _ => {}

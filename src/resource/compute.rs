@@ -1,13 +1,13 @@
 //! Compute kinds that differ only in a row of a table: addresses, firewall
-//! rules, snapshot schedules. What instances and disks share with them is here,
-//! too: links, marks, deletions.
+//! rules, networks, snapshot schedules. What instances and disks share with them
+//! is here, too: links, marks, deletions.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Cloud, Kind, absent, found, id, mark, short, text};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
 
@@ -42,7 +42,7 @@ pub const TABLE: &[Row] = &[
     Row {
         spec: KindSpec {
             kind: "compute.address",
-            immutable: &["region", "addressType", "networkTier", "address"],
+            immutable: &["region", "addressType", "networkTier", "address", "subnetwork"],
             whole: &["labels"],
             ..SPEC
         },
@@ -61,10 +61,18 @@ pub const TABLE: &[Row] = &[
                 "targetTags",
                 "sourceServiceAccounts",
                 "allowed",
+                "denied",
             ],
             ..SPEC
         },
         collection: "firewalls",
+        scope: Scope::Global,
+        marked: Marked::Description,
+        labels_later: false,
+    },
+    Row {
+        spec: KindSpec { kind: "compute.network", immutable: &["autoCreateSubnetworks"], ..SPEC },
+        collection: "networks",
         scope: Scope::Global,
         marked: Marked::Description,
         labels_later: false,
@@ -226,7 +234,7 @@ impl Row {
                 let body = json!({"labels": labels, "labelFingerprint": current["labelFingerprint"]});
                 Call::write(Api::Compute, Method::POST, format!("{path}/setLabels")).body(body)
             },
-            manifest,
+            &manifest.id(),
             events,
         )
         .await
@@ -239,7 +247,7 @@ pub async fn fingerprinted(
     cloud: &Cloud,
     path: &str,
     write: impl Fn(&Value) -> Call,
-    manifest: &Manifest,
+    id: &ResourceId,
     events: &Events,
 ) -> Result<(), Error> {
     const ATTEMPTS: usize = 5;
@@ -247,7 +255,7 @@ pub async fn fingerprinted(
     loop {
         attempt += 1;
         let current = cloud.client.call(&Call::get(Api::Compute, path)).await?;
-        match cloud.client.compute(&write(&current), &manifest.id(), events).await {
+        match cloud.client.compute(&write(&current), id, events).await {
             Ok(_) => return Ok(()),
             Err(Error::Api(error)) if error.is_stale() && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
@@ -290,6 +298,7 @@ pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
         ("type", format!("zones/{zone}/diskTypes")),
         ("network", "global/networks".to_owned()),
         ("subnetwork", format!("regions/{region}/subnetworks")),
+        ("sourceSnapshot", "global/snapshots".to_owned()),
     ] {
         if let Some(value) = body.get_mut(field) {
             link(value, &collection);

@@ -4,6 +4,7 @@
 
 mod binding;
 mod bucket;
+mod bundle;
 mod compute;
 mod disk;
 mod instance;
@@ -12,6 +13,7 @@ mod object;
 mod secret;
 mod service_account;
 mod services;
+mod subnetwork;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, Provid
 use crate::event::Events;
 use crate::gcp::{self, Client};
 
+pub use bundle::show_files;
 pub use secret::read_credentials;
 
 /// What a kind works with.
@@ -33,6 +36,8 @@ pub(crate) struct Cloud {
     /// Whose marks are ours.
     pub deployment: String,
     pub contents: Arc<BTreeMap<String, Content>>,
+    /// Whether a machine that goes has to write first what is on its data disk only.
+    pub flush: bool,
 }
 
 /// A kind of resource. The same contract as [`Provider`], for one kind.
@@ -88,11 +93,19 @@ impl Google {
             Box::new(disk::Disk),
             Box::new(object::Object),
             Box::new(instance::Instance),
+            Box::new(subnetwork::Subnetwork),
         ];
         for row in compute::TABLE {
             kinds.push(Box::new(compute::Compute(row)));
         }
-        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents }, kinds }
+        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents, flush: true }, kinds }
+    }
+
+    /// For a run that deletes the data anyway: machines go at once.
+    #[must_use]
+    pub fn without_flush(mut self) -> Self {
+        self.cloud.flush = false;
+        self
     }
 
     fn kind(&self, kind: &str) -> Result<&dyn Kind, ProviderError> {
@@ -124,6 +137,7 @@ impl Provider for Google {
     fn lives_in(&self, kind: &str) -> Option<&str> {
         match kind {
             "storage.object" => Some("storage.bucket"),
+            "compute.instance" => Some("compute.disk"),
             _ => None,
         }
     }

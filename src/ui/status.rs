@@ -60,6 +60,8 @@ pub struct Status {
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
     pub stack: Vec<PartStatus>,
+    /// The command that opens a tunnel to a machine without an external address.
+    pub tunnel: Option<String>,
     /// A command that asks the endpoint something.
     pub ask: Option<String>,
 }
@@ -114,8 +116,10 @@ impl View for Status {
                 out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
             }
         }
-        if let Some(command) = &self.ask {
-            out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, "Ask it")));
+        for (title, command) in [("Reach it from outside", &self.tunnel), ("Ask it", &self.ask)] {
+            if let Some(command) = command {
+                out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, title)));
+            }
         }
         out
     }
@@ -169,6 +173,7 @@ mod tests {
                 part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),
                 part("generator", State::Failed, "ended with code 1"),
             ],
+            tunnel: Some("gcloud compute start-iap-tunnel dorainfra-mimir 9009".into()),
             ask: Some("curl https://127.90.1.2:9009/prometheus/api/v1/labels".into()),
         };
         insta::assert_snapshot!(status.human(&Style::plain()));
