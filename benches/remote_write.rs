@@ -6,14 +6,14 @@ use std::hint::black_box;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dorainfra::blueprint::Flavour;
-use dorainfra::dora::remote_write::{Batches, Client, Limits};
-use dorainfra::dora::{Series, seed};
+use dorainfra::dora::remote_write::{Batches, Client, Limits, Version};
+use dorainfra::dora::{Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use time::macros::date;
 
 fn year(teams: u32) -> Vec<Series> {
-    seed::series(teams, 1, date!(2025 - 12 - 31), 365).collect()
+    metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365).collect()
 }
 
 fn samples(series: &[Series]) -> u64 {
@@ -31,9 +31,11 @@ fn encode(criterion: &mut Criterion) {
     for teams in [35, 1000] {
         let series = year(teams);
         group.throughput(Throughput::Elements(samples(&series)));
-        group.bench_function(format!("{teams} teams, a year"), |bencher| {
-            bencher.iter(|| Batches::new(black_box(&series).iter(), Limits::default()).count());
-        });
+        for version in [Version::One, Version::Two] {
+            group.bench_function(format!("{teams} teams, a year, {}", version.number()), |bencher| {
+                bencher.iter(|| Batches::new(black_box(&series).iter(), version, Limits::default()).count());
+            });
+        }
     }
 }
 
@@ -57,7 +59,7 @@ fn send(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(total));
         group.bench_function(format!("{teams} teams, a year"), |bencher| {
             bencher.to_async(&runtime).iter(|| async {
-                let series = seed::series(teams, 1, date!(2025 - 12 - 31), 365);
+                let series = metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365);
                 client.send(series, Limits::default(), total, &Events::none()).await.expect("accepted")
             });
         });

@@ -16,9 +16,10 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use dorainfra::blueprint::Flavour;
-use dorainfra::dora::remote_write::wire::WriteRequest;
-use dorainfra::dora::remote_write::{Accounting, Client, Limits, Reason, Retry, WriteError};
-use dorainfra::dora::{Series, seed};
+use dorainfra::dora::metrics::{GAUGES, simulated};
+use dorainfra::dora::remote_write::wire::{self, v2};
+use dorainfra::dora::remote_write::{Accounting, Checkpoint, Client, Limits, Reason, Retry, WriteError};
+use dorainfra::dora::{Series, simulator};
 use dorainfra::event::{Event, Events};
 use dorainfra::stack::Target;
 use http::StatusCode;
@@ -33,6 +34,20 @@ struct Received {
     series: BTreeMap<(String, String), Vec<(i64, f64)>>,
     /// Answers for the next requests; afterwards all are accepted.
     answers: VecDeque<(u16, Option<&'static str>, &'static str)>,
+    speaks: Speaks,
+    /// By the labels `team` and `le`, each exemplar's id.
+    exemplars: Vec<(String, String, String)>,
+}
+
+/// What a receiver knows of version 2.0.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Speaks {
+    /// Nothing: it looks at no content type, finds nothing that it knows, and accepts it.
+    #[default]
+    One,
+    /// Nothing, and says so: 415.
+    OneStrictly,
+    Two,
 }
 
 #[derive(Clone, Default)]
@@ -53,35 +68,82 @@ impl Receiver {
 
     async fn receive(State(this): State<Self>, headers: HeaderMap, body: Bytes) -> Response {
         let mut received = this.0.lock().unwrap();
+        let two = headers["content-type"].to_str().unwrap().contains("proto=io.prometheus.write.v2.Request");
+        if two && received.speaks != Speaks::Two {
+            return match received.speaks {
+                Speaks::OneStrictly => StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response(),
+                _ => StatusCode::NO_CONTENT.into_response(),
+            };
+        }
+        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        if two && v2::Request::decode(raw.as_slice()).unwrap().timeseries.is_empty() {
+            return ([("x-prometheus-remote-write-samples-written", "0")], StatusCode::NO_CONTENT)
+                .into_response();
+        }
         received.headers.push(headers);
         received.at.push(Instant::now());
         if let Some((status, after, text)) = received.answers.pop_front() {
             let mut answer = (StatusCode::from_u16(status).unwrap(), text).into_response();
+            if let Some(written) = text.strip_prefix("written: ") {
+                answer
+                    .headers_mut()
+                    .insert("x-prometheus-remote-write-samples-written", written.parse().unwrap());
+            }
             if let Some(after) = after {
                 answer.headers_mut().insert("retry-after", after.parse().unwrap());
             }
             return answer;
         }
-        let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-        for series in WriteRequest::decode(raw.as_slice()).unwrap().timeseries {
-            let label = |name: &str| {
-                series
-                    .labels
-                    .iter()
-                    .find(|label| label.name == name)
-                    .map(|label| label.value.clone())
-                    .unwrap()
-            };
-            assert_eq!(label("job"), "dora");
-            let samples = series.samples.iter().map(|sample| (sample.timestamp, sample.value));
-            received.series.entry((label("__name__"), label("team"))).or_default().extend(samples);
+        let mut written = 0;
+        for series in read(two, &raw) {
+            assert_eq!(series.labels["job"], "dora");
+            let label = |name: &str| series.labels.get(name).cloned().unwrap_or_default();
+            written += series.samples.len();
+            received
+                .exemplars
+                .extend(series.exemplars.into_iter().map(|id| (label("team"), label("le"), id)));
+            received.series.entry((label("__name__"), label("team"))).or_default().extend(series.samples);
+        }
+        if two {
+            let header = ("x-prometheus-remote-write-samples-written", written.to_string());
+            return ([header], StatusCode::NO_CONTENT).into_response();
         }
         StatusCode::NO_CONTENT.into_response()
     }
 }
 
+/// A series as either version has it.
+struct Read {
+    labels: BTreeMap<String, String>,
+    samples: Vec<(i64, f64)>,
+    exemplars: Vec<String>,
+}
+
+fn read(two: bool, raw: &[u8]) -> Vec<Read> {
+    let pair = |sample: &wire::Sample| (sample.timestamp, sample.value);
+    if !two {
+        let request = wire::WriteRequest::decode(raw).unwrap();
+        let series = request.timeseries.into_iter().map(|series| Read {
+            samples: series.samples.iter().map(pair).collect(),
+            exemplars: series.exemplars.iter().map(|exemplar| exemplar.labels[0].value.clone()).collect(),
+            labels: series.labels.into_iter().map(|label| (label.name, label.value)).collect(),
+        });
+        return series.collect();
+    }
+    let request = v2::Request::decode(raw).unwrap();
+    let symbol = |number: u32| request.symbols[number as usize].clone();
+    let series = request.timeseries.iter().map(|series| Read {
+        labels: series.labels_refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect(),
+        samples: series.samples.iter().map(pair).collect(),
+        exemplars: series.exemplars.iter().map(|exemplar| symbol(exemplar.labels_refs[1])).collect(),
+    });
+    series.collect()
+}
+
 fn history(teams: u32) -> Vec<Series> {
-    seed::series(teams, 1, date!(2025 - 06 - 30), 365).collect()
+    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365)
+        .filter(|series| GAUGES.contains(&series.name))
+        .collect()
 }
 
 fn count(series: &[Series]) -> u64 {
@@ -102,7 +164,7 @@ fn quick() -> Retry {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_year_arrives_whole_in_order_and_with_the_protocols_headers() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series = history(35);
+    let series = history(8);
     let total = count(&series);
     let (events, mut stream) = Events::channel();
     // Small requests, so that series are split and lanes overlap.
@@ -199,9 +261,107 @@ async fn a_receiver_that_is_full_for_too_long_ends_the_run_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_history_is_no_request() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series: Vec<Series> = seed::series(3, 1, date!(2025 - 06 - 30), 0).collect();
+    let series: Vec<Series> = simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0).collect();
     let accepted =
         Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     assert_eq!((accepted.samples, accepted.requests), (0, 0));
     assert!(receiver.0.lock().unwrap().headers.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_version_that_the_receiver_speaks_is_used() {
+    for (speaks, version) in [(Speaks::One, "0.1.0"), (Speaks::OneStrictly, "0.1.0"), (Speaks::Two, "2.0.0")]
+    {
+        let (receiver, target) = Receiver::start(&[]).await;
+        receiver.0.lock().unwrap().speaks = speaks;
+        let series = history(2);
+        let limits = Limits { bytes: 5000, samples: 10_000 };
+        let accepted = Client::new(&target).unwrap().send(&series, limits, 0, &Events::none()).await.unwrap();
+        assert_eq!(accepted.samples, count(&series));
+        let received = receiver.0.lock().unwrap();
+        assert_eq!(received.series, expected(&series));
+        assert!(
+            received.headers.iter().all(|headers| headers["x-prometheus-remote-write-version"] == version)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_writes_less_than_it_accepts_is_found_out() {
+    let (receiver, target) = Receiver::start(&[]).await;
+    {
+        let mut received = receiver.0.lock().unwrap();
+        received.speaks = Speaks::Two;
+        // Accepted, but for a header that says 7.
+        received.answers.push_back((204, None, "written: 7"));
+    }
+    let series = history(1);
+    let error =
+        Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap_err();
+    assert!(error.to_string().contains("written 7 of"), "{error}");
+    assert_eq!(error.accounting().refused, count(&series));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_come_with_exemplars() {
+    let (receiver, target) = Receiver::start(&[]).await;
+    let series: Vec<Series> = simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90).collect();
+    let sent: usize = series.iter().map(|series| series.exemplars.len()).sum();
+    Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+    let received = receiver.0.lock().unwrap();
+    assert!(sent > 10);
+    assert_eq!(received.exemplars.len(), sent);
+    assert!(
+        received
+            .exemplars
+            .iter()
+            .all(|(team, le, id)| team == "accounts" && !le.is_empty() && !id.is_empty())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_history_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = || Checkpoint::new(folder.path().join("history.json"), "one history".into());
+    let (receiver, target) = Receiver::start(&[]).await;
+    let series = history(10);
+    let (total, limits) = (count(&series), Limits { bytes: 4000, samples: 10_000 });
+    // A receiver that breaks off: the run ends with what it had accepted noted.
+    let client = Client::new(&target).unwrap().with_lanes(3).with_checkpoint(checkpoint());
+    let (events, mut stream) = Events::channel();
+    let breaking = async {
+        let mut accepted = 0;
+        while let Some(event) = stream.recv().await {
+            let Event::Progress { done, .. } = event else { continue };
+            if accepted == 0 && done > total / 3 {
+                accepted = done;
+                receiver.0.lock().unwrap().answers.push_back((400, None, "no more"));
+            }
+        }
+    };
+    let (error, ()) = tokio::join!(
+        async {
+            let ended = client.send(&series, limits, total, &events).await;
+            drop(events);
+            ended.unwrap_err()
+        },
+        breaking
+    );
+    assert!(error.accounting().accepted > total / 3);
+    let noted = checkpoint().accepted();
+    assert!(noted > 0 && noted <= error.accounting().accepted, "{noted} {error}");
+
+    let accepted = client.send(&series, limits, total, &Events::none()).await.unwrap();
+    assert_eq!((accepted.before, accepted.samples), (noted, total - noted));
+    // What was sent twice is the same; together they are everything.
+    let received = receiver.0.lock().unwrap();
+    for (key, mut samples) in expected(&series) {
+        let mut arrived = received.series[&key].clone();
+        for samples in [&mut samples, &mut arrived] {
+            samples.sort_by_key(|(time, _)| *time);
+            samples.dedup();
+        }
+        assert_eq!(arrived, samples, "{key:?}");
+    }
+    assert_eq!(checkpoint().accepted(), 0, "what is done leaves no checkpoint");
 }

@@ -107,6 +107,7 @@ fn sample(number: i64, at: i64) -> Series {
         name: "operations_probe",
         labels: Labels::new([("probe", "one")]),
         samples: vec![(at, number as f64)],
+        exemplars: Vec::new(),
     }
 }
 

@@ -289,7 +289,9 @@ async fn a_counter_that_starts_again_in_the_middle_loses_nothing() {
     let begin = FIRST.midnight().assume_utc().unix_timestamp() * 1000;
     let values = [0.0, 4.0, 9.0, 2.0, 5.0];
     let samples = (0..).map(|day| begin + day * 86_400_000).zip(values).collect();
-    store.send(&[Series { name: DEPLOYMENTS, labels: Labels::new(labels), samples }]).await;
+    store
+        .send(&[Series { name: DEPLOYMENTS, labels: Labels::new(labels), samples, exemplars: Vec::new() }])
+        .await;
     let query = format!("sum(increase({DEPLOYMENTS}{{team=\"reset\"}}[4d1ms]))");
     let found = store.ask(&query, FIRST + Duration::days(3)).await.unwrap();
     assert!((found - 14.0).abs() < 1e-3, "{found}");

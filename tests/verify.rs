@@ -138,6 +138,7 @@ async fn a_window_that_is_too_small_is_explained_when_writing() {
         name: metrics::DEPLOYMENTS,
         labels: Labels::new([("team", "accounts")]),
         samples: vec![(now, 1.0)],
+        exemplars: Vec::new(),
     };
     send(&receiver.target, &[new]).await.unwrap();
     let error = send(&receiver.target, &history(1)).await.unwrap_err();

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::dora::export::Format;
 use crate::dora::pushgateway::Gateway;
 use crate::dora::simulator::{self, Team};
-use crate::dora::{JOB, events, live, write_seed};
+use crate::dora::{JOB, events, live, write_gauges};
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values for a Pushgateway
 ///
@@ -104,12 +104,12 @@ impl Generate {
             Some(path) => {
                 let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
                 let mut file = std::io::BufWriter::new(file);
-                write_seed(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                write_gauges(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
                 file.flush().map_err(fails)?;
             }
             None => {
                 let mut text = Vec::new();
-                write_seed(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
+                write_gauges(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
                 context.printer.verbatim(&String::from_utf8_lossy(&text));
             }
         }

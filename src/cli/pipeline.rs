@@ -10,15 +10,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult, Exit, holder, interrupt};
 use crate::blueprint::{Blueprint, Facts, Names, PORT};
+use crate::dora::Series;
 use crate::dora::metrics::{self, Scope};
+use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
-use crate::dora::{Series, remote_write};
 use crate::engine::{
     self, Action, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
 };
@@ -290,8 +292,12 @@ impl<'a> Run<'a> {
             events.note(format!("history: all {} samples are stored already", count(&series)));
             return Ok(());
         }
-        let client = remote_write::Client::new(target)?;
+        let checkpoint = self.history_checkpoint(target, &series);
+        let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
         let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
+        if accepted.before > 0 {
+            events.note(format!("history: went on after {} samples of a run before", accepted.before));
+        }
         events.note(format!(
             "history: {} samples accepted in {} requests, {:.2} s",
             accepted.samples,
@@ -299,6 +305,25 @@ impl<'a> Run<'a> {
             accepted.elapsed.as_secs_f64()
         ));
         Ok(())
+    }
+
+    /// How far this very history has come at this very endpoint: one that was made
+    /// again has another authority, and holds nothing.
+    fn history_checkpoint(&self, target: &Target, series: &[Series]) -> Checkpoint {
+        let config = &self.project.config;
+        let newest = series.iter().filter_map(|one| one.samples.last()).map(|(time, _)| *time).max();
+        let key = format!(
+            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, seed {}",
+            target.write_url(),
+            target.connect,
+            target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
+            config.mimir.tenant,
+            count(series),
+            series.len(),
+            newest.unwrap_or_default(),
+            config.generator.seed
+        );
+        Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
     }
 
     pub async fn verify(&self, target: &Target, events: &Events) -> verify::Report {

@@ -1,6 +1,7 @@
-//! The DORA metrics: the values ([`seed`]), the history with its true dates
-//! ([`remote_write`]), the live values through a Pushgateway ([`live`]), and the
-//! history as a file ([`export`]).
+//! The DORA metrics: events ([`events`], [`simulator`]), what is counted from them
+//! ([`metrics`]), the history with its true dates ([`remote_write`]), the live
+//! values through a Pushgateway ([`live`]), and the gauges' history as a file
+//! ([`export`]).
 //!
 //! It knows neither the cloud nor the machines: where to write to is a
 //! [`crate::stack::Target`], and what "today" is, the caller says.
@@ -14,13 +15,13 @@ pub mod live;
 pub mod metrics;
 pub mod pushgateway;
 pub mod remote_write;
-pub mod seed;
 mod series;
 pub mod simulator;
+mod teams;
 pub mod truth;
 
-pub use export::write_seed;
-pub use series::{LONGEST_VALUE, Labels, Series, escaped, valid};
+pub use export::write_gauges;
+pub use series::{Exemplar, LONGEST_VALUE, Labels, Series, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.
 pub const JOB: &str = "dora";

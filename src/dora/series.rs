@@ -12,6 +12,21 @@ pub struct Series {
     pub labels: Labels,
     /// Milliseconds since 1970 (UTC), value.
     pub samples: Vec<(i64, f64)>,
+    /// In the order of time, none later than the last sample.
+    pub exemplars: Vec<Exemplar>,
+}
+
+/// One of the things that a histogram counted: where to look when its bucket is
+/// too full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Milliseconds since 1970 (UTC).
+    pub timestamp_ms: i64,
+    /// Seconds.
+    pub value: f64,
+    /// The label that names it: `change_id`, for example.
+    pub label: &'static str,
+    pub id: String,
 }
 
 /// All labels but the name, `job="dora"` among them, sorted by their names and

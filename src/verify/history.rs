@@ -282,7 +282,7 @@ mod tests {
 
     fn sent(samples: &[(i64, f64)]) -> Series {
         let labels = Labels::new([("team", "search")]);
-        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec() }
+        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec(), exemplars: Vec::new() }
     }
 
     #[test]

@@ -104,10 +104,12 @@ pub const BUCKET: Rule = Rule {
             .help(format!("write `{}`", text.replace('.', "-"))));
         }
         length(text, 3, 63)?;
+        // First: small letters alone would not help such a name.
+        let keeps = "begins with `goog`, which Google keeps for itself";
+        require(!text.to_ascii_lowercase().starts_with("goog"), keeps)?;
         characters(text, |c| lower_or_digit(c) || c == '-' || c == '_')?;
         require(text.starts_with(lower_or_digit), "begins with no letter or digit")?;
         require(text.ends_with(lower_or_digit), "ends with no letter or digit")?;
-        require(!text.starts_with("goog"), "begins with `goog`, which Google keeps for itself")?;
         // Google refuses close misspellings too, and names this one.
         let spelled_out = text.replace('0', "o").replace('1', "l").replace('3', "e");
         require(!spelled_out.contains("google"), "contains `google` or a look-alike, which Google refuses")
@@ -265,6 +267,7 @@ mod tests {
                 "192.168.5.4",
                 "example.com",
                 "goog-metrics",
+                "Goog_Metrics",
                 "my-google-metrics",
                 "my-g00gle",
                 "gs://metrics",

@@ -158,6 +158,26 @@ const RECOVERY_PARTS: [&str; 3] = [
     "dora_deployment_recovery_seconds_count",
 ];
 
+/// Where an observation is counted first: the series with the lowest edge.
+pub(super) struct Bucket {
+    pub name: &'static str,
+    pub le: String,
+    pub seconds: u64,
+    /// The label of an exemplar that names what was observed.
+    pub label: &'static str,
+}
+
+pub(super) fn bucket(observed: Observed) -> Option<Bucket> {
+    let (parts, edges, seconds, label) = match observed {
+        Observed::Deployment { .. } => return None,
+        Observed::LeadTime(seconds) => (LEAD_TIME_PARTS, &LEAD_TIME_EDGES, seconds, "change_id"),
+        Observed::Recovery(seconds) => (RECOVERY_PARTS, &RECOVERY_EDGES, seconds, "failure_id"),
+    };
+    let le =
+        edges.get(edges.partition_point(|edge| *edge < seconds)).map_or("+Inf".to_owned(), |edge| le(*edge));
+    Some(Bucket { name: parts[0], le, seconds, label })
+}
+
 /// Which family a series belongs to, and its type, for the text format.
 pub(super) fn families() -> [(&'static str, &'static str, &'static str); 3] {
     [

@@ -1,12 +1,16 @@
-//! Series with their true dates: each counter's value at the end of each day.
+//! Series with their true dates: each counter's value at the end of each day, and
+//! the former gauges' values of that day.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use time::{Date, Duration, OffsetDateTime};
 
-use super::super::Series;
 use super::super::events::Event;
-use super::{Counters, Observation, Scope, observe, year_of};
+use super::super::{Exemplar, Series};
+use super::counters::{Bucket, bucket};
+use super::{Counters, Observation, Scope, WINDOW_DAYS, gauges, observe, year_of};
+use crate::dora::events::PRODUCTION;
+use crate::dora::valid;
 
 /// Where the counters begin at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +19,25 @@ pub enum Start {
     WithTheRange,
     /// On each first of January (UTC), as if everything had been restarted: so a
     /// day's values do not depend on the range. The events have to begin with
-    /// the year.
+    /// [`Start::of`].
     EachYear,
+}
+
+impl Start {
+    /// The first day whose events a history needs that begins with `first`: the
+    /// counters' own beginning, and what the gauges look back to.
+    pub fn of(self, first: Date) -> Date {
+        let window = first.checked_sub(Duration::days(WINDOW_DAYS - 1)).unwrap_or(Date::MIN);
+        self.counters(first).min(window)
+    }
+
+    /// The day that the counters begin with.
+    fn counters(self, first: Date) -> Date {
+        match self {
+            Self::WithTheRange => first,
+            Self::EachYear => year_of(first),
+        }
+    }
 }
 
 /// A restart is seen by a value that is lower than the one before: one second
@@ -41,37 +62,66 @@ pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
     history(&scopes, events, first, until, Start::WithTheRange)
 }
 
-/// One sample for each series at the beginning of `first` (UTC) and at the end
-/// of each day up to `until`, which is the next day's first instant.
+/// One sample for each counter at the beginning of `first` (UTC) and at the end
+/// of each day up to `until`, which is the next day's first instant; then the
+/// gauges of each team.
 pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
     let observations = observe(events);
+    let mut all = counters(scopes, &observations, first, until, start);
+    let mut teams: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
+    for scope in scopes.iter().filter(|scope| scope.environment == PRODUCTION) {
+        teams.entry(valid(&scope.team)).or_default();
+    }
+    for one in observations.iter().filter(|one| one.environment == PRODUCTION) {
+        teams.entry(valid(&one.team)).or_default().push(one);
+    }
+    for (team, observations) in teams {
+        all.extend(gauges::series(&team, &gauges::rows(observations, first, until)));
+    }
+    all
+}
+
+fn counters(
+    scopes: &[Scope],
+    observations: &[Observation],
+    first: Date,
+    until: Date,
+    start: Start,
+) -> Vec<Series> {
     let mut counters = Counters::zero(scopes);
     // Whatever will ever be counted is there from the beginning.
-    for Observation { team, service, environment, .. } in &observations {
+    for Observation { team, service, environment, .. } in observations {
         counters.open(team, service, environment);
     }
     let days = usize::try_from((until - first).whole_days() + 1).unwrap_or(0);
     let mut all: Vec<Series> = counters
         .names()
         .into_iter()
-        .map(|(name, labels)| Series { name, labels, samples: Vec::with_capacity(days + 2) })
+        .map(|(name, labels)| Series {
+            name,
+            labels,
+            samples: Vec::with_capacity(days + 2),
+            exemplars: Vec::new(),
+        })
         .collect();
     if days == 0 {
         return all;
     }
-    let begin = match start {
-        Start::WithTheRange => first,
-        Start::EachYear => year_of(first),
-    };
+    let begin = start.counters(first);
     let since = begin.midnight().assume_utc();
-    let mut observations = observations.into_iter().skip_while(|one| one.at < since).peekable();
+    let mut observations = observations.iter().skip_while(|one| one.at < since).peekable();
+    let mut exemplars = Exemplars::of(&all);
     let mut day = begin;
     loop {
         let now = day.midnight().assume_utc();
         while let Some(one) = observations.next_if(|one| one.at < now) {
-            counters.add(&one);
+            counters.add(one);
+            if day > first {
+                exemplars.note(one);
+            }
         }
         if day >= first {
+            exemplars.store(&mut all);
             sample(&mut all, &counters, now);
         }
         if day > until {
@@ -86,6 +136,44 @@ pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, sta
         match day.next_day() {
             Some(next) => day = next,
             None => return all,
+        }
+    }
+}
+
+/// The newest thing that each bucket counted on a day.
+struct Exemplars {
+    /// Where the series of each bucket is: by name, team, environment and edge.
+    buckets: HashMap<(&'static str, String, String, String), usize>,
+    newest: BTreeMap<usize, Exemplar>,
+}
+
+impl Exemplars {
+    fn of(series: &[Series]) -> Self {
+        let buckets = series.iter().enumerate().filter(|(_, one)| !one.labels.get("le").is_empty());
+        let key = |one: &Series| {
+            let label = |name| one.labels.get(name).to_owned();
+            (one.name, label("team"), label("environment"), label("le"))
+        };
+        Self { buckets: buckets.map(|(index, one)| (key(one), index)).collect(), newest: BTreeMap::new() }
+    }
+
+    fn note(&mut self, one: &Observation) {
+        let Some(Bucket { name, le, seconds, label }) = bucket(one.observed) else { return };
+        let key = (name, valid(&one.team), valid(&one.environment), le);
+        if let Some(index) = self.buckets.get(&key) {
+            let exemplar = Exemplar {
+                timestamp_ms: one.at.unix_timestamp() * 1000,
+                value: seconds as f64,
+                label,
+                id: valid(&one.id),
+            };
+            self.newest.insert(*index, exemplar);
+        }
+    }
+
+    fn store(&mut self, all: &mut [Series]) {
+        while let Some((index, exemplar)) = self.newest.pop_first() {
+            all[index].exemplars.push(exemplar);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Where events come from, and where series go to, is not known here.
 
 mod counters;
+pub mod gauges;
 mod history;
 mod live;
 mod observe;
@@ -19,6 +20,7 @@ use time::Date;
 use super::events::{Event, PRODUCTION};
 use super::simulator::{self, Team};
 pub use counters::Counters;
+pub use gauges::{GAUGES, WINDOW_DAYS};
 pub use history::{Start, history, series};
 pub use live::Live;
 pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe};
@@ -41,6 +43,8 @@ pub const RECOVERY_EDGES: [u64; 10] =
 /// Series of one team and environment: two histograms, each with its buckets,
 /// `+Inf`, sum and count.
 const HISTOGRAM_SERIES: u64 = (LEAD_TIME_EDGES.len() + RECOVERY_EDGES.len() + 2 * 3) as u64;
+/// Series of one team in production: the former gauges.
+const GAUGE_SERIES: u64 = GAUGES.len() as u64;
 /// Series of one service in an environment: outcomes times kinds.
 const COUNTER_SERIES: u64 = 4;
 
@@ -64,7 +68,10 @@ impl Scope {
 
 /// How many series there are for these, before anything is sent.
 pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
-    let of = |scope: Scope| HISTOGRAM_SERIES + COUNTER_SERIES * scope.services.len() as u64;
+    let of = |scope: Scope| {
+        let gauges = if scope.environment == PRODUCTION { GAUGE_SERIES } else { 0 };
+        HISTOGRAM_SERIES + COUNTER_SERIES * scope.services.len() as u64 + gauges
+    };
     scopes.into_iter().map(of).sum()
 }
 
@@ -79,7 +86,7 @@ pub fn simulated(
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
         let team = Team::new(&name, seed);
-        let begin = year_of(first);
+        let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
         history(&[Scope::of(&team)], &events, first, until, Start::EachYear)

@@ -24,6 +24,8 @@ pub const OUTCOME_WINDOW: Duration = Duration::days(3);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     pub at: OffsetDateTime,
+    /// Of the deployment, the change or the failure.
+    pub id: String,
     pub team: String,
     pub service: String,
     pub environment: String,
@@ -62,6 +64,7 @@ pub fn observe(events: &[Event]) -> Vec<Observation> {
                 {
                     all.push(Observation {
                         at: recovery.at,
+                        id: failure.id.clone(),
                         team: failure.team.clone(),
                         service: failure.service.clone(),
                         environment: deployment.environment.clone(),
@@ -119,17 +122,19 @@ impl<'a> Index<'a> {
     fn deployment(&self, deployment: &Deployment, all: &mut Vec<Observation>) {
         let failed =
             self.failed.get(deployment.id.as_str()).is_some_and(|at| *at - deployment.at <= OUTCOME_WINDOW);
-        let observation = |observed| Observation {
+        let observation = |id: &str, observed| Observation {
             at: deployment.at,
+            id: id.to_owned(),
             team: deployment.team.clone(),
             service: deployment.service.clone(),
             environment: deployment.environment.clone(),
             observed,
         };
-        all.push(observation(Observed::Deployment { failed, kind: deployment.kind }));
+        all.push(observation(&deployment.id, Observed::Deployment { failed, kind: deployment.kind }));
         for change in &deployment.changes {
             if let Some(begun) = self.changes.get(change.as_str()) {
-                all.push(observation(Observed::LeadTime(seconds(deployment.at - *begun))));
+                let lead = Observed::LeadTime(seconds(deployment.at - *begun));
+                all.push(observation(change, lead));
             }
         }
     }

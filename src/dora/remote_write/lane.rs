@@ -9,19 +9,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::encode::Version;
 use super::retry::{jitter, retry_after};
-use super::{Accepted, Client, Reason};
+use super::{Accepted, Client, Delivered, Reason, WRITTEN};
 use crate::stack;
 
 pub(super) struct Lane {
     pub client: Client,
+    pub version: Version,
     /// Cancelled by the first lane that fails for good.
     pub stop: CancellationToken,
-    /// Samples of each accepted request.
-    pub progress: mpsc::UnboundedSender<u64>,
+    /// Each accepted request.
+    pub progress: mpsc::UnboundedSender<Delivered>,
 }
 
 /// What a lane did until its end.
+#[derive(Default)]
 pub(super) struct LaneEnd {
     pub accepted: Accepted,
     pub refused: u64,
@@ -53,10 +56,9 @@ enum Undelivered {
 }
 
 impl Lane {
-    pub async fn run(self, mut queue: mpsc::Receiver<Batch>) -> LaneEnd {
-        let none = Accepted { samples: 0, requests: 0, bytes: 0, retries: 0, elapsed: Duration::ZERO };
-        let mut end = LaneEnd { accepted: none, refused: 0, unknown: 0, unsent: 0, failure: None };
-        while let Some(batch) = queue.recv().await {
+    pub async fn run(self, mut queue: mpsc::Receiver<(usize, Batch)>) -> LaneEnd {
+        let mut end = LaneEnd::default();
+        while let Some((index, batch)) = queue.recv().await {
             if self.stop.is_cancelled() {
                 end.unsent += batch.samples;
                 continue;
@@ -67,7 +69,7 @@ impl Lane {
                     end.accepted.requests += 1;
                     end.accepted.bytes += batch.body.len() as u64;
                     // Nobody listens any more: the whole run was dropped.
-                    let _ = self.progress.send(batch.samples);
+                    let _ = self.progress.send((index, batch.samples));
                 }
                 Err(Undelivered::Stopped { answered: true }) => end.refused += batch.samples,
                 Err(Undelivered::Stopped { answered: false }) => end.unknown += batch.samples,
@@ -114,21 +116,20 @@ impl Lane {
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<(), Attempt> {
-        let mut request = self
-            .client
-            .http
-            .post(&*self.client.url)
-            .header("Content-Type", "application/x-protobuf")
-            .header("Content-Encoding", "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "0.1.0")
-            .body(batch.body.clone());
-        if let Some(tenant) = &self.client.tenant {
-            request = request.header("X-Scope-OrgID", &**tenant);
-        }
+        let request = self.client.post(self.version, batch.body.clone());
         let response = request.send().await.map_err(Attempt::of)?;
         let status = response.status();
         if status.is_success() {
-            return Ok(());
+            let written = response.headers().get(WRITTEN);
+            let written: Option<u64> = written.and_then(|value| value.to_str().ok()?.parse().ok());
+            return match (self.version, written) {
+                (Version::Two, Some(written)) if written != batch.samples => {
+                    let message =
+                        format!("it says that it has written {written} of {} samples", batch.samples);
+                    Err(Attempt::Final(Failure::Refused { status: status.as_u16(), message }))
+                }
+                _ => Ok(()),
+            };
         }
         let after = response
             .headers()

@@ -20,7 +20,7 @@ mod team;
 use time::{Date, Duration, OffsetDateTime};
 
 use super::events::Event;
-pub use super::seed::{MAX_TEAMS, teams};
+pub use super::teams::{MAX_TEAMS, teams};
 pub use stream::events;
 pub use team::Team;
 

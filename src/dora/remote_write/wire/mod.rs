@@ -1,6 +1,8 @@
-//! The messages of Remote Write 1.0 (`prometheus.WriteRequest` and what is in
-//! it), by their published field numbers. Metadata, exemplars and histograms are
-//! left out: none is sent.
+//! The messages of Remote Write by their published field numbers: 1.0
+//! (`prometheus.WriteRequest`) here, 2.0 in [`v2`]. Metadata and native
+//! histograms are left out: none is sent.
+
+pub mod v2;
 
 /// The body of a request, before snappy (raw block format).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -9,13 +11,15 @@ pub struct WriteRequest {
     pub timeseries: Vec<TimeSeries>,
 }
 
-/// Labels are sorted by name; samples by time.
+/// Labels are sorted by name; samples and exemplars by time.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
     pub labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    pub exemplars: Vec<Exemplar>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -32,5 +36,16 @@ pub struct Sample {
     pub value: f64,
     /// Milliseconds since 1970, UTC.
     #[prost(int64, tag = "2")]
+    pub timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    pub value: f64,
+    /// Milliseconds since 1970, UTC.
+    #[prost(int64, tag = "3")]
     pub timestamp: i64,
 }
