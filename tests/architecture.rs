@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("artifact", &["blueprint", "event"]),
     // Google.
     ("gcp", &["blueprint", "engine", "event"]),
+    // A machine that is deleted is asked to write what it holds first.
     ("resource", &["blueprint", "engine", "event", "gcp", "machine", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.

@@ -116,8 +116,19 @@ fn values_that_do_not_agree() {
 }
 
 #[test]
-fn a_history_that_is_too_long_for_the_defaults() {
-    insta::assert_snapshot!(errors("generator:\n  days: 400\n", &[], &[]));
+fn a_history_that_is_too_long_for_the_window() {
+    let window = "mimir.limits.out_of_order_window=400d";
+    insta::assert_snapshot!(errors("generator:\n  days: 400\n", &[], &[window]));
+}
+
+#[test]
+fn mimirs_own_keys_are_checked_with_their_places() {
+    insta::assert_snapshot!(errors(
+        "mimir:\n  extra:\n    limits:\n      ingestion_rte: 5\n    server: {http_listen_port: 80}\n    common:\n\
+         network: {create: true, name: platform}\naccess: {external: maybe, endpoint: localhost}\n",
+        &[],
+        &[],
+    ));
 }
 
 #[test]

@@ -152,3 +152,33 @@ fn every_test_that_a_table_of_threats_names_exists() {
     assert!(count > 30, "the table is not where this test looks");
     assert!(missing.is_empty(), "there is no test by these names: {missing:?}");
 }
+
+/// docs/operations.md promises a test for each row.
+#[test]
+fn every_test_that_a_table_names_exists() {
+    let mut functions = String::new();
+    let mut folders = vec![root().join("tests"), root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                functions.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut rows = 0;
+    for page in ["docs/operations.md"] {
+        for row in read(page).lines().filter(|line| line.starts_with("| ")).skip(2) {
+            let last = row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
+            let names: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty() || last.starts_with("the same"), "{page}: no test in {row}");
+            for name in names {
+                assert!(functions.contains(&format!("fn {name}()")), "{page}: no test is called {name}");
+            }
+            rows += 1;
+        }
+    }
+    assert!(rows > 10, "the table is not written as this test reads it");
+}

@@ -232,6 +232,40 @@ async fn a_binary_that_does_not_run_there_is_told_and_the_good_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mimir_of_another_version_is_not_installed() {
+    let (lab, digest) = ready().await;
+    let bytes = "#!/bin/sh\necho 'Mimir, version 9.9.9 (branch: HEAD, revision: 0)'\n";
+    let engine = Engine { bytes: bytes.into(), sha256: sha256(bytes.as_bytes()) };
+    let recipe = Recipe { engine, flavour: "mimir", version: "3.0.4", ..Recipe::quick() };
+    let wrong = lab.upload(&recipe);
+    lab.set_item("dorainfra-bundle", &wrong).await;
+    lab.wait_for("rolled-back", &wrong).await;
+    let message = lab.guest("message");
+    assert!(message.contains("what came as mimir 3.0.4 says that it is 9.9.9"), "{message}");
+    assert_eq!(lab.guest("bundle"), digest);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+/// The order that `destroy` gives; and what happens when the machine stays after all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_to_go_and_stays_starts_its_engine_again() {
+    let (lab, digest) = ready().await;
+    lab.set_item("dorainfra-flush", "one").await;
+    lab.wait_until("flush", || lab.guest("flushed") == "one").await;
+    assert_eq!(lab.guest("stage"), "flushed");
+    let bound = tokio::net::TcpListener::bind((address(lab.port), 9009)).await;
+    assert!(bound.is_ok(), "the engine has ended");
+    drop(bound);
+    lab.forget_stages();
+    lab.set_item("dorainfra-flush", "").await;
+    lab.wait_for("ready", &digest).await;
+    assert_eq!((lab.guest("flushed"), lab.starts()), (String::new(), 2));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_service_is_started_again() {
     let (lab, _) = ready().await;
     let engine = |lab: &Lab| {

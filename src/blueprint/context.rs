@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{BlueprintError, Client, Facts, Flavour};
-use crate::config::{Config, Grafana, Runtime, Tls, Topology};
+use crate::config::{CALLER, Config, Grafana, Runtime, Tls, Topology};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
@@ -18,6 +18,9 @@ pub const LEAF_SECONDS: u64 = 365 * DAY;
 /// How long an authority lives.
 const AUTHORITY_SECONDS: u64 = 10 * 365 * DAY;
 const DAY: u64 = 24 * 60 * 60;
+
+/// Where Google's Identity-Aware Proxy comes from.
+const IAP: &str = "35.235.240.0/20";
 
 /// The names of everything that is made, from the configuration alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +123,17 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         return Err(BlueprintError::BadDigest(engine.sha256.clone()));
     }
     let stand_in = engine.flavour == Flavour::StandIn;
+    let (network, subnetwork) = match config.network.create {
+        true => (name, Some(name)),
+        false => (&config.network.name, config.network.subnet.as_ref()),
+    };
     let mut values = serde_json::to_value(config).expect("a configuration is plain data with string keys");
     let fields = values.as_object_mut().expect("a configuration is a struct");
     fields.remove("templates_dir");
     // What is read, and with which token, is no file's business.
     fields.remove("sources");
-    remove(fields, "mimir", &["binary"]);
+    // `extra` is not for templates: laid over what they render.
+    remove(fields, "mimir", &["binary", "extra"]);
     remove(fields, "stack", &["prometheus", "pushgateway"]);
     fields.extend(object(json!({
         "ha": config.mimir.topology == Topology::Ha,
@@ -134,10 +142,12 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "allow": allow.iter().map(Ipv4Net::to_string).collect::<Vec<_>>(),
             "open": open,
             "tls": config.access.tls,
+            "external": config.access.external,
         },
         "clients": clients(config, facts),
         "leaf_ttl": seconds(LEAF_SECONDS),
         "authority_ttl": seconds(AUTHORITY_SECONDS),
+        "restore_disk": facts.restore_disk,
         "engine": {
             "flavour": engine.flavour,
             "stand_in": stand_in,
@@ -162,6 +172,9 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "firewall_ssh": format!("{name}-ssh"),
             "firewall_replicas": format!("{name}-replicas"),
             "firewall_health": format!("{name}-health"),
+            "firewall_deny": format!("{name}-deny"),
+            "network": network,
+            "subnetwork": subnetwork,
             "schedule": format!("{name}-daily"),
             "artifact_object": format!("artifacts/{}", engine.sha256),
         },
@@ -211,7 +224,13 @@ pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> V
 }
 
 /// What the collector stack sees besides.
-pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remote_write_path: &str) -> Value {
+pub(super) fn with_endpoint(
+    base: &Value,
+    config: &Config,
+    endpoint: &str,
+    port: u16,
+    remote_write_path: &str,
+) -> Value {
     let mut values = base.clone();
     // In containers the parts find each other by name, at the images' own ports,
     // unless the collector has to use this machine's own network.
@@ -230,8 +249,9 @@ pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remot
     values["stack"]["prometheus_address"] = prometheus.into();
     values["endpoint"] = endpoint.into();
     let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
-    values["remote_write_url"] = format!("{scheme}://{endpoint}:{PORT}{remote_write_path}").into();
-    values["query_url"] = format!("{scheme}://{endpoint}:{PORT}/prometheus").into();
+    values["mimir_address"] = format!("{endpoint}:{port}").into();
+    values["remote_write_url"] = format!("{scheme}://{endpoint}:{port}{remote_write_path}").into();
+    values["query_url"] = format!("{scheme}://{endpoint}:{port}/prometheus").into();
     values
 }
 
@@ -240,9 +260,12 @@ pub(super) fn with_endpoint(base: &Value, config: &Config, endpoint: &str, remot
 /// what they are.
 fn allowed(config: &Config, facts: &Facts) -> Result<Vec<Ipv4Net>, BlueprintError> {
     let mut nets = Vec::new();
-    for entry in &config.access.allow {
-        let cidr = match entry.as_str() {
-            "caller" => facts.caller.as_deref().ok_or(BlueprintError::UnknownCaller)?,
+    // Without an external address nobody comes from the caller's; tunnels do.
+    let named = config.access.allow.iter().map(String::as_str);
+    let named = named.filter(|entry| config.access.external || *entry != CALLER);
+    for entry in named.chain((!config.access.external).then_some(IAP)) {
+        let cidr = match entry {
+            CALLER => facts.caller.as_deref().ok_or(BlueprintError::UnknownCaller)?,
             cidr => cidr,
         };
         match cidr.parse::<IpNet>() {

@@ -1,20 +1,23 @@
 //! `templates/vm/*` → the startup script, and the bundle that it fetches: one
 //! tar with everything that the machine installs, named by its digest.
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{BlueprintError, File, Flavour};
+use super::{BlueprintError, File, Flavour, extra};
 use crate::render::{Context, Renderer};
 
 /// Template and file name in the bundle; the file of the first one is executable.
-const SHARED: [(&str, &str); 4] = [
+const SHARED: [(&str, &str); 5] = [
     ("vm/machine.sh.j2", "machine"),
     ("vm/bundle.json.j2", "bundle.json"),
     ("vm/dorainfra-agent.service.j2", "dorainfra-agent.service"),
+    ("vm/dorainfra-grow.service.j2", "dorainfra-grow.service"),
     // The one unit for either engine.
     ("vm/mimir.service.j2", "mimir.service"),
 ];
-const MIMIR: [(&str, &str); 1] = [("vm/mimir.yaml.j2", "mimir.yaml")];
+const MIMIR: [(&str, &str); 1] = [("vm/mimir.yaml.j2", MIMIR_YAML)];
+const MIMIR_YAML: &str = "mimir.yaml";
 const STAND_IN: [(&str, &str); 2] = [
     ("vm/standin-prometheus.yml.j2", "standin-prometheus.yml"),
     ("vm/standin-web.yml.j2", "standin-web.yml"),
@@ -31,11 +34,13 @@ pub(super) struct Machine {
     pub files: Vec<File>,
 }
 
-/// Renders the machine's files for one engine.
+/// Renders the machine's files for one engine; `extra` are Mimir's own keys, laid
+/// over its configuration.
 pub(super) fn machine(
     renderer: &Renderer<'_>,
     context: &Context,
     flavour: Flavour,
+    extra: &Map<String, Value>,
 ) -> Result<Machine, BlueprintError> {
     let own: &[(&str, &str)] = match flavour {
         Flavour::Mimir => &MIMIR,
@@ -45,9 +50,13 @@ pub(super) fn machine(
         .iter()
         .chain(own)
         .map(|(template, name)| {
+            let rendered = renderer.render(template, context)?.text;
             Ok(File {
                 path: (*name).to_owned(),
-                contents: renderer.render(template, context)?.text,
+                contents: match *name {
+                    MIMIR_YAML => extra::laid_over(rendered, extra)?,
+                    _ => rendered,
+                },
                 executable: *name == SHARED[0].1,
             })
         })

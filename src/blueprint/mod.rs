@@ -6,9 +6,11 @@
 
 mod context;
 mod error;
+mod extra;
 mod machine;
 mod resources;
 mod stack;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,11 +22,12 @@ use crate::config::Config;
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
-pub use self::context::{LEAF_SECONDS, Names, Replica, STACK};
+pub use self::context::{LEAF_SECONDS, Names, PORT, Replica, STACK};
 pub use self::error::BlueprintError;
 pub use self::stack::{
     ClientPaths, common_name, endpoint_reference, remote_write_path, snippets, stack_files,
 };
+pub use self::upgrade::upgrade;
 
 /// The folder of what is rendered for Kubernetes.
 pub const KUBERNETES: &str = "kubernetes/";
@@ -41,6 +44,9 @@ pub struct Facts {
     /// the cloud, as nothing else knows.
     #[serde(default)]
     pub clients: Vec<Client>,
+    /// The snapshot that the data disk is made from, where it is to be restored.
+    #[serde(default)]
+    pub restore_disk: Option<String>,
 }
 
 /// A client with a name, and so with an authority and a certificate of its own.
@@ -119,14 +125,15 @@ pub struct Blueprint {
 pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Blueprint, BlueprintError> {
     let renderer = Renderer::new(overrides);
     let base = context::base(config, facts)?;
-    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour)?;
+    let extra = &config.mimir.extra;
+    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour, extra)?;
     let values = context::with_bundle(&base, &machine.digest, &machine.startup_script);
     let (manifests, mut files) = resources::manifests(&renderer, &Context::new(&values))?;
     let endpoint = endpoint_reference(config);
     let path = remote_write_path(facts.engine.flavour);
     files.extend(machine.files);
     files.extend(kubernetes(&renderer, &Context::new(&base))?);
-    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, path))?);
+    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, PORT, path))?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let contents = BTreeMap::from([
         (machine.digest.clone(), Content::Bytes(machine.bundle.into())),

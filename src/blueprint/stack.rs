@@ -5,7 +5,7 @@ use include_dir::{Dir, include_dir};
 
 use serde_json::json;
 
-use super::context::{self, Names};
+use super::context::{self, Names, PORT};
 use super::{BlueprintError, Facts, File, Flavour};
 use crate::config::Config;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
@@ -26,7 +26,7 @@ pub fn endpoint_reference(config: &Config) -> String {
     format!("${{compute.address/{}.address}}", Names::of(config).endpoint)
 }
 
-/// The stack's files, for Mimir at `endpoint`: an IPv4 address, or
+/// The stack's files, for Mimir at `endpoint` and `port`: an IPv4 address, or
 /// [`endpoint_reference`] as long as there is none.
 ///
 /// # Errors
@@ -36,11 +36,12 @@ pub fn stack_files(
     facts: &Facts,
     overrides: &Overrides,
     endpoint: &str,
+    port: u16,
     remote_write_path: &str,
 ) -> Result<Vec<File>, BlueprintError> {
     let base = context::base(config, facts)?;
     let renderer = Renderer::new(overrides);
-    render(&renderer, &context::with_endpoint(&base, config, endpoint, remote_write_path))
+    render(&renderer, &context::with_endpoint(&base, config, endpoint, port, remote_write_path))
 }
 
 /// Where a client has its files, as its configuration is to name them.
@@ -69,7 +70,8 @@ pub fn snippets(
     files: &ClientPaths,
 ) -> Result<[String; 2], BlueprintError> {
     let base = context::base(config, facts)?;
-    let mut values = context::with_endpoint(&base, config, endpoint, remote_write_path(facts.engine.flavour));
+    let mut values =
+        context::with_endpoint(&base, config, endpoint, PORT, remote_write_path(facts.engine.flavour));
     values["files"] = json!({"ca": files.ca, "certificate": files.certificate, "key": files.key});
     let (renderer, context) = (Renderer::new(overrides), Context::new(&values));
     let text = |template: &str| Ok::<_, BlueprintError>(renderer.render(template, &context)?.text);

@@ -24,7 +24,7 @@ use crate::verify::Report;
 #[derive(Debug, Args)]
 pub struct Apply {
     /// A plan that `plan --out` wrote: do exactly this or refuse
-    #[arg(value_name = "PLAN", conflicts_with_all = ["target", "replace", "adopt", "delete_data"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["target", "replace", "adopt", "delete_data", "restore_disk"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     selection: Selection,
@@ -98,7 +98,7 @@ impl Apply {
 
     async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
         let Some(path) = &self.plan else {
-            let run = Run::begin(context, events).await?;
+            let run = Run::begin_for(context, &self.selection, events).await?;
             let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
             events.send(Event::Planned { plan: plan.clone() });
             return Ok((run, plan));
@@ -146,6 +146,7 @@ impl Apply {
         }
         run.go_on()?;
         let target = run.target().await?;
+        run.reachable(&target).await?;
         phase(events, Phase::Stack, async {
             // The generator follows what was collected.
             run.collect(events).await?;

@@ -232,11 +232,12 @@ impl Context {
     /// `access.allow` says `caller`, this machine's address.
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        Ok(Facts { caller, engine, clients: Vec::new() })
+        Ok(Facts { caller, engine, clients: Vec::new(), restore_disk: None })
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {
-        if !project.config.access.allow.iter().any(|entry| entry == "caller") {
+        let access = &project.config.access;
+        if !access.external || !access.allow.iter().any(|entry| entry == config::CALLER) {
             return Ok(None);
         }
         let fails = |reason: String| {

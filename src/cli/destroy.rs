@@ -72,7 +72,10 @@ impl Destroy {
     }
 
     async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
-        let run = Run::begin(context, events).await?;
+        let mut run = Run::begin(context, events).await?;
+        if self.delete_data {
+            run = run.discarding_data();
+        }
         let selection = Selection { delete_data: self.delete_data, ..Selection::default() };
         let plan = phase(events, Phase::Plan, run.plan_destroy(&selection, events)).await?;
         events.send(Event::Planned { plan: plan.clone() });

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,24 +18,22 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, Project};
 use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
-use crate::blueprint::{self, Blueprint, Facts, Names, Replica, STACK};
-use crate::config::Tls;
+use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
+use crate::config::Topology;
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{self, Series};
 use crate::engine::{
-    self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
+    self, Action, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, PlanOptions, Provider as _,
+    ResourceId,
 };
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held};
 use crate::stack::Target;
-use crate::tls::Credentials;
 use crate::{artifact, gcp, verify};
 
-/// The port that Mimir answers on.
-const PORT: u16 = 9009;
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
 
@@ -55,6 +52,10 @@ pub struct Selection {
     /// Allow to delete or replace what holds data: bucket and data disk
     #[arg(long)]
     pub delete_data: bool,
+    /// Make the data disk from this snapshot. One that exists is replaced only with --delete-data
+    #[arg(long, value_name = "SNAPSHOT")]
+    #[serde(default)]
+    pub restore_disk: Option<String>,
 }
 
 impl Selection {
@@ -85,14 +86,38 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// From the configuration: finds the facts, builds the blueprint.
     pub async fn begin(context: &'a Context, events: &Events) -> CommandResult<Run<'a>> {
+        Self::begin_for(context, &Selection::default(), events).await
+    }
+
+    /// The same, for a selection that may restore the data disk.
+    pub async fn begin_for(
+        context: &'a Context,
+        selection: &Selection,
+        events: &Events,
+    ) -> CommandResult<Run<'a>> {
         let project = context.project().await?;
         project.config.require_project()?;
+        if selection.restore_disk.is_some() && project.config.mimir.topology == Topology::Ha {
+            return Err(CommandError::usage("--restore-disk is for `mimir.topology: single` only").hint(
+                "in `ha` each replica has a disk of its own: one that is lost is made anew empty, and what \
+                 was on it is on the other two",
+            ));
+        }
         let client = context.client(&project)?;
         let (mut facts, held) = tokio::try_join!(context.facts(&project, events), async {
             Ok(resource::held(&client, &project.config.name).await?)
         })?;
         facts.clients = credentials::clients(&held);
+        facts.restore_disk.clone_from(&selection.restore_disk);
         Self::build(context, project, facts, client, held)
+    }
+
+    /// For a run that deletes the data anyway.
+    pub fn discarding_data(mut self) -> Self {
+        let contents = self.blueprint.contents.clone();
+        let provider = Google::new(self.client.clone(), &self.blueprint.deployment, contents);
+        self.provider = Arc::new(provider.without_flush());
+        self
     }
 
     /// With facts that a saved plan holds.
@@ -137,7 +162,21 @@ impl<'a> Run<'a> {
         events: &Events,
     ) -> CommandResult<Plan> {
         let name = &self.blueprint.deployment;
-        Ok(engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?)
+        let mut plan = engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?;
+        let bucket = Names::of(&self.project.config).bucket;
+        resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        self.restores(&plan)?;
+        Ok(plan)
+    }
+
+    /// An error where a disk that is there stands in the way of the one that is to be restored.
+    fn restores(&self, plan: &Plan) -> CommandResult<()> {
+        let Some(snapshot) = &self.facts.restore_disk else { return Ok(()) };
+        let kept = |step: &&engine::Step| step.id.kind == "compute.disk" && step.action == Action::Keep;
+        let Some(disk) = plan.steps.iter().find(kept) else { return Ok(()) };
+        Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
+            "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
+        ))
     }
 
     pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
@@ -189,11 +228,12 @@ impl<'a> Run<'a> {
             zone: replica.zone,
             bundle: self.blueprint.bundle.clone(),
             certificate: certificate.clone(),
+            disk_gb: self.project.config.mimir.disk_gb,
         };
         Ok(names.replicas.into_iter().map(machine).collect())
     }
 
-    fn manifest(&self, kind: &str, name: &str) -> Option<&Manifest> {
+    pub(super) fn manifest(&self, kind: &str, name: &str) -> Option<&Manifest> {
         self.blueprint.manifests.iter().find(|manifest| manifest.kind == kind && manifest.name == name)
     }
 
@@ -204,50 +244,6 @@ impl<'a> Run<'a> {
             .map(|machine| machine::wait_ready(&self.client, machine, events, MACHINE_WAIT, &self.interrupt));
         try_join_all(ready).await?;
         Ok(())
-    }
-
-    /// How the deployment's Mimir is reached from here: its address and this
-    /// operator's client certificate, both read from the cloud.
-    pub async fn target(&self) -> CommandResult<Target> {
-        let config = &self.project.config;
-        let server = Names::of(config).server_name;
-        let target = |scheme: &str, address: IpAddr| {
-            let url = format!("{scheme}://{server}:{PORT}");
-            Target::new(self.facts.engine.flavour, url, SocketAddr::new(address, PORT))
-                .with_tenant(&config.mimir.tenant)
-        };
-        if config.access.tls == Tls::Off {
-            return Ok(target("http", self.address().await?));
-        }
-        let (address, credentials) = tokio::try_join!(self.address(), self.client_credentials(STACK))?;
-        Ok(target("https", address).with_tls(credentials))
-    }
-
-    /// A client's certificate and key, read from the cloud.
-    pub async fn client_credentials(&self, name: &str) -> CommandResult<Credentials> {
-        let secret = Names::of_client(&self.project.config, name);
-        resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
-            true => not_there("client certificate"),
-            false => error.into(),
-        })
-    }
-
-    /// The address that Mimir is reached at.
-    pub async fn address(&self) -> CommandResult<IpAddr> {
-        let name = Names::of(&self.project.config).endpoint;
-        let manifest = self.manifest("compute.address", &name).ok_or_else(|| not_there("address"))?;
-        let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
-        let address = observed.body["address"].as_str().and_then(|text| text.parse().ok());
-        address.ok_or_else(|| not_there("address"))
-    }
-
-    /// For people.
-    pub fn endpoint(&self, address: IpAddr) -> String {
-        match self.project.config.access.tls {
-            Tls::Mutual => format!("https://{address}:{PORT} (mutual TLS)"),
-            Tls::Server => format!("https://{address}:{PORT} (TLS, without client certificates)"),
-            Tls::Off => format!("http://{address}:{PORT} (without TLS)"),
-        }
     }
 
     /// Reads the configuration's sources, if there are any. A forge that is away
@@ -456,7 +452,7 @@ pub async fn phase<T>(
     result
 }
 
-fn not_there(what: &str) -> CommandError {
+pub(super) fn not_there(what: &str) -> CommandError {
     CommandError::failed(format!("this deployment has no {what} yet"))
         .hint("`dorainfra apply` makes everything that is missing")
 }

@@ -36,7 +36,7 @@ impl PlanCommand {
 
     async fn work(&self, context: &Context, screen: &Screen) -> CommandResult {
         let events = &screen.events;
-        let run = Run::begin(context, events).await?;
+        let run = Run::begin_for(context, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
         events.send(Event::Planned { plan: plan.clone() });

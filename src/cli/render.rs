@@ -43,7 +43,7 @@ impl Render {
                 Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() }
             }
         };
-        let facts = Facts { caller: Some(NO_CALLER.into()), engine, clients: Vec::new() };
+        let facts = Facts { caller: Some(NO_CALLER.into()), engine, clients: Vec::new(), restore_disk: None };
         let mut files = context.blueprint(&project, &facts)?.files.clone();
         if self.kubernetes {
             files.retain(|file| file.path.starts_with(blueprint::KUBERNETES));

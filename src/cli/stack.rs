@@ -66,6 +66,7 @@ impl Stack {
                     ring: Vec::new(),
                     stack,
                     credentials: Vec::new(),
+                    tunnel: None,
                     ask: None,
                 });
             }
@@ -94,8 +95,9 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     let dir = context.stack_folder(&config.name);
     let engine = runtime(context, &config).await?;
     config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };
-    let (address, path) = (target.connect.ip().to_string(), &target.write_path);
-    let files = blueprint::stack_files(&config, &run.facts, &run.project.overrides, &address, path)?;
+    let (address, port) = (target.connect.ip().to_string(), target.connect.port());
+    let (overrides, path) = (&run.project.overrides, &target.write_path);
+    let files = blueprint::stack_files(&config, &run.facts, overrides, &address, port, path)?;
     let (generator, tls) = (context.environment.executable.clone(), target.tls.clone());
     if let Some(engine) = engine {
         let ports = config.stack.ports.clone();

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::pipeline::{Run, Selection};
 use super::screen::Screen;
 use super::{CommandResult, Exit, credentials, stack, watch};
-use crate::blueprint::Names;
+use crate::blueprint::{Names, PORT};
 use crate::config::{Tls, Topology};
 use crate::engine::{Action, Step};
 use crate::event::Events;
@@ -72,8 +72,10 @@ impl Status {
                     format!(" --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"),
                 ),
             };
+            let own = format!("{address}:{PORT}");
+            let connect = config.access.endpoint.as_ref().unwrap_or(&own);
             format!(
-                "curl --connect-to ::{address}:9009{shown} -H 'X-Scope-OrgID: {}' \
+                "curl --connect-to ::{connect}{shown} -H 'X-Scope-OrgID: {}' \
                  '{scheme}://{server}:9009/prometheus/api/v1/query?query=dora_deployments_total'",
                 config.mimir.tenant
             )
@@ -94,6 +96,7 @@ impl Status {
             ring: ring(&run, &reports, events).await,
             stack,
             credentials: credentials::rows(&run.held),
+            tunnel: (!config.access.external).then(|| run.tunnel()),
             ask,
         };
         Ok(status)

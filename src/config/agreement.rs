@@ -6,12 +6,9 @@ use std::time::Duration;
 use super::duration::parse_duration;
 use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
-use super::{Config, Topology, rules};
+use super::{Config, SERIES_PER_TEAM, Topology, options, rules};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Series that the generator writes for each team.
-const SERIES_PER_TEAM: u32 = 4;
 
 /// Everything that doesn't agree. Keys with a wrong value are left out: what
 /// they should have said isn't known.
@@ -38,6 +35,9 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(ports(config, settings));
     found.extend(labels(config, settings));
     found.extend(derived_bucket(config, settings));
+    found.extend(own_network(config, settings));
+    found.extend(private_replicas(config, settings));
+    found.extend(mimir_options(config, settings));
     found
 }
 
@@ -168,7 +168,8 @@ fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         return Vec::new();
     }
     let message = format!(
-        "`generator.teams`: {teams} teams write {written} series, more than the {most} of `mimir.limits.max_series`"
+        "`generator.teams`: {teams} teams write up to {written} series, more than the {most} of \
+         `mimir.limits.max_series`"
     );
     vec![Problem::new(settings.place(&PATHS), message).help(Some(format!(
         "set `mimir.limits.max_series` {} to {written} or more, or `generator.teams` {} to {} or less",
@@ -221,4 +222,42 @@ fn derived_bucket(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
             .allowed(rules::BUCKET.allowed)
             .help(Some("name another bucket with `mimir.bucket`")),
     ]
+}
+
+/// A network of the deployment's own beside one that is there.
+fn own_network(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    let existing = ["network.name", "network.subnet"];
+    if !config.network.create || !settings.sound(&["network.create", existing[0], existing[1]]) {
+        return Vec::new();
+    }
+    let named = existing.into_iter().filter(|path| settings.given(path));
+    named
+        .map(|path| {
+            let message = format!("`{path}`: a network that exists, but `network.create` makes one");
+            Problem::new(settings.place(&[path]), message)
+                .allowed("one of the two")
+                .help(Some(format!("`network.create` is `true` {}", settings.origin("network.create"))))
+        })
+        .collect()
+}
+
+/// The load balancer of three replicas is an external one.
+fn private_replicas(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 2] = ["access.external", "mimir.topology"];
+    if !settings.sound(&PATHS) || config.access.external || config.mimir.topology != Topology::Ha {
+        return Vec::new();
+    }
+    let message = "`access.external`: `topology: ha` has an external load balancer".to_owned();
+    let problem = Problem::new(settings.place(&PATHS), message);
+    vec![problem.help(Some("without external addresses, `mimir.topology` has to be `single`"))]
+}
+
+/// Mimir's own keys: known to the version that is wanted, and the user's to set.
+fn mimir_options(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const EXTRA: &str = "mimir.extra";
+    if !settings.sound(&[EXTRA, "mimir.version"]) {
+        return Vec::new();
+    }
+    let given = settings.reading.settings.get(EXTRA);
+    given.map_or_else(Vec::new, |setting| options::problems(&config.mimir.version, &setting.options))
 }

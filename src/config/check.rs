@@ -18,13 +18,21 @@ pub(super) struct Setting {
     pub place: Place,
     /// The places of a list's items.
     pub items: Vec<Place>,
+    /// The places of Mimir's own keys, by their path.
+    pub options: Vec<(String, Place)>,
+}
+
+impl Setting {
+    pub fn new(value: serde_json::Value, place: Place) -> Self {
+        Self { value, place, items: Vec::new(), options: Vec::new() }
+    }
 }
 
 /// Checks `node` as a value of `key`; every problem of it is reported.
 /// `folder` is what a relative path is relative to.
 pub(super) fn check(key: &Key, node: &Node, source: &Source, folder: &Path) -> Result<Setting, Vec<Problem>> {
     let context = Context { key, path: key.path.to_owned(), source };
-    let mut items = Vec::new();
+    let (mut items, mut options) = (Vec::new(), Vec::new());
     let value = match &key.kind {
         Kind::Text(rule) => json!(context.text(node, *rule)?),
         Kind::Path => {
@@ -42,8 +50,10 @@ pub(super) fn check(key: &Key, node: &Node, source: &Source, folder: &Path) -> R
         }
         Kind::Labels => context.labels(node)?,
         Kind::Sources => return super::source::check(node, source, folder),
+        Kind::Flag => json!(context.flag(node)?),
+        Kind::Options => context.options(node, "", &mut options)?,
     };
-    Ok(Setting { value, place: source.place(node.span), items })
+    Ok(Setting { items, options, ..Setting::new(value, source.place(node.span)) })
 }
 
 struct Context<'a> {
@@ -131,6 +141,43 @@ impl Context<'_> {
         Err(vec![self.problem(node.span, &format!("{} is not one of the values", quoted(text)), help)])
     }
 
+    fn flag(&self, node: &Node) -> Result<bool, Vec<Problem>> {
+        match &node.value {
+            Value::Bool(text) => Ok(text.eq_ignore_ascii_case("true")),
+            _ => Err(self.mistyped(node, "`true` or `false`", None)),
+        }
+    }
+
+    /// A mapping of any depth as it stands, and where each of its keys is.
+    fn options(
+        &self,
+        node: &Node,
+        path: &str,
+        places: &mut Vec<(String, Place)>,
+    ) -> Result<serde_json::Value, Vec<Problem>> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null if path.is_empty() => return Ok(json!({})),
+            _ if path.is_empty() => return Err(self.mistyped(node, "a mapping", None)),
+            other => return Ok(plain(other)),
+        };
+        let (mut fields, mut problems) = (serde_json::Map::new(), Vec::new());
+        for Entry { key, key_span, node } in entries {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            places.push((path.clone(), self.source.place(*key_span)));
+            match self.options(node, &path, places) {
+                Ok(value) => {
+                    if fields.insert(key.clone(), value).is_some() {
+                        let twice = format!("{} is there twice", quoted(&path));
+                        problems.push(self.problem(*key_span, &twice, None));
+                    }
+                }
+                Err(more) => problems.extend(more),
+            }
+        }
+        if problems.is_empty() { Ok(fields.into()) } else { Err(problems) }
+    }
+
     fn list(&self, node: &Node, rule: Rule) -> Result<Vec<String>, Vec<Problem>> {
         let items = match &node.value {
             Value::List(items) => items,
@@ -187,6 +234,25 @@ impl Context<'_> {
     }
 }
 
+/// The value that YAML says, whatever it means.
+fn plain(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(raw) => json!(raw.eq_ignore_ascii_case("true")),
+        Value::Number { whole, raw } => match whole.map(|whole| (i64::try_from(whole), u64::try_from(whole)))
+        {
+            Some((Ok(number), _)) => json!(number),
+            Some((_, Ok(number))) => json!(number),
+            _ => raw.parse::<f64>().map_or_else(|_| json!(raw), |number| json!(number)),
+        },
+        Value::Text(text) => json!(text),
+        Value::List(items) => items.iter().map(|item| plain(&item.value)).collect(),
+        Value::Map(entries) => {
+            entries.iter().map(|entry| (entry.key.clone(), plain(&entry.node.value))).collect()
+        }
+    }
+}
+
 /// A value in a message: what it is, and its text where it has one.
 fn describe(value: &Value) -> String {
     match value {
@@ -200,7 +266,8 @@ fn describe(value: &Value) -> String {
 }
 
 /// The value of an override as a node: a text as it stands, a list `a,b` or
-/// `[a, b]`, labels `a=b,c=d` or `{a: b}`, a number by its digits.
+/// `[a, b]`, labels `a=b,c=d` or `{a: b}`, a number by its digits, Mimir's own
+/// keys as YAML.
 pub(super) fn node_of_override(kind: &Kind, value: &str, source: &Source) -> Result<Node, Vec<Problem>> {
     let whole = Span { line: 1, column: 1, length: value.chars().count() };
     let yaml = || {
@@ -216,6 +283,9 @@ pub(super) fn node_of_override(kind: &Kind, value: &str, source: &Source) -> Res
             Ok(number) => Value::Number { whole: Some(number), raw: value.to_owned() },
             Err(_) => Value::Text(value.to_owned()),
         },
+        Kind::Flag if ["true", "false"].contains(&value) => Value::Bool(value.to_owned()),
+        Kind::Flag => Value::Text(value.to_owned()),
+        Kind::Options => return yaml(),
         Kind::List(_) | Kind::Sources if begins_with('[') => return yaml(),
         Kind::Sources => Value::Text(value.to_owned()),
         Kind::List(_) => Value::List(pieces(value)),

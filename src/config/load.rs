@@ -15,7 +15,7 @@ use super::problem::{ConfigErrors, Origin, Problem, Source, quoted};
 use super::schema::{self, KEYS, Key, Kind, VARIABLE_PREFIX};
 use super::suggest::nearest;
 use super::tree::{self, Entry, Node, Span, Value};
-use super::{Config, Topology};
+use super::{Basis, Config, Topology};
 
 /// Everything that a configuration is made of, read by the caller.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +123,7 @@ impl Reading {
             let nested = !name.contains('.');
             if let Some(key) = schema::key(&path).filter(|_| nested) {
                 let node = match &node.value {
-                    Value::Null if !matches!(key.kind, Kind::Labels | Kind::Sources) => {
+                    Value::Null if !matches!(key.kind, Kind::Labels | Kind::Options | Kind::Sources) => {
                         self.broken.insert(key.path);
                         self.problems.push(
                             Problem::new(source.place(*key_span), format!("`{path}`: there is no value"))
@@ -223,8 +223,7 @@ impl Reading {
         };
         if value.is_empty() {
             labels.remove(label);
-            let setting = Setting { value: labels.into(), place: source.place(span), items: Vec::new() };
-            self.settings.insert(key.path, setting);
+            self.settings.insert(key.path, Setting::new(labels.into(), source.place(span)));
             return;
         }
         let entry = Entry {
@@ -289,15 +288,21 @@ impl Reading {
             let given = self.settings.get(path).and_then(|setting| setting.value.as_str());
             given.unwrap_or(otherwise).to_owned()
         };
-        let defaults = Config::defaults_of(
-            &text("project", &built_in.project),
-            &text("name", &built_in.name),
-            &text("region", &built_in.region),
-            match text("mimir.topology", "single").as_str() {
+        let whole = |path: &str, otherwise: u32| {
+            let given = self.settings.get(path).and_then(|setting| setting.value.as_u64());
+            given.and_then(|number| u32::try_from(number).ok()).unwrap_or(otherwise)
+        };
+        let defaults = Config::defaults_of(&Basis {
+            project: &text("project", &built_in.project),
+            name: &text("name", &built_in.name),
+            region: &text("region", &built_in.region),
+            topology: match text("mimir.topology", "single").as_str() {
                 "ha" => Topology::Ha,
                 _ => Topology::Single,
             },
-        );
+            teams: whole("generator.teams", built_in.generator.teams),
+            days: whole("generator.days", built_in.generator.days),
+        });
         let mut tree = serde_json::to_value(defaults).expect("a configuration is plain data");
         for (path, setting) in &self.settings {
             let pointer = format!("/{}", path.replace('.', "/"));

@@ -5,16 +5,18 @@
 //! [`schema`] is the one table of keys; [`load`] reads by it, [`template`] and
 //! [`reference()`] write from it. A file becomes a `tree` with places, each value
 //! is checked against its row (`check`, `rules`), then what keys say to each
-//! other (`agreement`).
+//! other (`agreement`) and what Mimir knows of its own keys (`options`).
 
 mod agreement;
 mod check;
 mod duration;
 mod load;
+mod options;
 mod problem;
 mod reference;
 mod rules;
 pub mod schema;
+mod sizes;
 mod source;
 mod suggest;
 mod template;
@@ -28,9 +30,11 @@ use sha2::{Digest, Sha256};
 
 pub use self::duration::{DurationError, parse_duration};
 pub use self::load::{Loaded, Sources, load};
+pub use self::options::known as is_mimir_option;
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
+pub use self::sizes::SERIES_PER_TEAM;
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 
@@ -47,6 +51,7 @@ pub struct Config {
     /// Extra labels for every resource that takes labels.
     pub labels: BTreeMap<String, String>,
     pub mimir: Mimir,
+    pub network: Network,
     pub access: Access,
     pub stack: Stack,
     pub generator: Generator,
@@ -79,6 +84,8 @@ pub struct Mimir {
     pub retention: String,
     pub tenant: String,
     pub limits: Limits,
+    /// Mimir's own keys, laid over those that dorainfra writes.
+    pub extra: serde_json::Map<String, serde_json::Value>,
     /// A Mimir binary on this machine, instead of the pinned download.
     pub binary: Option<PathBuf>,
 }
@@ -101,12 +108,29 @@ pub struct Limits {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// An existing network of the project.
+    pub name: String,
+    /// Its subnet in the region; `None`: the one of a network in auto mode.
+    pub subnet: Option<String>,
+    /// A network of the deployment's own, instead.
+    pub create: bool,
+    /// CIDR of its subnet.
+    pub range: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Access {
     /// CIDRs that may reach port 9009, or `caller` for this machine's address.
     pub allow: Vec<String>,
     /// `i-understand`: the only way to allow 0.0.0.0/0 or ::/0.
     pub public: Option<String>,
+    /// Who shows a certificate on port 9009.
     pub tls: Tls,
+    /// Whether the machine has an external address.
+    pub external: bool,
+    /// `host:port` at which the operator's machine reaches port 9009.
+    pub endpoint: Option<String>,
 }
 
 /// Who shows a certificate on Mimir's port.
@@ -188,17 +212,25 @@ impl Default for Config {
                 bucket: String::new(),
                 bucket_location: "europe-west1".into(),
                 soft_delete_days: 7,
-                retention: "2y".into(),
+                retention: sizes::retention(365),
                 tenant: "dora".into(),
-                limits: Limits {
-                    max_series: 150_000,
-                    ingestion_rate: 200_000,
-                    ingestion_burst: 2_000_000,
-                    out_of_order_window: "400d".into(),
-                },
+                limits: sizes::limits(39, 365),
+                extra: serde_json::Map::new(),
                 binary: None,
             },
-            access: Access { allow: vec!["caller".into()], public: None, tls: Tls::Mutual },
+            network: Network {
+                name: "default".into(),
+                subnet: None,
+                create: false,
+                range: "10.42.0.0/24".into(),
+            },
+            access: Access {
+                allow: vec!["caller".into()],
+                public: None,
+                tls: Tls::Mutual,
+                external: true,
+                endpoint: None,
+            },
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,
@@ -231,6 +263,30 @@ impl ProjectMissing {
     }
 }
 
+/// What other defaults follow from.
+#[derive(Clone, Copy)]
+struct Basis<'a> {
+    project: &'a str,
+    name: &'a str,
+    region: &'a str,
+    topology: Topology,
+    teams: u32,
+    days: u32,
+}
+
+impl<'a> Basis<'a> {
+    fn of(config: &'a Config) -> Self {
+        Self {
+            project: &config.project,
+            name: &config.name,
+            region: &config.region,
+            topology: config.mimir.topology,
+            teams: config.generator.teams,
+            days: config.generator.days,
+        }
+    }
+}
+
 /// Stands for the project where something is rendered before one is named.
 pub const PLACEHOLDER_PROJECT: &str = "my-gcp-project";
 
@@ -243,8 +299,9 @@ impl Config {
         if self.project.is_empty() { Err(ProjectMissing) } else { Ok(&self.project) }
     }
 
-    /// The defaults beside these three, from which others follow.
-    fn defaults_of(project: &str, name: &str, region: &str, topology: Topology) -> Self {
+    /// The defaults beside those from which others follow.
+    fn defaults_of(basis: &Basis<'_>) -> Self {
+        let Basis { project, name, region, topology, teams, days } = *basis;
         let mut defaults = Self {
             project: project.to_owned(),
             name: name.to_owned(),
@@ -253,6 +310,8 @@ impl Config {
             ..Self::default()
         };
         defaults.mimir.bucket_location = region.to_owned();
+        defaults.mimir.retention = sizes::retention(days);
+        defaults.mimir.limits = sizes::limits(teams, days);
         if !project.is_empty() {
             defaults.mimir.bucket = default_bucket(project, name);
         }

@@ -32,7 +32,7 @@ The highest source that names a key decides:
   wrong is reported at once.
 - A list is written `a,b` or `[a, b]` in `--set` and variables; labels
   `team=core,env=dev` or `{team: core, env: dev}`. `--set labels.team=core` sets
-  one label beside the others.
+  one label beside the others. `mimir.extra` is written as YAML: `{limits: {…}}`.
 - `--set KEY=` goes back to the default. An empty variable counts as not set.
 - A variable that begins with `DORAINFRA_` and belongs to no key is an error.
 - A relative path in the file is relative to the file's folder; elsewhere to the
@@ -47,7 +47,11 @@ Keys are checked against each other too:
 - `generator.days` and a day more fit into `mimir.limits.out_of_order_window`
   and into `mimir.retention`: older samples would be rejected, or deleted.
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
-- `generator.teams` times four is at most `mimir.limits.max_series`.
+- `generator.teams` times 40 is at most `mimir.limits.max_series`.
+- `network.create` excludes `network.name` and `network.subnet`.
+- `access.external: false` is for `topology: single`.
+- The keys of `mimir.extra` are keys of that `mimir.version`, as far as its keys
+  are known here (3.0).
 - The ports of the stack differ.
 ";
 

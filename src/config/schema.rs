@@ -39,6 +39,10 @@ pub enum Kind {
     Labels,
     /// Mappings with keys of their own: the table is in `source`.
     Sources,
+    /// `true` or `false`.
+    Flag,
+    /// A mapping of Mimir's own keys, which `options` knows.
+    Options,
 }
 
 impl Kind {
@@ -64,6 +68,8 @@ impl Kind {
             Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
             Self::Labels => rules::LABELS_ALLOWED.into(),
             Self::Sources => source::ALLOWED.into(),
+            Self::Flag => "`true` or `false`".into(),
+            Self::Options => "a mapping of Mimir's own keys, nested as in its configuration file".into(),
         }
     }
 }
@@ -113,6 +119,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "", doc: "Where the deployment lives and what it is called." },
     Section { path: "mimir", doc: "The Mimir machine, its disks and its bucket." },
     Section { path: "mimir.limits", doc: "What the tenant may write." },
+    Section { path: "network", doc: "The VPC network that the machine is in." },
     Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
     Section { path: "stack", doc: "The collector stack on this machine: Pushgateway and Prometheus agent." },
     Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
@@ -262,7 +269,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Text(rules::RETENTION),
         doc: "How long samples are kept. Not shorter than the history that the generator writes.",
         example: "400d",
-        derived: None,
+        derived: Some("`2y`, or `generator.days` and a year more where that is longer"),
     },
     Key {
         path: "mimir.tenant",
@@ -279,25 +286,34 @@ pub const KEYS: &[Key] = &[
         derived: Some("none: the pinned download"),
     },
     Key {
+        path: "mimir.extra",
+        kind: Kind::Options,
+        doc: "More of Mimir's configuration, in Mimir's own keys: laid over what dorainfra writes, mappings \
+              merged, everything else replaced. A key that this version of Mimir does not have is an error, \
+              and so is one that decides who can read Mimir or where its data lies.",
+        example: "{limits: {max_label_names_per_series: 40}}",
+        derived: None,
+    },
+    Key {
         path: "mimir.limits.max_series",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
-        doc: "Series in memory. Not fewer than the generator's four for each team.",
+        doc: "Series in memory. Not fewer than the generator writes: about 40 for each team.",
         example: "500000",
-        derived: None,
+        derived: Some("twice what `generator.teams` and the parts' own metrics make, at least 150000"),
     },
     Key {
         path: "mimir.limits.ingestion_rate",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
         doc: "Samples a second, lasting.",
         example: "50000",
-        derived: None,
+        derived: Some("the whole history in a minute, at least 200000"),
     },
     Key {
         path: "mimir.limits.ingestion_burst",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
         doc: "Samples at once.",
         example: "1000000",
-        derived: None,
+        derived: Some("ten times `mimir.limits.ingestion_rate`'s default"),
     },
     Key {
         path: "mimir.limits.out_of_order_window",
@@ -305,6 +321,36 @@ pub const KEYS: &[Key] = &[
         doc: "How far behind the newest sample older ones may still be written. It has to hold the whole \
               history: `generator.days` and one day more.",
         example: "800d",
+        derived: Some("`generator.days` and 35 days more, at least 400d"),
+    },
+    Key {
+        path: "network.name",
+        kind: Kind::Text(rules::NETWORK),
+        doc: "VPC network of the project that the machine joins.",
+        example: "platform",
+        derived: None,
+    },
+    Key {
+        path: "network.subnet",
+        kind: Kind::Text(rules::NETWORK),
+        doc: "Subnet of that network in `region`. It needs Private Google Access where `access.external` is \
+              `false`.",
+        example: "platform-europe",
+        derived: Some("none: the one that a network in auto mode has in each region"),
+    },
+    Key {
+        path: "network.create",
+        kind: Kind::Flag,
+        doc: "Make a network and a subnet of the deployment's own, named after it, with Private Google Access \
+              and no way in but those of `access`. `network.name` and `network.subnet` are not given then.",
+        example: "true",
+        derived: None,
+    },
+    Key {
+        path: "network.range",
+        kind: Kind::Text(rules::SUBNET_RANGE),
+        doc: "Range of the subnet that `network.create` makes.",
+        example: "10.42.0.0/24",
         derived: None,
     },
     Key {
@@ -314,6 +360,23 @@ pub const KEYS: &[Key] = &[
               the internet.",
         example: "[caller, 203.0.113.0/24]",
         derived: None,
+    },
+    Key {
+        path: "access.external",
+        kind: Kind::Flag,
+        doc: "Whether the machine has an address on the internet. Without one it is reached from inside the \
+              network (name its ranges in `access.allow`; `caller` is no such range and counts for nothing) \
+              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints.",
+        example: "false",
+        derived: None,
+    },
+    Key {
+        path: "access.endpoint",
+        kind: Kind::Text(rules::ENDPOINT),
+        doc: "Where this machine reaches port 9009, if not at the machine's own address: the near end of a \
+              tunnel.",
+        example: "localhost:9009",
+        derived: Some("none: the machine's own address"),
     },
     Key {
         path: "access.public",
@@ -392,7 +455,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "generator.teams",
         kind: Kind::Whole(&[(1, 10_000)]),
-        doc: "Number of simulated teams, four series each.",
+        doc: "Number of simulated teams, up to 40 series each.",
         example: "5",
         derived: None,
     },
@@ -430,7 +493,7 @@ mod tests {
 
     fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
         match value {
-            Value::Object(fields) if path != "labels" => {
+            Value::Object(fields) if !["labels", "mimir.extra"].contains(&path) => {
                 for (name, field) in fields {
                     let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     leaves(field, &path, into);

@@ -292,7 +292,7 @@ pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, 
         return Err(problems);
     }
     let places = items.iter().map(|item| text.place(item.span)).collect();
-    Ok(Setting { value: json!(all), place: text.place(node.span), items: places })
+    Ok(Setting { items: places, ..Setting::new(json!(all), text.place(node.span)) })
 }
 
 fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serde_json::Value, Vec<Problem>> {

@@ -101,9 +101,9 @@ pub trait Provider: Send + Sync {
     /// The facts about a kind; `None`: no such kind.
     fn spec(&self, kind: &str) -> Option<&KindSpec>;
 
-    /// The kind of the resource that holds resources of `kind` and takes them
-    /// with it when it goes (a bucket its objects): they are made again when it
-    /// is replaced. Unmarkable kinds go with whatever they depend on anyway.
+    /// The kind of the resource that one of `kind` cannot outlive (an object its
+    /// bucket, a machine the disk that is attached to it): it is made again when
+    /// that is replaced. Unmarkable kinds go with whatever they depend on anyway.
     fn lives_in(&self, _kind: &str) -> Option<&str> {
         None
     }

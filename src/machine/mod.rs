@@ -1,6 +1,8 @@
 //! The machine from outside: what it reports of itself through guest
-//! attributes, and its serial port when it does not get ready. What happens on
-//! it is in `templates/vm`.
+//! attributes, and its serial port when it does not get ready; and what it is
+//! asked to do before it goes (`flush`). What happens on it is in `templates/vm`.
+
+mod flush;
 
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Client, Error};
+
+pub use self::flush::{FLUSH_ITEM, FlushError, can_flush, flushed};
 
 /// The guest attributes' namespace that the machine writes to.
 const NAMESPACE: &str = "dorainfra";
@@ -27,6 +31,8 @@ pub struct Machine {
     pub bundle: String,
     /// `VERSION:SHA-256` of the server's certificate; `none` where there is none.
     pub certificate: String,
+    /// The size that its data disk should have, as its metadata says it.
+    pub disk_gb: u32,
 }
 
 /// What a machine says of itself.
@@ -49,6 +55,8 @@ pub struct Report {
     pub wanted_certificate: String,
     /// `mimir 3.0.4`, or what stands in for it.
     pub engine: String,
+    /// GB that the data disk's file system was grown to.
+    pub disk_gb: String,
     pub message: String,
     /// RFC 3339.
     pub updated: String,
@@ -146,7 +154,9 @@ pub async fn wait_ready(
         let report = attributes(client, machine).await?;
         // Stages of an earlier bundle or certificate say nothing about this one.
         let concerns_us = report.wanted == machine.bundle && report.wanted_certificate == machine.certificate;
-        let runs = report.bundle == machine.bundle && report.certificate == machine.certificate;
+        let runs = report.bundle == machine.bundle
+            && report.certificate == machine.certificate
+            && report.disk_gb == machine.disk_gb.to_string();
         if concerns_us && (&report.stage, &report.message) != (&last.stage, &last.message) {
             pause = FIRST_PAUSE;
             events.send(Event::MachineStage {
@@ -207,6 +217,7 @@ async fn attributes(client: &Client, machine: &Machine) -> Result<Report, Error>
             "certificate" => report.certificate = value,
             "wanted-certificate" => report.wanted_certificate = value,
             "engine" => report.engine = value,
+            "disk-gb" => report.disk_gb = value,
             "message" => report.message = value,
             "updated" => report.updated = value,
             _ => {}

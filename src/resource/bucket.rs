@@ -36,6 +36,10 @@ impl Kind for Bucket {
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {
         let mut body = manifest.body.clone();
+        // `null` says that a field must not be there: a new bucket has none.
+        if let Some(fields) = body.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
         body["name"] = json!(manifest.name);
         body["labels"] = mark::labelled(&manifest.body["labels"], mark);
         let call = Call::write(Api::Storage, Method::POST, "storage/v1/b")

@@ -1,13 +1,13 @@
 //! Compute kinds that differ only in a row of a table: addresses, firewall
-//! rules, snapshot schedules, the parts of load balancers. What instances and disks share with them is here,
-//! too: links, marks, deletions.
+//! rules, networks, snapshot schedules, the parts of load balancers. What
+//! instances and disks share with them is here, too: links, marks, deletions.
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Cloud, Kind, absent, found, id, mark, short, text};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
 
@@ -44,7 +44,7 @@ pub const TABLE: &[Row] = &[
     Row {
         spec: KindSpec {
             kind: "compute.address",
-            immutable: &["region", "addressType", "networkTier", "address"],
+            immutable: &["region", "addressType", "networkTier", "address", "subnetwork"],
             whole: &["labels"],
             ..SPEC
         },
@@ -64,10 +64,19 @@ pub const TABLE: &[Row] = &[
                 "targetTags",
                 "sourceServiceAccounts",
                 "allowed",
+                "denied",
             ],
             ..SPEC
         },
         collection: "firewalls",
+        scope: Scope::Global,
+        marked: Marked::Description,
+        labels_later: false,
+        fingerprint: false,
+    },
+    Row {
+        spec: KindSpec { kind: "compute.network", immutable: &["autoCreateSubnetworks"], ..SPEC },
+        collection: "networks",
         scope: Scope::Global,
         marked: Marked::Description,
         labels_later: false,
@@ -312,7 +321,7 @@ impl Row {
                 let body = json!({"labels": labels, "labelFingerprint": current["labelFingerprint"]});
                 Call::write(Api::Compute, Method::POST, format!("{path}/setLabels")).body(body)
             },
-            manifest,
+            &manifest.id(),
             events,
         )
         .await
@@ -325,7 +334,7 @@ pub async fn fingerprinted(
     cloud: &Cloud,
     path: &str,
     write: impl Fn(&Value) -> Call,
-    manifest: &Manifest,
+    id: &ResourceId,
     events: &Events,
 ) -> Result<(), Error> {
     const ATTEMPTS: usize = 5;
@@ -333,7 +342,7 @@ pub async fn fingerprinted(
     loop {
         attempt += 1;
         let current = cloud.client.call(&Call::get(Api::Compute, path)).await?;
-        match cloud.client.compute(&write(&current), &manifest.id(), events).await {
+        match cloud.client.compute(&write(&current), id, events).await {
             Ok(_) => return Ok(()),
             Err(Error::Api(error)) if error.is_stale() && attempt < ATTEMPTS => {}
             Err(error) => return Err(error),
@@ -381,6 +390,7 @@ pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
         ("network", "global/networks".to_owned()),
         ("subnetwork", format!("regions/{region}/subnetworks")),
         ("backendService", format!("regions/{region}/backendServices")),
+        ("sourceSnapshot", "global/snapshots".to_owned()),
     ] {
         // The type of what is in no zone is a word, not a link.
         if let Some(value) = body.get_mut(field).filter(|_| field != "type" || !zone.is_empty()) {
@@ -459,7 +469,7 @@ impl Kind for Compute {
                 };
                 if self.0.fingerprint {
                     let write = |current: &Value| patch(Some(current));
-                    return fingerprinted(cloud, &path, write, manifest, events).await;
+                    return fingerprinted(cloud, &path, write, &manifest.id(), events).await;
                 }
                 cloud.client.compute(&patch(None), &manifest.id(), events).await?;
                 Ok(())

@@ -13,7 +13,7 @@ use crate::gcp::{Api, ApiError, Call, Error, integer};
 
 const ROW: Row = Row {
     spec: KindSpec {
-        immutable: &["zone", "type"],
+        immutable: &["zone", "type", "sourceSnapshot"],
         sets: &["resourcePolicies"],
         whole: &["labels"],
         ..KindSpec::plain("compute.disk")

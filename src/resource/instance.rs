@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::compute::{Marked, Row, Scope, fingerprinted, linked};
 use super::{Cloud, Kind, short};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ProviderError};
-use crate::event::Events;
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ProviderError, ResourceId};
+use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Error};
+use crate::machine;
 
 pub const ROW: Row = Row {
     spec: KindSpec {
@@ -103,7 +104,7 @@ impl Kind for Instance {
                         "fingerprint": current["tags"]["fingerprint"],
                     }))
                 },
-                manifest,
+                &id,
                 events,
             )
             .await?;
@@ -118,7 +119,7 @@ impl Kind for Instance {
                         "fingerprint": current["metadata"]["fingerprint"],
                     }))
                 },
-                manifest,
+                &id,
                 events,
             )
             .await?;
@@ -142,8 +143,57 @@ impl Kind for Instance {
         super::rolling::settle(cloud, manifest, events).await
     }
 
+    /// That it goes was agreed to by now: so the protection is lifted. First the
+    /// machine writes what is on its data disk only; where it cannot, that stays
+    /// in the write-ahead log on the disk.
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
+        let path = ROW.path(&observed.body, &observed.id.name)?;
+        if cloud.flush && observed.body["status"] == "RUNNING" {
+            flush(cloud, &path, &observed.id, events).await;
+        }
+        if observed.body["deletionProtection"] == true {
+            let call = Call::write(Api::Compute, Method::POST, format!("{path}/setDeletionProtection"))
+                .query("deletionProtection", "false");
+            cloud.client.compute(&call, &observed.id, events).await?;
+        }
         ROW.delete(cloud, observed, events).await
+    }
+}
+
+/// Never stops a deletion: a machine that cannot write keeps what it has on its disk.
+async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) {
+    let order = uuid::Uuid::new_v4().to_string();
+    let set = |order: &str| {
+        let item = json!({"key": machine::FLUSH_ITEM, "value": order});
+        let path = path.to_owned();
+        move |current: &Value| {
+            let mut items = current["metadata"]["items"].as_array().cloned().unwrap_or_default();
+            items.retain(|other| other["key"] != machine::FLUSH_ITEM);
+            items.push(item.clone());
+            let body = json!({"items": items, "fingerprint": current["metadata"]["fingerprint"]});
+            Call::write(Api::Compute, Method::POST, format!("{path}/setMetadata")).body(body)
+        }
+    };
+    let flushed = async {
+        if !machine::can_flush(&cloud.client, path).await? {
+            return Ok(());
+        }
+        fingerprinted(cloud, path, set(&order), id, events).await?;
+        let progress = |message: String| {
+            events.send(Event::ResourceProgress { id: id.clone(), message });
+        };
+        machine::flushed(&cloud.client, path, &order, progress).await
+    };
+    match flushed.await {
+        Ok(()) => {}
+        Err(error) => events.warn(
+            format!("{id} goes without having written everything to the bucket: {error}"),
+            Some(
+                "nothing is lost: the rest is in the write-ahead log on its data disk, which the next \
+                 machine takes up"
+                    .into(),
+            ),
+        ),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod binding;
 mod bucket;
+mod bundle;
 mod certificate;
 mod compute;
 mod disk;
@@ -15,6 +16,7 @@ mod rolling;
 mod secret;
 mod service_account;
 mod services;
+mod subnetwork;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, Provid
 use crate::event::Events;
 use crate::gcp::{self, Client};
 
+pub use bundle::show_files;
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use secret::{Held, held, mark_revoked};
 
@@ -37,6 +40,8 @@ pub(crate) struct Cloud {
     /// Whose marks are ours.
     pub deployment: String,
     pub contents: Arc<BTreeMap<String, Content>>,
+    /// Whether a machine that goes has to write first what is on its data disk only.
+    pub flush: bool,
 }
 
 /// A kind of resource. The same contract as [`Provider`], for one kind.
@@ -106,11 +111,19 @@ impl Google {
             Box::new(object::Object),
             Box::new(instance::Instance),
             Box::new(group_member::GroupMember),
+            Box::new(subnetwork::Subnetwork),
         ];
         for row in compute::TABLE {
             kinds.push(Box::new(compute::Compute(row)));
         }
-        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents }, kinds }
+        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents, flush: true }, kinds }
+    }
+
+    /// For a run that deletes the data anyway: machines go at once.
+    #[must_use]
+    pub fn without_flush(mut self) -> Self {
+        self.cloud.flush = false;
+        self
     }
 
     fn kind(&self, kind: &str) -> Result<&dyn Kind, ProviderError> {
@@ -142,6 +155,7 @@ impl Provider for Google {
     fn lives_in(&self, kind: &str) -> Option<&str> {
         match kind {
             "storage.object" => Some("storage.bucket"),
+            "compute.instance" => Some("compute.disk"),
             _ => None,
         }
     }

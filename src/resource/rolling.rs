@@ -58,6 +58,7 @@ fn machine_of(name: &str, body: &Value) -> Machine {
         zone: body["zone"].as_str().unwrap_or_default().to_owned(),
         bundle: item("dorainfra-bundle"),
         certificate: item("dorainfra-certificate"),
+        disk_gb: item("dorainfra-disk-gb").parse().unwrap_or_default(),
     }
 }
 

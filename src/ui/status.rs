@@ -77,6 +77,8 @@ pub struct Status {
     pub ring: Vec<RingMember>,
     pub stack: Vec<PartStatus>,
     pub credentials: Vec<CredentialStatus>,
+    /// The command that opens a tunnel to a machine without an external address.
+    pub tunnel: Option<String>,
     /// A command that asks the endpoint something.
     pub ask: Option<String>,
 }
@@ -152,8 +154,10 @@ impl View for Status {
                 out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
             }
         }
-        if let Some(command) = &self.ask {
-            out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, "Ask it")));
+        for (title, command) in [("Reach it from outside", &self.tunnel), ("Ask it", &self.ask)] {
+            if let Some(command) = command {
+                out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, title)));
+            }
         }
         out
     }
@@ -227,6 +231,7 @@ mod tests {
                 certificate("server", State::Ok, "ends on 2027-11-26, in 365 days"),
                 certificate("stack", State::Changed, "ends on 2026-12-20, in 24 days"),
             ],
+            tunnel: Some("gcloud compute start-iap-tunnel dorainfra-mimir 9009".into()),
             ask: Some("curl https://127.90.1.2:9009/prometheus/api/v1/labels".into()),
         };
         insta::assert_snapshot!(status.human(&Style::plain()));

@@ -4,4 +4,5 @@
 mod errors;
 mod fixture;
 mod laws;
+mod production;
 mod snapshots;

@@ -131,6 +131,7 @@ fn the_stack_with_its_real_address() {
         &fixture::facts(Flavour::StandIn),
         &Overrides::none(),
         "127.65.3.1",
+        blueprint::PORT,
         path,
     )
     .unwrap();

@@ -97,6 +97,7 @@ impl Recipe {
         for template in [
             "mimir.service.j2",
             "dorainfra-agent.service.j2",
+            "dorainfra-grow.service.j2",
             "mimir.yaml.j2",
             "standin-prometheus.yml.j2",
             "standin-web.yml.j2",

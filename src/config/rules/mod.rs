@@ -12,7 +12,7 @@ pub use self::google::{
     label_key, label_value,
 };
 pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};
-pub use self::network::{CALLER, CIDR, is_public};
+pub use self::network::{CALLER, CIDR, ENDPOINT, NETWORK, SUBNET_RANGE, is_public};
 pub use self::source::{FORGE_PROJECT, LABEL_TEXT, PATTERN, URL};
 
 /// A check of one text and, in words without a full stop, what it lets through.

@@ -10,8 +10,8 @@ use crate::sandbox::access::require;
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
-use crate::sandbox::operation::Edit;
 use crate::sandbox::machine::Network;
+use crate::sandbox::operation::Edit;
 use crate::sandbox::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {

@@ -1,0 +1,200 @@
+//! What is known of Mimir's own keys: which ones a version has, and which ones
+//! are not the user's, because they decide who can read Mimir or where its data
+//! lies.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use super::problem::{Place, Problem, quoted};
+use super::suggest::nearest;
+
+/// The versions that a list is for, and the list. Patch releases have the keys
+/// of their minor release.
+const LISTS: &[(&str, &str)] = &[("3.0.", include_str!("../../mimir/options-3.0.4.txt"))];
+
+/// Ours, with all that is below them, and where to say the same instead.
+const OURS: &[(&str, &str)] = &[
+    ("target", "one process is all of Mimir"),
+    ("multitenancy_enabled", "`mimir.tenant` names the tenant"),
+    ("no_auth_tenant", "`mimir.tenant` names the tenant"),
+    ("server.http_listen_address", WHERE),
+    ("server.http_listen_port", WHERE),
+    ("server.http_listen_network", WHERE),
+    ("server.grpc_listen_address", WHERE),
+    ("server.grpc_listen_port", WHERE),
+    ("server.grpc_listen_network", WHERE),
+    ("server.http_tls_config", "the machine's certificate and who may connect are dorainfra's"),
+    ("common.storage", BUCKET),
+    ("blocks_storage.backend", BUCKET),
+    ("blocks_storage.gcs", BUCKET),
+    ("blocks_storage.storage_prefix", BUCKET),
+    ("ruler_storage.backend", BUCKET),
+    ("ruler_storage.gcs", BUCKET),
+    ("ruler_storage.storage_prefix", BUCKET),
+    ("alertmanager_storage.backend", BUCKET),
+    ("alertmanager_storage.gcs", BUCKET),
+    ("alertmanager_storage.storage_prefix", BUCKET),
+    ("blocks_storage.tsdb.dir", DISK),
+    ("blocks_storage.bucket_store.sync_dir", DISK),
+    ("compactor.data_dir", DISK),
+    ("ruler.rule_path", DISK),
+    ("alertmanager.data_dir", DISK),
+    ("activity_tracker.filepath", DISK),
+];
+const WHERE: &str = "the firewall and the health checks are made for dorainfra's addresses and ports";
+const BUCKET: &str = "`mimir.bucket` names the bucket, and its folders are told apart by dorainfra";
+const DISK: &str = "data lies on the data disk only";
+
+struct List {
+    /// Full paths of keys.
+    keys: BTreeSet<&'static str>,
+    /// Keys whose value has keys of its own.
+    open: BTreeSet<&'static str>,
+    /// Everything above a key.
+    sections: BTreeSet<&'static str>,
+}
+
+static PARSED: LazyLock<Vec<List>> =
+    LazyLock::new(|| LISTS.iter().map(|(_, text)| List::parse(text)).collect());
+
+impl List {
+    fn parse(text: &'static str) -> Self {
+        let mut list = Self { keys: BTreeSet::new(), open: BTreeSet::new(), sections: BTreeSet::new() };
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let key = line.strip_suffix(".*").unwrap_or(line);
+            if key != line {
+                list.open.insert(key);
+            }
+            list.keys.insert(key);
+            list.sections.extend(key.match_indices('.').map(|(at, _)| &key[..at]));
+        }
+        list
+    }
+
+    fn of(version: &str) -> Option<&'static Self> {
+        let at = LISTS.iter().position(|(versions, _)| version.starts_with(versions))?;
+        PARSED.get(at)
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.keys.contains(path)
+            || self.sections.contains(path)
+            || path.match_indices('.').any(|(at, _)| self.open.contains(&path[..at]))
+    }
+}
+
+/// Whether this version of Mimir has a key or a section of this path; `None`:
+/// its keys are not known here.
+pub fn known(version: &str, path: &str) -> Option<bool> {
+    List::of(version).map(|list| list.has(path))
+}
+
+/// What is wrong with the keys of `mimir.extra`, in their order. Below a key
+/// that is wrong nothing more is said.
+pub(super) fn problems(version: &str, keys: &[(String, Place)]) -> Vec<Problem> {
+    let mut found: Vec<(&str, Problem)> = Vec::new();
+    for (path, place) in keys {
+        let below = |other: &str| within(path, other);
+        if found.iter().any(|(wrong, _)| below(wrong)) {
+            continue;
+        }
+        let ours = OURS.iter().find(|(ours, _)| path == ours || below(ours));
+        if let Some((_, why)) = ours {
+            let message = format!("`mimir.extra`: {} is not for `mimir.extra`", quoted(path));
+            found.push((path, Problem::new(place.clone(), message).help(Some((*why).to_owned()))));
+        } else if is_section(version, path) && !keys.iter().any(|(other, _)| within(other, path)) {
+            // A value in its place would take away all that is below it.
+            let message = format!("`mimir.extra`: {} takes keys of its own, not a value", quoted(path));
+            found.push((path, Problem::new(place.clone(), message)));
+        } else if let Some(list) = List::of(version).filter(|list| !list.has(path)) {
+            found.push((path, unknown(version, path, place, list)));
+        }
+    }
+    found.into_iter().map(|(_, problem)| problem).collect()
+}
+
+fn within(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn is_section(version: &str, path: &str) -> bool {
+    let listed =
+        List::of(version).is_some_and(|list| list.sections.contains(path) && !list.keys.contains(path));
+    listed || OURS.iter().any(|(ours, _)| within(ours, path))
+}
+
+fn unknown(version: &str, path: &str, place: &Place, list: &List) -> Problem {
+    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let inside = |full: &&'static str| match full.strip_prefix(parent) {
+        Some(rest) if parent.is_empty() => !rest.contains('.'),
+        Some(rest) => rest.strip_prefix('.').is_some_and(|rest| !rest.is_empty() && !rest.contains('.')),
+        None => false,
+    };
+    let leaf = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
+    let all = || list.keys.iter().chain(&list.sections).copied();
+    let beside = nearest(name, all().filter(inside).map(leaf));
+    let near =
+        beside.map(|near| if parent.is_empty() { near.to_owned() } else { format!("{parent}.{near}") });
+    // The right name in another section.
+    let near = near.or_else(|| all().find(|full| leaf(full) == name).map(str::to_owned));
+    Problem::new(place.clone(), format!("`mimir.extra`: Mimir {version} has no key {}", quoted(path)))
+        .help(near.map(|near| format!("did you mean `{near}`?")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(version: &str, keys: &[&str]) -> Vec<String> {
+        let keys: Vec<_> = keys.iter().map(|key| ((*key).to_owned(), Place::default_value())).collect();
+        let told = |problem: Problem| format!("{} → {}", problem.message, problem.help.unwrap_or_default());
+        problems(version, &keys).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn keys_are_known_by_version() {
+        assert_eq!(known("3.0.4", "limits.ingestion_rate"), Some(true));
+        assert_eq!(known("3.0.1", "limits"), Some(true));
+        assert_eq!(known("3.0.4", "limits.cost_attribution_labels_structured.anything.at.all"), Some(true));
+        assert_eq!(known("3.0.4", "limits.ingestion"), Some(false));
+        assert_eq!(known("2.17.0", "limits.ingestion"), None);
+    }
+
+    #[test]
+    fn each_wrong_key_is_told_once_with_what_to_write() {
+        insta::assert_snapshot!(
+            told(
+                "3.0.4",
+                &[
+                    "limits.ingestion_rte",
+                    "limit",
+                    "limit.ingestion_rate",
+                    "querier.max_label_names_per_series",
+                    "server",
+                    "server.http_tls_config",
+                    "server.http_tls_config.client_auth_type",
+                    "blocks_storage.tsdb.dir",
+                    "blocks_storage.tsdb.retention_period",
+                    "nonsense",
+                    "common",
+                    "limits.cost_attribution_labels_structured",
+                ]
+            )
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn of_an_unknown_version_only_our_keys_are_told() {
+        assert_eq!(told("9.0.0", &["limits.anything"]), Vec::<String>::new());
+        assert_eq!(told("9.0.0", &["common.storage.backend"]).len(), 1);
+        assert_eq!(told("9.0.0", &["common"]).len(), 1);
+    }
+
+    #[test]
+    fn what_is_ours_exists() {
+        for (ours, _) in OURS {
+            assert_eq!(known("3.0.4", ours), Some(true), "{ours}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How large Mimir's limits are where nobody says: from teams and days. A limit
+//! is there to stop a mistake, so it leaves room for everything that is meant.
+
+use super::Limits;
+
+/// Stored series of one team, rounded up: what the simulator makes is counted
+/// by a test.
+pub const SERIES_PER_TEAM: u32 = 40;
+/// Series of the parts' own metrics: Mimir's, the Pushgateway's, the agent's.
+const OWN_SERIES: u32 = 20_000;
+
+/// How far back the out-of-order window reaches beyond the history.
+const WINDOW_MARGIN: u32 = 35;
+const YEAR: u32 = 365;
+
+/// For a history of `days` of so many teams.
+pub(super) fn limits(teams: u32, days: u32) -> Limits {
+    let series = teams * SERIES_PER_TEAM;
+    // A sample a day and the one that begins the first day.
+    let history = u64::from(series) * u64::from(days + 1);
+    let rate = u32::try_from(history / 60).unwrap_or(u32::MAX).clamp(200_000, 5_000_000);
+    Limits {
+        max_series: (2 * (series + OWN_SERIES)).max(150_000),
+        ingestion_rate: rate,
+        ingestion_burst: rate * 10,
+        out_of_order_window: format!("{}d", (days + WINDOW_MARGIN).max(400)),
+    }
+}
+
+pub(super) fn retention(days: u32) -> String {
+    if days < 2 * YEAR { "2y".into() } else { format!("{}d", days + YEAR) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_deployment_has_room_and_a_large_one_has_what_it_needs() {
+        let small = limits(39, 365);
+        assert_eq!(
+            (small.max_series, small.ingestion_rate, small.ingestion_burst),
+            (150_000, 200_000, 2_000_000)
+        );
+        assert_eq!((small.out_of_order_window.as_str(), retention(365).as_str()), ("400d", "2y"));
+        let large = limits(10_000, 3650);
+        assert_eq!((large.max_series, large.ingestion_rate), (840_000, 5_000_000));
+        assert_eq!((large.out_of_order_window.as_str(), retention(3650).as_str()), ("3685d", "4015d"));
+    }
+}

@@ -1,0 +1,172 @@
+//! What a new bundle changes in the files on the machine, for the plan: the
+//! metadata of the instance names bundles by their digests, which say nothing.
+//! Configuration is compared key by key, other files as text.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+
+use serde_json::Value;
+
+use crate::blueprint::{self, Blueprint, Content};
+use crate::engine::{Change, Plan};
+use crate::event::Events;
+use crate::gcp::Client;
+
+/// The item of the instance's metadata that names its bundle.
+const ITEM: &str = "metadata.items[dorainfra-bundle].value";
+
+/// Adds to the step that installs a new bundle what it changes in the files, and a
+/// warning about another version of Mimir. The old bundle is read from the
+/// bucket; one that cannot be read is told, and the plan stays as it is.
+pub async fn show_files(
+    plan: &mut Plan,
+    blueprint: &Blueprint,
+    bucket: &str,
+    client: &Client,
+    events: &Events,
+) {
+    let old = plan.steps.iter().enumerate().find_map(|(at, step)| {
+        let change = step.changes.iter().find(|change| change.path == ITEM)?;
+        Some((at, change.before.as_ref()?.as_str()?.to_owned()))
+    });
+    let Some((at, old)) = old else { return };
+    let before = match client.read_object(bucket, &format!("bundles/{old}.tar")).await {
+        Ok(Some((bytes, _))) => files(&bytes),
+        Ok(None) => return,
+        Err(error) => {
+            let why = format!("what changes in the machine's files cannot be shown: {error}");
+            return events.warn(why, error.hint());
+        }
+    };
+    let after = match blueprint.contents.get(&blueprint.bundle) {
+        Some(Content::Bytes(bytes)) => files(bytes),
+        _ => return,
+    };
+    plan.steps[at].changes.extend(changes(&before, &after));
+    plan.warnings.extend(upgrade(&before, &after));
+}
+
+/// What is known about the change of Mimir's version, if it changes.
+fn upgrade(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    let version = |files: &BTreeMap<String, String>| {
+        let about = leaves(files.get("bundle.json")?)?;
+        let text = |key: &str| about.get(key).and_then(Value::as_str).map(str::to_owned);
+        text("engine.version").filter(|_| text("engine.flavour").as_deref() == Some("mimir"))
+    };
+    match (version(before), version(after)) {
+        (Some(old), Some(new)) if old != new => {
+            let configured = after.get("mimir.yaml").and_then(|text| leaves(text)).unwrap_or_default();
+            blueprint::upgrade(&old, &new, configured.keys().map(String::as_str))
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The text files of a tar, by name. What is damaged is left out: the digest was
+/// checked when it was made.
+fn files(tar: &[u8]) -> BTreeMap<String, String> {
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().into_iter().flatten().flatten();
+    entries
+        .filter_map(|mut entry| {
+            let name = entry.path().ok()?.to_str()?.to_owned();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).ok()?;
+            Some((name, text))
+        })
+        .collect()
+}
+
+fn changes(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Change> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let (old, new) = (before.get(name), after.get(name));
+        if old == new {
+            continue;
+        }
+        let structured = name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json");
+        match (old.and_then(|text| leaves(text)), new.and_then(|text| leaves(text))) {
+            (Some(old), Some(new)) if structured => found.extend(keys(name, &old, &new)),
+            _ => {
+                let text =
+                    |text: Option<&String>| Some(text.map_or(Value::Null, |text| Value::from(text.as_str())));
+                found.push(change(name.clone(), text(old), text(new)));
+            }
+        }
+    }
+    found
+}
+
+fn keys(file: &str, old: &BTreeMap<String, Value>, new: &BTreeMap<String, Value>) -> Vec<Change> {
+    let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = paths.into_iter().filter(|path| old.get(*path) != new.get(*path));
+    let value = |side: &BTreeMap<String, Value>, path| Some(side.get(path).cloned().unwrap_or(Value::Null));
+    differ.map(|path| change(format!("{file}: {path}"), value(old, path), value(new, path))).collect()
+}
+
+fn change(path: String, before: Option<Value>, after: Option<Value>) -> Change {
+    Change { path, before, after, forces_replacement: false }
+}
+
+/// The values of a YAML or JSON text that are no mappings, by their dotted paths.
+fn leaves(text: &str) -> Option<BTreeMap<String, Value>> {
+    fn walk(value: Value, path: &str, into: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (key, value) in fields {
+                    let path = if path.is_empty() { key } else { format!("{path}.{key}") };
+                    walk(value, &path, into);
+                }
+            }
+            other => {
+                into.insert(path.to_owned(), other);
+            }
+        }
+    }
+    // YAML 1.2, as Mimir reads it: `no` and `on` are texts.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let mut found = BTreeMap::new();
+    walk(serde_saphyr::from_str_with_options(text, options).ok()?, "", &mut found);
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(before: &[(&str, &str)], after: &[(&str, &str)]) -> Vec<String> {
+        let side = |files: &[(&str, &str)]| {
+            files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+        };
+        let show = |value: Option<Value>| value.map_or("unknown".into(), |value| value.to_string());
+        let told =
+            |change: Change| format!("{}: {} → {}", change.path, show(change.before), show(change.after));
+        changes(&side(before), &side(after)).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn configuration_is_told_by_its_keys_and_comments_are_none() {
+        let before = [("mimir.yaml", "# why\nlimits: {a: 1, b: 2}\nserver: {x: y}\n"), ("same", "1")];
+        let after = [("mimir.yaml", "limits: {a: 1, b: 3, c: [4]}\n"), ("same", "1")];
+        assert_eq!(
+            told(&before, &after),
+            [
+                "mimir.yaml: limits.b: 2 → 3",
+                "mimir.yaml: limits.c: null → [4]",
+                "mimir.yaml: server.x: \"y\" → null"
+            ]
+        );
+        assert_eq!(told(&[("a.yaml", "# one\na: 1\n")], &[("a.yaml", "a: 1\n")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn other_files_are_told_as_text() {
+        let told =
+            told(&[("machine", "a\nb\n"), ("gone", "x\n")], &[("machine", "a\nc\n"), ("bad.yaml", "a: [")]);
+        assert_eq!(
+            told,
+            [r#"bad.yaml: null → "a: [""#, r#"gone: "x\n" → null"#, r#"machine: "a\nb\n" → "a\nc\n""#]
+        );
+    }
+}
