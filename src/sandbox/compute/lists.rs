@@ -102,15 +102,10 @@ pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     // Google's own spelling, which has one exception.
     let kind = match collection {
-        "healthChecks" => collection,
+        "healthChecks" => collection.to_owned(),
         other => singular(other),
     };
-    let mut list = answer(
-        call,
-        &format!("{kind}Aggregated"),
-        &format!("aggregated/{collection}"),
-        found,
-    )?;
+    let mut list = answer(call, &format!("{kind}Aggregated"), &format!("aggregated/{collection}"), found)?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
     let place = if zonal { "zone" } else { "region" };
     let mut by_scope = serde_json::Map::new();
