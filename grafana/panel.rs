@@ -60,12 +60,12 @@ pub fn over_time(expression: impl Into<String>, legend: &'static str, step: &'st
 
 impl Query {
     /// As rows of a table.
-    pub fn as_table(self) -> Self {
+    pub fn into_table(self) -> Self {
         Self { format: "table", ..self }
     }
 
     /// As buckets of a heatmap.
-    pub fn as_heatmap(self) -> Self {
+    pub fn into_heatmap(self) -> Self {
         Self { format: "heatmap", ..self }
     }
 }
@@ -193,7 +193,8 @@ impl Panel {
 
     /// Buckets over time; the answers' label `le` is the upper edge.
     pub fn heatmap(title: &str, description: &str, query: Query) -> Self {
-        let mut panel = Self::new("heatmap", title, description, Some(Unit::Count), vec![query.as_heatmap()]);
+        let mut panel =
+            Self::new("heatmap", title, description, Some(Unit::Count), vec![query.into_heatmap()]);
         panel.json["options"] = json!({
             "calculate": false,
             "cellGap": 1,
@@ -211,7 +212,7 @@ impl Panel {
 
     /// A row for each answer, a column for each label that is named.
     pub fn table(title: &str, description: &str, unit: Unit, query: Query, value: &str) -> Self {
-        let mut panel = Self::new("table", title, description, Some(unit), vec![query.as_table()]);
+        let mut panel = Self::new("table", title, description, Some(unit), vec![query.into_table()]);
         panel.json["options"] =
             json!({"showHeader": true, "cellHeight": "sm", "sortBy": [{"displayName": value, "desc": true}]});
         panel.json["transformations"] = json!([{

@@ -34,7 +34,7 @@ fn nothing_at_all_is_the_defaults() {
 fn a_file_sets_what_it_names() {
     let config = loaded(
         "project: my-gcp\nregion: us-central1\nlabels: {team: core, env: \"1\"}\nmimir:\n  version: 3.0.4-rc.1\n  \
-         disk_gb: 0x20\n  limits: {max_series: 1000}\naccess: {allow: [10.0.0.0/8, \"2001:db8::/32\"]}\n\
+         disk_gb: 0x20\n  limits: {max_series: 5000}\naccess: {allow: [10.0.0.0/8, \"2001:db8::/32\"]}\n\
          stack: {runtime: compose}\ngenerator: {seed: 18446744073709551615}\n",
         &[],
         &[],

@@ -131,7 +131,7 @@ impl Bench {
 
 /// A private key in PEM, plain or once more in base64.
 fn tells_a_key(text: &str) -> bool {
-    text.contains("PRIVATE KEY") || text.contains("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t")
+    text.contains("-----BEGIN PRIVATE KEY") || text.contains("LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t")
 }
 
 fn mode(path: &Path) -> u32 {

@@ -43,8 +43,10 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o700, 0o600, 0o600]);
     assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
-    let expected = format!("DORAINFRA_ADDRESS={}\nGOMEMLIMIT=", address(lab.port));
+    let own = address(lab.port);
+    let expected = format!("DORAINFRA_ADDRESS={own}\nDORAINFRA_LISTEN={own}\n");
     assert!(environment.starts_with(&expected) && environment.ends_with("KiB\n"), "{environment}");
+    assert!(environment.contains("\nGOMEMLIMIT="), "{environment}");
     let serial = lab.serial();
     for line in ["startup-script[", "dorainfra: ready: ", "mimir[", "init: Started mimir.service"] {
         assert!(serial.contains(line), "{line} is not in\n{serial}");

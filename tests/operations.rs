@@ -72,7 +72,7 @@ impl Case {
     /// The endpoint as the collector reaches it.
     fn target(&self) -> Target {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let secret = "v1/projects/my-gcp/secrets/dorainfra-client/versions/latest:access";
+        let secret = "v1/projects/my-gcp/secrets/dorainfra-client-stack/versions/latest:access";
         let payload =
             self.deployment.google("GET", secret, "")["payload"]["data"].as_str().unwrap().to_owned();
         let credentials = serde_json::from_slice(&STANDARD.decode(payload).unwrap()).unwrap();

@@ -3,6 +3,7 @@
 //! `DORAINFRA_MIMIR_BINARY`, it goes the same way with data.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod deployment;
 
@@ -117,7 +118,9 @@ fn three_replicas_live_from_single_and_back() {
     replicas.deployment.google("POST", &format!("{place}/stop"), "");
     replicas.deployment.until("one is seen to be away", || replicas.ring("unhealthy") == 1);
     let mended = replicas.apply(&[ha]).ends_with(0);
-    assert_eq!(machines_changed(&mended), one_after_the_other([ALL[1], ALL[0], ALL[2]]));
+    let mended = machines_changed(&mended);
+    let orders = [[ALL[1], ALL[0], ALL[2]], [ALL[1], ALL[2], ALL[0]]];
+    assert!(orders.map(one_after_the_other).contains(&mended), "{mended:?}");
     replicas.deployment.until("all are back", || replicas.ring("active") == 3);
 
     // What the first one refuses never reaches the others, and all go on.

@@ -5,8 +5,6 @@
 
 mod deployment;
 
-use std::time::{Duration, Instant};
-
 use deployment::Deployment;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -50,16 +48,11 @@ fn real_events_take_the_simulators_place() {
     let result = &collected.events("result")[0]["result"];
     assert_eq!(result["added"], 42, "{result}");
     let url = format!("http://127.0.0.1:{}/metrics", deployment.ports()[1]);
-    let begun = Instant::now();
-    loop {
+    deployment.until("both teams are pushed", || {
         let text = std::process::Command::new("curl").args(["-fsS", &url]).output().unwrap().stdout;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        if ["orders", "payments"].iter().all(|team| text.contains(&format!("team=\"{team}\""))) {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "never pushed:\n{text}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        let text = String::from_utf8_lossy(&text);
+        ["orders", "payments"].iter().all(|team| text.contains(&format!("team=\"{team}\"")))
+    });
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }
 

@@ -184,7 +184,8 @@ async fn nobody_without_the_secret_is_believed() {
     let http = http();
     let body = serde_json::to_vec(&deployment_status(1)).unwrap();
     let other = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"another"), &body);
-    let cases: [(&str, &[(&str, String)], u16); 7] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, String)], u16);
+    let cases: [Case<'_>; 7] = [
         ("no forge", &[], 400),
         ("no signature", &[("X-GitHub-Event", "push".into())], 401),
         (

@@ -47,7 +47,7 @@ Keys are checked against each other too:
 - `generator.days` and a day more fit into `mimir.limits.out_of_order_window`
   and into `mimir.retention`: older samples would be rejected, or deleted.
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
-- `generator.teams` times 40 is at most `mimir.limits.max_series`.
+- `generator.teams` times 50 is at most `mimir.limits.max_series`.
 - `network.create` excludes `network.name` and `network.subnet`.
 - `access.external: false` is for `topology: single`.
 - The keys of `mimir.extra` are keys of that `mimir.version`, as far as its keys

@@ -297,7 +297,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.limits.max_series",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
-        doc: "Series in memory. Not fewer than the generator writes: about 40 for each team.",
+        doc: "Series in memory. Not fewer than the generator writes: about 50 for each team.",
         example: "500000",
         derived: Some("twice what `generator.teams` and the parts' own metrics make, at least 150000"),
     },
@@ -455,7 +455,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "generator.teams",
         kind: Kind::Whole(&[(1, 10_000)]),
-        doc: "Number of simulated teams, up to 40 series each.",
+        doc: "Number of simulated teams, up to 50 series each.",
         example: "5",
         derived: None,
     },

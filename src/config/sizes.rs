@@ -5,7 +5,7 @@ use super::Limits;
 
 /// Stored series of one team, rounded up: what the simulator makes is counted
 /// by a test.
-pub const SERIES_PER_TEAM: u32 = 40;
+pub const SERIES_PER_TEAM: u32 = 50;
 /// Series of the parts' own metrics: Mimir's, the Pushgateway's, the agent's.
 const OWN_SERIES: u32 = 20_000;
 
@@ -44,7 +44,7 @@ mod tests {
         );
         assert_eq!((small.out_of_order_window.as_str(), retention(365).as_str()), ("400d", "2y"));
         let large = limits(10_000, 3650);
-        assert_eq!((large.max_series, large.ingestion_rate), (840_000, 5_000_000));
+        assert_eq!((large.max_series, large.ingestion_rate), (1_040_000, 5_000_000));
         assert_eq!((large.out_of_order_window.as_str(), retention(3650).as_str()), ("3685d", "4015d"));
     }
 }

@@ -205,7 +205,7 @@ pub fn from_value(value: Value) -> Result<Event, Wrong> {
     };
     let no_time = value
         .get("at")
-        .filter(|at| !at.as_str().is_some_and(|text| OffsetDateTime::parse(text, &Rfc3339).is_ok()));
+        .filter(|at| at.as_str().is_none_or(|text| OffsetDateTime::parse(text, &Rfc3339).is_err()));
     if let Some(at) = no_time {
         let message = format!("`at`: {at} is no time like \"2026-03-02T15:30:00Z\" (RFC 3339)");
         return Err(Wrong { field: Some("at".into()), message });

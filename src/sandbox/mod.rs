@@ -193,9 +193,8 @@ pub fn forget(dir: &Path) -> Result<(), SandboxError> {
     if !file.exists() && !files::key_file(dir).exists() {
         return Err(SandboxError::NothingThere { dir: dir.to_owned() });
     }
-    match Store::open(dir) {
-        Err(error @ SandboxError::AlreadyRunning { .. }) => return Err(error),
-        Ok(_) | Err(_) => {}
+    if let Err(error @ SandboxError::AlreadyRunning { .. }) = Store::open(dir) {
+        return Err(error);
     }
     let folders = FOLDERS.map(|folder| dir.join(folder));
     for path in folders.into_iter().chain([file, files::key_file(dir), StateFile::path(dir)]) {

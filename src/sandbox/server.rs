@@ -199,11 +199,15 @@ async fn damaged(response: Response, damage: Damage) -> Response {
             Response::from_parts(parts, Body::from(half))
         }
         Damage::Truncated => {
-            // The whole length is promised; then the connection ends.
+            // The whole length is promised; then the connection ends, once the half
+            // has left: an error at once would take it back.
             parts.headers.insert("content-length", HeaderValue::from(bytes.len()));
-            let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-            let pieces = futures::stream::iter([Ok(half), Err(cut)]);
-            Response::from_parts(parts, Body::from_stream(pieces))
+            let cut = futures::stream::once(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            });
+            let half = futures::stream::once(std::future::ready(Ok(half)));
+            Response::from_parts(parts, Body::from_stream(futures::StreamExt::chain(half, cut)))
         }
     }
 }

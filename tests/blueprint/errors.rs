@@ -77,7 +77,7 @@ fn nobody_allowed_means_no_rule() {
     let built = blueprint::build(&config, &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
     let rules: Vec<String> =
         built.manifests.iter().filter(|m| m.kind == "compute.firewall").map(|m| m.name.clone()).collect();
-    assert_eq!(rules, ["dorainfra-ssh"]);
+    assert_eq!(rules, ["dorainfra-ssh", "dorainfra-deny"]);
 }
 
 fn with_disk_template(text: &str) -> String {

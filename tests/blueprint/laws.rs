@@ -212,6 +212,7 @@ fn the_bundle_holds_the_machines_files_and_nothing_of_when_and_who() {
         [
             "644 bundle.json",
             "644 dorainfra-agent.service",
+            "644 dorainfra-grow.service",
             "755 machine",
             "644 mimir.service",
             "644 mimir.yaml",

@@ -83,7 +83,8 @@ impl Store {
         Merged { removed, ..self.merge(fresh.into_values()) }
     }
 
-    pub fn len(&self) -> u64 {
+    /// How many events there are.
+    pub fn total(&self) -> u64 {
         self.events.len() as u64
     }
 

@@ -334,6 +334,6 @@ impl Maker {
             store.save()?;
         }
         self.changed.clear();
-        Ok(Merged { total: store.len(), ..all })
+        Ok(Merged { total: store.total(), ..all })
     }
 }

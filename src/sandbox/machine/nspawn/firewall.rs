@@ -105,7 +105,7 @@ fn lines(rule: &Value, members: &[Member]) -> Vec<String> {
     };
     let entries = rule[field].as_array().into_iter().flatten();
     entries
-        .filter_map(|entry| protocol(entry))
+        .filter_map(protocol)
         .map(|what| format!("    {place}{what}counter {verdict} comment \"{name}\"\n"))
         .collect()
 }

@@ -28,7 +28,7 @@ pub(super) fn resolved(text: &str, resolve: &Resolve) -> String {
     while !rest.is_empty() {
         let end = rest.find(|c| !inside(c)).unwrap_or(rest.len());
         let (word, more) = rest.split_at(end);
-        let known = Some(word).filter(|word| word.ends_with(".internal")).and_then(|word| resolve(word));
+        let known = Some(word).filter(|word| word.ends_with(".internal")).and_then(resolve);
         out.push_str(&known.map_or(Cow::Borrowed(word), Cow::Owned));
         let between = more.find(inside).unwrap_or(more.len());
         out.push_str(&more[..between]);
