@@ -3,8 +3,10 @@
 //! Google puts there. The host gets one interface and one route, nothing else
 //! of it changes; and nothing in here has a way to anywhere beyond the host.
 //!
-//!     host 10.A.B.1 ── router 169.254.169.254 ── eth0 10.A.B.x of a machine
-//!                      (nftables: firewall.rs)
+//! ```text
+//! host 10.A.B.1 ── router 169.254.169.254 ── eth0 10.A.B.x of a machine
+//!                  (nftables: firewall.rs)
+//! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
