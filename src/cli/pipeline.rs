@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -81,6 +81,8 @@ pub struct Run<'a> {
     pub held: Vec<Held>,
     pub provider: Arc<Google>,
     pub interrupt: CancellationToken,
+    /// Found out when it is first asked for: by then the sources are read.
+    fed: OnceLock<Fed>,
 }
 
 impl<'a> Run<'a> {
@@ -138,7 +140,17 @@ impl<'a> Run<'a> {
         let contents = blueprint.contents.clone();
         let provider = Arc::new(Google::new(client.clone(), &blueprint.deployment, contents));
         let interrupt = interrupt::watch(&context.printer, &context.stop_now);
-        Ok(Self { context, project, facts, blueprint, client, held, provider, interrupt })
+        Ok(Self {
+            context,
+            project,
+            facts,
+            blueprint,
+            client,
+            held,
+            provider,
+            interrupt,
+            fed: OnceLock::new(),
+        })
     }
 
     /// The same run with other clients than the cloud knows.
@@ -286,9 +298,20 @@ impl<'a> Run<'a> {
         Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
+    /// What this run feeds, once for all its phases: what is proven is what was
+    /// sent, also when the day ends between the two.
+    fn fed(&self) -> CommandResult<&Fed> {
+        if let Some(fed) = self.fed.get() {
+            return Ok(fed);
+        }
+        let told = self.told()?;
+        let history = told.history(self.project.config.generator.days);
+        Ok(self.fed.get_or_init(|| Fed { told, history }))
+    }
+
     /// The history that this configuration stands for: every day before today, by its date.
-    pub fn history_series(&self) -> CommandResult<Vec<Series>> {
-        Ok(self.told()?.history(self.project.config.generator.days))
+    pub fn history_series(&self) -> CommandResult<&[Series]> {
+        Ok(&self.fed()?.history)
     }
 
     /// Says how many series there will be, before any of them is sent.
@@ -307,16 +330,15 @@ impl<'a> Run<'a> {
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
     pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        let told = self.told()?;
-        self.cardinality(&told, events);
-        let series = told.history(self.project.config.generator.days);
-        if verify::history_stored(target, &series).await {
-            events.note(format!("history: all {} samples are stored already", count(&series)));
+        let Fed { told, history: series } = self.fed()?;
+        self.cardinality(told, events);
+        if verify::history_stored(target, series).await {
+            events.note(format!("history: all {} samples are stored already", count(series)));
             return Ok(());
         }
-        let checkpoint = self.history_checkpoint(target, &series, &told);
+        let checkpoint = self.history_checkpoint(target, series, told);
         let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
-        let accepted = client.send(&series, remote_write::Limits::default(), count(&series), events).await?;
+        let accepted = client.send(series, remote_write::Limits::default(), count(series), events).await?;
         if accepted.before > 0 {
             events.note(format!("history: went on after {} samples of a run before", accepted.before));
         }
@@ -351,14 +373,14 @@ impl<'a> Run<'a> {
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let names = Names::of(config);
-        let told = self.told()?;
-        let (history, teams) = (told.history(config.generator.days), told.teams());
+        let Fed { told, history } = self.fed()?;
+        let teams = told.teams();
         let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
             target,
             pushgateway: Some(&pushgateway),
-            history: &history,
+            history,
             teams: &teams,
             bucket: Some(verify::Bucket {
                 objects: &objects,
@@ -368,6 +390,12 @@ impl<'a> Run<'a> {
         };
         Ok(verify::run(&request, events).await)
     }
+}
+
+/// What a run feeds.
+struct Fed {
+    told: Told,
+    history: Vec<Series>,
 }
 
 /// Where a deployment's metrics come from.

@@ -186,7 +186,7 @@ impl Report {
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
-            question.sent = closing(&run.history_series()?, &question);
+            question.sent = closing(run.history_series()?, &question);
             return Ok(report::collect(&Query::new(&target)?, &question).await?);
         };
         let read = |path: &PathBuf| {
