@@ -133,9 +133,10 @@ struct Request {
     merged_at: Option<OffsetDateTime>,
 }
 
+/// An issue, as a list of them and a webhook have it.
 #[derive(Deserialize)]
-struct Issue {
-    number: u64,
+pub(super) struct Issue {
+    pub number: u64,
     labels: Vec<Label>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -148,8 +149,19 @@ struct Issue {
 }
 
 #[derive(Deserialize)]
-struct Label {
+pub(super) struct Label {
     name: String,
+}
+
+impl Issue {
+    pub fn incident(self) -> Incident {
+        Incident {
+            opened: self.created_at,
+            closed: self.closed_at,
+            labels: names(self.labels),
+            updated: self.updated_at,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -176,7 +188,7 @@ struct Written {
     date: OffsetDateTime,
 }
 
-fn names(labels: Vec<Label>) -> Vec<String> {
+pub(super) fn names(labels: Vec<Label>) -> Vec<String> {
     labels.into_iter().map(|label| label.name).collect()
 }
 
@@ -321,13 +333,8 @@ impl Reader<'_> {
                 if issue.pull_request.is_some() || (issue.labels.is_empty() && !self.knows(issue.number)) {
                     continue;
                 }
-                let incident = Incident {
-                    opened: issue.created_at,
-                    closed: issue.closed_at,
-                    labels: names(issue.labels),
-                    updated: issue.updated_at,
-                };
-                self.state.project.add(Fact::Reported { id: issue.number.to_string(), incident });
+                let id = issue.number.to_string();
+                self.state.project.add(Fact::Reported { id, incident: issue.incident() });
             }
             self.save()?;
             next = page.next;

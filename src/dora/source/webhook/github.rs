@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::super::github::{Deployed, Unit, runs};
-use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::super::github::{Deployed, Issue, Label, Unit, names, runs};
+use super::super::project::{Fact, Landed, Ran, Status, reverted};
 use super::Reading;
 use super::payload::{Parsed, Pushed};
 
@@ -90,23 +90,6 @@ struct Issues {
 }
 
 #[derive(Deserialize)]
-struct Issue {
-    number: u64,
-    labels: Vec<Label>,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    closed_at: Option<OffsetDateTime>,
-}
-
-#[derive(Deserialize)]
-struct Label {
-    name: String,
-}
-
-#[derive(Deserialize)]
 struct ReleaseEvent {
     action: String,
     release: Release,
@@ -118,10 +101,6 @@ struct Release {
     prerelease: bool,
     #[serde(default, with = "time::serde::rfc3339::option")]
     published_at: Option<OffsetDateTime>,
-}
-
-fn names(labels: Vec<Label>) -> Vec<String> {
-    labels.into_iter().map(|label| label.name).collect()
 }
 
 /// `read` says how a project is read.
@@ -216,15 +195,8 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             }
         }
         "issues" => {
-            let Issue { number, labels, created_at, updated_at, closed_at } =
-                serde_json::from_slice::<Issues>(body)?.issue;
-            let incident = Incident {
-                opened: created_at,
-                closed: closed_at,
-                labels: names(labels),
-                updated: updated_at,
-            };
-            vec![Fact::Reported { id: number.to_string(), incident }]
+            let issue = serde_json::from_slice::<Issues>(body)?.issue;
+            vec![Fact::Reported { id: issue.number.to_string(), incident: issue.incident() }]
         }
         _ => Vec::new(),
     };
