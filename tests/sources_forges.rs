@@ -14,7 +14,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use dorainfra::dora::events::{self, Event};
-use dorainfra::dora::source::github::{Deployed, Unit};
+use dorainfra::dora::source::forge::{Deployed, Settings, Unit};
 use dorainfra::dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
 use dorainfra::event::Events;
 use serde_json::Value;
@@ -181,10 +181,10 @@ fn access(url: &str) -> Access {
     }
 }
 
-fn settings(url: &str, state: PathBuf) -> github::Settings {
-    github::Settings {
+fn settings(url: &str, state: PathBuf) -> Settings {
+    Settings {
         access: access(url),
-        repository: "example/shop".into(),
+        project: "example/shop".into(),
         environment: "production".into(),
         deployed: Deployed::Deployments,
         unit: Unit::Commits,
@@ -227,7 +227,7 @@ async fn github_is_read_in_pages_and_only_what_is_new_the_next_time() {
 async fn github_by_releases_and_requests() {
     let folder = tempfile::tempdir().unwrap();
     let (url, _forge) = github().serve().await;
-    let settings = github::Settings {
+    let settings = Settings {
         deployed: Deployed::Releases,
         unit: Unit::Requests,
         ..settings(&url, folder.path().join("state.json"))
@@ -291,7 +291,7 @@ async fn errors_say_what_to_do_and_never_the_token() {
     assert!(text.contains("401 Bad credentials") && text.contains("token"), "{text}");
 
     let mut other = settings(&url, folder.path().join("2.json"));
-    other.repository = "example/nowhere".into();
+    other.project = "example/nowhere".into();
     let text = said(github::read(&other, &Events::none()).await.unwrap_err());
     assert!(text.contains("404") && text.contains("project's name"), "{text}");
 
@@ -339,7 +339,7 @@ fn gitlab_forge() -> Forge {
 async fn gitlab_is_read_in_pages_through_its_limits() {
     let folder = tempfile::tempdir().unwrap();
     let (url, forge) = gitlab_forge().serve().await;
-    let settings = gitlab::Settings {
+    let settings = Settings {
         access: access(&url),
         project: "bank/core/shop".into(),
         environment: "production".into(),

@@ -13,7 +13,7 @@ use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
 use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
-use crate::dora::source::{Access, Owner, Patterns, Rules, file, git, github, gitlab};
+use crate::dora::source::{Access, Owner, Patterns, Rules, file, forge, git, github, gitlab};
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource};
 
@@ -152,17 +152,17 @@ fn rules(source: &Source) -> Rules {
     }
 }
 
-fn deployed(source: &Source) -> github::Deployed {
+fn deployed(source: &Source) -> forge::Deployed {
     match source.deployments {
-        Some(DeployedBy::Releases) => github::Deployed::Releases,
-        Some(DeployedBy::Deployments) | None => github::Deployed::Deployments,
+        Some(DeployedBy::Releases) => forge::Deployed::Releases,
+        Some(DeployedBy::Deployments) | None => forge::Deployed::Deployments,
     }
 }
 
-fn unit(source: &Source) -> github::Unit {
+fn unit(source: &Source) -> forge::Unit {
     match source.changes {
-        Some(ChangesAre::Requests) => github::Unit::Requests,
-        Some(ChangesAre::Commits) | None => github::Unit::Commits,
+        Some(ChangesAre::Requests) => forge::Unit::Requests,
+        Some(ChangesAre::Commits) | None => forge::Unit::Commits,
     }
 }
 
@@ -205,9 +205,9 @@ impl<'a> Collecting<'a> {
                 (name, blocking(move || git::read(&settings)).await?)
             }
             SourceKind::Github => {
-                let settings = github::Settings {
+                let settings = forge::Settings {
                     access: access(context, source, github::API, &["GITHUB_TOKEN", "GH_TOKEN"])?,
-                    repository: project.clone(),
+                    project: project.clone(),
                     environment: owner.environment.clone(),
                     deployed: deployed(source),
                     unit: unit(source),
@@ -219,7 +219,7 @@ impl<'a> Collecting<'a> {
                 (format!("github {project}"), known)
             }
             SourceKind::Gitlab => {
-                let settings = gitlab::Settings {
+                let settings = forge::Settings {
                     access: access(context, source, gitlab::SERVER, &["GITLAB_TOKEN"])?,
                     project: project.clone(),
                     environment: owner.environment.clone(),

@@ -5,51 +5,17 @@
 //! cut off (a rate limit, a killed process) is gone on with by the next one, and
 //! a run after a complete one reads what is new.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
+use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted, title};
-use super::rest::{Access, Rest};
 use super::state::{self, Newest};
 use crate::event::Events;
 
-/// What of a repository is a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deployed {
-    Deployments,
-    Releases,
-}
-
-/// What is a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Each commit, from when it was written.
-    Commits,
-    /// Each merged request, from when it was opened.
-    Requests,
-}
-
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub access: Access,
-    /// `owner/name`
-    pub repository: String,
-    /// Of the deployments that count.
-    pub environment: String,
-    pub deployed: Deployed,
-    pub unit: Unit,
-    /// Nothing that is older is read.
-    pub since: OffsetDateTime,
-    /// Where what was read is kept.
-    pub state: PathBuf,
-}
-
 pub const API: &str = "https://api.github.com";
 const ACCEPT: &str = "application/vnd.github+json";
-const PER_PAGE: (&str, &str) = ("per_page", "100");
 /// How long statuses of a deployment are looked at again.
 const UNSETTLED: Duration = Duration::days(7);
 
@@ -66,12 +32,7 @@ struct State {
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader {
-        settings,
-        rest: Rest::new(&settings.access, "", ACCEPT)?,
-        state: state::load(&settings.state)?,
-        events,
-    };
+    let mut reader = Reader::<State>::new(settings, "", ACCEPT, events)?;
     match settings.deployed {
         Deployed::Deployments => reader.deployments().await?,
         Deployed::Releases => reader.releases().await?,
@@ -80,13 +41,6 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.issues().await?;
     reader.compare().await?;
     Ok(reader.state.project)
-}
-
-struct Reader<'a> {
-    settings: &'a Settings,
-    rest: Rest<'a>,
-    state: State,
-    events: &'a Events,
 }
 
 #[derive(Deserialize)]
@@ -202,13 +156,9 @@ pub(super) fn runs(state: &str) -> Option<bool> {
     }
 }
 
-impl Reader<'_> {
+impl Reader<'_, State> {
     fn path(&self, rest: &str) -> String {
-        format!("repos/{}/{rest}", self.settings.repository)
-    }
-
-    fn save(&self) -> Result<(), SourceError> {
-        state::save(&self.settings.state, &self.state)
+        format!("repos/{}/{rest}", self.settings.project)
     }
 
     async fn deployments(&mut self) -> Result<(), SourceError> {
@@ -358,7 +308,7 @@ impl Reader<'_> {
                     let page = match self.rest.get::<Comparison>(&url).await {
                         Ok(page) => page,
                         Err(SourceError::Refused { status: 404, .. }) => {
-                            state::gone(self.events, &self.settings.repository, &base, &head);
+                            state::gone(self.events, &self.settings.project, &base, &head);
                             break;
                         }
                         Err(error) => return Err(error),

@@ -4,34 +4,16 @@
 //! Its lists can begin with what was changed longest ago, so how far a run went
 //! is one time for each list; a run that is cut off is gone on with.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
-pub use super::github::{Deployed, Unit};
+use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted};
-use super::rest::{Access, Rest};
 use super::state;
 use crate::event::Events;
 
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub access: Access,
-    /// `group/subgroup/project`, or its number.
-    pub project: String,
-    pub environment: String,
-    pub deployed: Deployed,
-    pub unit: Unit,
-    /// Nothing that is older is read.
-    pub since: OffsetDateTime,
-    /// Where what was read is kept.
-    pub state: PathBuf,
-}
-
 pub const SERVER: &str = "https://gitlab.com";
-const PER_PAGE: (&str, &str) = ("per_page", "100");
 const BY_CHANGE: [(&str, &str); 2] = [("order_by", "updated_at"), ("sort", "asc")];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -46,12 +28,7 @@ struct State {
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader {
-        settings,
-        rest: Rest::new(&settings.access, "api/v4", "application/json")?,
-        state: state::load(&settings.state)?,
-        events,
-    };
+    let mut reader = Reader::<State>::new(settings, "api/v4", "application/json", events)?;
     match settings.deployed {
         Deployed::Deployments => reader.deployments().await?,
         Deployed::Releases => reader.releases().await?,
@@ -60,13 +37,6 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.issues().await?;
     reader.compare().await?;
     Ok(reader.state.project)
-}
-
-struct Reader<'a> {
-    settings: &'a Settings,
-    rest: Rest<'a>,
-    state: State,
-    events: &'a Events,
 }
 
 #[derive(Deserialize)]
@@ -150,14 +120,10 @@ struct Commit {
     parent_ids: Vec<String>,
 }
 
-impl Reader<'_> {
+impl Reader<'_, State> {
     /// A path segment of its own, however many groups the project is in.
     fn path(&self, rest: &str) -> String {
         format!("projects/{}/{rest}", self.settings.project.replace('/', "%2F"))
-    }
-
-    fn save(&self) -> Result<(), SourceError> {
-        state::save(&self.settings.state, &self.state)
     }
 
     /// The cursor of a list, or the beginning.

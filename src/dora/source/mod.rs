@@ -11,6 +11,7 @@
 
 mod error;
 pub mod file;
+pub mod forge;
 pub mod git;
 pub mod github;
 pub mod gitlab;

@@ -4,7 +4,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::super::github::{Deployed, Issue, Label, Unit, names, runs};
+use super::super::forge::{Deployed, Unit};
+use super::super::github::{Issue, Label, names, runs};
 use super::super::project::{Fact, Landed, Ran, Status, reverted};
 use super::Reading;
 use super::payload::{Parsed, Pushed};

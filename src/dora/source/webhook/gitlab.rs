@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::super::github::{Deployed, Unit};
+use super::super::forge::{Deployed, Unit};
 use super::super::gitlab::labelled;
 use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
 use super::Reading;

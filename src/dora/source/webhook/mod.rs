@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::journal::Journal;
 pub use self::journal::{Delivery, Forge};
 use super::SourceError;
-use super::github::{Deployed, Unit};
+use super::forge::{Deployed, Unit};
 use super::judge;
 use super::project::Project;
 use super::rules::{Owner, Patterns, Rules};
