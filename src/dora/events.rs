@@ -111,6 +111,17 @@ impl Event {
         }
     }
 
+    /// What events are sorted by: time, and at one moment what is referred to first.
+    pub fn order(&self) -> (OffsetDateTime, u8, &str) {
+        let (rank, id) = match self {
+            Self::Change(change) => (0, change.id.as_str()),
+            Self::Deployment(deployment) => (1, deployment.id.as_str()),
+            Self::Failure(failure) => (2, failure.id.as_str()),
+            Self::Recovery(recovery) => (3, recovery.failure.as_str()),
+        };
+        (self.at(), rank, id)
+    }
+
     /// What is wrong with it by itself, in words for whoever made it.
     fn problem(&self) -> Option<String> {
         let (fields, at): (&[(&str, &str)], _) = match self {

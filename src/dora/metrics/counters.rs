@@ -37,9 +37,14 @@ struct Histogram {
 
 impl Histogram {
     fn add(&mut self, edges: &[u64; 10], value: u64) {
-        self.buckets[edges.partition_point(|edge| *edge < value)] += 1;
+        self.buckets[slot(edges, value)] += 1;
         self.sum += value;
     }
+}
+
+/// Where a value is counted: at the first edge that is not below it, or past them all.
+fn slot(edges: &[u64; 10], value: u64) -> usize {
+    edges.partition_point(|edge| *edge < value)
 }
 
 impl Counters {
@@ -173,8 +178,7 @@ pub(super) fn bucket(observed: Observed) -> Option<Bucket> {
         Observed::LeadTime(seconds) => (LEAD_TIME_PARTS, &LEAD_TIME_EDGES, seconds, "change_id"),
         Observed::Recovery(seconds) => (RECOVERY_PARTS, &RECOVERY_EDGES, seconds, "failure_id"),
     };
-    let le =
-        edges.get(edges.partition_point(|edge| *edge < seconds)).map_or("+Inf".to_owned(), |edge| le(*edge));
+    let le = edges.get(slot(edges, seconds)).map_or("+Inf".to_owned(), |edge| le(*edge));
     Some(Bucket { name: parts[0], le, seconds, label })
 }
 

@@ -45,23 +45,12 @@ pub fn events(teams: Vec<Team>, first: Date, until: Date) -> impl Iterator<Item 
         };
         let mut events: Vec<Event> = Vec::new();
         while let Some((_, mut day)) = ready.pop_first() {
-            day.sort_by(|a, b| order(a).cmp(&order(b)));
+            day.sort_by(|a, b| a.order().cmp(&b.order()));
             events.append(&mut day);
         }
         Some(events)
     })
     .flatten()
-}
-
-/// By time; at one moment, what is referred to comes first.
-fn order(event: &Event) -> (OffsetDateTime, u8, &str) {
-    let (rank, id) = match event {
-        Event::Change(change) => (0, change.id.as_str()),
-        Event::Deployment(deployment) => (1, deployment.id.as_str()),
-        Event::Failure(failure) => (2, failure.id.as_str()),
-        Event::Recovery(recovery) => (3, recovery.failure.as_str()),
-    };
-    (event.at(), rank, id)
 }
 
 fn utc(at: OffsetDateTime) -> OffsetDateTime {

@@ -9,8 +9,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
-use time::OffsetDateTime;
-
 use super::super::events::{self, Event};
 use super::SourceError;
 
@@ -91,7 +89,7 @@ impl Store {
     /// Writes all of it, durably.
     pub fn save(&self) -> Result<(), SourceError> {
         let mut all: Vec<&Event> = self.events.values().collect();
-        all.sort_by(|a, b| order(a).cmp(&order(b)));
+        all.sort_by(|a, b| a.order().cmp(&b.order()));
         let mut text = Vec::new();
         events::write(&mut text, all).map_err(SourceError::file("can't be written", &self.path))?;
         write_durably(&self.path, &text)
@@ -111,7 +109,7 @@ pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
 
 /// By time; at one moment, what is referred to comes first.
 pub(super) fn sort(events: &mut [Event]) {
-    events.sort_by(|a, b| order(a).cmp(&order(b)));
+    events.sort_by(|a, b| a.order().cmp(&b.order()));
 }
 
 /// Replaces a file by another text, or leaves it as it is.
@@ -134,18 +132,8 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn key(event: &Event) -> Key {
-    let (_, rank, id) = order(event);
+    let (_, rank, id) = event.order();
     (rank, id.to_owned())
-}
-
-fn order(event: &Event) -> (OffsetDateTime, u8, &str) {
-    let (rank, id) = match event {
-        Event::Change(change) => (0, change.id.as_str()),
-        Event::Deployment(deployment) => (1, deployment.id.as_str()),
-        Event::Failure(failure) => (2, failure.id.as_str()),
-        Event::Recovery(recovery) => (3, recovery.failure.as_str()),
-    };
-    (event.at(), rank, id)
 }
 
 #[cfg(test)]
