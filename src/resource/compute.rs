@@ -1,12 +1,14 @@
 //! Compute kinds that differ only in a row of a table: addresses, firewall
 //! rules, networks, snapshot schedules, the parts of load balancers. What
-//! instances and disks share with them is here, too: links, marks, deletions.
+//! instances and disks share with them is here, too: marks, deletions. How a
+//! value is spelled is `links`' affair.
 
 use async_trait::async_trait;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Cloud, Kind, absent, found, id, mark, short, text};
+use super::links::{linked, spelled};
+use super::{Cloud, Kind, absent, found, id, mark, text};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
@@ -36,7 +38,21 @@ pub struct Row {
     pub labels_later: bool,
     /// A change has to name the fingerprint of what it changes.
     pub fingerprint: bool,
+    /// Fields that are changed by a call of their own, and that call. Of a row
+    /// that has such, nothing else can change.
+    pub switches: &'static [(&'static str, &'static str)],
 }
+
+/// A row with none of the exceptions.
+pub const ROW: Row = Row {
+    spec: SPEC,
+    collection: "",
+    scope: Scope::Global,
+    marked: Marked::Labels,
+    labels_later: false,
+    fingerprint: false,
+    switches: &[],
+};
 
 const SPEC: KindSpec = KindSpec::plain("");
 
@@ -52,7 +68,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Region,
         marked: Marked::Labels,
         labels_later: true,
-        fingerprint: false,
+        ..ROW
     },
     Row {
         spec: KindSpec {
@@ -71,24 +87,33 @@ pub const TABLE: &[Row] = &[
         collection: "firewalls",
         scope: Scope::Global,
         marked: Marked::Description,
-        labels_later: false,
-        fingerprint: false,
+        ..ROW
     },
     Row {
         spec: KindSpec { kind: "compute.network", immutable: &["autoCreateSubnetworks"], ..SPEC },
         collection: "networks",
         scope: Scope::Global,
         marked: Marked::Description,
-        labels_later: false,
-        fingerprint: false,
+        ..ROW
+    },
+    Row {
+        spec: KindSpec {
+            kind: "compute.subnetwork",
+            immutable: &["region", "network", "ipCidrRange"],
+            ..SPEC
+        },
+        collection: "subnetworks",
+        scope: Scope::Region,
+        marked: Marked::Description,
+        switches: &[("privateIpGoogleAccess", "setPrivateIpGoogleAccess")],
+        ..ROW
     },
     Row {
         spec: KindSpec { kind: "compute.resourcePolicy", immutable: &["region"], ..SPEC },
         collection: "resourcePolicies",
         scope: Scope::Region,
         marked: Marked::Description,
-        labels_later: false,
-        fingerprint: false,
+        ..ROW
     },
     Row {
         // Its members are `compute.instanceGroupMember`s.
@@ -100,16 +125,14 @@ pub const TABLE: &[Row] = &[
         collection: "instanceGroups",
         scope: Scope::Zone,
         marked: Marked::Description,
-        labels_later: false,
-        fingerprint: false,
+        ..ROW
     },
     Row {
         spec: KindSpec { kind: "compute.healthCheck", immutable: &["region", "type"], ..SPEC },
         collection: "healthChecks",
         scope: Scope::Region,
         marked: Marked::Description,
-        labels_later: false,
-        fingerprint: false,
+        ..ROW
     },
     Row {
         spec: KindSpec {
@@ -122,8 +145,8 @@ pub const TABLE: &[Row] = &[
         collection: "backendServices",
         scope: Scope::Region,
         marked: Marked::Description,
-        labels_later: false,
         fingerprint: true,
+        ..ROW
     },
     Row {
         spec: KindSpec {
@@ -146,7 +169,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Region,
         marked: Marked::Labels,
         labels_later: true,
-        fingerprint: false,
+        ..ROW
     },
 ];
 
@@ -166,11 +189,6 @@ const fn equal(a: &str, b: &str) -> bool {
         at += 1;
     }
     at == a.len() && at == b.len()
-}
-
-/// `zones/Z/instanceGroups/G` → the full link, which is all that a backend takes.
-pub fn group_link(project: &str, group: &str) -> String {
-    format!("https://www.googleapis.com/compute/v1/projects/{project}/{group}")
 }
 
 /// A kind that the table describes whole.
@@ -302,6 +320,25 @@ impl Row {
         }
     }
 
+    /// Makes the call of each switch that is to change.
+    async fn switch(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        changes: &[Change],
+        events: &Events,
+    ) -> Result<(), Error> {
+        let path = self.path(&manifest.body, &manifest.name)?;
+        for (field, verb) in self.switches {
+            if changes.iter().any(|change| change.path == *field) {
+                let call = Call::write(Api::Compute, Method::POST, format!("{path}/{verb}"))
+                    .body(json!({*field: manifest.body[field]}));
+                cloud.client.compute(&call, &manifest.id(), events).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the labels, mark included, under the fingerprint just read; read
     /// again when somebody else wrote meanwhile.
     pub async fn set_labels(
@@ -350,77 +387,6 @@ pub async fn fingerprinted(
     }
 }
 
-/// Google's spelling → the manifests': a link becomes the name at its end.
-fn spelled(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(key, value)| {
-                let value = if key == "selfLink" { value } else { spelled(value) };
-                (key, value)
-            })
-            .collect::<Map<_, _>>()
-            .into(),
-        Value::Array(items) => items.into_iter().map(spelled).collect(),
-        // A backend's groups are in several zones: their names alone would not tell.
-        Value::String(link) if link.contains("/instanceGroups/") => {
-            json!(link.find("zones/").map_or(link.as_str(), |at| &link[at..]))
-        }
-        Value::String(link) if link.starts_with("http") && link.contains("/projects/") => json!(short(&link)),
-        other => other,
-    }
-}
-
-/// The manifests' spelling → Google's: a name becomes a link, by its field.
-/// What is a link already stays as it is.
-pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
-    let zone = place["zone"].as_str().unwrap_or_default().to_owned();
-    let region = match place["region"].as_str() {
-        Some(region) => region.to_owned(),
-        None => zone.rsplit_once('-').map(|(region, _)| region.to_owned()).unwrap_or_default(),
-    };
-    let link = |value: &mut Value, collection: &str| {
-        if let Some(name) = value.as_str().filter(|name| !name.contains('/')) {
-            *value = json!(format!("projects/{project}/{collection}/{name}"));
-        }
-    };
-    for (field, collection) in [
-        ("machineType", format!("zones/{zone}/machineTypes")),
-        ("type", format!("zones/{zone}/diskTypes")),
-        ("network", "global/networks".to_owned()),
-        ("subnetwork", format!("regions/{region}/subnetworks")),
-        ("backendService", format!("regions/{region}/backendServices")),
-        ("sourceSnapshot", "global/snapshots".to_owned()),
-    ] {
-        // The type of what is in no zone is a word, not a link.
-        if let Some(value) = body.get_mut(field).filter(|_| field != "type" || !zone.is_empty()) {
-            link(value, &collection);
-        }
-    }
-    for (list, field, collection) in [
-        ("disks", "source", format!("zones/{zone}/disks")),
-        ("networkInterfaces", "network", "global/networks".to_owned()),
-        ("networkInterfaces", "subnetwork", format!("regions/{region}/subnetworks")),
-    ] {
-        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(value) = item.get_mut(field) {
-                link(value, &collection);
-            }
-        }
-    }
-    for list in ["resourcePolicies", "healthChecks"] {
-        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            link(item, &format!("regions/{region}/{list}"));
-        }
-    }
-    for backend in body.get_mut("backends").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(group) = backend["group"].as_str().filter(|group| group.starts_with("zones/")) {
-            backend["group"] = json!(group_link(project, group));
-        }
-    }
-    body
-}
-
 #[async_trait]
 impl Kind for Compute {
     fn spec(&self) -> &KindSpec {
@@ -450,10 +416,13 @@ impl Kind for Compute {
         cloud: &Cloud,
         manifest: &Manifest,
         _observed: &Observed,
-        _changes: &[Change],
+        changes: &[Change],
         mark: &Mark,
         events: &Events,
     ) -> Result<(), Error> {
+        if !self.0.switches.is_empty() {
+            return self.0.switch(cloud, manifest, changes, events).await;
+        }
         match self.0.marked {
             // Of a labelled row only the labels can change.
             Marked::Labels => self.0.set_labels(cloud, manifest, mark, events).await,
@@ -485,40 +454,6 @@ impl Kind for Compute {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn links_are_spelled_as_manifests_do() {
-        let answer = json!({
-            "zone": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b",
-            "type": "https://www.googleapis.com/compute/v1/projects/p/zones/europe-west1-b/diskTypes/pd-ssd",
-            "users": ["https://www.googleapis.com/compute/v1/projects/p/zones/z/instances/i"],
-            "group": "https://www.googleapis.com/compute/v1/projects/p/zones/z/instanceGroups/g",
-        });
-        assert_eq!(
-            spelled(answer),
-            json!({
-                "zone": "europe-west1-b",
-                "type": "pd-ssd",
-                "users": ["i"],
-                "group": "zones/z/instanceGroups/g",
-            })
-        );
-    }
-
-    #[test]
-    fn names_become_links_by_their_field() {
-        let body = json!({"machineType": "e2-medium", "disks": [{"source": "d"}], "resourcePolicies": ["s"],
-            "networkInterfaces": [{"network": "global/networks/other"}]});
-        assert_eq!(
-            linked("p", body, &json!({"zone": "europe-west1-b"})),
-            json!({
-                "machineType": "projects/p/zones/europe-west1-b/machineTypes/e2-medium",
-                "disks": [{"source": "projects/p/zones/europe-west1-b/disks/d"}],
-                "resourcePolicies": ["projects/p/regions/europe-west1/resourcePolicies/s"],
-                "networkInterfaces": [{"network": "global/networks/other"}],
-            })
-        );
-    }
 
     #[test]
     fn an_insert_has_name_and_mark_and_no_place() {

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::compute::{Marked, Row, Scope, linked};
+use super::compute::{self, Marked, Row, Scope};
+use super::links::linked;
 use super::{Cloud, Kind};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
 use crate::event::Events;
@@ -21,8 +22,7 @@ const ROW: Row = Row {
     collection: "disks",
     scope: Scope::Zone,
     marked: Marked::Labels,
-    labels_later: false,
-    fingerprint: false,
+    ..compute::ROW
 };
 
 pub struct Disk;

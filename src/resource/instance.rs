@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::compute::{Marked, Row, Scope, fingerprinted, linked};
+use super::compute::{self, Marked, Row, Scope, fingerprinted};
+use super::links::linked;
 use super::{Cloud, Kind, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ProviderError, ResourceId};
 use crate::event::{Event, Events};
@@ -25,8 +26,7 @@ pub const ROW: Row = Row {
     collection: "instances",
     scope: Scope::Zone,
     marked: Marked::Labels,
-    labels_later: false,
-    fingerprint: false,
+    ..compute::ROW
 };
 
 pub struct Instance;

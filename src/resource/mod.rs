@@ -10,13 +10,13 @@ mod compute;
 mod disk;
 mod group_member;
 mod instance;
+mod links;
 mod mark;
 mod object;
 mod rolling;
 mod secret;
 mod service_account;
 mod services;
-mod subnetwork;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,7 +111,6 @@ impl Google {
             Box::new(object::Object),
             Box::new(instance::Instance),
             Box::new(group_member::GroupMember),
-            Box::new(subnetwork::Subnetwork),
         ];
         for row in compute::TABLE {
             kinds.push(Box::new(compute::Compute(row)));

@@ -7,7 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::compute::{Row, group_link, row};
+use super::compute::{Row, row};
+use super::links::group_link;
 use super::{Cloud, short};
 use crate::engine::{Manifest, Observed, ProviderError};
 use crate::event::Events;
