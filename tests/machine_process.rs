@@ -4,14 +4,15 @@
 
 mod machine_support;
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::Machines;
+use dorainfra::sandbox::machine::Boot;
 use dorainfra::tls::Credentials;
 use machine_support::{
-    Engine, Lab, NAME, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
+    Engine, Lab, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
 };
 
 /// A lab whose machine is ready with the quick engine.
@@ -61,7 +62,7 @@ async fn the_data_disk_survives_stop_start_reset_and_deletion() {
     let (lab, digest) = ready().await;
     assert_eq!(lab.starts(), 1);
 
-    lab.machines.stop(NAME).await.unwrap();
+    lab.machines.stop(&lab.id()).await.unwrap();
     assert_gone(&lab).await;
     assert!(!lab.home().join("data").is_symlink(), "nothing is mounted while it is off");
 
@@ -73,13 +74,13 @@ async fn the_data_disk_survives_stop_start_reset_and_deletion() {
 
     let before = lab.processes();
     lab.forget_stages();
-    lab.machines.reset(NAME).await.unwrap();
+    lab.machines.reset(&lab.id()).await.unwrap();
     lab.wait_until("third start", || lab.starts() == 3 && lab.stages().last().is_some_and(|s| s == "ready"))
         .await;
     assert!(lab.processes().iter().all(|pid| !before.contains(pid)));
     lab.wait_for("ready", &digest).await;
 
-    lab.machines.delete(NAME).await.unwrap();
+    lab.machines.delete(&lab.id()).await.unwrap();
     assert_gone(&lab).await;
     assert!(!lab.machine_dir().exists());
     assert_eq!(lab.starts(), 3, "the disk is not the machine's to delete");
@@ -150,9 +151,24 @@ async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
     // A secret that can't be read any more does not stop a machine that has it.
     lab.set_secret(None);
     lab.forget_stages();
-    lab.machines.reset(NAME).await.unwrap();
+    lab.machines.reset(&lab.id()).await.unwrap();
     lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
     assert!(lab.serial().contains("going on with the certificate from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_does_not_boot_says_so_on_its_serial_port() {
+    let (lab, _) = ready().await;
+    lab.machines.stop(&lab.id()).await.unwrap();
+    let taken = tokio::net::TcpListener::bind((address(lab.port), lab.port)).await.unwrap();
+    let error = lab.machines.reset(&lab.id()).await.unwrap_err();
+    assert!(error.contains("address") && error.contains("cannot be used"), "{error}");
+    assert!(lab.serial().contains("kernel: it does not boot: "), "{}", lab.serial());
+    drop(taken);
+    lab.machines.reset(&lab.id()).await.unwrap();
+    lab.wait_until("second start", || lab.starts() == 2).await;
     lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }
@@ -301,7 +317,34 @@ async fn stopping_leaves_no_process_however_far_down() {
     lab.set_item("startup-script", FAMILY).await;
     lab.boot().await;
     lab.wait_until("family", || lab.processes().len() >= 5).await;
-    lab.machines.stop(NAME).await.unwrap();
+    lab.machines.stop(&lab.id()).await.unwrap();
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_zones_may_have_machines_of_one_name() {
+    let lab = Lab::new().await;
+    lab.set_item("startup-script", FAMILY).await;
+    let dir = lab.dir.path().join("elsewhere");
+    let IpAddr::V4(first) = address(lab.port) else { panic!("not IPv4") };
+    let next = IpAddr::V4((first.to_bits() + 1).into());
+    let other = Boot { zone: "europe-west1-c".into(), address: next, dir, disks: vec![], ..lab.boot_order() };
+    let others = || processes_of(&other.dir.join("root"));
+    lab.boot().await;
+    lab.machines.boot(other.clone()).await.unwrap();
+    lab.wait_until("both families", || lab.processes().len() >= 5 && others().len() >= 5).await;
+    let error = lab.machines.boot(other.clone()).await.unwrap_err();
+    assert_eq!(error, "machine dora-mimir in europe-west1-c runs already");
+    lab.machines.stop(&lab.id()).await.unwrap();
+    assert_gone(&lab).await;
+    assert!(others().len() >= 5, "{:?}", others());
+    assert!(lab.serial().contains("power off"));
+    assert!(!lab.machines.serial_output(&other.id(), 0).0.contains("power off"));
+    lab.boot().await;
+    lab.machines.delete(&other.id()).await.unwrap();
+    assert_eq!((others(), other.dir.exists()), (vec![], false));
+    lab.wait_until("its own family", || lab.processes().len() >= 5).await;
+    lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }
 
