@@ -41,7 +41,7 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     assert_eq!(lab.guest("engine"), "prometheus 2.42.0 (standing in for mimir)");
     assert!(lab.guest("updated").ends_with('Z'));
     let mode = |path: &str| lab.home().join(path).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o700, 0o600, 0o600]);
+    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o750, 0o640, 0o640]);
     assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
     let own = address(lab.port);
@@ -154,6 +154,104 @@ async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
     lab.machines.reset(&lab.id()).await.unwrap();
     lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
     assert!(lab.serial().contains("going on with the certificate from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+/// While this file is there, the startup script gets no answer of the metadata
+/// server; services do.
+fn silence(lab: &Lab) -> std::path::PathBuf {
+    let away = lab.dir.path().join("away");
+    std::fs::write(&away, "").unwrap();
+    away
+}
+
+async fn hears_no_more(lab: &Lab, away: &Path) {
+    let real = Recipe::quick().render("startup-script.sh.j2");
+    let curl = format!(
+        "#!/bin/bash\n\
+         curl() {{\n\
+         if [ -e '{}' ] && [[ $* == *computeMetadata* ]]; then echo 'curl: (7) away' >&2; return 7; fi\n\
+         command curl \"$@\"\n\
+         }}\n\
+         export -f curl\n",
+        away.display()
+    );
+    lab.set_item("startup-script", &(curl + &real)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_starts_what_is_on_it_while_the_metadata_server_is_away() {
+    let (lab, digest) = ready().await;
+    lab.machines.stop(&lab.id()).await.unwrap();
+    let away = silence(&lab);
+    hears_no_more(&lab, &away).await;
+    lab.boot().await;
+    lab.wait_until("second start", || lab.starts() == 2).await;
+    let said = format!(
+        "rolled-back: the metadata server does not say which bundle to run; bundle {} runs again",
+        &digest[..12]
+    );
+    lab.wait_until("way back", || lab.serial().contains(&said)).await;
+    assert!(away.exists());
+    // The agent sees that nothing was wrong with it.
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.starts(), 2);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_asks_again_for_what_is_away_for_a_moment() {
+    let lab = Lab::new().await;
+    let digest = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &digest).await;
+    let away = silence(&lab);
+    hears_no_more(&lab, &away).await;
+    lab.boot().await;
+    // Each report is tried and given up before the metadata is asked for.
+    lab.wait_until("disk", || lab.home().join("formatted").exists()).await;
+    std::fs::remove_file(away).unwrap();
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.starts(), 1);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_an_agent_goes_on_trying() {
+    let lab = Lab::new().await;
+    lab.set_item("dorainfra-bundle", "nonsense").await;
+    lab.boot().await;
+    lab.wait_until("failure", || lab.guest("stage") == "failed").await;
+    assert!(lab.guest("message").contains("is not a SHA-256: nonsense"), "{}", lab.guest("message"));
+    lab.wait_until("patience", || lab.serial().contains("trying again in a minute")).await;
+    let digest = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.wait_for("ready", &digest).await;
+    lab.wait_until("end", || lab.serial().contains("init: the startup script ended: exit status: 0")).await;
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_fetched_for_a_while_is_tried_again() {
+    let (lab, first) = ready().await;
+    let bytes = format!("{}# another\n", String::from_utf8_lossy(&Recipe::quick().engine.bytes));
+    let engine = Engine { sha256: sha256(bytes.as_bytes()), bytes: bytes.into() };
+    let recipe = Recipe { engine, ..Recipe::quick() };
+    let bundle = recipe.bundle();
+    let digest = sha256(&bundle);
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.wait_for("rolled-back", &digest).await;
+    assert!(lab.guest("message").contains("cannot fetch bundle"), "{}", lab.guest("message"));
+    lab.put_object(&format!("bundles/{digest}.tar"), bundle);
+    lab.wait_until("engine that is not there", || lab.guest("message").contains("cannot fetch prometheus"))
+        .await;
+    assert_eq!(lab.guest("bundle"), first);
+    lab.upload(&recipe);
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.guest("bundle"), digest);
     lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }
