@@ -266,7 +266,9 @@ async fn fingerprints_are_locks() {
     sandbox.operate(Method::POST, &format!("{own}/setMetadata"), Some(metadata.clone())).await;
     let path = sandbox.compute(&format!("{own}/setMetadata"));
     let (status, body) = sandbox.post(&path, metadata).await;
-    assert_eq!((status, &body["error"]["errors"][0]["reason"]), (412, &json!("conditionNotMet")));
+    let error = &body["error"]["errors"][0];
+    assert_eq!((status, &error["reason"]), (412, &json!("conditionNotMet")));
+    assert_eq!((&error["locationType"], &error["location"]), (&json!("header"), &json!("If-Match")));
     eventually("the machine is told", || async {
         moves.lock().unwrap().contains(&"metadata vm \"1\"".to_owned())
     })
