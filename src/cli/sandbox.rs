@@ -221,7 +221,7 @@ impl Start {
             CommandError::failed(format!("the sandbox can't be started: {error}"))
                 .hint("check the folder's permissions and the free space")
         };
-        std::fs::create_dir_all(&dir).map_err(fails)?;
+        sandbox::make_folder(&dir)?;
         if let Ok(handle) = Handle::find(&dir).await {
             context.printer.note("the sandbox is running already");
             show(&context.printer, &handle);
