@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod coverage;
 mod deployment;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -222,6 +224,7 @@ fn a_debian_machine_does_the_whole_job_and_survives_what_happens_to_machines() {
     a_broken_configuration_is_rolled_back_and_a_good_one_installed(&machine);
     a_certificate_is_the_engines_to_read_and_nobodys_to_change(&machine);
     assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
+    coverage::holds("guest-agent", &asked_by_google(&machine));
     a_killed_sandbox_leaves_nothing_and_goes_on(&machine);
     machine.run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
     machine.deployment.run(&["sandbox", "stop"]).ends_with(0);
@@ -311,6 +314,21 @@ fn what_the_guest_agent_asks_is_served(machine: &Machine) {
     let script = std::fs::read(rendered.join("vm/startup-script.sh")).unwrap();
     assert_eq!(startup, hex::encode(Sha256::digest(script)));
     assert!(machine.console().contains("startup-script: dorainfra: ready"), "{}", machine.serial());
+}
+
+/// What Google's programs on it have asked the metadata server and were answered.
+fn asked_by_google(machine: &Machine) -> BTreeSet<String> {
+    let asked = machine.deployment.control("GET", "metadata", None);
+    let entries = asked["requests"].as_array().unwrap().iter();
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
+    let theirs = entries.filter(|entry| entry["status"] == 200 && !text(entry, "agent").starts_with("curl"));
+    theirs
+        .map(|entry| {
+            let path = text(entry, "path");
+            let path = path.split('?').next().unwrap().trim_start_matches("/computeMetadata/v1");
+            format!("metadata.{} /{}", text(entry, "method"), path.trim_matches('/'))
+        })
+        .collect()
 }
 
 fn only_what_a_rule_allows_gets_through(machine: &Machine) {

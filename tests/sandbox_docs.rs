@@ -78,7 +78,8 @@ fn table() -> String {
         }
         let unserved = listed(api, "UNSERVED").len();
         let of_all = if unserved > 0 { format!(" of {}", rows.len() + unserved) } else { String::new() };
-        text += &format!("### {title}: {}{of_all} methods\n\n", rows.len());
+        let what = if api == "metadata" { "requests" } else { "methods" };
+        text += &format!("### {title}: {}{of_all} {what}\n\n", rows.len());
         text += &format!("| method | {} |\n| --- |{}\n", CHECKS.join(" | "), " --- |".repeat(CHECKS.len()));
         for id in rows {
             let short = id.strip_prefix(&format!("{api}.")).unwrap();

@@ -10,6 +10,7 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 
+#[allow(unused_imports, reason = "each test binary uses its part")]
 pub use discovery::{Documents, Example};
 
 /// Something below `.tools/`; `None`, with the reason told, where it is not
