@@ -24,6 +24,7 @@ mod report;
 mod sandbox;
 mod saved;
 mod screen;
+mod selection;
 mod sources;
 mod stack;
 mod status;

@@ -364,9 +364,10 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "access.external",
         kind: Kind::Flag,
-        doc: "Whether the machine has an address on the internet. Without one it is reached from inside the \
+        doc: "Whether Mimir has an address on the internet. Without one it is reached from inside the \
               network (name its ranges in `access.allow`; `caller` is no such range and counts for nothing) \
-              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints.",
+              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints. The load \
+              balancer of `topology: ha` is an internal one then.",
         example: "false",
         derived: None,
     },
