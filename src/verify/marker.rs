@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 use super::{Check, Report, Request, Stage, milliseconds};
-use crate::dora::exposition;
+use crate::dora::exposition::{self, Format};
 use crate::dora::pushgateway::{Gateway, Group};
 use crate::query::{self, Query};
 
@@ -30,8 +30,8 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
     let group = Group::job(JOB).label("run", run_id);
     let value = OffsetDateTime::now_utc().unix_timestamp();
     let mut text = String::new();
-    let labels = format!("{{run_id=\"{run_id}\"}}");
-    exposition::gauge(&mut text, METRIC, "When a verification began, Unix seconds.", &labels, value as f64);
+    Format::Text.family(&mut text, METRIC, "gauge", "When a verification began, Unix seconds.");
+    exposition::sample(&mut text, METRIC, [("run_id", run_id.as_str())], value);
     let pushed = Instant::now();
     if let Err(error) = gateway.put(&group, text).await {
         return stage.failed(expected, error.to_string(), error.hint().unwrap_or_default());
