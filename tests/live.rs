@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod collector;
+mod deployment;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, credentials, eventually, free_port, program,
 };
+use deployment::Deployment;
 use dorainfra::dora::pushgateway::Gateway;
 use dorainfra::stack::Target;
 use dorainfra::tls::ClientFiles;
@@ -256,4 +258,38 @@ fn what_makes_no_sense_is_refused_before_anything_is_shown() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, said) = code(dir.path(), &["--live", "--listen", &address]);
     assert!(code == Some(1) && said.contains(&address) && said.contains("free port"), "{said}");
+}
+
+/// A deployment in a sandbox whose values are scraped, and then written directly.
+#[test]
+fn a_deployment_is_proven_with_either_way_and_changes_between_them() {
+    let deployment = Deployment::new();
+    let run = |live: &str, arguments: &[&str]| {
+        let live = format!("stack.live={live}");
+        let small =
+            ["--sandbox", "--json", "--set", "generator.teams=2", "--set", "generator.days=20", "--set"];
+        deployment.run(&[&small[..], &[&live], arguments].concat())
+    };
+    let parts = |live: &str| -> Vec<String> {
+        let status = run(live, &["stack", "status"]).ends_with(0);
+        let parts = status.events("result")[0]["result"]["stack"].as_array().unwrap().clone();
+        assert!(parts.iter().all(|part| part["state"] == "ok"), "{parts:?}");
+        parts.iter().map(|part| part["part"].as_str().unwrap().to_owned()).collect()
+    };
+    let proven = |run: deployment::Run| {
+        let checks: Vec<_> =
+            run.ends_with(0).events("checked").into_iter().map(|one| one["check"].clone()).collect();
+        for name in ["marker", "freshness"] {
+            let check = checks.iter().rev().find(|check| check["name"] == name).unwrap();
+            assert_eq!(check["outcome"], "passed", "{check}");
+        }
+    };
+    proven(run("scrape", &["apply", "--yes"]));
+    assert_eq!(parts("scrape"), ["prometheus", "generator", "remote write"]);
+    run("pushgateway", &["stack", "up"]).ends_with(0);
+    assert_eq!(parts("pushgateway"), ["pushgateway", "prometheus", "generator", "remote write"]);
+    run("remote-write", &["stack", "up"]).ends_with(0);
+    assert_eq!(parts("remote-write"), ["prometheus", "generator", "remote write"]);
+    proven(run("remote-write", &["verify"]));
+    run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
 }

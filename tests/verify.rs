@@ -37,7 +37,7 @@ async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
 
 async fn verify_history(target: &Target, history: &[Series]) -> Report {
     let bounds = Bounds { ready: Duration::from_secs(5), ..Bounds::default() };
-    let request = Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds };
+    let request = Request { target, live: None, history, teams: &[], bucket: None, bounds };
     fn sendable<T: Send>(future: T) -> T {
         future
     }
@@ -182,7 +182,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
     let bounds = Bounds { fresh: Duration::from_secs(8), ..Bounds::default() };
     let request = |teams| Request {
         target: &receiver.target,
-        pushgateway: Some(&pushgateway.url),
+        live: Some(verify::Live::Pushgateway(&pushgateway.url)),
         history: &series,
         teams,
         bucket: None,
@@ -220,7 +220,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
     let (stop, task) = push(teams[..3].to_vec());
     eventually("the group is deleted", async || gateway.groups().await.unwrap().len() == 3).await;
     let late = Group::job("dora").label("team", &teams[3]);
-    let text = "dora_deployments_total{service=\"s\",environment=\"production\"} 1\n";
+    let text = "# TYPE dora_deployments_total counter\ndora_deployments_total{service=\"s\",environment=\"production\"} 1\n";
     gateway.put(&late, text).await.unwrap();
     let impatient = Bounds { settle: Duration::ZERO, ..bounds };
     let mut report = report;
@@ -328,7 +328,7 @@ async fn the_bucket_is_counted_and_an_empty_one_is_not_called_proven() {
         let bucket = verify::Bucket { objects: &counted, prefix: "blocks/dora/".into() };
         let request = Request {
             target: &target,
-            pushgateway: None,
+            live: None,
             history: &[],
             teams: &[],
             bucket: Some(bucket),

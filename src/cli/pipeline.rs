@@ -19,7 +19,7 @@ use super::context::{Context, Project};
 use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
-use crate::config::Topology;
+use crate::config::{Live, Topology};
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
@@ -379,7 +379,10 @@ impl<'a> Run<'a> {
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
             target,
-            pushgateway: Some(&pushgateway),
+            live: Some(match config.stack.live {
+                Live::Pushgateway => verify::Live::Pushgateway(&pushgateway),
+                Live::Scrape | Live::RemoteWrite => verify::Live::Generator,
+            }),
             history,
             teams: &teams,
             bucket: Some(verify::Bucket {
