@@ -15,6 +15,7 @@ mod generate;
 mod holder;
 mod init;
 mod interrupt;
+mod live;
 mod pipeline;
 mod plan;
 mod reach;

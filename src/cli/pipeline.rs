@@ -18,6 +18,7 @@ use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
+use crate::config::Live;
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
@@ -338,7 +339,10 @@ impl<'a> Run<'a> {
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
             target,
-            pushgateway: Some(&pushgateway),
+            live: Some(match config.stack.live {
+                Live::Pushgateway => verify::Live::Pushgateway(&pushgateway),
+                Live::Scrape | Live::RemoteWrite => verify::Live::Generator,
+            }),
             history,
             teams: &teams,
             bucket: Some(verify::Bucket {

@@ -183,6 +183,7 @@ fn ports(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         ("stack.ports.prometheus", config.stack.ports.prometheus),
         ("stack.ports.pushgateway", config.stack.ports.pushgateway),
         ("stack.ports.grafana", config.stack.ports.grafana),
+        ("stack.ports.generator", config.stack.ports.generator),
     ];
     let mut found = Vec::new();
     for (index, (path, port)) in ports.iter().enumerate() {

@@ -10,6 +10,7 @@
 mod agreement;
 mod check;
 mod duration;
+mod key;
 mod load;
 mod options;
 mod problem;
@@ -149,8 +150,9 @@ pub enum Tls {
 pub struct Stack {
     pub runtime: Runtime,
     pub grafana: Grafana,
+    pub live: Live,
     pub ports: Ports,
-    /// Seconds between two scrapes of the Pushgateway.
+    /// Seconds between two scrapes.
     pub scrape_seconds: u32,
     /// Prometheus binary; default: the one on PATH.
     pub prometheus: Option<PathBuf>,
@@ -167,6 +169,18 @@ pub enum Runtime {
     Compose,
 }
 
+/// How live values reach the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Live {
+    /// The generator pushes them to a Pushgateway, which the agent scrapes.
+    Pushgateway,
+    /// The agent scrapes the generator.
+    Scrape,
+    /// The generator writes them itself.
+    RemoteWrite,
+}
+
 /// Whether Grafana is part of the Compose stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -181,6 +195,8 @@ pub struct Ports {
     pub prometheus: u16,
     pub pushgateway: u16,
     pub grafana: u16,
+    /// Where the generator serves what it shows, unless it pushes.
+    pub generator: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,7 +250,8 @@ impl Default for Config {
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,
-                ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000 },
+                live: Live::Pushgateway,
+                ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000, generator: 9464 },
                 scrape_seconds: 5,
                 prometheus: None,
                 pushgateway: None,
