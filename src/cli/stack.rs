@@ -7,7 +7,7 @@ use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint;
-use crate::config::{Config, Runtime};
+use crate::config::{Config, Live, Runtime};
 use crate::event::{Events, Phase};
 use crate::stack::Target;
 use crate::stack::compose::{self, Engine};
@@ -113,8 +113,18 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     };
     let follow = (!config.sources.is_empty())
         .then(|| native::Follow { path: context.collected(&config.name), settle_hours: config.settle_hours });
+    let live = match config.stack.live {
+        Live::Pushgateway => native::Live::Pushgateway,
+        Live::Scrape => native::Live::Scrape,
+        Live::RemoteWrite => native::Live::RemoteWrite {
+            url: target.write_url(),
+            connect: target.connect,
+            tenant: target.tenant.clone(),
+        },
+    };
     let (ports, generator) = (config.stack.ports, config.generator);
-    native::up(&native::Setup { dir, files, tls, binaries, ports, generator, follow }, events).await?;
+    let setup = native::Setup { dir, files, tls, binaries, ports, generator, follow, live };
+    native::up(&setup, events).await?;
     Ok(())
 }
 
