@@ -228,7 +228,8 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A private CA with one server and one client certificate: (client, server).
+/// A private CA with one server and one client certificate: (client, server), for
+/// `mimir.test.internal` and for `localhost`.
 pub fn credentials() -> (Credentials, Credentials) {
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate().unwrap();
@@ -238,7 +239,8 @@ pub fn credentials() -> (Credentials, Credentials) {
     let issuer = Issuer::new(params, key);
     let issue = |usage| {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["mimir.test.internal".into()]).unwrap();
+        let mut params =
+            CertificateParams::new(vec!["mimir.test.internal".into(), "localhost".into()]).unwrap();
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &issuer).unwrap().pem();
         Credentials { certificate, key: key.serialize_pem(), ca: ca.clone() }
