@@ -17,6 +17,7 @@ mod init;
 mod interrupt;
 mod pipeline;
 mod plan;
+mod planning;
 mod reach;
 mod reference;
 mod render;

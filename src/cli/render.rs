@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, alertmanager};
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::{self, Engine, Facts, File, Flavour};
 
@@ -43,7 +43,13 @@ impl Render {
                 Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() }
             }
         };
-        let facts = Facts { caller: Some(NO_CALLER.into()), engine, clients: Vec::new(), restore_disk: None };
+        let facts = Facts {
+            caller: Some(NO_CALLER.into()),
+            engine,
+            clients: Vec::new(),
+            restore_disk: None,
+            alertmanager: alertmanager(&project)?,
+        };
         let mut files = context.blueprint(&project, &facts)?.files.clone();
         if self.kubernetes {
             files.retain(|file| file.path.starts_with(blueprint::KUBERNETES));

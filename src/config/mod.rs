@@ -53,6 +53,7 @@ pub struct Config {
     pub mimir: Mimir,
     pub network: Network,
     pub access: Access,
+    pub alerts: Alerts,
     pub stack: Stack,
     pub generator: Generator,
     /// Where real events come from; with none of them, they are simulated.
@@ -146,6 +147,14 @@ pub enum Tls {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alerts {
+    /// Whether Mimir's ruler has our recording and alert rules.
+    pub rules: bool,
+    /// The user's own configuration of the alertmanager.
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
     pub runtime: Runtime,
     pub grafana: Grafana,
@@ -231,6 +240,7 @@ impl Default for Config {
                 external: true,
                 endpoint: None,
             },
+            alerts: Alerts { rules: true, config: None },
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,
