@@ -162,8 +162,10 @@ fn a_real_mimir_has_the_rules_computes_them_and_tells_the_receiver() {
     let file = deployment.write("alertmanager.yaml", &receivers);
     let config = format!("alerts.config={}", file.display());
     let settings = ["--sandbox", "--json", "--mimir-binary", &engine, "--set", &config, "--set"];
-    let run =
-        |arguments: &[&str]| deployment.run(&[&settings[..], &["generator.teams=2"], arguments].concat());
+    let run = |arguments: &[&str]| {
+        deployment
+            .run(&[&settings[..], &["generator.teams=2", "--set", "generator.days=3"], arguments].concat())
+    };
 
     let first = run(&["apply", "--yes"]).ends_with(0);
     let created = inside(&first);

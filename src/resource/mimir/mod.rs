@@ -82,13 +82,13 @@ impl Mimir {
 
     async fn before(&self) -> Result<Option<&MimirApi>, ProviderError> {
         let open = self.before.get_or_try_init(|| async {
+            if !self.was_ever_ready().await? {
+                return Ok(None);
+            }
             let target = match self.reach.target(&self.client).await {
                 Err(ReachError::Missing(_)) => return Ok(None),
                 other => other?,
             };
-            if !self.was_ever_ready().await? {
-                return Ok(None);
-            }
             let api = MimirApi::new(target).map_err(|error| self.told(error))?;
             api.groups().await.map_err(|error| self.told(error))?;
             Ok::<_, ProviderError>(Some(api))

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::super::{certificate, found};
+use super::super::{absent, certificate, found};
 use crate::blueprint::{Flavour, PORT};
 use crate::engine::ProviderError;
 use crate::gcp::{self, Api, Call, Client};
@@ -75,7 +75,7 @@ impl Reach {
             return Ok(target("http", self.connect_to(client).await?));
         };
         let credentials = async {
-            certificate::read_credentials(client, secret).await.map_err(|error| match error.is_not_found() {
+            certificate::read_credentials(client, secret).await.map_err(|error| match absent(&error) {
                 true => ReachError::Missing("client certificate"),
                 false => error.into(),
             })
