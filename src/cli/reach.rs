@@ -17,8 +17,8 @@ impl Run<'_> {
     pub(super) fn reach(&self) -> Reach {
         let config = &self.project.config;
         let names = Names::of(config);
-        let reachable = config.access.external || config.access.endpoint.is_some();
-        let hint = match reachable {
+        let external = config.access.external;
+        let hint = match external {
             true => "check `access.allow` (your address may have changed) and `dorainfra status`".into(),
             false => format!(
                 "the machine has no external address: run this inside its network, or keep a tunnel open in \
@@ -35,7 +35,7 @@ impl Run<'_> {
             secret: (config.access.tls != Tls::Off).then(|| Names::of_client(config, STACK)),
             machines: names.replicas.into_iter().map(|replica| (replica.zone, replica.instance)).collect(),
             server_name: names.server_name,
-            patience: Duration::from_secs(if reachable { 60 } else { 10 }),
+            patience: Duration::from_secs(if external { 60 } else { 10 }),
             hint,
         }
     }
