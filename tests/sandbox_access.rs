@@ -111,7 +111,19 @@ async fn a_denied_permission_is_named() {
     let body = json!({"name": "some-bucket"});
     let message =
         sandbox.refused(Method::POST, &format!("storage/v1/b?project={PROJECT}"), Some(body), 403).await;
-    assert!(message.contains("Permission 'storage.buckets.create' denied on resource"), "{message}");
+    let words = " does not have storage.buckets.create access to the Google Cloud project. Permission \
+                 'storage.buckets.create' denied on resource (or it may not exist).";
+    assert!(message.ends_with(words), "{message}");
+    sandbox.post("sandbox/deny", deny("secretmanager.versions.access")).await;
+    let path = format!("v1/projects/{PROJECT}/secrets/s/versions/1:access");
+    let message = sandbox.refused(Method::GET, &path, None, 403).await;
+    assert_eq!(
+        message,
+        format!(
+            "Permission 'secretmanager.versions.access' denied for resource \
+             'projects/{PROJECT}/secrets/s/versions/1' (or it may not exist)."
+        )
+    );
     sandbox.post("sandbox/deny", deny("secretmanager.secrets.create")).await;
     let path = format!("v1/projects/{PROJECT}/secrets?secretId=s");
     let (status, body) = sandbox.post(&path, json!({"replication": {"automatic": {}}})).await;

@@ -47,7 +47,8 @@ impl Bench {
         fs::write(&generator, GENERATOR).unwrap();
         fs::set_permissions(&generator, fs::Permissions::from_mode(0o755)).unwrap();
         let dir = folder.path().join(".dorainfra/test/stack");
-        let ports = Ports { prometheus: free_port(), pushgateway: free_port(), grafana: 0 };
+        let ports =
+            Ports { prometheus: free_port(), pushgateway: free_port(), grafana: 0, generator: free_port() };
         let setup = Setup {
             files: vec![prometheus_yml(agent_config(ports.pushgateway, target))],
             tls: Some(collector::credentials().0),
@@ -55,6 +56,7 @@ impl Bench {
             ports,
             generator: Generator { interval_seconds: 1, ..Config::default().generator },
             follow: None,
+            live: native::Live::Pushgateway,
             dir: dir.clone(),
         };
         Self { setup, _end: EndStack(dir), _folder: folder }

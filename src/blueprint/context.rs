@@ -150,7 +150,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "alerts": {"rules": config.alerts.rules, "config": alertmanager},
         "leaf_ttl": seconds(LEAF_SECONDS),
         "authority_ttl": seconds(AUTHORITY_SECONDS),
-        "restore_disk": facts.restore_disk,
+        "restore_disks": facts.restore_disks,
         "engine": {
             "flavour": engine.flavour,
             "stand_in": stand_in,
@@ -248,20 +248,25 @@ pub(super) fn with_endpoint(
     let loopback = endpoint.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
     let ports = &config.stack.ports;
     let at = |port: u16| format!("127.0.0.1:{port}");
-    let (pushgateway, prometheus) = match config.stack.runtime {
-        Runtime::Native => (at(ports.pushgateway), at(ports.prometheus)),
-        Runtime::Auto | Runtime::Compose if loopback => (at(ports.pushgateway), at(ports.prometheus)),
-        Runtime::Auto | Runtime::Compose => ("pushgateway:9091".to_owned(), "127.0.0.1:9090".to_owned()),
+    let [pushgateway, generator, prometheus] = match config.stack.runtime {
+        Runtime::Auto | Runtime::Compose if !loopback => {
+            ["pushgateway:9091", "generator:9464", "127.0.0.1:9090"].map(str::to_owned)
+        }
+        _ => [ports.pushgateway, ports.generator, ports.prometheus].map(at),
     };
     values["stack"]["endpoint_on_loopback"] = loopback.into();
     values["stack"]["grafana"] = (config.stack.grafana == Grafana::Run).into();
     values["tool_version"] = env!("CARGO_PKG_VERSION").into();
     values["stack"]["pushgateway_address"] = pushgateway.into();
+    values["stack"]["generator_address"] = generator.into();
     values["stack"]["prometheus_address"] = prometheus.into();
     values["endpoint"] = endpoint.into();
     let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
     values["mimir_address"] = format!("{endpoint}:{port}").into();
     values["remote_write_url"] = format!("{scheme}://{endpoint}:{port}{remote_write_path}").into();
+    // By the name in the server's certificate, for whoever is told the address besides.
+    let by_name = values["server_name"].as_str().unwrap_or(endpoint).to_owned();
+    values["named_write_url"] = format!("{scheme}://{by_name}:{port}{remote_write_path}").into();
     values["query_url"] = format!("{scheme}://{endpoint}:{port}/prometheus").into();
     values
 }

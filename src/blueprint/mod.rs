@@ -45,9 +45,9 @@ pub struct Facts {
     /// the cloud, as nothing else knows.
     #[serde(default)]
     pub clients: Vec<Client>,
-    /// The snapshot that the data disk is made from, where it is to be restored.
+    /// Data disks that are to be restored, and the snapshot that each is made from.
     #[serde(default)]
-    pub restore_disk: Option<String>,
+    pub restore_disks: BTreeMap<String, String>,
     /// The user's own configuration of the alertmanager.
     #[serde(default)]
     pub alertmanager: Option<Private>,

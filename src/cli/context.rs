@@ -1,6 +1,7 @@
 //! What every command starts from: flags, surroundings, printer; and the steps
 //! that several commands share (configuration, sandbox, client, facts).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -237,7 +238,7 @@ impl Context {
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
         let alertmanager = alertmanager(project)?;
-        Ok(Facts { caller, engine, clients: Vec::new(), restore_disk: None, alertmanager })
+        Ok(Facts { caller, engine, clients: Vec::new(), restore_disks: BTreeMap::new(), alertmanager })
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
+use crate::config::Live;
 use crate::event::{Event, Events};
 use crate::verify::{Check, Outcome};
 
@@ -26,10 +27,13 @@ impl Doctor {
             failed += usize::from(check.outcome == Outcome::Failed);
             events.send(Event::Checked { check });
         };
-        for (name, program, configured) in [
-            ("prometheus", "prometheus", &project.config.stack.prometheus),
-            ("pushgateway", "prometheus-pushgateway", &project.config.stack.pushgateway),
-        ] {
+        let stack = &project.config.stack;
+        let pushes = stack.live == Live::Pushgateway;
+        let programs = [
+            ("prometheus", "prometheus", &stack.prometheus),
+            ("pushgateway", "prometheus-pushgateway", &stack.pushgateway),
+        ];
+        for (name, program, configured) in programs.into_iter().take(if pushes { 2 } else { 1 }) {
             let found = context.program(program, configured.as_deref()).filter(|path| path.is_file());
             tell(check(
                 name,
@@ -39,10 +43,11 @@ impl Doctor {
             ));
         }
         let running = super::stack::running(context, &project.config).await?;
-        for (key, port) in [
-            ("stack.ports.prometheus", project.config.stack.ports.prometheus),
-            ("stack.ports.pushgateway", project.config.stack.ports.pushgateway),
-        ] {
+        let entry = match pushes {
+            true => ("stack.ports.pushgateway", stack.ports.pushgateway),
+            false => ("stack.ports.generator", stack.ports.generator),
+        };
+        for (key, port) in [("stack.ports.prometheus", stack.ports.prometheus), entry] {
             let free = match (running, TcpListener::bind(("127.0.0.1", port))) {
                 (true, _) => Ok("used by the running stack".into()),
                 (false, Ok(_)) => Ok("free".into()),

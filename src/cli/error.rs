@@ -82,6 +82,7 @@ macro_rules! wrong_usage {
 
 failure!(
     crate::artifact::ArtifactError,
+    crate::dora::live::LiveError,
     crate::dora::pushgateway::GatewayError,
     crate::dora::remote_write::WriteError,
     crate::dora::source::SourceError,

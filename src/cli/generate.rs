@@ -1,25 +1,23 @@
 //! `generate`: DORA data by itself: simulated events or the history of the four
-//! gauges as a file, or live values to a Pushgateway (that is what the stack runs).
+//! gauges as a file, or live values (`super::live`), which is what the stack runs.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use super::context::Context;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::live::Live;
+use super::{CommandError, CommandResult, Exit};
 use crate::config::Config;
 use crate::dora::export::Format;
 use crate::dora::feed::Feed;
-use crate::dora::pushgateway::Gateway;
 use crate::dora::simulator::{self, Team};
-use crate::dora::{JOB, events, live, write_gauges};
+use crate::dora::{events, write_gauges};
 
-/// Make DORA data: events, a history as CSV or JSON lines, or live values for a Pushgateway
+/// Make DORA data: events, a history as CSV or JSON lines, or live values
 ///
 /// What happens depends on the seed, the team and the date only, so one seed
 /// gives one year, byte for byte, on every machine. `--events` needs no
@@ -47,24 +45,14 @@ pub struct Generate {
     /// File to write simulated events to, as JSON lines sorted by time (`-`: standard output)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "out", "format"])]
     events: Option<PathBuf>,
-    /// Push what this file of collected events tells, instead of simulated values
-    #[arg(long, value_name = "FILE", requires = "live", conflicts_with_all = ["teams", "seed"])]
+    /// Show live what this file of collected events tells, instead of simulated values
+    #[arg(long, value_name = "FILE", requires = "live", conflicts_with_all = ["teams", "seed", "speed"])]
     follow: Option<PathBuf>,
     /// Hours after which a collected event counts [default: of the configuration]
     #[arg(long, value_name = "HOURS", requires = "follow")]
     settle_hours: Option<u32>,
-    /// Push live values until interrupted
-    #[arg(long, requires = "pushgateway")]
-    live: bool,
-    /// See whether live values have arrived lately, and push none: a health check
-    #[arg(long, requires = "pushgateway", conflicts_with_all = ["live", "days"])]
-    check: bool,
-    /// Where live values are pushed to
-    #[arg(long, value_name = "URL")]
-    pushgateway: Option<String>,
-    /// Seconds between two pushes [default: of the configuration]
-    #[arg(long, value_name = "SECONDS", requires = "live")]
-    interval: Option<u32>,
+    #[command(flatten)]
+    live: Live,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -91,11 +79,7 @@ impl Generate {
         let generator = config.generator;
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
-        if let (true, Some(pushgateway)) = (self.check, &self.pushgateway) {
-            return check(pushgateway).await;
-        }
-        if let (true, Some(pushgateway)) = (self.live, &self.pushgateway) {
-            let interval = Duration::from_secs(self.interval.unwrap_or(generator.interval_seconds).into());
+        if self.live.wanted() {
             let feed = match &self.follow {
                 Some(path) => Feed::Collected {
                     path: context.environment.folder.join(path),
@@ -103,13 +87,7 @@ impl Generate {
                 },
                 None => Feed::Simulated { teams: simulator::teams(teams), seed },
             };
-            let settings = live::Settings::with(pushgateway, feed, interval);
-            let stop = interrupt::watch(&context.printer, &context.stop_now);
-            let screen = Screen::open(&context.printer);
-            let result = live::run(&settings, OffsetDateTime::now_utc, &stop, &screen.events).await;
-            screen.close().await;
-            result?;
-            return Ok(Exit::Done);
+            return self.live.run(context, feed, generator.interval_seconds).await;
         }
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(generator.days);
@@ -129,18 +107,6 @@ impl Generate {
             }
         }
         Ok(Exit::Done)
-    }
-}
-
-/// Whether any team's values came within the last minute.
-async fn check(pushgateway: &str) -> CommandResult {
-    const LATELY: f64 = 60.0;
-    let now = OffsetDateTime::now_utc().unix_timestamp() as f64;
-    let groups = Gateway::new(pushgateway)?.groups().await?;
-    let ours = groups.iter().filter(|group| group.labels.get("job").is_some_and(|job| job == JOB));
-    match ours.filter_map(|group| group.pushed).any(|pushed| now - pushed < LATELY) {
-        true => Ok(Exit::Done),
-        false => Err(CommandError::failed(format!("no live value came to {pushgateway} within a minute"))),
     }
 }
 

@@ -8,25 +8,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clap::Args;
 use futures::future::try_join_all;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
+use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
-use crate::config::Topology;
+use crate::config::Live;
 use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{self, Series};
-use crate::engine::{
-    self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, PlanOptions, Provider as _, ResourceId,
-};
+use crate::engine::{self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held, Mimir};
@@ -35,39 +32,6 @@ use crate::{artifact, gcp, verify};
 
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
-
-/// Which resources, and what may be done to them.
-#[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
-pub struct Selection {
-    /// Only this resource and what it needs (repeatable), as `kind/name`
-    #[arg(long, value_name = "RESOURCE")]
-    pub target: Vec<ResourceId>,
-    /// Replace this resource although nothing forces it (repeatable)
-    #[arg(long, value_name = "RESOURCE")]
-    pub replace: Vec<ResourceId>,
-    /// Take over resources of the same names that do not carry our mark
-    #[arg(long)]
-    pub adopt: bool,
-    /// Allow to delete or replace what holds data: bucket and data disk
-    #[arg(long)]
-    pub delete_data: bool,
-    /// Make the data disk from this snapshot. One that exists is replaced only with --delete-data
-    #[arg(long, value_name = "SNAPSHOT")]
-    #[serde(default)]
-    pub restore_disk: Option<String>,
-}
-
-impl Selection {
-    pub fn options(&self) -> PlanOptions {
-        PlanOptions {
-            adopt: self.adopt,
-            targets: self.target.clone(),
-            replace: self.replace.clone(),
-            delete_data: self.delete_data,
-            ..PlanOptions::default()
-        }
-    }
-}
 
 /// A configuration that is complete, with everything that works on it.
 pub struct Run<'a> {
@@ -100,18 +64,13 @@ impl<'a> Run<'a> {
     ) -> CommandResult<Run<'a>> {
         let project = context.project().await?;
         project.config.require_project()?;
-        if selection.restore_disk.is_some() && project.config.mimir.topology == Topology::Ha {
-            return Err(CommandError::usage("--restore-disk is for `mimir.topology: single` only").hint(
-                "in `ha` each replica has a disk of its own: one that is lost is made anew empty, and what \
-                 was on it is on the other two",
-            ));
-        }
+        let restore_disks = selection::restore_disks(&project.config, &selection.restore_disk)?;
         let client = context.client(&project)?;
         let (mut facts, held) = tokio::try_join!(context.facts(&project, events), async {
             Ok(resource::held(&client, &project.config.name).await?)
         })?;
         facts.clients = credentials::clients(&held);
-        facts.restore_disk.clone_from(&selection.restore_disk);
+        facts.restore_disks = restore_disks;
         Self::build(context, project, facts, client, held)
     }
 
@@ -338,7 +297,10 @@ impl<'a> Run<'a> {
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
             target,
-            pushgateway: Some(&pushgateway),
+            live: Some(match config.stack.live {
+                Live::Pushgateway => verify::Live::Pushgateway(&pushgateway),
+                Live::Scrape | Live::RemoteWrite => verify::Live::Generator,
+            }),
             history,
             teams: &teams,
             bucket: Some(verify::Bucket {

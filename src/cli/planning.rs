@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::pipeline::{Run, Selection};
+use super::pipeline::Run;
+use super::selection::Selection;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Flavour, Names};
 use crate::engine::{self, Action, Manifest, Plan, ResourceId};
@@ -88,9 +89,11 @@ impl Run<'_> {
 
     /// An error where a disk that is there stands in the way of the one that is to be restored.
     fn restores(&self, plan: &Plan) -> CommandResult<()> {
-        let Some(snapshot) = &self.facts.restore_disk else { return Ok(()) };
-        let kept = |step: &&engine::Step| step.id.kind == "compute.disk" && step.action == Action::Keep;
-        let Some(disk) = plan.steps.iter().find(kept) else { return Ok(()) };
+        let kept =
+            plan.steps.iter().filter(|step| step.id.kind == "compute.disk" && step.action == Action::Keep);
+        let mut in_the_way =
+            kept.filter_map(|step| Some((step, self.facts.restore_disks.get(&step.id.name)?)));
+        let Some((disk, snapshot)) = in_the_way.next() else { return Ok(()) };
         Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
             "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
         ))

@@ -1,5 +1,6 @@
 //! `render`: every file that would be used, without a call.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -47,7 +48,7 @@ impl Render {
             caller: Some(NO_CALLER.into()),
             engine,
             clients: Vec::new(),
-            restore_disk: None,
+            restore_disks: BTreeMap::new(),
             alertmanager: alertmanager(&project)?,
         };
         let mut files = context.blueprint(&project, &facts)?.files.clone();

@@ -7,8 +7,7 @@ use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::{self, Flavour};
-use crate::config::{Config, Runtime};
-use crate::dora::exposition;
+use crate::config::{Config, Live, Runtime};
 use crate::dora::pushgateway::{Gateway, Group};
 use crate::event::{Events, Phase};
 use crate::resource;
@@ -120,20 +119,32 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     };
     let follow = (!config.sources.is_empty())
         .then(|| native::Follow { path: context.collected(&config.name), settle_hours: config.settle_hours });
+    let live = match config.stack.live {
+        Live::Pushgateway => native::Live::Pushgateway,
+        Live::Scrape => native::Live::Scrape,
+        Live::RemoteWrite => native::Live::RemoteWrite {
+            url: target.write_url(),
+            connect: target.connect,
+            tenant: target.tenant.clone(),
+        },
+    };
     let (ports, generator) = (config.stack.ports, config.generator);
-    native::up(&native::Setup { dir, files, tls, binaries, ports, generator, follow }, events).await?;
+    let setup = native::Setup { dir, files, tls, binaries, ports, generator, follow, live };
+    native::up(&setup, events).await?;
     tell_of_ends(run, events).await;
     Ok(())
 }
 
-/// Pushes when each certificate ends, for the alert. Of the server's the machine
-/// tells itself, where it can.
+/// Pushes when each certificate ends, for the alert, where there is a Pushgateway.
+/// Of the server's the machine tells itself, where it can.
 async fn tell_of_ends(run: &Run<'_>, events: &Events) {
     let config = &run.project.config;
+    if config.stack.live != Live::Pushgateway {
+        return;
+    }
     let pushed = async {
         let held = resource::held(&run.client, &config.name).await?;
-        let mut text = String::new();
-        exposition::family(&mut text, CERTIFICATE_END, "gauge", "When a certificate ends, Unix seconds.");
+        let mut text = format!("# TYPE {CERTIFICATE_END} gauge\n");
         let mut told = false;
         for held in held.iter().filter(|held| !held.revoked) {
             let by_machine = held.material == "server" && run.facts.engine.flavour == Flavour::Mimir;

@@ -11,6 +11,7 @@ use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::blueprint::{Flavour, Names};
+use crate::config::Live;
 use crate::stack::native;
 use crate::stack::pipeline::{self, Health, LastErrors, Sources, Stage};
 use crate::ui::{Pipeline, Watch};
@@ -34,8 +35,15 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let (run, target) = begun?;
     let config = &run.project.config;
     let ports = &config.stack.ports;
+    let served = ([127, 0, 0, 1], ports.generator).into();
     let sources = Sources {
-        pushgateway: format!("http://127.0.0.1:{}", ports.pushgateway),
+        live: match config.stack.live {
+            Live::Pushgateway => {
+                pipeline::Live::Pushgateway(format!("http://127.0.0.1:{}", ports.pushgateway))
+            }
+            Live::Scrape => pipeline::Live::Generator(served, "scraped"),
+            Live::RemoteWrite => pipeline::Live::Generator(served, "written directly"),
+        },
         agent: ports.prometheus,
         target: &target,
         http: target.http_client().map_err(|error| error.to_string()),

@@ -10,6 +10,7 @@
 mod agreement;
 mod check;
 mod duration;
+mod key;
 mod load;
 mod options;
 mod problem;
@@ -158,8 +159,10 @@ pub struct Alerts {
 pub struct Stack {
     pub runtime: Runtime,
     pub grafana: Grafana,
+    pub live: Live,
     pub ports: Ports,
-    /// Seconds between two scrapes of the Pushgateway.
+    pub images: Images,
+    /// Seconds between two scrapes.
     pub scrape_seconds: u32,
     /// Prometheus binary; default: the one on PATH.
     pub prometheus: Option<PathBuf>,
@@ -176,6 +179,18 @@ pub enum Runtime {
     Compose,
 }
 
+/// How live values reach the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Live {
+    /// The generator pushes them to a Pushgateway, which the agent scrapes.
+    Pushgateway,
+    /// The agent scrapes the generator.
+    Scrape,
+    /// The generator writes them itself.
+    RemoteWrite,
+}
+
 /// Whether Grafana is part of the Compose stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -184,12 +199,22 @@ pub enum Grafana {
     None,
 }
 
+/// Images of the Compose stack, each pinned by tag or digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    pub pushgateway: String,
+    pub prometheus: String,
+    pub grafana: String,
+}
+
 /// Loopback ports of the collector stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ports {
     pub prometheus: u16,
     pub pushgateway: u16,
     pub grafana: u16,
+    /// Where the generator serves what it shows, unless it pushes.
+    pub generator: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,7 +269,25 @@ impl Default for Config {
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,
-                ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000 },
+                live: Live::Pushgateway,
+                ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000, generator: 9464 },
+                images: Images {
+                    pushgateway: concat!(
+                        "prom/pushgateway:v1.11.1@sha256:",
+                        "03738d278e082ee9821df730c741b3b465c251fc2b68a85883def301a55a6215"
+                    )
+                    .into(),
+                    prometheus: concat!(
+                        "prom/prometheus:v3.5.0@sha256:",
+                        "63805ebb8d2b3920190daf1cb14a60871b16fd38bed42b857a3182bc621f4996"
+                    )
+                    .into(),
+                    grafana: concat!(
+                        "grafana/grafana:12.1.1@sha256:",
+                        "a1701c2180249361737a99a01bc770db39381640e4d631825d38ff4535efa47d"
+                    )
+                    .into(),
+                },
                 scrape_seconds: 5,
                 prometheus: None,
                 pushgateway: None,

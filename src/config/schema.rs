@@ -2,103 +2,9 @@
 //! variables may say. Checks, the file that `init` writes and the reference in
 //! docs/ are all read from it. Default values are `Config::default()`'s.
 
-use super::rules::{self, Rule};
-use super::source;
+use super::rules;
 
-/// A heading of the file: a mapping that holds keys.
-pub struct Section {
-    /// Path with dots; empty for the file itself.
-    pub path: &'static str,
-    pub doc: &'static str,
-}
-
-/// One key.
-pub struct Key {
-    /// Path with dots, as `--set` takes it: `mimir.disk_gb`.
-    pub path: &'static str,
-    pub kind: Kind,
-    /// What it means, in a sentence or two.
-    pub doc: &'static str,
-    /// A value to copy, as YAML.
-    pub example: &'static str,
-    /// The default in words, where it follows from other keys or is absent.
-    pub derived: Option<&'static str>,
-}
-
-/// What kind of value a key takes.
-pub enum Kind {
-    Text(Rule),
-    /// A path on this machine; in the file relative to the file's folder.
-    Path,
-    /// A whole number in one of the ranges, bounds included.
-    Whole(&'static [(u64, u64)]),
-    /// One of these words. The second list: words that are known but refused, and why.
-    Choice(&'static [&'static str], &'static [(&'static str, &'static str)]),
-    /// At least one item, each by the rule.
-    List(Rule),
-    Labels,
-    /// Mappings with keys of their own: the table is in `source`.
-    Sources,
-    /// `true` or `false`.
-    Flag,
-    /// A mapping of Mimir's own keys, which `options` knows.
-    Options,
-}
-
-impl Kind {
-    /// What is allowed, in words, without a full stop.
-    pub fn allowed(&self) -> String {
-        match self {
-            Self::Text(rule) => rule.allowed.into(),
-            Self::Path => "a path on this machine; `~` is not expanded".into(),
-            Self::Whole(ranges) => {
-                let ranges: Vec<String> = ranges
-                    .iter()
-                    .map(|(least, most)| match (least, most) {
-                        (least, most) if least == most => least.to_string(),
-                        (least, &u64::MAX) => format!("{least} or more"),
-                        (least, most) => format!("{least} to {most}"),
-                    })
-                    .collect();
-                format!("a whole number, {}", ranges.join(" or "))
-            }
-            Self::Choice(words, _) => {
-                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
-            }
-            Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
-            Self::Labels => rules::LABELS_ALLOWED.into(),
-            Self::Sources => source::ALLOWED.into(),
-            Self::Flag => "`true` or `false`".into(),
-            Self::Options => "a mapping of Mimir's own keys, nested as in its configuration file".into(),
-        }
-    }
-}
-
-impl Key {
-    /// The environment variable that sets this key: `DORAINFRA_MIMIR_DISK_GB`.
-    pub fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.path.replace('.', "_").to_uppercase())
-    }
-
-    /// The section that the key is in, and its name there.
-    pub fn split(&self) -> (&'static str, &'static str) {
-        split(self.path)
-    }
-}
-
-impl Section {
-    /// The section around this one, and the name there; `None` for the file itself.
-    pub fn split(&self) -> Option<(&'static str, &'static str)> {
-        (!self.path.is_empty()).then(|| split(self.path))
-    }
-}
-
-fn split(path: &'static str) -> (&'static str, &'static str) {
-    path.rsplit_once('.').unwrap_or(("", path))
-}
-
-/// What the environment variables of all keys begin with.
-pub const VARIABLE_PREFIX: &str = "DORAINFRA_";
+pub use super::key::{Key, Kind, Section, VARIABLE_PREFIX};
 
 pub fn key(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -122,8 +28,15 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "network", doc: "The VPC network that the machine is in." },
     Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
     Section { path: "alerts", doc: "What Mimir computes and whom it tells." },
-    Section { path: "stack", doc: "The collector stack on this machine: Pushgateway and Prometheus agent." },
+    Section {
+        path: "stack",
+        doc: "The collector stack on this machine: generator, Pushgateway and Prometheus agent.",
+    },
     Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
+    Section {
+        path: "stack.images",
+        doc: "Images of the Compose stack, by tag and digest. Name a mirror's where Docker Hub is not reached.",
+    },
     Section { path: "generator", doc: "The simulated DORA metrics." },
 ];
 
@@ -365,9 +278,10 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "access.external",
         kind: Kind::Flag,
-        doc: "Whether the machine has an address on the internet. Without one it is reached from inside the \
+        doc: "Whether Mimir has an address on the internet. Without one it is reached from inside the \
               network (name its ranges in `access.allow`; `caller` is no such range and counts for nothing) \
-              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints.",
+              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints. The load \
+              balancer of `topology: ha` is an internal one then.",
         example: "false",
         derived: None,
     },
@@ -426,9 +340,17 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "stack.live",
+        kind: Kind::Choice(&["pushgateway", "scrape", "remote-write"], &[]),
+        doc: "How live values reach Mimir: the generator pushes them to a Pushgateway that the collector \
+              scrapes (`pushgateway`), is scraped itself (`scrape`), or writes them itself (`remote-write`).",
+        example: "scrape",
+        derived: None,
+    },
+    Key {
         path: "stack.scrape_seconds",
         kind: Kind::Whole(SECONDS),
-        doc: "Seconds between two scrapes of the Pushgateway.",
+        doc: "Seconds between two scrapes of the Pushgateway, or of the generator.",
         example: "15",
         derived: None,
     },
@@ -468,6 +390,34 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "stack.ports.generator",
+        kind: Kind::Whole(PORT),
+        doc: "Port of the generator, where `stack.live` is not `pushgateway`.",
+        example: "19464",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.pushgateway",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of the Pushgateway.",
+        example: "mirror.example/prom/pushgateway:v1.11.1",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.prometheus",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of the Prometheus agent, of version 3.",
+        example: "mirror.example/prom/prometheus:v3.5.0",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.grafana",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of Grafana.",
+        example: "mirror.example/grafana/grafana:12.1.1",
+        derived: None,
+    },
+    Key {
         path: "generator.teams",
         kind: Kind::Whole(&[(1, 10_000)]),
         doc: "Number of simulated teams, up to 50 series each.",
@@ -491,7 +441,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "generator.interval_seconds",
         kind: Kind::Whole(SECONDS),
-        doc: "Seconds between two live pushes.",
+        doc: "Seconds between two rounds of live values.",
         example: "10",
         derived: None,
     },

@@ -1,13 +1,12 @@
-//! What is pushed live: each team's present values, of the simulator or of the
+//! What is shown live: each team's present values, of the simulator or of the
 //! file of collected events, whichever is the source.
 //!
-//! Where they are pushed to is [`super::live`]'s.
+//! Where they are shown is [`super::live`]'s.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +22,10 @@ pub enum Feed {
     Collected { path: PathBuf, settle: Duration },
 }
 
-/// The teams of a feed, with the text that is pushed for each.
+/// The teams of a feed, each with its present values.
 pub struct Teams {
     feed: Feed,
-    teams: Vec<(String, Live, Bytes)>,
+    teams: Vec<(String, Live)>,
     /// When the file that was read last was written, and its length.
     read: Option<(SystemTime, u64)>,
 }
@@ -47,10 +46,8 @@ impl Teams {
         stop: &CancellationToken,
     ) -> Result<(), SourceError> {
         let read = self.learn(now, stop).await;
-        for (_, team, text) in &mut self.teams {
-            if team.advance(now) {
-                *text = team.exposition().into();
-            }
+        for (_, team) in &mut self.teams {
+            team.advance(now);
         }
         read
     }
@@ -62,7 +59,7 @@ impl Teams {
                     if stop.is_cancelled() {
                         break;
                     }
-                    self.teams.push(entry(name, Live::new(name, *seed, now)));
+                    self.teams.push((name.clone(), Live::new(name, *seed, now)));
                     tokio::task::yield_now().await;
                 }
             }
@@ -79,18 +76,14 @@ impl Teams {
         Ok(())
     }
 
-    /// Names and texts, without the labels of a group (job and team).
-    pub fn texts(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.teams.iter().map(|(name, _, text)| (name.as_str(), text))
+    /// Names, and what is known of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Live)> + Clone {
+        self.teams.iter().map(|(name, live)| (name.as_str(), live))
     }
 }
 
 /// Each team of some events, as it is at `now`.
-fn teams(
-    events: &[super::events::Event],
-    settle: Duration,
-    now: OffsetDateTime,
-) -> Vec<(String, Live, Bytes)> {
+fn teams(events: &[super::events::Event], settle: Duration, now: OffsetDateTime) -> Vec<(String, Live)> {
     let mut scopes: BTreeMap<String, Vec<Scope>> = BTreeMap::new();
     for scope in metrics::scopes(events) {
         scopes.entry(super::valid(&scope.team)).or_default().push(scope);
@@ -101,14 +94,9 @@ fn teams(
     }
     let of = |(name, scopes): (String, Vec<Scope>)| {
         let live = Live::of(&scopes, observed.remove(&name).unwrap_or_default(), now);
-        entry(&name, live)
+        (name, live)
     };
     scopes.into_iter().map(of).collect()
-}
-
-fn entry(name: &str, live: Live) -> (String, Live, Bytes) {
-    let text = live.exposition().into();
-    (name.to_owned(), live, text)
 }
 
 #[cfg(test)]
@@ -120,12 +108,12 @@ mod tests {
 {"type":"failure","id":"f1","team":"a","service":"s","at":"2026-03-03T11:00:00Z","deployment":"d1"}
 "#;
 
-    fn value(teams: &Teams, team: &str, outcome: &str) -> Option<String> {
-        let (_, text) = teams.texts().find(|(name, _)| *name == team)?;
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        let wanted = format!("outcome=\"{outcome}\"");
-        let line = text.lines().find(|line| line.contains(&wanted) && line.contains("planned"))?;
-        Some(line.rsplit(' ').next()?.to_owned())
+    fn value(teams: &Teams, team: &str, outcome: &str) -> Option<u64> {
+        let (_, live) = teams.iter().find(|(name, _)| *name == team)?;
+        let wanted = |labels: &crate::dora::Labels| {
+            labels.get("outcome") == outcome && labels.get("kind") == "planned"
+        };
+        live.values().find(|(_, labels, _)| wanted(labels)).map(|(.., value)| value)
     }
 
     #[tokio::test]
@@ -136,23 +124,23 @@ mod tests {
         let mut teams = Teams::new(Feed::Collected { path: path.clone(), settle });
         let stop = CancellationToken::new();
         teams.advance(datetime!(2026-03-04 00:00 UTC), &stop).await.unwrap();
-        assert_eq!(teams.texts().count(), 0);
+        assert_eq!(teams.iter().count(), 0);
 
         std::fs::write(&path, FIRST).unwrap();
         teams.advance(datetime!(2026-03-04 00:00 UTC), &stop).await.unwrap();
-        assert_eq!(value(&teams, "a", "failure").as_deref(), Some("0"));
+        assert_eq!(value(&teams, "a", "failure"), Some(0));
         teams.advance(datetime!(2026-03-05 10:00:01 UTC), &stop).await.unwrap();
-        assert_eq!(value(&teams, "a", "failure").as_deref(), Some("1"));
-        assert_eq!(value(&teams, "a", "success").as_deref(), Some("0"));
+        assert_eq!(value(&teams, "a", "failure"), Some(1));
+        assert_eq!(value(&teams, "a", "success"), Some(0));
 
         let more = FIRST.replace("\"a\"", "\"b\"").replace("d1", "d2").replace("f1", "f2");
         std::fs::write(&path, format!("{FIRST}{more}")).unwrap();
         teams.advance(datetime!(2026-03-06 00:00 UTC), &stop).await.unwrap();
-        assert_eq!(value(&teams, "b", "failure").as_deref(), Some("1"));
+        assert_eq!(value(&teams, "b", "failure"), Some(1));
 
         std::fs::write(&path, "no event\n").unwrap();
         let error = teams.advance(datetime!(2026-03-06 00:00 UTC), &stop).await;
         assert!(error.is_err());
-        assert_eq!(value(&teams, "b", "failure").as_deref(), Some("1"));
+        assert_eq!(value(&teams, "b", "failure"), Some(1));
     }
 }

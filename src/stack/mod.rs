@@ -3,9 +3,11 @@
 //!
 //! ```text
 //! generator ─▶ Pushgateway ─▶ Prometheus agent ─▶ Target (Mimir or its stand-in)
+//! generator ◀──────────────── Prometheus agent ─▶ Target     (`stack.live: scrape`)
+//! generator ────────────────────────────────────▶ Target     (`remote-write`)
 //! ```
 //!
-//! [`Target`] says how to reach the endpoint; [`native`] runs the three parts as
+//! [`Target`] says how to reach the endpoint; [`native`] runs the parts as
 //! processes of this machine, [`compose`] in containers, with Grafana;
 //! [`pipeline`] looks at all of it while it runs. What the parts' configuration
 //! says is the blueprint's; what is written into the series is `dora`'s.

@@ -3,6 +3,7 @@
 //! not answer is an error of the look; it is what the look finds.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use super::told::sum;
 use super::{Target, reason};
 use crate::blueprint::Flavour;
 use crate::dora::JOB;
+use crate::dora::live::SHOWN;
 use crate::dora::pushgateway::Gateway;
 
 /// A value that is older than this, seconds, is not live any more.
@@ -18,12 +20,20 @@ const LIVE: f64 = 60.0;
 
 /// Where the stages are asked.
 pub struct Sources<'a> {
-    pub pushgateway: String,
+    pub live: Live,
     /// The agent's port on loopback.
     pub agent: u16,
     pub target: &'a Target,
     /// `None`: the target's own client can't be made; why.
     pub http: Result<reqwest::Client, String>,
+}
+
+/// How live values come.
+pub enum Live {
+    /// Through the Pushgateway at this address.
+    Pushgateway(String),
+    /// From the generator, which is served there; and how, in words.
+    Generator(SocketAddr, &'static str),
 }
 
 /// How a stage is.
@@ -77,23 +87,29 @@ impl Stage {
 
 /// Generator, Pushgateway, agent and engine, in this order. `now`: Unix seconds.
 pub async fn look(sources: &Sources<'_>, now: f64) -> Vec<Stage> {
-    let (pushed, agent, engine) = tokio::join!(pushed(sources, now), agent(sources), engine(sources));
-    let [generator, gateway] = pushed;
+    let live = async {
+        match &sources.live {
+            Live::Pushgateway(url) => pushed(url, now).await,
+            Live::Generator(address, how) => served(*address, how, now).await,
+        }
+    };
+    let (live, agent, engine) = tokio::join!(live, agent(sources), engine(sources));
+    let [generator, gateway] = live;
     vec![generator, gateway, agent, engine]
 }
 
 /// The generator is seen by what it has pushed.
-async fn pushed(sources: &Sources<'_>, now: f64) -> [Stage; 2] {
+async fn pushed(url: &str, now: f64) -> [Stage; 2] {
     let generator = Stage::new("generator", "pushes");
     let gateway = Stage::new("Pushgateway", "pushes");
-    let client = match Gateway::new(&sources.pushgateway) {
+    let client = match Gateway::new(url) {
         Ok(client) => client,
         Err(error) => {
             let error = error.to_string();
             return [generator.down("the Pushgateway can't be asked"), gateway.down(error)];
         }
     };
-    let address = format!("{}/metrics", sources.pushgateway);
+    let address = format!("{url}/metrics");
     let (groups, metrics) = tokio::join!(client.groups(), plain(&address));
     let (groups, metrics) = match (groups, metrics) {
         (Ok(groups), Ok(metrics)) => (groups, metrics),
@@ -129,6 +145,30 @@ async fn pushed(sources: &Sources<'_>, now: f64) -> [Stage; 2] {
         ..generator
     };
     let gateway = Stage { total: pushes, detail: format!("{} groups", groups.len()), ..gateway };
+    [generator, gateway]
+}
+
+/// The generator is seen by what it serves; there is no Pushgateway.
+async fn served(address: SocketAddr, how: &str, now: f64) -> [Stage; 2] {
+    let generator = Stage::new("generator", "rounds");
+    let gateway = Stage {
+        health: Health::None,
+        detail: format!("none: values are {how}"),
+        ..Stage::new("Pushgateway", "pushes")
+    };
+    let metrics = match plain(&format!("http://{address}/metrics")).await {
+        Ok(metrics) => metrics,
+        Err(error) => return [generator.down(error), gateway],
+    };
+    let lag = sum(&metrics, SHOWN).map(|shown| (now - shown).max(0.0));
+    let late = lag.filter(|lag| *lag > LIVE);
+    let generator = Stage {
+        lag,
+        health: if late.is_some() { Health::Trouble } else { Health::Good },
+        detail: how.to_owned(),
+        error: late.map(|lag| format!("nothing was counted for {lag:.0} s")),
+        ..generator
+    };
     [generator, gateway]
 }
 
@@ -241,7 +281,7 @@ mod tests {
         let address = ([127, 0, 0, 1], port).into();
         let target = Target::new(Flavour::Mimir, format!("http://127.0.0.1:{port}"), address);
         let sources = Sources {
-            pushgateway: format!("http://127.0.0.1:{port}"),
+            live: Live::Pushgateway(format!("http://127.0.0.1:{port}")),
             agent: port,
             http: target.http_client().map_err(|error| error.to_string()),
             target: &target,

@@ -104,6 +104,18 @@ impl ClientFiles {
         Ok(files)
     }
 
+    /// What the files hold now.
+    ///
+    /// # Errors
+    /// One of them can't be read.
+    pub fn read(&self) -> Result<Credentials, FilesError> {
+        let text = |path: &Path| {
+            let path = path.to_owned();
+            fs::read_to_string(&path).map_err(|source| FilesError::Io { what: "read", path, source })
+        };
+        Ok(Credentials { certificate: text(&self.certificate)?, key: text(&self.key)?, ca: text(&self.ca)? })
+    }
+
     /// What is there was written by [`Self::write`], for the same client.
     fn are_replaceable(&self, name: &str) -> Result<(), FilesError> {
         let present = fs::read_to_string(&self.certificate).ok();

@@ -41,8 +41,13 @@ pub(super) fn brief_digests(text: &str) -> String {
 }
 
 /// `text` cut to `columns`, with an ellipsis where something is left out.
+///
+/// `console` cuts by the widths of single characters, and measures the whole: a
+/// sign with a variation selector behind it is wider than its characters are. So
+/// what is still too wide is cut shorter.
 pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
-    console::truncate_str(text, columns, "…")
+    let cut = (0..=columns).rev().map(|limit| console::truncate_str(text, limit, "…"));
+    cut.into_iter().find(|cut| width(cut) <= columns).unwrap_or_default()
 }
 
 /// `text` in lines of at most `columns`, broken between words; a word that is
@@ -188,6 +193,18 @@ mod tests {
         assert_eq!(width("日本"), 4);
         assert_eq!(pad("日本", 6), "日本  ");
         assert_eq!(width(&shorten("日本語のテキスト", 7)), 7);
+    }
+
+    #[test]
+    fn signs_that_a_selector_makes_wide_are_cut_too() {
+        // One column and none by themselves, two together.
+        let heart = "\u{2764}\u{fe0f}";
+        assert_eq!(width(heart), 2);
+        for columns in 1..8 {
+            let cut = shorten(&heart.repeat(5), columns).into_owned();
+            assert!(width(&cut) <= columns, "{cut:?} in {columns}");
+        }
+        assert_eq!(shorten("team ❤️❤️ orders", 60), "team ❤️❤️ orders");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
     let fresh = request.bounds.fresh;
     let teams = request.teams.len() as u64;
     let expected = format!("{} not older than {} s", counted(teams, "team"), fresh.as_secs());
-    if request.pushgateway.is_none() {
+    if request.live.is_none() {
         return stage.not_applicable(expected, "no collector stack runs");
     }
     if teams == 0 {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use super::{Check, Report, Request, Stage, milliseconds};
-use crate::dora::exposition;
+use super::{Check, Live, Report, Request, Stage, milliseconds};
+use crate::dora::exposition::{self, Format};
+use crate::dora::live::SHOWN;
 use crate::dora::pushgateway::{Gateway, Group};
 use crate::query::{self, Query};
 
@@ -17,8 +18,10 @@ const ABANDONED_AFTER: f64 = 600.0;
 pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, report: &mut Report) -> Check {
     let bound = request.bounds.marker;
     let expected = format!("seen within {} s", bound.as_secs());
-    let Some(url) = request.pushgateway else {
-        return stage.not_applicable(expected, "no collector stack runs");
+    let url = match request.live {
+        None => return stage.not_applicable(expected, "no collector stack runs"),
+        Some(Live::Generator) => return from_generator(query, stage, bound, expected, report).await,
+        Some(Live::Pushgateway(url)) => url,
     };
     let gateway = match Gateway::new(url) {
         Ok(gateway) => gateway,
@@ -30,8 +33,8 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
     let group = Group::job(JOB).label("run", run_id);
     let value = OffsetDateTime::now_utc().unix_timestamp();
     let mut text = String::new();
-    let labels = format!("{{run_id=\"{run_id}\"}}");
-    exposition::gauge(&mut text, METRIC, "When a verification began, Unix seconds.", &labels, value as f64);
+    Format::Text.family(&mut text, METRIC, "gauge", "When a verification began, Unix seconds.");
+    exposition::sample(&mut text, METRIC, [("run_id", run_id.as_str())], value);
     let pushed = Instant::now();
     if let Err(error) = gateway.put(&group, text).await {
         return stage.failed(expected, error.to_string(), error.hint().unwrap_or_default());
@@ -57,6 +60,41 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
             "the Prometheus agent is the part between them: `dorainfra stack status` shows its lag and what \
              failed, and its log the endpoint's answers",
         ),
+    }
+}
+
+/// The generator says when it has shown its values. A time after the beginning
+/// of this check is a value that came all the way meanwhile.
+async fn from_generator(
+    query: &Query,
+    stage: Stage,
+    bound: Duration,
+    expected: String,
+    report: &mut Report,
+) -> Check {
+    let begun = Instant::now();
+    let began = OffsetDateTime::now_utc().unix_timestamp() as f64;
+    let expression = format!("max({SHOWN}{{job=\"{}\"}})", crate::dora::JOB);
+    loop {
+        let found: Vec<query::Instant> = match query.instant(&expression, None).await {
+            Ok(found) => found,
+            Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
+        };
+        if let Some(shown) = found.iter().map(query::Instant::value).find(|shown| *shown >= began) {
+            let now = OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
+            let latency = milliseconds(Duration::from_secs_f64((now - shown).max(0.0)));
+            report.marker_latency_ms = Some(latency);
+            return stage.passed(expected, format!("one of the generator's was seen after {latency} ms"));
+        }
+        if begun.elapsed() >= bound {
+            return stage.failed(
+                expected,
+                "nothing that the generator showed meanwhile is at the endpoint",
+                "`dorainfra stack status` shows whether generator and agent run, and `dorainfra stack logs` \
+                 what failed",
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

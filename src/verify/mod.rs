@@ -51,14 +51,23 @@ pub enum Outcome {
 /// What is to be proven.
 pub struct Request<'a> {
     pub target: &'a Target,
-    /// `http://127.0.0.1:9091`; `None`: no collector stack runs.
-    pub pushgateway: Option<&'a str>,
+    /// How live values come; `None`: no collector stack runs.
+    pub live: Option<Live<'a>>,
     /// What was sent; every sample of it has to be there.
     pub history: &'a [Series],
     /// The teams whose live values have to be fresh.
     pub teams: &'a [String],
     pub bucket: Option<Bucket<'a>>,
     pub bounds: Bounds,
+}
+
+/// How live values come to the endpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum Live<'a> {
+    /// Through the Pushgateway at this address: `http://127.0.0.1:9091`.
+    Pushgateway(&'a str),
+    /// From the generator itself, scraped or written.
+    Generator,
 }
 
 /// The engine's bucket, as far as it is looked at.
@@ -109,7 +118,8 @@ pub struct Report {
     pub samples_found: u64,
     /// The first samples that are missing or differ.
     pub mismatches: Vec<Mismatch>,
-    /// From the push to the Pushgateway until seen at the endpoint.
+    /// From the push to the Pushgateway (or from the generator) until seen at the
+    /// endpoint.
     pub marker_latency_ms: Option<u64>,
     pub stale_teams: Vec<String>,
     /// Objects of the tenant's blocks; `None`: not looked at.
@@ -199,7 +209,7 @@ pub async fn run(request: &Request<'_>, events: &Events) -> Report {
 /// value. What can't be asked counts as not stored.
 pub async fn history_stored(target: &Target, history: &[Series]) -> bool {
     let request =
-        Request { target, pushgateway: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
+        Request { target, live: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
     let Ok(query) = crate::query::Query::new(target) else { return false };
     let stage = Stage::begin("history", "every sample of the history is stored");
     let mut report = Report::before(&request);

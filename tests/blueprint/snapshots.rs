@@ -1,5 +1,5 @@
 use dorainfra::blueprint::{self, Blueprint, Content, File, Flavour};
-use dorainfra::config::{Config, Runtime, Topology};
+use dorainfra::config::{Config, Live, Runtime, Topology};
 use dorainfra::render::Overrides;
 
 use crate::fixture;
@@ -121,6 +121,46 @@ fn going_to_three_replicas_keeps_what_there_is() {
         }
     }
     assert_eq!(changed, ["compute.instance/dorainfra-mimir"]);
+}
+
+/// What the generator is told, and what the collector scrapes, for each way that
+/// live values can go: to Google, and to a machine on this one's loopback.
+#[test]
+fn each_way_of_live_values() {
+    let mut told = String::new();
+    for (live, endpoint) in [
+        (Live::Pushgateway, "203.0.113.7"),
+        (Live::Scrape, "203.0.113.7"),
+        (Live::RemoteWrite, "203.0.113.7"),
+        (Live::Scrape, "127.65.3.1"),
+        (Live::RemoteWrite, "127.65.3.1"),
+    ] {
+        let mut config = fixture::config();
+        config.stack.live = live;
+        let path = blueprint::remote_write_path(Flavour::Mimir);
+        let facts = fixture::facts(Flavour::Mimir);
+        let files =
+            blueprint::stack_files(&config, &facts, &Overrides::none(), endpoint, blueprint::PORT, path)
+                .unwrap();
+        let file = |name: &str| &files.iter().find(|file| file.path.ends_with(name)).unwrap().contents;
+        let parsed = |name: &str| -> serde_json::Value { serde_saphyr::from_str(file(name)).unwrap() };
+        let compose = parsed("compose.yaml");
+        let services: Vec<&String> = compose["services"].as_object().unwrap().keys().collect();
+        let generator = &compose["services"]["generator"];
+        let jobs = parsed("prometheus.yml")["scrape_configs"].clone();
+        let jobs = jobs.as_array().unwrap().iter().map(|job| {
+            format!("{} at {}", job["job_name"].as_str().unwrap(), job["static_configs"][0]["targets"][0])
+        });
+        told.push_str(&format!("{live:?} to {endpoint}: {services:?}\n"));
+        for key in ["command", "volumes", "networks", "network_mode", "ports", "depends_on"] {
+            if !generator[key].is_null() {
+                told.push_str(&format!("  {key}: {}\n", generator[key]));
+            }
+        }
+        told.push_str(&format!("  health: {}\n", generator["healthcheck"]["test"]));
+        told.push_str(&format!("  scraped: {}\n\n", jobs.collect::<Vec<_>>().join(", ")));
+    }
+    insta::assert_snapshot!("live", told);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub struct Deployment {
     folder: tempfile::TempDir,
-    ports: [u16; 2],
+    ports: [u16; 3],
 }
 
 /// What a run of the binary came to.
@@ -53,7 +53,7 @@ impl Deployment {
     /// A folder without a sandbox.
     pub fn empty() -> Self {
         // Held at the same time, so that they differ.
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
         Self { folder: tempfile::tempdir().unwrap(), ports }
     }
@@ -78,7 +78,7 @@ impl Deployment {
         self.folder.path()
     }
 
-    pub fn ports(&self) -> [u16; 2] {
+    pub fn ports(&self) -> [u16; 3] {
         self.ports
     }
 
@@ -94,6 +94,7 @@ impl Deployment {
             .env("DORAINFRA_MIMIR_RELEASES", "http://127.0.0.1:9")
             .env("DORAINFRA_STACK_PORTS_PROMETHEUS", self.ports[0].to_string())
             .env("DORAINFRA_STACK_PORTS_PUSHGATEWAY", self.ports[1].to_string())
+            .env("DORAINFRA_STACK_PORTS_GENERATOR", self.ports[2].to_string())
             .env("DORAINFRA_STACK_RUNTIME", "native")
             .env("DORAINFRA_STACK_SCRAPE_SECONDS", "1")
             .env("DORAINFRA_GENERATOR_INTERVAL_SECONDS", "1")

@@ -1,13 +1,11 @@
 //! The counters of one team at the present moment.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
+use super::super::Labels;
 use super::super::simulator::{self, LONGEST_AFTERMATH_DAYS, Team};
-use super::super::{Labels, escaped, exposition};
-use super::counters::families;
 use super::{Counters, Observation, Scope, observe, year_of};
 
 /// Goes on where the history ends: at the end of a day the values are the ones
@@ -98,25 +96,6 @@ impl Live {
             self.coming.extend(observe(&new));
             self.coming.make_contiguous().sort_by_key(|one| one.at);
         }
-    }
-
-    /// The body of a push, without the labels of the group: job and team.
-    pub fn exposition(&self) -> String {
-        let mut text = String::with_capacity(4096);
-        let mut families = families().into_iter().peekable();
-        for ((name, labels), value) in self.names.iter().zip(self.counters.values()) {
-            if let Some((family, kind, help)) = families.next_if(|(family, ..)| name.starts_with(family)) {
-                exposition::family(&mut text, family, kind, help);
-            }
-            let own: Vec<String> = labels
-                .iter()
-                .filter(|(label, _)| !matches!(*label, "job" | "team"))
-                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
-                .collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{name}{{{}}} {value}", own.join(","));
-        }
-        text
     }
 
     /// Names, labels and present values.

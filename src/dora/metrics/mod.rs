@@ -14,6 +14,7 @@ pub mod gauges;
 mod history;
 mod live;
 mod observe;
+mod text;
 
 use std::collections::BTreeSet;
 
@@ -26,6 +27,7 @@ pub use gauges::{GAUGES, WINDOW_DAYS};
 pub use history::{Start, collected, history, scopes, series};
 pub use live::Live;
 pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
+pub use text::text;
 
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";

@@ -4,6 +4,7 @@ use time::{Date, OffsetDateTime};
 use super::*;
 use crate::dora::Series;
 use crate::dora::events::{Kind, read};
+use crate::dora::exposition::Format;
 
 fn events(lines: &str) -> Vec<Event> {
     read(lines.as_bytes()).collect::<Result<_, _>>().unwrap()
@@ -178,7 +179,7 @@ fn live_goes_on_where_the_history_ends() {
 #[test]
 fn a_push_is_in_the_text_format() {
     let live = Live::new("search", 1, datetime!(2025-01-13 0:00 UTC));
-    let text = live.exposition();
+    let text = text(std::iter::once(&live), Format::Text, &["job", "team"]);
     for line in [
         "# TYPE dora_deployments_total counter",
         "# TYPE dora_change_lead_time_seconds histogram",

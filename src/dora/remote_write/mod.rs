@@ -20,7 +20,7 @@ pub mod wire;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -100,6 +100,8 @@ pub struct Client {
     retry: Retry,
     lanes: usize,
     checkpoint: Option<Checkpoint>,
+    /// What the receiver speaks, once it has said so.
+    spoken: Arc<OnceLock<Version>>,
 }
 
 impl Client {
@@ -111,6 +113,7 @@ impl Client {
             retry: Retry::default(),
             lanes: 4,
             checkpoint: None,
+            spoken: Arc::default(),
         })
     }
 

@@ -13,14 +13,23 @@ impl Client {
     /// The newest version that the receiver speaks. Where it cannot be asked,
     /// version 1.0: every receiver speaks that one, and what is wrong will show.
     pub(super) async fn negotiate(&self) -> Version {
+        if let Some(version) = self.spoken.get() {
+            return *version;
+        }
         let mut encoder = Encoder::new(Version::Two);
         let body = snap::raw::Encoder::new().compress_vec(encoder.finish()).unwrap_or_default();
         let answer = self.post(Version::Two, body.into()).send().await;
         match answer {
-            Ok(answer) if answer.status().is_success() && answer.headers().contains_key(WRITTEN) => {
-                Version::Two
+            Ok(answer) => {
+                let says = answer.status().is_success() && answer.headers().contains_key(WRITTEN);
+                let version = if says { Version::Two } else { Version::One };
+                // One in trouble may say more when it is well.
+                if !answer.status().is_server_error() {
+                    let _ = self.spoken.set(version);
+                }
+                version
             }
-            _ => Version::One,
+            Err(_) => Version::One,
         }
     }
 }

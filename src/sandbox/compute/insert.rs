@@ -318,7 +318,7 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
             }
             bind_address(call, tx, address, ("INTERNAL", "internal", &field), own_link, effect)?
         }
-        (None, None) => addresses::allocate(call.cloud.network(), tx)?.to_string(),
+        (None, None) => addresses::allocate(call.cloud.network(), tx, region)?.to_string(),
     };
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "stackType": "IPV4_ONLY",

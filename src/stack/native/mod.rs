@@ -1,5 +1,6 @@
 //! The collector stack as processes of this machine, without containers and
-//! without root: Pushgateway, Prometheus in agent mode, and the generator.
+//! without root: Pushgateway (where values are pushed), Prometheus in agent mode,
+//! and the generator.
 //!
 //! Everything about a stack is in one folder: configuration, certificates, the
 //! agent's write-ahead log, logs, and the record of what runs. `up` makes the
@@ -13,6 +14,7 @@ mod record;
 mod status;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,7 @@ pub use status::{PartState, PartStatus, RemoteWrite, Status, remote_write, statu
 use crate::blueprint::File;
 use crate::config::{Generator, Ports};
 use crate::dora::JOB;
+use crate::dora::live::Served;
 use crate::dora::pushgateway::Gateway;
 use crate::event::{Event, Events};
 use crate::tls::Credentials;
@@ -47,6 +50,18 @@ pub struct Setup {
     pub generator: Generator,
     /// What the generator follows; `None`: it simulates.
     pub follow: Option<Follow>,
+    pub live: Live,
+}
+
+/// How live values reach the endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// Pushed to the stack's Pushgateway.
+    Pushgateway,
+    /// Scraped from the generator.
+    Scrape,
+    /// Written by the generator: where to, where its name is found, whose.
+    RemoteWrite { url: String, connect: SocketAddr, tenant: Option<String> },
 }
 
 /// A file of collected events, and when what it tells counts.
@@ -76,9 +91,9 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 const LOG_BYTES: u64 = 8 << 20;
 const LOG_LINES: usize = 15;
 
-/// Makes the three parts run as the setup says: what runs so already stays as
-/// it is, what runs otherwise is restarted, what does not run is started. Ends
-/// when all are ready.
+/// Makes the parts run as the setup says: what runs so already stays as it is,
+/// what runs otherwise is restarted, what does not run is started, and what is no
+/// part of it any more is ended. Ends when all are ready.
 pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     record::folder(&setup.dir)?;
     let dir = setup.dir.canonicalize().map_err(StackError::file("cannot resolve", &setup.dir))?;
@@ -132,6 +147,17 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
                 say("failed", error.to_string().lines().next().unwrap_or_default().to_owned());
                 return Err(error);
             }
+        }
+    }
+    for part in Part::ALL {
+        let wanted = commands.iter().any(|command| command.part == part);
+        if let (false, Some((_, process))) = (wanted, record.running(part)) {
+            stop(part, process).await?;
+            let (part, state) = (part.name().into(), "stopped".into());
+            events.send(Event::StackPart { part, state, detail: "no part of the stack any more".into() });
+        }
+        if !wanted && record.parts.remove(&part).is_some() {
+            record.save(&dir)?;
         }
     }
     status(&dir).await
@@ -279,7 +305,13 @@ async fn wait_ready(
             let ready = match part {
                 Part::Pushgateway => gateway.ready().await,
                 Part::Prometheus => status::ready(setup.ports.prometheus).await,
-                Part::Generator => pushed_since(&gateway, started.at).await,
+                Part::Generator => match command.port {
+                    None => pushed_since(&gateway, started.at).await,
+                    Some(port) => {
+                        let shown = Served::shown(([127, 0, 0, 1], port).into()).await;
+                        shown.is_some_and(|shown| shown >= started.at as f64)
+                    }
+                },
             };
             if ready {
                 return Ok(process);

@@ -1,4 +1,4 @@
-//! The three parts: which program, with which arguments, on which port.
+//! The parts: which program, with which arguments, on which port.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::StackError;
-use super::{Binaries, Setup};
+use super::{Binaries, Live, Setup};
 
 /// A part of the stack, in the order of starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,7 +33,8 @@ impl Part {
     pub fn port_setting(self) -> &'static str {
         match self {
             Self::Prometheus => "stack.ports.prometheus",
-            Self::Pushgateway | Self::Generator => "stack.ports.pushgateway",
+            Self::Pushgateway => "stack.ports.pushgateway",
+            Self::Generator => "stack.ports.generator",
         }
     }
 }
@@ -68,14 +69,6 @@ pub(super) async fn commands(
     configuration: &[(String, String)],
 ) -> Result<Vec<Command>, StackError> {
     let binaries = &setup.binaries;
-    let pushgateway = find(
-        binaries,
-        binaries.pushgateway.as_deref(),
-        &["prometheus-pushgateway", "pushgateway"],
-        "stack.pushgateway",
-    )?;
-    let prometheus = find(binaries, binaries.prometheus.as_deref(), &["prometheus"], "stack.prometheus")?;
-    let agent_mode = agent_flag(&prometheus).await?;
     let (ports, generator) = (&setup.ports, &setup.generator);
 
     let text = |path: PathBuf| path.display().to_string();
@@ -92,27 +85,42 @@ pub(super) async fn commands(
             vec!["--teams".into(), generator.teams.to_string(), "--seed".into(), generator.seed.to_string()]
         }
     };
-    let mut live: Vec<String> = vec![
-        "generate".into(),
-        "--live".into(),
-        "--pushgateway".into(),
-        format!("http://127.0.0.1:{}", ports.pushgateway),
-    ];
-    live.extend(told);
-    live.extend(["--interval".into(), generator.interval_seconds.to_string()]);
-    Ok(vec![
-        command(
-            Part::Pushgateway,
-            pushgateway,
-            vec![
+    let mut live: Vec<String> = vec!["generate".into(), "--live".into()];
+    let mut commands = Vec::new();
+    match &setup.live {
+        Live::Pushgateway => {
+            live.extend(["--pushgateway".into(), format!("http://127.0.0.1:{}", ports.pushgateway)]);
+            let pushgateway = find(
+                binaries,
+                binaries.pushgateway.as_deref(),
+                &["prometheus-pushgateway", "pushgateway"],
+                "stack.pushgateway",
+            )?;
+            let args = vec![
                 format!("--web.listen-address=127.0.0.1:{}", ports.pushgateway),
                 // In memory: the generator pushes every few seconds, and a stale
                 // team must not be brought back by a restart.
                 "--persistence.file=".into(),
-            ],
-            Some(ports.pushgateway),
-            &[],
-        ),
+            ];
+            commands.push(command(Part::Pushgateway, pushgateway, args, Some(ports.pushgateway), &[]));
+        }
+        Live::Scrape => live.extend(["--listen".into(), ports.generator.to_string()]),
+        Live::RemoteWrite { url, connect, tenant } => {
+            // Served as well: so it can be asked how it is.
+            live.extend(["--listen".into(), ports.generator.to_string()]);
+            live.extend(["--remote-write".into(), url.clone(), "--connect".into(), connect.to_string()]);
+            live.extend(tenant.iter().flat_map(|tenant| ["--tenant".into(), tenant.clone()]));
+            if setup.tls.is_some() {
+                live.extend(["--tls-dir".into(), text(dir.join("tls"))]);
+            }
+        }
+    }
+    let prometheus = find(binaries, binaries.prometheus.as_deref(), &["prometheus"], "stack.prometheus")?;
+    let agent_mode = agent_flag(&prometheus).await?;
+    live.extend(told);
+    live.extend(["--interval".into(), generator.interval_seconds.to_string()]);
+    let served = (setup.live != Live::Pushgateway).then_some(ports.generator);
+    commands.extend([
         command(
             Part::Prometheus,
             prometheus,
@@ -128,8 +136,9 @@ pub(super) async fn commands(
             Some(ports.prometheus),
             configuration,
         ),
-        command(Part::Generator, binaries.generator.clone(), live, None, &[]),
-    ])
+        command(Part::Generator, binaries.generator.clone(), live, served, &[]),
+    ]);
+    Ok(commands)
 }
 
 fn command(

@@ -21,11 +21,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether all three parts run.
+    /// Whether all parts run: the generator is started last.
     pub fn running(&self) -> bool {
-        Part::ALL.iter().all(|part| {
-            self.parts.iter().any(|status| status.part == *part && status.state == PartState::Running)
-        })
+        self.parts.iter().any(|status| status.part == Part::Generator)
+            && self.parts.iter().all(|status| status.state == PartState::Running)
     }
 }
 

@@ -1,0 +1,21 @@
+//! The present values of some teams, in a text format.
+
+use super::Live;
+use super::counters::families;
+use crate::dora::exposition::{self, Format};
+
+/// All values of `teams`, family by family, without those labels that are `told`
+/// in another way: by a Pushgateway's group.
+pub fn text<'a>(teams: impl Iterator<Item = &'a Live> + Clone, format: Format, told: &[&str]) -> String {
+    let mut text = String::with_capacity(4096);
+    for (family, kind, help) in families() {
+        format.family(&mut text, family, kind, help);
+        for team in teams.clone() {
+            for (name, labels, value) in team.values().filter(|(name, ..)| name.starts_with(family)) {
+                let labels = labels.iter().filter(|(label, _)| !told.contains(label));
+                exposition::sample(&mut text, name, labels, value);
+            }
+        }
+    }
+    text
+}
