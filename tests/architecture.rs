@@ -22,7 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Google.
     ("gcp", &["blueprint", "engine", "event"]),
     // A machine that is deleted is asked to write what it holds first.
-    ("resource", &["blueprint", "engine", "event", "gcp", "machine", "tls"]),
+    // What lives in Mimir is reached as all its clients reach it.
+    ("resource", &["blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.
     ("dora", &["event", "stack", "tls"]),

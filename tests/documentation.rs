@@ -170,8 +170,12 @@ fn every_test_that_a_table_names_exists() {
     }
     let mut rows = 0;
     for page in ["docs/operations.md"] {
-        for row in read(page).lines().filter(|line| line.starts_with("| ")).skip(2) {
+        for row in read(page).lines().filter(|line| line.starts_with("| ")) {
             let last = row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap();
+            // The head of a table.
+            if ["test", "---"].contains(&last) {
+                continue;
+            }
             let names: Vec<&str> = last.split('`').skip(1).step_by(2).collect();
             assert!(!names.is_empty() || last.starts_with("the same"), "{page}: no test in {row}");
             for name in names {

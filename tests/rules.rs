@@ -1,4 +1,4 @@
-//! The recording rules: Prometheus's own tool runs their unit tests.
+//! Recording and alert rules: Prometheus's own tool runs their unit tests.
 
 // In a test a panic is the report; clippy knows that of #[test] functions only.
 #![allow(clippy::unwrap_used)]
@@ -8,16 +8,39 @@ mod collector;
 use std::path::Path;
 use std::process::Command;
 
+fn promtool(arguments: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mimir/rules");
+    let output =
+        Command::new(collector::program("promtool")).args(arguments).current_dir(&folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn recording_rules_compute_what_they_say() {
+    promtool(&["check", "rules", "dora.yaml"]);
+    promtool(&["test", "rules", "dora_test.yaml"]);
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_only_then() {
+    promtool(&["check", "rules", "alerts.yaml"]);
+    promtool(&["test", "rules", "alerts_test.yaml", "alerts_days_test.yaml"]);
+}
+
+/// A test that was forgotten would be found by nobody.
+#[test]
+fn every_alert_has_a_test_where_it_fires_and_one_where_it_does_not() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("mimir/rules");
-    for arguments in [["check", "rules", "dora.yaml"], ["test", "rules", "dora_test.yaml"]] {
-        let output = Command::new(collector::program("promtool"))
-            .args(arguments)
-            .current_dir(&folder)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let tests = read("alerts_test.yaml") + &read("alerts_days_test.yaml");
+    let rules = read("alerts.yaml");
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10);
+    for alert in alerts {
+        let cases: Vec<&str> = tests.split(&format!("alertname: {alert}\n")).skip(1).collect();
+        let quiet = |case: &&str| case.trim_start().starts_with("exp_alerts: []");
+        assert!(cases.iter().any(quiet), "{alert}: never tested where it must not fire");
+        assert!(cases.iter().any(|case| !quiet(case)), "{alert}: never tested where it has to fire");
     }
 }

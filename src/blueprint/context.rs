@@ -135,6 +135,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     // `extra` is not for templates: laid over what they render.
     remove(fields, "mimir", &["binary", "extra"]);
     remove(fields, "stack", &["prometheus", "pushgateway"]);
+    let alertmanager = facts.alertmanager.as_ref().map(|file| file.sha256.as_str());
     fields.extend(object(json!({
         "ha": config.mimir.topology == Topology::Ha,
         "replicas": names.replicas,
@@ -145,6 +146,8 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "external": config.access.external,
         },
         "clients": clients(config, facts),
+        // Of the user's own file its digest only: it has secrets in it.
+        "alerts": {"rules": config.alerts.rules, "config": alertmanager},
         "leaf_ttl": seconds(LEAF_SECONDS),
         "authority_ttl": seconds(AUTHORITY_SECONDS),
         "restore_disks": facts.restore_disks,
@@ -214,9 +217,17 @@ fn seconds(seconds: u64) -> String {
     format!("{seconds}s")
 }
 
-/// What resources see besides.
-pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str) -> Value {
+/// What the machine's files see besides.
+pub(super) fn with_rule_files(base: &Value, names: Vec<&str>) -> Value {
     let mut values = base.clone();
+    values["rule_files"] = names.into();
+    values
+}
+
+/// What resources see besides.
+pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str, rules: Vec<Value>) -> Value {
+    let mut values = base.clone();
+    values["rule_groups"] = rules.into();
     values["bundle"] = bundle.into();
     values["names"]["bundle_object"] = format!("bundles/{bundle}.tar").into();
     values["startup_script"] = startup_script.into();

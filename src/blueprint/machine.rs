@@ -35,12 +35,13 @@ pub(super) struct Machine {
 }
 
 /// Renders the machine's files for one engine; `extra` are Mimir's own keys, laid
-/// over its configuration.
+/// over its configuration; `more` are files that are taken as they are.
 pub(super) fn machine(
     renderer: &Renderer<'_>,
     context: &Context,
     flavour: Flavour,
     extra: &Map<String, Value>,
+    more: Vec<File>,
 ) -> Result<Machine, BlueprintError> {
     let own: &[(&str, &str)] = match flavour {
         Flavour::Mimir => &MIMIR,
@@ -61,6 +62,7 @@ pub(super) fn machine(
             })
         })
         .collect::<Result<Vec<File>, BlueprintError>>()?;
+    files.extend(more);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let bundle = tar(&files);
     let digest = hex::encode(Sha256::digest(&bundle));

@@ -9,6 +9,7 @@ mod error;
 mod extra;
 mod machine;
 mod resources;
+mod rules;
 mod stack;
 mod upgrade;
 
@@ -47,6 +48,17 @@ pub struct Facts {
     /// Data disks that are to be restored, and the snapshot that each is made from.
     #[serde(default)]
     pub restore_disks: BTreeMap<String, String>,
+    /// The user's own configuration of the alertmanager.
+    #[serde(default)]
+    pub alertmanager: Option<Private>,
+}
+
+/// A file with secrets in it: nothing of it is rendered, shown or kept but its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    /// SHA-256, lower-case hex.
+    pub sha256: String,
+    pub path: PathBuf,
 }
 
 /// A client with a name, and so with an authority and a certificate of its own.
@@ -111,7 +123,8 @@ pub struct Blueprint {
     /// All rendered files: `resources/*.yaml`, `vm/*`, `stack/*`, `kubernetes/*`,
     /// sorted by path.
     pub files: Vec<File>,
-    /// By lower-case hex SHA-256: the machine's bundle (a tar) and the engine's binary.
+    /// By lower-case hex SHA-256: the machine's bundle (a tar), the engine's binary,
+    /// and the user's configuration of the alertmanager.
     pub contents: Arc<BTreeMap<String, Content>>,
     /// SHA-256 of the machine's bundle.
     pub bundle: String,
@@ -126,8 +139,14 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     let renderer = Renderer::new(overrides);
     let base = context::base(config, facts)?;
     let extra = &config.mimir.extra;
-    let machine = machine::machine(&renderer, &Context::new(&base), facts.engine.flavour, extra)?;
-    let values = context::with_bundle(&base, &machine.digest, &machine.startup_script);
+    let flavour = facts.engine.flavour;
+    // A Mimir has a ruler, which takes its rules from whoever asks; what stands in has none.
+    let static_rules =
+        if config.alerts.rules && flavour == Flavour::StandIn { rules::files() } else { Vec::new() };
+    let names = static_rules.iter().map(|file| file.path.as_str()).collect();
+    let values = context::with_rule_files(&base, names);
+    let machine = machine::machine(&renderer, &Context::new(&values), flavour, extra, static_rules.clone())?;
+    let values = context::with_bundle(&base, &machine.digest, &machine.startup_script, rules::groups()?);
     let (manifests, mut files) = resources::manifests(&renderer, &Context::new(&values))?;
     let endpoint = endpoint_reference(config);
     let path = remote_write_path(facts.engine.flavour);
@@ -135,10 +154,13 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     files.extend(kubernetes(&renderer, &Context::new(&base))?);
     files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, PORT, path))?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let contents = BTreeMap::from([
+    let mut contents = BTreeMap::from([
         (machine.digest.clone(), Content::Bytes(machine.bundle.into())),
         (facts.engine.sha256.clone(), Content::File(facts.engine.path.clone())),
     ]);
+    if let Some(file) = &facts.alertmanager {
+        contents.insert(file.sha256.clone(), Content::File(file.path.clone()));
+    }
     Ok(Blueprint {
         deployment: config.name.clone(),
         manifests,

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Environment, Global};
-use crate::blueprint::{self, Blueprint, Engine, Facts};
+use crate::blueprint::{self, Blueprint, Engine, Facts, Private};
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::sandbox::Handle;
@@ -145,6 +146,9 @@ impl Context {
         {
             *path = folder.join(&*path);
         }
+        if let Some(path) = &mut config.alerts.config {
+            *path = folder.join(&*path);
+        }
         for source in &mut config.sources {
             for path in [&mut source.path, &mut source.token_file].into_iter().flatten() {
                 *path = folder.join(&*path);
@@ -233,7 +237,8 @@ impl Context {
     /// `access.allow` says `caller`, this machine's address.
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        Ok(Facts { caller, engine, clients: Vec::new(), restore_disks: BTreeMap::new() })
+        let alertmanager = alertmanager(project)?;
+        Ok(Facts { caller, engine, clients: Vec::new(), restore_disks: BTreeMap::new(), alertmanager })
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {
@@ -304,6 +309,12 @@ impl Context {
             "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH takes a real one)",
             engine.version, config.mimir.version
         ));
+        if config.alerts.rules || config.alerts.config.is_some() {
+            events.note(
+                "it has no ruler and no alertmanager: the rules are in its own configuration, its alerts can \
+                 be asked for, and nobody is told of them",
+            );
+        }
         Ok(engine)
     }
 
@@ -335,4 +346,25 @@ impl Context {
         let user = self.environment.get("USER").unwrap_or("somebody");
         format!("{user}@{} (pid {})", host.trim(), std::process::id())
     }
+}
+
+/// The user's configuration of the alertmanager: read to know its digest, and that
+/// it is one. It has secrets in it, which a parser's error may quote.
+pub fn alertmanager(project: &Project) -> CommandResult<Option<Private>> {
+    let Some(path) = &project.config.alerts.config else { return Ok(None) };
+    let wrong = |why: String| {
+        CommandError::usage(format!("`alerts.config`: {} {why}", path.display()))
+            .hint("it takes the alertmanager's own configuration: `route` and `receivers`")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| {
+        let line = error.without_snippet().location().map_or(1, |location| location.line());
+        wrong(format!("is not YAML: line {line}"))
+    })?;
+    for key in ["route", "receivers"] {
+        if document.get(key).is_none() {
+            return Err(wrong(format!("has no `{key}`")));
+        }
+    }
+    Ok(Some(Private { sha256: hex::encode(Sha256::digest(&text)), path: path.clone() }))
 }

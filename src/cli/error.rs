@@ -87,6 +87,7 @@ failure!(
     crate::dora::remote_write::WriteError,
     crate::dora::source::SourceError,
     crate::gcp::Error,
+    crate::resource::ReachError,
     crate::sandbox::SandboxError,
     crate::sandbox::machine::NspawnError,
     crate::stack::TargetError,

@@ -18,6 +18,7 @@ mod interrupt;
 mod live;
 mod pipeline;
 mod plan;
+mod planning;
 mod reach;
 mod reference;
 mod render;

@@ -23,10 +23,10 @@ use crate::dora::metrics::{self, Scope};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{self, Series};
-use crate::engine::{self, Action, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
+use crate::engine::{self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
-use crate::resource::{self, Google, Held};
+use crate::resource::{self, Google, Held, Mimir};
 use crate::stack::Target;
 use crate::{artifact, gcp, verify};
 
@@ -43,6 +43,8 @@ pub struct Run<'a> {
     /// The certificates that the cloud holds, as they were when the run began.
     pub held: Vec<Held>,
     pub provider: Arc<Google>,
+    /// `None`: what runs there has nothing in it that is a resource.
+    pub(super) mimir: Option<Arc<Mimir>>,
     pub interrupt: CancellationToken,
     /// Found out when it is first asked for: by then the sources are read.
     fed: OnceLock<Fed>,
@@ -72,14 +74,6 @@ impl<'a> Run<'a> {
         Self::build(context, project, facts, client, held)
     }
 
-    /// For a run that deletes the data anyway.
-    pub fn discarding_data(mut self) -> Self {
-        let contents = self.blueprint.contents.clone();
-        let provider = Google::new(self.client.clone(), &self.blueprint.deployment, contents);
-        self.provider = Arc::new(provider.without_flush());
-        self
-    }
-
     /// With facts that a saved plan holds.
     pub async fn with(context: &'a Context, project: Project, facts: Facts) -> CommandResult<Run<'a>> {
         let client = context.client(&project)?;
@@ -98,7 +92,7 @@ impl<'a> Run<'a> {
         let contents = blueprint.contents.clone();
         let provider = Arc::new(Google::new(client.clone(), &blueprint.deployment, contents));
         let interrupt = interrupt::watch(&context.printer, &context.stop_now);
-        Ok(Self {
+        let run = Self {
             context,
             project,
             facts,
@@ -106,54 +100,18 @@ impl<'a> Run<'a> {
             client,
             held,
             provider,
+            mimir: None,
             interrupt,
             fed: OnceLock::new(),
-        })
+        };
+        Ok(run.connected())
     }
 
     /// The same run with other clients than the cloud knows.
     pub fn for_clients(mut self, clients: Vec<blueprint::Client>) -> CommandResult<Run<'a>> {
         self.facts.clients = clients;
         self.blueprint = self.context.blueprint(&self.project, &self.facts)?;
-        let contents = self.blueprint.contents.clone();
-        self.provider = Arc::new(Google::new(self.client.clone(), &self.blueprint.deployment, contents));
-        Ok(self)
-    }
-
-    pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
-        self.plan_of(self.blueprint.manifests.clone(), selection, events).await
-    }
-
-    /// Of other manifests than the blueprint's very own.
-    pub async fn plan_of(
-        &self,
-        manifests: Vec<Manifest>,
-        selection: &Selection,
-        events: &Events,
-    ) -> CommandResult<Plan> {
-        let name = &self.blueprint.deployment;
-        let mut plan = engine::plan(name, manifests, &*self.provider, &selection.options(), events).await?;
-        let bucket = Names::of(&self.project.config).bucket;
-        resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
-        self.restores(&plan)?;
-        Ok(plan)
-    }
-
-    /// An error where a disk that is there stands in the way of the one that is to be restored.
-    fn restores(&self, plan: &Plan) -> CommandResult<()> {
-        let kept =
-            plan.steps.iter().filter(|step| step.id.kind == "compute.disk" && step.action == Action::Keep);
-        let mut in_the_way =
-            kept.filter_map(|step| Some((step, self.facts.restore_disks.get(&step.id.name)?)));
-        let Some((disk, snapshot)) = in_the_way.next() else { return Ok(()) };
-        Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
-            "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
-        ))
-    }
-
-    pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
-        let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
-        Ok(engine::plan_destroy(name, manifests, &*self.provider, &selection.options(), events).await?)
+        Ok(self.connected())
     }
 
     /// Creates, changes and deletes, under the lease.

@@ -1,33 +1,49 @@
 //! How Mimir's port is reached from the operator's machine: at the deployment's own
 //! address or through a tunnel, and with which certificate.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::pipeline::{Run, not_there};
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Names, PORT, STACK};
 use crate::config::Tls;
-use crate::engine::Provider as _;
-use crate::resource;
+use crate::resource::{self, Reach};
 use crate::stack::Target;
 use crate::tls::Credentials;
 
 impl Run<'_> {
+    /// What the configuration says about that.
+    pub(super) fn reach(&self) -> Reach {
+        let config = &self.project.config;
+        let names = Names::of(config);
+        let external = config.access.external;
+        let hint = match external {
+            true => "check `access.allow` (your address may have changed) and `dorainfra status`".into(),
+            false => format!(
+                "the machine has no external address: run this inside its network, or keep a tunnel open in \
+                 another terminal:\n{}\nand then: dorainfra --set access.endpoint=localhost:{PORT} apply",
+                self.tunnel()
+            ),
+        };
+        Reach {
+            flavour: self.facts.engine.flavour,
+            tenant: config.mimir.tenant.clone(),
+            region: config.region.clone(),
+            address: names.endpoint,
+            endpoint: config.access.endpoint.clone(),
+            secret: (config.access.tls != Tls::Off).then(|| Names::of_client(config, STACK)),
+            machines: names.replicas.into_iter().map(|replica| (replica.zone, replica.instance)).collect(),
+            server_name: names.server_name,
+            patience: Duration::from_secs(if external { 60 } else { 10 }),
+            hint,
+        }
+    }
+
     /// How the deployment's Mimir is reached from here: its address and this
     /// operator's client certificate, both read from the cloud.
     pub async fn target(&self) -> CommandResult<Target> {
-        let config = &self.project.config;
-        let server = Names::of(config).server_name;
-        let target = |scheme: &str, connect: SocketAddr| {
-            let url = format!("{scheme}://{server}:{}", connect.port());
-            Target::new(self.facts.engine.flavour, url, connect).with_tenant(&config.mimir.tenant)
-        };
-        if config.access.tls == Tls::Off {
-            return Ok(target("http", self.connect_to().await?));
-        }
-        let (connect, credentials) = tokio::try_join!(self.connect_to(), self.client_credentials(STACK))?;
-        Ok(target("https", connect).with_tls(credentials))
+        Ok(self.reach().target(&self.client).await?)
     }
 
     /// A client's certificate and key, read from the cloud.
@@ -41,11 +57,7 @@ impl Run<'_> {
 
     /// The address that Mimir is reached at.
     pub async fn address(&self) -> CommandResult<IpAddr> {
-        let name = Names::of(&self.project.config).endpoint;
-        let manifest = self.manifest("compute.address", &name).ok_or_else(|| not_there("address"))?;
-        let observed = self.provider.read(manifest).await?.ok_or_else(|| not_there("address"))?;
-        let address = observed.body["address"].as_str().and_then(|text| text.parse().ok());
-        address.ok_or_else(|| not_there("address"))
+        Ok(self.reach().address(&self.client).await?)
     }
 
     /// For people.
@@ -55,21 +67,6 @@ impl Run<'_> {
             Tls::Server => format!("https://{address}:{PORT} (TLS, without client certificates)"),
             Tls::Off => format!("http://{address}:{PORT} (without TLS)"),
         }
-    }
-
-    /// Where Mimir's port is reached from here: at the machine, or at the near end
-    /// of a tunnel.
-    async fn connect_to(&self) -> CommandResult<SocketAddr> {
-        let Some(endpoint) = &self.project.config.access.endpoint else {
-            return Ok(SocketAddr::new(self.address().await?, PORT));
-        };
-        let fails = |reason: String| {
-            CommandError::failed(format!("`access.endpoint` is {endpoint}, which cannot be found: {reason}"))
-        };
-        let found = tokio::net::lookup_host(endpoint.as_str()).await.map_err(|e| fails(e.to_string()))?;
-        // The machine has an IPv4 address only, and so have the tunnels to it.
-        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = found.partition(SocketAddr::is_ipv4);
-        v4.into_iter().chain(v6).next().ok_or_else(|| fails("it has no address".into()))
     }
 
     /// An error that says how to go on where Mimir's port cannot be reached from here.
@@ -88,11 +85,7 @@ impl Run<'_> {
             "Mimir runs, but {} cannot be reached from here: {reason}",
             target.connect
         ))
-        .hint(format!(
-            "the machine has no external address: run this inside its network, or keep a tunnel open in \
-             another terminal:\n{}\nand then: dorainfra --set access.endpoint=localhost:{PORT} apply",
-            self.tunnel()
-        )))
+        .hint(self.reach().hint))
     }
 
     /// The command that opens a tunnel to Mimir's port through Google's

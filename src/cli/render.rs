@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, alertmanager};
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::{self, Engine, Facts, File, Flavour};
 
@@ -49,6 +49,7 @@ impl Render {
             engine,
             clients: Vec::new(),
             restore_disks: BTreeMap::new(),
+            alertmanager: alertmanager(&project)?,
         };
         let mut files = context.blueprint(&project, &facts)?.files.clone();
         if self.kubernetes {

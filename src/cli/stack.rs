@@ -6,13 +6,18 @@ use super::context::Context;
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint;
+use crate::blueprint::{self, Flavour};
 use crate::config::{Config, Live, Runtime};
+use crate::dora::pushgateway::{Gateway, Group};
 use crate::event::{Events, Phase};
+use crate::resource;
 use crate::stack::Target;
 use crate::stack::compose::{self, Engine};
 use crate::stack::native::{self, Binaries, PartState, RemoteWrite};
 use crate::ui::{self, PartStatus, State};
+
+/// Also told by the machine, of its own: see `templates/vm/machine.sh.j2`.
+const CERTIFICATE_END: &str = "dorainfra_certificate_end_seconds";
 
 /// Start, stop and look at the collector stack on this machine
 #[derive(Debug, Args)]
@@ -103,6 +108,7 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         let ports = config.stack.ports.clone();
         let setup = compose::Setup { dir, name: config.name, files, tls, generator, ports };
         compose::up(&engine, &setup, events).await?;
+        tell_of_ends(run, events).await;
         return Ok(());
     }
     let binaries = Binaries {
@@ -125,7 +131,42 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     let (ports, generator) = (config.stack.ports, config.generator);
     let setup = native::Setup { dir, files, tls, binaries, ports, generator, follow, live };
     native::up(&setup, events).await?;
+    tell_of_ends(run, events).await;
     Ok(())
+}
+
+/// Pushes when each certificate ends, for the alert, where there is a Pushgateway.
+/// Of the server's the machine tells itself, where it can.
+async fn tell_of_ends(run: &Run<'_>, events: &Events) {
+    let config = &run.project.config;
+    if config.stack.live != Live::Pushgateway {
+        return;
+    }
+    let pushed = async {
+        let held = resource::held(&run.client, &config.name).await?;
+        let mut text = format!("# TYPE {CERTIFICATE_END} gauge\n");
+        let mut told = false;
+        for held in held.iter().filter(|held| !held.revoked) {
+            let by_machine = held.material == "server" && run.facts.engine.flavour == Flavour::Mimir;
+            let Some(validity) = held.validity.filter(|_| !by_machine) else { continue };
+            let prefix = format!("{}-", config.name);
+            let name = held.secret.strip_prefix(&prefix).unwrap_or(&held.secret);
+            let end = validity.not_after.unix_timestamp();
+            text.push_str(&format!("{CERTIFICATE_END}{{certificate=\"{name}\"}} {end}\n"));
+            told = true;
+        }
+        let gateway = Gateway::new(&format!("http://127.0.0.1:{}", config.stack.ports.pushgateway))?;
+        // Under their own job: they are no team's.
+        let group = Group::job("dorainfra");
+        match told {
+            true => gateway.put(&group, text).await?,
+            false => gateway.delete(&group).await?,
+        }
+        Ok::<_, CommandError>(())
+    };
+    if let Err(error) = pushed.await {
+        events.warn(format!("no alert will tell when certificates end: {error}"), error.hint);
+    }
 }
 
 /// The Docker engine that the stack is to run in; `None`: it runs natively. What

@@ -54,6 +54,7 @@ pub struct Config {
     pub mimir: Mimir,
     pub network: Network,
     pub access: Access,
+    pub alerts: Alerts,
     pub stack: Stack,
     pub generator: Generator,
     /// Where real events come from; with none of them, they are simulated.
@@ -144,6 +145,14 @@ pub enum Tls {
     Server,
     /// Nobody: not even encrypted.
     Off,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alerts {
+    /// Whether Mimir's ruler has our recording and alert rules.
+    pub rules: bool,
+    /// The user's own configuration of the alertmanager.
+    pub config: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -256,6 +265,7 @@ impl Default for Config {
                 external: true,
                 endpoint: None,
             },
+            alerts: Alerts { rules: true, config: None },
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,

@@ -27,6 +27,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "mimir.limits", doc: "What the tenant may write." },
     Section { path: "network", doc: "The VPC network that the machine is in." },
     Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
+    Section { path: "alerts", doc: "What Mimir computes and whom it tells." },
     Section {
         path: "stack",
         doc: "The collector stack on this machine: generator, Pushgateway and Prometheus agent.",
@@ -308,6 +309,20 @@ pub const KEYS: &[Key] = &[
               latter two.",
         example: "server",
         derived: None,
+    },
+    Key {
+        path: "alerts.rules",
+        kind: Kind::Flag,
+        doc: "Whether Mimir's ruler has the recording and alert rules, in the namespace `dorainfra`.",
+        example: "false",
+        derived: None,
+    },
+    Key {
+        path: "alerts.config",
+        kind: Kind::Path,
+        doc: "Your own configuration of the alertmanager. Only its SHA-256 is ever shown.",
+        example: "alertmanager.yaml",
+        derived: Some("none: alerts can be asked for, and nobody is told"),
     },
     Key {
         path: "stack.runtime",

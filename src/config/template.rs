@@ -163,9 +163,17 @@ mod tests {
             changed[index] = &line;
             let loaded = read_back(&changed.join("\n")).unwrap_or_else(|errors| panic!("{line}\n{errors}"));
             let name = line.trim().split(':').next().unwrap();
-            let optional =
-                ["templates_dir", "binary", "public", "prometheus", "pushgateway", "subnet", "endpoint"]
-                    .contains(&name);
+            let optional = [
+                "templates_dir",
+                "binary",
+                "public",
+                "prometheus",
+                "pushgateway",
+                "subnet",
+                "endpoint",
+                "config",
+            ]
+            .contains(&name);
             assert!(optional || loaded == config, "{line} changed the configuration");
             switched += 1;
         }

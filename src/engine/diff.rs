@@ -112,10 +112,8 @@ impl Comparison<'_> {
             }
             return;
         }
-        let key = self.spec.keyed.iter().find(|(list, _)| *list == path.plain).map(|(_, key)| *key);
-        if let Some(key) = key
-            && let Some((wanted, present)) = by_key(items, present, key)
-        {
+        let mut keys = self.spec.keyed.iter().filter(|(list, _)| *list == path.plain);
+        if let Some((wanted, present)) = keys.find_map(|(_, key)| by_key(items, present, key)) {
             return self.compare_keyed(&wanted, &present, path);
         }
         if items.len() == present.len() {

@@ -16,7 +16,8 @@ pub struct KindSpec {
     pub immutable: &'static [&'static str],
     /// Lists in which order means nothing.
     pub sets: &'static [&'static str],
-    /// Lists of objects that are compared by a key: `("metadata.items", "key")`.
+    /// Lists of objects that are compared by a key: `("metadata.items", "key")`. Of
+    /// several keys of one list the first that all its items have.
     pub keyed: &'static [(&'static str, &'static str)],
     /// Declared fields that the cloud never gives back: not compared.
     pub write_only: &'static [&'static str],

@@ -1,6 +1,7 @@
 //! One file per kind of Google resource: how to read, create, change and delete
 //! it, what cannot change, how Google spells a value back, what to wait for.
-//! What a resource should be stands in its manifest (`templates/resources`).
+//! What a resource should be stands in its manifest (`templates/resources`). What
+//! lives in Mimir itself is in `mimir`.
 
 mod binding;
 mod bucket;
@@ -12,6 +13,7 @@ mod group_member;
 mod instance;
 mod links;
 mod mark;
+mod mimir;
 mod object;
 mod rolling;
 mod secret;
@@ -32,6 +34,7 @@ use crate::gcp::{self, Client};
 
 pub use bundle::show_files;
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
+pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use secret::{Held, held, mark_revoked};
 
 /// What a kind works with.
@@ -94,6 +97,8 @@ pub(crate) trait Kind: Send + Sync {
 pub struct Google {
     cloud: Cloud,
     kinds: Vec<Box<dyn Kind>>,
+    /// `None`: nobody looks into it.
+    mimir: Option<Arc<Mimir>>,
 }
 
 impl Google {
@@ -115,7 +120,30 @@ impl Google {
         for row in compute::TABLE {
             kinds.push(Box::new(compute::Compute(row)));
         }
-        Self { cloud: Cloud { client, deployment: deployment.to_owned(), contents, flush: true }, kinds }
+        Self {
+            cloud: Cloud { client, deployment: deployment.to_owned(), contents, flush: true },
+            kinds,
+            mimir: None,
+        }
+    }
+
+    /// With what lives in the deployment's Mimir, beside what is Google's.
+    #[must_use]
+    pub fn with_mimir(mut self, mimir: Arc<Mimir>) -> Self {
+        self.mimir = Some(mimir);
+        self
+    }
+
+    fn mimir(&self, kind: &str) -> Option<&Mimir> {
+        self.mimir.as_deref().filter(|_| lives_in_mimir(kind))
+    }
+
+    fn vanished(id: &ResourceId) -> ProviderError {
+        ProviderError {
+            message: format!("{id} was written, but is not there"),
+            hint: Some("somebody may have deleted it meanwhile: run the command again".into()),
+            unknown_outcome: true,
+        }
     }
 
     /// For a run that deletes the data anyway: machines go at once.
@@ -137,18 +165,15 @@ impl Google {
 
     /// The resource as it is now, after a write.
     async fn after(&self, kind: &dyn Kind, manifest: &Manifest) -> Result<Observed, ProviderError> {
-        kind.read(&self.cloud, manifest).await?.ok_or_else(|| ProviderError {
-            message: format!("{} was written, but is not there", manifest.id()),
-            hint: Some("somebody may have deleted it meanwhile: run the command again".into()),
-            unknown_outcome: true,
-        })
+        kind.read(&self.cloud, manifest).await?.ok_or_else(|| Self::vanished(&manifest.id()))
     }
 }
 
 #[async_trait]
 impl Provider for Google {
     fn spec(&self, kind: &str) -> Option<&KindSpec> {
-        self.kinds.iter().map(|candidate| candidate.spec()).find(|spec| spec.kind == kind)
+        let own = self.kinds.iter().map(|candidate| candidate.spec()).find(|spec| spec.kind == kind);
+        own.or_else(|| mimir::spec(kind))
     }
 
     fn lives_in(&self, kind: &str) -> Option<&str> {
@@ -171,12 +196,26 @@ impl Provider for Google {
     }
 
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
+        if lives_in_mimir(&manifest.kind) {
+            return match &self.mimir {
+                Some(mimir) => mimir.read(manifest).await,
+                None => Ok(None),
+            };
+        }
         Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
     }
 
     async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
         let lists = self.kinds.iter().map(|kind| kind.list(&self.cloud, deployment));
-        Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+        let inside = async {
+            match &self.mimir {
+                Some(mimir) => mimir.list_owned(deployment).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let google = async { Ok(try_join_all(lists).await?) };
+        let (google, inside) = futures::try_join!(google, inside)?;
+        Ok(google.into_iter().flatten().chain(inside).collect())
     }
 
     async fn create(
@@ -185,6 +224,9 @@ impl Provider for Google {
         mark: &Mark,
         events: &Events,
     ) -> Result<Observed, ProviderError> {
+        if let Some(mimir) = self.mimir(&manifest.kind) {
+            return mimir.create(manifest, mark, events).await;
+        }
         let kind = self.kind(&manifest.kind)?;
         kind.create(&self.cloud, manifest, mark, events).await?;
         self.after(kind, manifest).await
@@ -198,6 +240,9 @@ impl Provider for Google {
         mark: &Mark,
         events: &Events,
     ) -> Result<Observed, ProviderError> {
+        if let Some(mimir) = self.mimir(&manifest.kind) {
+            return mimir.update(manifest, observed, changes, mark, events).await;
+        }
         let kind = self.kind(&manifest.kind)?;
         kind.update(&self.cloud, manifest, observed, changes, mark, events).await?;
         self.after(kind, manifest).await
@@ -212,6 +257,9 @@ impl Provider for Google {
     }
 
     async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError> {
+        if let Some(mimir) = self.mimir(&observed.id.kind) {
+            return mimir.delete(observed, events).await;
+        }
         Ok(self.kind(&observed.id.kind)?.delete(&self.cloud, observed, events).await?)
     }
 }

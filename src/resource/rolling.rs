@@ -16,7 +16,7 @@ use crate::gcp::{Api, Call, Error};
 use crate::machine::{self, Machine, MachineError};
 
 /// From a changed bundle, or a new machine, to a ready Mimir.
-const LONGEST: Duration = Duration::from_secs(15 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// Answers at once; the error says why it does not serve.
 pub(super) async fn serves(cloud: &Cloud, observed: &Observed) -> Result<(), ProviderError> {
@@ -48,7 +48,7 @@ pub(super) async fn settle(cloud: &Cloud, manifest: &Manifest, events: &Events) 
 }
 
 /// From a manifest's or an observed body.
-fn machine_of(name: &str, body: &Value) -> Machine {
+pub(super) fn machine_of(name: &str, body: &Value) -> Machine {
     let item = |key: &str| {
         let mut items = body["metadata"]["items"].as_array().into_iter().flatten();
         let item = items.find(|item| item["key"] == key);

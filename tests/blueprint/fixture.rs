@@ -22,5 +22,6 @@ pub fn facts(flavour: Flavour) -> Facts {
             path: "/home/someone/cache/engine".into(),
         },
         restore_disks: std::collections::BTreeMap::default(),
+        alertmanager: None,
     }
 }

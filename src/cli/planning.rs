@@ -1,0 +1,107 @@
+//! The plans of a run: what is compared with Google's cloud, and with what is in
+//! Mimir, as far as that can be reached.
+
+use std::sync::Arc;
+
+use super::pipeline::Run;
+use super::selection::Selection;
+use super::{CommandError, CommandResult};
+use crate::blueprint::{Flavour, Names};
+use crate::engine::{self, Action, Manifest, Plan, ResourceId};
+use crate::event::Events;
+use crate::resource::{self, Google, Mimir, lives_in_mimir};
+
+impl Run<'_> {
+    /// For a run that deletes the data anyway.
+    pub fn discarding_data(mut self) -> Self {
+        self.provider = Arc::new(self.google().without_flush());
+        self
+    }
+
+    /// The provider of what is Google's alone.
+    fn google(&self) -> Google {
+        let contents = self.blueprint.contents.clone();
+        Google::new(self.client.clone(), &self.blueprint.deployment, contents)
+    }
+
+    /// Has the providers follow the blueprint.
+    pub(super) fn connected(mut self) -> Self {
+        self.mimir = (self.facts.engine.flavour == Flavour::Mimir).then(|| {
+            let (deployment, contents) = (&self.blueprint.deployment, self.blueprint.contents.clone());
+            let (client, interrupt) = (self.client.clone(), self.interrupt.clone());
+            Arc::new(Mimir::new(client, self.reach(), deployment, contents, interrupt))
+        });
+        let google = self.google();
+        self.provider = Arc::new(match &self.mimir {
+            Some(mimir) => google.with_mimir(mimir.clone()),
+            None => google,
+        });
+        self
+    }
+
+    pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+        self.plan_of(self.blueprint.manifests.clone(), selection, events).await
+    }
+
+    /// Of other manifests than the blueprint's very own.
+    pub async fn plan_of(
+        &self,
+        mut manifests: Vec<Manifest>,
+        selection: &Selection,
+        events: &Events,
+    ) -> CommandResult<Plan> {
+        let name = &self.blueprint.deployment;
+        let unknown = self.look_into_mimir(selection).await?;
+        let provider = match &unknown {
+            Some(_) => {
+                manifests.retain(|manifest| !lives_in_mimir(&manifest.kind));
+                Arc::new(self.google())
+            }
+            None => self.provider.clone(),
+        };
+        let mut plan = engine::plan(name, manifests, &*provider, &selection.options(), events).await?;
+        plan.warnings.extend(unknown);
+        let bucket = Names::of(&self.project.config).bucket;
+        resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        self.restores(&plan)?;
+        Ok(plan)
+    }
+
+    /// Why what is in Mimir cannot be compared, if so: Mimir is there, but not for
+    /// whoever asks from here. The rest of a plan is as good without.
+    async fn look_into_mimir(&self, selection: &Selection) -> CommandResult<Option<String>> {
+        let named: Vec<&ResourceId> = selection.target.iter().chain(&selection.replace).collect();
+        let named_inside = named.iter().any(|id| lives_in_mimir(&id.kind));
+        let Some(mimir) = &self.mimir else { return Ok(None) };
+        // What is named needs nothing that is in Mimir.
+        if !selection.target.is_empty() && !named_inside {
+            return Ok(None);
+        }
+        match mimir.look().await {
+            Ok(()) => Ok(None),
+            Err(error) if named_inside => Err(error.into()),
+            Err(error) => Ok(Some(format!(
+                "{error}: its rules and its alertmanager are not compared and stay as they are. {}",
+                error.hint.as_deref().unwrap_or_default().replace('\n', " ")
+            ))),
+        }
+    }
+
+    /// An error where a disk that is there stands in the way of the one that is to be restored.
+    fn restores(&self, plan: &Plan) -> CommandResult<()> {
+        let kept =
+            plan.steps.iter().filter(|step| step.id.kind == "compute.disk" && step.action == Action::Keep);
+        let mut in_the_way =
+            kept.filter_map(|step| Some((step, self.facts.restore_disks.get(&step.id.name)?)));
+        let Some((disk, snapshot)) = in_the_way.next() else { return Ok(()) };
+        Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
+            "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
+        ))
+    }
+
+    pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+        let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
+        // What is in Mimir goes with the bucket.
+        Ok(engine::plan_destroy(name, manifests, &self.google(), &selection.options(), events).await?)
+    }
+}
