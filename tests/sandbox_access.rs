@@ -132,6 +132,24 @@ async fn a_denied_permission_is_named() {
     sandbox.stop().await;
 }
 
+#[tokio::test]
+async fn a_machine_with_an_account_that_one_may_not_use_ends_in_its_operation() {
+    let sandbox = start().await;
+    let account = sandbox.account("runner").await;
+    sandbox.post("sandbox/deny", json!({"member": "owner", "permission": "iam.serviceAccounts.actAs"})).await;
+    let mut body = instance("vm");
+    body["serviceAccounts"] = json!([{"email": account, "scopes": [SCOPE]}]);
+    let done = sandbox.operate(Method::POST, &format!("zones/{ZONE}/instances"), Some(body)).await;
+    let error = &done["error"]["errors"][0];
+    assert_eq!(error["code"], "SERVICE_ACCOUNT_ACCESS_DENIED", "{done}");
+    let words = format!("The user does not have access to service account '{account}'.  User: '");
+    assert!(error["message"].as_str().unwrap().starts_with(&words), "{error}");
+    for left in ["instances/vm", "disks/vm"] {
+        sandbox.refused(Method::GET, &sandbox.compute(&format!("zones/{ZONE}/{left}")), None, 404).await;
+    }
+    sandbox.stop().await;
+}
+
 /// A world that the test gets hold of.
 async fn with_world() -> (Sandbox, Arc<dyn World>) {
     let kept: Arc<Mutex<Option<Arc<dyn World>>>> = Arc::default();
