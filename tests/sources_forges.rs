@@ -17,7 +17,7 @@ use dorainfra::dora::events::{self, Event};
 use dorainfra::dora::source::forge::{Deployed, Settings, Unit};
 use dorainfra::dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
 use dorainfra::event::Events;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::macros::datetime;
 
 const TOKEN: &str = "a-token-that-nobody-may-see";
@@ -234,6 +234,33 @@ async fn github_by_releases_and_requests() {
     };
     let project = github::read(&settings, &Events::none()).await.unwrap();
     insta::assert_snapshot!(lines(&judged(&project, &owner(), &Rules::default())));
+}
+
+/// Its commit, and so its `created_at`, may be older than all that is known.
+#[tokio::test]
+async fn a_release_of_an_old_commit_is_read_when_it_is_published() {
+    let release = |tag: &str, created: &str, published: Option<&str>| {
+        json!({"tag_name": tag, "draft": published.is_none(), "prerelease": false,
+            "created_at": created, "published_at": published})
+    };
+    let new = release("v1.0.1", "2026-03-01T08:00:00Z", Some("2026-03-01T08:10:00Z"));
+    let old = release("v0.9.9", "2025-07-01T08:00:00Z", Some("2026-03-20T08:00:00Z"));
+    let draft = release("v2.0.0", "2026-03-21T08:00:00Z", None);
+    let before = release("v0.9.8", "2025-07-01T08:00:00Z", Some("2025-07-02T08:00:00Z"));
+    let folder = tempfile::tempdir().unwrap();
+    for (releases, expected) in
+        [(json!([new.clone()]), vec!["v1.0.1"]), (json!([draft, old, before, new]), vec!["v0.9.9", "v1.0.1"])]
+    {
+        let mut forge = Forge::default();
+        for (list, items) in [("releases", releases), ("pulls", json!([])), ("issues", json!([]))] {
+            forge.answer(&format!("/repos/example/shop/{list}"), "", items, None);
+        }
+        let (url, _forge) = forge.serve().await;
+        let settings =
+            Settings { deployed: Deployed::Releases, ..settings(&url, folder.path().join("state.json")) };
+        let project = github::read(&settings, &Events::none()).await.unwrap();
+        assert_eq!(project.deployments.keys().collect::<Vec<_>>(), expected);
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,9 @@
 // In a test a panic is the report; clippy knows that of #[test] functions only.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/installed.rs"]
+mod installed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -266,4 +269,52 @@ async fn a_day_of_both_forges_becomes_events() {
     assert_eq!(receiver.signal(Signal::TERM), Some(0));
     let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap();
     insta::assert_snapshot!(text);
+}
+
+/// What GitHub really sent, of every kind of event: collected by octokit.
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_deliveries_are_taken_and_those_that_count_are_kept() {
+    let Some(file) = installed::installed("recordings/deliveries/api.github.com/index.json") else { return };
+    let kinds: Vec<Value> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    // By event, how many were kept.
+    let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sent = 0;
+    for kind in &kinds {
+        let event = kind["name"].as_str().unwrap();
+        for example in kind["examples"].as_array().unwrap() {
+            let body = serde_json::to_vec(example).unwrap();
+            let request = http
+                .post(&receiver.url)
+                .header("X-GitHub-Event", event)
+                .header("X-GitHub-Delivery", format!("{event}-{sent}"))
+                .header("X-Hub-Signature-256", signed(&body));
+            let response = request.body(body).send().await.unwrap();
+            let status = response.status().as_u16();
+            assert!(matches!(status, 200 | 202), "{event}: {status} {}", response.text().await.unwrap());
+            *kept.entry(event).or_default() += usize::from(status == 202);
+            sent += 1;
+        }
+    }
+    kept.retain(|_, count| *count > 0);
+    // Counted in the recordings: 4 statuses, of which one is `in_progress`; 7
+    // pushes, of which 5 are of tags; 29 issues, of which 2 tell no labels. None
+    // of 29 pull requests was merged.
+    assert_eq!(kept, BTreeMap::from([("deployment_status", 3), ("issues", 27), ("push", 2)]));
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+
+    // All three are of one deployment.
+    let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap();
+    insta::assert_snapshot!(text, @r#"{"type":"deployment","id":"Codertocat/Hello-World@145988746","team":"Codertocat","service":"Hello-World","environment":"production","at":"2019-05-15T15:20:55Z","kind":"planned"}"#);
+    let journal = std::fs::read_to_string(folder.path().join("events.jsonl.state/webhooks.jsonl")).unwrap();
+    let facts = journal.lines().flat_map(|line| {
+        let delivery: Value = serde_json::from_str(line).unwrap();
+        delivery["facts"].as_array().unwrap().clone()
+    });
+    let issues: Vec<Value> = facts.filter(|fact| fact["fact"] == "reported").collect();
+    // One was deleted, one had gone elsewhere; all others are a `bug`.
+    let labels = |fact: &&Value| fact["incident"]["labels"] == json!(["bug"]);
+    assert_eq!((issues.len(), issues.iter().filter(labels).count()), (27, 25));
 }

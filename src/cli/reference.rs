@@ -15,24 +15,30 @@ pub fn reference() -> String {
         "# Command reference\n\nGenerated from the program's own help; \
          `cargo test --test reference` checks that it is current.\n",
     );
-    section(&mut text, &root, "dorainfra", 2);
+    section(&mut text, &root, "dorainfra", 2, &[]);
     text
 }
 
-fn section(text: &mut String, command: &Command, path: &str, level: usize) {
+/// `told` are the options of the commands above that this one takes as well: each
+/// is told once, where it belongs to.
+fn section(text: &mut String, command: &Command, path: &str, level: usize, told: &[&str]) {
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let _ = write!(text, "\n{} `{path}`\n\n{}\n", "#".repeat(level), about.trim());
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let _ = write!(text, "\n    {usage}\n");
     let mut rows: Vec<String> = Vec::new();
+    let mut shared: Vec<&str> = Vec::new();
     for argument in command.get_arguments() {
         if argument.is_hide_set() || matches!(argument.get_id().as_str(), "help" | "version") {
             continue;
         }
-        // Global options are told once, at the top.
-        if argument.is_global_set() && level > 2 {
-            continue;
+        if argument.is_global_set() {
+            let name = argument.get_long().unwrap_or_default();
+            if told.contains(&name) {
+                continue;
+            }
+            shared.push(name);
         }
         let name = if argument.is_positional() {
             format!("`{}`", argument.get_id().as_str().to_uppercase())
@@ -63,10 +69,15 @@ fn section(text: &mut String, command: &Command, path: &str, level: usize) {
     if !rows.is_empty() {
         let _ = write!(text, "\n| argument | meaning |\n| --- | --- |\n{}\n", rows.join("\n"));
     }
+    if !shared.is_empty() {
+        let names: Vec<String> = shared.iter().map(|name| format!("`--{name}`")).collect();
+        let _ = write!(text, "\nEvery command below takes these too: {}.\n", names.join(", "));
+    }
+    let told = [told, &shared].concat();
     for child in command.get_subcommands() {
         if child.is_hide_set() || child.get_name() == "help" {
             continue;
         }
-        section(text, child, &format!("{path} {}", child.get_name()), (level + 1).min(4));
+        section(text, child, &format!("{path} {}", child.get_name()), (level + 1).min(4), &told);
     }
 }

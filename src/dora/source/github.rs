@@ -66,10 +66,9 @@ struct Release {
     tag_name: String,
     draft: bool,
     prerelease: bool,
+    /// When it was made public, which `created_at`, the time of its commit, says nothing of.
     #[serde(default, with = "time::serde::rfc3339::option")]
     published_at: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
 }
 
 #[derive(Deserialize)]
@@ -91,15 +90,21 @@ struct Request {
 #[derive(Deserialize)]
 pub(super) struct Issue {
     pub number: u64,
-    labels: Vec<Label>,
+    /// Some payloads say nothing of them, which is not that there are none.
+    labels: Option<Vec<Label>>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
     #[serde(default, with = "time::serde::rfc3339::option")]
     closed_at: Option<OffsetDateTime>,
-    /// There if it is a pull request, which this list holds too.
-    pull_request: Option<serde::de::IgnoredAny>,
+    pull_request: Option<Links>,
+}
+
+/// Has an address if the issue is a pull request, which lists of issues hold too.
+#[derive(Deserialize)]
+struct Links {
+    html_url: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -108,13 +113,22 @@ pub(super) struct Label {
 }
 
 impl Issue {
-    pub fn incident(self) -> Incident {
-        Incident {
+    fn is_request(&self) -> bool {
+        self.pull_request.as_ref().is_some_and(|links| links.html_url.is_some())
+    }
+
+    fn has_labels(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| !labels.is_empty())
+    }
+
+    /// `None` where labels are not told: whether it is one is not known.
+    pub fn incident(self) -> Option<Incident> {
+        Some(Incident {
             opened: self.created_at,
             closed: self.closed_at,
-            labels: names(self.labels),
+            labels: names(self.labels?),
             updated: self.updated_at,
-        }
+        })
     }
 }
 
@@ -205,16 +219,16 @@ impl Reader<'_, State> {
         Ok(())
     }
 
+    /// Releases are few, and their list is in the order of no time that they
+    /// tell: all of it is read.
     async fn releases(&mut self) -> Result<(), SourceError> {
-        let first = self.rest.url(&self.path("releases"), &[PER_PAGE]);
-        let (since, mut walk) = (self.settings.since, self.state.deployments.walk(first));
-        while let Some(url) = walk.url() {
+        let mut next = Some(self.rest.url(&self.path("releases"), &[PER_PAGE]));
+        while let Some(url) = next {
             let page = self.rest.get::<Vec<Release>>(&url).await?;
-            for release in page.items {
-                if !walk.passes(release.created_at, since, UNSETTLED) || release.draft || release.prerelease {
+            for release in page.items.into_iter().filter(|one| !one.draft && !one.prerelease) {
+                let Some(at) = release.published_at.filter(|at| *at >= self.settings.since) else {
                     continue;
-                }
-                let at = release.published_at.unwrap_or(release.created_at);
+                };
                 self.state.project.add(Fact::Ran {
                     id: release.tag_name.clone(),
                     deployment: Ran {
@@ -226,9 +240,8 @@ impl Reader<'_, State> {
                     },
                 });
             }
-            walk.turn(page.next);
-            self.state.deployments = walk.newest();
             self.save()?;
+            next = page.next;
         }
         Ok(())
     }
@@ -280,11 +293,13 @@ impl Reader<'_, State> {
             for issue in page.items {
                 self.state.issues = Some(state::text(issue.updated_at));
                 // Those without a label can be no incident.
-                if issue.pull_request.is_some() || (issue.labels.is_empty() && !self.knows(issue.number)) {
+                if issue.is_request() || !(issue.has_labels() || self.knows(issue.number)) {
                     continue;
                 }
                 let id = issue.number.to_string();
-                self.state.project.add(Fact::Reported { id, incident: issue.incident() });
+                if let Some(incident) = issue.incident() {
+                    self.state.project.add(Fact::Reported { id, incident });
+                }
             }
             self.save()?;
             next = page.next;
@@ -343,6 +358,26 @@ impl Reader<'_, State> {
                 changes.push(commit.sha)
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pull_request_is_an_issue_with_an_address_of_its_own() {
+        for (links, expected) in [
+            (json!(null), false),
+            (json!({"html_url": null, "diff_url": null}), false),
+            (json!({"html_url": "https://github.com/example/shop/pull/1"}), true),
+        ] {
+            let issue = json!({"number": 1, "labels": [], "created_at": "2026-03-02T08:00:00Z",
+                "updated_at": "2026-03-02T08:00:00Z", "pull_request": links});
+            let issue: Issue = serde_json::from_value(issue).unwrap();
+            assert_eq!(issue.is_request(), expected, "{links}");
         }
     }
 }

@@ -194,8 +194,8 @@ fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Opti
             // A clock that differs by a second would be too early.
             Some(Duration::from_secs(reset.saturating_sub(now) + 1))
         }
-        // A refusal for another reason, or a limit that does not say for how long.
-        _ => (status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60)),
+        // A limit that does not say for how long, or a refusal for another reason.
+        _ => (exhausted || status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60)),
     }
 }
 
@@ -240,6 +240,7 @@ mod tests {
             (403, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset.as_str())], Some(31)),
             (403, vec![("retry-after", "7")], Some(7)),
             (403, vec![("x-ratelimit-remaining", "11")], None),
+            (403, vec![("x-ratelimit-remaining", "0")], Some(60)),
             (429, vec![("ratelimit-remaining", "0"), ("ratelimit-reset", reset.as_str())], Some(31)),
             (429, vec![], Some(60)),
             (404, vec![("retry-after", "7")], None),

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
 use super::super::github::{Issue, Label, names, runs};
-use super::super::project::{Fact, Landed, Ran, Status, reverted};
+use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
 use super::Reading;
 use super::payload::{Parsed, Pushed};
 
@@ -87,6 +87,7 @@ struct Request {
 
 #[derive(Deserialize)]
 struct Issues {
+    action: String,
     issue: Issue,
 }
 
@@ -196,8 +197,14 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             }
         }
         "issues" => {
-            let issue = serde_json::from_slice::<Issues>(body)?.issue;
-            vec![Fact::Reported { id: issue.number.to_string(), incident: issue.incident() }]
+            let Issues { action, issue } = serde_json::from_slice(body)?;
+            let id = issue.number.to_string();
+            let incident = issue.incident().map(|incident| match action.as_str() {
+                // It is nothing of this project any more, whatever it was called.
+                "deleted" | "transferred" => Incident { labels: Vec::new(), ..incident },
+                _ => incident,
+            });
+            incident.into_iter().map(|incident| Fact::Reported { id: id.clone(), incident }).collect()
         }
         _ => Vec::new(),
     };
@@ -206,4 +213,36 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
 
 fn ran(id: String, deployment: Ran) -> Fact {
     Fact::Ran { id, deployment }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Forge, Subscribed};
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_issue_that_is_gone_is_no_incident_and_one_without_labels_tells_nothing() {
+        let told = |action: &str, labels: Option<&str>| {
+            let mut issue = json!({"number": 7, "created_at": "2026-03-02T08:00:00Z",
+                "updated_at": "2026-03-02T09:00:00Z", "closed_at": null});
+            if let Some(label) = labels {
+                issue["labels"] = json!([{"name": label}]);
+            }
+            let body = json!({"action": action, "issue": issue, "repository": {"full_name": "example/shop"}});
+            let reading = |project: &str| Subscribed::unknown(Forge::Github, project).reading;
+            let facts = facts("issues", body.to_string().as_bytes(), reading).unwrap().1;
+            facts
+                .into_iter()
+                .map(|fact| match fact {
+                    Fact::Reported { incident, .. } => incident.labels,
+                    _ => unreachable!("an issue is reported"),
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told("labeled", Some("incident")), [["incident"]]);
+        assert_eq!(told("deleted", Some("incident")), [[""; 0]]);
+        assert_eq!(told("transferred", Some("incident")), [[""; 0]]);
+        assert_eq!(told("pinned", None), [[""; 0]; 0]);
+    }
 }

@@ -32,8 +32,9 @@ impl Pushed {
     }
 }
 
-/// GitLab writes times in three ways: `2013-12-03T17:15:43Z`, `2021-04-28
-/// 21:50:00 +0200`, and `2016-08-12 15:23:28 UTC`.
+/// GitLab writes times in many ways: `2013-12-03T17:15:43Z`,
+/// `2025-03-19T16:19:36.993+08:00`, `2021-04-28 21:50:00 +0200`, and `2016-08-12
+/// 15:23:28 UTC`.
 pub(super) fn gitlab_time(text: &str) -> Option<OffsetDateTime> {
     const FORM: &[FormatItem<'_>] = format_description!(
         "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
@@ -49,7 +50,12 @@ mod tests {
 
     #[test]
     fn times_are_read_in_every_spelling() {
-        for text in ["2021-04-28T19:50:00Z", "2021-04-28 21:50:00 +0200", "2021-04-28 19:50:00 UTC"] {
+        for text in [
+            "2021-04-28T19:50:00Z",
+            "2021-04-28T21:50:00.000+02:00",
+            "2021-04-28 21:50:00 +0200",
+            "2021-04-28 19:50:00 UTC",
+        ] {
             assert_eq!(gitlab_time(text), Some(datetime!(2021-04-28 19:50 UTC)), "{text}");
         }
         assert_eq!(gitlab_time("soon"), None);
