@@ -9,6 +9,7 @@ mod context;
 mod credentials;
 mod destroy;
 mod doctor;
+mod endpoint;
 mod environment;
 mod error;
 mod generate;
@@ -29,6 +30,7 @@ mod sources;
 mod stack;
 mod status;
 mod summary;
+mod told;
 mod verify;
 mod watch;
 
