@@ -355,7 +355,7 @@ async fn teams_of_any_name_are_proven_and_what_is_missing_of_them_is_named() {
             exemplars: Vec::new(),
         })
         .into();
-    send(&receiver.target, &series[1..].to_vec()).await.unwrap();
+    send(&receiver.target, &series[1..]).await.unwrap();
     let report = verify_history(&receiver.target, &series).await;
     assert_eq!((report.samples_sent, report.samples_found), (6, 5), "{report:#?}");
     assert_eq!(report.mismatches.iter().map(|one| one.team.as_str()).collect::<Vec<_>>(), ["a|b"]);
