@@ -1,5 +1,5 @@
-//! Every query of every panel, its variables resolved, is asked of a real engine
-//! over a year of simulated data and has to find something. The data is damaged
+//! Every query of every panel, its variables resolved, is asked of a real engine (of
+//! Mimir, where `DORAINFRA_MIMIR_BINARY` names one) over a year of simulated data and has to find something. The data is damaged
 //! on purpose: a hole of a day, a stale and a silent team, a lost replica have to
 //! be seen by the queries behind the panels that are to show them.
 
@@ -13,7 +13,7 @@ use dorainfra::event::Events;
 use dorainfra::query::{Instant, Query, Range};
 use time::{Duration, OffsetDateTime};
 
-use super::collector::{Receiver, ReceiverOptions};
+use super::collector::Receiver;
 use super::{alerts, boards, pipeline};
 
 const DAY: i64 = 86_400_000;
@@ -37,7 +37,7 @@ struct Damage {
 
 /// A year of four teams, live values, and what agent and engine say of themselves.
 async fn store(dir: &std::path::Path) -> (Receiver, Query, Damage, i64) {
-    let receiver = Receiver::start(dir, ReceiverOptions::default()).await;
+    let receiver = Receiver::real_where_given(dir, "500d", "600d").await;
     let now = OffsetDateTime::now_utc();
     let today = now.date();
     let midnight = today.midnight().assume_utc().unix_timestamp() * 1000;

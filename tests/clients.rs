@@ -11,11 +11,10 @@ mod sandbox_support;
 
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra::sandbox::Handle;
-use dorainfra::sandbox::machine::ProcessMachines;
+use dorainfra::sandbox::machine::process_machines;
 use reqwest::Method;
 use sandbox_support::{Sandbox, start, start_with};
 use serde_json::json;
@@ -70,5 +69,5 @@ async fn iam_resource_manager_service_usage_and_secret_manager() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_cloud_compute() {
-    script("compute", || start_with(|world| Arc::new(ProcessMachines::new(world)))).await;
+    script("compute", || start_with(process_machines)).await;
 }

@@ -30,9 +30,16 @@ fn the_main_job_runs_in_containers() {
     let deployment = Deployment::new();
     let name = format!("compose-{}", deployment.port());
     let run = |arguments: &[&str]| {
-        let runtime = ["--set", "stack.runtime=compose", "--set", "stack.grafana=none", "--set"];
         let name = format!("name={name}");
-        deployment.run(&[&["--sandbox"], &runtime[..], &[&name], arguments].concat())
+        let settings = [
+            "stack.runtime=compose",
+            "stack.grafana=none",
+            "stack.images.pushgateway=prom/pushgateway:debian",
+            "stack.images.prometheus=prom/prometheus:debian",
+            &name,
+        ];
+        let settings = settings.map(|setting| ["--set", setting]).concat();
+        deployment.run(&[&["--sandbox"], &settings[..], arguments].concat())
     };
     run(&["apply", "--yes"]).ends_with(0);
     let status = run(&["stack", "status"]).ends_with(0).stdout;
@@ -42,6 +49,11 @@ fn the_main_job_runs_in_containers() {
         let inspect = |format: &str| docker(&["inspect", "--format", format, id.trim()]);
         assert!(!inspect("{{.Config.User}}").starts_with("0"), "{service} is not root");
         assert_eq!(inspect("{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}").trim(), "true [ALL]");
+        let limits = inspect("{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}");
+        assert!(
+            limits.split_whitespace().all(|limit| limit.parse::<u64>().unwrap() > 0),
+            "{service}: {limits}"
+        );
         let bound = inspect("{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}");
         assert!(bound.split_whitespace().all(|ip| ip == "127.0.0.1"), "{service}: {bound}");
     }

@@ -8,6 +8,7 @@ mod deployment;
 mod google;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,20 +17,32 @@ use google::Documents;
 use serde_json::{Value, json};
 
 /// One life of each: planned, made, changed, taken down with all its data.
-const LIVES: &[Life] = &[Life { topology: "single", settings: &[] }];
+const LIVES: &[Life] = &[
+    Life { topology: "single", engine: None, apply: &["apply", "--yes"] },
+    // Prometheus, which stands in for Mimir elsewhere, cannot do it for three.
+    Life {
+        topology: "ha",
+        engine: Some(include_str!("replicas/engine.py")),
+        apply: &["apply", "--yes", "--no-stack"],
+    },
+];
 
 struct Life {
     topology: &'static str,
-    /// What makes the topology out of the default configuration.
-    settings: &'static [&'static str],
+    /// What takes Mimir's place; none: Prometheus, if it can be had.
+    engine: Option<&'static str>,
+    apply: &'static [&'static str],
 }
 
 #[test]
 fn every_call_of_a_whole_life_is_as_google_describes_it() {
     let Some(documents) = google::documents() else { return };
     let mut called = BTreeSet::new();
-    for life in LIVES {
-        let requests = lived(life);
+    let lives = std::thread::scope(|scope| {
+        let running: Vec<_> = LIVES.iter().map(|life| (life, scope.spawn(|| lived(life)))).collect();
+        running.into_iter().map(|(life, thread)| (life, thread.join().unwrap())).collect::<Vec<_>>()
+    });
+    for (life, requests) in lives {
         let calls = requests["requests"].as_array().unwrap().len();
         assert!(calls > 60, "{}: {calls} calls", life.topology);
         let (of_this, checked) = (coverage::called(&requests), documents.check_all(&requests));
@@ -43,15 +56,23 @@ fn every_call_of_a_whole_life_is_as_google_describes_it() {
 fn lived(life: &Life) -> Value {
     let deployment = Deployment::empty();
     deployment.run(&["sandbox", "start", "--detach", "--record", "--operation", "*=20"]).ends_with(0);
+    let engine = life.engine.map(|text| {
+        let path = deployment.write("engine", text);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    });
+    let topology = format!("mimir.topology={}", life.topology);
     let run = |arguments: &[&str]| {
-        let settings = life.settings.iter().flat_map(|setting| ["--set", setting]);
-        let few = ["--set", "generator.teams=2", "--set", "generator.days=7"];
-        let all: Vec<&str> =
-            ["--sandbox"].into_iter().chain(few).chain(settings).chain(arguments.iter().copied()).collect();
+        let mut all = vec!["--sandbox", "--set", "generator.teams=2", "--set", "generator.days=7"];
+        all.extend(["--set", &topology]);
+        if let Some(engine) = &engine {
+            all.extend(["--mimir-binary", engine.to_str().unwrap()]);
+        }
+        all.extend(arguments);
         deployment.run(&all)
     };
     run(&["plan", "--detailed-exitcode"]).ends_with(2);
-    run(&["apply", "--yes"]).ends_with(0);
+    run(life.apply).ends_with(0);
     run(&["plan", "--detailed-exitcode"]).ends_with(0);
     run(&["status"]).ends_with(0);
     let change = [
@@ -64,7 +85,7 @@ fn lived(life: &Life) -> Value {
         "--set",
         "access.allow=[203.0.113.0/24]",
     ];
-    run(&[&change[..], &["apply", "--yes", "--no-verify"]].concat()).ends_with(0);
+    run(&[&change[..], life.apply, &["--no-verify"]].concat()).ends_with(0);
     run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
     deployment.control("GET", "requests", None)
 }

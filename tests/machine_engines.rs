@@ -6,8 +6,7 @@
 
 mod machine_support;
 
-use dorainfra::sandbox::machine::Machines;
-use machine_support::{Engine, Lab, NAME, Recipe, SERVER_NAME, client, program};
+use machine_support::{Engine, Lab, Recipe, SERVER_NAME, client, program};
 use serde_json::Value;
 
 async fn serves(recipe: Recipe) {
@@ -37,7 +36,7 @@ async fn serves(recipe: Recipe) {
     assert!(lab.guest("message").contains("soon"), "{}", lab.guest("message"));
     assert_eq!(lab.guest("bundle"), digest);
 
-    lab.machines.stop(NAME).await.unwrap();
+    lab.machines.stop(&lab.id()).await.unwrap();
     assert_eq!(lab.processes(), Vec::<u32>::new());
 }
 

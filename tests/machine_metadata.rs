@@ -6,7 +6,6 @@ mod machine_support;
 
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::Machines;
 use machine_support::{Lab, PATIENCE, SERVER_NAME, TOKEN, address};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};

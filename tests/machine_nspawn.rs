@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod coverage;
 mod deployment;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -20,6 +22,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 const NAME: &str = "dorainfra-mimir";
+/// What the good configuration changes.
+const WINDOW: &str = "mimir.limits.out_of_order_window=500d";
 /// For anything that a machine does.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -218,7 +222,9 @@ fn a_debian_machine_does_the_whole_job_and_survives_what_happens_to_machines() {
     a_full_disk_is_told_and_recovers(&machine);
     assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
     a_broken_configuration_is_rolled_back_and_a_good_one_installed(&machine);
+    a_certificate_is_the_engines_to_read_and_nobodys_to_change(&machine);
     assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
+    coverage::holds("guest-agent", &asked_by_google(&machine));
     a_killed_sandbox_leaves_nothing_and_goes_on(&machine);
     machine.run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
     machine.deployment.run(&["sandbox", "stop"]).ends_with(0);
@@ -310,6 +316,21 @@ fn what_the_guest_agent_asks_is_served(machine: &Machine) {
     assert!(machine.console().contains("startup-script: dorainfra: ready"), "{}", machine.serial());
 }
 
+/// What Google's programs on it have asked the metadata server and were answered.
+fn asked_by_google(machine: &Machine) -> BTreeSet<String> {
+    let asked = machine.deployment.control("GET", "metadata", None);
+    let entries = asked["requests"].as_array().unwrap().iter();
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
+    let theirs = entries.filter(|entry| entry["status"] == 200 && !text(entry, "agent").starts_with("curl"));
+    theirs
+        .map(|entry| {
+            let path = text(entry, "path");
+            let path = path.split('?').next().unwrap().trim_start_matches("/computeMetadata/v1");
+            format!("metadata.{} /{}", text(entry, "method"), path.trim_matches('/'))
+        })
+        .collect()
+}
+
 fn only_what_a_rule_allows_gets_through(machine: &Machine) {
     let address = machine.inside(
         "curl -sf -H 'Metadata-Flavor: Google' \
@@ -388,9 +409,37 @@ fn a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine: &Mach
     let stages = broken.events("machine-stage");
     assert!(stages.iter().any(|event| event["stage"] == "rolled-back"), "{}", broken.stdout);
     assert!(machine.inside("systemctl is-active mimir.service") == "active");
-    let window = "mimir.limits.out_of_order_window=500d";
-    machine.run(&["--set", window, "apply", "--yes", "--no-verify"]).ends_with(0);
+    machine.run(&["--set", WINDOW, "apply", "--yes", "--no-verify"]).ends_with(0);
     assert!(machine.inside("cat /var/lib/dorainfra/current/standin-prometheus.yml").contains("500d"));
+}
+
+/// Owner, group and mode of what is served, and that the engine's account reads it.
+fn only_the_engine_reads_its_certificate(machine: &Machine) {
+    let home = "/var/lib/dorainfra";
+    let stat =
+        machine.inside(&format!("cd {home} && stat --format '%U:%G %a' certificates tls/. tls/server.key"));
+    assert_eq!(stat, "root:mimir 750\nroot:mimir 750\nroot:mimir 640");
+    let as_user = |user: &str, test: &str| {
+        let script =
+            format!("setpriv --reuid={user} --regid={user} --clear-groups test {test} {home}/tls/server.key");
+        machine.try_inside(&script).is_some()
+    };
+    assert!(as_user("mimir", "-r") && !as_user("mimir", "-w"));
+    assert!(!as_user("games", "-r"));
+}
+
+fn a_certificate_is_the_engines_to_read_and_nobodys_to_change(machine: &Machine) {
+    only_the_engine_reads_its_certificate(machine);
+    let served = || machine.inside("cat /var/lib/dorainfra/tls/version");
+    let before = served();
+    // A new one, which the agent installs without the right to change owners.
+    let capabilities = "systemctl show --property CapabilityBoundingSet --value dorainfra-agent.service";
+    assert_eq!(machine.inside(capabilities), "cap_dac_read_search");
+    machine.run(&["--set", WINDOW, "credentials", "issue", "ops", "--out", "ops", "--yes"]).ends_with(0);
+    assert_ne!(served(), before);
+    only_the_engine_reads_its_certificate(machine);
+    // As machines of earlier versions have it; the next boot is to mend that.
+    machine.inside("chown -R mimir:mimir /var/lib/dorainfra/certificates && chmod -R g=,o= /var/lib/dorainfra/certificates");
 }
 
 fn a_killed_sandbox_leaves_nothing_and_goes_on(machine: &Machine) {
@@ -402,4 +451,5 @@ fn a_killed_sandbox_leaves_nothing_and_goes_on(machine: &Machine) {
     machine.until("it boots again", || machine.try_inside("systemctl is-active mimir.service").is_some());
     assert_ne!(machine.boot_id(), before);
     machine.verified("the sandbox was killed");
+    only_the_engine_reads_its_certificate(machine);
 }

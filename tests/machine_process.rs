@@ -4,14 +4,15 @@
 
 mod machine_support;
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::Machines;
+use dorainfra::sandbox::machine::Boot;
 use dorainfra::tls::Credentials;
 use machine_support::{
-    Engine, Lab, NAME, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
+    Engine, Lab, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
 };
 
 /// A lab whose machine is ready with the quick engine.
@@ -40,7 +41,7 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     assert_eq!(lab.guest("engine"), "prometheus 2.42.0 (standing in for mimir)");
     assert!(lab.guest("updated").ends_with('Z'));
     let mode = |path: &str| lab.home().join(path).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o700, 0o600, 0o600]);
+    assert_eq!([mode("tls"), mode("tls/server.key"), mode("tls/server.crt")], [0o750, 0o640, 0o640]);
     assert!(lab.home().join("data").is_symlink(), "the data disk is mounted");
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
     let own = address(lab.port);
@@ -61,7 +62,7 @@ async fn the_data_disk_survives_stop_start_reset_and_deletion() {
     let (lab, digest) = ready().await;
     assert_eq!(lab.starts(), 1);
 
-    lab.machines.stop(NAME).await.unwrap();
+    lab.machines.stop(&lab.id()).await.unwrap();
     assert_gone(&lab).await;
     assert!(!lab.home().join("data").is_symlink(), "nothing is mounted while it is off");
 
@@ -73,13 +74,13 @@ async fn the_data_disk_survives_stop_start_reset_and_deletion() {
 
     let before = lab.processes();
     lab.forget_stages();
-    lab.machines.reset(NAME).await.unwrap();
+    lab.machines.reset(&lab.id()).await.unwrap();
     lab.wait_until("third start", || lab.starts() == 3 && lab.stages().last().is_some_and(|s| s == "ready"))
         .await;
     assert!(lab.processes().iter().all(|pid| !before.contains(pid)));
     lab.wait_for("ready", &digest).await;
 
-    lab.machines.delete(NAME).await.unwrap();
+    lab.machines.delete(&lab.id()).await.unwrap();
     assert_gone(&lab).await;
     assert!(!lab.machine_dir().exists());
     assert_eq!(lab.starts(), 3, "the disk is not the machine's to delete");
@@ -150,9 +151,122 @@ async fn a_first_bundle_that_fails_says_why_and_the_next_one_is_still_taken() {
     // A secret that can't be read any more does not stop a machine that has it.
     lab.set_secret(None);
     lab.forget_stages();
-    lab.machines.reset(NAME).await.unwrap();
+    lab.machines.reset(&lab.id()).await.unwrap();
     lab.wait_until("ready again", || lab.stages().last().is_some_and(|stage| stage == "ready")).await;
     assert!(lab.serial().contains("going on with the certificate from before"));
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+/// While this file is there, the startup script gets no answer of the metadata
+/// server; services do.
+fn silence(lab: &Lab) -> std::path::PathBuf {
+    let away = lab.dir.path().join("away");
+    std::fs::write(&away, "").unwrap();
+    away
+}
+
+async fn hears_no_more(lab: &Lab, away: &Path) {
+    let real = Recipe::quick().render("startup-script.sh.j2");
+    let curl = format!(
+        "#!/bin/bash\n\
+         curl() {{\n\
+         if [ -e '{}' ] && [[ $* == *computeMetadata* ]]; then echo 'curl: (7) away' >&2; return 7; fi\n\
+         command curl \"$@\"\n\
+         }}\n\
+         export -f curl\n",
+        away.display()
+    );
+    lab.set_item("startup-script", &(curl + &real)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_starts_what_is_on_it_while_the_metadata_server_is_away() {
+    let (lab, digest) = ready().await;
+    lab.machines.stop(&lab.id()).await.unwrap();
+    let away = silence(&lab);
+    hears_no_more(&lab, &away).await;
+    lab.boot().await;
+    lab.wait_until("second start", || lab.starts() == 2).await;
+    let said = format!(
+        "rolled-back: the metadata server does not say which bundle to run; bundle {} runs again",
+        &digest[..12]
+    );
+    lab.wait_until("way back", || lab.serial().contains(&said)).await;
+    assert!(away.exists());
+    // The agent sees that nothing was wrong with it.
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.starts(), 2);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_asks_again_for_what_is_away_for_a_moment() {
+    let lab = Lab::new().await;
+    let digest = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &digest).await;
+    let away = silence(&lab);
+    hears_no_more(&lab, &away).await;
+    lab.boot().await;
+    // Each report is tried and given up before the metadata is asked for.
+    lab.wait_until("disk", || lab.home().join("formatted").exists()).await;
+    std::fs::remove_file(away).unwrap();
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.starts(), 1);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_an_agent_goes_on_trying() {
+    let lab = Lab::new().await;
+    lab.set_item("dorainfra-bundle", "nonsense").await;
+    lab.boot().await;
+    lab.wait_until("failure", || lab.guest("stage") == "failed").await;
+    assert!(lab.guest("message").contains("is not a SHA-256: nonsense"), "{}", lab.guest("message"));
+    lab.wait_until("patience", || lab.serial().contains("trying again in a minute")).await;
+    let digest = lab.upload(&Recipe::quick());
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.wait_for("ready", &digest).await;
+    lab.wait_until("end", || lab.serial().contains("init: the startup script ended: exit status: 0")).await;
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_fetched_for_a_while_is_tried_again() {
+    let (lab, first) = ready().await;
+    let bytes = format!("{}# another\n", String::from_utf8_lossy(&Recipe::quick().engine.bytes));
+    let engine = Engine { sha256: sha256(bytes.as_bytes()), bytes: bytes.into() };
+    let recipe = Recipe { engine, ..Recipe::quick() };
+    let bundle = recipe.bundle();
+    let digest = sha256(&bundle);
+    lab.set_item("dorainfra-bundle", &digest).await;
+    lab.wait_for("rolled-back", &digest).await;
+    assert!(lab.guest("message").contains("cannot fetch bundle"), "{}", lab.guest("message"));
+    lab.put_object(&format!("bundles/{digest}.tar"), bundle);
+    lab.wait_until("engine that is not there", || lab.guest("message").contains("cannot fetch prometheus"))
+        .await;
+    assert_eq!(lab.guest("bundle"), first);
+    lab.upload(&recipe);
+    lab.wait_for("ready", &digest).await;
+    assert_eq!(lab.guest("bundle"), digest);
+    lab.machines.shutdown().await;
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_does_not_boot_says_so_on_its_serial_port() {
+    let (lab, _) = ready().await;
+    lab.machines.stop(&lab.id()).await.unwrap();
+    let taken = tokio::net::TcpListener::bind((address(lab.port), lab.port)).await.unwrap();
+    let error = lab.machines.reset(&lab.id()).await.unwrap_err();
+    assert!(error.contains("address") && error.contains("cannot be used"), "{error}");
+    assert!(lab.serial().contains("kernel: it does not boot: "), "{}", lab.serial());
+    drop(taken);
+    lab.machines.reset(&lab.id()).await.unwrap();
+    lab.wait_until("second start", || lab.starts() == 2).await;
     lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }
@@ -301,7 +415,34 @@ async fn stopping_leaves_no_process_however_far_down() {
     lab.set_item("startup-script", FAMILY).await;
     lab.boot().await;
     lab.wait_until("family", || lab.processes().len() >= 5).await;
-    lab.machines.stop(NAME).await.unwrap();
+    lab.machines.stop(&lab.id()).await.unwrap();
+    assert_gone(&lab).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_zones_may_have_machines_of_one_name() {
+    let lab = Lab::new().await;
+    lab.set_item("startup-script", FAMILY).await;
+    let dir = lab.dir.path().join("elsewhere");
+    let IpAddr::V4(first) = address(lab.port) else { panic!("not IPv4") };
+    let next = IpAddr::V4((first.to_bits() + 1).into());
+    let other = Boot { zone: "europe-west1-c".into(), address: next, dir, disks: vec![], ..lab.boot_order() };
+    let others = || processes_of(&other.dir.join("root"));
+    lab.boot().await;
+    lab.machines.boot(other.clone()).await.unwrap();
+    lab.wait_until("both families", || lab.processes().len() >= 5 && others().len() >= 5).await;
+    let error = lab.machines.boot(other.clone()).await.unwrap_err();
+    assert_eq!(error, "machine dora-mimir in europe-west1-c runs already");
+    lab.machines.stop(&lab.id()).await.unwrap();
+    assert_gone(&lab).await;
+    assert!(others().len() >= 5, "{:?}", others());
+    assert!(lab.serial().contains("power off"));
+    assert!(!lab.machines.serial_output(&other.id(), 0).0.contains("power off"));
+    lab.boot().await;
+    lab.machines.delete(&other.id()).await.unwrap();
+    assert_eq!((others(), other.dir.exists()), (vec![], false));
+    lab.wait_until("its own family", || lab.processes().len() >= 5).await;
+    lab.machines.shutdown().await;
     assert_gone(&lab).await;
 }
 

@@ -29,11 +29,19 @@ const BUCKET: &str = "storage/v1/b/my-gcp-dorainfra-mimir";
 const PATIENCE: Duration = Duration::from_secs(240);
 
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + PATIENCE;
+    assert!(within(PATIENCE, &mut condition), "{what}: not within {} s", PATIENCE.as_secs());
+}
+
+/// Whether it comes true in time.
+fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = std::time::Instant::now() + patience;
     while !condition() {
-        assert!(std::time::Instant::now() < deadline, "{what}: not within {} s", PATIENCE.as_secs());
+        if std::time::Instant::now() > deadline {
+            return false;
+        }
         std::thread::park_timeout(Duration::from_millis(50));
     }
+    true
 }
 
 /// A deployment and what its commands have in common.
@@ -154,7 +162,7 @@ impl Writer {
                 attempts: u32::MAX,
                 base: Duration::from_millis(50),
                 longest: Duration::from_millis(500),
-                budget: PATIENCE,
+                budget: 2 * PATIENCE,
             };
             let client = Client::new(&target).unwrap().with_lanes(1).with_retry(retry);
             let first = now();
@@ -193,7 +201,8 @@ fn every_acknowledged_sample_is_there_after_a_kill_a_power_cut_and_a_bucket_that
     let writer = Writer::start(target.clone());
     let goes_on = |what: &str| {
         let before = writer.acknowledged();
-        until(what, || writer.acknowledged() > before + 50);
+        let went_on = within(PATIENCE, || writer.acknowledged() > before + 50);
+        assert!(went_on, "{what}: not within {} s; the machine said:\n{}", PATIENCE.as_secs(), case.serial());
     };
     goes_on("writing");
 

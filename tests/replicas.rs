@@ -155,6 +155,52 @@ fn three_replicas_live_from_single_and_back() {
     });
 }
 
+/// Without external addresses the load balancer is an internal one. And one replica's
+/// disk is made anew from a snapshot, while the other two keep theirs.
+#[test]
+fn private_replicas_are_behind_an_internal_balancer_and_one_disk_is_restored() {
+    let replicas = Replicas::new();
+    let private = ["mimir.topology=ha", "access.external=false", "network.create=true"];
+    let google =
+        |path: &str| replicas.deployment.google("GET", &format!("compute/v1/projects/my-gcp/{path}"), "");
+    replicas.apply(&private).ends_with(0);
+    replicas.run(&private, &["plan", "--detailed-exitcode"]).ends_with(0);
+    let rule = google("regions/europe-west1/forwardingRules/dorainfra-mimir");
+    assert_eq!(rule["loadBalancingScheme"], "INTERNAL");
+    assert!(rule["subnetwork"].as_str().unwrap().ends_with("/subnetworks/dorainfra"), "{rule}");
+    let zones = ["europe-west1-b", "europe-west1-c", "europe-west1-d"];
+    for (zone, name) in zones.into_iter().zip(ALL) {
+        let machine = google(&format!("zones/{zone}/instances/{name}"));
+        assert!(machine["networkInterfaces"][0].get("accessConfigs").is_none(), "{machine}");
+    }
+    let status = replicas.status(&private);
+    assert_eq!(status["ring"].as_array().unwrap().len(), 3, "{status}");
+
+    let disk = "compute/v1/projects/my-gcp/zones/europe-west1-c/disks/dorainfra-data-2/createSnapshot";
+    replicas.deployment.google("POST", disk, r#"{"name": "before"}"#);
+    replicas.deployment.until("snapshot", || google("global/snapshots/before")["status"] == "READY");
+    let restore = |word: &str| {
+        let restore = ["apply", "--yes", "--no-stack", "--delete-data", "--restore-disk", word];
+        replicas.run(&private, &restore)
+    };
+    let refused = restore("before").ends_with(3);
+    assert!(refused.stdout.contains("which one?"), "{}", refused.stdout);
+    let restored = restore("dorainfra-data-2=before").ends_with(0);
+    let plan = &restored.events("planned")[0]["plan"];
+    let replaced = |kind: &str| -> Vec<String> {
+        let steps = plan["steps"].as_array().unwrap().iter();
+        steps
+            .filter(|step| step["action"] == "replace")
+            .filter_map(|step| Some(step["id"].as_str()?.strip_prefix(kind)?.to_owned()))
+            .collect()
+    };
+    assert_eq!(replaced("compute.disk/"), ["dorainfra-data-2"]);
+    assert_eq!(replaced("compute.instance/"), [ALL[1]]);
+    let disk = google("zones/europe-west1-c/disks/dorainfra-data-2");
+    assert!(disk["sourceSnapshot"].as_str().unwrap().ends_with("/before"), "{disk}");
+    replicas.run(&private, &["plan", "--detailed-exitcode"]).ends_with(0);
+}
+
 /// The same way with a Mimir and with data: each `apply` ends with the proof that
 /// every sample of the history is found and that live values pass through.
 #[test]

@@ -122,6 +122,29 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_wants_a_certificate_is_shown_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, server) = collector::credentials();
+    let options = ReceiverOptions { tls: Some((client.clone(), server)), ..ReceiverOptions::default() };
+    let receiver = Receiver::start(dir.path(), options).await;
+    let here = Deployment::empty();
+    for (name, text) in [("ca.crt", &client.ca), ("me.crt", &client.certificate), ("me.key", &client.key)] {
+        here.write(name, text);
+    }
+    let endpoint = format!("https://localhost:{}/prometheus", receiver.target.connect.port());
+    let report = |more: &[&str]| {
+        here.run(&[&["report", "--format", "md", "--endpoint", &endpoint][..], more].concat())
+    };
+    let (ca, own) = (["--ca", "ca.crt"], ["--cert", "me.crt", "--key", "me.key"]);
+    let run = report(&[&ca[..], &own].concat()).ends_with(0);
+    assert!(run.stdout.contains("No deployment is stored in this range"), "{}", run.stdout);
+    let nobody = report(&ca).ends_with(1);
+    assert!(nobody.stderr.contains("--cert"), "{}", nobody.stderr);
+    let unknown = report(&own).ends_with(1);
+    assert!(unknown.stderr.contains("certificate"), "{}", unknown.stderr);
+}
+
 #[test]
 fn what_cannot_be_asked_is_an_error_with_something_to_do() {
     let here = Deployment::empty();

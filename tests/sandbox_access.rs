@@ -111,12 +111,42 @@ async fn a_denied_permission_is_named() {
     let body = json!({"name": "some-bucket"});
     let message =
         sandbox.refused(Method::POST, &format!("storage/v1/b?project={PROJECT}"), Some(body), 403).await;
-    assert!(message.contains("Permission 'storage.buckets.create' denied on resource"), "{message}");
+    let words = " does not have storage.buckets.create access to the Google Cloud project. Permission \
+                 'storage.buckets.create' denied on resource (or it may not exist).";
+    assert!(message.ends_with(words), "{message}");
+    sandbox.post("sandbox/deny", deny("secretmanager.versions.access")).await;
+    let path = format!("v1/projects/{PROJECT}/secrets/s/versions/1:access");
+    let message = sandbox.refused(Method::GET, &path, None, 403).await;
+    assert_eq!(
+        message,
+        format!(
+            "Permission 'secretmanager.versions.access' denied for resource \
+             'projects/{PROJECT}/secrets/s/versions/1' (or it may not exist)."
+        )
+    );
     sandbox.post("sandbox/deny", deny("secretmanager.secrets.create")).await;
     let path = format!("v1/projects/{PROJECT}/secrets?secretId=s");
     let (status, body) = sandbox.post(&path, json!({"replication": {"automatic": {}}})).await;
     assert_eq!((status, &body["error"]["status"]), (403, &json!("PERMISSION_DENIED")));
     assert_eq!(body["error"]["details"][0]["metadata"]["permission"], "secretmanager.secrets.create");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_with_an_account_that_one_may_not_use_ends_in_its_operation() {
+    let sandbox = start().await;
+    let account = sandbox.account("runner").await;
+    sandbox.post("sandbox/deny", json!({"member": "owner", "permission": "iam.serviceAccounts.actAs"})).await;
+    let mut body = instance("vm");
+    body["serviceAccounts"] = json!([{"email": account, "scopes": [SCOPE]}]);
+    let done = sandbox.operate(Method::POST, &format!("zones/{ZONE}/instances"), Some(body)).await;
+    let error = &done["error"]["errors"][0];
+    assert_eq!(error["code"], "SERVICE_ACCOUNT_ACCESS_DENIED", "{done}");
+    let words = format!("The user does not have access to service account '{account}'.  User: '");
+    assert!(error["message"].as_str().unwrap().starts_with(&words), "{error}");
+    for left in ["instances/vm", "disks/vm"] {
+        sandbox.refused(Method::GET, &sandbox.compute(&format!("zones/{ZONE}/{left}")), None, 404).await;
+    }
     sandbox.stop().await;
 }
 

@@ -5,7 +5,7 @@ mod sandbox_support;
 
 use std::sync::{Arc, Mutex};
 
-use dorainfra::sandbox::machine::{NoMachines, World};
+use dorainfra::sandbox::machine::{NoMachines, World, process_machines};
 use reqwest::Method;
 use sandbox_support::*;
 use serde_json::{Value, json};
@@ -254,6 +254,44 @@ async fn a_machine_that_does_not_boot_fails_the_operation_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_machine_that_does_not_come_back_from_a_reset_is_terminated() {
+    let sandbox = start_with(process_machines).await;
+    let own = zonal("instances/vm");
+    sandbox.insert(&zonal("instances"), instance("vm")).await;
+    let folder = sandbox.state.dir.join(format!("machines/{ZONE}/vm"));
+    std::fs::remove_dir_all(folder.join("shims")).unwrap();
+    std::fs::write(folder.join("shims"), "in the way").unwrap();
+    let done = sandbox.operate(Method::POST, &format!("{own}/reset"), None).await;
+    let message = done["error"]["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("machine vm in {ZONE}: the machine's folder")), "{message}");
+    assert_eq!(sandbox.read(&sandbox.compute(&own)).await["status"], "TERMINATED");
+    let serial = std::fs::read_to_string(folder.join("serial.log")).unwrap();
+    assert!(serial.contains("kernel: it does not boot: the machine's folder"), "{serial}");
+    std::fs::remove_file(folder.join("shims")).unwrap();
+    let done = sandbox.operate(Method::POST, &format!("{own}/start"), None).await;
+    assert!(done["error"].is_null(), "{done}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn each_zone_has_names_of_its_own() {
+    let sandbox = start_with(process_machines).await;
+    let other = "zones/europe-west1-c/instances";
+    sandbox.insert(&zonal("instances"), instance("vm")).await;
+    let mut there = instance("vm");
+    there["machineType"] = json!("zones/europe-west1-c/machineTypes/e2-medium");
+    sandbox.insert(other, there).await;
+    sandbox.operate(Method::DELETE, &zonal("instances/vm"), None).await;
+    let left = sandbox.read(&sandbox.compute(&format!("{other}/vm"))).await;
+    assert_eq!(left["status"], "RUNNING");
+    let port = sandbox.read(&sandbox.compute(&format!("{other}/vm/serialPort"))).await;
+    let contents = port["contents"].as_str().unwrap();
+    assert!(contents.contains("vm boots at") && !contents.contains("power off"), "{contents}");
+    sandbox.operate(Method::DELETE, &format!("{other}/vm"), None).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn fingerprints_are_locks() {
     let moves = Moves::default();
     let told = moves.clone();
@@ -266,7 +304,9 @@ async fn fingerprints_are_locks() {
     sandbox.operate(Method::POST, &format!("{own}/setMetadata"), Some(metadata.clone())).await;
     let path = sandbox.compute(&format!("{own}/setMetadata"));
     let (status, body) = sandbox.post(&path, metadata).await;
-    assert_eq!((status, &body["error"]["errors"][0]["reason"]), (412, &json!("conditionNotMet")));
+    let error = &body["error"]["errors"][0];
+    assert_eq!((status, &error["reason"]), (412, &json!("conditionNotMet")));
+    assert_eq!((&error["locationType"], &error["location"]), (&json!("header"), &json!("If-Match")));
     eventually("the machine is told", || async {
         moves.lock().unwrap().contains(&"metadata vm \"1\"".to_owned())
     })

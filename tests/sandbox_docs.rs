@@ -32,12 +32,18 @@ fn page() -> PathBuf {
     root().join("docs/sandbox.md")
 }
 
-/// Ids of the methods in one of the sandbox's tables.
-fn methods(table: &str) -> BTreeSet<String> {
-    let path = root().join("src/sandbox/contract").join(table).with_extension("contract");
+/// Ids of the methods in one of the sandbox's tables: those that are served
+/// (`METHOD`), or those that are not (`UNSERVED`).
+fn listed(api: &str, word: &str) -> BTreeSet<String> {
+    let path = root().join("src/sandbox/contract").join(api).with_extension("contract");
+    // The metadata server has no document.
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.strip_prefix("METHOD "));
+    let lines = text.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn methods(api: &str) -> BTreeSet<String> {
+    listed(api, "METHOD")
 }
 
 /// By method, the checks that it has passed: what the lists say.
@@ -61,7 +67,7 @@ fn checked() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn table() -> String {
-    let (checked, known) = (checked(), methods("known"));
+    let checked = checked();
     let mut text = String::new();
     for (api, title) in APIS {
         let of_api = |id: &&String| id.starts_with(&format!("{api}."));
@@ -70,9 +76,10 @@ fn table() -> String {
         if rows.is_empty() {
             continue;
         }
-        let all = known.iter().filter(of_api).count();
-        let of_all = if all > 0 { format!(" of {all}") } else { String::new() };
-        text += &format!("### {title}: {}{of_all} methods\n\n", rows.len());
+        let unserved = listed(api, "UNSERVED").len();
+        let of_all = if unserved > 0 { format!(" of {}", rows.len() + unserved) } else { String::new() };
+        let what = if api == "metadata" { "requests" } else { "methods" };
+        text += &format!("### {title}: {}{of_all} {what}\n\n", rows.len());
         text += &format!("| method | {} |\n| --- |{}\n", CHECKS.join(" | "), " --- |".repeat(CHECKS.len()));
         for id in rows {
             let short = id.strip_prefix(&format!("{api}.")).unwrap();

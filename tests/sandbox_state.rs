@@ -3,6 +3,7 @@
 
 mod sandbox_support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use dorainfra::sandbox::{Handle, SandboxError};
@@ -16,6 +17,8 @@ async fn a_sandbox_is_found_and_stopped() {
     assert!(matches!(Handle::find(dir.path()).await, Err(SandboxError::NotRunning { .. })));
     let sandbox = try_start(options(dir.path())).await.unwrap();
     let handle = Handle::find(dir.path()).await.unwrap();
+    let mode = |name: &str| dir.path().join(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("machines"), mode("objects"), mode("key.json")), (0o700, 0o700, 0o600));
     assert_eq!(handle.project(), PROJECT);
     assert_eq!(handle.state().pid, std::process::id());
     assert_eq!(handle.endpoints().compute, format!("http://127.0.0.1:{}/compute/v1/", sandbox.state.port));
@@ -73,10 +76,35 @@ async fn bytes_that_are_not_those_of_their_object_are_told() {
     let object = first.upload("kept-bucket", "a", b"bytes").await;
     first.stop().await;
     let path = dir.path().join("objects").join(object["generation"].as_str().unwrap());
-    std::fs::write(&path, "other").unwrap();
-    let error = try_start(options(dir.path())).await.err().unwrap().to_string();
-    assert!(error.contains("kept-bucket/a/") && error.ends_with("do not match their checksum"), "{error}");
+    for (wrong, why) in [
+        ("other", "do not match their checksum"),
+        ("byt", "are missing or cut off"),
+        ("", "are missing or cut off"),
+        ("bytes and more", "are missing or cut off"),
+    ] {
+        std::fs::write(&path, wrong).unwrap();
+        let error = try_start(options(dir.path())).await.err().unwrap().to_string();
+        assert!(error.contains("kept-bucket/a/") && error.ends_with(why), "{wrong}: {error}");
+    }
     std::fs::write(&path, "bytes").unwrap();
+    try_start(options(dir.path())).await.unwrap().stop().await;
+}
+
+/// Without its records, a new world would throw away the old one's files.
+#[tokio::test]
+async fn bytes_without_their_records_are_told_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = try_start(options(dir.path())).await.unwrap();
+    first.bucket("kept-bucket").await;
+    let object = first.upload("kept-bucket", "a", b"bytes").await;
+    first.stop().await;
+    for lost in ["state.redb", "key.json"] {
+        std::fs::remove_file(dir.path().join(lost)).unwrap();
+    }
+    let error = try_start(options(dir.path())).await.err().unwrap();
+    assert!(matches!(error, SandboxError::Damaged { .. }), "{error}");
+    assert!(dir.path().join("objects").join(object["generation"].as_str().unwrap()).exists());
+    dorainfra::sandbox::forget(dir.path()).unwrap();
     try_start(options(dir.path())).await.unwrap().stop().await;
 }
 

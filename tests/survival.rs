@@ -35,17 +35,22 @@ fn an_apply_goes_through_in_a_world_that_sees_changes_late() {
     let lag = deployment.control("GET", "consistency", None);
     assert_eq!(lag, json!({"serviceAccountsMs": 3000, "grantsMs": 4000, "servicesMs": 2000}));
     let few = ["--sandbox", "--set", "generator.teams=2", "--set", "generator.days=7"];
-    // The secret's own grant is the last to arrive.
+    // A new account cannot be read at first; the secret's own grant is the last to arrive.
+    let forbidden = json!({"status": 403, "reason": "forbidden"});
     faults(
         &deployment,
-        json!([{"api": "secretmanager.projects.secrets.versions.access", "caller": "dorainfra-*", "times": 1,
-            "action": {"status": 403, "reason": "forbidden"}}]),
+        json!([
+            {"api": "iam.projects.serviceAccounts.get", "nth": 2, "times": 1, "action": forbidden},
+            {"api": "secretmanager.projects.secrets.versions.access", "caller": "dorainfra-*", "times": 1,
+                "action": forbidden},
+        ]),
     );
     deployment.run(&[&few[..], &["apply", "--yes"]].concat()).ends_with(0);
     // Each kind of lateness was met.
     let met = |api: &str, status: u64| calls(&deployment, api).contains(&status);
     assert!(met("compute.firewalls.list", 403), "a service that is not seen to be enabled");
     assert!(met("iam.projects.serviceAccounts.get", 404), "an account that is not there yet");
+    assert_eq!(deployment.control("GET", "faults", None)["struck"], json!([1, 1]));
     assert!(met("storage.objects.get", 403), "a machine whose grant has not arrived");
     assert!(calls(&deployment, "compute.instances.insert").iter().all(|status| *status == 200));
     // The switch works while the sandbox runs, too.

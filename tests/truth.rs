@@ -1,12 +1,13 @@
 //! The truth check: metrics by PromQL from what is stored equal those computed
-//! from the events themselves. A real Prometheus stores and computes.
+//! from the events themselves. A real Prometheus stores and computes; with a Mimir in
+//! `DORAINFRA_MIMIR_BINARY`, that one does.
 
 // In a test a panic is the report; clippy knows that of #[test] functions only.
 #![allow(clippy::unwrap_used)]
 
 mod collector;
 
-use collector::{Receiver, ReceiverOptions};
+use collector::Receiver;
 use dorainfra::dora::events::{self, Change, Deployment, Event, Failure, Kind, PRODUCTION, Recovery};
 use dorainfra::dora::metrics::{
     self, DEPLOYMENTS, GAUGES, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES,
@@ -26,7 +27,7 @@ use time::{Date, Duration, UtcOffset};
 const FIRST: Date = date!(2025 - 03 - 24);
 const DAYS: i64 = 14;
 
-/// A Prometheus, and what is asked of it.
+/// An engine, and what is asked of it.
 struct Store {
     receiver: Receiver,
     http: reqwest::Client,
@@ -34,8 +35,7 @@ struct Store {
 
 impl Store {
     async fn start(dir: &std::path::Path) -> Self {
-        let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
-        let receiver = Receiver::start_keeping(dir, options, "5000d").await;
+        let receiver = Receiver::real_where_given(dir, "5000d", "5000d").await;
         let http = receiver.target.http_client().unwrap();
         Self { receiver, http }
     }

@@ -147,7 +147,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "clients": clients(config, facts),
         "leaf_ttl": seconds(LEAF_SECONDS),
         "authority_ttl": seconds(AUTHORITY_SECONDS),
-        "restore_disk": facts.restore_disk,
+        "restore_disks": facts.restore_disks,
         "engine": {
             "flavour": engine.flavour,
             "stand_in": stand_in,

@@ -44,9 +44,9 @@ pub struct Facts {
     /// the cloud, as nothing else knows.
     #[serde(default)]
     pub clients: Vec<Client>,
-    /// The snapshot that the data disk is made from, where it is to be restored.
+    /// Data disks that are to be restored, and the snapshot that each is made from.
     #[serde(default)]
-    pub restore_disk: Option<String>,
+    pub restore_disks: BTreeMap<String, String>,
 }
 
 /// A client with a name, and so with an authority and a certificate of its own.

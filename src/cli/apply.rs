@@ -6,9 +6,10 @@ use std::time::Instant;
 use clap::Args;
 
 use super::context::{Context, Project};
-use super::pipeline::{Run, Selection, phase};
+use super::pipeline::{Run, phase};
 use super::saved::Saved;
 use super::screen::Screen;
+use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, stack, summary};
 use crate::blueprint::Flavour;
 use crate::config::Topology;

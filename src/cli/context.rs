@@ -1,6 +1,7 @@
 //! What every command starts from: flags, surroundings, printer; and the steps
 //! that several commands share (configuration, sandbox, client, facts).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -232,7 +233,7 @@ impl Context {
     /// `access.allow` says `caller`, this machine's address.
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        Ok(Facts { caller, engine, clients: Vec::new(), restore_disk: None })
+        Ok(Facts { caller, engine, clients: Vec::new(), restore_disks: BTreeMap::new() })
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use clap::Args;
 
 use super::context::Context;
-use super::pipeline::{Run, Selection, phase};
+use super::pipeline::{Run, phase};
 use super::screen::Screen;
+use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, stack, summary};
 use crate::engine::Plan;
 use crate::event::{Event, Events, Phase};

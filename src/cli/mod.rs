@@ -26,6 +26,7 @@ mod report;
 mod sandbox;
 mod saved;
 mod screen;
+mod selection;
 mod sources;
 mod stack;
 mod status;

@@ -7,26 +7,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use clap::Args;
 use futures::future::try_join_all;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
+use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
-use crate::config::{Live, Topology};
+use crate::config::Live;
 use crate::dora::metrics;
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator;
 use crate::dora::{self, Extent, Past as _};
-use crate::engine::{
-    self, Action, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, PlanOptions, Provider as _,
-    ResourceId,
-};
+use crate::engine::{self, Action, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held};
@@ -35,39 +31,6 @@ use crate::{artifact, gcp, verify};
 
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
-
-/// Which resources, and what may be done to them.
-#[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
-pub struct Selection {
-    /// Only this resource and what it needs (repeatable), as `kind/name`
-    #[arg(long, value_name = "RESOURCE")]
-    pub target: Vec<ResourceId>,
-    /// Replace this resource although nothing forces it (repeatable)
-    #[arg(long, value_name = "RESOURCE")]
-    pub replace: Vec<ResourceId>,
-    /// Take over resources of the same names that do not carry our mark
-    #[arg(long)]
-    pub adopt: bool,
-    /// Allow to delete or replace what holds data: bucket and data disk
-    #[arg(long)]
-    pub delete_data: bool,
-    /// Make the data disk from this snapshot. One that exists is replaced only with --delete-data
-    #[arg(long, value_name = "SNAPSHOT")]
-    #[serde(default)]
-    pub restore_disk: Option<String>,
-}
-
-impl Selection {
-    pub fn options(&self) -> PlanOptions {
-        PlanOptions {
-            adopt: self.adopt,
-            targets: self.target.clone(),
-            replace: self.replace.clone(),
-            delete_data: self.delete_data,
-            ..PlanOptions::default()
-        }
-    }
-}
 
 /// A configuration that is complete, with everything that works on it.
 pub struct Run<'a> {
@@ -98,18 +61,13 @@ impl<'a> Run<'a> {
     ) -> CommandResult<Run<'a>> {
         let project = context.project().await?;
         project.config.require_project()?;
-        if selection.restore_disk.is_some() && project.config.mimir.topology == Topology::Ha {
-            return Err(CommandError::usage("--restore-disk is for `mimir.topology: single` only").hint(
-                "in `ha` each replica has a disk of its own: one that is lost is made anew empty, and what \
-                 was on it is on the other two",
-            ));
-        }
+        let restore_disks = selection::restore_disks(&project.config, &selection.restore_disk)?;
         let client = context.client(&project)?;
         let (mut facts, held) = tokio::try_join!(context.facts(&project, events), async {
             Ok(resource::held(&client, &project.config.name).await?)
         })?;
         facts.clients = credentials::clients(&held);
-        facts.restore_disk.clone_from(&selection.restore_disk);
+        facts.restore_disks = restore_disks;
         Self::build(context, project, facts, client, held)
     }
 
@@ -182,9 +140,11 @@ impl<'a> Run<'a> {
 
     /// An error where a disk that is there stands in the way of the one that is to be restored.
     fn restores(&self, plan: &Plan) -> CommandResult<()> {
-        let Some(snapshot) = &self.facts.restore_disk else { return Ok(()) };
-        let kept = |step: &&engine::Step| step.id.kind == "compute.disk" && step.action == Action::Keep;
-        let Some(disk) = plan.steps.iter().find(kept) else { return Ok(()) };
+        let kept =
+            plan.steps.iter().filter(|step| step.id.kind == "compute.disk" && step.action == Action::Keep);
+        let mut in_the_way =
+            kept.filter_map(|step| Some((step, self.facts.restore_disks.get(&step.id.name)?)));
+        let Some((disk, snapshot)) = in_the_way.next() else { return Ok(()) };
         Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
             "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
         ))

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::context::Context;
-use super::pipeline::{Run, Selection, phase};
+use super::pipeline::{Run, phase};
 use super::saved::Saved;
 use super::screen::Screen;
+use super::selection::Selection;
 use super::{CommandResult, Exit, credentials};
 use crate::event::{Event, Phase};
 

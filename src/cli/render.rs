@@ -1,5 +1,6 @@
 //! `render`: every file that would be used, without a call.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -43,7 +44,12 @@ impl Render {
                 Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() }
             }
         };
-        let facts = Facts { caller: Some(NO_CALLER.into()), engine, clients: Vec::new(), restore_disk: None };
+        let facts = Facts {
+            caller: Some(NO_CALLER.into()),
+            engine,
+            clients: Vec::new(),
+            restore_disks: BTreeMap::new(),
+        };
         let mut files = context.blueprint(&project, &facts)?.files.clone();
         if self.kubernetes {
             files.retain(|file| file.path.starts_with(blueprint::KUBERNETES));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
-use crate::sandbox::machine::{BaseSystem, NspawnMachines, ProcessMachines};
+use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use crate::sandbox::{self, Driver, Handle, Lag, Options};
 use crate::ui::{Printer, Style, View};
 
@@ -193,12 +193,10 @@ impl Start {
 
     async fn driver(&self, context: &Context) -> CommandResult<Driver> {
         Ok(match self.machines {
-            Machines::Process => Driver::With(Arc::new(|world, _| Ok(Arc::new(ProcessMachines::new(world))))),
+            Machines::Process => Driver::With(Arc::new(|world, _| Ok(process_machines(world)))),
             Machines::Nspawn => {
                 let base = self.base_system(context).await?;
-                Driver::With(Arc::new(move |world, dir| {
-                    Ok(Arc::new(NspawnMachines::new(world, dir, base.clone())?))
-                }))
+                Driver::With(Arc::new(move |world, dir| nspawn_machines(world, dir, base.clone())))
             }
             Machines::None => Driver::None,
         })
@@ -223,7 +221,7 @@ impl Start {
             CommandError::failed(format!("the sandbox can't be started: {error}"))
                 .hint("check the folder's permissions and the free space")
         };
-        std::fs::create_dir_all(&dir).map_err(fails)?;
+        sandbox::make_folder(&dir)?;
         if let Ok(handle) = Handle::find(&dir).await {
             context.printer.note("the sandbox is running already");
             show(&context.printer, &handle);

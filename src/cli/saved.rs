@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::pipeline::{Run, Selection};
+use super::pipeline::Run;
+use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::Facts;
 use crate::config::Config;

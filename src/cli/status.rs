@@ -4,8 +4,9 @@ use clap::Args;
 use futures::future::join_all;
 
 use super::context::Context;
-use super::pipeline::{Run, Selection};
+use super::pipeline::Run;
 use super::screen::Screen;
+use super::selection::Selection;
 use super::{CommandResult, Exit, credentials, stack, watch};
 use crate::blueprint::{Names, PORT};
 use crate::config::{Tls, Topology};

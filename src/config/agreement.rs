@@ -36,7 +36,6 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(labels(config, settings));
     found.extend(derived_bucket(config, settings));
     found.extend(own_network(config, settings));
-    found.extend(private_replicas(config, settings));
     found.extend(mimir_options(config, settings));
     found
 }
@@ -240,17 +239,6 @@ fn own_network(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
                 .help(Some(format!("`network.create` is `true` {}", settings.origin("network.create"))))
         })
         .collect()
-}
-
-/// The load balancer of three replicas is an external one.
-fn private_replicas(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
-    const PATHS: [&str; 2] = ["access.external", "mimir.topology"];
-    if !settings.sound(&PATHS) || config.access.external || config.mimir.topology != Topology::Ha {
-        return Vec::new();
-    }
-    let message = "`access.external`: `topology: ha` has an external load balancer".to_owned();
-    let problem = Problem::new(settings.place(&PATHS), message);
-    vec![problem.help(Some("without external addresses, `mimir.topology` has to be `single`"))]
 }
 
 /// Mimir's own keys: known to the version that is wanted, and the user's to set.

@@ -152,6 +152,7 @@ pub struct Stack {
     pub grafana: Grafana,
     pub live: Live,
     pub ports: Ports,
+    pub images: Images,
     /// Seconds between two scrapes.
     pub scrape_seconds: u32,
     /// Prometheus binary; default: the one on PATH.
@@ -187,6 +188,14 @@ pub enum Live {
 pub enum Grafana {
     Run,
     None,
+}
+
+/// Images of the Compose stack, each pinned by tag or digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    pub pushgateway: String,
+    pub prometheus: String,
+    pub grafana: String,
 }
 
 /// Loopback ports of the collector stack.
@@ -252,6 +261,23 @@ impl Default for Config {
                 grafana: Grafana::Run,
                 live: Live::Pushgateway,
                 ports: Ports { prometheus: 9090, pushgateway: 9091, grafana: 3000, generator: 9464 },
+                images: Images {
+                    pushgateway: concat!(
+                        "prom/pushgateway:v1.11.1@sha256:",
+                        "03738d278e082ee9821df730c741b3b465c251fc2b68a85883def301a55a6215"
+                    )
+                    .into(),
+                    prometheus: concat!(
+                        "prom/prometheus:v3.5.0@sha256:",
+                        "63805ebb8d2b3920190daf1cb14a60871b16fd38bed42b857a3182bc621f4996"
+                    )
+                    .into(),
+                    grafana: concat!(
+                        "grafana/grafana:12.1.1@sha256:",
+                        "a1701c2180249361737a99a01bc770db39381640e4d631825d38ff4535efa47d"
+                    )
+                    .into(),
+                },
                 scrape_seconds: 5,
                 prometheus: None,
                 pushgateway: None,

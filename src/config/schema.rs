@@ -32,6 +32,10 @@ pub const SECTIONS: &[Section] = &[
         doc: "The collector stack on this machine: generator, Pushgateway and Prometheus agent.",
     },
     Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
+    Section {
+        path: "stack.images",
+        doc: "Images of the Compose stack, by tag and digest. Name a mirror's where Docker Hub is not reached.",
+    },
     Section { path: "generator", doc: "The simulated DORA metrics." },
 ];
 
@@ -273,9 +277,10 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "access.external",
         kind: Kind::Flag,
-        doc: "Whether the machine has an address on the internet. Without one it is reached from inside the \
+        doc: "Whether Mimir has an address on the internet. Without one it is reached from inside the \
               network (name its ranges in `access.allow`; `caller` is no such range and counts for nothing) \
-              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints.",
+              or through Google's Identity-Aware Proxy, by the command that `dorainfra status` prints. The load \
+              balancer of `topology: ha` is an internal one then.",
         example: "false",
         derived: None,
     },
@@ -374,6 +379,27 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Whole(PORT),
         doc: "Port of the generator, where `stack.live` is not `pushgateway`.",
         example: "19464",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.pushgateway",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of the Pushgateway.",
+        example: "mirror.example/prom/pushgateway:v1.11.1",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.prometheus",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of the Prometheus agent, of version 3.",
+        example: "mirror.example/prom/prometheus:v3.5.0",
+        derived: None,
+    },
+    Key {
+        path: "stack.images.grafana",
+        kind: Kind::Text(rules::IMAGE),
+        doc: "Image of Grafana.",
+        example: "mirror.example/grafana/grafana:12.1.1",
         derived: None,
     },
     Key {

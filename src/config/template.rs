@@ -194,7 +194,9 @@ mod tests {
 
     #[test]
     fn lines_are_not_too_long() {
-        for line in template(&Config::default()).lines() {
+        // A digest is as long as it is.
+        let text = template(&Config::default());
+        for line in text.lines().filter(|line| !line.contains("@sha256:")) {
             assert!(line.chars().count() <= 110, "{line}");
         }
     }

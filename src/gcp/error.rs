@@ -145,6 +145,9 @@ impl ApiError {
             "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE" | "resourceInUseByAnotherResource" => {
                 "something else uses it: detach or delete that first".into()
             }
+            "SERVICE_ACCOUNT_ACCESS_DENIED" => {
+                "the caller lacks `iam.serviceAccounts.actAs`; roles/iam.serviceAccountUser has it".into()
+            }
             "UNAUTHENTICATED" | "authError" => {
                 "the credentials are not accepted: `gcloud auth application-default login`".into()
             }
@@ -265,6 +268,14 @@ mod tests {
         let error = ApiError::of_operation("insert", &operation).unwrap();
         assert_eq!(error.to_string(), "insert: no e2-medium (ZONE_RESOURCE_POOL_EXHAUSTED)");
         assert!(error.hint().unwrap().contains("another zone"));
+    }
+
+    #[test]
+    fn an_account_that_one_may_not_use_names_the_role_that_may() {
+        let operation = serde_json::json!({"error": {"errors": [{"code": "SERVICE_ACCOUNT_ACCESS_DENIED",
+            "message": "The user does not have access to service account 'a'."}]}});
+        let error = ApiError::of_operation("insert", &operation).unwrap();
+        assert!(error.hint().unwrap().contains("roles/iam.serviceAccountUser"));
     }
 
     #[test]

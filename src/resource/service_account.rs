@@ -54,9 +54,14 @@ impl Kind for ServiceAccount {
                 },
             }));
         cloud.client.call(&call).await?;
-        // Reads lag behind the creation, too.
+        // Reads lag behind the creation, too: IAM says that there is no such account,
+        // or, for the same reason, that one may not read it.
         let get = Call::get(Api::Iam, path(cloud, &manifest.name));
-        until(Error::is_not_found, || async { cloud.client.call(&get).await.map(|_| ()) }).await
+        let unseen = |error: &Error| {
+            error.is_not_found()
+                || error.api().is_some_and(|api| api.status == 403 && !api.is_service_disabled())
+        };
+        until(unseen, || async { cloud.client.call(&get).await.map(|_| ()) }).await
     }
 
     async fn update(

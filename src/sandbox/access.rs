@@ -325,8 +325,10 @@ fn check_service(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 pub fn denied(call: &Call, permission: &str) -> ApiError {
     let project = &call.cloud.project;
     let path = |first: &str| {
-        let tail = call.path.get("secretsId").map(|secret| format!("/secrets/{secret}")).unwrap_or_default();
-        format!("projects/{first}{tail}")
+        let part = |name: &str, collection: &str| {
+            call.path.get(name).map(|id| format!("/{collection}/{id}")).unwrap_or_default()
+        };
+        format!("projects/{first}{}{}", part("secretsId", "secrets"), part("versionsId", "versions"))
     };
     let info = |error: ApiError, domain: &str, resource: String| {
         error.with_info(
@@ -341,17 +343,15 @@ pub fn denied(call: &Call, permission: &str) -> ApiError {
             ApiError::forbidden(format!("Required '{permission}' permission for '{resource}'"))
         }
         "storage" => {
-            let (kind, on) = match (
-                call.path.get("object").or(call.path.get("destinationObject")),
-                call.path.get("bucket"),
-            ) {
-                (Some(_), _) => ("object", "resource"),
-                (None, Some(_)) => ("bucket", "resource"),
-                (None, None) => ("project", "resource"),
+            let object = call.path.get("object").or(call.path.get("destinationObject"));
+            let what = match (object, call.path.get("bucket")) {
+                (Some(_), _) => "Google Cloud Storage object",
+                (None, Some(_)) => "Google Cloud Storage bucket",
+                (None, None) => "Google Cloud project",
             };
             ApiError::forbidden(format!(
-                "{} does not have {permission} access to the Google Cloud Storage {kind}. Permission \
-                 '{permission}' denied on {on} (or it may not exist).",
+                "{} does not have {permission} access to the {what}. Permission '{permission}' denied on resource \
+                 (or it may not exist).",
                 call.caller.email
             ))
         }
@@ -378,7 +378,10 @@ pub fn denied(call: &Call, permission: &str) -> ApiError {
             format!("projects/{project}"),
         ),
         _ => info(
-            ApiError::forbidden("The caller does not have permission"),
+            ApiError::forbidden(format!(
+                "Permission '{permission}' denied on resource '//cloudresourcemanager.googleapis.com/projects/{project}' \
+                 (or it may not exist)."
+            )),
             "cloudresourcemanager.googleapis.com",
             format!("projects/{project}"),
         ),

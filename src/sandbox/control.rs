@@ -72,7 +72,7 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             cloud.requests.clear();
             Ok(json!({}))
         }
-        ("GET", "/sandbox/faults") => Ok(json!({"rules": cloud.faults.list()})),
+        ("GET", "/sandbox/faults") => Ok(faults(cloud)),
         ("PUT", "/sandbox/faults") => set_faults(cloud, &bytes),
         ("DELETE", "/sandbox/faults") => {
             cloud.faults.set(Vec::new());
@@ -125,13 +125,18 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 }
 
 /// A list of rules, or one rule.
+fn faults(cloud: &Cloud) -> Value {
+    let (rules, struck): (Vec<Rule>, Vec<u64>) = cloud.faults.list().into_iter().unzip();
+    json!({"rules": rules, "struck": struck})
+}
+
 fn set_faults(cloud: &Cloud, bytes: &[u8]) -> Result<Value, ApiError> {
     let value: Value = parse(bytes)?;
     let list = if value.is_array() { value } else { json!([value]) };
     let rules: Vec<Rule> =
         serde_json::from_value(list).map_err(|error| ApiError::new(400, "badRequest", error.to_string()))?;
     cloud.faults.set(rules);
-    Ok(json!({"rules": cloud.faults.list()}))
+    Ok(faults(cloud))
 }
 
 async fn deny(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {

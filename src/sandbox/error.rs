@@ -88,9 +88,12 @@ impl ApiError {
         Self::new(403, "forbidden", message)
     }
 
-    /// A precondition on a header or parameter that does not hold.
+    /// A precondition that does not hold: of a header, or of a parameter or field
+    /// that stands for one.
     pub fn condition(message: impl Into<String>) -> Self {
-        Self::new(412, "conditionNotMet", message)
+        let mut error = Self::new(412, "conditionNotMet", message);
+        error.location = Some(Box::new(("header", "If-Match".into())));
+        error
     }
 
     pub fn unimplemented(what: &str) -> Self {

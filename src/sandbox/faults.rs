@@ -123,8 +123,9 @@ impl Faults {
         self.version.send_modify(|version| *version += 1);
     }
 
-    pub fn list(&self) -> Vec<Rule> {
-        lock(&self.rules).iter().map(|kept| kept.rule.clone()).collect()
+    /// The rules, and how often each has struck.
+    pub fn list(&self) -> Vec<(Rule, u64)> {
+        lock(&self.rules).iter().map(|kept| (kept.rule.clone(), kept.struck)).collect()
     }
 
     /// Counts the request at every rule and answers the first that strikes.

@@ -40,8 +40,11 @@ pub fn key_file(dir: &Path) -> PathBuf {
     dir.join("key.json")
 }
 
+/// A folder that only its owner may enter: keys and secrets are in it.
 pub fn create_dir(path: &Path) -> Result<(), SandboxError> {
-    std::fs::create_dir_all(path).map_err(|source| SandboxError::File {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(|source| SandboxError::File {
         what: "create the folder",
         path: path.to_owned(),
         source,

@@ -190,7 +190,7 @@ const FOLDERS: [&str; 5] = ["objects", "uploads", "disks", "snapshots", "machine
 /// where there is none.
 pub fn forget(dir: &Path) -> Result<(), SandboxError> {
     let file = dir.join("state.redb");
-    if !file.exists() && !files::key_file(dir).exists() {
+    if ![&file, &files::key_file(dir), &dir.join("objects")].iter().any(|path| path.exists()) {
         return Err(SandboxError::NothingThere { dir: dir.to_owned() });
     }
     if let Err(error @ SandboxError::AlreadyRunning { .. }) = Store::open(dir) {
@@ -208,6 +208,11 @@ pub fn forget(dir: &Path) -> Result<(), SandboxError> {
         }
     }
     Ok(())
+}
+
+/// Makes the folder of a sandbox's state, which only its owner may enter.
+pub fn make_folder(dir: &Path) -> Result<(), SandboxError> {
+    files::create_dir(dir)
 }
 
 /// Opens the folder, binds the port and makes the key.

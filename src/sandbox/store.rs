@@ -48,7 +48,9 @@ impl Store {
         let damaged = |why: String| SandboxError::Damaged { path: path.clone(), why };
         // Opened, it would be a new world beside the old one's files.
         let size = std::fs::metadata(&path).map_or(0, |file| file.len());
-        if size == 0 && files::key_file(dir).exists() {
+        let files_of_objects =
+            || std::fs::read_dir(dir.join("objects")).is_ok_and(|mut all| all.next().is_some());
+        if size == 0 && (files::key_file(dir).exists() || files_of_objects()) {
             return Err(damaged("the records of the sandbox that was here are gone".to_owned()));
         }
         let mut database = match Database::create(&path) {

@@ -21,6 +21,6 @@ pub fn facts(flavour: Flavour) -> Facts {
             sha256: digit.repeat(64),
             path: "/home/someone/cache/engine".into(),
         },
-        restore_disk: None,
+        restore_disks: std::collections::BTreeMap::default(),
     }
 }

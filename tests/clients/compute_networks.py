@@ -58,8 +58,10 @@ class Networks(Compute):
             name="rule", network="global/networks/own", allowed=allowed, source_ranges=["10.0.0.0/8"]
         )
         self.done(self.firewalls.insert_unary(**GLOBAL, firewall_resource=rule))
-        with self.assertRaisesRegex(exceptions.BadRequest, "already being used by"):
-            self.networks.delete_unary(**GLOBAL, network="own")
+        # What uses a network is found out by the operation.
+        [error] = self.ended(self.networks.delete_unary(**GLOBAL, network="own")).error.errors
+        self.assertEqual(error.code, "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE")
+        self.assertIn("already being used by", error.message)
         narrower = compute.Firewall(source_ranges=["10.10.0.0/20"])
         self.done(self.firewalls.patch_unary(**GLOBAL, firewall="rule", firewall_resource=narrower))
         self.assertEqual(list(self.firewalls.get(**GLOBAL, firewall="rule").source_ranges), ["10.10.0.0/20"])

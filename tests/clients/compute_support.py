@@ -40,7 +40,7 @@ class Compute(unittest.TestCase):
         cls.region_operations = client("RegionOperations")
         cls.global_operations = client("GlobalOperations")
 
-    def done(self, operation):
+    def ended(self, operation):
         """Waits for an operation as the API offers it: the request is held. (What the
         client returns without `_unary` asks compute.googleapis.com, whatever the
         client's endpoint is.)"""
@@ -52,6 +52,10 @@ class Compute(unittest.TestCase):
                 operation = self.region_operations.wait(region=REGION, **place)
             else:
                 operation = self.global_operations.wait(**place)
+        return operation
+
+    def done(self, operation):
+        operation = self.ended(operation)
         self.assertEqual(list(operation.error.errors), [])
         return operation
 

@@ -79,7 +79,8 @@ impl Drop for Process {
     }
 }
 
-/// Debian's Prometheus as the stand-in for Mimir, set up as on the machine.
+/// What takes samples and answers queries: Debian's Prometheus as the stand-in for
+/// Mimir, set up as on the machine; or a Mimir.
 pub struct Receiver {
     pub target: Target,
     _process: Process,
@@ -135,7 +136,31 @@ impl Receiver {
             target.base_url = format!("https://mimir.test.internal:{port}");
             target = target.with_tls(client);
         }
-        let process = Process::start(&program("prometheus"), &args, &dir, "receiver");
+        Self::ready(target, Process::start(&program("prometheus"), &args, &dir, "receiver")).await
+    }
+
+    /// A Mimir where `DORAINFRA_MIMIR_BINARY` names one, and else the stand-in.
+    pub async fn real_where_given(dir: &Path, out_of_order_window: &'static str, retention: &str) -> Self {
+        let mimir = std::env::var_os("DORAINFRA_MIMIR_BINARY").filter(|path| !path.is_empty());
+        let Some(mimir) = mimir else {
+            let options = ReceiverOptions { out_of_order_window, tls: None };
+            return Self::start_keeping(dir, options, retention).await;
+        };
+        install_tls();
+        let dir = dir.join("receiver");
+        fs::create_dir_all(&dir).unwrap();
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let config = include_str!("mimir.yaml")
+            .replace("HTTP_PORT", &address.port().to_string())
+            .replace("GRPC_PORT", &free_port().to_string())
+            .replace("WINDOW", out_of_order_window);
+        fs::write(dir.join("mimir.yaml"), config).unwrap();
+        let args = ["-config.file=mimir.yaml".to_owned()];
+        let process = Process::start(Path::new(&mimir), &args, &dir, "receiver");
+        Self::ready(Target::new(Flavour::Mimir, format!("http://{address}"), address), process).await
+    }
+
+    async fn ready(target: Target, process: Process) -> Self {
         let receiver = Self { target, _process: process };
         let http = receiver.target.http_client().unwrap();
         let url = receiver.target.ready_url();
@@ -203,7 +228,8 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A private CA with one server and one client certificate: (client, server).
+/// A private CA with one server and one client certificate: (client, server), for
+/// `mimir.test.internal` and for `localhost`.
 pub fn credentials() -> (Credentials, Credentials) {
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate().unwrap();
@@ -213,7 +239,8 @@ pub fn credentials() -> (Credentials, Credentials) {
     let issuer = Issuer::new(params, key);
     let issue = |usage| {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["mimir.test.internal".into()]).unwrap();
+        let mut params =
+            CertificateParams::new(vec!["mimir.test.internal".into(), "localhost".into()]).unwrap();
         params.extended_key_usages = vec![usage];
         let certificate = params.signed_by(&key, &issuer).unwrap().pem();
         Credentials { certificate, key: key.serialize_pem(), ca: ca.clone() }

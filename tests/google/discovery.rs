@@ -39,7 +39,22 @@ struct Template {
     media: bool,
 }
 
+/// A request as a document describes it, for resources that are not there.
+pub struct Example {
+    /// The method's id.
+    pub id: String,
+    pub verb: String,
+    /// With the parameters that are required.
+    pub path: String,
+    pub takes_body: bool,
+}
+
 impl Documents {
+    /// One for each method.
+    pub fn examples(&self) -> Vec<Example> {
+        self.apis.iter().flat_map(|api| &api.methods).map(Method::example).collect()
+    }
+
     pub fn read(folder: &Path) -> Self {
         let documents = DOCUMENTS.iter().map(|name| {
             let path = folder.join(format!("{name}.json"));
@@ -210,6 +225,34 @@ impl Template {
 }
 
 impl Method {
+    fn example(&self) -> Example {
+        let segments = self.paths[0].segments.iter().map(|segment| {
+            match segment.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+                Some((_, verb)) => format!("x{verb}"),
+                None => segment.clone(),
+            }
+        });
+        let path = segments.collect::<Vec<_>>().join("/");
+        let parameters = self.parameters.as_object().into_iter().flatten();
+        let required = parameters
+            .filter(|(_, described)| described["required"] == true && described["location"] == "query");
+        let query = required.map(|(name, described)| {
+            let value = match described["type"].as_str() {
+                Some("integer") => "1",
+                Some("string") if described["format"].is_string() => "1",
+                Some("boolean") => "true",
+                _ => "x",
+            };
+            format!("&{name}={value}")
+        });
+        Example {
+            id: self.id.clone(),
+            verb: self.verb.clone(),
+            path: format!("{path}?alt=json{}", query.collect::<String>()),
+            takes_body: self.request.is_some(),
+        }
+    }
+
     fn matched(&self, segments: &[String]) -> Option<(&Template, BTreeMap<String, String>)> {
         self.paths.iter().find_map(|path| Some((path, path.matched(segments)?)))
     }

@@ -10,7 +10,8 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 
-pub use discovery::Documents;
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub use discovery::{Documents, Example};
 
 /// Something below `.tools/`; `None`, with the reason told, where it is not
 /// installed. In CI that is a failure.

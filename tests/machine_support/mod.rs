@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dorainfra::sandbox::machine::{Boot, Machines, ProcessMachines, World};
+use dorainfra::sandbox::machine::{Boot, MachineId, Machines, World, process_machines};
 use dorainfra::tls::{Authority, Credentials, Usage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -162,7 +162,7 @@ async fn secret(
 pub struct Lab {
     pub authority: Authority,
     pub cloud: Arc<Cloud>,
-    pub machines: ProcessMachines,
+    pub machines: Arc<dyn Machines>,
     pub port: u16,
     pub dir: tempfile::TempDir,
 }
@@ -188,7 +188,7 @@ impl Lab {
             .route("/v1/projects/{project}/secrets/{secret}/versions/{version}", get(secret))
             .with_state(Arc::clone(&cloud));
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        let machines = ProcessMachines::new(Arc::clone(&cloud) as Arc<dyn World>);
+        let machines = process_machines(Arc::clone(&cloud) as Arc<dyn World>);
         Self { authority, cloud, machines, port, dir: tempfile::tempdir().unwrap() }
     }
 
@@ -210,6 +210,10 @@ impl Lab {
 
     pub fn metadata(&self, path: &str) -> String {
         format!("http://{}/computeMetadata/v1/{path}", SocketAddr::new(address(self.port), self.port))
+    }
+
+    pub fn id(&self) -> MachineId {
+        self.boot_order().id()
     }
 
     pub fn boot_order(&self) -> Boot {
@@ -264,7 +268,7 @@ impl Lab {
             items.push(json!({"key": key, "value": value}));
             instance["metadata"].clone()
         };
-        self.machines.metadata_changed(NAME, metadata).await;
+        self.machines.metadata_changed(&self.id(), metadata).await;
     }
 
     pub fn guest(&self, key: &str) -> String {
@@ -292,12 +296,12 @@ impl Lab {
     pub async fn wait_until(&self, what: &str, holds: impl Fn() -> bool) {
         if !within(PATIENCE, &holds).await {
             let guest = self.cloud.guest.lock().unwrap().clone();
-            panic!("no {what}\n{guest:#?}\n{}", self.machines.serial_output(NAME, 0).0);
+            panic!("no {what}\n{guest:#?}\n{}", self.machines.serial_output(&self.id(), 0).0);
         }
     }
 
     pub fn serial(&self) -> String {
-        self.machines.serial_output(NAME, 0).0
+        self.machines.serial_output(&self.id(), 0).0
     }
 
     /// The processes of this lab's machine.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::{Boot, Machines, World};
+use dorainfra::sandbox::machine::{Boot, MachineId, Machines, World};
 use dorainfra::sandbox::{Driver, Options, SandboxError, StateFile, serve};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -253,30 +253,36 @@ impl Machines for Recorder {
         if self.fail_boot { Err("no power".into()) } else { Ok(()) }
     }
 
-    async fn stop(&self, name: &str) -> Result<(), String> {
-        self.moves.lock().unwrap().push(format!("stop {name}"));
+    async fn restore(&self, boots: Vec<Boot>) {
+        for boot in boots {
+            let _ = self.boot(boot).await;
+        }
+    }
+
+    async fn stop(&self, id: &MachineId) -> Result<(), String> {
+        self.moves.lock().unwrap().push(format!("stop {}", id.name));
         Ok(())
     }
 
-    async fn delete(&self, name: &str) -> Result<(), String> {
-        self.moves.lock().unwrap().push(format!("delete {name}"));
+    async fn delete(&self, id: &MachineId) -> Result<(), String> {
+        self.moves.lock().unwrap().push(format!("delete {}", id.name));
         Ok(())
     }
 
-    async fn reset(&self, name: &str) -> Result<(), String> {
-        self.moves.lock().unwrap().push(format!("reset {name}"));
+    async fn reset(&self, id: &MachineId) -> Result<(), String> {
+        self.moves.lock().unwrap().push(format!("reset {}", id.name));
         Ok(())
     }
 
-    async fn metadata_changed(&self, name: &str, metadata: Value) {
-        self.moves.lock().unwrap().push(format!("metadata {name} {}", metadata["items"][0]["value"]));
+    async fn metadata_changed(&self, id: &MachineId, metadata: Value) {
+        self.moves.lock().unwrap().push(format!("metadata {} {}", id.name, metadata["items"][0]["value"]));
     }
 
     async fn shutdown(&self) {
         self.moves.lock().unwrap().push("shutdown".into());
     }
 
-    fn serial_output(&self, _name: &str, start: u64) -> (String, u64) {
+    fn serial_output(&self, _id: &MachineId, start: u64) -> (String, u64) {
         let all = "booting\nready\n";
         (all.get(start as usize..).unwrap_or_default().to_owned(), all.len() as u64)
     }

@@ -4,8 +4,9 @@
 use serde_json::json;
 
 use super::super::context::Context;
-use super::super::pipeline::{Run, Selection, phase};
+use super::super::pipeline::{Run, phase};
 use super::super::screen::Screen;
+use super::super::selection::Selection;
 use super::super::{CommandError, CommandResult, stack, summary};
 use crate::blueprint::Names;
 use crate::engine::{Action, Plan, Step};

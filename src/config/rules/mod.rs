@@ -3,6 +3,7 @@
 //! `agreement`'s.
 
 mod google;
+mod image;
 mod mimir;
 mod network;
 mod source;
@@ -11,6 +12,7 @@ pub use self::google::{
     BUCKET, BUCKET_LOCATION, LABELS_ALLOWED, MACHINE_TYPE, MOST_LABELS, NAME, PROJECT, REGION, ZONE,
     label_key, label_value,
 };
+pub use self::image::IMAGE;
 pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};
 pub use self::network::{CALLER, CIDR, ENDPOINT, NETWORK, SUBNET_RANGE, is_public};
 pub use self::source::{FORGE_PROJECT, LABEL_TEXT, PATTERN, URL};

@@ -23,7 +23,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
 }
 
 /// An address that neither a static address nor an instance has.
-pub fn allocate(network: Network, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
+pub fn allocate(network: Network, tx: &Tx, region: &str) -> Result<Ipv4Addr, ApiError> {
     let mut taken = BTreeSet::new();
     for (key, record) in tx.scan("compute/regions/").into_iter().chain(tx.scan("compute/zones/")) {
         if key.contains("/addresses/") {
@@ -35,7 +35,8 @@ pub fn allocate(network: Network, tx: &Tx) -> Result<Ipv4Addr, ApiError> {
         }
     }
     network.hosts().find(|each| !taken.contains(&each.to_string())).ok_or_else(|| {
-        ApiError::new(403, "quotaExceeded", "Quota 'STATIC_ADDRESSES' exceeded.  Limit: 253.0 in region.")
+        let message = format!("Quota 'IN_USE_ADDRESSES' exceeded.  Limit: 253.0 in region {region}.");
+        ApiError::new(403, "quotaExceeded", message)
     })
 }
 
@@ -56,7 +57,7 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             call.text("address")
         )));
     }
-    record["address"] = json!(allocate(call.cloud.network(), tx)?.to_string());
+    record["address"] = json!(allocate(call.cloud.network(), tx, call.path("region"))?.to_string());
     record["addressType"] = json!(kind);
     record["labelFingerprint"] = json!(clock::fingerprint());
     if kind == "EXTERNAL" {

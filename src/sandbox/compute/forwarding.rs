@@ -134,7 +134,7 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let mut undo = vec![Edit::Remove(key.clone())];
     let address = match rule["IPAddress"].as_str().map(str::to_owned) {
-        None => addresses::allocate(call.cloud.network(), tx)?.to_string(),
+        None => addresses::allocate(call.cloud.network(), tx, call.path("region"))?.to_string(),
         Some(text) => {
             require(
                 call,

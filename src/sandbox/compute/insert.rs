@@ -10,9 +10,13 @@ use super::{
 use crate::sandbox::access::require;
 use crate::sandbox::call::Call;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::faults::OperationError;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::Tx;
 use crate::sandbox::{clock, iam};
+
+/// Why an account cannot be used.
+const ACCESS_DENIED: &str = "serviceAccountAccessDenied";
 
 pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     for parameter in ["sourceInstanceTemplate", "sourceMachineImage"] {
@@ -29,9 +33,15 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         json!(machine_type(call, &zone, call.text("machineType"), "resource.machineType")?);
     instance["metadata"] = super::instances::metadata(&call.body["metadata"])?;
     instance["tags"] = super::instances::tags(&call.body["tags"])?;
-    instance["serviceAccounts"] = service_accounts(call, tx, &call.body["serviceAccounts"])?;
-
     let mut effect = Effect::default();
+    match service_accounts(call, tx, &call.body["serviceAccounts"]) {
+        // Whether the caller may use the account is found out by the operation.
+        Err(error) if error.reason == ACCESS_DENIED => {
+            let code = "SERVICE_ACCOUNT_ACCESS_DENIED".to_owned();
+            effect.fail = Some(OperationError { code, message: error.message });
+        }
+        accounts => instance["serviceAccounts"] = accounts?,
+    }
     instance["disks"] = attach_all(call, tx, &own_link, &mut effect)?;
     instance["networkInterfaces"] = interfaces(call, tx, &own_link, &mut effect)?;
     defaults(&mut instance);
@@ -111,7 +121,7 @@ pub fn service_accounts(call: &Call, tx: &Tx, wanted: &Value) -> Result<Value, A
         if require(call, tx, "iam.serviceAccounts.actAs").is_err() {
             return Err(ApiError::new(
                 400,
-                "serviceAccountAccessDenied",
+                ACCESS_DENIED,
                 format!(
                     "The user does not have access to service account '{email}'.  User: '{}'.  Ask a project owner \
                      to grant you the iam.serviceAccountUser role on the service account",
@@ -318,7 +328,7 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
             }
             bind_address(call, tx, address, ("INTERNAL", "internal", &field), own_link, effect)?
         }
-        (None, None) => addresses::allocate(call.cloud.network(), tx)?.to_string(),
+        (None, None) => addresses::allocate(call.cloud.network(), tx, region)?.to_string(),
     };
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "stackType": "IPV4_ONLY",

@@ -8,6 +8,7 @@ use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, rel
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::machine::MachineId;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::{After, Tx};
 
@@ -394,7 +395,10 @@ fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let from = u64::try_from(call.number("start").unwrap_or(0)).unwrap_or(0);
     let (contents, next) = match (port, call.cloud.machines.get()) {
-        (1, Some(machines)) => machines.serial_output(call.path("instance"), from),
+        (1, Some(machines)) => {
+            let (zone, name) = (call.path("zone").to_owned(), call.path("instance").to_owned());
+            machines.serial_output(&MachineId { zone, name }, from)
+        }
         _ => (String::new(), from),
     };
     Ok(json!({

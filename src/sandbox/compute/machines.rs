@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::content;
 use crate::sandbox::cloud::Cloud;
-use crate::sandbox::machine::Boot;
+use crate::sandbox::machine::{Boot, MachineId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Move {
@@ -29,14 +29,15 @@ pub struct Order {
     pub key: String,
 }
 
-/// Zone and name of the instance under `key`.
-fn parts(key: &str) -> Option<(&str, &str)> {
-    key.strip_prefix("compute/zones/")?.split_once("/instances/")
+/// The machine of the instance under `key`.
+fn machine(key: &str) -> Option<MachineId> {
+    let (zone, name) = key.strip_prefix("compute/zones/")?.split_once("/instances/")?;
+    Some(MachineId { zone: zone.to_owned(), name: name.to_owned() })
 }
 
 fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
     let instance = cloud.read(key).ok_or("the instance is gone")?;
-    let (zone, name) = parts(key).ok_or("the record is no instance")?;
+    let MachineId { zone, name } = machine(key).ok_or("the record is no instance")?;
     let mut disks = Vec::new();
     for disk in instance["disks"].as_array().into_iter().flatten().filter(|disk| disk["boot"] != true) {
         let source = disk["source"].as_str().unwrap_or_default();
@@ -49,11 +50,11 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
     let address = instance["networkInterfaces"][0]["networkIP"].as_str().and_then(|text| text.parse().ok());
     Ok(Boot {
         project: cloud.project.clone(),
-        zone: zone.to_owned(),
-        name: name.to_owned(),
+        dir: cloud.dir.join("machines").join(&zone).join(&name),
+        zone,
+        name,
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         disks,
-        dir: cloud.dir.join("machines").join(zone).join(name),
         sandbox_port: cloud.port,
         instance,
     })
@@ -62,26 +63,26 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
 /// Has the driver do it; answers when it is done.
 pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
     let Some(machines) = cloud.machines.get() else { return Ok(()) };
-    let name = parts(&order.key).map_or("", |(_, name)| name);
+    let id = machine(&order.key).ok_or("the record is no instance")?;
     match &order.what {
         Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
-        Move::Stop => machines.stop(name).await,
-        Move::Reset => machines.reset(name).await,
-        Move::Delete => machines.delete(name).await,
+        Move::Stop => machines.stop(&id).await,
+        Move::Reset => machines.reset(&id).await,
+        Move::Delete => machines.delete(&id).await,
         Move::Attach(device) => {
             let boot = boot(cloud, &order.key)?;
             let disks = boot.instance["disks"].as_array().into_iter().flatten();
             let gb = disks.filter(|disk| disk["deviceName"] == device.as_str());
             let gb = gb.filter_map(|disk| disk["diskSizeGb"].as_str()?.parse().ok()).next();
             let folder = boot.disks.into_iter().find(|(name, _)| name == device).map(|(_, folder)| folder);
-            machines.attach(name, device, folder.ok_or("the disk is gone")?, gb.unwrap_or(10)).await
+            machines.attach(&id, device, folder.ok_or("the disk is gone")?, gb.unwrap_or(10)).await
         }
-        Move::Detach(device) => machines.detach(name, device).await,
+        Move::Detach(device) => machines.detach(&id, device).await,
     }
 }
 
-/// Starts the machines that ran when the sandbox ended. What is wrong with one
-/// is on its serial port.
+/// Starts the machines that ran when the sandbox ended. One that does not boot is
+/// TERMINATED, and says why on its serial port.
 pub async fn restore(cloud: Arc<Cloud>) {
     let boots = running(&cloud).iter().filter_map(|key| boot(&cloud, key).ok()).collect();
     if let Some(machines) = cloud.machines.get() {
@@ -92,15 +93,15 @@ pub async fn restore(cloud: Arc<Cloud>) {
 /// Hands new metadata on.
 pub async fn metadata_changed(cloud: Arc<Cloud>, key: String) {
     let instance: Option<Value> = cloud.read(&key).filter(|instance| instance["status"] == "RUNNING");
-    if let (Some(instance), Some(machines), Some((_, name))) = (instance, cloud.machines.get(), parts(&key)) {
-        machines.metadata_changed(name, instance["metadata"].clone()).await;
+    if let (Some(instance), Some(machines), Some(id)) = (instance, cloud.machines.get(), machine(&key)) {
+        machines.metadata_changed(&id, instance["metadata"].clone()).await;
     }
 }
 
 /// The instances that run, by their keys.
 pub fn running(cloud: &Cloud) -> Vec<String> {
     let all = cloud.scan("compute/zones/").into_iter();
-    all.filter(|(key, record)| parts(key).is_some() && record["status"] == "RUNNING")
+    all.filter(|(key, record)| machine(key).is_some() && record["status"] == "RUNNING")
         .map(|(key, _)| key)
         .collect()
 }

@@ -10,6 +10,7 @@ use super::{
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::faults::OperationError;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::Tx;
 
@@ -130,14 +131,22 @@ fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         .flatten()
         .filter_map(|link| super::key_of_link(link.as_str()?))
         .collect();
-    if record["autoCreateSubnetworks"] != true {
-        refuse_if_named(call, tx, "network", &key, &[])?;
-        return delete(call, tx, &key, None);
+    let automatic = record["autoCreateSubnetworks"] == true;
+    let used = match automatic {
+        false => refuse_if_named(call, tx, "network", &key, &[]),
+        // Its automatic subnetworks go with it, unless they are used.
+        true => refuse_if_named(call, tx, "network", &key, &["subnetworks"]).and_then(|()| {
+            own.iter().try_for_each(|each| refuse_if_named(call, tx, "subnetwork", each, &["networks"]))
+        }),
+    };
+    // Unlike other resources, whose users are looked for at once.
+    if let Err(error) = used {
+        let code = "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE".to_owned();
+        let fail = Some(OperationError { code, message: error.message });
+        return start(call, tx, &key, Effect { fail, ..Effect::default() });
     }
-    // Its automatic subnetworks go with it, unless they are used.
-    refuse_if_named(call, tx, "network", &key, &["subnetworks"])?;
-    for subnetwork in &own {
-        refuse_if_named(call, tx, "subnetwork", subnetwork, &["networks"])?;
+    if !automatic {
+        return delete(call, tx, &key, None);
     }
     let done = own.into_iter().chain([key.clone()]).map(Edit::Remove).collect();
     start(call, tx, &key, Effect { done, ..Effect::default() })

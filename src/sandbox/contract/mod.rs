@@ -88,13 +88,15 @@ pub struct Matched {
 }
 
 impl Contract {
-    /// The method at `path` (still percent-encoded, starting with `/`).
+    /// The method at `path` (still percent-encoded, starting with `/`). Where a name
+    /// would do as a variable too (`backendServices/listUsable`), it is the name.
     pub fn find(&'static self, verb: &http::Method, path: &str) -> Option<Matched> {
         let segments: Vec<String> = path.trim_start_matches('/').split('/').map(percent_decode).collect();
-        self.methods.iter().filter(|method| method.verb == verb).find_map(|method| {
+        let matching = self.methods.iter().filter(|method| method.verb == verb).filter_map(|method| {
             let variables = match_path(&method.path, &segments)?;
             Some(Matched { method, path: variables })
-        })
+        });
+        matching.min_by_key(|matched| matched.path.len())
     }
 
     /// The method of that id.
@@ -195,6 +197,10 @@ mod tests {
             Some("serviceusage.services.batchEnable")
         );
         assert_eq!(id("GET", "/storage/v1/b/b/o/a%2Fb%3Ac").as_deref(), Some("storage.objects.get"));
+        assert_eq!(
+            id("GET", "/compute/v1/projects/p/global/backendServices/listUsable").as_deref(),
+            Some("compute.backendServices.listUsable")
+        );
         assert_eq!(id("GET", "/v1/projects/p/secrets/s:nothing"), None);
         assert_eq!(id("GET", "/compute/v2/projects/p"), None);
     }

@@ -7,6 +7,7 @@
 //! other API. A machine talks to those over HTTP like any client.
 
 mod console;
+mod fleet;
 mod metadata;
 mod nspawn;
 mod process;
@@ -20,8 +21,22 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use metadata::Asked;
-pub use nspawn::{BaseSystem, NspawnError, NspawnMachines};
-pub use process::ProcessMachines;
+pub use nspawn::{BaseSystem, NspawnError, nspawn_machines};
+pub use process::process_machines;
+
+/// Which machine: each zone may have one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MachineId {
+    /// Short form: `europe-west1-b`.
+    pub zone: String,
+    pub name: String,
+}
+
+impl std::fmt::Display for MachineId {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} in {}", self.name, self.zone)
+    }
+}
 
 /// Everything that a driver needs to know to boot one machine.
 #[derive(Clone, Debug)]
@@ -29,7 +44,6 @@ pub struct Boot {
     pub project: String,
     /// Short form: `europe-west1-b`.
     pub zone: String,
-    /// Unique among the machines of one driver.
     pub name: String,
     /// The machine's own address; its services bind to it.
     pub address: IpAddr,
@@ -46,6 +60,12 @@ pub struct Boot {
     pub sandbox_port: u16,
 }
 
+impl Boot {
+    pub fn id(&self) -> MachineId {
+        MachineId { zone: self.zone.clone(), name: self.name.clone() }
+    }
+}
+
 /// How instances come to life. Errors are one sentence each, for the operation
 /// that reports them. Calls for one machine are carried out one after another.
 #[async_trait]
@@ -55,36 +75,31 @@ pub trait Machines: Send + Sync {
     async fn boot(&self, boot: Boot) -> Result<(), String>;
 
     /// Boots again what ran before the sandbox itself was stopped or killed.
-    /// Answers the names of those that could not be booted, with the reasons.
-    async fn restore(&self, boots: Vec<Boot>) -> Vec<(String, String)> {
-        let booted = boots.into_iter().map(|boot| async move {
-            let name = boot.name.clone();
-            self.boot(boot).await.err().map(|error| (name, error))
-        });
-        futures::future::join_all(booted).await.into_iter().flatten().collect()
-    }
+    /// What cannot be booted is reported as powered off.
+    async fn restore(&self, boots: Vec<Boot>);
 
     /// Shuts the machine down in order and leaves no process behind. A machine
     /// that does not run is fine.
-    async fn stop(&self, name: &str) -> Result<(), String>;
+    async fn stop(&self, id: &MachineId) -> Result<(), String>;
 
-    /// Pulls the plug and boots again, with the instance as it is now.
-    async fn reset(&self, name: &str) -> Result<(), String>;
+    /// Pulls the plug and boots again, with the instance as it is now. What then
+    /// does not boot is reported as powered off.
+    async fn reset(&self, id: &MachineId) -> Result<(), String>;
 
     /// Pulls the plug and deletes the boot disk; data disks stay.
-    async fn delete(&self, name: &str) -> Result<(), String>;
+    async fn delete(&self, id: &MachineId) -> Result<(), String>;
 
     /// The instance's `metadata` was changed: wakes up whoever waits for it.
-    async fn metadata_changed(&self, name: &str, metadata: Value);
+    async fn metadata_changed(&self, id: &MachineId, metadata: Value);
 
     /// A disk was attached to a machine that runs: it appears under its device
     /// name. A driver without devices shows it at the next boot.
-    async fn attach(&self, _name: &str, _device: &str, _folder: PathBuf, _gb: u64) -> Result<(), String> {
+    async fn attach(&self, _id: &MachineId, _device: &str, _folder: PathBuf, _gb: u64) -> Result<(), String> {
         Ok(())
     }
 
     /// A disk is taken from a machine that runs.
-    async fn detach(&self, _name: &str, _device: &str) -> Result<(), String> {
+    async fn detach(&self, _id: &MachineId, _device: &str) -> Result<(), String> {
         Ok(())
     }
 
@@ -101,7 +116,7 @@ pub trait Machines: Send + Sync {
 
     /// What serial port 1 has shown from byte `start` on, and the offset to go
     /// on from. Output older than about a megabyte is gone, as at Google.
-    fn serial_output(&self, name: &str, start: u64) -> (String, u64);
+    fn serial_output(&self, id: &MachineId, start: u64) -> (String, u64);
 }
 
 /// 254 addresses. Two ports have two networks, so that two sandboxes on one
@@ -215,23 +230,25 @@ impl Machines for NoMachines {
         Ok(())
     }
 
-    async fn stop(&self, _name: &str) -> Result<(), String> {
+    async fn restore(&self, _boots: Vec<Boot>) {}
+
+    async fn stop(&self, _id: &MachineId) -> Result<(), String> {
         Ok(())
     }
 
-    async fn reset(&self, _name: &str) -> Result<(), String> {
+    async fn reset(&self, _id: &MachineId) -> Result<(), String> {
         Ok(())
     }
 
-    async fn delete(&self, _name: &str) -> Result<(), String> {
+    async fn delete(&self, _id: &MachineId) -> Result<(), String> {
         Ok(())
     }
 
-    async fn metadata_changed(&self, _name: &str, _metadata: Value) {}
+    async fn metadata_changed(&self, _id: &MachineId, _metadata: Value) {}
 
     async fn shutdown(&self) {}
 
-    fn serial_output(&self, _name: &str, start: u64) -> (String, u64) {
+    fn serial_output(&self, _id: &MachineId, start: u64) -> (String, u64) {
         (String::new(), start)
     }
 }

@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
+use crate::sandbox::machine::MachineId;
+
 /// Where a root's programs are, whatever the caller's PATH is.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Program and the Debian package that has it.
@@ -110,8 +112,8 @@ impl Names {
     }
 
     /// A machine's network namespace, and its control group.
-    pub(super) fn machine(&self, name: &str) -> String {
-        format!("dorainfra-{}-{name}", self.id)
+    pub(super) fn machine(&self, id: &MachineId) -> String {
+        format!("dorainfra-{}-{}", self.id, part(id))
     }
 
     /// The host's end of its line to the router; at most 15 characters.
@@ -120,18 +122,27 @@ impl Names {
     }
 }
 
+/// What a machine adds to the names. Neither part has a dot.
+fn part(id: &MachineId) -> String {
+    format!("{}.{}", id.name, id.zone)
+}
+
 /// Takes away what is left of one machine, or of all and the router: processes,
 /// control groups, network namespaces, loop devices of files below `disks`.
-pub(super) async fn teardown(names: &Names, disks: &Path, machine: Option<&str>) -> Result<(), HostError> {
+pub(super) async fn teardown(
+    names: &Names,
+    disks: &Path,
+    machine: Option<&MachineId>,
+) -> Result<(), HostError> {
     let arguments = teardown_arguments(names, disks, machine);
     run("/bin/sh", arguments, "").await.map(drop)
 }
 
-fn teardown_arguments(names: &Names, disks: &Path, machine: Option<&str>) -> Vec<std::ffi::OsString> {
+fn teardown_arguments(names: &Names, disks: &Path, machine: Option<&MachineId>) -> Vec<std::ffi::OsString> {
     ["-c", TEARDOWN, "dorainfra-teardown", &names.id]
         .into_iter()
         .map(Into::into)
-        .chain([disks.into(), machine.unwrap_or_default().into()])
+        .chain([disks.into(), machine.map(part).unwrap_or_default().into()])
         .collect()
 }
 
@@ -174,7 +185,9 @@ mod tests {
         assert_ne!(one.id, two.id);
         assert_eq!(one.id, Names::of(Path::new("/a")).id);
         assert!(one.link().len() <= 15, "{}", one.link());
-        assert!(one.machine("m").starts_with(&one.router()));
+        let [here, there] = ["z", "y"].map(|zone| MachineId { zone: zone.into(), name: "m".into() });
+        assert!(one.machine(&here).starts_with(&one.router()));
+        assert_ne!(one.machine(&here), one.machine(&there), "two zones may have machines of one name");
     }
 
     #[tokio::test]

@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::host::{HostError, Names, ip, run};
-use crate::sandbox::machine::Network;
 use crate::sandbox::machine::metadata::mac;
+use crate::sandbox::machine::{MachineId, Network};
 
 /// Where a machine finds its metadata server, and the sandbox's APIs.
 pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -86,12 +86,12 @@ impl Router {
     }
 
     /// Draws the line to a machine, whose namespace is made for it.
-    pub(super) async fn connect(&self, name: &str, address: Ipv4Addr) -> Result<(), NetworkError> {
+    pub(super) async fn connect(&self, id: &MachineId, address: Ipv4Addr) -> Result<(), NetworkError> {
         if !self.network.contains(address) {
             let (address, network) = (address.to_string(), self.network.cidr());
             return Err(NetworkError::Foreign { address, network });
         }
-        let (router, machine, line) = (self.names.router(), self.names.machine(name), line(address));
+        let (router, machine, line) = (self.names.router(), self.names.machine(id), line(address));
         let mac = mac(address);
         run("ip", ["netns", "add", &machine], "").await?;
         ip(

@@ -1,5 +1,5 @@
 # Takes away what one sandbox, or one machine of it, has on this host. Arguments:
-# the sandbox's id, the folder of its disks, and a machine's name; no name: all
+# the sandbox's id, the folder of its disks, and a machine's part of the names; none: all
 # machines and the network between them. What is gone already is fine.
 id=$1 disks=$2 name=$3
 groups=dorainfra-$id-${name:-*}

@@ -26,7 +26,7 @@ use super::host::{self, HostError, PATH, run};
 use super::network::{METADATA, NetworkError};
 use crate::sandbox::machine::console::Console;
 use crate::sandbox::machine::metadata::{self, Subject};
-use crate::sandbox::machine::{Boot, World};
+use crate::sandbox::machine::{Boot, MachineId, World};
 
 /// Google gives a machine about this long to shut down.
 const SHUTDOWN: Duration = Duration::from_secs(90);
@@ -48,6 +48,8 @@ pub(super) enum VmError {
     Launch(String),
     #[error("it is not running")]
     NotRunning,
+    #[error("the firewall's rules cannot be put in force: {0}")]
+    Firewall(HostError),
     #[error(transparent)]
     Network(#[from] NetworkError),
     #[error(transparent)]
@@ -95,9 +97,9 @@ impl Vm {
         subject: Subject,
     ) -> Result<Self, VmError> {
         let IpAddr::V4(address) = boot.address else { return Err(VmError::Address(boot.address)) };
-        site.teardown(Some(&boot.name)).await?;
+        site.teardown(Some(&boot.id())).await?;
         let router = site.router(boot.sandbox_port).await?;
-        router.connect(&boot.name, address).await?;
+        router.connect(&boot.id(), address).await?;
         let shared = Arc::new(Shared {
             address,
             site: Arc::clone(&site),
@@ -203,7 +205,7 @@ impl Shared {
     /// Starts the container and waits until its systemd runs and has its disks.
     async fn launch(self: &Arc<Self>) -> Result<Child, VmError> {
         let dir = prepare(self)?;
-        let space = self.site.names.machine(&self.boot.name);
+        let space = self.site.names.machine(&self.boot.id());
         let mut child = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "/bin/sh", "-c", LAUNCHER, "dorainfra-launch"])
             .arg(space)
@@ -325,7 +327,7 @@ impl Shared {
     /// Everything of a machine on this host but its folders.
     async fn take_away(&self) {
         self.set_running(None);
-        if let Err(error) = self.site.teardown(Some(&self.boot.name)).await {
+        if let Err(error) = self.site.teardown(Some(&self.boot.id())).await {
             self.console.say(&format!("kernel: not everything could be taken away: {error}"));
         }
         for (_, disk) in self.disks.lock().await.drain(..) {
@@ -429,7 +431,7 @@ fn surroundings(shared: &Shared) -> [(&'static str, String); 5] {
 }
 
 impl Site {
-    pub(super) async fn teardown(&self, machine: Option<&str>) -> Result<(), HostError> {
+    pub(super) async fn teardown(&self, machine: Option<&MachineId>) -> Result<(), HostError> {
         host::teardown(&self.names, &self.disks, machine).await
     }
 }

@@ -94,6 +94,7 @@ pub(super) enum UnitError {
 const PASSED_OVER: &[&str] = &[
     "User",
     "Group",
+    "SupplementaryGroups",
     "UMask",
     "LimitNOFILE",
     "OOMScoreAdjust",

@@ -44,8 +44,9 @@ pub(super) struct Vm {
     supervisor: Arc<Supervisor>,
     guard: Guard,
     startup: Option<(CancellationToken, JoinHandle<()>)>,
-    /// Ends the metadata server.
+    /// Ends the metadata server, and what it is.
     shutdown: CancellationToken,
+    metadata: JoinHandle<()>,
 }
 
 /// Where a machine's file system begins. Absolute and without links: it marks
@@ -83,7 +84,7 @@ impl Vm {
         let routes = metadata::routes(world, subject, shutdown.clone())
             .merge(control::routes(Arc::clone(&supervisor)));
         let stop = shutdown.clone();
-        tokio::spawn(async move {
+        let metadata = tokio::spawn(async move {
             tokio::select! {
                 _ = axum::serve(listener, routes) => {}
                 () = stop.cancelled() => {}
@@ -91,7 +92,7 @@ impl Vm {
         });
         console.say(&format!("kernel: {} boots at {}", boot.name, boot.address));
         supervisor.start_enabled().await;
-        let mut vm = Self { boot, root, console, supervisor, guard, startup: None, shutdown };
+        let mut vm = Self { boot, root, console, supervisor, guard, startup: None, shutdown, metadata };
         if let Err(error) = vm.run_startup_script(environment) {
             vm.kill().await;
             return Err(BootError::Spawn(error));
@@ -160,6 +161,8 @@ impl Vm {
         let _ = tokio::time::timeout(Duration::from_secs(10), self.supervisor.stop_all()).await;
         tree::sweep(&self.root).await;
         self.shutdown.cancel();
+        // Until it has ended, its port is not free for the next boot.
+        let _ = self.metadata.await;
         self.guard.dismiss().await;
         let _ = shims::unmount_all(&self.root);
         let _ = fs::remove_dir_all(self.boot.dir.join("tmp"));
