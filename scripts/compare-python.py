@@ -56,9 +56,10 @@ def query(address, expression):
     return answer.json()["data"]["result"]
 
 
-def stored(address, days):
-    """Samples at `address`, counted there."""
-    return int(float(query(address, f'sum(count_over_time({{job="dora"}}[{days + 30}d]))')[0]["value"][1]))
+def stored(address, names, days):
+    """Samples of these metrics at `address`, counted there."""
+    counts = (query(address, f'sum(count_over_time({name}{{job="dora"}}[{days + 30}d]))') for name in names)
+    return sum(int(float(count[0]["value"][1])) for count in counts if count)
 
 
 class Day:
@@ -80,8 +81,9 @@ class Day:
 
 def main():
     source, target, days, ours = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-    by_time = defaultdict(list)
+    by_time, names = defaultdict(list), set()
     for series in query(source, f'{{job="dora"}}[{days + 30}d]'):
+        names.add(series["metric"]["__name__"])
         for at, value in series["values"]:
             by_time[at].append((series["metric"], float(value), at))
     total = sum(len(samples) for samples in by_time.values())
@@ -104,7 +106,7 @@ def main():
         session.post(f"{target}/api/v1/write", data=body, headers=HEADERS, timeout=60).raise_for_status()
     theirs = time.perf_counter() - began
 
-    counts = stored(source, days), stored(target, days)
+    counts = stored(source, names, days), stored(target, names, days)
     if counts != (total, total):
         sys.exit(f"not the same samples: {total} read, {counts[0]} and {counts[1]} stored")
     print(f"{total:,} samples, the same in both Prometheis")
