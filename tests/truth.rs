@@ -287,7 +287,8 @@ async fn collected_events_are_true_once_they_are_settled() {
     let events = some_events("real").new_tree(&mut TestRunner::deterministic()).unwrap().current();
     let until = FIRST + Duration::days(DAYS - 1 + SETTLE);
     let days_of_history = u32::try_from(DAYS + SETTLE).unwrap();
-    store.send(&metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history)).await;
+    let history = metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history);
+    store.send(&history.collect::<Vec<_>>()).await;
     for asked in [days(0, DAYS), days(3, 7), days(5, 1)] {
         let truth = summary(&events, asked, PRODUCTION, &own("real", &[0, 1, 2]));
         assert!(truth.deployments > 0, "{asked:?}");

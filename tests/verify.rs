@@ -18,7 +18,7 @@ use dorainfra::dora::feed::Feed;
 use dorainfra::dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Labels, Series, metrics, simulator};
+use dorainfra::dora::{Labels, Past, Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
@@ -35,7 +35,7 @@ async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
     Ok(accepted.samples)
 }
 
-async fn verify_history(target: &Target, history: &[Series]) -> Report {
+async fn verify_history(target: &Target, history: &dyn Past) -> Report {
     let bounds = Bounds { ready: Duration::from_secs(5), ..Bounds::default() };
     let request = Request { target, live: None, history, teams: &[], bucket: None, bounds };
     fn sendable<T: Send>(future: T) -> T {
@@ -47,6 +47,9 @@ async fn verify_history(target: &Target, history: &[Series]) -> Report {
 fn outcome(report: &Report, name: &str) -> Outcome {
     report.check(name).unwrap_or_else(|| panic!("no check {name}: {report:?}")).outcome
 }
+
+/// No history.
+const NOTHING: Vec<Series> = Vec::new();
 
 /// The value of a query whose answer is one number, now.
 async fn count(target: &Target, query: &str) -> f64 {
@@ -225,7 +228,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
     let impatient = Bounds { settle: Duration::ZERO, ..bounds };
     let mut report = report;
     eventually("the team is stale", async || {
-        let request = Request { bounds: impatient, history: &[], ..request(&teams) };
+        let request = Request { bounds: impatient, history: &NOTHING, ..request(&teams) };
         report = verify::run(&request, &Events::none()).await;
         outcome(&report, "freshness") == Outcome::Failed && report.stale_teams == teams[3..]
     })
@@ -329,7 +332,7 @@ async fn the_bucket_is_counted_and_an_empty_one_is_not_called_proven() {
         let request = Request {
             target: &target,
             live: None,
-            history: &[],
+            history: &NOTHING,
             teams: &[],
             bucket: Some(bucket),
             bounds: Bounds::default(),
@@ -337,4 +340,27 @@ async fn the_bucket_is_counted_and_an_empty_one_is_not_called_proven() {
         let report = verify::run(&request, &Events::none()).await;
         assert_eq!(outcome(&report, "bucket"), expected, "{report:?}");
     }
+}
+
+/// Names that mean something to a regular expression, or to a query's quotes.
+#[tokio::test(flavor = "multi_thread")]
+async fn teams_of_any_name_are_proven_and_what_is_missing_of_them_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    let series: Vec<Series> = ["a|b", "c.d", "e\"f\\g", ".*", "(", "Zo\u{eb} & co #1"]
+        .map(|team| Series {
+            name: metrics::DEPLOYMENTS,
+            labels: Labels::new([("team", team), ("service", "s")]),
+            samples: vec![(OffsetDateTime::now_utc().unix_timestamp() * 1000, 7.0)],
+            exemplars: Vec::new(),
+        })
+        .into();
+    send(&receiver.target, &series[1..]).await.unwrap();
+    let report = verify_history(&receiver.target, &series).await;
+    assert_eq!((report.samples_sent, report.samples_found), (6, 5), "{report:#?}");
+    assert_eq!(report.mismatches.iter().map(|one| one.team.as_str()).collect::<Vec<_>>(), ["a|b"]);
+    assert!(!verify::history_stored(&receiver.target, &series).await);
+    send(&receiver.target, &series).await.unwrap();
+    assert!(verify::history_stored(&receiver.target, &series).await);
+    assert!(verify_history(&receiver.target, &series).await.ok());
 }

@@ -1,21 +1,25 @@
 //! `generate`: DORA data by itself: simulated events or the history of the four
 //! gauges as a file, or live values (`super::live`), which is what the stack runs.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use time::Date;
 use time::macros::format_description;
-use time::{Date, OffsetDateTime};
 
 use super::context::Context;
+use super::endpoint::Endpoint;
 use super::live::Live;
-use super::{CommandError, CommandResult, Exit};
+use super::screen::Screen;
+use super::told::{History, Told, yesterday};
+use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::config::Config;
 use crate::dora::export::Format;
 use crate::dora::feed::Feed;
+use crate::dora::remote_write::{Client, Limits};
 use crate::dora::simulator::{self, Team};
-use crate::dora::{events, write_gauges};
+use crate::dora::{Past as _, events, write_gauges};
+use crate::ui::Printer;
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values
 ///
@@ -53,6 +57,8 @@ pub struct Generate {
     settle_hours: Option<u32>,
     #[command(flatten)]
     live: Live,
+    #[command(flatten)]
+    endpoint: Endpoint,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -87,26 +93,76 @@ impl Generate {
                 },
                 None => Feed::Simulated { teams: simulator::teams(teams), seed },
             };
-            return self.live.run(context, feed, generator.interval_seconds).await;
+            return self.live.run(context, feed, &self.endpoint, generator.interval_seconds).await;
         }
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(generator.days);
+        if let Some(connect) = self.endpoint.connect(context).await? {
+            let told = Told::Simulated { teams: simulator::teams(teams), seed };
+            return write_history(context, &connect()?, &History::of(told, until, days)).await;
+        }
         let fails =
             |error: std::io::Error| CommandError::failed(format!("the history can't be written: {error}"));
-        match &self.out {
-            Some(path) => {
-                let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
-                let mut file = std::io::BufWriter::new(file);
-                write_gauges(&mut file, self.format.into(), teams, seed, until, days).map_err(fails)?;
-                file.flush().map_err(fails)?;
-            }
-            None => {
-                let mut text = Vec::new();
-                write_gauges(&mut text, self.format.into(), teams, seed, until, days).map_err(fails)?;
-                context.printer.verbatim(&String::from_utf8_lossy(&text));
-            }
-        }
+        let mut out = output(context, self.out.as_deref()).map_err(fails)?;
+        write_gauges(&mut out, self.format.into(), teams, seed, until, days).map_err(fails)?;
+        out.flush().map_err(fails)?;
         Ok(Exit::Done)
+    }
+}
+
+/// Sends a history to an endpoint.
+async fn write_history(context: &Context, client: &Client, history: &History) -> CommandResult {
+    let stop = interrupt::watch(&context.printer, &context.stop_now);
+    let screen = Screen::open(&context.printer);
+    let samples = history.extent().samples;
+    let sent = tokio::select! {
+        sent = client.send(history.series(), Limits::default(), samples, &screen.events) => Some(sent),
+        () = stop.cancelled() => None,
+    };
+    if let Some(Ok(accepted)) = &sent {
+        let seconds = accepted.elapsed.as_secs_f64();
+        screen.events.note(format!(
+            "history: {} samples accepted in {} requests, {seconds:.2} s ({:.0} a second)",
+            accepted.samples,
+            accepted.requests,
+            accepted.samples as f64 / seconds.max(f64::EPSILON)
+        ));
+    }
+    screen.close().await;
+    match sent {
+        Some(sent) => {
+            sent?;
+            Ok(Exit::Done)
+        }
+        None => Err(CommandError::failed("interrupted before everything was sent")
+            .hint("run the same command again: what is there already does no harm")
+            .exit(Exit::Interrupted)),
+    }
+}
+
+/// A file in the folder of the call; without one, or with `-`, standard output.
+fn output<'a>(context: &'a Context, path: Option<&Path>) -> std::io::Result<Box<dyn std::io::Write + 'a>> {
+    match path.filter(|path| *path != Path::new("-")) {
+        Some(path) => {
+            let file = std::fs::File::create(context.environment.folder.join(path))?;
+            Ok(Box::new(std::io::BufWriter::new(file)))
+        }
+        None => Ok(Box::new(std::io::BufWriter::with_capacity(1 << 16, Verbatim(&context.printer)))),
+    }
+}
+
+/// Standard output, as the printer has it. What is written at once are whole
+/// characters: a writer in front of it passes on whole pieces of text.
+struct Verbatim<'a>(&'a Printer);
+
+impl std::io::Write for Verbatim<'_> {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.verbatim(&String::from_utf8_lossy(text));
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -130,27 +186,13 @@ impl Generate {
         let back = days.checked_sub(1).map(|back| time::Duration::days(back.into()));
         let first = back.and_then(|back| until.checked_sub(back));
         let all = first.map(|first| simulator::events(teams, first, until)).into_iter().flatten();
-        if path == Path::new("-") {
-            let mut text = Vec::new();
-            for event in all {
-                events::write(&mut text, [&event]).map_err(fails)?;
-            }
-            context.printer.verbatim(&String::from_utf8_lossy(&text));
-        } else {
-            let file = std::fs::File::create(context.environment.folder.join(path)).map_err(fails)?;
-            let mut file = std::io::BufWriter::new(file);
-            for event in all {
-                events::write(&mut file, [&event]).map_err(fails)?;
-            }
-            file.flush().map_err(fails)?;
+        let mut out = output(context, Some(path)).map_err(fails)?;
+        for event in all {
+            events::write(&mut out, [&event]).map_err(fails)?;
         }
+        out.flush().map_err(fails)?;
         Ok(Exit::Done)
     }
-}
-
-fn yesterday() -> Date {
-    let today = OffsetDateTime::now_utc().date();
-    today.previous_day().unwrap_or(today)
 }
 
 /// A date as `--until` and `--since` take it.

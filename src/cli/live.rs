@@ -2,24 +2,20 @@
 //! asks whether they do.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use time::OffsetDateTime;
 
 use super::context::Context;
+use super::endpoint::Endpoint;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
-use crate::blueprint::Flavour;
 use crate::dora::JOB;
 use crate::dora::feed::Feed;
-use crate::dora::live::{self, Clock, LiveError, Outlet, Pushed, SHOWN, Served, Settings, Speed, Written};
+use crate::dora::live::{self, Clock, Outlet, Pushed, SHOWN, Served, Settings, Speed, Written};
 use crate::dora::pushgateway::Gateway;
-use crate::dora::remote_write::Client;
 use crate::event::Events;
-use crate::stack::Target;
-use crate::tls::{ClientFiles, Credentials};
 
 /// Values that are older are not live, seconds.
 const LATELY: f64 = 60.0;
@@ -39,18 +35,6 @@ pub struct Live {
     /// Serve live values at /metrics, to be scraped; a port alone is one of loopback
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Write live values straight to this endpoint, by remote write
-    #[arg(long, value_name = "URL")]
-    remote_write: Option<String>,
-    /// Where the endpoint's name is found [default: as it is resolved]
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "remote_write")]
-    connect: Option<SocketAddr>,
-    /// Folder with ca.crt, client.crt and client.key for the endpoint
-    #[arg(long, value_name = "DIR", requires = "remote_write")]
-    tls_dir: Option<PathBuf>,
-    /// Tenant of the endpoint, sent as X-Scope-OrgID
-    #[arg(long, value_name = "NAME", requires = "remote_write")]
-    tenant: Option<String>,
     /// Seconds between two rounds [default: of the configuration]
     #[arg(long, value_name = "SECONDS", requires = "live", value_parser = clap::value_parser!(u32).range(1..=3600))]
     interval: Option<u32>,
@@ -77,7 +61,13 @@ impl Live {
     }
 
     /// Shows what `feed` has, or checks whether somebody does.
-    pub async fn run(&self, context: &Context, feed: Feed, usual_interval: u32) -> CommandResult {
+    pub async fn run(
+        &self,
+        context: &Context,
+        feed: Feed,
+        endpoint: &Endpoint,
+        usual_interval: u32,
+    ) -> CommandResult {
         if self.check {
             return self.check().await;
         }
@@ -87,7 +77,7 @@ impl Live {
         let stop = interrupt::watch(&context.printer, &context.stop_now);
         let screen = Screen::open(&context.printer);
         let result = async {
-            let mut outlets = self.outlets(context, &screen.events).await?;
+            let mut outlets = self.outlets(context, endpoint, &screen.events).await?;
             if !self.speed.is_real() {
                 screen.events.warn(
                     format!(
@@ -106,7 +96,12 @@ impl Live {
     }
 
     /// What is served comes first: nobody has to be waited for there.
-    async fn outlets(&self, context: &Context, events: &Events) -> CommandResult<Vec<Box<dyn Outlet>>> {
+    async fn outlets(
+        &self,
+        context: &Context,
+        endpoint: &Endpoint,
+        events: &Events,
+    ) -> CommandResult<Vec<Box<dyn Outlet>>> {
         let mut outlets: Vec<Box<dyn Outlet>> = Vec::new();
         if let Some(address) = self.listen {
             outlets.push(Box::new(Served::at(address, events).await?));
@@ -114,46 +109,10 @@ impl Live {
         if let Some(url) = &self.pushgateway {
             outlets.push(Box::new(Pushed::to(Gateway::new(url)?)));
         }
-        if let Some(url) = &self.remote_write {
-            let target = self.target(url).await?;
-            let folder = self.tls_dir.as_ref().map(|dir| context.environment.folder.join(dir));
-            let connect = move || {
-                let target = target.clone();
-                let target = match &folder {
-                    Some(folder) => target.with_tls(credentials(folder)?),
-                    None => target,
-                };
-                Ok(Client::new(&target)?)
-            };
+        if let Some(connect) = endpoint.connect(context).await? {
             outlets.push(Box::new(Written::by(Box::new(connect))?));
         }
         Ok(outlets)
-    }
-
-    /// The endpoint that an URL of remote write names.
-    async fn target(&self, url: &str) -> CommandResult<Target> {
-        let wrong = |message: String| {
-            CommandError::usage(format!("`{url}` is not an address for remote write: {message}"))
-                .hint("give it as https://HOST:PORT/api/v1/push")
-        };
-        let parsed = reqwest::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
-        let (Some(host), Some(port), "http" | "https") =
-            (parsed.host_str(), parsed.port_or_known_default(), parsed.scheme())
-        else {
-            return Err(wrong("it is neither http nor https, or names no host".into()));
-        };
-        let connect = match self.connect {
-            Some(connect) => connect,
-            None => {
-                let found = tokio::net::lookup_host((host, port)).await;
-                let found = found.map_err(|error| wrong(format!("{host} is not found: {error}")))?;
-                found.into_iter().next().ok_or_else(|| wrong(format!("{host} has no address")))?
-            }
-        };
-        let mut target = Target::new(Flavour::Mimir, format!("{}://{host}:{port}", parsed.scheme()), connect);
-        parsed.path().clone_into(&mut target.write_path);
-        target.tenant.clone_from(&self.tenant);
-        Ok(target)
     }
 
     /// Whether any team's values were shown within the last minute.
@@ -181,10 +140,4 @@ impl Live {
             .hint(format!("`{SHOWN}` tells when, and the generator's log why"))),
         }
     }
-}
-
-/// As they are now: they may have been renewed.
-fn credentials(folder: &std::path::Path) -> Result<Credentials, LiveError> {
-    let files = ClientFiles::in_folder(folder);
-    files.read().map_err(LiveError::from)
 }

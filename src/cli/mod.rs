@@ -9,6 +9,7 @@ mod context;
 mod credentials;
 mod destroy;
 mod doctor;
+mod endpoint;
 mod environment;
 mod error;
 mod generate;
@@ -31,6 +32,7 @@ mod sources;
 mod stack;
 mod status;
 mod summary;
+mod told;
 mod verify;
 mod watch;
 

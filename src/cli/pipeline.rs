@@ -2,7 +2,6 @@
 //! phases that commands are made of. Each phase is a few calls; what they do is
 //! the library's.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -10,19 +9,19 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, Project};
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
+use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
-use crate::dora::metrics::{self, Scope};
+use crate::dora::metrics;
 use crate::dora::remote_write::{self, Checkpoint};
-use crate::dora::simulator::{self, Team};
-use crate::dora::{self, Series};
+use crate::dora::simulator;
+use crate::dora::{self, Extent, Past as _};
 use crate::engine::{self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
@@ -47,7 +46,7 @@ pub struct Run<'a> {
     pub(super) mimir: Option<Arc<Mimir>>,
     pub interrupt: CancellationToken,
     /// Found out when it is first asked for: by then the sources are read.
-    fed: OnceLock<Fed>,
+    history: OnceLock<History>,
 }
 
 impl<'a> Run<'a> {
@@ -102,7 +101,7 @@ impl<'a> Run<'a> {
             provider,
             mimir: None,
             interrupt,
-            fed: OnceLock::new(),
+            history: OnceLock::new(),
         };
         Ok(run.connected())
     }
@@ -216,20 +215,14 @@ impl<'a> Run<'a> {
         Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
-    /// What this run feeds, once for all its phases: what is proven is what was
-    /// sent, also when the day ends between the two.
-    fn fed(&self) -> CommandResult<&Fed> {
-        if let Some(fed) = self.fed.get() {
-            return Ok(fed);
+    /// The history that this configuration stands for, once for all phases: what
+    /// is proven is what was sent, also when the day ends between the two.
+    pub fn past(&self) -> CommandResult<&History> {
+        if let Some(history) = self.history.get() {
+            return Ok(history);
         }
-        let told = self.told()?;
-        let history = told.history(self.project.config.generator.days);
-        Ok(self.fed.get_or_init(|| Fed { told, history }))
-    }
-
-    /// The history that this configuration stands for: every day before today, by its date.
-    pub fn history_series(&self) -> CommandResult<&[Series]> {
-        Ok(&self.fed()?.history)
+        let history = History::of(self.told()?, yesterday(), self.project.config.generator.days);
+        Ok(self.history.get_or_init(|| history))
     }
 
     /// Says how many series there will be, before any of them is sent.
@@ -248,15 +241,17 @@ impl<'a> Run<'a> {
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
     pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        let Fed { told, history: series } = self.fed()?;
-        self.cardinality(told, events);
-        if verify::history_stored(target, series).await {
-            events.note(format!("history: all {} samples are stored already", count(series)));
+        let history = self.past()?;
+        let samples = history.extent().samples;
+        self.cardinality(&history.told, events);
+        if verify::history_stored(target, history).await {
+            events.note(format!("history: all {samples} samples are stored already"));
             return Ok(());
         }
-        let checkpoint = self.history_checkpoint(target, series, told);
+        let checkpoint = self.history_checkpoint(target, history);
         let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
-        let accepted = client.send(series, remote_write::Limits::default(), count(series), events).await?;
+        let limits = remote_write::Limits::default();
+        let accepted = client.send(history.series(), limits, samples, events).await?;
         if accepted.before > 0 {
             events.note(format!("history: went on after {} samples of a run before", accepted.before));
         }
@@ -271,19 +266,19 @@ impl<'a> Run<'a> {
 
     /// How far this very history has come at this very endpoint: one that was made
     /// again has another authority, and holds nothing.
-    fn history_checkpoint(&self, target: &Target, series: &[Series], told: &Told) -> Checkpoint {
+    fn history_checkpoint(&self, target: &Target, history: &History) -> Checkpoint {
         let config = &self.project.config;
-        let newest = series.iter().filter_map(|one| one.samples.last()).map(|(time, _)| *time).max();
+        let Extent { series, samples, newest } = history.extent();
         let key = format!(
-            "{} at {}, authority {}, tenant {}: {} samples of {} series up to {}, {}",
+            "{} at {}, authority {}, tenant {}: {} samples of {} series by team up to {}, {}",
             target.write_url(),
             target.connect,
             target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
             config.mimir.tenant,
-            count(series),
-            series.len(),
+            samples,
+            series,
             newest.unwrap_or_default(),
-            told.digest()
+            history.told.digest()
         );
         Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
     }
@@ -291,8 +286,8 @@ impl<'a> Run<'a> {
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let names = Names::of(config);
-        let Fed { told, history } = self.fed()?;
-        let teams = told.teams();
+        let history = self.past()?;
+        let teams = history.told.teams();
         let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
@@ -310,65 +305,6 @@ impl<'a> Run<'a> {
             bounds: verify::Bounds::default(),
         };
         Ok(verify::run(&request, events).await)
-    }
-}
-
-/// What a run feeds.
-struct Fed {
-    told: Told,
-    history: Vec<Series>,
-}
-
-/// Where a deployment's metrics come from.
-pub enum Told {
-    Simulated { teams: Vec<String>, seed: u64 },
-    Collected { events: Vec<dora::events::Event>, settle: time::Duration },
-}
-
-impl Told {
-    /// Every day before today, by its date.
-    fn history(&self, days: u32) -> Vec<Series> {
-        let today = OffsetDateTime::now_utc().date();
-        let yesterday = today.previous_day().unwrap_or(today);
-        match self {
-            Self::Simulated { teams, seed } => {
-                metrics::simulated(teams.clone(), *seed, yesterday, days).collect()
-            }
-            Self::Collected { events, settle } => metrics::collected(&[], events, *settle, yesterday, days),
-        }
-    }
-
-    /// What tells it from any other history.
-    fn digest(&self) -> String {
-        match self {
-            Self::Simulated { seed, .. } => format!("seed {seed}"),
-            Self::Collected { events, settle } => {
-                let mut text = Vec::new();
-                // Into memory, which takes everything.
-                let _ = dora::events::write(&mut text, events);
-                format!("events {} after {settle}", hex::encode(Sha256::digest(text)))
-            }
-        }
-    }
-
-    fn scopes(&self) -> Vec<Scope> {
-        match self {
-            Self::Simulated { teams, seed } => {
-                teams.iter().map(|name| Scope::of(&Team::new(name, *seed))).collect()
-            }
-            Self::Collected { events, .. } => metrics::scopes(events),
-        }
-    }
-
-    /// Their names as they are stored.
-    fn teams(&self) -> Vec<String> {
-        match self {
-            Self::Simulated { teams, .. } => teams.clone(),
-            Self::Collected { events, .. } => {
-                let teams = metrics::scopes(events).into_iter().map(|scope| dora::valid(&scope.team));
-                teams.collect::<BTreeSet<String>>().into_iter().collect()
-            }
-        }
     }
 }
 
@@ -404,8 +340,4 @@ pub async fn phase<T>(
 pub(super) fn not_there(what: &str) -> CommandError {
     CommandError::failed(format!("this deployment has no {what} yet"))
         .hint("`dorainfra apply` makes everything that is missing")
-}
-
-fn count(series: &[Series]) -> u64 {
-    series.iter().map(|series| series.samples.len() as u64).sum()
 }

@@ -12,7 +12,7 @@ use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
 use crate::config::parse_duration;
-use crate::dora::Series;
+use crate::dora::Past;
 use crate::dora::events::PRODUCTION;
 use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use crate::query::{Access, Query};
@@ -186,7 +186,7 @@ impl Report {
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
-            question.sent = closing(run.history_series()?, &question);
+            question.sent = closing(run.past()?, &question);
             return Ok(report::collect(&Query::new(&target)?, &question).await?);
         };
         let read = |path: &PathBuf| {
@@ -221,11 +221,11 @@ impl Report {
 const LONGEST: i64 = 3660;
 
 /// How many samples close each day, of what is asked for.
-fn closing(series: &[Series], question: &Question) -> BTreeMap<Date, u64> {
+fn closing(history: &dyn Past, question: &Question) -> BTreeMap<Date, u64> {
     let mut days = BTreeMap::new();
     // What the report counts as stored, and nothing that is derived from it.
     let counted = |name: &str| [DEPLOYMENTS, LEAD_TIME, RECOVERY].iter().any(|of| name.starts_with(of));
-    for one in series.iter().filter(|one| counted(one.name)) {
+    for one in history.series().filter(|one| counted(one.name)) {
         let team = one.labels.get("team");
         let asked = question.teams.is_empty() || question.teams.iter().any(|name| name == team);
         if !asked || one.labels.get("environment") != question.environment {

@@ -14,6 +14,7 @@ pub mod exposition;
 pub mod feed;
 pub mod live;
 pub mod metrics;
+mod past;
 pub mod pushgateway;
 pub mod remote_write;
 mod series;
@@ -23,6 +24,7 @@ mod teams;
 pub mod truth;
 
 pub use export::write_gauges;
+pub use past::{Extent, Past};
 pub use series::{Exemplar, LONGEST_VALUE, Labels, Series, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.

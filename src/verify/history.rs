@@ -5,6 +5,7 @@
 //! at the endpoint and halved until what comes back is bounded; in the end it is
 //! a range around a single time stamp.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt;
@@ -13,12 +14,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Check, Report, Request, Stage, counted, thousands};
-use crate::dora::{JOB, Series};
+use crate::dora::{JOB, Past, Series, escaped};
 use crate::event::{Event, Events};
 use crate::query::{Instant, Query, QueryError, Range};
 
-/// Samples of one answer, about 30 bytes each.
+/// Samples of one answer, about 30 bytes each, and of the series that are compared
+/// with them.
 const MOST_SAMPLES: u64 = 200_000;
+/// Teams that are named in one question.
+const MOST_TEAMS: usize = 100;
 /// Metrics that are looked at at the same time.
 const CONCURRENCY: usize = 4;
 /// Mismatches that are listed.
@@ -79,26 +83,19 @@ pub(super) async fn check(
     if sent == 0 {
         return stage.not_applicable(expected, "no history was written");
     }
-    let mut by_metric: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
-    for series in request.history {
-        by_metric.entry(series.name).or_default().push(series);
-    }
-    let by_metric: Vec<(&str, Vec<&Series>)> = by_metric.into_iter().collect();
-    let mut metrics = futures::stream::iter(0..by_metric.len())
-        .map(|index| {
-            let (metric, series) = &by_metric[index];
-            compare_metric(query, metric, series)
-        })
-        .buffer_unordered(CONCURRENCY);
-    let mut tally = Tally::default();
-    while let Some(compared) = metrics.next().await {
-        match compared {
-            Ok(part) => tally.add(part),
-            Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
-        }
-        let done = tally.equal + tally.missing + tally.different;
-        events.send(Event::Progress { what: "counting".into(), done, total: sent, unit: "samples" });
-    }
+    let compared = compare_all(query, request.history, |tally| {
+        events.send(Event::Progress {
+            what: "counting".into(),
+            done: tally.compared(),
+            total: sent,
+            unit: "samples",
+        });
+        true
+    });
+    let mut tally = match compared.await {
+        Ok(tally) => tally,
+        Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
+    };
 
     report.samples_found = tally.equal;
     tally
@@ -113,12 +110,84 @@ pub(super) async fn check(
     stage.failed(expected, found, tally.hint())
 }
 
+/// Whether all of it is there; the first sample that is not ends the search.
+pub(super) async fn is_stored(query: &Query, history: &dyn Past) -> bool {
+    let compared = compare_all(query, history, |tally| tally.equal == tally.compared()).await;
+    compared.is_ok_and(|tally| tally.equal == history.extent().samples)
+}
+
+/// Compares a group of series after the other, so that none has to be held for
+/// long. `go_on` is asked after each.
+async fn compare_all(
+    query: &Query,
+    history: &dyn Past,
+    mut go_on: impl FnMut(&Tally) -> bool + Send,
+) -> Result<Tally, QueryError> {
+    let mut tally = Tally::default();
+    let mut series = history.series();
+    loop {
+        let group = group(&mut *series);
+        if group.is_empty() {
+            return Ok(tally);
+        }
+        tally.add(compare_group(query, &group).await?);
+        if !go_on(&tally) {
+            return Ok(tally);
+        }
+    }
+}
+
+/// The next series, as many as are compared at once.
+fn group<'a>(series: &mut (dyn Iterator<Item = Cow<'a, Series>> + Send)) -> Vec<Cow<'a, Series>> {
+    let (mut group, mut samples) = (Vec::new(), 0);
+    let mut teams = BTreeSet::new();
+    while samples < MOST_SAMPLES
+        && teams.len() <= MOST_TEAMS
+        && let Some(next) = series.next()
+    {
+        samples += next.samples.len() as u64;
+        teams.insert(next.labels.get("team").to_owned());
+        group.push(next);
+    }
+    group
+}
+
+async fn compare_group(query: &Query, group: &[Cow<'_, Series>]) -> Result<Tally, QueryError> {
+    let mut by_metric: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
+    let mut teams = BTreeSet::new();
+    for series in group {
+        by_metric.entry(series.name).or_default().push(series);
+        teams.insert(regex::escape(series.labels.get("team")));
+    }
+    let teams = escaped(&teams.into_iter().collect::<Vec<_>>().join("|"));
+    let (query, teams) = (query, teams.as_str());
+    let by_metric: Vec<(&str, Vec<&Series>)> = by_metric.into_iter().collect();
+    let mut metrics = futures::stream::iter(0..by_metric.len())
+        .map(|index| {
+            let (metric, series) = &by_metric[index];
+            compare_metric(query, metric, teams, series)
+        })
+        .buffer_unordered(CONCURRENCY);
+    let mut tally = Tally::default();
+    while let Some(compared) = metrics.next().await {
+        tally.add(compared?);
+    }
+    Ok(tally)
+}
+
 impl Tally {
+    fn compared(&self) -> u64 {
+        self.equal + self.missing + self.different
+    }
+
     fn add(&mut self, other: Self) {
         self.equal += other.equal;
         self.missing += other.missing;
         self.different += other.different;
         self.first.extend(other.first);
+        // The earliest are shown; groups come in the order of teams.
+        self.first.sort_by_key(|mismatch| mismatch.timestamp_ms);
+        self.first.truncate(4 * LISTED);
         self.foreign_labels.extend(other.foreign_labels);
         self.oldest_found = earliest(self.oldest_found, other.oldest_found);
         self.newest_missing = self.newest_missing.max(other.newest_missing);
@@ -199,7 +268,13 @@ fn earliest(a: Option<i64>, b: Option<i64>) -> Option<i64> {
     }
 }
 
-async fn compare_metric(query: &Query, metric: &str, series: &[&Series]) -> Result<Tally, QueryError> {
+/// `teams`: a regular expression, as it stands in quotes.
+async fn compare_metric(
+    query: &Query,
+    metric: &str,
+    teams: &str,
+    series: &[&Series],
+) -> Result<Tally, QueryError> {
     let times: Vec<i64> = series
         .iter()
         .flat_map(|series| series.samples.iter().map(|(time, _)| *time))
@@ -215,7 +290,7 @@ async fn compare_metric(query: &Query, metric: &str, series: &[&Series]) -> Resu
         let (first, last) = (times[range.start], times[range.end - 1]);
         let divisible = range.len() > 1;
         let selector = format!(
-            "{metric}{{job=\"{JOB}\"}}[{}ms]",
+            "{metric}{{job=\"{JOB}\",team=~\"{teams}\"}}[{}ms]",
             // Prometheus 3 leaves out the beginning of a range, Prometheus 2 does not.
             last - first + 1
         );

@@ -49,13 +49,27 @@ pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
     history(&scopes(events), events, first, until, Start::WithTheRange)
 }
 
-/// The history of real events, over the `days` days up to `until` (included):
-/// each counts when it is settled. `known` have series from the beginning,
-/// beside those that appear in the events.
-pub fn collected(known: &[Scope], events: &[Event], settle: Duration, until: Date, days: u32) -> Vec<Series> {
-    let Some(first) = first_day(until, days) else { return Vec::new() };
-    let all: Vec<Scope> = known.iter().cloned().chain(scopes(events)).collect();
-    of(&all, &settled(events, settle), first, until, Start::EachYear)
+/// The history of real events, a team at a time, over the `days` days up to
+/// `until` (included): each counts when it is settled. `known` have series from
+/// the beginning, beside those that appear in the events.
+pub fn collected(
+    known: &[Scope],
+    events: &[Event],
+    settle: Duration,
+    until: Date,
+    days: u32,
+) -> impl Iterator<Item = Series> + Send + use<> {
+    let mut teams: BTreeMap<String, (Vec<Scope>, Vec<Observation>)> = BTreeMap::new();
+    for scope in known.iter().cloned().chain(scopes(events)) {
+        teams.entry(valid(&scope.team)).or_default().0.push(scope);
+    }
+    for one in settled(events, settle) {
+        teams.entry(valid(&one.team)).or_default().1.push(one);
+    }
+    teams.into_values().flat_map(move |(scopes, observations)| {
+        let first = first_day(until, days);
+        first.map_or_else(Vec::new, |first| of(&scopes, &observations, first, until, Start::EachYear))
+    })
 }
 
 /// Whoever deployed something in some events.

@@ -120,19 +120,26 @@ impl Ran {
 impl Project {
     /// What another source told of the same project.
     pub fn merge(&mut self, other: Self) {
-        let mut landed: Vec<(String, Landed)> = other.changes.into_iter().collect();
+        other.facts().into_iter().for_each(|fact| self.add(fact));
+    }
+
+    /// All that is known, each thing once: added to nothing, they make this again.
+    pub fn facts(self) -> Vec<Fact> {
+        let mut all = Vec::new();
+        let mut landed: Vec<(String, Landed)> = self.changes.into_iter().collect();
         landed.sort_by_key(|(_, change)| change.order);
-        for (id, change) in landed {
-            let labels = change.labels.clone();
+        for (id, mut change) in landed {
+            let labels = std::mem::take(&mut change.labels);
             if change.order.is_some() {
-                self.add(Fact::Landed { id: id.clone(), change });
+                all.push(Fact::Landed { id: id.clone(), change });
             }
             if !labels.is_empty() {
-                self.add(Fact::Labelled { id, labels });
+                all.push(Fact::Labelled { id, labels });
             }
         }
-        other.deployments.into_iter().for_each(|(id, deployment)| self.add(Fact::Ran { id, deployment }));
-        other.incidents.into_iter().for_each(|(id, incident)| self.add(Fact::Reported { id, incident }));
+        all.extend(self.deployments.into_iter().map(|(id, deployment)| Fact::Ran { id, deployment }));
+        all.extend(self.incidents.into_iter().map(|(id, incident)| Fact::Reported { id, incident }));
+        all
     }
 
     pub fn add(&mut self, fact: Fact) {

@@ -1,15 +1,20 @@
 //! The queue on the disk: one line for each delivery, appended and flushed
 //! before it is answered.
+//!
+//! When it has become large, it is made anew beside itself and renamed: what old
+//! deliveries told is then one line a project, each fact once. Whoever reads it,
+//! and whenever a process is killed, finds the old one or the new one, whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::SourceError;
-use super::super::project::Fact;
+use super::super::project::{Fact, Project};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,38 +35,107 @@ pub struct Delivery {
     pub facts: Vec<Fact>,
 }
 
+/// When a journal is made anew, and what of it stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compaction {
+    /// Not below so many bytes.
+    pub least: u64,
+    /// The newest deliveries, which their senders may repeat.
+    pub recent: usize,
+}
+
+impl Default for Compaction {
+    /// About 50,000 deliveries; GitHub repeats those of the last three days.
+    fn default() -> Self {
+        Self { least: 16 << 20, recent: 10_000 }
+    }
+}
+
 pub(super) struct Journal {
+    path: PathBuf,
     file: File,
     /// Bytes of whole lines.
     length: u64,
     seen: HashSet<String>,
+    compaction: Compaction,
+    /// The length at which it is made anew.
+    large: u64,
 }
 
 impl Journal {
     /// Opens it for this process alone, with all that is in it. A last line that
     /// a killed process did not finish was answered by nobody: it goes.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Delivery>), SourceError> {
+    pub fn open(path: &Path, compaction: Compaction) -> Result<(Self, Vec<Delivery>), SourceError> {
         let fails = |what| SourceError::file(what, path);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(fails("can't be written"))?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(fails("can't be opened"))?;
-        file.try_lock().map_err(|_| {
-            fails("is another receiver's")(io::Error::other("it is locked by another process"))
-        })?;
+        let mut file = Self::lock(path)?;
         let text = std::fs::read(path).map_err(fails("can't be read"))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let deliveries = lines(path, &text[..whole])?;
         file.set_len(whole as u64).map_err(fails("can't be written"))?;
         file.seek(SeekFrom::End(0)).map_err(fails("can't be written"))?;
-        let seen = deliveries.iter().map(key).collect();
-        Ok((Self { file, length: whole as u64, seen }, deliveries))
+        let (length, seen) = (whole as u64, deliveries.iter().map(key).collect());
+        let path = path.to_owned();
+        let mut journal = Self { path, file, length, seen, compaction, large: compaction.least };
+        journal.compact_if_large();
+        Ok((journal, deliveries))
+    }
+
+    /// The file that is at the path, for this process alone: not one that another
+    /// process has just replaced.
+    fn lock(path: &Path) -> Result<File, SourceError> {
+        let fails = |what| SourceError::file(what, path);
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(fails("can't be opened"))?;
+            file.try_lock().map_err(|_| {
+                fails("is another receiver's")(io::Error::other("it is locked by another process"))
+            })?;
+            let locked = file.metadata().map_err(fails("can't be read"))?.ino();
+            if std::fs::metadata(path).is_ok_and(|there| there.ino() == locked) {
+                return Ok(file);
+            }
+        }
+    }
+
+    fn compact_if_large(&mut self) {
+        if self.length >= self.large {
+            // What can't be made smaller now is whole all the same: later again.
+            let _ = self.compact();
+            self.large = self.compaction.least.max(2 * self.length);
+        }
+    }
+
+    /// Makes it anew: what was told before the newest deliveries, each fact once.
+    fn compact(&mut self) -> io::Result<()> {
+        let all = read(&self.path).map_err(io::Error::other)?;
+        let mut text = Vec::new();
+        for delivery in compacted(all, self.compaction.recent) {
+            serde_json::to_writer(&mut text, &delivery)?;
+            text.push(b'\n');
+        }
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        // One that a killed process left there is in nobody's way.
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
+        file.try_lock().map_err(|_| io::Error::other("it is locked by another process"))?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        self.file = file;
+        self.length = text.len() as u64;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Appends those that are new and flushes the disk. Answers for each whether
@@ -89,8 +163,27 @@ impl Journal {
         }
         self.length += text.len() as u64;
         self.seen.extend(fresh);
+        self.compact_if_large();
         Ok(new)
     }
+}
+
+/// The same facts in fewer deliveries: the `recent` newest stay, and all that came
+/// before them is one for each project.
+fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
+    let newest = all.split_off(all.len().saturating_sub(recent));
+    let mut projects: BTreeMap<(Forge, String), Project> = BTreeMap::new();
+    for delivery in all {
+        let project = projects.entry((delivery.forge, delivery.project)).or_default();
+        delivery.facts.into_iter().for_each(|fact| project.add(fact));
+    }
+    let old = projects.into_iter().map(|((forge, project), known)| Delivery {
+        id: format!("before: {project}"),
+        forge,
+        project,
+        facts: known.facts(),
+    });
+    old.chain(newest).collect()
 }
 
 /// All deliveries of a journal, whoever may be writing it; none if it is not there.
@@ -137,21 +230,116 @@ mod tests {
     fn a_delivery_is_kept_once_and_a_torn_line_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/webhooks.jsonl");
-        let (mut journal, past) = Journal::open(&path).unwrap();
+        let (mut journal, past) = Journal::open(&path, Compaction::default()).unwrap();
         assert!(past.is_empty());
         let all = [delivery("1"), delivery("2"), delivery("1")];
         assert_eq!(journal.append(&all).unwrap(), [true, true, false]);
         assert_eq!(journal.append(&all).unwrap(), [false, false, false]);
-        assert!(Journal::open(&path).is_err(), "two receivers of one journal");
+        assert!(Journal::open(&path, Compaction::default()).is_err(), "two receivers of one journal");
         drop(journal);
 
         let mut text = std::fs::read(&path).unwrap();
         text.extend_from_slice(b"{\"id\":\"3\",\"for");
         std::fs::write(&path, &text).unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
-        let (mut journal, past) = Journal::open(&path).unwrap();
+        let (mut journal, past) = Journal::open(&path, Compaction::default()).unwrap();
         assert_eq!(past, [delivery("1"), delivery("2")]);
         assert_eq!(journal.append(&[delivery("3"), delivery("2")]).unwrap(), [true, false]);
         assert_eq!(read(&path).unwrap().len(), 3);
+    }
+
+    fn told(path: &Path) -> BTreeMap<String, Project> {
+        let mut projects: BTreeMap<String, Project> = BTreeMap::new();
+        for delivery in read(path).unwrap() {
+            let project = projects.entry(delivery.project).or_default();
+            delivery.facts.into_iter().for_each(|fact| project.add(fact));
+        }
+        projects
+    }
+
+    #[test]
+    fn a_large_journal_is_made_anew_and_tells_the_same() {
+        use super::super::super::project::{Landed, Ran, Status};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("webhooks.jsonl");
+        let compaction = Compaction { least: 4000, recent: 3 };
+        let (mut journal, _) = Journal::open(&path, compaction).unwrap();
+        let at =
+            |minute: i64| time::macros::datetime!(2026-03-02 12:00 UTC) + time::Duration::minutes(minute);
+        let (mut whole, mut longest) = (BTreeMap::<String, Project>::new(), 0);
+        let mut written = 0;
+        for number in 0..120_i64 {
+            // Each deployment is told of many times, each change twice.
+            let id = (number / 20).to_string();
+            let status = Status { at: at(number % 4), ok: number % 2 == 0 };
+            let deployment =
+                Ran { environment: "production".into(), statuses: vec![status], ..Ran::default() };
+            let change = Landed { at: Some(at(number)), title: id.clone(), ..Landed::default() };
+            let one = Delivery {
+                id: number.to_string(),
+                forge: Forge::Github,
+                project: format!("o/{}", number % 2),
+                facts: vec![
+                    Fact::Landed { id: format!("c{}", number / 30), change },
+                    Fact::Labelled { id: format!("c{}", number / 40), labels: vec![number.to_string()] },
+                    Fact::Ran { id, deployment },
+                ],
+            };
+            assert_eq!(journal.append(std::slice::from_ref(&one)).unwrap(), [true]);
+            written += serde_json::to_vec(&one).unwrap().len() as u64 + 1;
+            let project = whole.entry(one.project.clone()).or_default();
+            one.facts.clone().into_iter().for_each(|fact| project.add(fact));
+            assert_eq!(told(&path), whole, "after {number}");
+            longest = longest.max(std::fs::metadata(&path).unwrap().len());
+        }
+        assert!(4 * longest < written, "{longest} of {written} bytes");
+        assert!(read(&path).unwrap().len() < 60);
+        // The newest are known by their ids, after a restart too, and the place is still taken.
+        assert!(Journal::open(&path, compaction).is_err(), "two receivers of one journal");
+        drop(journal);
+        // What a kill in the middle of it leaves: half a file beside.
+        std::fs::write(folder.path().join("webhooks.jsonl.new"), "{\"id\":\"4").unwrap();
+        let (mut journal, past) = Journal::open(&path, compaction).unwrap();
+        let newest = past.last().unwrap().clone();
+        assert_eq!(newest.id, "119");
+        assert_eq!(journal.append(&[newest]).unwrap(), [false]);
+        assert_eq!(told(&path), whole);
+    }
+
+    /// A kill leaves what is on the disk at that moment, which is what somebody
+    /// else sees there: at each moment all that was answered, whole.
+    #[test]
+    fn at_no_moment_is_anything_missing_that_was_answered() {
+        use super::super::super::project::Ran;
+        use std::sync::atomic::{AtomicI64, Ordering};
+        const LAST: i64 = 200;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("webhooks.jsonl");
+        let answered = AtomicI64::new(-1);
+        let looks = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let compaction = Compaction { least: 2000, recent: 2 };
+                let (mut journal, _) = Journal::open(&path, compaction).unwrap();
+                for number in 0..=LAST {
+                    let facts = vec![Fact::Ran { id: number.to_string(), deployment: Ran::default() }];
+                    let one = Delivery { id: number.to_string(), facts, ..delivery("") };
+                    journal.append(&[one]).unwrap();
+                    answered.store(number, Ordering::SeqCst);
+                }
+            });
+            let mut looks = 0;
+            loop {
+                let before = answered.load(Ordering::SeqCst);
+                let known = told(&path).remove("o/r").unwrap_or_default().deployments;
+                let missing: Vec<_> =
+                    (0..=before).filter(|one| !known.contains_key(&one.to_string())).collect();
+                assert!(missing.is_empty(), "{missing:?} of {before} are missing");
+                looks += 1;
+                if before == LAST {
+                    return looks;
+                }
+            }
+        });
+        assert!(looks > 3, "{looks} looks");
     }
 }

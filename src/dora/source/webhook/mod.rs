@@ -122,7 +122,7 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
         .await
         .map_err(|source| SourceError::Listen { address: settings.listen.to_string(), source })?;
     let address = listener.local_addr().unwrap_or(settings.listen);
-    let (journal, past) = Journal::open(&settings.journal)?;
+    let (journal, past) = Journal::open(&settings.journal, journal::Compaction::default())?;
     let (writer, queue) = mpsc::channel(WAITING);
     let (written, new) = mpsc::unbounded_channel();
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());

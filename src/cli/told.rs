@@ -1,0 +1,139 @@
+//! What a deployment's teams did, simulated or collected, and the history of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+use time::{Date, OffsetDateTime};
+
+use crate::dora::metrics::{self, Scope};
+use crate::dora::simulator::Team;
+use crate::dora::{self, Extent, Past, Series};
+
+/// Where a deployment's metrics come from.
+pub enum Told {
+    Simulated { teams: Vec<String>, seed: u64 },
+    Collected { events: Vec<dora::events::Event>, settle: time::Duration },
+}
+
+impl Told {
+    /// What tells it from any other history.
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Simulated { seed, .. } => format!("seed {seed}"),
+            Self::Collected { events, settle } => {
+                let mut text = Vec::new();
+                // Into memory, which takes everything.
+                let _ = dora::events::write(&mut text, events);
+                format!("events {} after {settle}", hex::encode(Sha256::digest(text)))
+            }
+        }
+    }
+
+    pub fn scopes(&self) -> Vec<Scope> {
+        match self {
+            Self::Simulated { teams, seed } => {
+                teams.iter().map(|name| Scope::of(&Team::new(name, *seed))).collect()
+            }
+            Self::Collected { events, .. } => metrics::scopes(events),
+        }
+    }
+
+    /// Their names as they are stored.
+    pub fn teams(&self) -> Vec<String> {
+        match self {
+            Self::Simulated { teams, .. } => teams.clone(),
+            Self::Collected { events, .. } => {
+                let teams = metrics::scopes(events).into_iter().map(|scope| dora::valid(&scope.team));
+                teams.collect::<BTreeSet<String>>().into_iter().collect()
+            }
+        }
+    }
+}
+
+/// Every day of some range, by its date. A small one is held; a larger one is made
+/// while it is read, each time the same.
+pub struct History {
+    pub told: Told,
+    until: Date,
+    days: u32,
+    extent: Extent,
+    held: Option<Vec<Series>>,
+}
+
+/// Samples of 16 bytes that are held at most: more than 39 teams make in a year.
+const HELD: u64 = 1_000_000;
+
+impl History {
+    /// The `days` days up to `until` (included).
+    pub fn of(told: Told, until: Date, days: u32) -> Self {
+        Self::holding(HELD, told, until, days)
+    }
+
+    /// Holds it if it has at most so many samples.
+    fn holding(most: u64, told: Told, until: Date, days: u32) -> Self {
+        let mut history = Self { told, until, days, extent: Extent::default(), held: None };
+        let (mut extent, mut held) = (Extent::default(), Some(Vec::new()));
+        for one in history.made() {
+            extent.add(&one);
+            if extent.samples > most {
+                held = None;
+            }
+            held.iter_mut().for_each(|held| held.push(one.clone()));
+        }
+        (history.extent, history.held) = (extent, held);
+        history
+    }
+
+    fn made(&self) -> Box<dyn Iterator<Item = Series> + Send + '_> {
+        let (until, days) = (self.until, self.days);
+        match &self.told {
+            Told::Simulated { teams, seed } => {
+                Box::new(metrics::simulated(teams.clone(), *seed, until, days))
+            }
+            Told::Collected { events, settle } => {
+                Box::new(metrics::collected(&[], events, *settle, until, days))
+            }
+        }
+    }
+}
+
+impl Past for History {
+    fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_> {
+        match &self.held {
+            Some(held) => held.series(),
+            None => Box::new(self.made().map(Cow::Owned)),
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+}
+
+/// The last whole day, UTC.
+pub fn yesterday() -> Date {
+    let today = OffsetDateTime::now_utc().date();
+    today.previous_day().unwrap_or(today)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::date;
+
+    #[test]
+    fn a_large_history_is_not_held_and_tells_the_same_each_time() {
+        let of = |most| {
+            let told = Told::Simulated { teams: crate::dora::simulator::teams(2), seed: 3 };
+            History::holding(most, told, date!(2025 - 02 - 28), 3)
+        };
+        let held = of(HELD);
+        let samples = held.extent().samples;
+        assert!(held.held.is_some() && held.extent() == Extent::of(held.series()));
+        let made = of(samples - 1);
+        assert!(made.held.is_none() && made.extent() == held.extent());
+        assert!(made.series().eq(held.series()));
+        assert!(made.series().eq(made.series()));
+    }
+}

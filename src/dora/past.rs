@@ -1,0 +1,48 @@
+//! A history as it is passed on: read as often as somebody needs it, a team at a
+//! time, and the same each time. So nobody has to hold it whole: what is sent,
+//! counted and proven may be longer than the memory.
+
+use std::borrow::Cow;
+
+use super::Series;
+
+/// Series that can be read again and again.
+pub trait Past: Sync {
+    /// All series, always in the same order; those of one team follow each other.
+    fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_>;
+
+    /// How much that is, without going through all of it again where it is known.
+    fn extent(&self) -> Extent {
+        Extent::of(self.series())
+    }
+}
+
+/// How much a history is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    pub series: u64,
+    pub samples: u64,
+    /// The newest sample's time, milliseconds since 1970.
+    pub newest: Option<i64>,
+}
+
+impl Extent {
+    pub fn of<'a>(series: impl Iterator<Item = Cow<'a, Series>>) -> Self {
+        let mut extent = Self::default();
+        series.for_each(|one| extent.add(&one));
+        extent
+    }
+
+    pub fn add(&mut self, one: &Series) {
+        self.series += 1;
+        self.samples += one.samples.len() as u64;
+        self.newest = self.newest.max(one.samples.last().map(|(time, _)| *time));
+    }
+}
+
+/// One that is held whole.
+impl Past for Vec<Series> {
+    fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_> {
+        Box::new(self.iter().map(Cow::Borrowed))
+    }
+}
