@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = b"ready\n"
         if self.path == "/ingester/ring":
-            members = os.environ["DORAINFRA_MEMBERS"].split(",") if ha else [own]
+            members = [os.environ[f"DORAINFRA_MEMBER_{n}"] for n in (1, 2, 3)] if ha else [own]
             shards = [{"id": a, "state": state(a), "address": a, "zone": "z"} for a in members]
             body = json.dumps({"shards": shards}).encode()
         self.send_response(200)
