@@ -18,6 +18,8 @@ const ALL: [&str; 3] = ["dorainfra-mimir", "dorainfra-mimir-2", "dorainfra-mimir
 struct Replicas {
     deployment: Deployment,
     engine: PathBuf,
+    /// Settings of every run.
+    always: &'static [&'static str],
 }
 
 impl Replicas {
@@ -26,11 +28,13 @@ impl Replicas {
         let deployment = Deployment::new();
         let engine = deployment.write("engine", ENGINE);
         std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Self { deployment, engine }
+        // The small engine has no ruler.
+        Self { deployment, engine, always: &["--set", "alerts.rules=false"] }
     }
 
     fn run(&self, settings: &[&str], command: &[&str]) -> Run {
         let mut all = vec!["--sandbox", "--json", "--mimir-binary", self.engine.to_str().unwrap()];
+        all.extend(self.always);
         settings.iter().for_each(|setting| all.extend(["--set", setting]));
         all.extend(command);
         self.deployment.run(&all)
@@ -210,7 +214,7 @@ fn three_mimirs_lose_nothing() {
         eprintln!("skipped: DORAINFRA_MIMIR_BINARY names no Mimir");
         return;
     };
-    let replicas = Replicas { deployment: Deployment::new(), engine: engine.into() };
+    let replicas = Replicas { deployment: Deployment::new(), engine: engine.into(), always: &[] };
     let apply = |settings: &[&str]| {
         replicas.run(&[&["generator.teams=5"][..], settings].concat(), &["apply", "--yes"])
     };
@@ -230,6 +234,10 @@ fn three_mimirs_lose_nothing() {
         longer.join().unwrap()
     });
     lost.ends_with(0);
+    let serves = |machine: &Value| machine["state"] == "ok";
+    replicas.deployment.until("all three serve again", || {
+        replicas.status(&[ha])["machines"].as_array().unwrap().iter().all(serves)
+    });
 
     // Changed one after the other, while live values arrive; to one machine, and back.
     let days = "generator.days=300";
