@@ -66,6 +66,7 @@ impl Recipe {
             "bucket": "lab-bucket",
             "server_name": SERVER_NAME,
             "access": {"tls": "mutual"},
+            "rule_files": [],
             "engine": {
                 "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
                 "label": label,
