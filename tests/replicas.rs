@@ -234,15 +234,14 @@ fn three_mimirs_lose_nothing() {
         longer.join().unwrap()
     });
     lost.ends_with(0);
-    let serves = |machine: &Value| machine["state"] == "ok";
-    replicas.deployment.until("all three serve again", || {
-        replicas.status(&[ha])["machines"].as_array().unwrap().iter().all(serves)
-    });
 
     // Changed one after the other, while live values arrive; to one machine, and back.
     let days = "generator.days=300";
     let rolled = apply(&[ha, days, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
-    assert_eq!(machines_changed(&rolled), one_after_the_other(ALL));
+    // The lost one first, if it is not ready again by then.
+    let orders = [ALL, [ALL[1], ALL[0], ALL[2]]];
+    let rolled = machines_changed(&rolled);
+    assert!(orders.map(one_after_the_other).contains(&rolled), "{rolled:?}");
     apply(&[days]).ends_with(0);
     apply(&[ha, days]).ends_with(0);
 }
