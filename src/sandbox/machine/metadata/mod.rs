@@ -15,7 +15,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::tree::Node;
@@ -51,6 +53,32 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) fn new(boot: &Boot, changes: watch::Receiver<u64>) -> Self {
         Self { project: boot.project.clone(), zone: boot.zone.clone(), name: boot.name.clone(), changes }
+    }
+}
+
+/// A metadata server that runs.
+pub(super) struct Serving {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Serves until the end; `shutdown` is what `routes` were given.
+    pub(super) fn start(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> Self {
+        let stop = shutdown.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                _ = axum::serve(listener, routes) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        Self { shutdown, task }
+    }
+
+    /// Returns once its port is free for the next boot.
+    pub(super) async fn end(self) {
+        self.shutdown.cancel();
+        let _ = self.task.await;
     }
 }
 

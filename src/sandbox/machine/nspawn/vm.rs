@@ -84,8 +84,7 @@ struct Shared {
     leader: Mutex<Option<u32>>,
     /// Device name and loop device of each attached disk.
     disks: tokio::sync::Mutex<Vec<(String, Loop)>>,
-    /// Ends the metadata server.
-    shutdown: CancellationToken,
+    metadata: tokio::sync::Mutex<Option<metadata::Serving>>,
 }
 
 impl Vm {
@@ -107,19 +106,14 @@ impl Vm {
             console,
             leader: Mutex::new(None),
             disks: tokio::sync::Mutex::default(),
-            shutdown: CancellationToken::new(),
+            metadata: tokio::sync::Mutex::default(),
             boot,
         });
         let launched = async {
             let listener = router.metadata_listener(address).map_err(NetworkError::from)?;
-            let routes = metadata::routes(world, subject, shared.shutdown.clone());
-            let stop = shared.shutdown.clone();
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = axum::serve(listener, routes) => {}
-                    () = stop.cancelled() => {}
-                }
-            });
+            let shutdown = CancellationToken::new();
+            let routes = metadata::routes(world, subject, shutdown.clone());
+            *shared.metadata.lock().await = Some(metadata::Serving::start(listener, routes, shutdown));
             for (device, folder) in &shared.boot.disks {
                 let disk = Loop::attach(folder, shared.size_of(device)).await?;
                 shared.disks.lock().await.push((device.clone(), disk));
@@ -335,7 +329,9 @@ impl Shared {
                 self.console.say(&format!("kernel: {error}"));
             }
         }
-        self.shutdown.cancel();
+        if let Some(metadata) = self.metadata.lock().await.take() {
+            metadata.end().await;
+        }
         self.console.say("kernel: power off");
     }
 }

@@ -44,9 +44,7 @@ pub(super) struct Vm {
     supervisor: Arc<Supervisor>,
     guard: Guard,
     startup: Option<(CancellationToken, JoinHandle<()>)>,
-    /// Ends the metadata server, and what it is.
-    shutdown: CancellationToken,
-    metadata: JoinHandle<()>,
+    metadata: metadata::Serving,
 }
 
 /// Where a machine's file system begins. Absolute and without links: it marks
@@ -83,16 +81,10 @@ impl Vm {
         let shutdown = CancellationToken::new();
         let routes = metadata::routes(world, subject, shutdown.clone())
             .merge(control::routes(Arc::clone(&supervisor)));
-        let stop = shutdown.clone();
-        let metadata = tokio::spawn(async move {
-            tokio::select! {
-                _ = axum::serve(listener, routes) => {}
-                () = stop.cancelled() => {}
-            }
-        });
+        let metadata = metadata::Serving::start(listener, routes, shutdown);
         console.say(&format!("kernel: {} boots at {}", boot.name, boot.address));
         supervisor.start_enabled().await;
-        let mut vm = Self { boot, root, console, supervisor, guard, startup: None, shutdown, metadata };
+        let mut vm = Self { boot, root, console, supervisor, guard, startup: None, metadata };
         if let Err(error) = vm.run_startup_script(environment) {
             vm.kill().await;
             return Err(BootError::Spawn(error));
@@ -160,9 +152,7 @@ impl Vm {
         }
         let _ = tokio::time::timeout(Duration::from_secs(10), self.supervisor.stop_all()).await;
         tree::sweep(&self.root).await;
-        self.shutdown.cancel();
-        // Until it has ended, its port is not free for the next boot.
-        let _ = self.metadata.await;
+        self.metadata.end().await;
         self.guard.dismiss().await;
         let _ = shims::unmount_all(&self.root);
         let _ = fs::remove_dir_all(self.boot.dir.join("tmp"));
