@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -82,10 +83,12 @@ impl Mimir {
 
     async fn before(&self) -> Result<Option<&MimirApi>, ProviderError> {
         let open = self.before.get_or_try_init(|| async {
-            if !self.was_ever_ready().await? {
+            // Asked for together: a plan waits for both.
+            let (ready, target) = tokio::join!(self.was_ever_ready(), self.reach.target(&self.client));
+            if !ready? {
                 return Ok(None);
             }
-            let target = match self.reach.target(&self.client).await {
+            let target = match target {
                 Err(ReachError::Missing(_)) => return Ok(None),
                 other => other?,
             };
@@ -98,7 +101,7 @@ impl Mimir {
 
     /// Whether any of the machines has run a bundle to its end.
     async fn was_ever_ready(&self) -> Result<bool, gcp::Error> {
-        for (zone, instance) in &self.reach.machines {
+        let reports = self.reach.machines.iter().map(|(zone, instance)| async move {
             let machine = Machine {
                 instance: instance.clone(),
                 zone: zone.clone(),
@@ -106,8 +109,10 @@ impl Mimir {
                 certificate: String::new(),
                 disk_gb: 0,
             };
-            let report = machine::report(&self.client, &machine).await?;
-            if report.is_some_and(|report| !report.bundle.is_empty()) {
+            machine::report(&self.client, &machine).await
+        });
+        for report in join_all(reports).await {
+            if report?.is_some_and(|report| !report.bundle.is_empty()) {
                 return Ok(true);
             }
         }
