@@ -79,7 +79,9 @@ impl History {
             if extent.samples > most {
                 held = None;
             }
-            held.iter_mut().for_each(|held| held.push(one.clone()));
+            if let Some(held) = &mut held {
+                held.push(one);
+            }
         }
         (history.extent, history.held) = (extent, held);
         history
