@@ -336,8 +336,3 @@ pub async fn phase<T>(
     events.send(Event::PhaseFinished { phase, elapsed_ms, ok: result.is_ok() });
     result
 }
-
-pub(super) fn not_there(what: &str) -> CommandError {
-    CommandError::failed(format!("this deployment has no {what} yet"))
-        .hint("`dorainfra apply` makes everything that is missing")
-}

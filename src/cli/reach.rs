@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::pipeline::{Run, not_there};
+use super::pipeline::Run;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Names, PORT, STACK};
 use crate::config::Tls;
-use crate::resource::{self, Reach};
+use crate::resource::{self, Reach, ReachError};
 use crate::stack::Target;
 use crate::tls::Credentials;
 
@@ -50,7 +50,7 @@ impl Run<'_> {
     pub async fn client_credentials(&self, name: &str) -> CommandResult<Credentials> {
         let secret = Names::of_client(&self.project.config, name);
         resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
-            true => not_there("client certificate"),
+            true => ReachError::Missing("client certificate").into(),
             false => error.into(),
         })
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::SourceError;
 use super::super::project::{Fact, Project};
+use super::super::store::beside;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -121,9 +122,7 @@ impl Journal {
             serde_json::to_writer(&mut text, &delivery)?;
             text.push(b'\n');
         }
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
+        let beside = beside(&self.path, ".new");
         // One that a killed process left there is in nobody's way.
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside)?;
         file.try_lock().map_err(|_| io::Error::other("it is locked by another process"))?;
