@@ -22,6 +22,26 @@ fn recording_rules_compute_what_they_say() {
     promtool(&["test", "rules", "dora_test.yaml"]);
 }
 
+/// Groups are evaluated in no order of their own: a rule that reads what another
+/// group records would see the last value, or none.
+#[test]
+fn no_group_reads_what_another_one_records() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mimir/rules/dora.yaml"));
+    let text = text.unwrap();
+    let groups: Vec<&str> = text.split("\n  - name: ").skip(1).collect();
+    assert!(groups.len() > 1);
+    let records = |group: &str| -> Vec<String> {
+        let lines = group.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+        lines.map(str::to_owned).collect()
+    };
+    for (nth, group) in groups.iter().enumerate() {
+        let others = groups.iter().enumerate().filter(|(other, _)| *other != nth);
+        for record in others.flat_map(|(_, other)| records(other)) {
+            assert!(!group.contains(&record), "{record} is recorded by another group");
+        }
+    }
+}
+
 #[test]
 fn alerts_fire_when_they_should_and_only_then() {
     promtool(&["check", "rules", "alerts.yaml"]);
