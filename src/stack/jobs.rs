@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::config::JobFile;
@@ -14,8 +14,9 @@ use crate::config::JobFile;
 type Failed = (PathBuf, io::Error);
 
 /// Makes the copies what the originals are, and deletes those of files that no job
-/// names any more. `dir` is the folder of the collector's configuration.
-pub(super) fn copy(dir: &Path, files: &[JobFile]) -> Result<(), Failed> {
+/// names any more. `dir` is the folder of the collector's configuration; `owner` is
+/// whom the copies are given to, user and group.
+pub(super) fn copy(dir: &Path, files: &[JobFile], owner: Option<(u32, u32)>) -> Result<(), Failed> {
     let mut wanted = BTreeSet::new();
     for file in files {
         for (from, to) in matched(file)? {
@@ -25,7 +26,7 @@ pub(super) fn copy(dir: &Path, files: &[JobFile]) -> Result<(), Failed> {
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
                 made.map_err(failed(folder))?;
             }
-            write(&to, &text).map_err(failed(&to))?;
+            write(&to, &text, owner).map_err(failed(&to))?;
             wanted.insert(to);
         }
     }
@@ -77,7 +78,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failed> {
 
 /// For this user's eyes only, and whole: the collector may read it at any moment. The
 /// same file when nothing changed, so that nobody has to be told.
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+fn write(path: &Path, text: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     if fs::read(path).is_ok_and(|present| present == text) {
         return Ok(());
     }
@@ -86,6 +87,9 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = PathBuf::from(new);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text)?;
+    if let Some((user, group)) = owner {
+        fchown(&file, Some(user), Some(group))?;
+    }
     fs::rename(&new, path)
 }
 
@@ -110,7 +114,7 @@ mod tests {
         }
         let file = |to: &str, from: &str| JobFile { to: to.into(), from: own.join(from) };
         let files = [file("scrape/x/password", "password"), file("scrape/y/t-*.yaml", "t-*.yaml")];
-        copy(&dir, &files).unwrap();
+        copy(&dir, &files, None).unwrap();
         let read = |path: &str| fs::read_to_string(dir.join(path)).unwrap();
         assert_eq!((read("scrape/x/password"), read("scrape/y/t-2.yaml")), ("one".into(), "2".into()));
         assert_eq!(entries(&dir.join("scrape/y")).unwrap().len(), 2);
@@ -119,13 +123,13 @@ mod tests {
 
         fs::write(own.join("password"), "two").unwrap();
         fs::remove_file(own.join("t-2.yaml")).unwrap();
-        copy(&dir, &files).unwrap();
+        copy(&dir, &files, None).unwrap();
         assert_eq!(read("scrape/x/password"), "two");
         assert_eq!(entries(&dir.join("scrape/y")).unwrap().len(), 1);
 
-        copy(&dir, &files[1..]).unwrap();
+        copy(&dir, &files[1..], None).unwrap();
         assert!(!dir.join("scrape/x/password").exists());
-        let (path, _) = copy(&dir, &[file("scrape/x/none", "none")]).unwrap_err();
+        let (path, _) = copy(&dir, &[file("scrape/x/none", "none")], None).unwrap_err();
         assert_eq!(path, own.join("none"));
         forget(&dir).unwrap();
         assert!(!dir.join("scrape").exists());

@@ -50,7 +50,8 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
         write(&path, contents).map_err(file(&path))?;
     }
     // No part of the digest: the collector reads them anew by itself.
-    jobs::copy(&setup.dir, &setup.job_files).map_err(ComposeError::of_file)?;
+    jobs::copy(&setup.dir, &setup.job_files, Some((uid, gid)).filter(|_| owner.uid() == 0))
+        .map_err(ComposeError::of_file)?;
     let program = setup.dir.join("generator/dorainfra");
     copy(&setup.generator, &program).map_err(file(&program))?;
     if owner.uid() == 0 {

@@ -121,7 +121,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         record::remove(&dir.join("tls/client.key"))?;
     }
 
-    jobs::copy(&dir, &setup.job_files).map_err(StackError::of_copy)?;
+    jobs::copy(&dir, &setup.job_files, None).map_err(StackError::of_copy)?;
 
     let mut record = Record::settled(&dir).await?;
     for command in &commands {
