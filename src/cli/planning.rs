@@ -51,15 +51,20 @@ impl Run<'_> {
         events: &Events,
     ) -> CommandResult<Plan> {
         let name = &self.blueprint.deployment;
-        let unknown = self.look_into_mimir(selection).await?;
-        let provider = match &unknown {
+        let options = selection.options();
+        // Together: what is in Mimir is read with the rest, unless it turns out that it can't be.
+        let (unknown, whole) = tokio::join!(
+            self.look_into_mimir(selection),
+            engine::plan(name, manifests.clone(), &*self.provider, &options, events)
+        );
+        let unknown = unknown?;
+        let mut plan = match unknown {
+            None => whole?,
             Some(_) => {
                 manifests.retain(|manifest| !lives_in_mimir(&manifest.kind));
-                Arc::new(self.google())
+                engine::plan(name, manifests, &self.google(), &options, events).await?
             }
-            None => self.provider.clone(),
         };
-        let mut plan = engine::plan(name, manifests, &*provider, &selection.options(), events).await?;
         plan.warnings.extend(unknown);
         let bucket = Names::of(&self.project.config).bucket;
         resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;

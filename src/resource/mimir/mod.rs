@@ -52,8 +52,8 @@ pub struct Mimir {
     deployment: String,
     contents: Arc<BTreeMap<String, Content>>,
     interrupt: CancellationToken,
-    /// As it is before anything is changed; `None`: nothing is in it yet.
-    before: OnceCell<Option<MimirApi>>,
+    /// As it is before anything is changed, asked for once; `None`: nothing is in it yet.
+    before: OnceCell<Result<Option<MimirApi>, ProviderError>>,
     /// Once it serves as its manifest says: waited for once, and a failure told once.
     serving: OnceCell<Result<MimirApi, ProviderError>>,
     failure_told: AtomicBool,
@@ -82,21 +82,23 @@ impl Mimir {
     }
 
     async fn before(&self) -> Result<Option<&MimirApi>, ProviderError> {
-        let open = self.before.get_or_try_init(|| async {
-            // Asked for together: a plan waits for both.
-            let (ready, target) = tokio::join!(self.was_ever_ready(), self.reach.target(&self.client));
-            if !ready? {
-                return Ok(None);
-            }
-            let target = match target {
-                Err(ReachError::Missing(_)) => return Ok(None),
-                other => other?,
-            };
-            let api = MimirApi::new(target).map_err(|error| self.told(error))?;
-            api.groups().await.map_err(|error| self.told(error))?;
-            Ok::<_, ProviderError>(Some(api))
-        });
-        Ok(open.await?.as_ref())
+        let open = self.before.get_or_init(|| self.open()).await;
+        open.as_ref().map(Option::as_ref).map_err(Clone::clone)
+    }
+
+    async fn open(&self) -> Result<Option<MimirApi>, ProviderError> {
+        // Asked for together: a plan waits for both.
+        let (ready, target) = tokio::join!(self.was_ever_ready(), self.reach.target(&self.client));
+        if !ready? {
+            return Ok(None);
+        }
+        let target = match target {
+            Err(ReachError::Missing(_)) => return Ok(None),
+            other => other?,
+        };
+        let api = MimirApi::new(target).map_err(|error| self.told(error))?;
+        api.groups().await.map_err(|error| self.told(error))?;
+        Ok(Some(api))
     }
 
     /// Whether any of the machines has run a bundle to its end.
