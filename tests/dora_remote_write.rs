@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use dorainfra::blueprint::Flavour;
-use dorainfra::dora::metrics::{GAUGES, simulated};
+use dorainfra::dora::metrics::{GAUGES, Histograms, simulated};
 use dorainfra::dora::remote_write::wire::{self, v2};
 use dorainfra::dora::remote_write::{Accounting, Checkpoint, Client, Limits, Reason, Retry, WriteError};
 use dorainfra::dora::{Series, simulator};
@@ -141,7 +141,7 @@ fn read(two: bool, raw: &[u8]) -> Vec<Read> {
 }
 
 fn history(teams: u32) -> Vec<Series> {
-    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365)
+    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365, Histograms::Classic)
         .filter(|series| GAUGES.contains(&series.name))
         .collect()
 }
@@ -153,7 +153,7 @@ fn count(series: &[Series]) -> u64 {
 fn expected(series: &[Series]) -> BTreeMap<(String, String), Vec<(i64, f64)>> {
     series
         .iter()
-        .map(|one| ((one.name.to_owned(), one.labels.get("team").to_owned()), one.samples.clone()))
+        .map(|one| ((one.name.to_owned(), one.labels.get("team").to_owned()), one.samples.plain().to_vec()))
         .collect()
 }
 
@@ -261,7 +261,8 @@ async fn a_receiver_that_is_full_for_too_long_ends_the_run_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_history_is_no_request() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series: Vec<Series> = simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0).collect();
+    let series: Vec<Series> =
+        simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0, Histograms::Classic).collect();
     let accepted =
         Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     assert_eq!((accepted.samples, accepted.requests), (0, 0));
@@ -305,7 +306,8 @@ async fn a_receiver_that_writes_less_than_it_accepts_is_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_come_with_exemplars() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series: Vec<Series> = simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90).collect();
+    let series: Vec<Series> =
+        simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90, Histograms::Classic).collect();
     let sent: usize = series.iter().map(|series| series.exemplars.len()).sum();
     Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     let received = receiver.0.lock().unwrap();

@@ -14,6 +14,7 @@ use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, credentials, eventually, free_port, program,
 };
 use deployment::Deployment;
+use dorainfra::dora::metrics::Histograms;
 use dorainfra::dora::pushgateway::Gateway;
 use dorainfra::stack::Target;
 use dorainfra::tls::ClientFiles;
@@ -151,7 +152,7 @@ async fn what_is_written_directly_is_the_series_of_the_history_and_ends_when_wit
     eventually("three teams are written", async || ask(target, DEPLOYMENTS).await.len() == 3).await;
     let until = time::OffsetDateTime::now_utc().date().previous_day().unwrap();
     let teams = dorainfra::dora::simulator::teams(3);
-    let history = dorainfra::dora::metrics::simulated(teams, 1, until, 1);
+    let history = dorainfra::dora::metrics::simulated(teams, 1, until, 1, Histograms::Classic);
     for one in history.filter(|one| !dorainfra::dora::metrics::GAUGES.contains(&one.name)) {
         let labels: Vec<String> =
             one.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::duration::parse_duration;
 use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
-use super::{Config, SERIES_PER_TEAM, Topology, options, rules};
+use super::{Config, Live, SERIES_PER_TEAM, Topology, options, rules};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -36,6 +36,7 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(labels(config, settings));
     found.extend(derived_bucket(config, settings));
     found.extend(own_network(config, settings));
+    found.extend(native_histograms(config, settings));
     found.extend(mimir_options(config, settings));
     found
 }
@@ -239,6 +240,22 @@ fn own_network(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
                 .help(Some(format!("`network.create` is `true` {}", settings.origin("network.create"))))
         })
         .collect()
+}
+
+/// Native histograms of the past whose series would end where live values begin.
+fn native_histograms(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 2] = ["generator.native_histograms", "stack.live"];
+    let live = config.stack.live;
+    if !config.generator.native_histograms || live == Live::RemoteWrite || !settings.sound(&PATHS) {
+        return Vec::new();
+    }
+    let way = if live == Live::Scrape { "a scraped page" } else { "a Pushgateway" };
+    let message = format!("`{}`: {way} takes none, so their series would end with the history", PATHS[0]);
+    vec![Problem::new(settings.place(&PATHS), message).help(Some(format!(
+        "set `{}` {} to `remote-write`: the generator writes live values to Mimir itself then",
+        PATHS[1],
+        settings.origin(PATHS[1]),
+    )))]
 }
 
 /// Mimir's own keys: known to the version that is wanted, and the user's to set.

@@ -225,6 +225,8 @@ pub struct Generator {
     pub seed: u64,
     /// Seconds between two live pushes.
     pub interval_seconds: u32,
+    /// Whether lead times and recoveries are written as native histograms, too.
+    pub native_histograms: bool,
 }
 
 impl Default for Config {
@@ -292,7 +294,13 @@ impl Default for Config {
                 prometheus: None,
                 pushgateway: None,
             },
-            generator: Generator { teams: 39, days: 365, seed: 1, interval_seconds: 5 },
+            generator: Generator {
+                teams: 39,
+                days: 365,
+                seed: 1,
+                interval_seconds: 5,
+                native_histograms: false,
+            },
             sources: Vec::new(),
             settle_hours: 72,
             templates_dir: None,

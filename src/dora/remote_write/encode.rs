@@ -8,7 +8,7 @@ use prost::Message;
 use prost::encoding::{encoded_len_varint, key_len};
 
 use super::wire::{self, v2};
-use crate::dora::{Exemplar, Series};
+use crate::dora::{Exemplar, Series, Value};
 
 /// The versions of Remote Write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub(super) struct Encoder {
     message: OpenSeries,
 }
 
+/// A sample as it is written.
+enum Sample {
+    Plain(wire::Sample),
+    Native(wire::Histogram),
+}
+
 /// The series that samples are being added to.
 enum OpenSeries {
     One(wire::TimeSeries),
@@ -79,6 +85,7 @@ impl Encoder {
         match &mut self.message {
             OpenSeries::One(message) => {
                 message.samples.clear();
+                message.histograms.clear();
                 message.exemplars.clear();
                 let mut count = 0;
                 for (name, value) in labels {
@@ -97,6 +104,7 @@ impl Encoder {
             }
             OpenSeries::Two(message, symbols) => {
                 message.samples.clear();
+                message.histograms.clear();
                 message.exemplars.clear();
                 message.labels_refs.clear();
                 symbols.mark();
@@ -111,9 +119,25 @@ impl Encoder {
 
     /// Adds a sample and its exemplars, unless the request would be longer than
     /// `limit` bytes then; whether it did.
-    pub fn push(&mut self, (timestamp, value): (i64, f64), exemplars: &[Exemplar], limit: usize) -> bool {
-        let sample = wire::Sample { value, timestamp };
-        let mut longer = self.open + field_len(2, sample.encoded_len());
+    pub fn push(
+        &mut self,
+        (timestamp, value): (i64, Value<'_>),
+        exemplars: &[Exemplar],
+        limit: usize,
+    ) -> bool {
+        let sample = match value {
+            Value::Plain(value) => Sample::Plain(wire::Sample { value, timestamp }),
+            Value::Native(histogram) => Sample::Native(wire::Histogram::of(timestamp, histogram)),
+        };
+        let native_tag = match &self.message {
+            OpenSeries::One(_) => 4,
+            OpenSeries::Two(..) => 3,
+        };
+        let mut longer = self.open
+            + match &sample {
+                Sample::Plain(sample) => field_len(2, sample.encoded_len()),
+                Sample::Native(histogram) => field_len(native_tag, histogram.encoded_len()),
+            };
         match &mut self.message {
             OpenSeries::One(message) => {
                 let exemplars = exemplars.iter().map(|exemplar| wire::Exemplar {
@@ -131,7 +155,10 @@ impl Encoder {
                     message.exemplars.truncate(before);
                     return false;
                 }
-                message.samples.push(sample);
+                match sample {
+                    Sample::Plain(sample) => message.samples.push(sample),
+                    Sample::Native(histogram) => message.histograms.push(histogram),
+                }
             }
             OpenSeries::Two(message, symbols) => {
                 // The labels' symbols stay in any case while the series is open.
@@ -150,7 +177,10 @@ impl Encoder {
                     symbols.forget(mark);
                     return false;
                 }
-                message.samples.push(sample);
+                match sample {
+                    Sample::Plain(sample) => message.samples.push(sample),
+                    Sample::Native(histogram) => message.histograms.push(histogram),
+                }
             }
         }
         self.open = longer;
@@ -160,10 +190,10 @@ impl Encoder {
     /// Closes the series; one without samples leaves nothing.
     pub fn end(&mut self) {
         match &mut self.message {
-            OpenSeries::One(message) if !message.samples.is_empty() => {
+            OpenSeries::One(message) if !(message.samples.is_empty() && message.histograms.is_empty()) => {
                 prost::encoding::message::encode(1, message, &mut self.done);
             }
-            OpenSeries::Two(message, _) if !message.samples.is_empty() => {
+            OpenSeries::Two(message, _) if !(message.samples.is_empty() && message.histograms.is_empty()) => {
                 prost::encoding::message::encode(5, message, &mut self.done);
             }
             OpenSeries::Two(_, symbols) => symbols.forget(symbols.marked),
