@@ -292,5 +292,11 @@ fn a_deployment_is_proven_with_either_way_and_changes_between_them() {
     run("remote-write", &["stack", "up"]).ends_with(0);
     assert_eq!(parts("remote-write"), ["prometheus", "generator", "remote write"]);
     proven(run("remote-write", &["verify"]));
+    // What stands in can have no history of them: the plan says so, and all else is as it was.
+    let native = ["--set", "generator.native_histograms=true"];
+    let plan = run("remote-write", &[&native[..], &["plan"]].concat()).ends_with(0);
+    let warnings = plan.events("planned")[0]["plan"]["warnings"].to_string();
+    assert!(warnings.contains("native histograms") && warnings.contains("classic ones"), "{warnings}");
+    proven(run("remote-write", &[&native[..], &["verify"]].concat()));
     run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
 }

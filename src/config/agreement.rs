@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::duration::parse_duration;
 use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
-use super::{Config, Live, SERIES_PER_TEAM, Topology, options, rules};
+use super::{Config, Live, NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, Topology, options, rules};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -163,7 +163,9 @@ fn history_against(
 fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
     const PATHS: [&str; 2] = ["generator.teams", "mimir.limits.max_series"];
     let (teams, most) = (config.generator.teams, config.mimir.limits.max_series);
-    let written = teams * SERIES_PER_TEAM;
+    let native = if config.generator.native_histograms { NATIVE_SERIES_PER_TEAM } else { 0 };
+    let each = SERIES_PER_TEAM + native;
+    let written = teams * each;
     if !settings.sound(&PATHS) || written <= most {
         return Vec::new();
     }
@@ -175,7 +177,7 @@ fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         "set `mimir.limits.max_series` {} to {written} or more, or `generator.teams` {} to {} or less",
         settings.origin(PATHS[1]),
         settings.origin(PATHS[0]),
-        (most / SERIES_PER_TEAM).max(1),
+        (most / each).max(1),
     )))]
 }
 

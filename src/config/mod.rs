@@ -35,7 +35,7 @@ pub use self::options::known as is_mimir_option;
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
-pub use self::sizes::SERIES_PER_TEAM;
+pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM};
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 

@@ -2,7 +2,7 @@
 //! only those with something in them are kept. One of these is a single sample.
 //!
 //! Of [`SCHEMA`] 3 each bucket ends 9 % above its beginning (eight of them to each
-//! power of two), so half a bucket, 4.4 %, is the most that a quantile can be wrong.
+//! power of two), and that is the most that a quantile can be wrong.
 //! It is what clients choose for the usual factor of 1.1, and has 200 buckets from a
 //! second to a year, of which a team fills some fifty; one schema more would double
 //! them, and each sample carries them all.
@@ -28,7 +28,7 @@ const BOUNDS: [f64; PARTS as usize] = [
     0.707_106_781_186_547_5,
     0.771_105_412_703_970_4,
     0.840_896_415_253_714_4,
-    0.917_004_043_204_671_2,
+    0.917_004_043_204_671_1,
 ];
 
 /// What has been counted until some moment.
@@ -125,6 +125,8 @@ mod tests {
     fn powers_of_two_are_upper_bounds() {
         assert_eq!([1, 2, 4, 1 << 20].map(index), [Some(0), Some(8), Some(16), Some(160)]);
         assert_eq!([0, 8, -8].map(bound), [1.0, 2.0, 0.5]);
+        // As Prometheus tells it: a bound that differs in its last digit is another one.
+        assert_eq!(bound(143).to_string(), "240387.1079018453");
         assert_eq!((index(0), index(u64::MAX)), (None, Some(512)));
         // A year of seconds.
         assert_eq!(index(365 * 86_400), Some(200));
