@@ -28,7 +28,7 @@ impl Default for Limits {
 pub struct Batch {
     /// Snappy-compressed, in the version that was asked for.
     pub body: Bytes,
-    /// Native histograms among them.
+    /// Of both kinds.
     pub samples: u64,
     /// Those of the samples that are native histograms.
     pub native: u64,

@@ -47,12 +47,6 @@ pub(super) struct Encoder {
     message: OpenSeries,
 }
 
-/// A sample as it is written.
-enum Sample {
-    Plain(wire::Sample),
-    Native(wire::Histogram),
-}
-
 /// The series that samples are being added to.
 enum OpenSeries {
     One(wire::TimeSeries),
@@ -125,21 +119,15 @@ impl Encoder {
         exemplars: &[Exemplar],
         limit: usize,
     ) -> bool {
-        let sample = match value {
-            Value::Plain(value) => Sample::Plain(wire::Sample { value, timestamp }),
-            Value::Native(histogram) => Sample::Native(wire::Histogram::of(timestamp, histogram)),
-        };
-        let native_tag = match &self.message {
-            OpenSeries::One(_) => 4,
-            OpenSeries::Two(..) => 3,
-        };
-        let mut longer = self.open
-            + match &sample {
-                Sample::Plain(sample) => field_len(2, sample.encoded_len()),
-                Sample::Native(histogram) => field_len(native_tag, histogram.encoded_len()),
-            };
+        let mut longer = self.open;
         match &mut self.message {
             OpenSeries::One(message) => {
+                longer += match value {
+                    Value::Plain(value) => put(2, &mut message.samples, wire::Sample { value, timestamp }),
+                    Value::Native(value) => {
+                        put(4, &mut message.histograms, wire::Histogram::of(timestamp, value))
+                    }
+                };
                 let exemplars = exemplars.iter().map(|exemplar| wire::Exemplar {
                     labels: vec![wire::Label { name: exemplar.label.into(), value: exemplar.id.clone() }],
                     value: exemplar.value,
@@ -153,14 +141,17 @@ impl Encoder {
                     .sum::<usize>();
                 if self.done.len() + field_len(1, longer) > limit {
                     message.exemplars.truncate(before);
+                    take_back(value, &mut message.samples, &mut message.histograms);
                     return false;
-                }
-                match sample {
-                    Sample::Plain(sample) => message.samples.push(sample),
-                    Sample::Native(histogram) => message.histograms.push(histogram),
                 }
             }
             OpenSeries::Two(message, symbols) => {
+                longer += match value {
+                    Value::Plain(value) => put(2, &mut message.samples, wire::Sample { value, timestamp }),
+                    Value::Native(value) => {
+                        put(3, &mut message.histograms, wire::Histogram::of(timestamp, value))
+                    }
+                };
                 // The labels' symbols stay in any case while the series is open.
                 let (before, mark) = (message.exemplars.len(), symbols.names.len());
                 for exemplar in exemplars {
@@ -175,11 +166,8 @@ impl Encoder {
                 if symbols.bytes + self.done.len() + field_len(5, longer) > limit {
                     message.exemplars.truncate(before);
                     symbols.forget(mark);
+                    take_back(value, &mut message.samples, &mut message.histograms);
                     return false;
-                }
-                match sample {
-                    Sample::Plain(sample) => message.samples.push(sample),
-                    Sample::Native(histogram) => message.histograms.push(histogram),
                 }
             }
         }
@@ -254,6 +242,21 @@ impl Symbols {
             self.bytes -= field_len(4, name.len());
             self.numbers.remove(&name);
         }
+    }
+}
+
+/// Adds a message to a list; the bytes that it takes as a field.
+fn put<M: Message>(tag: u32, list: &mut Vec<M>, message: M) -> usize {
+    let length = field_len(tag, message.encoded_len());
+    list.push(message);
+    length
+}
+
+/// Removes the sample that was put last.
+fn take_back(value: Value<'_>, samples: &mut Vec<wire::Sample>, histograms: &mut Vec<wire::Histogram>) {
+    match value {
+        Value::Plain(_) => drop(samples.pop()),
+        Value::Native(_) => drop(histograms.pop()),
     }
 }
 

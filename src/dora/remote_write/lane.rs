@@ -150,11 +150,10 @@ impl Lane {
 fn lacking(batch: &Batch, headers: &HeaderMap) -> Option<String> {
     let written = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
     let plain = batch.samples - batch.native;
-    match written(WRITTEN) {
-        Some(written) if written != plain => {
-            return Some(format!("it says that it has written {written} of {plain} samples"));
-        }
-        _ => {}
+    if let Some(written) = written(WRITTEN)
+        && written != plain
+    {
+        return Some(format!("it says that it has written {written} of {plain} samples"));
     }
     // Who says nothing of them doesn't know what they are.
     let native = written(NATIVE_WRITTEN).unwrap_or_default();
