@@ -101,7 +101,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_buckets_bounds_hold_its_values(value in value()) {
-            let Some(index) = index(value) else { return Ok(prop_assert_eq!(value, 0)) };
+            prop_assert_eq!(index(value).is_none(), value == 0);
+            let Some(index) = index(value) else { return Ok(()) };
             let value = value as f64;
             prop_assert!(bound(index - 1) < value && value <= bound(index), "{value} in {index}");
             prop_assert!((bound(index) / bound(index - 1) - 2f64.powf(0.125)).abs() < 1e-12);
