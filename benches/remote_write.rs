@@ -44,7 +44,7 @@ fn encode(criterion: &mut Criterion) {
     for teams in [35, 1000] {
         measure(&format!("{teams} teams, a year"), &year(teams, Histograms::Classic));
     }
-    // Each of them is about fifty buckets.
+    // Each of them is 45 buckets on average, 115 at most.
     let native = year(35, Histograms::Both).into_iter().filter(|series| series.samples.is_native());
     measure("35 teams, a year, native histograms alone", &native.collect::<Vec<_>>());
 }
