@@ -6,4 +6,5 @@
 fn main() {
     println!("cargo::rerun-if-changed=templates");
     println!("cargo::rerun-if-changed=grafana");
+    println!("cargo::rerun-if-changed=prometheus");
 }

@@ -76,13 +76,15 @@ pub fn json(dashboard: &Value) -> Value {
             "title": alert.title,
             "condition": "above",
             "for": alert.lasting,
+            "dashboardUid": dashboard["uid"],
+            "panelId": panel["id"],
             // Nothing to be stale, and no ring, is no alarm; a query that fails is one.
             "noDataState": "OK",
             "execErrState": "Error",
             "labels": {"source": "dorainfra"},
             "annotations": {
-                // Grafana replaces `$name` in these files; `$$` is a dollar.
-                "summary": alert.summary.replace('$', "$$"),
+                // In annotations Grafana leaves `$name` alone, unlike in all else of the file.
+                "summary": alert.summary,
                 "description": alert.description,
                 "__dashboardUid__": dashboard["uid"],
                 "__panelId__": panel["id"].to_string(),
@@ -118,4 +120,29 @@ pub fn json(dashboard: &Value) -> Value {
             "rules": alerts().iter().map(rule).collect::<Vec<_>>(),
         }],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Grafana replaces `$name` in all of the file but annotations and queries, and there
+    /// nothing is escaped: `$$labels` would be no template.
+    #[test]
+    fn a_dollar_stands_where_grafana_leaves_it_alone_and_once() {
+        let rules = json(&super::super::pipeline::board().json());
+        let mut templates = 0;
+        for rule in rules["groups"][0]["rules"].as_array().unwrap() {
+            let mut rest = rule.clone();
+            let annotations = rest.as_object_mut().unwrap().remove("annotations").unwrap().to_string();
+            for query in rest["data"].as_array_mut().unwrap() {
+                query["model"] = Value::Null;
+            }
+            assert!(!rest.to_string().contains('$'), "{rest}");
+            assert!(!annotations.contains("$$"), "{annotations}");
+            templates += annotations.matches("{{ $labels.").count();
+            assert_eq!(rule["annotations"]["__panelId__"], rule["panelId"].to_string());
+        }
+        assert!(templates > 1);
+    }
 }

@@ -5,14 +5,17 @@
 //!
 //! and the tests in here say that the files are current, that each dashboard is
 //! one by Grafana's published schema and by the rules of its dashboard-linter,
-//! and that every query has an answer.
+//! that every query has an answer, and, where a Grafana is given, that
+//! it loads and shows all of it (`running`).
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 // The environment is a test's own input, and a skip has to say its reason.
 #![allow(clippy::disallowed_methods, clippy::print_stderr)]
 
 mod alerts;
+mod answers;
 mod board;
+mod browser;
 #[path = "../tests/collector/mod.rs"]
 mod collector;
 mod compare;
@@ -22,6 +25,7 @@ mod panel;
 mod pipeline;
 mod queries;
 mod questions;
+mod running;
 mod team;
 
 use std::fs;

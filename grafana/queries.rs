@@ -24,8 +24,8 @@ const LIVE: i64 = 40 * MINUTE;
 const SCRAPE: i64 = 15_000;
 
 /// The four teams, and what is wrong with three of them.
-struct Damage {
-    sound: String,
+pub struct Damage {
+    pub sound: String,
     /// Lacks the day before yesterday's predecessor.
     hole: String,
     hole_ends: i64,
@@ -36,8 +36,7 @@ struct Damage {
 }
 
 /// A year of four teams, live values, and what agent and engine say of themselves.
-async fn store(dir: &std::path::Path) -> (Receiver, Query, Damage, i64) {
-    let receiver = Receiver::real_where_given(dir, "500d", "600d").await;
+pub async fn store(receiver: &Receiver) -> (Query, Damage, i64) {
     let now = OffsetDateTime::now_utc();
     let today = now.date();
     let midnight = today.midnight().assume_utc().unix_timestamp() * 1000;
@@ -101,7 +100,7 @@ async fn store(dir: &std::path::Path) -> (Receiver, Query, Damage, i64) {
     let client = Client::new(&receiver.target).unwrap();
     client.send(&all, Limits::default(), 0, &Events::none()).await.unwrap();
     let query = Query::new(&receiver.target).unwrap();
-    (receiver, query, damage, now)
+    (query, damage, now)
 }
 
 /// A series as a scrape would have made it.
@@ -122,7 +121,7 @@ fn told(
 }
 
 /// As Grafana writes the variables, for a range of a year.
-fn resolved(expression: &str, team: &str) -> String {
+pub fn resolved(expression: &str, team: &str) -> String {
     let seconds = (YEAR / 1000).to_string();
     let resolved = expression
         .replace("${__range_s}", &seconds)
@@ -158,7 +157,8 @@ fn teams(found: &[Instant]) -> BTreeSet<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_an_answer_and_what_is_damaged_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let (_receiver, query, damage, now) = store(dir.path()).await;
+    let receiver = Receiver::real_where_given(dir.path(), "500d", "600d").await;
+    let (query, damage, now) = store(&receiver).await;
 
     let mut asked = 0;
     for board in boards() {

@@ -5,234 +5,49 @@
 //! Needs root and what `scripts/setup --tests` installs for root.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod booted;
 mod coverage;
 mod deployment;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use deployment::{Deployment, Run};
+use booted::{Host, Machine, connects, is_skipped};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 const NAME: &str = "dorainfra-mimir";
 /// What the good configuration changes.
 const WINDOW: &str = "mimir.limits.out_of_order_window=500d";
-/// For anything that a machine does.
-const PATIENCE: Duration = Duration::from_secs(180);
-
-/// Why it cannot run here.
-fn missing() -> Option<String> {
-    let run = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).output();
-    if !run("id", &["-u"]).is_ok_and(|output| output.stdout == b"0\n") {
-        return Some("not root".into());
-    }
-    for program in ["debootstrap", "systemd-nspawn", "nft", "ip", "losetup"] {
-        let found = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-            .iter()
-            .any(|dir| Path::new(dir).join(program).exists());
-        if !found {
-            return Some(format!("no {program}: scripts/setup --tests installs it"));
-        }
-    }
-    let spaces = run("unshare", &["--net", "--mount", "--pid", "--fork", "true"]);
-    (!spaces.is_ok_and(|output| output.status.success())).then(|| "no namespaces can be made here".into())
-}
-
-/// In continuous integration, what is missing is a failure.
-fn is_skipped() -> bool {
-    let Some(why) = missing() else { return false };
-    #[expect(clippy::disallowed_methods, reason = "continuous integration says so in the environment")]
-    let strict = std::env::var_os("CI").is_some();
-    assert!(!strict, "no machine can be booted: {why}");
-    eprintln!("skipped: {why}");
-    true
-}
-
-/// The machine as the host sees it.
-struct Machine {
-    deployment: Deployment,
-    id: String,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let deployment = Deployment::empty();
-        let dir = deployment.path().canonicalize().unwrap().join(".dorainfra/sandbox");
-        let id = hex::encode(&Sha256::digest(dir.as_os_str().as_encoded_bytes())[..4]);
-        let machine = Self { deployment, id };
-        machine.start_sandbox();
-        machine
-    }
-
-    fn start_sandbox(&self) {
-        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/base-system");
-        let mut start = vec!["sandbox", "start", "--detach", "--machines", "nspawn", "--operation", "*=20"];
-        start.extend(["--base-system", base.to_str().unwrap()]);
-        self.deployment.run(&start).ends_with(0);
-    }
-
-    fn run(&self, arguments: &[&str]) -> Run {
-        let mut all = vec!["--sandbox", "--json"];
-        all.extend(arguments);
-        self.deployment.run(&all)
-    }
-
-    /// The container's systemd.
-    fn leader(&self) -> Option<u32> {
-        let folder = self.deployment.path().canonicalize().unwrap();
-        let directory = format!("--directory={}", folder.display());
-        let nspawn = pids().into_iter().find(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.starts_with(b"systemd-nspawn") && String::from_utf8_lossy(&line).contains(&directory)
-        })?;
-        let children = std::fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
-    }
-
-    /// Runs a script in the machine; `None`: it did not succeed, or nothing runs.
-    fn try_inside(&self, script: &str) -> Option<String> {
-        let leader = self.leader()?.to_string();
-        let output = Command::new("nsenter")
-            .args(["--target", &leader, "--all", "--", "/bin/sh", "-ec", script])
-            .output()
-            .unwrap();
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    #[track_caller]
-    fn inside(&self, script: &str) -> String {
-        self.try_inside(script)
-            .unwrap_or_else(|| panic!("in the machine, this failed: {script}\n{}", self.serial()))
-    }
-
-    fn boot_id(&self) -> String {
-        self.inside("cat /proc/sys/kernel/random/boot_id")
-    }
-
-    /// What serial port 1 has shown.
-    fn console(&self) -> String {
-        let found = Command::new("find")
-            .arg(self.deployment.path())
-            .args(["-name", "serial.log", "-exec", "cat", "{}", ";"])
-            .output();
-        found.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// The end of it, for the words of a failure.
-    fn serial(&self) -> String {
-        let console = self.console();
-        let lines: Vec<&str> = console.lines().collect();
-        lines[lines.len().saturating_sub(60)..].join("\n")
-    }
-
-    #[track_caller]
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds() {
-            assert!(Instant::now() < deadline, "{what}: not in time\n{}", self.serial());
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-    }
-
-    /// Waits until the deployment is proven once more.
-    #[track_caller]
-    fn verified(&self, after: &str) {
-        let mut last = None;
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            let run = self.run(&["verify"]);
-            if run.code == 0 {
-                return;
-            }
-            last = Some(run);
-        }
-        let last = last.unwrap();
-        panic!("{after}: not verified\n{}\n{}\n{}", last.stdout, last.stderr, self.serial());
-    }
-
-    /// Everything on this host that carries the sandbox's name or lies in its folder.
-    fn traces(&self) -> Vec<String> {
-        let folder = self.deployment.path().canonicalize().unwrap().display().to_string();
-        let output = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        let mut text = output("ip", &["netns", "list"]) + &output("ip", &["link", "show"]);
-        text += &output("ip", &["route", "show"]);
-        text += &output("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"]);
-        text += &std::fs::read_to_string("/proc/mounts").unwrap();
-        text += &output("find", &["/sys/fs/cgroup", "-maxdepth", "2", "-name", "dorainfra-*"]);
-        let mut traces: Vec<String> = text
-            .lines()
-            .filter(|line| line.contains(&self.id) || line.contains(&folder))
-            .map(str::to_owned)
-            .collect();
-        if let Some(leader) = self.leader() {
-            traces.push(format!("process {leader}"));
-        }
-        traces
-    }
-
-    fn sandbox_pid(&self) -> String {
-        self.deployment.sandbox().unwrap()["pid"].to_string()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // While its own clean-up can still be done by whom it belongs to.
-        let _ = self.deployment.command(&["stack", "down"]).output();
-        let _ = self.deployment.command(&["sandbox", "stop"]).output();
-    }
-}
-
-fn pids() -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Whether the other side answers at all; `None`: silence, as a firewall keeps it.
-fn connects(address: &str, port: u16) -> Option<bool> {
-    let address: SocketAddr = format!("{address}:{port}").parse().unwrap();
-    match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
-        Ok(_) => Some(true),
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => None,
-        Err(_) => Some(false),
-    }
-}
 
 #[test]
 fn a_debian_machine_does_the_whole_job_and_survives_what_happens_to_machines() {
     if is_skipped() {
         return;
     }
-    let machine = Machine::new();
-    let first = the_machine_reboots_while_it_is_fed(&machine);
-    what_the_guest_agent_asks_is_served(&machine);
-    only_what_a_rule_allows_gets_through(&machine);
-    a_disk_comes_and_goes_while_the_machine_runs(&machine);
-    the_engine_is_killed_and_comes_back(&machine);
-    a_full_disk_is_told_and_recovers(&machine);
+    let host = Host::new();
+    let machine = host.machine(NAME);
+    let first = the_machine_reboots_while_it_is_fed(machine);
+    what_the_guest_agent_asks_is_served(machine);
+    only_what_a_rule_allows_gets_through(machine);
+    a_disk_comes_and_goes_while_the_machine_runs(machine);
+    the_engine_is_killed_and_comes_back(machine);
+    a_full_disk_is_told_and_recovers(machine);
     assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
-    a_broken_configuration_is_rolled_back_and_a_good_one_installed(&machine);
-    a_certificate_is_the_engines_to_read_and_nobodys_to_change(&machine);
+    a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine);
+    a_certificate_is_the_engines_to_read_and_nobodys_to_change(machine);
     assert_eq!(machine.boot_id(), first, "nothing of this needs a reboot");
-    coverage::holds("guest-agent", &asked_by_google(&machine));
-    a_killed_sandbox_leaves_nothing_and_goes_on(&machine);
+    coverage::holds("guest-agent", &asked_by_google(machine));
+    a_killed_sandbox_leaves_nothing_and_goes_on(machine);
     machine.run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
     machine.deployment.run(&["sandbox", "stop"]).ends_with(0);
     assert_eq!(machine.traces(), Vec::<String>::new());
 }
 
 /// Answers the boot id after it.
-fn the_machine_reboots_while_it_is_fed(machine: &Machine) -> String {
+fn the_machine_reboots_while_it_is_fed(machine: Machine<'_>) -> String {
     let mut apply = machine.deployment.spawn(&["--sandbox", "--json", "apply", "--yes"]);
     let mut lines = BufReader::new(apply.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut seen = String::new();
@@ -271,7 +86,7 @@ fn the_machine_reboots_while_it_is_fed(machine: &Machine) -> String {
     after
 }
 
-fn what_the_guest_agent_asks_is_served(machine: &Machine) {
+fn what_the_guest_agent_asks_is_served(machine: Machine<'_>) {
     let asked = machine.deployment.control("GET", "metadata", None);
     let asked = asked["requests"].as_array().unwrap();
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
@@ -326,7 +141,7 @@ fn what_the_guest_agent_asks_is_served(machine: &Machine) {
 }
 
 /// What Google's programs on it have asked the metadata server and were answered.
-fn asked_by_google(machine: &Machine) -> BTreeSet<String> {
+fn asked_by_google(machine: Machine<'_>) -> BTreeSet<String> {
     let asked = machine.deployment.control("GET", "metadata", None);
     let entries = asked["requests"].as_array().unwrap().iter();
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
@@ -340,7 +155,7 @@ fn asked_by_google(machine: &Machine) -> BTreeSet<String> {
         .collect()
 }
 
-fn only_what_a_rule_allows_gets_through(machine: &Machine) {
+fn only_what_a_rule_allows_gets_through(machine: Machine<'_>) {
     let address = machine.inside(
         "curl -sf -H 'Metadata-Flavor: Google' \
          http://metadata/computeMetadata/v1/instance/network-interfaces/0/ip",
@@ -364,7 +179,7 @@ fn only_what_a_rule_allows_gets_through(machine: &Machine) {
     }
 }
 
-fn a_disk_comes_and_goes_while_the_machine_runs(machine: &Machine) {
+fn a_disk_comes_and_goes_while_the_machine_runs(machine: Machine<'_>) {
     let aggregated = machine.deployment.google("GET", "compute/v1/projects/my-gcp/aggregated/instances", "");
     let zones = aggregated["items"].as_object().unwrap().iter();
     let zone = zones.filter(|(_, scope)| scope["instances"].is_array()).map(|(zone, _)| zone).next().unwrap();
@@ -386,7 +201,7 @@ fn a_disk_comes_and_goes_while_the_machine_runs(machine: &Machine) {
     machine.deployment.google("DELETE", &format!("{base}/disks/extra"), "");
 }
 
-fn the_engine_is_killed_and_comes_back(machine: &Machine) {
+fn the_engine_is_killed_and_comes_back(machine: Machine<'_>) {
     machine.inside("kill -KILL \"$(systemctl show --property MainPID --value mimir.service)\"");
     machine.until("the engine is started again", || {
         let state =
@@ -395,7 +210,7 @@ fn the_engine_is_killed_and_comes_back(machine: &Machine) {
     });
 }
 
-fn a_full_disk_is_told_and_recovers(machine: &Machine) {
+fn a_full_disk_is_told_and_recovers(machine: Machine<'_>) {
     let data = "/var/lib/dorainfra/data";
     let fill = format!(
         "free=$(df --output=avail --block-size=1 {data} | tail -n 1); fallocate -l \"$free\" {data}/filler"
@@ -409,7 +224,7 @@ fn a_full_disk_is_told_and_recovers(machine: &Machine) {
     machine.verified("there is room again");
 }
 
-fn a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine: &Machine) {
+fn a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine: Machine<'_>) {
     let folder = machine.deployment.path().join("broken/vm");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("standin-prometheus.yml.j2"), "no_such_key: true\n").unwrap();
@@ -423,7 +238,7 @@ fn a_broken_configuration_is_rolled_back_and_a_good_one_installed(machine: &Mach
 }
 
 /// Owner, group and mode of what is served, and that the engine's account reads it.
-fn only_the_engine_reads_its_certificate(machine: &Machine) {
+fn only_the_engine_reads_its_certificate(machine: Machine<'_>) {
     let home = "/var/lib/dorainfra";
     let stat =
         machine.inside(&format!("cd {home} && stat --format '%U:%G %a' certificates tls/. tls/server.key"));
@@ -437,7 +252,7 @@ fn only_the_engine_reads_its_certificate(machine: &Machine) {
     assert!(!as_user("games", "-r"));
 }
 
-fn a_certificate_is_the_engines_to_read_and_nobodys_to_change(machine: &Machine) {
+fn a_certificate_is_the_engines_to_read_and_nobodys_to_change(machine: Machine<'_>) {
     only_the_engine_reads_its_certificate(machine);
     let served = || machine.inside("cat /var/lib/dorainfra/tls/version");
     let before = served();
@@ -451,7 +266,7 @@ fn a_certificate_is_the_engines_to_read_and_nobodys_to_change(machine: &Machine)
     machine.inside("chown -R mimir:mimir /var/lib/dorainfra/certificates && chmod -R g=,o= /var/lib/dorainfra/certificates");
 }
 
-fn a_killed_sandbox_leaves_nothing_and_goes_on(machine: &Machine) {
+fn a_killed_sandbox_leaves_nothing_and_goes_on(machine: Machine<'_>) {
     let before = machine.boot_id();
     let killed = Command::new("kill").args(["-KILL", &machine.sandbox_pid()]).status().unwrap();
     assert!(killed.success());

@@ -9,7 +9,7 @@ mod deployment;
 
 use std::path::PathBuf;
 
-use deployment::{Deployment, Run};
+use deployment::{Deployment, Run, one_after_the_other};
 use serde_json::Value;
 
 const ENGINE: &str = include_str!("replicas/engine.py");
@@ -55,22 +55,6 @@ impl Replicas {
     }
 }
 
-/// `started X` and `finished X` of the machines, in their order.
-fn machines_changed(run: &Run) -> Vec<String> {
-    let events = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events
-        .filter_map(|event| {
-            let name = event["id"].as_str()?.strip_prefix("compute.instance/")?.to_owned();
-            let what = event["type"].as_str()?.strip_prefix("resource-")?;
-            ["started", "finished", "failed", "skipped"].contains(&what).then(|| format!("{what} {name}"))
-        })
-        .collect()
-}
-
-fn one_after_the_other(names: [&str; 3]) -> Vec<String> {
-    names.iter().flat_map(|name| [format!("started {name}"), format!("finished {name}")]).collect()
-}
-
 #[test]
 fn prometheus_cannot_stand_in_for_three() {
     let deployment = Deployment::new();
@@ -97,7 +81,7 @@ fn three_replicas_live_from_single_and_back() {
 
     // Two more, while the first one serves; then that one joins them.
     let grown = replicas.apply(&[ha]).ends_with(0);
-    let changed = machines_changed(&grown);
+    let changed = grown.machines_changed();
     assert_eq!(changed[4..], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
     let status = replicas.status(&[ha]);
     assert!(status["machines"].as_array().unwrap().iter().all(|one| one["state"] == "ok"), "{status}");
@@ -109,7 +93,7 @@ fn three_replicas_live_from_single_and_back() {
 
     // A change goes from one to the next.
     let changed = replicas.apply(&[ha, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
-    assert_eq!(machines_changed(&changed), one_after_the_other(ALL));
+    assert_eq!(changed.machines_changed(), one_after_the_other(ALL));
 
     // One is made anew; its place behind the load balancer comes back with it.
     let window = "mimir.limits.out_of_order_window=500d";
@@ -122,7 +106,7 @@ fn three_replicas_live_from_single_and_back() {
     replicas.deployment.google("POST", &format!("{place}/stop"), "");
     replicas.deployment.until("one is seen to be away", || replicas.ring("unhealthy") == 1);
     let mended = replicas.apply(&[ha]).ends_with(0);
-    let mended = machines_changed(&mended);
+    let mended = mended.machines_changed();
     let orders = [[ALL[1], ALL[0], ALL[2]], [ALL[1], ALL[2], ALL[0]]];
     assert!(orders.map(one_after_the_other).contains(&mended), "{mended:?}");
     replicas.deployment.until("all are back", || replicas.ring("active") == 3);
@@ -130,7 +114,7 @@ fn three_replicas_live_from_single_and_back() {
     // What the first one refuses never reaches the others, and all go on.
     let refused = replicas.apply(&[ha, "mimir.limits.out_of_order_window=900d"]).ends_with(1);
     assert_eq!(
-        machines_changed(&refused),
+        refused.machines_changed(),
         ["started", "failed"]
             .map(|what| format!("{what} {}", ALL[0]))
             .into_iter()
@@ -142,7 +126,7 @@ fn three_replicas_live_from_single_and_back() {
 
     // Back to one: what holds data stays, and is taken up again.
     let shrunk = replicas.apply(&[]).ends_with(0);
-    let changed = machines_changed(&shrunk);
+    let changed = shrunk.machines_changed();
     assert_eq!(changed[..2], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
     let starts = |name: &str| {
         let disks = replicas.deployment.path().join(".dorainfra/sandbox");
@@ -240,7 +224,7 @@ fn three_mimirs_lose_nothing() {
     let rolled = apply(&[ha, days, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
     // The lost one first, if it is not ready again by then.
     let orders = [ALL, [ALL[1], ALL[0], ALL[2]]];
-    let rolled = machines_changed(&rolled);
+    let rolled = rolled.machines_changed();
     assert!(orders.map(one_after_the_other).contains(&rolled), "{rolled:?}");
     apply(&[days]).ends_with(0);
     apply(&[ha, days]).ends_with(0);

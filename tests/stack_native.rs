@@ -51,6 +51,7 @@ impl Bench {
             Ports { prometheus: free_port(), pushgateway: free_port(), grafana: 0, generator: free_port() };
         let setup = Setup {
             files: vec![prometheus_yml(agent_config(ports.pushgateway, target))],
+            job_files: Vec::new(),
             tls: Some(collector::credentials().0),
             binaries: Binaries { generator, prometheus: None, pushgateway: None, search: search() },
             ports,

@@ -134,7 +134,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     fields.remove("sources");
     // `extra` is not for templates: laid over what they render.
     remove(fields, "mimir", &["binary", "extra"]);
-    remove(fields, "stack", &["prometheus", "pushgateway"]);
+    remove(fields, "stack", &["prometheus", "pushgateway", "scrape_jobs"]);
     let alertmanager = facts.alertmanager.as_ref().map(|file| file.sha256.as_str());
     fields.extend(object(json!({
         "ha": config.mimir.topology == Topology::Ha,
@@ -240,6 +240,7 @@ pub(super) fn with_bundle(base: &Value, bundle: &str, startup_script: &str, rule
 pub(super) fn with_endpoint(
     base: &Value,
     config: &Config,
+    facts: &Facts,
     endpoint: &str,
     port: u16,
     remote_write_path: &str,
@@ -258,6 +259,8 @@ pub(super) fn with_endpoint(
     };
     values["stack"]["endpoint_on_loopback"] = loopback.into();
     values["stack"]["grafana"] = (config.stack.grafana == Grafana::Run).into();
+    // These are not looked through for references: `${1}` is what a relabelling takes.
+    values["stack"]["jobs"] = facts.scrape.jobs.clone().into();
     values["tool_version"] = env!("CARGO_PKG_VERSION").into();
     values["stack"]["pushgateway_address"] = pushgateway.into();
     values["stack"]["generator_address"] = generator.into();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, ScrapeJobs};
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
@@ -51,6 +51,9 @@ pub struct Facts {
     /// The user's own configuration of the alertmanager.
     #[serde(default)]
     pub alertmanager: Option<Private>,
+    /// The user's own jobs for the collector.
+    #[serde(default)]
+    pub scrape: ScrapeJobs,
 }
 
 /// A file with secrets in it: nothing of it is rendered, shown or kept but its digest.
@@ -152,7 +155,10 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     let path = remote_write_path(facts.engine.flavour);
     files.extend(machine.files);
     files.extend(kubernetes(&renderer, &Context::new(&base))?);
-    files.extend(stack::render(&renderer, &context::with_endpoint(&base, config, &endpoint, PORT, path))?);
+    files.extend(stack::render(
+        &renderer,
+        &context::with_endpoint(&base, config, facts, &endpoint, PORT, path),
+    )?);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let mut contents = BTreeMap::from([
         (machine.digest.clone(), Content::Bytes(machine.bundle.into())),

@@ -41,7 +41,7 @@ pub fn stack_files(
 ) -> Result<Vec<File>, BlueprintError> {
     let base = context::base(config, facts)?;
     let renderer = Renderer::new(overrides);
-    render(&renderer, &context::with_endpoint(&base, config, endpoint, port, remote_write_path))
+    render(&renderer, &context::with_endpoint(&base, config, facts, endpoint, port, remote_write_path))
 }
 
 /// Where a client has its files, as its configuration is to name them.
@@ -70,8 +70,8 @@ pub fn snippets(
     files: &ClientPaths,
 ) -> Result<[String; 2], BlueprintError> {
     let base = context::base(config, facts)?;
-    let mut values =
-        context::with_endpoint(&base, config, endpoint, PORT, remote_write_path(facts.engine.flavour));
+    let path = remote_write_path(facts.engine.flavour);
+    let mut values = context::with_endpoint(&base, config, facts, endpoint, PORT, path);
     values["files"] = json!({"ca": files.ca, "certificate": files.certificate, "key": files.key});
     let (renderer, context) = (Renderer::new(overrides), Context::new(&values));
     let text = |template: &str| Ok::<_, BlueprintError>(renderer.render(template, &context)?.text);

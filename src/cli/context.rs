@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Environment, Global};
 use crate::blueprint::{self, Blueprint, Engine, Facts, Private};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
 use crate::sandbox::Handle;
 use crate::ui::{self, Mode, Printer};
@@ -146,7 +146,7 @@ impl Context {
         {
             *path = folder.join(&*path);
         }
-        if let Some(path) = &mut config.alerts.config {
+        for path in [&mut config.alerts.config, &mut config.stack.scrape_jobs].into_iter().flatten() {
             *path = folder.join(&*path);
         }
         for source in &mut config.sources {
@@ -237,8 +237,25 @@ impl Context {
     /// `access.allow` says `caller`, this machine's address.
     pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
         let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        let alertmanager = alertmanager(project)?;
-        Ok(Facts { caller, engine, clients: Vec::new(), restore_disks: BTreeMap::new(), alertmanager })
+        let (alertmanager, scrape) = (alertmanager(project)?, self.scrape_jobs(project)?);
+        let (clients, restore_disks) = (Vec::new(), BTreeMap::new());
+        Ok(Facts { caller, engine, clients, restore_disks, alertmanager, scrape })
+    }
+
+    /// The user's own jobs for the collector, read and checked.
+    pub fn scrape_jobs(&self, project: &Project) -> CommandResult<ScrapeJobs> {
+        let Some(path) = &project.config.stack.scrape_jobs else { return Ok(ScrapeJobs::default()) };
+        let shown = path.strip_prefix(&self.environment.folder).unwrap_or(path).display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            CommandError::usage(format!("`stack.scrape_jobs`: {shown} can't be read: {error}"))
+                .hint("it takes a file with a list of Prometheus's `scrape_configs`")
+        })?;
+        let folder = path.parent().unwrap_or(&self.environment.folder);
+        let readable = |path: &Path| match std::fs::metadata(path).and_then(|_| std::fs::File::open(path)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(config::scrape_jobs(&shown, &text, folder, &readable)?)
     }
 
     async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {

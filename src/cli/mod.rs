@@ -110,10 +110,29 @@ pub enum Command {
     Completions(completions::Completions),
 }
 
+/// Each `--set` of a command line that was understood, in its order. Of a flag that is given
+/// before the command and after it, clap keeps only what comes after.
+fn settings(arguments: &[OsString]) -> Vec<String> {
+    let mut texts = arguments.iter().filter_map(|argument| argument.to_str());
+    let mut settings = Vec::new();
+    while let Some(text) = texts.next() {
+        match text.strip_prefix("--set") {
+            Some("") => settings.extend(texts.next().map(str::to_owned)),
+            Some(rest) => settings.extend(rest.strip_prefix('=').map(str::to_owned)),
+            None => {}
+        }
+    }
+    settings
+}
+
 /// Parses the arguments, runs the command, shows its error; answers the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environment) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(mut cli) => {
+            cli.global.set = settings(&arguments);
+            cli
+        }
         Err(error) => {
             // clap prints help and version to stdout, errors to stderr.
             let _ = error.print();
@@ -183,5 +202,18 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             printer.error(&error.message, &[], &hints, error.exit as u8);
             error.exit
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_before_and_after_the_command_all_count() {
+        let words = ["dorainfra", "--set", "a=1", "plan", "--set=b=2", "--json", "--set", "c=3"];
+        let arguments = words.map(OsString::from);
+        assert!(Cli::try_parse_from(&arguments).is_ok());
+        assert_eq!(settings(&arguments), ["a=1", "b=2", "c=3"]);
     }
 }

@@ -50,6 +50,7 @@ impl Render {
             clients: Vec::new(),
             restore_disks: BTreeMap::new(),
             alertmanager: alertmanager(&project)?,
+            scrape: context.scrape_jobs(&project)?,
         };
         let mut files = context.blueprint(&project, &facts)?.files.clone();
         if self.kubernetes {

@@ -106,9 +106,10 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     let (overrides, path) = (&run.project.overrides, &target.write_path);
     let files = blueprint::stack_files(&config, &run.facts, overrides, &address, port, path)?;
     let (generator, tls) = (context.environment.executable.clone(), target.tls.clone());
+    let job_files = run.facts.scrape.files.clone();
     if let Some(engine) = engine {
         let ports = config.stack.ports.clone();
-        let setup = compose::Setup { dir, name: config.name, files, tls, generator, ports };
+        let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };
         compose::up(&engine, &setup, events).await?;
         tell_of_ends(run, events).await;
         return Ok(());
@@ -131,7 +132,7 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         },
     };
     let (ports, generator) = (config.stack.ports, config.generator);
-    let setup = native::Setup { dir, files, tls, binaries, ports, generator, follow, live };
+    let setup = native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live };
     native::up(&setup, events).await?;
     tell_of_ends(run, events).await;
     Ok(())

@@ -235,7 +235,7 @@ impl Context<'_> {
 }
 
 /// The value that YAML says, whatever it means.
-fn plain(value: &Value) -> serde_json::Value {
+pub(super) fn plain(value: &Value) -> serde_json::Value {
     match value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(raw) => json!(raw.eq_ignore_ascii_case("true")),

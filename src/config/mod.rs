@@ -5,7 +5,8 @@
 //! [`schema`] is the one table of keys; [`load`] reads by it, [`template`] and
 //! [`reference()`] write from it. A file becomes a `tree` with places, each value
 //! is checked against its row (`check`, `rules`), then what keys say to each
-//! other (`agreement`) and what Mimir knows of its own keys (`options`).
+//! other (`agreement`) and what Mimir knows of its own keys (`options`). `scrape` reads
+//! the one file beside it that is written in another program's fields.
 
 mod agreement;
 mod check;
@@ -17,6 +18,7 @@ mod problem;
 mod reference;
 mod rules;
 pub mod schema;
+mod scrape;
 mod sizes;
 mod source;
 mod suggest;
@@ -35,6 +37,7 @@ pub use self::options::known as is_mimir_option;
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
+pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
 pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM};
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
@@ -164,6 +167,8 @@ pub struct Stack {
     pub images: Images,
     /// Seconds between two scrapes.
     pub scrape_seconds: u32,
+    /// The user's own jobs for the collector.
+    pub scrape_jobs: Option<PathBuf>,
     /// Prometheus binary; default: the one on PATH.
     pub prometheus: Option<PathBuf>,
     /// Pushgateway binary; default: the one on PATH.
@@ -291,6 +296,7 @@ impl Default for Config {
                     .into(),
                 },
                 scrape_seconds: 5,
+                scrape_jobs: None,
                 prometheus: None,
                 pushgateway: None,
             },

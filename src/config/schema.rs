@@ -355,6 +355,15 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "stack.scrape_jobs",
+        kind: Kind::Path,
+        doc: "File of your own jobs for the collector: a list of Prometheus's `scrape_configs`, as in \
+              `prometheus/example.yaml`. The files that it names, relative to it, are copied for the \
+              collector by `apply` and `stack up`. Secrets have to be in files of their own.",
+        example: "scrape.yaml",
+        derived: Some("none: only what is dorainfra's"),
+    },
+    Key {
         path: "stack.prometheus",
         kind: Kind::Path,
         doc: "Prometheus binary.",

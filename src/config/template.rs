@@ -172,6 +172,7 @@ mod tests {
                 "subnet",
                 "endpoint",
                 "config",
+                "scrape_jobs",
             ]
             .contains(&name);
             assert!(optional || loaded == config, "{line} changed the configuration");

@@ -1,6 +1,6 @@
 //! Templates → text. Every file that this program writes comes from a template
-//! under `templates/`, which is embedded in the binary and may be overridden
-//! file by file.
+//! under `templates/` or `prometheus/`, which is embedded in the binary and may be
+//! overridden file by file.
 //!
 //! What holds for every template:
 //!
@@ -24,6 +24,7 @@ mod place;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
@@ -36,12 +37,23 @@ pub use self::overrides::{Overrides, read_overrides};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
+/// The collector's jobs, which `stack/prometheus.yml.j2` includes.
+static JOBS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/prometheus");
+const JOBS_FOLDER: &str = "prometheus/";
+static JOB_NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let names = JOBS.files().filter_map(|file| file.path().to_str()).filter(|name| name.ends_with(SUFFIX));
+    names.map(|name| format!("{JOBS_FOLDER}{name}")).collect()
+});
+
 /// The ending of every template's name; the rest is the name of what it becomes.
 pub const SUFFIX: &str = ".j2";
 
 /// The text of an embedded template.
 pub fn embedded(name: &str) -> Option<&'static str> {
-    EMBEDDED.get_file(name)?.contents_utf8()
+    match name.strip_prefix(JOBS_FOLDER) {
+        Some(job) => JOBS.get_file(job)?.contents_utf8(),
+        None => EMBEDDED.get_file(name)?.contents_utf8(),
+    }
 }
 
 /// The names of all embedded templates (`vm/mimir.yaml.j2`), sorted.
@@ -54,6 +66,7 @@ pub fn embedded_names() -> BTreeSet<&'static str> {
     }
     let mut names = BTreeSet::new();
     collect(&EMBEDDED, &mut names);
+    names.extend(JOB_NAMES.iter().map(String::as_str));
     names
 }
 

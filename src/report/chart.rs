@@ -87,6 +87,15 @@ struct Dot {
     label: String,
 }
 
+/// A line across, and where its label ends. One without room has none.
+#[derive(Debug, Serialize)]
+struct Limit {
+    at: f64,
+    label: String,
+    x: f64,
+    y: f64,
+}
+
 /// Values over time, as bars or as a line.
 #[derive(Debug, Serialize)]
 pub(super) struct Chart {
@@ -104,7 +113,7 @@ pub(super) struct Chart {
     path: String,
     dots: Vec<Dot>,
     /// Where a band ends.
-    limits: Vec<Tick>,
+    limits: Vec<Limit>,
     /// The same as a table: date and value.
     rows: Vec<(String, String)>,
     empty: bool,
@@ -151,10 +160,41 @@ pub(super) fn line(title: &str, points: &[Point], unit: Unit, limits: &[(f64, St
     for (value, label) in limits.iter().filter(|(value, _)| *value < scale.top * 0.97) {
         let at = rounded(scale.y(*value));
         // A label needs room of its own.
-        let crowded = chart.limits.iter().any(|other: &Tick| (other.at - at).abs() < 12.0);
-        chart.limits.push(Tick { at, label: if crowded { String::new() } else { label.clone() } });
+        let crowded = chart.limits.iter().any(|other: &Limit| (other.at - at).abs() < 14.0);
+        let label = if crowded { "" } else { label };
+        chart.limits.push(beside(&chart.dots, step, at, label));
     }
     chart
+}
+
+/// Puts a limit's label where the drawn line leaves room: as far to the right as it does,
+/// rather above the limit than below.
+fn beside(dots: &[Dot], step: f64, at: f64, label: &str) -> Limit {
+    /// Of a letter, in the largest size that the page's style sheet has.
+    const LETTER: (f64, f64) = (6.6, 13.0);
+    let width = label.chars().count() as f64 * LETTER.0;
+    // On the line from one dot to the next, where there is no gap between them.
+    let drawn = dots.iter().zip(dots.iter().skip(1)).flat_map(|(from, to)| {
+        let parts = if to.x - from.x < step * 1.5 { 8 } else { 0 };
+        (0..=parts).map(move |part| {
+            let share = f64::from(part) / f64::from(parts.max(1));
+            (from.x + (to.x - from.x) * share, from.y + (to.y - from.y) * share)
+        })
+    });
+    let drawn: Vec<(f64, f64)> = drawn.chain(dots.last().map(|dot| (dot.x, dot.y))).collect();
+    let covered = |(x, y): &(f64, f64)| {
+        let inside = |(dot_x, dot_y): &&(f64, f64)| {
+            (x - width..=*x).contains(dot_x) && (y - LETTER.1..=y + 2.0).contains(dot_y)
+        };
+        drawn.iter().filter(inside).count()
+    };
+    let right = WIDTH - RIGHT;
+    let places = (0..40)
+        .map(|shift| right - f64::from(shift) * 8.0)
+        .take_while(|x| x - width >= LEFT)
+        .flat_map(|x| [(x, at - 3.0), (x, at + LETTER.1)]);
+    let (x, y) = places.min_by_key(covered).unwrap_or((right, at - 3.0));
+    Limit { at, label: label.to_owned(), x: rounded(x), y: rounded(y) }
 }
 
 /// The picture's frame: words, and the labels of both axes.
@@ -289,6 +329,26 @@ mod tests {
             line("Rate", &points(&values), Unit::Share, &[(0.02, "elite".into()), (0.5, "low".into())]);
         assert_eq!((chart.path.matches('M').count(), chart.dots.len()), (2, 3));
         assert_eq!(chart.limits.len(), 1, "what is beyond the scale is not shown");
+    }
+
+    #[test]
+    fn a_limits_label_stands_where_the_line_is_not() {
+        let placed = |values: &[f64]| {
+            let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
+            let chart = line("Rate", &points(&values), Unit::Share, &[(0.05, "high: up to 5 %".into())]);
+            let limit = &chart.limits[0];
+            (limit.x, limit.y < limit.at)
+        };
+        let right = WIDTH - RIGHT;
+        let low = [0.01; 10];
+        assert_eq!(placed(&[&[0.1], &low[..]].concat()), (right, true), "nothing is in its way");
+        // Just above the limit on the right: below it there is room.
+        let above = [0.01, 0.01, 0.01, 0.01, 0.01, 0.1, 0.055, 0.055, 0.055, 0.055];
+        assert_eq!(placed(&above), (right, false));
+        // And up and down there: further to the left.
+        let both = [0.01, 0.01, 0.01, 0.01, 0.01, 0.1, 0.055, 0.045, 0.055, 0.045, 0.055, 0.045];
+        let (x, above) = placed(&both);
+        assert!(above && x < right - 180.0, "{x}");
     }
 
     #[test]

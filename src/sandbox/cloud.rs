@@ -109,15 +109,18 @@ impl Cloud {
                         std::fs::remove_file(path)
                     };
                 }
-                After::Changed(key) => {
-                    if let Some(sender) = lock(&self.watchers).get(key) {
-                        sender.send_modify(|version| *version += 1);
-                    }
-                }
+                After::Changed(key) => self.changed(key),
                 After::Run(_) | After::Metadata(_) | After::Network => {}
             }
         }
         Ok((answer, after))
+    }
+
+    /// Wakes up who waits for a change of the instance with this key.
+    pub fn changed(&self, instance: &str) {
+        if let Some(sender) = lock(&self.watchers).get(instance) {
+            sender.send_modify(|version| *version += 1);
+        }
     }
 
     /// Reads a record as it is now.
@@ -239,6 +242,10 @@ impl World for Cloud {
             }
         }
         attributes
+    }
+
+    fn forwarded_ips(&self, _project: &str, zone: &str, name: &str) -> Vec<String> {
+        self.balancer.forwarded_ips(&compute::key(&format!("zones/{zone}"), "instances", name))
     }
 
     fn project_number(&self, _project: &str) -> u64 {

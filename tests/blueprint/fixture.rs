@@ -23,5 +23,6 @@ pub fn facts(flavour: Flavour) -> Facts {
         },
         restore_disks: std::collections::BTreeMap::default(),
         alertmanager: None,
+        scrape: dorainfra::config::ScrapeJobs::default(),
     }
 }

@@ -47,6 +47,23 @@ impl Run {
             .filter(|event| event["type"] == kind)
             .collect()
     }
+
+    /// Of `--json` output: `started X` and `finished X` of the machines, in their order.
+    pub fn machines_changed(&self) -> Vec<String> {
+        let events = self.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events
+            .filter_map(|event| {
+                let name = event["id"].as_str()?.strip_prefix("compute.instance/")?.to_owned();
+                let what = event["type"].as_str()?.strip_prefix("resource-")?;
+                ["started", "finished", "failed", "skipped"].contains(&what).then(|| format!("{what} {name}"))
+            })
+            .collect()
+    }
+}
+
+/// What [`Run::machines_changed`] answers where each of these waited for the one before.
+pub fn one_after_the_other(names: [&str; 3]) -> Vec<String> {
+    names.iter().flat_map(|name| [format!("started {name}"), format!("finished {name}")]).collect()
 }
 
 impl Deployment {

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """As much of Mimir as three machines behind a load balancer need: mutual TLS on
-the port for clients, readiness, and a ring of those that answer there."""
-import http.server, json, os, re, socket, ssl, sys
+the port for clients, readiness, and a ring of those that answer on the port that only
+the machines reach."""
+import http.server, json, os, socket, ssl, sys, threading
 
 if "-version" in sys.argv or "--version" in sys.argv:
     print("Mimir, version 3.0.4")
@@ -19,7 +20,7 @@ open("data/tsdb/starts", "a").write("start\n")
 
 def state(address):
     try:
-        socket.create_connection((address, 9009), 1).close()
+        socket.create_connection((address, 9095), 1).close()
         return "ACTIVE"
     except OSError:
         return "UNHEALTHY"
@@ -66,5 +67,11 @@ class Server(http.server.ThreadingHTTPServer):
             pass
 
 
+def hear_peers(peers=socket.create_server((own, 9095))):
+    while True:
+        peers.accept()[0].close()
+
+
+threading.Thread(target=hear_peers, daemon=True).start()
 print("engine: ready", flush=True)
 Server((listen, 9009), Handler).serve_forever()

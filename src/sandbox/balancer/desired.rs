@@ -1,6 +1,6 @@
 //! From records to what should be probed and where should be listened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -57,13 +57,23 @@ impl Desired {
                 let service = record["backendService"].as_str().and_then(key_of_link);
                 let address = record["IPAddress"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
                 let (Some(service), Some(address)) = (service, address) else { continue };
-                // Loopback only, whatever a record says.
-                for port in forwarding::ports(&record).into_iter().filter(|_| address.is_loopback()) {
+                for port in forwarding::ports(&record) {
                     desired.fronts.insert((key.clone(), SocketAddr::new(address, port)), service.clone());
                 }
             }
         }
         desired
+    }
+
+    /// By an instance's key, the addresses that it is reached by, too.
+    pub fn forwarded(&self) -> BTreeMap<String, BTreeSet<IpAddr>> {
+        let mut forwarded: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+        for ((_, at), service) in &self.fronts {
+            for spec in self.services.get(service).into_iter().flatten() {
+                forwarded.entry(spec.instance.clone()).or_default().insert(at.ip());
+            }
+        }
+        forwarded
     }
 }
 

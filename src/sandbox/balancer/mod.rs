@@ -1,23 +1,25 @@
 //! The data plane of load balancers: what forwarding rules, backend services,
-//! groups and health checks say is carried out with sockets. Backends are probed
-//! as their health check wants, and each rule's address and ports listen on
-//! loopback and pass connections on, byte for byte, to a backend that is healthy.
+//! groups and health checks say is carried out. Backends are probed as their health
+//! check wants, and what arrives at a rule's address and ports is passed on to a
+//! backend that is healthy: by the machines' driver where they have a network of
+//! their own, packet by packet as Google does it; on loopback by sockets here, byte
+//! for byte.
 //!
 //! The records are the truth: whenever they change, what should be is computed
 //! again and compared with what is. So a restart of the sandbox needs nothing
 //! more, and no request ever waits for a socket. What a load balancer may say is
 //! left to `compute`.
 //!
-//! It differs from Google's: the backend sees the sandbox's address, not the
-//! client's; which backend is chosen depends on no hash; and connections to a
+//! On loopback it differs from Google's: the backend sees the sandbox's address, not
+//! the client's; which backend is chosen depends on no hash; and connections to a
 //! backend that became unhealthy end at once.
 
 mod desired;
 mod probe;
 mod proxy;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +31,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::desired::{Desired, Spec};
 use super::cloud::Cloud;
 use super::lock;
+use super::machine::Front;
 
 /// When an address could not be listened on, it is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -39,11 +42,13 @@ pub struct Balancer {
     changes: watch::Sender<u64>,
     /// By backend service, its backends' instances.
     members: Mutex<BTreeMap<String, Vec<Arc<Member>>>>,
+    /// By an instance's key, the addresses of the load balancers that it is behind.
+    forwarded: Mutex<BTreeMap<String, BTreeSet<IpAddr>>>,
 }
 
 impl Default for Balancer {
     fn default() -> Self {
-        Self { changes: watch::Sender::new(0), members: Mutex::default() }
+        Self { changes: watch::Sender::new(0), members: Mutex::default(), forwarded: Mutex::default() }
     }
 }
 
@@ -52,6 +57,8 @@ impl Default for Balancer {
 struct Member {
     spec: Spec,
     healthy: AtomicBool,
+    /// The balancer's.
+    changes: watch::Sender<u64>,
     /// Ends the connections that were passed on to it.
     connections: Mutex<CancellationToken>,
     /// Ends the probing.
@@ -65,6 +72,7 @@ impl Member {
 
     fn set_healthy(&self, healthy: bool) {
         self.healthy.store(healthy, Ordering::Release);
+        self.changes.send_modify(|tick| *tick += 1);
         if !healthy {
             self.drop_connections();
         }
@@ -116,14 +124,42 @@ impl Balancer {
         if healthy.is_empty() { running } else { healthy }
     }
 
-    /// Starts probing what is new, and stops what is wanted no more.
-    fn probe(&self, desired: &Desired) {
+    /// The addresses of the load balancers that an instance is behind, by its key.
+    pub fn forwarded_ips(&self, instance: &str) -> Vec<String> {
+        let forwarded = lock(&self.forwarded);
+        forwarded.get(instance).into_iter().flatten().map(IpAddr::to_string).collect()
+    }
+
+    /// Puts down who is behind which address; answers whose have changed.
+    fn forward(&self, desired: &Desired) -> Vec<String> {
+        let now = desired.forwarded();
+        let before = std::mem::replace(&mut *lock(&self.forwarded), now.clone());
+        let all: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        all.into_iter().filter(|each| before.get(*each) != now.get(*each)).cloned().collect()
+    }
+
+    /// What the machines' own network has to pass on.
+    fn beyond_loopback(&self, desired: &Desired) -> Vec<Front> {
+        let fronts = desired.fronts.iter().filter_map(|((_, at), service)| {
+            let SocketAddr::V4(at) = at else { return None };
+            let backends = self.candidates(service).into_iter();
+            let backends = backends.filter_map(|(address, _)| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            });
+            Some(Front { address: *at.ip(), port: at.port(), backends: backends.collect() })
+        });
+        fronts.filter(|front| !front.address.is_loopback()).collect()
+    }
+
+    /// Starts probing what is new, from `prober`, and stops what is wanted no more.
+    fn probe(&self, desired: &Desired, prober: Ipv4Addr) {
         let mut members = lock(&self.members);
         let mut before: Vec<Arc<Member>> = std::mem::take(&mut *members).into_values().flatten().collect();
         for (service, specs) in &desired.services {
             let now = specs.iter().map(|spec| match before.iter().position(|each| each.spec == *spec) {
                 Some(at) => before.swap_remove(at),
-                None => probe::start(spec.clone()),
+                None => probe::start(spec.clone(), prober, self.changes.clone()),
             });
             members.insert(service.clone(), now.collect());
         }
@@ -132,23 +168,36 @@ impl Balancer {
 }
 
 /// Listening at one address for a rule.
-struct Front {
+struct Listening {
     service: String,
-    _listening: DropGuard,
+    _until: DropGuard,
 }
 
-/// Keeps sockets as the records say, until the sandbox ends.
+/// Keeps sockets and the machines' network as the records say, until the sandbox ends.
 pub async fn run(cloud: Arc<Cloud>) {
     let mut changes = cloud.balancer.changes.subscribe();
-    let mut fronts: BTreeMap<(String, SocketAddr), Front> = BTreeMap::new();
+    let prober = cloud.network().prober;
+    let mut fronts: BTreeMap<(String, SocketAddr), Listening> = BTreeMap::new();
+    let mut told = Vec::new();
     loop {
         changes.mark_unchanged();
         let desired = Desired::read(&cloud);
-        cloud.balancer.probe(&desired);
+        cloud.balancer.probe(&desired, prober);
+        for instance in cloud.balancer.forward(&desired) {
+            cloud.changed(&instance);
+        }
+        let beyond = cloud.balancer.beyond_loopback(&desired);
+        if beyond != told
+            && let Some(machines) = cloud.machines.get()
+        {
+            machines.pass_on(beyond.clone()).await;
+            told = beyond;
+        }
         fronts.retain(|at, front| desired.fronts.get(at) == Some(&front.service));
         let mut refused = false;
         for (at, service) in &desired.fronts {
-            if fronts.contains_key(at) {
+            // No other address is ever bound, whatever a record says.
+            if fronts.contains_key(at) || !at.1.ip().is_loopback() {
                 continue;
             }
             match TcpListener::bind(at.1).await {
@@ -157,7 +206,7 @@ pub async fn run(cloud: Arc<Cloud>) {
                     tokio::spawn(proxy::serve(listener, Arc::clone(&cloud), service.clone(), stop.clone()));
                     fronts.insert(
                         at.clone(),
-                        Front { service: service.clone(), _listening: stop.drop_guard() },
+                        Listening { service: service.clone(), _until: stop.drop_guard() },
                     );
                 }
                 // Its last listener may just be closing.
@@ -170,5 +219,5 @@ pub async fn run(cloud: Arc<Cloud>) {
             () = cloud.stop.cancelled() => break,
         }
     }
-    cloud.balancer.probe(&Desired::default());
+    cloud.balancer.probe(&Desired::default(), prober);
 }

@@ -1,22 +1,24 @@
 //! One backend, asked again and again whether it serves.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Member;
 use super::desired::{Check, Probe, Spec};
 
 /// Begins to probe. A backend is unhealthy until it has passed as often as its
-/// check wants; one that does not run stays so.
-pub fn start(spec: Spec) -> Arc<Member> {
+/// check wants; one that does not run stays so. `changes` ticks when it changes.
+pub fn start(spec: Spec, prober: Ipv4Addr, changes: watch::Sender<u64>) -> Arc<Member> {
     let stop = CancellationToken::new();
     let member = Arc::new(Member {
         healthy: AtomicBool::new(false),
+        changes,
         connections: Mutex::default(),
         _probing: stop.clone().drop_guard(),
         spec,
@@ -27,13 +29,14 @@ pub fn start(spec: Spec) -> Arc<Member> {
             let (mut passed, mut failed) = (0, 0);
             let mut clock = tokio::time::interval(check.interval);
             clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let client = client(&check);
+            let client = client(&check, prober);
             loop {
                 tokio::select! {
                     _ = clock.tick() => {}
                     () = stop.cancelled() => return,
                 }
-                let asked = tokio::time::timeout(check.timeout, passes(&check, address, client.as_ref()));
+                let asked =
+                    tokio::time::timeout(check.timeout, passes(&check, address, prober, client.as_ref()));
                 let good = tokio::select! {
                     good = asked => good.unwrap_or(false),
                     () = stop.cancelled() => return,
@@ -52,16 +55,17 @@ pub fn start(spec: Spec) -> Arc<Member> {
 }
 
 /// A client for pages; certificates of backends are not checked, as Google's are not.
-fn client(check: &Check) -> Option<reqwest::Client> {
+fn client(check: &Check, prober: Ipv4Addr) -> Option<reqwest::Client> {
     matches!(check.probe, Probe::Http { .. }).then_some(())?;
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let builder = builder.local_address(IpAddr::from(prober));
     builder.tls_danger_accept_invalid_certs(true).pool_max_idle_per_host(0).build().ok()
 }
 
-async fn passes(check: &Check, address: IpAddr, client: Option<&reqwest::Client>) -> bool {
+async fn passes(check: &Check, address: IpAddr, from: Ipv4Addr, client: Option<&reqwest::Client>) -> bool {
     let at = SocketAddr::new(address, check.port);
     match &check.probe {
-        Probe::Tcp { request, response } => tcp(at, request, response).await.unwrap_or(false),
+        Probe::Tcp { request, response } => tcp(at, from, request, response).await.unwrap_or(false),
         Probe::Http { tls, host, path, response } => {
             let Some(client) = client else { return false };
             let scheme = if *tls { "https" } else { "http" };
@@ -78,8 +82,10 @@ async fn passes(check: &Check, address: IpAddr, client: Option<&reqwest::Client>
     }
 }
 
-async fn tcp(at: SocketAddr, request: &str, response: &str) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(at).await?;
+async fn tcp(at: SocketAddr, from: Ipv4Addr, request: &str, response: &str) -> std::io::Result<bool> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    let mut stream = socket.connect(at).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = vec![0; response.len()];
     stream.read_exact(&mut answer).await?;

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::console::Console;
 use super::metadata::Subject;
-use super::{Boot, MachineId, Machines, Network, World};
+use super::{Boot, Front, MachineId, Machines, Network, World};
 
 #[derive(Debug, thiserror::Error)]
 enum FleetError<E: std::error::Error> {
@@ -54,6 +54,11 @@ pub(super) trait Driver: Sized + Send + Sync + 'static {
 
     /// Who may reach whom has changed.
     async fn network_changed(_fleet: &Fleet<Self>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// What load balancers pass on has changed.
+    async fn pass_on(_fleet: &Fleet<Self>, _fronts: Vec<Front>) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -204,6 +209,17 @@ impl<D: Driver> Fleet<D> {
     }
 }
 
+impl<D: Driver> Fleet<D> {
+    /// What is nobody's in particular is told on each serial port.
+    fn tell_failure(&self, done: Result<(), D::Error>) {
+        if let Err(error) = done {
+            for machine in self.machines().values() {
+                machine.console.say(&format!("kernel: {error}"));
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl<D: Driver> Machines for Fleet<D> {
     async fn boot(&self, boot: Boot) -> Result<(), String> {
@@ -261,11 +277,11 @@ impl<D: Driver> Machines for Fleet<D> {
     }
 
     async fn network_changed(&self) {
-        if let Err(error) = D::network_changed(self).await {
-            for machine in self.machines().values() {
-                machine.console.say(&format!("kernel: {error}"));
-            }
-        }
+        self.tell_failure(D::network_changed(self).await);
+    }
+
+    async fn pass_on(&self, fronts: Vec<Front>) {
+        self.tell_failure(D::pass_on(self, fronts).await);
     }
 
     fn network(&self, port: u16) -> Network {

@@ -106,6 +106,10 @@ pub trait Machines: Send + Sync {
     /// A firewall rule, or what one selects machines by, was changed.
     async fn network_changed(&self) {}
 
+    /// What load balancers pass on, all of it, as it is now. A driver whose machines
+    /// have addresses of the host's own has no part in it.
+    async fn pass_on(&self, _fronts: Vec<Front>) {}
+
     /// The network that a sandbox on `port` gives its machines' addresses from.
     fn network(&self, port: u16) -> Network {
         Network::of_loopback(port)
@@ -119,6 +123,15 @@ pub trait Machines: Send + Sync {
     fn serial_output(&self, id: &MachineId, start: u64) -> (String, u64);
 }
 
+/// An address and a port of a load balancer, and the machines behind it that get
+/// its packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    pub address: Ipv4Addr,
+    pub port: u16,
+    pub backends: Vec<Ipv4Addr>,
+}
+
 /// 254 addresses. Two ports have two networks, so that two sandboxes on one
 /// host never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +139,9 @@ pub struct Network {
     prefix: [u8; 3],
     /// As whom the machines see a client on this host.
     pub caller: Ipv4Addr,
+    /// As whom they see health checks: where the driver has a firewall, from where
+    /// Google's come (<https://cloud.google.com/load-balancing/docs/health-check-concepts>).
+    pub prober: Ipv4Addr,
 }
 
 impl Network {
@@ -137,13 +153,15 @@ impl Network {
 
     /// Every address is the host's own: nothing has to be set up.
     pub fn of_loopback(port: u16) -> Self {
-        Self { prefix: Self::prefix(127, port), caller: Ipv4Addr::LOCALHOST }
+        let (caller, prober) = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+        Self { prefix: Self::prefix(127, port), caller, prober }
     }
 
     /// A private network, whose first address is the host's.
     pub fn private(port: u16) -> Self {
         let prefix = Self::prefix(10, port);
-        Self { prefix, caller: Ipv4Addr::from([prefix[0], prefix[1], prefix[2], 1]) }
+        let caller = Ipv4Addr::from([prefix[0], prefix[1], prefix[2], 1]);
+        Self { prefix, caller, prober: Ipv4Addr::new(35, 191, 0, 1) }
     }
 
     /// The addresses for machines.
@@ -196,8 +214,20 @@ pub trait World: Send + Sync + 'static {
         None
     }
 
-    /// Ticks on every change of the instance or its guest attributes.
+    /// Ticks on every change of the instance, its guest attributes or its forwarded addresses.
     fn subscribe(&self, project: &str, zone: &str, name: &str) -> watch::Receiver<u64>;
+
+    /// The address behind a name of the network's own DNS: `NAME.ZONE.c.PROJECT.internal`.
+    fn resolve(&self, project: &str, name: &str) -> Option<String> {
+        let (name, zone) = name.strip_suffix(&format!(".c.{project}.internal"))?.split_once('.')?;
+        let instance = self.instance(project, zone, name)?;
+        instance["networkInterfaces"][0]["networkIP"].as_str().map(str::to_owned)
+    }
+
+    /// The addresses of the load balancers that it is behind.
+    fn forwarded_ips(&self, _project: &str, _zone: &str, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The project's number.
     fn project_number(&self, project: &str) -> u64;

@@ -27,6 +27,10 @@ fn quoted(log: &[String]) -> String {
 }
 
 impl ComposeError {
+    pub(super) fn of_file((path, source): (PathBuf, io::Error)) -> Self {
+        Self::File { path, source }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         Some(

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{ComposeError, Setup};
+use super::{ComposeError, Setup, jobs};
+use crate::config::JobFile;
 use crate::tls::Credentials;
 
 /// Who the containers run as where the operator is root: nobody.
@@ -16,7 +17,7 @@ const NOBODY: u32 = 65_534;
 
 /// Writes everything that Compose and the containers read.
 pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
-    for folder in ["", "tls", "generator", "data/prometheus", "data/grafana"] {
+    for folder in ["", "tls", "generator", "data/prometheus", "data/grafana", JobFile::FOLDER] {
         make(&setup.dir.join(folder))?;
     }
     // Whoever owns the folder is whom the containers run as, but for root.
@@ -48,10 +49,13 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
         }
         write(&path, contents).map_err(file(&path))?;
     }
+    // No part of the digest: the collector reads them anew by itself.
+    jobs::copy(&setup.dir, &setup.job_files, Some((uid, gid)).filter(|_| owner.uid() == 0))
+        .map_err(ComposeError::of_file)?;
     let program = setup.dir.join("generator/dorainfra");
     copy(&setup.generator, &program).map_err(file(&program))?;
     if owner.uid() == 0 {
-        for folder in ["tls", "data", "grafana", "prometheus.yml"] {
+        for folder in ["tls", "data", "grafana", "prometheus.yml", JobFile::FOLDER] {
             give(&setup.dir.join(folder), uid, gid)?;
         }
         // The folder itself has to be passed through; what is in it stays closed.
@@ -154,6 +158,7 @@ mod tests {
             ],
             tls: Some(Credentials { certificate: "c".into(), key: "k".into(), ca: "a".into() }),
             generator: "/bin/true".into(),
+            job_files: Vec::new(),
             ports: Config::default().stack.ports,
         };
         prepare(&setup).unwrap();

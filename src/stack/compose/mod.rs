@@ -15,9 +15,10 @@ use std::time::Duration;
 pub use engine::Engine;
 pub use error::ComposeError;
 
+use super::jobs;
 use super::native::{RemoteWrite, remote_write};
 use crate::blueprint::File;
-use crate::config::Ports;
+use crate::config::{JobFile, Ports};
 use crate::event::{Event, Events};
 use crate::tls::Credentials;
 
@@ -30,6 +31,8 @@ pub struct Setup {
     pub name: String,
     /// Rendered files, with or without `stack/` before.
     pub files: Vec<File>,
+    /// What the user's own jobs name; copied.
+    pub job_files: Vec<JobFile>,
     /// Written as `tls/ca.crt`, `tls/client.crt`, `tls/client.key`.
     pub tls: Option<Credentials>,
     /// This program: it is the generator, too.
@@ -129,6 +132,7 @@ pub async fn down(
         }
     }
     folder::forget_key(dir)?;
+    jobs::forget(dir).map_err(ComposeError::of_file)?;
     Ok(there)
 }
 

@@ -55,6 +55,11 @@ impl StackError {
         }
     }
 
+    /// Of what a job of the user's names, or of its copy.
+    pub(super) fn of_copy((path, source): (PathBuf, io::Error)) -> Self {
+        Self::file("cannot copy for the collector", &path)(source)
+    }
+
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Missing { setting, .. } => format!(

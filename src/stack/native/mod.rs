@@ -24,8 +24,9 @@ pub use error::StackError;
 pub use part::Part;
 pub use status::{PartState, PartStatus, RemoteWrite, Status, remote_write, status};
 
+use super::jobs;
 use crate::blueprint::File;
-use crate::config::{Generator, Ports};
+use crate::config::{Generator, JobFile, Ports};
 use crate::dora::JOB;
 use crate::dora::live::Served;
 use crate::dora::pushgateway::Gateway;
@@ -43,6 +44,8 @@ pub struct Setup {
     /// Rendered files; those of the Prometheus agent are taken (`prometheus.yml`
     /// and whatever begins with `prometheus`), with or without `stack/` before.
     pub files: Vec<File>,
+    /// What the user's own jobs name; copied.
+    pub job_files: Vec<JobFile>,
     /// Written as `tls/ca.crt`, `tls/client.crt`, `tls/client.key`.
     pub tls: Option<Credentials>,
     pub binaries: Binaries,
@@ -118,6 +121,8 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         record::remove(&dir.join("tls/client.key"))?;
     }
 
+    jobs::copy(&dir, &setup.job_files, None).map_err(StackError::of_copy)?;
+
     let mut record = Record::settled(&dir).await?;
     for command in &commands {
         let part = command.part;
@@ -163,8 +168,8 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     status(&dir).await
 }
 
-/// Ends all parts: first asked, then killed. Removes the record and the
-/// client's key; keeps the logs and what the agent has not delivered yet.
+/// Ends all parts: first asked, then killed. Removes the record, the client's key
+/// and the copies of what jobs name; keeps the logs and what the agent has not delivered yet.
 /// Returns the parts that ran.
 pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> {
     if !dir.exists() {
@@ -184,6 +189,7 @@ pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> 
     }
     Record::remove(dir)?;
     record::remove(&dir.join("tls/client.key"))?;
+    jobs::forget(dir).map_err(StackError::of_copy)?;
     Ok(ended)
 }
 

@@ -300,6 +300,7 @@ impl Server {
             zone,
             name,
             &self.instance(),
+            &self.world.forwarded_ips(project, zone, name),
             attributes,
         )
     }

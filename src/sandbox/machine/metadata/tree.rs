@@ -68,6 +68,7 @@ pub(super) fn build(
     zone: &str,
     name: &str,
     instance: &Value,
+    forwarded: &[String],
     guest: BTreeMap<String, BTreeMap<String, String>>,
 ) -> Node {
     let number = project.number;
@@ -103,7 +104,10 @@ pub(super) fn build(
                 ("name", text(name)),
                 (
                     "network-interfaces",
-                    list(&instance["networkInterfaces"], |_, interface| network_interface(number, interface)),
+                    list(&instance["networkInterfaces"], |at, interface| {
+                        // What a load balancer passes on arrives at the first.
+                        network_interface(number, interface, if at == 0 { forwarded } else { &[] })
+                    }),
                 ),
                 ("preempted", text("FALSE")),
                 (
@@ -145,7 +149,7 @@ fn disk(index: usize, disk: &Value) -> Node {
     ])
 }
 
-fn network_interface(project_number: u64, interface: &Value) -> Node {
+fn network_interface(project_number: u64, interface: &Value, forwarded: &[String]) -> Node {
     let access = |_: usize, config: &Value| {
         dir([
             ("external-ip", text(config["natIP"].as_str().unwrap_or_default())),
@@ -155,7 +159,7 @@ fn network_interface(project_number: u64, interface: &Value) -> Node {
     dir([
         ("access-configs", list(&interface["accessConfigs"], access)),
         ("dns-servers", Node::Lines(vec!["169.254.169.254".into()])),
-        ("forwarded-ips", Node::List(Vec::new())),
+        ("forwarded-ips", Node::List(forwarded.iter().map(text).collect())),
         ("ip", text(interface["networkIP"].as_str().unwrap_or_default())),
         ("ip-aliases", Node::List(Vec::new())),
         (

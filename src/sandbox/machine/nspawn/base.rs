@@ -14,7 +14,8 @@ use super::host;
 use crate::event::{Event, Events};
 
 const SUITE: &str = "bookworm";
-/// What Google's image has and a machine of ours uses: its agent first of all.
+/// What Google's image has and a machine of ours uses: its agent first of all. And
+/// Python, in which what takes Mimir's place in tests is written.
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -25,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "iproute2",
     "procps",
+    "python3",
 ];
 /// Raised with what is done to the system after debootstrap.
 const FORM: u32 = 1;

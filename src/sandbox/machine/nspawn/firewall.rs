@@ -1,13 +1,16 @@
 //! Compute's firewall rules as nftables, in the router's namespace: what may
 //! reach a machine (nothing, unless a rule allows it), and what a machine may
-//! reach. Pure: rules and machines in, the text of a whole ruleset out.
+//! reach; and which machine gets what is addressed to a load balancer. Pure: rules
+//! and machines in, the text of a whole ruleset out.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-use super::network::METADATA;
+use super::network::{METADATA, line, mark};
+use crate::sandbox::machine::Front;
 
 /// Google's name servers have none of these; its protocols by number do.
 const PROTOCOLS: &[(&str, u8)] =
@@ -37,18 +40,26 @@ fn strings(list: &Value) -> Vec<String> {
 }
 
 /// The whole ruleset. `port`: of the sandbox's APIs.
-pub(super) fn ruleset(rules: &[Value], members: &[Member], port: u16) -> String {
+pub(super) fn ruleset(rules: &[Value], members: &[Member], fronts: &[Front], port: u16) -> String {
     let ingress = chain(rules, members, "INGRESS");
     let egress = chain(rules, members, "EGRESS");
+    let mut balance: String = fronts.iter().map(passing).collect();
+    // Silence, as Google keeps it, on what no rule forwards.
+    let places = fronts.iter().map(|front| front.address).collect::<BTreeSet<_>>();
+    balance.extend(places.iter().map(|address| format!("    ip daddr {address} meta mark 0 drop\n")));
     // The first two lines empty the table, so that loading replaces it.
     format!(
         "table ip sandbox\n\
          delete table ip sandbox\n\
          table ip sandbox {{\n\
+         \x20 chain balance {{\n\
+         \x20   type filter hook prerouting priority mangle; policy accept;\n\
+         {balance}\x20 }}\n\
          \x20 chain input {{\n\
          \x20   type filter hook input priority 0; policy drop;\n\
          \x20   ct state established,related accept\n\
          \x20   iifname \"vm*\" ip daddr {METADATA} tcp dport {{ 80, {port} }} accept\n\
+         \x20   iifname \"vm*\" ip daddr {METADATA} udp dport 53 accept\n\
          \x20   iifname \"vm*\" reject\n\
          \x20 }}\n\
          \x20 chain forward {{\n\
@@ -61,6 +72,22 @@ pub(super) fn ruleset(rules: &[Value], members: &[Member], port: u16) -> String 
          \x20 chain ingress {{\n{ingress}\x20 }}\n\
          \x20 chain egress {{\n{egress}\x20 }}\n\
          }}\n"
+    )
+}
+
+/// Marks what is for a load balancer, each connection for one machine. A connection
+/// keeps its machine, well or not, as behind Google's load balancers that pass packets on.
+fn passing(front: &Front) -> String {
+    let Front { address, port, backends } = front;
+    let chosen: Vec<String> =
+        backends.iter().enumerate().map(|(at, backend)| format!("{at} : {}", mark(*backend))).collect();
+    if chosen.is_empty() {
+        return String::new();
+    }
+    let (place, of, map) = (format!("ip daddr {address} tcp dport {port}"), chosen.len(), chosen.join(", "));
+    format!(
+        "\x20   {place} ct state new ct mark set jhash ip saddr . tcp sport mod {of} map {{ {map} }}\n\
+         \x20   {place} meta mark set ct mark\n"
     )
 }
 
@@ -94,9 +121,13 @@ fn lines(rule: &Value, members: &[Member]) -> Vec<String> {
     {
         return Vec::new();
     }
-    let targets: Vec<Ipv4Net> = targets.into_iter().map(Ipv4Net::from).collect();
-    let (from, to) = if ingress { (sources, targets) } else { (targets, destinations) };
-    let place = [addresses("saddr", &from), addresses("daddr", &to)].concat();
+    // By its line, not its address: it may be reached by a load balancer's.
+    let lines: Vec<String> = targets.into_iter().map(|target| format!("\"{}\"", line(target))).collect();
+    let place = if ingress {
+        format!("{}oifname {{ {} }} ", addresses("saddr", &sources), lines.join(", "))
+    } else {
+        format!("iifname {{ {} }} {}", lines.join(", "), addresses("daddr", &destinations))
+    };
     let (field, verdict) = match (rule["denied"].is_null(), ingress) {
         (true, true) => ("allowed", "accept"),
         // What may leave has still to be let in.
@@ -196,7 +227,7 @@ mod tests {
         });
         assert_eq!(
             of(json!([rule])),
-            "    ip saddr { 10.0.0.1/32 } ip daddr { 10.0.0.2/32 } tcp dport { 9009, 7000-7010 } counter accept \
+            "    ip saddr { 10.0.0.1/32 } oifname { \"vm2\" } tcp dport { 9009, 7000-7010 } counter accept \
              comment \"mimir\"\n"
         );
         let by_tag = json!({
@@ -205,8 +236,23 @@ mod tests {
         });
         assert_eq!(
             of(json!([by_tag])),
-            "    ip saddr { 10.0.0.2/32 } ip daddr { 10.0.0.2/31 } counter accept comment \"gossip\"\n"
+            "    ip saddr { 10.0.0.2/32 } oifname { \"vm2\", \"vm3\" } counter accept comment \"gossip\"\n"
         );
+    }
+
+    #[test]
+    fn what_is_for_a_load_balancer_is_marked_for_one_machine() {
+        let machine = |last| Ipv4Addr::new(10, 0, 0, last);
+        let front = |backends| Front { address: machine(9), port: 9009, backends };
+        assert_eq!(
+            passing(&front(vec![machine(2), machine(4)])),
+            "    ip daddr 10.0.0.9 tcp dport 9009 ct state new ct mark set jhash ip saddr . tcp sport mod 2 \
+             map { 0 : 2, 1 : 4 }\n    ip daddr 10.0.0.9 tcp dport 9009 meta mark set ct mark\n"
+        );
+        assert_eq!(passing(&front(Vec::new())), "");
+        let rules = ruleset(&[], &members(), &[front(vec![machine(2)])], 80);
+        assert!(rules.contains("prerouting") && rules.contains("map { 0 : 2 }"), "{rules}");
+        assert!(rules.contains("    ip daddr 10.0.0.9 meta mark 0 drop\n  }\n"), "{rules}");
     }
 
     #[test]
@@ -239,9 +285,9 @@ mod tests {
         };
         let text =
             of(json!([rule("c", 1000, "allowed"), rule("b", 1000, "denied"), rule("a", 5, "allowed")]));
-        let order: Vec<&str> = text.lines().filter_map(|line| line.split('"').nth(1)).collect();
+        let order: Vec<&str> = text.lines().filter_map(|line| line.rsplit('"').nth(1)).collect();
         assert_eq!(order, ["a", "b", "c"]);
-        assert!(text.starts_with("    ip daddr { 10.0.0.2/32 } ip protocol 1 counter accept"), "{text}");
+        assert!(text.starts_with("    oifname { \"vm2\" } ip protocol 1 counter accept"), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("counter drop"));
     }
 }

@@ -13,6 +13,8 @@ for tree in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
 done
 # The boot disk: what the machine writes lies over a base that all share.
 mount -t overlay overlay -o "lowerdir=$base,upperdir=$dir/boot/upper,workdir=$dir/boot/work" "$dir/boot/root"
-exec systemd-nspawn --quiet --boot --register=no --keep-unit --directory="$dir/boot/root" \
+# Its network is its own to change: Google's agent takes a load balancer's address for one of
+# the machine's.
+exec systemd-nspawn --quiet --capability=CAP_NET_ADMIN --boot --register=no --keep-unit --directory="$dir/boot/root" \
   --machine="$name" --network-namespace-path="/run/netns/$space" --console=read-only \
   --resolv-conf=off --timezone=off --link-journal=no --setenv=SYSTEMD_COLORS=0

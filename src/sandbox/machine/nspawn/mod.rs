@@ -4,10 +4,11 @@
 //!
 //! What differs from a machine at Google: the kernel, its memory and its
 //! processors are the host's; where the sandbox's APIs are is told by systemd's
-//! environment; and there is no name server.
+//! environment; and its name server knows the names of machines only.
 
 mod base;
 mod disk;
+mod dns;
 mod firewall;
 mod host;
 mod network;
@@ -27,7 +28,7 @@ use self::vm::{Vm, VmError};
 use super::console::Console;
 use super::fleet::{Driver, Fleet, Running};
 use super::metadata::Subject;
-use super::{Boot, Machines, Network, World};
+use super::{Boot, Front, Machines, Network, World};
 
 /// What the machines of one sandbox share on this host.
 pub(super) struct Site {
@@ -35,13 +36,17 @@ pub(super) struct Site {
     /// The folder of all data disks.
     disks: PathBuf,
     base: PathBuf,
+    world: Arc<dyn World>,
     /// Made for the first machine: a sandbox without one changes nothing here.
     router: OnceCell<Router>,
 }
 
 impl Site {
-    async fn router(&self, port: u16) -> Result<&Router, NetworkError> {
-        self.router.get_or_try_init(|| Router::start(self.names.clone(), port)).await
+    /// One sandbox has one project: any machine of it says which.
+    async fn router(&self, boot: &Boot) -> Result<&Router, NetworkError> {
+        let (world, project) = (Arc::clone(&self.world), boot.project.clone());
+        let resolve = move |name: &str| world.resolve(&project, name)?.parse().ok();
+        self.router.get_or_try_init(|| Router::start(self.names.clone(), boot.sandbox_port, resolve)).await
     }
 }
 
@@ -55,17 +60,23 @@ pub fn nspawn_machines(
     base: BaseSystem,
 ) -> Result<Arc<dyn Machines>, String> {
     let dir = dir.canonicalize().map_err(|error| format!("{}: {error}", dir.display()))?;
-    let site =
-        Site { names: Names::of(&dir), disks: dir.join("disks"), base: base.path, router: OnceCell::new() };
-    let containers = Containers { site: Arc::new(site), guard: Mutex::default(), rules: Mutex::default() };
+    let site = Site {
+        names: Names::of(&dir),
+        disks: dir.join("disks"),
+        base: base.path,
+        world: Arc::clone(&world),
+        router: OnceCell::new(),
+    };
+    let containers = Containers { site: Arc::new(site), guard: Mutex::default(), fronts: Mutex::default() };
     Ok(Arc::new(Fleet::new(containers, world)))
 }
 
 struct Containers {
     site: Arc<Site>,
     guard: Mutex<Option<Guard>>,
-    /// Held while rules are read and put in force: the newest are the last.
-    rules: Mutex<()>,
+    /// What load balancers pass on. Held while rules are read and put in force: the
+    /// newest are the last.
+    fronts: Mutex<Vec<Front>>,
 }
 
 impl Containers {
@@ -84,7 +95,7 @@ impl Containers {
 /// Puts the rules in force, for all machines as they are now.
 async fn enforce(fleet: &Fleet<Containers>) -> Result<(), VmError> {
     let Some(router) = fleet.driver.site.router.get() else { return Ok(()) };
-    let _newest_last = fleet.driver.rules.lock().await;
+    let fronts = fleet.driver.fronts.lock().await;
     let boots = fleet.boots();
     let Some(project) = boots.first().map(|boot| boot.project.clone()) else { return Ok(()) };
     let members: Vec<Member> = boots
@@ -95,7 +106,7 @@ async fn enforce(fleet: &Fleet<Containers>) -> Result<(), VmError> {
             Some(Member::of(address, &instance))
         })
         .collect();
-    let rules = firewall::ruleset(&fleet.world.firewalls(&project), &members, router.port());
+    let rules = firewall::ruleset(&fleet.world.firewalls(&project), &members, &fronts, router.port());
     router.enforce(&rules).await.map_err(VmError::Firewall)
 }
 
@@ -113,7 +124,7 @@ impl Driver for Containers {
     ) -> Result<Vm, VmError> {
         let site = Arc::clone(&fleet.driver.site);
         fleet.driver.take_over().await?;
-        site.router(boot.sandbox_port).await?;
+        site.router(&boot).await?;
         enforce(fleet).await?;
         Vm::boot(boot, site, Arc::clone(&fleet.world), console, subject).await
     }
@@ -127,6 +138,11 @@ impl Driver for Containers {
     }
 
     async fn network_changed(fleet: &Fleet<Self>) -> Result<(), VmError> {
+        enforce(fleet).await
+    }
+
+    async fn pass_on(fleet: &Fleet<Self>, fronts: Vec<Front>) -> Result<(), VmError> {
+        *fleet.driver.fronts.lock().await = fronts;
         enforce(fleet).await
     }
 

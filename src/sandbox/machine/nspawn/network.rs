@@ -7,14 +7,21 @@
 //! host 10.A.B.1 ── router 169.254.169.254 ── eth0 10.A.B.x of a machine
 //!                  (nftables: firewall.rs)
 //! ```
+//!
+//! What is addressed to a load balancer gets a mark from the firewall, which says
+//! to which machine it goes, as it is: it is for the machine to know the address
+//! as one of its own. Google's guest agent sees to that.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 
+use super::dns;
 use super::host::{HostError, Names, ip, run};
 use crate::sandbox::machine::metadata::mac;
 use crate::sandbox::machine::{MachineId, Network};
@@ -43,27 +50,37 @@ pub(super) struct Router {
     network: Network,
     port: u16,
     relay: JoinHandle<()>,
+    dns: JoinHandle<()>,
+    /// The machines whose mark has a rule.
+    marks: Mutex<BTreeSet<u8>>,
 }
 
 impl Drop for Router {
     fn drop(&mut self) {
         self.relay.abort();
+        self.dns.abort();
     }
 }
 
 impl Router {
     /// Makes the router and its line to the host. `port`: of the sandbox's APIs
-    /// on the host's loopback.
-    pub(super) async fn start(names: Names, port: u16) -> Result<Self, NetworkError> {
+    /// on the host's loopback. `resolve`: what its name server answers.
+    pub(super) async fn start(
+        names: Names,
+        port: u16,
+        resolve: impl Fn(&str) -> Option<Ipv4Addr> + Send + 'static,
+    ) -> Result<Self, NetworkError> {
         let network = Network::private(port);
         refuse_taken(network).await?;
-        let (space, link, host, cidr) = (names.router(), names.link(), network.caller, network.cidr());
+        let (space, link, cidr) = (names.router(), names.link(), network.cidr());
+        let Network { caller: host, prober, .. } = network;
         run("ip", ["netns", "add", &space], "").await?;
         ip(
             None,
             &format!(
                 "link add {link} type veth peer name uplink netns {space}\n\
                  address add {host}/32 dev {link}\n\
+                 address add {prober}/32 dev {link}\n\
                  link set {link} up\n"
             ),
         )
@@ -74,15 +91,24 @@ impl Router {
                 "link set lo up\n\
                  address add {METADATA}/32 dev lo\n\
                  link set uplink up\n\
-                 route add {host}/32 dev uplink\n"
+                 route add {host}/32 dev uplink\n\
+                 route add {prober}/32 dev uplink\n"
             ),
         )
         .await?;
         ip(None, &format!("route add {cidr} via {METADATA} dev {link} onlink src {host}\n")).await?;
-        within(&space, || fs::write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+        within(&space, || {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            // A machine answers in a load balancer's name, to whose address no route leads.
+            fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0")?;
+            fs::write("/proc/sys/net/ipv4/conf/default/rp_filter", "0")
+        })?;
         let listener = listen(&space, port, None)?;
         let relay = tokio::spawn(relay(listener, port));
-        Ok(Self { names, network, port, relay })
+        let socket = within(&space, || std::net::UdpSocket::bind((METADATA, 53)))?;
+        socket.set_nonblocking(true)?;
+        let dns = tokio::spawn(dns::serve(UdpSocket::from_std(socket)?, resolve));
+        Ok(Self { names, network, port, relay, dns, marks: Mutex::default() })
     }
 
     /// Draws the line to a machine, whose namespace is made for it.
@@ -92,14 +118,20 @@ impl Router {
             return Err(NetworkError::Foreign { address, network });
         }
         let (router, machine, line) = (self.names.router(), self.names.machine(id), line(address));
-        let mac = mac(address);
+        let (mac, mark) = (mac(address), mark(address));
+        // The line may be a new one; the rule stays.
+        let table = 1000 + u32::from(mark);
+        let is_new = self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(mark);
+        let rule = if is_new { format!("rule add fwmark {mark} lookup {table}\n") } else { String::new() };
         run("ip", ["netns", "add", &machine], "").await?;
         ip(
             Some(&router),
             &format!(
                 "link add {line} type veth peer name eth0 address {mac} netns {machine}\n\
                  link set {line} up\n\
-                 route add {address}/32 dev {line}\n"
+                 route add {address}/32 dev {line}\n\
+                 route add default via {address} dev {line} onlink table {table}\n\
+                 {rule}"
             ),
         )
         .await?;
@@ -134,8 +166,13 @@ impl Router {
 }
 
 /// The router's end of a machine's line.
-fn line(address: Ipv4Addr) -> String {
-    format!("vm{}", address.octets()[3])
+pub(super) fn line(address: Ipv4Addr) -> String {
+    format!("vm{}", mark(address))
+}
+
+/// What a packet is marked with that goes to this machine, whatever its address says.
+pub(super) fn mark(machine: Ipv4Addr) -> u8 {
+    machine.octets()[3]
 }
 
 /// No other interface of the host may be in the network that would be ours.

@@ -97,7 +97,7 @@ impl Vm {
     ) -> Result<Self, VmError> {
         let IpAddr::V4(address) = boot.address else { return Err(VmError::Address(boot.address)) };
         site.teardown(Some(&boot.id())).await?;
-        let router = site.router(boot.sandbox_port).await?;
+        let router = site.router(&boot).await?;
         router.connect(&boot.id(), address).await?;
         let shared = Arc::new(Shared {
             address,

@@ -12,12 +12,7 @@ pub(super) type Resolve = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// `NAME.ZONE.c.PROJECT.internal`, as Google's DNS knows them.
 pub(super) fn of_the_world(world: Arc<dyn World>, project: String) -> Resolve {
-    Box::new(move |name| {
-        let place = name.strip_suffix(&format!(".c.{project}.internal"))?;
-        let (name, zone) = place.split_once('.')?;
-        let instance = world.instance(&project, zone, name)?;
-        instance["networkInterfaces"][0]["networkIP"].as_str().map(str::to_owned)
-    })
+    Box::new(move |name| world.resolve(&project, name))
 }
 
 /// The text with an address for each name that has one.
