@@ -6,14 +6,15 @@ use std::hint::black_box;
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dorainfra::blueprint::Flavour;
+use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::remote_write::{Batches, Client, Limits, Version};
-use dorainfra::dora::{Series, metrics, simulator};
+use dorainfra::dora::{Series, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use time::macros::date;
 
-fn year(teams: u32) -> Vec<Series> {
-    metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365).collect()
+fn year(teams: u32, histograms: Histograms) -> Vec<Series> {
+    metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365, histograms).collect()
 }
 
 fn samples(series: &[Series]) -> u64 {
@@ -22,21 +23,30 @@ fn samples(series: &[Series]) -> u64 {
 
 fn generate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generate");
-    group.throughput(Throughput::Elements(samples(&year(39))));
-    group.bench_function("39 teams, a year", |bencher| bencher.iter(|| black_box(year(39))));
+    for (histograms, which) in [(Histograms::Classic, ""), (Histograms::Both, ", with native histograms")] {
+        group.throughput(Throughput::Elements(samples(&year(39, histograms))));
+        group.bench_function(format!("39 teams, a year{which}"), |bencher| {
+            bencher.iter(|| black_box(year(39, histograms)));
+        });
+    }
 }
 
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode and compress");
-    for teams in [35, 1000] {
-        let series = year(teams);
-        group.throughput(Throughput::Elements(samples(&series)));
+    let mut measure = |what: &str, series: &[Series]| {
+        group.throughput(Throughput::Elements(samples(series)));
         for version in [Version::One, Version::Two] {
-            group.bench_function(format!("{teams} teams, a year, {}", version.number()), |bencher| {
-                bencher.iter(|| Batches::new(black_box(&series).iter(), version, Limits::default()).count());
+            group.bench_function(format!("{what}, {}", version.number()), |bencher| {
+                bencher.iter(|| Batches::new(black_box(series).iter(), version, Limits::default()).count());
             });
         }
+    };
+    for teams in [35, 1000] {
+        measure(&format!("{teams} teams, a year"), &year(teams, Histograms::Classic));
     }
+    // Each of them is 45 buckets on average, 115 at most.
+    let native = year(35, Histograms::Both).into_iter().filter(|series| series.samples.is_native());
+    measure("35 teams, a year, native histograms alone", &native.collect::<Vec<_>>());
 }
 
 fn send(criterion: &mut Criterion) {
@@ -59,7 +69,13 @@ fn send(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(total));
         group.bench_function(format!("{teams} teams, a year"), |bencher| {
             bencher.to_async(&runtime).iter(|| async {
-                let series = metrics::simulated(simulator::teams(teams), 1, date!(2025 - 12 - 31), 365);
+                let series = metrics::simulated(
+                    simulator::teams(teams),
+                    1,
+                    date!(2025 - 12 - 31),
+                    365,
+                    Histograms::Classic,
+                );
                 client.send(series, Limits::default(), total, &Events::none()).await.expect("accepted")
             });
         });

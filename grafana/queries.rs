@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use dorainfra::dora::metrics;
+use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator;
-use dorainfra::dora::{Labels, Series};
+use dorainfra::dora::{Labels, Samples, Series};
 use dorainfra::event::Events;
 use dorainfra::query::{Instant, Query, Range};
 use time::{Duration, OffsetDateTime};
@@ -49,21 +49,23 @@ pub async fn store(receiver: &Receiver) -> (Query, Damage, i64) {
         stale: names[2].clone(),
         silent: names[3].clone(),
     };
-    let mut all: Vec<Series> = metrics::simulated(names, 1, today - Duration::days(1), 365).collect();
+    let mut all: Vec<Series> =
+        metrics::simulated(names, 1, today - Duration::days(1), 365, Histograms::Classic).collect();
     for one in &mut all {
-        let last = one.samples.last().map_or(0.0, |(_, value)| *value);
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        let last = samples.last().map_or(0.0, |(_, value)| *value);
         let team = one.labels.get("team").to_owned();
         if team == damage.hole {
-            one.samples.retain(|(at, _)| *at != damage.hole_ends);
+            samples.retain(|(at, _)| *at != damage.hole_ends);
         }
         if team == damage.silent {
-            one.samples.retain(|(at, _)| *at < midnight - 3 * DAY);
+            samples.retain(|(at, _)| *at < midnight - 3 * DAY);
             continue;
         }
         let until = if team == damage.stale { now - 20 * MINUTE } else { now };
         // Live values are later than what closed the last day.
         let first = (now - LIVE).max(midnight + 1000);
-        one.samples.extend((first..=until).step_by(SCRAPE as usize).map(|at| (at, last)));
+        samples.extend((first..=until).step_by(SCRAPE as usize).map(|at| (at, last)));
     }
     for team in [&damage.sound, &damage.hole, &damage.stale] {
         let until = if *team == damage.stale { now - 20 * MINUTE } else { now };
@@ -110,7 +112,12 @@ fn told(
     value: impl Fn(i64) -> f64,
 ) -> Series {
     let samples = (from..=until).step_by(SCRAPE as usize).map(|at| (at, value(at))).collect();
-    Series { name, labels: Labels::new(labels.iter().copied()), samples, exemplars: Vec::new() }
+    Series {
+        name,
+        labels: Labels::new(labels.iter().copied()),
+        samples: Samples::Plain(samples),
+        exemplars: Vec::new(),
+    }
 }
 
 /// As Grafana writes the variables, for a range of a year.

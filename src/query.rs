@@ -50,7 +50,7 @@ pub struct Instant {
 
 impl Instant {
     pub fn value(&self) -> f64 {
-        self.value.1.parse().unwrap_or(f64::NAN)
+        number(&self.value.1)
     }
 }
 
@@ -58,16 +58,59 @@ impl Instant {
 #[derive(Debug, Deserialize)]
 pub struct Range {
     pub metric: BTreeMap<String, String>,
+    #[serde(default)]
     values: Vec<(f64, String)>,
+    /// Of a series of native histograms, instead.
+    #[serde(default)]
+    histograms: Vec<(f64, StoredHistogram)>,
+}
+
+/// A native histogram.
+#[derive(Debug, Deserialize)]
+pub struct StoredHistogram {
+    count: String,
+    sum: String,
+    /// Which bounds belong to it, both bounds, and its count; the empty ones are left out.
+    #[serde(default)]
+    buckets: Vec<(u8, String, String, String)>,
 }
 
 impl Range {
     /// Milliseconds since 1970 and value, in the order of time.
     pub fn samples(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
-        self.values
-            .iter()
-            .map(|(seconds, value)| ((seconds * 1000.0).round() as i64, value.parse().unwrap_or(f64::NAN)))
+        self.values.iter().map(|(seconds, value)| (to_milliseconds(*seconds), number(value)))
     }
+
+    /// The same of native histograms.
+    pub fn histograms(&self) -> impl Iterator<Item = (i64, &StoredHistogram)> {
+        self.histograms.iter().map(|(seconds, histogram)| (to_milliseconds(*seconds), histogram))
+    }
+}
+
+impl StoredHistogram {
+    pub fn count(&self) -> f64 {
+        number(&self.count)
+    }
+
+    pub fn sum(&self) -> f64 {
+        number(&self.sum)
+    }
+
+    /// Upper bounds and counts. The upper bound of the bucket around zero is zero.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.buckets.iter().map(|(_, lower, upper, count)| {
+            let around_zero = number(lower) < 0.0 && number(upper) > 0.0;
+            (if around_zero { 0.0 } else { number(upper) }, number(count))
+        })
+    }
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or(f64::NAN)
+}
+
+fn to_milliseconds(seconds: f64) -> i64 {
+    (seconds * 1000.0).round() as i64
 }
 
 /// How an endpoint that is no deployment of ours lets us in.

@@ -116,6 +116,16 @@ fn values_that_do_not_agree() {
 }
 
 #[test]
+fn native_histograms_that_would_end_with_the_history() {
+    for (live, way) in [("pushgateway", "a Pushgateway"), ("scrape", "a scraped page")] {
+        let live = format!("stack.live={live}");
+        let said = errors("generator:\n  native_histograms: true\n", &[], &[&live]);
+        assert!(said.contains("dorainfra.yaml:2") && said.contains(way), "{said}");
+        assert!(said.contains("set `stack.live` (--set) to `remote-write`"), "{said}");
+    }
+}
+
+#[test]
 fn a_history_that_is_too_long_for_the_window() {
     let window = "mimir.limits.out_of_order_window=400d";
     insta::assert_snapshot!(errors("generator:\n  days: 400\n", &[], &[window]));

@@ -298,7 +298,8 @@ fn write_on(bench: &Bench, client: PathBuf, stop: Arc<AtomicBool>) -> JoinHandle
             last = now.max(last + 1);
             let samples = vec![(last, 1.0)];
             let labels = Labels::new([("instance", "probe")]);
-            let series = [Series { name: "rotation_probe", labels, samples, exemplars: Vec::new() }];
+            let series =
+                [Series { name: "rotation_probe", labels, samples: samples.into(), exemplars: Vec::new() }];
             let sent = runtime.block_on(async {
                 let client = remote_write::Client::new(&target).ok()?;
                 client.send(&series, remote_write::Limits::default(), 1, &Events::none()).await.ok()

@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use dorainfra::blueprint::Flavour;
-use dorainfra::dora::metrics::{GAUGES, simulated};
+use dorainfra::dora::metrics::{GAUGES, Histograms, simulated};
 use dorainfra::dora::remote_write::wire::{self, v2};
 use dorainfra::dora::remote_write::{Accounting, Checkpoint, Client, Limits, Reason, Retry, WriteError};
 use dorainfra::dora::{Series, simulator};
@@ -35,6 +35,8 @@ struct Received {
     /// Answers for the next requests; afterwards all are accepted.
     answers: VecDeque<(u16, Option<&'static str>, &'static str)>,
     speaks: Speaks,
+    /// Whether it says how many native histograms it has written.
+    knows_native: bool,
     /// By the labels `team` and `le`, each exemplar's id.
     exemplars: Vec<(String, String, String)>,
 }
@@ -77,8 +79,8 @@ impl Receiver {
         }
         let raw = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
         if two && v2::Request::decode(raw.as_slice()).unwrap().timeseries.is_empty() {
-            return ([("x-prometheus-remote-write-samples-written", "0")], StatusCode::NO_CONTENT)
-                .into_response();
+            let written = [("x-prometheus-remote-write-samples-written", "0")];
+            return (written, StatusCode::NO_CONTENT).into_response();
         }
         received.headers.push(headers);
         received.at.push(Instant::now());
@@ -94,19 +96,25 @@ impl Receiver {
             }
             return answer;
         }
-        let mut written = 0;
+        let (mut written, mut native) = (0, 0);
         for series in read(two, &raw) {
             assert_eq!(series.labels["job"], "dora");
             let label = |name: &str| series.labels.get(name).cloned().unwrap_or_default();
             written += series.samples.len();
+            native += series.native;
             received
                 .exemplars
                 .extend(series.exemplars.into_iter().map(|id| (label("team"), label("le"), id)));
             received.series.entry((label("__name__"), label("team"))).or_default().extend(series.samples);
         }
         if two {
-            let header = ("x-prometheus-remote-write-samples-written", written.to_string());
-            return ([header], StatusCode::NO_CONTENT).into_response();
+            let mut answer = StatusCode::NO_CONTENT.into_response();
+            let headers = answer.headers_mut();
+            headers.insert("x-prometheus-remote-write-samples-written", written.into());
+            if received.knows_native {
+                headers.insert("x-prometheus-remote-write-histograms-written", native.into());
+            }
+            return answer;
         }
         StatusCode::NO_CONTENT.into_response()
     }
@@ -116,6 +124,8 @@ impl Receiver {
 struct Read {
     labels: BTreeMap<String, String>,
     samples: Vec<(i64, f64)>,
+    /// How many native histograms.
+    native: usize,
     exemplars: Vec<String>,
 }
 
@@ -125,6 +135,7 @@ fn read(two: bool, raw: &[u8]) -> Vec<Read> {
         let request = wire::WriteRequest::decode(raw).unwrap();
         let series = request.timeseries.into_iter().map(|series| Read {
             samples: series.samples.iter().map(pair).collect(),
+            native: series.histograms.len(),
             exemplars: series.exemplars.iter().map(|exemplar| exemplar.labels[0].value.clone()).collect(),
             labels: series.labels.into_iter().map(|label| (label.name, label.value)).collect(),
         });
@@ -135,13 +146,14 @@ fn read(two: bool, raw: &[u8]) -> Vec<Read> {
     let series = request.timeseries.iter().map(|series| Read {
         labels: series.labels_refs.chunks(2).map(|pair| (symbol(pair[0]), symbol(pair[1]))).collect(),
         samples: series.samples.iter().map(pair).collect(),
+        native: series.histograms.len(),
         exemplars: series.exemplars.iter().map(|exemplar| symbol(exemplar.labels_refs[1])).collect(),
     });
     series.collect()
 }
 
 fn history(teams: u32) -> Vec<Series> {
-    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365)
+    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365, Histograms::Classic)
         .filter(|series| GAUGES.contains(&series.name))
         .collect()
 }
@@ -153,7 +165,7 @@ fn count(series: &[Series]) -> u64 {
 fn expected(series: &[Series]) -> BTreeMap<(String, String), Vec<(i64, f64)>> {
     series
         .iter()
-        .map(|one| ((one.name.to_owned(), one.labels.get("team").to_owned()), one.samples.clone()))
+        .map(|one| ((one.name.to_owned(), one.labels.get("team").to_owned()), one.samples.plain().to_vec()))
         .collect()
 }
 
@@ -261,7 +273,8 @@ async fn a_receiver_that_is_full_for_too_long_ends_the_run_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_history_is_no_request() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series: Vec<Series> = simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0).collect();
+    let series: Vec<Series> =
+        simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0, Histograms::Classic).collect();
     let accepted =
         Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     assert_eq!((accepted.samples, accepted.requests), (0, 0));
@@ -303,9 +316,40 @@ async fn a_receiver_that_writes_less_than_it_accepts_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn native_histograms_are_counted_by_the_receivers_own_number() {
+    let series: Vec<Series> =
+        simulated(simulator::teams(2), 1, date!(2025 - 06 - 30), 30, Histograms::Both).collect();
+    let native: u64 =
+        series.iter().filter(|one| one.samples.is_native()).map(|one| one.samples.len() as u64).sum();
+    assert!(native > 100);
+    for (speaks, knows_native) in [(Speaks::One, false), (Speaks::Two, true), (Speaks::Two, false)] {
+        let (receiver, target) = Receiver::start(&[]).await;
+        {
+            let mut received = receiver.0.lock().unwrap();
+            (received.speaks, received.knows_native) = (speaks, knows_native);
+        }
+        let limits = Limits { bytes: 5000, samples: 10_000 };
+        let sent = Client::new(&target).unwrap().send(&series, limits, 0, &Events::none()).await;
+        if speaks == Speaks::Two && !knows_native {
+            // It took the request, and does not say that it has stored them.
+            let error = sent.unwrap_err();
+            assert!(matches!(error, WriteError::Refused { reason: Reason::NativeHistograms, .. }), "{error}");
+            assert!(
+                error.accounting().refused > 0 && error.accounting().total() == count(&series),
+                "{error}"
+            );
+            continue;
+        }
+        let accepted = sent.unwrap();
+        assert_eq!((accepted.samples, accepted.native), (count(&series), native));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn buckets_come_with_exemplars() {
     let (receiver, target) = Receiver::start(&[]).await;
-    let series: Vec<Series> = simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90).collect();
+    let series: Vec<Series> =
+        simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90, Histograms::Classic).collect();
     let sent: usize = series.iter().map(|series| series.exemplars.len()).sum();
     Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     let received = receiver.0.lock().unwrap();

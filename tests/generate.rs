@@ -10,7 +10,7 @@ use std::path::Path;
 use assert_cmd::Command;
 use collector::{Receiver, ReceiverOptions};
 use dorainfra::dora::events::{Event, read};
-use dorainfra::dora::metrics;
+use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::simulator;
 
 fn generate(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
@@ -48,7 +48,8 @@ async fn a_history_is_written_to_any_endpoint_and_counted() {
     let url = receiver.target.write_url();
     let said = generate(folder.path(), &["--remote-write", &url]).success();
     let until = time::macros::date!(2025 - 03 - 31);
-    let history: Vec<_> = metrics::simulated(simulator::teams(3), 7, until, 20).collect();
+    let history: Vec<_> =
+        metrics::simulated(simulator::teams(3), 7, until, 20, Histograms::Classic).collect();
     let samples: usize = history.iter().map(|one| one.samples.len()).sum();
     let errors = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
     assert!(errors.contains(&format!("{samples} samples accepted")), "{errors}");

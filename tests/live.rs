@@ -14,6 +14,7 @@ use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, credentials, eventually, free_port, program,
 };
 use deployment::Deployment;
+use dorainfra::dora::metrics::Histograms;
 use dorainfra::dora::pushgateway::Gateway;
 use dorainfra::stack::Target;
 use dorainfra::tls::ClientFiles;
@@ -151,7 +152,7 @@ async fn what_is_written_directly_is_the_series_of_the_history_and_ends_when_wit
     eventually("three teams are written", async || ask(target, DEPLOYMENTS).await.len() == 3).await;
     let until = time::OffsetDateTime::now_utc().date().previous_day().unwrap();
     let teams = dorainfra::dora::simulator::teams(3);
-    let history = dorainfra::dora::metrics::simulated(teams, 1, until, 1);
+    let history = dorainfra::dora::metrics::simulated(teams, 1, until, 1, Histograms::Classic);
     for one in history.filter(|one| !dorainfra::dora::metrics::GAUGES.contains(&one.name)) {
         let labels: Vec<String> =
             one.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
@@ -291,5 +292,11 @@ fn a_deployment_is_proven_with_either_way_and_changes_between_them() {
     run("remote-write", &["stack", "up"]).ends_with(0);
     assert_eq!(parts("remote-write"), ["prometheus", "generator", "remote write"]);
     proven(run("remote-write", &["verify"]));
+    // What stands in can have no history of them: the plan says so, and all else is as it was.
+    let native = ["--set", "generator.native_histograms=true"];
+    let plan = run("remote-write", &[&native[..], &["plan"]].concat()).ends_with(0);
+    let warnings = plan.events("planned")[0]["plan"]["warnings"].to_string();
+    assert!(warnings.contains("native histograms") && warnings.contains("classic ones"), "{warnings}");
+    proven(run("remote-write", &[&native[..], &["verify"]].concat()));
     run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
 }

@@ -114,7 +114,7 @@ fn sample(number: i64, at: i64) -> Series {
     Series {
         name: "operations_probe",
         labels: Labels::new([("probe", "one")]),
-        samples: vec![(at, number as f64)],
+        samples: vec![(at, number as f64)].into(),
         exemplars: Vec::new(),
     }
 }

@@ -9,8 +9,9 @@ mod deployment;
 
 use collector::{Receiver, ReceiverOptions};
 use deployment::Deployment;
+use dorainfra::dora::Samples;
 use dorainfra::dora::events::{Event, PRODUCTION};
-use dorainfra::dora::metrics;
+use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
 use dorainfra::dora::truth::{Days, Summary, summary};
@@ -51,12 +52,14 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
     let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
     let names = simulator::teams(4);
-    let mut series: Vec<_> = metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS).collect();
+    let mut series: Vec<_> =
+        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::Classic).collect();
     // One team lacks a day.
     let hole = date!(2025 - 02 - 10);
     let end_of_hole = hole.next_day().unwrap().midnight().assume_utc().unix_timestamp() * 1000;
     for one in series.iter_mut().filter(|one| one.labels.get("team") == names[2]) {
-        one.samples.retain(|(at, _)| *at != end_of_hole);
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        samples.retain(|(at, _)| *at != end_of_hole);
     }
     let client = Client::new(&receiver.target).unwrap();
     client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();

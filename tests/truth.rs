@@ -10,12 +10,12 @@ mod collector;
 use collector::Receiver;
 use dorainfra::dora::events::{self, Change, Deployment, Event, Failure, Kind, PRODUCTION, Recovery};
 use dorainfra::dora::metrics::{
-    self, DEPLOYMENTS, GAUGES, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES,
+    self, DEPLOYMENTS, GAUGES, Histograms, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES,
 };
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
 use dorainfra::dora::truth::{Days, Summary, summary};
-use dorainfra::dora::{Labels, Series};
+use dorainfra::dora::{Labels, Samples, Series};
 use dorainfra::event::Events;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -253,7 +253,7 @@ async fn the_simulated_history_is_true_across_the_new_year_when_counters_start_a
     let store = Store::start(dir.path()).await;
     let names = simulator::teams(3);
     let until = date!(2025 - 02 - 20);
-    let series: Vec<Series> = metrics::simulated(names.clone(), 5, until, 100).collect();
+    let series: Vec<Series> = metrics::simulated(names.clone(), 5, until, 100, Histograms::Classic).collect();
     let total = |series: &[Series]| series.iter().map(|one| one.samples.len()).sum::<usize>();
     let mut counters = series.iter().filter(|one| !GAUGES.contains(&one.name));
     assert!(counters.all(|one| one.samples.len() == 102), "{}", total(&series));
@@ -287,7 +287,8 @@ async fn collected_events_are_true_once_they_are_settled() {
     let events = some_events("real").new_tree(&mut TestRunner::deterministic()).unwrap().current();
     let until = FIRST + Duration::days(DAYS - 1 + SETTLE);
     let days_of_history = u32::try_from(DAYS + SETTLE).unwrap();
-    let history = metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history);
+    let history =
+        metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history, Histograms::Classic);
     store.send(&history.collect::<Vec<_>>()).await;
     for asked in [days(0, DAYS), days(3, 7), days(5, 1)] {
         let truth = summary(&events, asked, PRODUCTION, &own("real", &[0, 1, 2]));
@@ -311,7 +312,7 @@ async fn a_counter_that_starts_again_in_the_middle_loses_nothing() {
     ];
     let begin = FIRST.midnight().assume_utc().unix_timestamp() * 1000;
     let values = [0.0, 4.0, 9.0, 2.0, 5.0];
-    let samples = (0..).map(|day| begin + day * 86_400_000).zip(values).collect();
+    let samples = Samples::Plain((0..).map(|day| begin + day * 86_400_000).zip(values).collect());
     store
         .send(&[Series { name: DEPLOYMENTS, labels: Labels::new(labels), samples, exemplars: Vec::new() }])
         .await;

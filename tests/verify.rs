@@ -16,9 +16,10 @@ use collector::{
 };
 use dorainfra::dora::feed::Feed;
 use dorainfra::dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
+use dorainfra::dora::metrics::Histograms;
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Labels, Past, Series, metrics, simulator};
+use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
@@ -27,7 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 fn history(teams: u32) -> Vec<Series> {
     let until = OffsetDateTime::now_utc().date().previous_day().unwrap();
-    metrics::simulated(simulator::teams(teams), 1, until, 365).collect()
+    metrics::simulated(simulator::teams(teams), 1, until, 365, Histograms::Classic).collect()
+}
+
+fn plain(series: &mut Series) -> &mut Vec<(i64, f64)> {
+    let Samples::Plain(samples) = &mut series.samples else { panic!("a native histogram") };
+    samples
 }
 
 async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
@@ -99,9 +105,10 @@ async fn a_hole_and_a_wrong_value_are_found_and_named() {
     let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
     let series = history(5);
     let mut damaged = series.clone();
-    let (hole, _) = damaged[6].samples.remove(100);
-    damaged[9].samples[200].1 += 1.0;
-    let wrong = damaged[9].samples[200].0;
+    let hole = plain(&mut damaged[6]).remove(100).0;
+    let (wrong, value) = &mut plain(&mut damaged[9])[200];
+    *value += 1.0;
+    let (wrong, value) = (*wrong, *value);
     send(&receiver.target, &damaged).await.unwrap();
 
     let report = verify_history(&receiver.target, &series).await;
@@ -120,7 +127,7 @@ async fn a_hole_and_a_wrong_value_are_found_and_named() {
         named,
         [
             (missing.name, missing.labels.get("team"), hole, None),
-            (other.name, other.labels.get("team"), wrong, Some(other.samples[200].1)),
+            (other.name, other.labels.get("team"), wrong, Some(value)),
         ]
     );
     let check = report.check("history").unwrap();
@@ -142,7 +149,7 @@ async fn a_window_that_is_too_small_is_explained_when_writing() {
     let new = Series {
         name: metrics::DEPLOYMENTS,
         labels: Labels::new([("team", "accounts")]),
-        samples: vec![(now, 1.0)],
+        samples: vec![(now, 1.0)].into(),
         exemplars: Vec::new(),
     };
     send(&receiver.target, &[new]).await.unwrap();
@@ -351,7 +358,7 @@ async fn teams_of_any_name_are_proven_and_what_is_missing_of_them_is_named() {
         .map(|team| Series {
             name: metrics::DEPLOYMENTS,
             labels: Labels::new([("team", team), ("service", "s")]),
-            samples: vec![(OffsetDateTime::now_utc().unix_timestamp() * 1000, 7.0)],
+            samples: vec![(OffsetDateTime::now_utc().unix_timestamp() * 1000, 7.0)].into(),
             exemplars: Vec::new(),
         })
         .into();

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::{CommandError, CommandResult};
 use crate::blueprint::Flavour;
 use crate::dora::live::LiveError;
+use crate::dora::metrics::Histograms;
 use crate::dora::remote_write::Client;
 use crate::stack::Target;
 use crate::tls::ClientFiles;
@@ -28,6 +29,9 @@ pub struct Endpoint {
     /// Tenant of the endpoint, sent as X-Scope-OrgID
     #[arg(long, value_name = "NAME", requires = "remote_write")]
     tenant: Option<String>,
+    /// Write native histograms, too, for an endpoint that takes them
+    #[arg(long, requires = "remote_write")]
+    native_histograms: bool,
 }
 
 impl Endpoint {
@@ -41,6 +45,10 @@ impl Endpoint {
         let target = self.target(url).await?;
         let folder = self.tls_dir.as_ref().map(|dir| context.environment.folder.join(dir));
         Ok(Some(move || client(&target, folder.as_deref())))
+    }
+
+    pub fn histograms(&self) -> Histograms {
+        if self.native_histograms { Histograms::Both } else { Histograms::Classic }
     }
 
     async fn target(&self, url: &str) -> CommandResult<Target> {

@@ -10,6 +10,7 @@ use time::macros::format_description;
 use super::context::Context;
 use super::endpoint::Endpoint;
 use super::live::Live;
+use super::pipeline::natives;
 use super::screen::Screen;
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, interrupt};
@@ -99,7 +100,8 @@ impl Generate {
         let days = self.days.unwrap_or(generator.days);
         if let Some(connect) = self.endpoint.connect(context).await? {
             let told = Told::Simulated { teams: simulator::teams(teams), seed };
-            return write_history(context, &connect()?, &History::of(told, until, days)).await;
+            let history = History::of(told, until, days, self.endpoint.histograms());
+            return write_history(context, &connect()?, &history).await;
         }
         let fails =
             |error: std::io::Error| CommandError::failed(format!("the history can't be written: {error}"));
@@ -122,8 +124,9 @@ async fn write_history(context: &Context, client: &Client, history: &History) ->
     if let Some(Ok(accepted)) = &sent {
         let seconds = accepted.elapsed.as_secs_f64();
         screen.events.note(format!(
-            "history: {} samples accepted in {} requests, {seconds:.2} s ({:.0} a second)",
+            "history: {} samples{} accepted in {} requests, {seconds:.2} s ({:.0} a second)",
             accepted.samples,
+            natives(accepted.native),
             accepted.requests,
             accepted.samples as f64 / seconds.max(f64::EPSILON)
         ));

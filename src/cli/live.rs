@@ -110,7 +110,7 @@ impl Live {
             outlets.push(Box::new(Pushed::to(Gateway::new(url)?)));
         }
         if let Some(connect) = endpoint.connect(context).await? {
-            outlets.push(Box::new(Written::by(Box::new(connect))?));
+            outlets.push(Box::new(Written::by(Box::new(connect), endpoint.histograms())?));
         }
         Ok(outlets)
     }

@@ -16,9 +16,9 @@ use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
-use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
+use crate::blueprint::{self, Blueprint, Facts, Flavour, Names, Replica};
 use crate::config::Live;
-use crate::dora::metrics;
+use crate::dora::metrics::{self, Histograms};
 use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::simulator;
 use crate::dora::{self, Extent, Past as _};
@@ -215,20 +215,33 @@ impl<'a> Run<'a> {
         Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
+    /// As the configuration wants it and the engine takes it: what stands in for
+    /// Mimir takes no native histogram out of order, so it can have no history of them.
+    pub fn histograms(&self) -> Histograms {
+        let wanted = self.project.config.generator.native_histograms;
+        match self.facts.engine.flavour {
+            Flavour::Mimir if wanted => Histograms::Both,
+            Flavour::Mimir | Flavour::StandIn => Histograms::Classic,
+        }
+    }
+
     /// The history that this configuration stands for, once for all phases: what
     /// is proven is what was sent, also when the day ends between the two.
     pub fn past(&self) -> CommandResult<&History> {
         if let Some(history) = self.history.get() {
             return Ok(history);
         }
-        let history = History::of(self.told()?, yesterday(), self.project.config.generator.days);
+        let days = self.project.config.generator.days;
+        let history = History::of(self.told()?, yesterday(), days, self.histograms());
         Ok(self.history.get_or_init(|| history))
     }
 
     /// Says how many series there will be, before any of them is sent.
     fn cardinality(&self, told: &Told, events: &Events) {
-        let (series, most) =
-            (metrics::cardinality(told.scopes()), self.project.config.mimir.limits.max_series);
+        let (series, most) = (
+            metrics::cardinality(told.scopes(), self.histograms()),
+            self.project.config.mimir.limits.max_series,
+        );
         events.note(format!("history: {series} series of {} teams", told.teams().len()));
         if series > most.into() {
             events.warn(
@@ -256,8 +269,9 @@ impl<'a> Run<'a> {
             events.note(format!("history: went on after {} samples of a run before", accepted.before));
         }
         events.note(format!(
-            "history: {} samples accepted in {} requests, {:.2} s",
+            "history: {} samples{} accepted in {} requests, {:.2} s",
             accepted.samples,
+            natives(accepted.native),
             accepted.requests,
             accepted.elapsed.as_secs_f64()
         ));
@@ -268,7 +282,7 @@ impl<'a> Run<'a> {
     /// again has another authority, and holds nothing.
     fn history_checkpoint(&self, target: &Target, history: &History) -> Checkpoint {
         let config = &self.project.config;
-        let Extent { series, samples, newest } = history.extent();
+        let Extent { series, samples, newest, .. } = history.extent();
         let key = format!(
             "{} at {}, authority {}, tenant {}: {} samples of {} series by team up to {}, {}",
             target.write_url(),
@@ -306,6 +320,11 @@ impl<'a> Run<'a> {
         };
         Ok(verify::run(&request, events).await)
     }
+}
+
+/// How many of the samples are native histograms, where there are any.
+pub(super) fn natives(count: u64) -> String {
+    if count > 0 { format!(" ({count} of them native histograms)") } else { String::new() }
 }
 
 /// Counts what lies in the engine's bucket.

@@ -7,6 +7,7 @@ use super::pipeline::Run;
 use super::selection::Selection;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Flavour, Names};
+use crate::dora::metrics::Histograms;
 use crate::engine::{self, Action, Manifest, Plan, ResourceId};
 use crate::event::Events;
 use crate::resource::{self, Google, Mimir, lives_in_mimir};
@@ -66,10 +67,24 @@ impl Run<'_> {
             }
         };
         plan.warnings.extend(unknown);
+        plan.warnings.extend(self.lacks_native_histograms());
         let bucket = Names::of(&self.project.config).bucket;
         resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
         self.restores(&plan)?;
         Ok(plan)
+    }
+
+    /// What the configuration wants and this engine can't have.
+    fn lacks_native_histograms(&self) -> Option<String> {
+        let lacks =
+            self.project.config.generator.native_histograms && self.histograms() == Histograms::Classic;
+        lacks.then(|| {
+            format!(
+                "{} takes no native histograms out of order, so it can have no history of them: \
+                 `generator.native_histograms` counts for nothing here, and classic ones are written",
+                self.facts.engine.label()
+            )
+        })
     }
 
     /// Why what is in Mimir cannot be compared, if so: Mimir is there, but not for

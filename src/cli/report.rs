@@ -231,7 +231,7 @@ fn closing(history: &dyn Past, question: &Question) -> BTreeMap<Date, u64> {
         if !asked || one.labels.get("environment") != question.environment {
             continue;
         }
-        for (at, _) in &one.samples {
+        for (at, _) in one.samples.plain() {
             let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(*at) * 1_000_000) else {
                 continue;
             };

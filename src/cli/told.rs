@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 use time::{Date, OffsetDateTime};
 
-use crate::dora::metrics::{self, Scope};
+use crate::dora::metrics::{self, Histograms, Scope};
 use crate::dora::simulator::Team;
 use crate::dora::{self, Extent, Past, Series};
 
@@ -57,26 +57,28 @@ pub struct History {
     pub told: Told,
     until: Date,
     days: u32,
+    histograms: Histograms,
     extent: Extent,
     held: Option<Vec<Series>>,
 }
 
-/// Samples of 16 bytes that are held at most: more than 39 teams make in a year.
+/// Plain samples, of 16 bytes, that are held at most, or what takes as much room:
+/// more than 39 teams make in a year.
 const HELD: u64 = 1_000_000;
 
 impl History {
     /// The `days` days up to `until` (included).
-    pub fn of(told: Told, until: Date, days: u32) -> Self {
-        Self::holding(HELD, told, until, days)
+    pub fn of(told: Told, until: Date, days: u32, histograms: Histograms) -> Self {
+        Self::holding(HELD, told, until, days, histograms)
     }
 
-    /// Holds it if it has at most so many samples.
-    fn holding(most: u64, told: Told, until: Date, days: u32) -> Self {
-        let mut history = Self { told, until, days, extent: Extent::default(), held: None };
+    /// Holds it if it takes at most as much room as so many plain samples.
+    fn holding(most: u64, told: Told, until: Date, days: u32, histograms: Histograms) -> Self {
+        let mut history = Self { told, until, days, histograms, extent: Extent::default(), held: None };
         let (mut extent, mut held) = (Extent::default(), Some(Vec::new()));
         for one in history.made() {
             extent.add(&one);
-            if extent.samples > most {
+            if extent.weight > most {
                 held = None;
             }
             if let Some(held) = &mut held {
@@ -88,13 +90,13 @@ impl History {
     }
 
     fn made(&self) -> Box<dyn Iterator<Item = Series> + Send + '_> {
-        let (until, days) = (self.until, self.days);
+        let (until, days, histograms) = (self.until, self.days, self.histograms);
         match &self.told {
             Told::Simulated { teams, seed } => {
-                Box::new(metrics::simulated(teams.clone(), *seed, until, days))
+                Box::new(metrics::simulated(teams.clone(), *seed, until, days, histograms))
             }
             Told::Collected { events, settle } => {
-                Box::new(metrics::collected(&[], events, *settle, until, days))
+                Box::new(metrics::collected(&[], events, *settle, until, days, histograms))
             }
         }
     }
@@ -128,12 +130,12 @@ mod tests {
     fn a_large_history_is_not_held_and_tells_the_same_each_time() {
         let of = |most| {
             let told = Told::Simulated { teams: crate::dora::simulator::teams(2), seed: 3 };
-            History::holding(most, told, date!(2025 - 02 - 28), 3)
+            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::Both)
         };
         let held = of(HELD);
-        let samples = held.extent().samples;
+        let weight = held.extent().weight;
         assert!(held.held.is_some() && held.extent() == Extent::of(held.series()));
-        let made = of(samples - 1);
+        let made = of(weight - 1);
         assert!(made.held.is_none() && made.extent() == held.extent());
         assert!(made.series().eq(held.series()));
         assert!(made.series().eq(made.series()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::duration::parse_duration;
 use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
-use super::{Config, SERIES_PER_TEAM, Topology, options, rules};
+use super::{Config, Live, NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, Topology, options, rules};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -36,6 +36,7 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(labels(config, settings));
     found.extend(derived_bucket(config, settings));
     found.extend(own_network(config, settings));
+    found.extend(native_histograms(config, settings));
     found.extend(mimir_options(config, settings));
     found
 }
@@ -162,7 +163,9 @@ fn history_against(
 fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
     const PATHS: [&str; 2] = ["generator.teams", "mimir.limits.max_series"];
     let (teams, most) = (config.generator.teams, config.mimir.limits.max_series);
-    let written = teams * SERIES_PER_TEAM;
+    let native = if config.generator.native_histograms { NATIVE_SERIES_PER_TEAM } else { 0 };
+    let each = SERIES_PER_TEAM + native;
+    let written = teams * each;
     if !settings.sound(&PATHS) || written <= most {
         return Vec::new();
     }
@@ -174,7 +177,7 @@ fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         "set `mimir.limits.max_series` {} to {written} or more, or `generator.teams` {} to {} or less",
         settings.origin(PATHS[1]),
         settings.origin(PATHS[0]),
-        (most / SERIES_PER_TEAM).max(1),
+        (most / each).max(1),
     )))]
 }
 
@@ -239,6 +242,22 @@ fn own_network(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
                 .help(Some(format!("`network.create` is `true` {}", settings.origin("network.create"))))
         })
         .collect()
+}
+
+/// Native histograms of the past whose series would end where live values begin.
+fn native_histograms(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 2] = ["generator.native_histograms", "stack.live"];
+    let live = config.stack.live;
+    if !config.generator.native_histograms || live == Live::RemoteWrite || !settings.sound(&PATHS) {
+        return Vec::new();
+    }
+    let way = if live == Live::Scrape { "a scraped page" } else { "a Pushgateway" };
+    let message = format!("`{}`: {way} takes none, so their series would end with the history", PATHS[0]);
+    vec![Problem::new(settings.place(&PATHS), message).help(Some(format!(
+        "set `{}` {} to `remote-write`: the generator writes live values to Mimir itself then",
+        PATHS[1],
+        settings.origin(PATHS[1]),
+    )))]
 }
 
 /// Mimir's own keys: known to the version that is wanted, and the user's to set.

@@ -38,7 +38,7 @@ pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
 pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
-pub use self::sizes::SERIES_PER_TEAM;
+pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM};
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 
@@ -230,6 +230,8 @@ pub struct Generator {
     pub seed: u64,
     /// Seconds between two live pushes.
     pub interval_seconds: u32,
+    /// Whether lead times and recoveries are written as native histograms, too.
+    pub native_histograms: bool,
 }
 
 impl Default for Config {
@@ -298,7 +300,13 @@ impl Default for Config {
                 prometheus: None,
                 pushgateway: None,
             },
-            generator: Generator { teams: 39, days: 365, seed: 1, interval_seconds: 5 },
+            generator: Generator {
+                teams: 39,
+                days: 365,
+                seed: 1,
+                interval_seconds: 5,
+                native_histograms: false,
+            },
             sources: Vec::new(),
             settle_hours: 72,
             templates_dir: None,

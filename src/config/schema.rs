@@ -454,6 +454,14 @@ pub const KEYS: &[Key] = &[
         example: "10",
         derived: None,
     },
+    Key {
+        path: "generator.native_histograms",
+        kind: Kind::Flag,
+        doc: "Write lead times and recoveries as native histograms, too, beside the classic ones. Live values \
+              of them need `stack.live: remote-write`: a Pushgateway and a scraped page are text, which has none.",
+        example: "true",
+        derived: None,
+    },
 ];
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use super::Limits;
 /// Stored series of one team, rounded up: what the simulator makes is counted
 /// by a test.
 pub const SERIES_PER_TEAM: u32 = 50;
+/// And of its native histograms, where they are wanted.
+pub const NATIVE_SERIES_PER_TEAM: u32 = 2;
 /// Series of the parts' own metrics: Mimir's, the Pushgateway's, the agent's.
 const OWN_SERIES: u32 = 20_000;
 

@@ -1,5 +1,5 @@
 //! The DORA metrics: events ([`events`], [`simulator`]), what is counted from them
-//! ([`metrics`]), the history with its true dates ([`remote_write`]), the live
+//! ([`metrics`], [`native`]), the history with its true dates ([`remote_write`]), the live
 //! values through a Pushgateway ([`live`]), and the gauges' history as a file
 //! ([`export`]).
 //!
@@ -14,6 +14,7 @@ pub mod exposition;
 pub mod feed;
 pub mod live;
 pub mod metrics;
+pub mod native;
 mod past;
 pub mod pushgateway;
 pub mod remote_write;
@@ -25,7 +26,7 @@ pub mod truth;
 
 pub use export::write_gauges;
 pub use past::{Extent, Past};
-pub use series::{Exemplar, LONGEST_VALUE, Labels, Series, escaped, valid};
+pub use series::{Exemplar, LONGEST_VALUE, Labels, Samples, Series, Value, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.
 pub const JOB: &str = "dora";

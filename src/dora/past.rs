@@ -22,6 +22,10 @@ pub trait Past: Sync {
 pub struct Extent {
     pub series: u64,
     pub samples: u64,
+    /// Those of them that are native histograms.
+    pub native: u64,
+    /// So many plain samples would take as much room, roughly.
+    pub weight: u64,
     /// The newest sample's time, milliseconds since 1970.
     pub newest: Option<i64>,
 }
@@ -35,8 +39,11 @@ impl Extent {
 
     pub fn add(&mut self, one: &Series) {
         self.series += 1;
-        self.samples += one.samples.len() as u64;
-        self.newest = self.newest.max(one.samples.last().map(|(time, _)| *time));
+        let samples = one.samples.len() as u64;
+        self.samples += samples;
+        self.native += if one.samples.is_native() { samples } else { 0 };
+        self.weight += one.samples.weight();
+        self.newest = self.newest.max(one.samples.last_time());
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::JOB;
+use super::native::Histogram;
 
 /// One series and its samples, in the order of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,10 +11,85 @@ pub struct Series {
     /// Metric name.
     pub name: &'static str,
     pub labels: Labels,
-    /// Milliseconds since 1970 (UTC), value.
-    pub samples: Vec<(i64, f64)>,
+    pub samples: Samples,
     /// In the order of time, none later than the last sample.
     pub exemplars: Vec<Exemplar>,
+}
+
+/// The samples of one series, each with its time: milliseconds since 1970 (UTC).
+/// All are of one kind, as the protocol wants it; so a plain one is 16 bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Samples {
+    Plain(Vec<(i64, f64)>),
+    Native(Vec<(i64, Histogram)>),
+}
+
+/// What a sample says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    Plain(f64),
+    Native(&'a Histogram),
+}
+
+impl From<Vec<(i64, f64)>> for Samples {
+    fn from(samples: Vec<(i64, f64)>) -> Self {
+        Self::Plain(samples)
+    }
+}
+
+impl Samples {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Plain(samples) => samples.len(),
+            Self::Native(samples) => samples.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn is_native(&self) -> bool {
+        matches!(self, Self::Native(_))
+    }
+
+    /// The plain ones; none of a series of native histograms.
+    pub fn plain(&self) -> &[(i64, f64)] {
+        match self {
+            Self::Plain(samples) => samples,
+            Self::Native(_) => &[],
+        }
+    }
+
+    /// Panics where there are not so many.
+    #[inline]
+    pub fn get(&self, index: usize) -> (i64, Value<'_>) {
+        match self {
+            Self::Plain(samples) => (samples[index].0, Value::Plain(samples[index].1)),
+            Self::Native(samples) => (samples[index].0, Value::Native(&samples[index].1)),
+        }
+    }
+
+    /// Panics where there are not so many.
+    pub fn time(&self, index: usize) -> i64 {
+        self.get(index).0
+    }
+
+    pub fn times(&self) -> impl DoubleEndedIterator<Item = i64> + '_ {
+        (0..self.len()).map(|index| self.time(index))
+    }
+
+    pub fn last_time(&self) -> Option<i64> {
+        self.times().next_back()
+    }
+
+    /// So many plain samples take as much room, roughly.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Plain(samples) => samples.len() as u64,
+            Self::Native(samples) => samples.iter().map(|(_, histogram)| histogram.weight()).sum(),
+        }
+    }
 }
 
 /// One of the things that a histogram counted: where to look when its bucket is

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::histogram::{Difference, difference};
 use super::{Check, Report, Request, Stage, counted, thousands};
-use crate::dora::{JOB, Past, Series, escaped};
+use crate::dora::{JOB, Past, Samples, Series, escaped};
 use crate::event::{Event, Events};
 use crate::query::{Instant, Query, QueryError, Range};
 
@@ -38,6 +39,10 @@ pub struct Mismatch {
     /// All its labels but the job: `{team="orders"}`.
     pub labels: String,
     pub timestamp_ms: i64,
+    /// What of a native histogram: `count`, `sum`, or which bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Of a native histogram that is missing, its count.
     pub expected: f64,
     /// `None`: nothing is stored at that time.
     pub found: Option<f64>,
@@ -50,6 +55,9 @@ impl std::fmt::Display for Mismatch {
             .and_then(|time| time.format(&Rfc3339).ok())
             .unwrap_or_else(|| self.timestamp_ms.to_string());
         write!(f, "{}{} at {time}: ", self.metric, self.labels)?;
+        if let Some(part) = &self.part {
+            write!(f, "{part}: ")?;
+        }
         match self.found {
             None => write!(f, "missing"),
             Some(found) => write!(f, "{found} instead of {}", self.expected),
@@ -63,12 +71,21 @@ struct Tally {
     equal: u64,
     missing: u64,
     different: u64,
+    /// Those of each that are native histograms.
+    native: Native,
     first: Vec<Mismatch>,
     /// Labels that no series of the history has, on series of the same metric.
     foreign_labels: BTreeSet<String>,
     /// The oldest sample that was found, and the newest that was not.
     oldest_found: Option<i64>,
     newest_missing: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Native {
+    equal: u64,
+    missing: u64,
+    different: u64,
 }
 
 pub(super) async fn check(
@@ -145,7 +162,7 @@ fn group<'a>(series: &mut (dyn Iterator<Item = Cow<'a, Series>> + Send)) -> Vec<
         && teams.len() <= MOST_TEAMS
         && let Some(next) = series.next()
     {
-        samples += next.samples.len() as u64;
+        samples += next.samples.weight();
         teams.insert(next.labels.get("team").to_owned());
         group.push(next);
     }
@@ -184,6 +201,9 @@ impl Tally {
         self.equal += other.equal;
         self.missing += other.missing;
         self.different += other.different;
+        self.native.equal += other.native.equal;
+        self.native.missing += other.native.missing;
+        self.native.different += other.native.different;
         self.first.extend(other.first);
         // The earliest are shown; groups come in the order of teams.
         self.first.sort_by_key(|mismatch| mismatch.timestamp_ms);
@@ -193,16 +213,28 @@ impl Tally {
         self.newest_missing = self.newest_missing.max(other.newest_missing);
     }
 
-    fn equal(&mut self, timestamp: i64) {
+    fn equal(&mut self, series: &Series, timestamp: i64) {
         self.equal += 1;
+        self.native.equal += u64::from(series.samples.is_native());
         self.oldest_found = earliest(self.oldest_found, Some(timestamp));
     }
 
-    fn mismatch(&mut self, series: &Series, (timestamp_ms, expected): (i64, f64), found: Option<f64>) {
+    fn mismatch(
+        &mut self,
+        series: &Series,
+        (timestamp_ms, expected): (i64, f64),
+        part: Option<String>,
+        found: Option<f64>,
+    ) {
+        let native = u64::from(series.samples.is_native());
         match found {
-            Some(_) => self.different += 1,
+            Some(_) => {
+                self.different += 1;
+                self.native.different += native;
+            }
             None => {
                 self.missing += 1;
+                self.native.missing += native;
                 self.newest_missing = self.newest_missing.max(Some(timestamp_ms));
             }
         }
@@ -216,6 +248,7 @@ impl Tally {
             team: series.labels.get("team").into(),
             labels: series.labels.to_string(),
             timestamp_ms,
+            part,
             expected,
             found,
         });
@@ -247,6 +280,16 @@ impl Tally {
                 labels.join(", ")
             );
         }
+        if self.native.missing > 0 && self.native.missing == self.missing && self.native.equal == 0 {
+            return "no native histogram is stored: Mimir drops them without a word where \
+                    `limits.native_histograms_ingestion_enabled` is not `true` (see `mimir.extra`)"
+                .into();
+        }
+        if self.native.different > 0 && self.native.different == self.different && self.missing == 0 {
+            return "only native histograms differ: `limits.max_native_histogram_buckets` (see `mimir.extra`) makes \
+                    them coarser"
+                .into();
+        }
         if only_old {
             return "everything older than a date is missing: compare `mimir.retention` and \
                     `mimir.limits.out_of_order_window` with `generator.days`"
@@ -277,10 +320,14 @@ async fn compare_metric(
 ) -> Result<Tally, QueryError> {
     let times: Vec<i64> = series
         .iter()
-        .flat_map(|series| series.samples.iter().map(|(time, _)| *time))
+        .flat_map(|series| series.samples.times())
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
+    // A native histogram's answer is as long as those of many samples.
+    let samples: u64 = series.iter().map(|series| series.samples.len() as u64).sum();
+    let each = series.iter().map(|series| series.samples.weight()).sum::<u64>().div_ceil(samples.max(1));
+    let most = MOST_SAMPLES / each.max(1);
     let mut tally = Tally::default();
     let mut ranges = Vec::new();
     if !times.is_empty() {
@@ -295,7 +342,7 @@ async fn compare_metric(
             last - first + 1
         );
         let expected = (range.len() * series.len()) as u64;
-        if divisible && (expected > MOST_SAMPLES || too_many(query, &selector, last).await?) {
+        if divisible && (expected > most || too_many(query, &selector, last, most).await?) {
             let middle = range.start + range.len() / 2;
             ranges.push(middle..range.end);
             ranges.push(range.start..middle);
@@ -307,11 +354,11 @@ async fn compare_metric(
     Ok(tally)
 }
 
-/// Whether a range holds more than is fetched at once.
-async fn too_many(query: &Query, selector: &str, at: i64) -> Result<bool, QueryError> {
+/// Whether a range holds more samples than are fetched at once.
+async fn too_many(query: &Query, selector: &str, at: i64, most: u64) -> Result<bool, QueryError> {
     let expression = format!("sum(count_over_time({selector}))");
     match query.instant::<Instant>(&expression, Some(at)).await {
-        Ok(answer) => Ok(answer.first().is_some_and(|count| count.value() > MOST_SAMPLES as f64)),
+        Ok(answer) => Ok(answer.first().is_some_and(|count| count.value() > most as f64)),
         Err(QueryError::TooMuch(_)) => Ok(true),
         Err(error) => Err(error),
     }
@@ -330,19 +377,54 @@ fn compare(series: &[&Series], (first, last): (i64, i64), stored: &[Range], tall
         by_labels.insert(labels().map(|(name, value)| (name.as_str(), value.as_str())).collect(), range);
     }
     for series in series {
-        let begin = series.samples.partition_point(|(time, _)| *time < first);
-        let end = series.samples.partition_point(|(time, _)| *time <= last);
         let labels: Vec<(&str, &str)> = series.labels.iter().collect();
-        let mut found = by_labels.get(&labels).into_iter().flat_map(|range| range.samples()).peekable();
-        for &sample in &series.samples[begin..end] {
-            let (time, value) = sample;
-            while found.next_if(|(other, _)| *other < time).is_some() {}
-            match found.next_if(|(other, _)| *other == time) {
-                Some((_, other)) if other == value || (other.is_nan() && value.is_nan()) => tally.equal(time),
-                Some((_, other)) => tally.mismatch(series, sample, Some(other)),
-                None => tally.mismatch(series, sample, None),
+        let found = by_labels.get(&labels).into_iter();
+        match &series.samples {
+            Samples::Plain(samples) => {
+                let found = found.flat_map(|range| range.samples());
+                pairs(between(samples, first, last), found, |time, sent, found| match found {
+                    Some(found) if found == *sent || (found.is_nan() && sent.is_nan()) => {
+                        tally.equal(series, time);
+                    }
+                    found => tally.mismatch(series, (time, *sent), None, found),
+                });
+            }
+            Samples::Native(samples) => {
+                let found = found.flat_map(|range| range.histograms());
+                pairs(between(samples, first, last), found, |time, sent, found| {
+                    let Some(found) = found else {
+                        return tally.mismatch(series, (time, sent.count as f64), None, None);
+                    };
+                    match difference(sent, found) {
+                        None => tally.equal(series, time),
+                        Some(Difference { part, expected, found }) => {
+                            tally.mismatch(series, (time, expected), Some(part), Some(found));
+                        }
+                    }
+                });
             }
         }
+    }
+}
+
+/// The samples between two times, both included.
+fn between<S>(samples: &[(i64, S)], first: i64, last: i64) -> &[(i64, S)] {
+    let begin = samples.partition_point(|(time, _)| *time < first);
+    let end = samples.partition_point(|(time, _)| *time <= last);
+    &samples[begin..end]
+}
+
+/// Each sample that was sent with the one that is stored at its time, if any. Both
+/// are in the order of time.
+fn pairs<'a, S, F>(
+    sent: &'a [(i64, S)],
+    found: impl Iterator<Item = (i64, F)>,
+    mut pair: impl FnMut(i64, &'a S, Option<F>),
+) {
+    let mut found = found.peekable();
+    for (time, sample) in sent {
+        while found.next_if(|(other, _)| other < time).is_some() {}
+        pair(*time, sample, found.next_if(|(other, _)| other == time).map(|(_, stored)| stored));
     }
 }
 
@@ -359,7 +441,7 @@ mod tests {
 
     fn sent(samples: &[(i64, f64)]) -> Series {
         let labels = Labels::new([("team", "search")]);
-        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec(), exemplars: Vec::new() }
+        Series { name: "dora_lead_time_ms", labels, samples: samples.to_vec().into(), exemplars: Vec::new() }
     }
 
     #[test]

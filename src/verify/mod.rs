@@ -8,6 +8,7 @@
 mod bucket;
 mod endpoint;
 mod freshness;
+mod histogram;
 mod history;
 mod marker;
 mod ring;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use dorainfra::blueprint::{self, Flavour};
-use dorainfra::config::{self, Config, SERIES_PER_TEAM, Topology};
-use dorainfra::dora::metrics::{Scope, cardinality};
+use dorainfra::config::{self, Config, Live, NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, Topology};
+use dorainfra::dora::metrics::{Histograms, Scope, cardinality};
 use dorainfra::dora::simulator::{self, Team};
 use dorainfra::render::Overrides;
 use serde_json::{Value, json};
@@ -46,6 +46,21 @@ fn every_key_that_is_rendered_exists_in_the_pinned_version() {
 }
 
 #[test]
+fn native_histograms_are_wanted_of_a_mimir_alone() {
+    let mut config = fixture::config();
+    (config.generator.native_histograms, config.stack.live) = (true, Live::RemoteWrite);
+    let mimir: Value = serde_saphyr::from_str(&file(&config, "vm/mimir.yaml")).unwrap();
+    let key = "limits.native_histograms_ingestion_enabled";
+    assert_eq!(mimir["limits"]["native_histograms_ingestion_enabled"], true);
+    assert_eq!(config::is_mimir_option(&config.mimir.version, key), Some(true));
+    for (flavour, written) in [(Flavour::Mimir, true), (Flavour::StandIn, false)] {
+        let built = blueprint::build(&config, &fixture::facts(flavour), &Overrides::none()).unwrap();
+        let compose = built.files.iter().find(|file| file.path == "stack/compose.yaml").unwrap();
+        assert_eq!(compose.contents.contains("--native-histograms"), written, "{flavour:?}");
+    }
+}
+
+#[test]
 fn the_users_own_keys_win() {
     let mut config = fixture::config();
     let extra = json!({"limits": {"ingestion_rate": 7, "max_label_names_per_series": 40}});
@@ -67,8 +82,11 @@ fn the_users_own_keys_win() {
 #[test]
 fn no_team_has_more_series_than_the_limits_count_with() {
     let teams = simulator::teams(300);
-    let most = teams.iter().map(|name| cardinality([Scope::of(&Team::new(name, 1))])).max().unwrap();
-    assert!(most <= u64::from(SERIES_PER_TEAM), "a team with {most} series");
+    for (histograms, more) in [(Histograms::Classic, 0), (Histograms::Both, NATIVE_SERIES_PER_TEAM)] {
+        let series = |name: &String| cardinality([Scope::of(&Team::new(name, 1))], histograms);
+        let most = teams.iter().map(series).max().unwrap();
+        assert!(most <= u64::from(SERIES_PER_TEAM + more), "a team with {most} series");
+    }
 }
 
 /// systemd's own measure: 0 is a fortress, 10 is no protection. The agent works

@@ -9,8 +9,10 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use super::{LiveError, Outlet, Round, SHOWN, Summary};
+use crate::dora::metrics::{Histograms, Live};
+use crate::dora::native::Histogram;
 use crate::dora::remote_write::{Client, Limits, Retry, WriteError};
-use crate::dora::{Labels, Series};
+use crate::dora::{Labels, Samples, Series};
 use crate::event::Events;
 
 /// Makes the client, anew when the endpoint does not take the old one's
@@ -21,8 +23,9 @@ pub type Connect = Box<dyn Fn() -> Result<Client, LiveError> + Send + Sync>;
 pub struct Written {
     connect: Connect,
     client: Client,
+    histograms: Histograms,
     /// What was written last, by team: its series end with the team.
-    known: BTreeMap<String, Vec<(&'static str, Labels)>>,
+    known: BTreeMap<String, Vec<Series>>,
 }
 
 /// The next round has newer values.
@@ -39,11 +42,22 @@ const STALE: u64 = 0x7ff0_0000_0000_0002;
 impl Written {
     /// # Errors
     /// There can be no client: an address or a certificate is none.
-    pub fn by(connect: Connect) -> Result<Self, LiveError> {
-        Ok(Self { client: connect()?, connect, known: BTreeMap::new() })
+    pub fn by(connect: Connect, histograms: Histograms) -> Result<Self, LiveError> {
+        Ok(Self { client: connect()?, connect, histograms, known: BTreeMap::new() })
     }
 
-    async fn send(&mut self, series: &[Series]) -> Result<(), LiveError> {
+    /// All series of a team, each with its present value.
+    fn series(&self, live: &Live, at: OffsetDateTime) -> Vec<Series> {
+        let values = live.values();
+        let mut all: Vec<Series> =
+            values.map(|(name, labels, value)| plain(name, labels, at, value as f64)).collect();
+        if self.histograms == Histograms::Both {
+            all.extend(live.natives().map(|(name, labels, value)| native(name, labels, at, value.clone())));
+        }
+        all
+    }
+
+    async fn send(&mut self, series: Vec<&Series>) -> Result<(), LiveError> {
         let client = self.client.clone().with_retry(FEW);
         let sent = client.send(series, Limits::default(), 0, &Events::none()).await;
         if let Err(WriteError::Tls { .. }) = sent {
@@ -55,34 +69,45 @@ impl Written {
     }
 }
 
-fn sample(name: &'static str, labels: &Labels, at: OffsetDateTime, value: f64) -> Series {
-    let milliseconds = i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
-    Series { name, labels: labels.clone(), samples: vec![(milliseconds, value)], exemplars: Vec::new() }
+fn milliseconds(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
-fn ended<'a>(
-    series: impl IntoIterator<Item = &'a (&'static str, Labels)>,
-    at: OffsetDateTime,
-) -> Vec<Series> {
-    let end = |(name, labels): &(&'static str, Labels)| sample(name, labels, at, f64::from_bits(STALE));
+fn plain(name: &'static str, labels: &Labels, at: OffsetDateTime, value: f64) -> Series {
+    let samples = Samples::Plain(vec![(milliseconds(at), value)]);
+    Series { name, labels: labels.clone(), samples, exemplars: Vec::new() }
+}
+
+fn native(name: &'static str, labels: &Labels, at: OffsetDateTime, value: Histogram) -> Series {
+    let samples = Samples::Native(vec![(milliseconds(at), value)]);
+    Series { name, labels: labels.clone(), samples, exemplars: Vec::new() }
+}
+
+/// The end of some series. That of a native histogram is one with such a sum.
+fn ended<'a>(series: impl IntoIterator<Item = &'a Series>, at: OffsetDateTime) -> Vec<Series> {
+    let stale = f64::from_bits(STALE);
+    let end = |one: &Series| match one.samples.is_native() {
+        false => plain(one.name, &one.labels, at, stale),
+        true => native(one.name, &one.labels, at, Histogram { sum: stale, ..Histogram::default() }),
+    };
     series.into_iter().map(end).collect()
+}
+
+fn shown(at: OffsetDateTime) -> Series {
+    plain(SHOWN, &Labels::new([]), at, at.unix_timestamp() as f64)
 }
 
 #[async_trait]
 impl Outlet for Written {
     async fn show(&mut self, round: &Round<'_>, summary: &mut Summary) -> Result<(), LiveError> {
-        let mut series = vec![sample(SHOWN, &Labels::new([]), round.at, round.at.unix_timestamp() as f64)];
-        let mut known = BTreeMap::new();
-        for (team, live) in round.teams.iter() {
-            let values = live.values();
-            series.extend(values.map(|(name, labels, value)| sample(name, labels, round.at, value as f64)));
-            let names = live.values().map(|(name, labels, _)| (name, labels.clone())).collect();
-            known.insert(team.to_owned(), names);
-        }
+        let of = |(team, live): (&str, &Live)| (team.to_owned(), self.series(live, round.at));
+        let known: BTreeMap<String, Vec<Series>> = round.teams.iter().map(of).collect();
         let gone: BTreeMap<_, _> = self.known.iter().filter(|(team, _)| !known.contains_key(*team)).collect();
+        let mut series = vec![shown(round.at)];
         series.extend(ended(gone.values().copied().flatten(), round.at));
         let gone: Vec<String> = gone.into_keys().cloned().collect();
-        if let Err(error) = self.send(&series).await {
+        let all = series.iter().chain(known.values().flatten()).collect();
+        if let Err(error) = self.send(all).await {
             summary.failures += 1;
             return Err(error);
         }
@@ -99,9 +124,8 @@ impl Outlet for Written {
         if !withdraw {
             return Ok(());
         }
-        let mut series = ended(self.known.values().flatten(), last.at);
-        series.extend(ended([&(SHOWN, Labels::new([]))], last.at));
-        self.send(&series).await?;
+        let series = ended(self.known.values().flatten().chain([&shown(last.at)]), last.at);
+        self.send(series.iter().collect()).await?;
         last.events.note(format!("the series of {} teams are marked as ended", self.known.len()));
         Ok(())
     }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::super::Labels;
 use super::super::events::Kind;
+use super::super::{Labels, native};
 use super::{
     DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, Observation, Observed, RECOVERY, RECOVERY_EDGES, Scope,
 };
 use crate::dora::valid;
 
 /// The present values of all series of some teams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     deployments: BTreeMap<Service, [u64; 4]>,
     lead_times: BTreeMap<Owner, Histogram>,
@@ -27,18 +27,20 @@ type Owner = (String, String);
 const COLUMNS: [(&str, &str); 4] =
     [("success", "planned"), ("success", "rework"), ("failure", "planned"), ("failure", "rework")];
 
-/// A classic histogram; buckets are not cumulative yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A classic histogram, whose buckets are not cumulative yet, and a native one.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Histogram {
     /// One for each edge, and what is above them all.
     buckets: [u64; 11],
     sum: u64,
+    native: native::Histogram,
 }
 
 impl Histogram {
     fn add(&mut self, edges: &[u64; 10], value: u64) {
         self.buckets[slot(edges, value)] += 1;
         self.sum += value;
+        self.native.add(value);
     }
 }
 
@@ -108,7 +110,7 @@ impl Counters {
                 all.push((DEPLOYMENTS, Labels::new(labels)));
             }
         }
-        for Family { owners, parts, edges } in self.histograms() {
+        for Family { owners, parts, edges, .. } in self.histograms() {
             for (team, environment) in owners.keys() {
                 let labels = [("team", team.as_str()), ("environment", environment)];
                 for edge in edges.iter().map(|edge| le(*edge)).chain(["+Inf".to_owned()]) {
@@ -136,16 +138,45 @@ impl Counters {
         }))
     }
 
+    /// Names and labels of the native histograms, in the order of [`Counters::natives`].
+    pub fn native_names(&self) -> Vec<(&'static str, Labels)> {
+        let mut all = Vec::new();
+        for Family { name, owners, .. } in self.histograms() {
+            all.extend(owners.keys().map(|(team, environment)| {
+                (name, Labels::new([("team", team.as_str()), ("environment", environment)]))
+            }));
+        }
+        all
+    }
+
+    /// All native histograms as they are now.
+    pub fn natives(&self) -> impl Iterator<Item = &native::Histogram> {
+        let owners = self.histograms().into_iter().flat_map(|family| family.owners.values());
+        owners.map(|histogram| &histogram.native)
+    }
+
     fn histograms(&self) -> [Family<'_>; 2] {
         [
-            Family { owners: &self.lead_times, parts: LEAD_TIME_PARTS, edges: &LEAD_TIME_EDGES },
-            Family { owners: &self.recoveries, parts: RECOVERY_PARTS, edges: &RECOVERY_EDGES },
+            Family {
+                name: LEAD_TIME,
+                owners: &self.lead_times,
+                parts: LEAD_TIME_PARTS,
+                edges: &LEAD_TIME_EDGES,
+            },
+            Family {
+                name: RECOVERY,
+                owners: &self.recoveries,
+                parts: RECOVERY_PARTS,
+                edges: &RECOVERY_EDGES,
+            },
         ]
     }
 }
 
 /// One histogram of all its owners.
 struct Family<'a> {
+    /// The name of the native one.
+    name: &'static str,
     owners: &'a BTreeMap<Owner, Histogram>,
     /// The names of buckets, sum and count.
     parts: [&'static str; 3],

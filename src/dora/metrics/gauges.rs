@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
-use super::super::{Labels, Series};
+use super::super::{Labels, Samples, Series};
 use super::{Observation, Observed};
 use crate::dora::events::PRODUCTION;
 
@@ -121,7 +121,9 @@ pub fn series(team: &str, rows: &[(Date, Row)]) -> impl Iterator<Item = Series> 
     GAUGES.into_iter().enumerate().map(move |(column, name)| Series {
         name,
         labels: labels.clone(),
-        samples: rows.iter().filter_map(|(day, row)| Some((end_of(*day)?, row[column]?))).collect(),
+        samples: Samples::Plain(
+            rows.iter().filter_map(|(day, row)| Some((end_of(*day)?, row[column]?))).collect(),
+        ),
         exemplars: Vec::new(),
     })
 }

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::{Date, Duration, OffsetDateTime};
 
 use super::super::events::Event;
-use super::super::{Exemplar, Series};
+use super::super::{Exemplar, Samples, Series};
 use super::counters::{Bucket, bucket};
-use super::{Counters, Observation, Scope, WINDOW_DAYS, first_day, gauges, observe, settled, year_of};
+use super::{
+    Counters, Histograms, Observation, Scope, WINDOW_DAYS, first_day, gauges, observe, settled, year_of,
+};
 use crate::dora::events::PRODUCTION;
 use crate::dora::valid;
 
@@ -46,7 +48,7 @@ const RESTART: Duration = Duration::seconds(1);
 
 /// The history of what some events say, for whoever appears in them.
 pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
-    history(&scopes(events), events, first, until, Start::WithTheRange)
+    history(&scopes(events), events, first, until, Start::WithTheRange, Histograms::Classic)
 }
 
 /// The history of real events, a team at a time, over the `days` days up to
@@ -58,6 +60,7 @@ pub fn collected(
     settle: Duration,
     until: Date,
     days: u32,
+    histograms: Histograms,
 ) -> impl Iterator<Item = Series> + Send + use<> {
     let mut teams: BTreeMap<String, (Vec<Scope>, Vec<Observation>)> = BTreeMap::new();
     for scope in known.iter().cloned().chain(scopes(events)) {
@@ -68,7 +71,8 @@ pub fn collected(
     }
     teams.into_values().flat_map(move |(scopes, observations)| {
         let first = first_day(until, days);
-        first.map_or_else(Vec::new, |first| of(&scopes, &observations, first, until, Start::EachYear))
+        let Some(first) = first else { return Vec::new() };
+        of(&scopes, &observations, first, until, Start::EachYear, histograms)
     })
 }
 
@@ -92,12 +96,26 @@ pub fn scopes(events: &[Event]) -> Vec<Scope> {
 /// One sample for each counter at the beginning of `first` (UTC) and at the end
 /// of each day up to `until`, which is the next day's first instant; then the
 /// gauges of each team.
-pub fn history(scopes: &[Scope], events: &[Event], first: Date, until: Date, start: Start) -> Vec<Series> {
-    of(scopes, &observe(events), first, until, start)
+pub fn history(
+    scopes: &[Scope],
+    events: &[Event],
+    first: Date,
+    until: Date,
+    start: Start,
+    histograms: Histograms,
+) -> Vec<Series> {
+    of(scopes, &observe(events), first, until, start, histograms)
 }
 
-fn of(scopes: &[Scope], observations: &[Observation], first: Date, until: Date, start: Start) -> Vec<Series> {
-    let mut all = counters(scopes, observations, first, until, start);
+fn of(
+    scopes: &[Scope],
+    observations: &[Observation],
+    first: Date,
+    until: Date,
+    start: Start,
+    histograms: Histograms,
+) -> Vec<Series> {
+    let mut all = counters(scopes, observations, first, until, start, histograms);
     let mut teams: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| scope.environment == PRODUCTION) {
         teams.entry(valid(&scope.team)).or_default();
@@ -117,6 +135,7 @@ fn counters(
     first: Date,
     until: Date,
     start: Start,
+    histograms: Histograms,
 ) -> Vec<Series> {
     let mut counters = Counters::zero(scopes);
     // Whatever will ever be counted is there from the beginning.
@@ -124,16 +143,13 @@ fn counters(
         counters.open(team, service, environment);
     }
     let days = usize::try_from((until - first).whole_days() + 1).unwrap_or(0);
-    let mut all: Vec<Series> = counters
-        .names()
-        .into_iter()
-        .map(|(name, labels)| Series {
-            name,
-            labels,
-            samples: Vec::with_capacity(days + 2),
-            exemplars: Vec::new(),
-        })
-        .collect();
+    let series = |(name, labels), samples| Series { name, labels, samples, exemplars: Vec::new() };
+    let plain = |named| series(named, Samples::Plain(Vec::with_capacity(days + 2)));
+    let native = |named| series(named, Samples::Native(Vec::with_capacity(days + 2)));
+    let mut all: Vec<Series> = counters.names().into_iter().map(plain).collect();
+    if histograms == Histograms::Both {
+        all.extend(counters.native_names().into_iter().map(native));
+    }
     if days == 0 {
         return all;
     }
@@ -210,7 +226,15 @@ impl Exemplars {
 
 fn sample(all: &mut [Series], counters: &Counters, at: OffsetDateTime) {
     let milliseconds = at.unix_timestamp() * 1000;
-    for (series, value) in all.iter_mut().zip(counters.values()) {
-        series.samples.push((milliseconds, value as f64));
+    let (mut values, mut natives) = (counters.values(), counters.natives());
+    for series in all {
+        match &mut series.samples {
+            Samples::Plain(samples) => {
+                samples.extend(values.next().map(|value| (milliseconds, value as f64)));
+            }
+            Samples::Native(samples) => {
+                samples.extend(natives.next().map(|histogram| (milliseconds, histogram.clone())));
+            }
+        }
     }
 }

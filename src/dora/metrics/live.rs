@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
-use super::super::Labels;
 use super::super::simulator::{self, LONGEST_AFTERMATH_DAYS, Team};
+use super::super::{Labels, native};
 use super::{Counters, Observation, Scope, observe, year_of};
 
 /// Goes on where the history ends: at the end of a day the values are the ones
@@ -15,6 +15,7 @@ pub struct Live {
     team: Option<Team>,
     counters: Counters,
     names: Vec<(&'static str, Labels)>,
+    native_names: Vec<(&'static str, Labels)>,
     /// The year that is counted.
     year: i32,
     /// The last day of the team's calendar whose episodes are known.
@@ -27,12 +28,12 @@ impl Live {
     pub fn new(name: &str, seed: u64, now: OffsetDateTime) -> Self {
         let team = Team::new(name, seed);
         let counters = Counters::zero([&Scope::of(&team)]);
-        let names = counters.names();
+        let (names, native_names) = (counters.names(), counters.native_names());
         let today = now.to_offset(UtcOffset::UTC).date();
         let begin = year_of(today);
         let known = begin.checked_sub(Duration::days(LONGEST_AFTERMATH_DAYS + 1)).unwrap_or(Date::MIN);
         let (team, year) = (Some(team), today.year());
-        let mut live = Self { team, counters, names, year, known, coming: VecDeque::new() };
+        let mut live = Self { team, counters, names, native_names, year, known, coming: VecDeque::new() };
         live.learn(today);
         let since = begin.midnight().assume_utc();
         live.coming.retain(|one| one.at >= since);
@@ -51,6 +52,7 @@ impl Live {
         let mut live = Self {
             team: None,
             names: counters.names(),
+            native_names: counters.native_names(),
             counters,
             year: today.year(),
             known: today,
@@ -101,5 +103,11 @@ impl Live {
     /// Names, labels and present values.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, &Labels, u64)> {
         self.names.iter().zip(self.counters.values()).map(|((name, labels), value)| (*name, labels, value))
+    }
+
+    /// The same of the native histograms.
+    pub fn natives(&self) -> impl Iterator<Item = (&'static str, &Labels, &native::Histogram)> {
+        let named = self.native_names.iter().zip(self.counters.natives());
+        named.map(|((name, labels), histogram)| (*name, labels, histogram))
     }
 }

@@ -1,6 +1,6 @@
 //! From events to the series that are stored: counters, and histograms as
-//! cumulative counters, from which every DORA metric is a ratio of increases
-//! (docs/metrics.md says how to ask).
+//! cumulative counters (and native ones, where [`Histograms`] says so), from which
+//! every DORA metric is a ratio of increases (docs/metrics.md says how to ask).
 //!
 //! [`observe`] says what of the events counts, and when. [`Counters`] adds that
 //! up. [`history`] samples it at the end of each day, and [`Live`] at any moment:
@@ -47,6 +47,8 @@ pub const RECOVERY_EDGES: [u64; 10] =
 /// Series of one team and environment: two histograms, each with its buckets,
 /// `+Inf`, sum and count.
 const HISTOGRAM_SERIES: u64 = (LEAD_TIME_EDGES.len() + RECOVERY_EDGES.len() + 2 * 3) as u64;
+/// The same as native ones: a series each.
+const NATIVE_SERIES: u64 = 2;
 /// Series of one team in production: the former gauges.
 const GAUGE_SERIES: u64 = GAUGES.len() as u64;
 /// Series of one service in an environment: outcomes times kinds.
@@ -70,8 +72,18 @@ impl Scope {
     }
 }
 
+/// How lead times and recoveries are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Histograms {
+    /// As classic histograms, which everybody takes.
+    #[default]
+    Classic,
+    /// And as native ones beside them, under the name without an ending.
+    Both,
+}
+
 /// How many series there are for these, before anything is sent.
-pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
+pub fn cardinality(scopes: impl IntoIterator<Item = Scope>, histograms: Histograms) -> u64 {
     let mut owners = BTreeSet::new();
     let mut services = BTreeSet::new();
     for Scope { team, services: names, environment } in scopes {
@@ -79,7 +91,8 @@ pub fn cardinality(scopes: impl IntoIterator<Item = Scope>) -> u64 {
         owners.insert((team, environment));
     }
     let gauges = owners.iter().filter(|(_, environment)| environment == PRODUCTION).count();
-    HISTOGRAM_SERIES * owners.len() as u64
+    let native = if histograms == Histograms::Both { NATIVE_SERIES } else { 0 };
+    (HISTOGRAM_SERIES + native) * owners.len() as u64
         + COUNTER_SERIES * services.len() as u64
         + GAUGE_SERIES * gauges as u64
 }
@@ -91,6 +104,7 @@ pub fn simulated(
     seed: u64,
     until: Date,
     days: u32,
+    histograms: Histograms,
 ) -> impl Iterator<Item = super::Series> + Send {
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
@@ -98,7 +112,7 @@ pub fn simulated(
         let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
-        history(&[Scope::of(&team)], &events, first, until, Start::EachYear)
+        history(&[Scope::of(&team)], &events, first, until, Start::EachYear, histograms)
     })
 }
 

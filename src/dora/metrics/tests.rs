@@ -28,7 +28,7 @@ fn values(series: &[Series], name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
     let matching =
         |one: &&Series| one.name == name && labels.iter().all(|(name, value)| one.labels.get(name) == *value);
     let mut all = series.iter().filter(matching);
-    let values = all.next().unwrap().samples.iter().map(|(_, value)| *value).collect();
+    let values = all.next().unwrap().samples.plain().iter().map(|(_, value)| *value).collect();
     assert!(all.next().is_none(), "{name} {labels:?} is more than one series");
     values
 }
@@ -50,7 +50,7 @@ fn what_counts_is_counted_on_its_day() {
     // Recovered after midnight, once, and only what a deployment caused.
     assert_eq!(values(&series, "dora_deployment_recovery_seconds_count", &[]), [0.0, 0.0, 1.0, 1.0]);
     assert_eq!(values(&series, "dora_deployment_recovery_seconds_sum", &[])[3], 1680.0);
-    let times: Vec<i64> = series[0].samples.iter().map(|(time, _)| *time).collect();
+    let times: Vec<i64> = series[0].samples.times().collect();
     assert_eq!(times[0], datetime!(2026-03-02 0:00 UTC).unix_timestamp() * 1000);
     assert_eq!(times[3], datetime!(2026-03-05 0:00 UTC).unix_timestamp() * 1000);
 }
@@ -65,7 +65,7 @@ fn the_former_gauges_are_computed_from_the_same_events() {
     // Nothing had been recovered from on the first day.
     assert_eq!(gauge("dora_mttr_minutes"), [28.0, 28.0]);
     let mttr = series.iter().find(|one| one.name == "dora_mttr_minutes").unwrap();
-    assert_eq!(mttr.samples[0].0, datetime!(2026-03-04 0:00 UTC).unix_timestamp() * 1000);
+    assert_eq!(mttr.samples.time(0), datetime!(2026-03-04 0:00 UTC).unix_timestamp() * 1000);
 }
 
 #[test]
@@ -113,21 +113,26 @@ fn the_order_of_events_does_not_matter() {
 #[test]
 fn cardinality_is_known_before() {
     let names = simulator::teams(20);
-    let all: Vec<Series> = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2).collect();
+    let all: Vec<Series> =
+        simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::Classic).collect();
     let scopes = names.iter().map(|name| Scope::of(&Team::new(name, 1)));
-    assert_eq!(cardinality(scopes), all.len() as u64);
+    assert_eq!(cardinality(scopes.clone(), Histograms::Classic), all.len() as u64);
+    // A native one of each, for each team.
+    let both = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::Both);
+    assert_eq!(cardinality(scopes, Histograms::Both), both.count() as u64);
     // README.md and docs/metrics.md say how many the usual ones are.
     let usual = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
-    assert_eq!(cardinality(usual), 1474);
+    assert_eq!(cardinality(usual.clone(), Histograms::Classic), 1474);
+    assert_eq!(cardinality(usual, Histograms::Both), 1474 + 2 * 39);
 }
 
 #[test]
 fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
     let new_year = datetime!(2025-01-01 0:00:01 UTC).unix_timestamp() * 1000;
-    let all = simulated(simulator::teams(4), 1, date!(2025 - 02 - 10), 90);
+    let all = simulated(simulator::teams(4), 1, date!(2025 - 02 - 10), 90, Histograms::Classic);
     for series in all.filter(|series| !GAUGES.contains(&series.name)) {
         assert_eq!(series.samples.len(), 92);
-        for pair in series.samples.windows(2) {
+        for pair in series.samples.plain().windows(2) {
             assert!(pair[0].0 < pair[1].0);
             assert!(pair[0].1 <= pair[1].1 || pair[1] == (new_year, 0.0), "{series:?}");
         }
@@ -136,25 +141,31 @@ fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
 
 #[test]
 fn a_day_has_one_value_whatever_the_range() {
-    let range = |until: Date, days| simulated(simulator::teams(3), 9, until, days).collect::<Vec<_>>();
+    let range = |until: Date, days| {
+        simulated(simulator::teams(3), 9, until, days, Histograms::Both).collect::<Vec<_>>()
+    };
     let (short, long) = (range(date!(2025 - 01 - 20), 30), range(date!(2025 - 02 - 20), 100));
     for (short, long) in short.iter().zip(&long) {
         assert_eq!((short.name, &short.labels), (long.name, &long.labels));
-        let Some(first) = short.samples.first() else { continue };
-        let first = long.samples.iter().position(|sample| sample == first).unwrap();
-        assert_eq!(long.samples[first..first + short.samples.len()], short.samples);
+        if short.samples.is_empty() {
+            continue;
+        }
+        let begin = long.samples.times().position(|time| time == short.samples.time(0)).unwrap();
+        for index in 0..short.samples.len() {
+            assert_eq!(long.samples.get(begin + index), short.samples.get(index));
+        }
     }
 }
 
 #[test]
 fn live_goes_on_where_the_history_ends() {
     let until = date!(2025 - 01 - 12);
-    let history: Vec<Series> = simulated(vec!["search".into()], 1, until, 60).collect();
+    let history: Vec<Series> = simulated(vec!["search".into()], 1, until, 60, Histograms::Classic).collect();
     let at = |time: OffsetDateTime, live: &Live| {
         let milliseconds = time.unix_timestamp() * 1000;
         for ((name, labels, value), series) in live.values().zip(&history) {
             assert_eq!((name, labels), (series.name, &series.labels));
-            let stored = series.samples.iter().find(|(time, _)| *time == milliseconds);
+            let stored = series.samples.plain().iter().find(|(time, _)| *time == milliseconds);
             assert_eq!(stored.map(|(_, value)| *value), Some(value as f64), "{name}{labels} at {time}");
         }
     };

@@ -28,7 +28,10 @@ impl Default for Limits {
 pub struct Batch {
     /// Snappy-compressed, in the version that was asked for.
     pub body: Bytes,
+    /// Of both kinds.
     pub samples: u64,
+    /// Those of the samples that are native histograms.
+    pub native: u64,
     /// Bytes before compression.
     pub uncompressed: usize,
     /// Begins with the rest of the series that the batch before ended with.
@@ -43,6 +46,20 @@ pub struct Batches<I: Iterator> {
     current: Option<(I::Item, Done)>,
     encoder: Encoder,
     snappy: snap::raw::Encoder,
+}
+
+/// What a request has got.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    samples: usize,
+    native: usize,
+}
+
+impl Taken {
+    fn add(&mut self, samples: usize, native: bool) {
+        self.samples += samples;
+        self.native += if native { samples } else { 0 };
+    }
 }
 
 /// How much of a series has been put into requests.
@@ -80,7 +97,7 @@ where
                 continue;
             }
             done.samples = samples as usize;
-            let last = whole.samples[done.samples - 1].0;
+            let last = whole.samples.time(done.samples - 1);
             done.exemplars = whole.exemplars.partition_point(|exemplar| exemplar.timestamp_ms <= last);
             return;
         }
@@ -101,10 +118,11 @@ where
         self.current.is_some()
     }
 
-    fn finish(&mut self, samples: usize, continues: bool) -> Batch {
+    fn finish(&mut self, Taken { samples, native }: Taken, continues: bool) -> Batch {
         let raw = self.encoder.finish();
         let body = self.snappy.compress_vec(raw).expect("a request is far below snappy's 4 GiB");
-        Batch { body: body.into(), samples: samples as u64, uncompressed: raw.len(), continues }
+        let (samples, native) = (samples as u64, native as u64);
+        Batch { body: body.into(), samples, native, uncompressed: raw.len(), continues }
     }
 }
 
@@ -117,29 +135,32 @@ where
 
     fn next(&mut self) -> Option<Batch> {
         self.encoder.clear();
-        let mut taken = 0;
+        let mut taken = Taken::default();
         let continues = self.current.as_ref().is_some_and(|(_, done)| done.samples > 0);
         loop {
             if self.current.is_none() && !self.advance() {
-                return (taken > 0).then(|| self.finish(taken, continues));
+                return (taken.samples > 0).then(|| self.finish(taken, continues));
             }
             let Some((series, done)) = &mut self.current else { continue };
             let whole: &Series = (*series).borrow();
             self.encoder.begin(whole);
-            let (begun, room) = (done.samples, self.limits.samples - taken);
-            for sample in whole.samples[begun..].iter().take(room) {
+            let (begun, room) = (done.samples, self.limits.samples - taken.samples);
+            let end = whole.samples.len().min(begun.saturating_add(room));
+            while done.samples < end {
+                let sample = whole.samples.get(done.samples);
                 let exemplars = &whole.exemplars[done.exemplars..];
                 let own = exemplars.partition_point(|exemplar| exemplar.timestamp_ms <= sample.0);
                 // A request that is empty takes one in any case.
-                let limit = if taken == 0 { usize::MAX } else { self.limits.bytes };
-                if !self.encoder.push(*sample, &exemplars[..own], limit) {
+                let first = taken.samples + done.samples == begun;
+                let limit = if first { usize::MAX } else { self.limits.bytes };
+                if !self.encoder.push(sample, &exemplars[..own], limit) {
                     break;
                 }
                 done.samples += 1;
                 done.exemplars += own;
-                taken += 1;
             }
             self.encoder.end();
+            taken.add(done.samples - begun, whole.samples.is_native());
             if done.samples == whole.samples.len() {
                 self.current = None;
             } else {

@@ -8,7 +8,7 @@ use prost::Message;
 use prost::encoding::{encoded_len_varint, key_len};
 
 use super::wire::{self, v2};
-use crate::dora::{Exemplar, Series};
+use crate::dora::{Exemplar, Series, Value};
 
 /// The versions of Remote Write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,7 @@ impl Encoder {
         match &mut self.message {
             OpenSeries::One(message) => {
                 message.samples.clear();
+                message.histograms.clear();
                 message.exemplars.clear();
                 let mut count = 0;
                 for (name, value) in labels {
@@ -97,6 +98,7 @@ impl Encoder {
             }
             OpenSeries::Two(message, symbols) => {
                 message.samples.clear();
+                message.histograms.clear();
                 message.exemplars.clear();
                 message.labels_refs.clear();
                 symbols.mark();
@@ -111,11 +113,21 @@ impl Encoder {
 
     /// Adds a sample and its exemplars, unless the request would be longer than
     /// `limit` bytes then; whether it did.
-    pub fn push(&mut self, (timestamp, value): (i64, f64), exemplars: &[Exemplar], limit: usize) -> bool {
-        let sample = wire::Sample { value, timestamp };
-        let mut longer = self.open + field_len(2, sample.encoded_len());
+    pub fn push(
+        &mut self,
+        (timestamp, value): (i64, Value<'_>),
+        exemplars: &[Exemplar],
+        limit: usize,
+    ) -> bool {
+        let mut longer = self.open;
         match &mut self.message {
             OpenSeries::One(message) => {
+                longer += match value {
+                    Value::Plain(value) => put(2, &mut message.samples, wire::Sample { value, timestamp }),
+                    Value::Native(value) => {
+                        put(4, &mut message.histograms, wire::Histogram::of(timestamp, value))
+                    }
+                };
                 let exemplars = exemplars.iter().map(|exemplar| wire::Exemplar {
                     labels: vec![wire::Label { name: exemplar.label.into(), value: exemplar.id.clone() }],
                     value: exemplar.value,
@@ -129,11 +141,17 @@ impl Encoder {
                     .sum::<usize>();
                 if self.done.len() + field_len(1, longer) > limit {
                     message.exemplars.truncate(before);
+                    take_back(value, &mut message.samples, &mut message.histograms);
                     return false;
                 }
-                message.samples.push(sample);
             }
             OpenSeries::Two(message, symbols) => {
+                longer += match value {
+                    Value::Plain(value) => put(2, &mut message.samples, wire::Sample { value, timestamp }),
+                    Value::Native(value) => {
+                        put(3, &mut message.histograms, wire::Histogram::of(timestamp, value))
+                    }
+                };
                 // The labels' symbols stay in any case while the series is open.
                 let (before, mark) = (message.exemplars.len(), symbols.names.len());
                 for exemplar in exemplars {
@@ -148,9 +166,9 @@ impl Encoder {
                 if symbols.bytes + self.done.len() + field_len(5, longer) > limit {
                     message.exemplars.truncate(before);
                     symbols.forget(mark);
+                    take_back(value, &mut message.samples, &mut message.histograms);
                     return false;
                 }
-                message.samples.push(sample);
             }
         }
         self.open = longer;
@@ -160,10 +178,10 @@ impl Encoder {
     /// Closes the series; one without samples leaves nothing.
     pub fn end(&mut self) {
         match &mut self.message {
-            OpenSeries::One(message) if !message.samples.is_empty() => {
+            OpenSeries::One(message) if !(message.samples.is_empty() && message.histograms.is_empty()) => {
                 prost::encoding::message::encode(1, message, &mut self.done);
             }
-            OpenSeries::Two(message, _) if !message.samples.is_empty() => {
+            OpenSeries::Two(message, _) if !(message.samples.is_empty() && message.histograms.is_empty()) => {
                 prost::encoding::message::encode(5, message, &mut self.done);
             }
             OpenSeries::Two(_, symbols) => symbols.forget(symbols.marked),
@@ -224,6 +242,21 @@ impl Symbols {
             self.bytes -= field_len(4, name.len());
             self.numbers.remove(&name);
         }
+    }
+}
+
+/// Adds a message to a list; the bytes that it takes as a field.
+fn put<M: Message>(tag: u32, list: &mut Vec<M>, message: M) -> usize {
+    let length = field_len(tag, message.encoded_len());
+    list.push(message);
+    length
+}
+
+/// Removes the sample that was put last.
+fn take_back(value: Value<'_>, samples: &mut Vec<wire::Sample>, histograms: &mut Vec<wire::Histogram>) {
+    match value {
+        Value::Plain(_) => drop(samples.pop()),
+        Value::Native(_) => drop(histograms.pop()),
     }
 }
 

@@ -18,6 +18,10 @@ pub enum Reason {
     Labels,
     /// A request larger than the receiver takes.
     TooLarge,
+    /// It takes no native histograms, or none of the past.
+    NativeHistograms,
+    /// More buckets than it takes in one.
+    Buckets,
     /// No tenant was given (or the receiver wants other credentials).
     Unauthorized,
     Forbidden,
@@ -54,6 +58,13 @@ impl Reason {
             Self::MaxSeries
         } else if says(&["err-mimir-tenant-max-ingestion-rate", "ingestion rate limit"]) {
             Self::IngestionRate
+        } else if says(&[
+            "err-mimir-max-native-histogram-buckets",
+            "err-mimir-not-reducible-native-histogram",
+        ]) {
+            Self::Buckets
+        } else if says(&["native histogram", "native-histogram"]) {
+            Self::NativeHistograms
         } else if says(&["err-mimir-distributor-max-write-message-size", "message larger than max"]) {
             Self::TooLarge
         } else if says(&["err-mimir-max-label", "err-mimir-label", "err-mimir-metric-name", "label name"]) {
@@ -67,7 +78,15 @@ impl Reason {
 
     /// Whether it is about the samples themselves, so that time changes nothing.
     pub(super) fn is_lasting(self) -> bool {
-        matches!(self, Self::TooOld | Self::Duplicate | Self::TooLarge | Self::Labels)
+        matches!(
+            self,
+            Self::TooOld
+                | Self::Duplicate
+                | Self::TooLarge
+                | Self::Labels
+                | Self::NativeHistograms
+                | Self::Buckets
+        )
     }
 
     fn words(self) -> &'static str {
@@ -79,6 +98,8 @@ impl Reason {
             Self::IngestionRate => "more samples a second than the tenant may send",
             Self::Labels => "a series has labels that the receiver does not take",
             Self::TooLarge => "a request is larger than the receiver takes",
+            Self::NativeHistograms => "the receiver takes no native histograms, or none of the past",
+            Self::Buckets => "a native histogram has more buckets than the receiver takes",
             Self::Unauthorized => "the receiver wants to know who is writing",
             Self::Forbidden => "this client may not write",
             Self::NotFound => "there is no remote-write receiver at this address",
@@ -102,6 +123,15 @@ impl Reason {
             }
             Self::Labels => "shorten the team names, or raise the label limits of the tenant",
             Self::TooLarge => "send smaller requests (`distributor.max_recv_msg_size` is Mimir's bound)",
+            Self::NativeHistograms => {
+                "Mimir takes them with `limits.native_histograms_ingestion_enabled`, Prometheus with \
+                 `--enable-feature=native-histograms` (out of order from version 3 on); else turn \
+                 `generator.native_histograms` (or `--native-histograms`) off: the classic ones say the same"
+            }
+            Self::Buckets => {
+                "raise `limits.max_native_histogram_buckets`, or allow \
+                 `limits.reduce_native_histogram_over_max_buckets`; 200 are enough for times of up to a year"
+            }
             Self::Unauthorized => "set `mimir.tenant`; it is sent as X-Scope-OrgID",
             Self::Forbidden => "check the tenant, and whatever stands in front of the receiver",
             Self::NotFound => "check that the engine is the one that was deployed: `dorainfra status`",
@@ -188,6 +218,13 @@ mod tests {
             (429, "(err-mimir-tenant-max-ingestion-rate)", Reason::IngestionRate),
             (401, "no org id", Reason::Unauthorized),
             (413, "", Reason::TooLarge),
+            (500, "native histograms are disabled", Reason::NativeHistograms),
+            (400, "it says that it has written 0 of 9 native histograms", Reason::NativeHistograms),
+            (
+                400,
+                "received a native histogram sample with too many buckets (err-mimir-max-native-histogram-buckets)",
+                Reason::Buckets,
+            ),
             (400, "something else", Reason::Other),
         ] {
             assert_eq!(Reason::of(status, message), reason, "{message}");

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batch;
 use super::encode::Version;
 use super::retry::{jitter, retry_after};
-use super::{Accepted, Client, Delivered, Reason, WRITTEN};
+use super::{Accepted, Client, Delivered, NATIVE_WRITTEN, Reason, WRITTEN};
 use crate::stack;
 
 pub(super) struct Lane {
@@ -66,6 +66,7 @@ impl Lane {
             match self.deliver(&batch, &mut end.accepted.retries).await {
                 Ok(()) => {
                     end.accepted.samples += batch.samples;
+                    end.accepted.native += batch.native;
                     end.accepted.requests += 1;
                     end.accepted.bytes += batch.body.len() as u64;
                     // Nobody listens any more: the whole run was dropped.
@@ -120,15 +121,11 @@ impl Lane {
         let response = request.send().await.map_err(Attempt::of)?;
         let status = response.status();
         if status.is_success() {
-            let written = response.headers().get(WRITTEN);
-            let written: Option<u64> = written.and_then(|value| value.to_str().ok()?.parse().ok());
-            return match (self.version, written) {
-                (Version::Two, Some(written)) if written != batch.samples => {
-                    let message =
-                        format!("it says that it has written {written} of {} samples", batch.samples);
-                    Err(Attempt::Final(Failure::Refused { status: status.as_u16(), message }))
-                }
-                _ => Ok(()),
+            let lacking =
+                (self.version == Version::Two).then(|| lacking(batch, response.headers())).flatten();
+            return match lacking {
+                Some(message) => Err(Attempt::Final(Failure::Refused { status: status.as_u16(), message })),
+                None => Ok(()),
             };
         }
         let after = response
@@ -146,6 +143,22 @@ impl Lane {
         }
         Err(Attempt::Final(Failure::Refused { status: status.as_u16(), message }))
     }
+}
+
+/// What a receiver of version 2.0 did not write of a request that it accepted, by
+/// what it says itself.
+fn lacking(batch: &Batch, headers: &HeaderMap) -> Option<String> {
+    let written = |name| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
+    let plain = batch.samples - batch.native;
+    if let Some(written) = written(WRITTEN)
+        && written != plain
+    {
+        return Some(format!("it says that it has written {written} of {plain} samples"));
+    }
+    // Who says nothing of them doesn't know what they are.
+    let native = written(NATIVE_WRITTEN).unwrap_or_default();
+    (batch.native > 0 && native != batch.native)
+        .then(|| format!("it says that it has written {native} of {} native histograms", batch.native))
 }
 
 enum Attempt {

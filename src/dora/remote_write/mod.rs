@@ -41,11 +41,15 @@ use lane::{Failure, Lane};
 
 /// How a receiver of version 2.0 says how many samples it has written.
 const WRITTEN: &str = "x-prometheus-remote-write-samples-written";
+/// The same of native histograms, which are no samples there.
+const NATIVE_WRITTEN: &str = "x-prometheus-remote-write-histograms-written";
 
 /// What became of the samples, when all were accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Accepted {
     pub samples: u64,
+    /// Those of them that are native histograms.
+    pub native: u64,
     /// Accepted by an earlier run, and not sent again.
     pub before: u64,
     /// Requests that were answered with success.
@@ -224,6 +228,7 @@ impl Client {
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
             accepted.samples += end.accepted.samples;
+            accepted.native += end.accepted.native;
             accepted.requests += end.accepted.requests;
             accepted.bytes += end.accepted.bytes;
             accepted.retries += end.accepted.retries;

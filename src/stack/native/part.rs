@@ -110,6 +110,9 @@ pub(super) async fn commands(
             live.extend(["--listen".into(), ports.generator.to_string()]);
             live.extend(["--remote-write".into(), url.clone(), "--connect".into(), connect.to_string()]);
             live.extend(tenant.iter().flat_map(|tenant| ["--tenant".into(), tenant.clone()]));
+            if generator.native_histograms {
+                live.push("--native-histograms".into());
+            }
             if setup.tls.is_some() {
                 live.extend(["--tls-dir".into(), text(dir.join("tls"))]);
             }

@@ -4,11 +4,30 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::dora::remote_write::wire::{WriteRequest, v2};
-use crate::dora::{Exemplar, Labels};
+use crate::dora::native::Histogram;
+use crate::dora::remote_write::wire::{self, WriteRequest, v2};
+use crate::dora::{Exemplar, Labels, Samples, Value};
 
 /// A series of a request as it is read: labels, samples, exemplars by label and id.
-type Read = (BTreeMap<String, String>, Vec<(i64, f64)>, Vec<(i64, f64, String, String)>);
+type Read = (BTreeMap<String, String>, Vec<(i64, Sample)>, Vec<(i64, f64, String, String)>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Sample {
+    Plain(f64),
+    /// Count, sum, observations of zero, buckets.
+    Native(u64, f64, u64, Vec<(i64, i64)>),
+}
+
+/// The samples of a series, which has one kind of them.
+fn samples(plain: &[wire::Sample], native: &[wire::Histogram]) -> Vec<(i64, Sample)> {
+    assert!(plain.is_empty() || native.is_empty());
+    let plain = plain.iter().map(|one| (one.timestamp, Sample::Plain(one.value)));
+    let native = native.iter().map(|one| {
+        let (count, zero) = (one.count.unwrap(), one.zero_count.unwrap());
+        (one.timestamp, Sample::Native(count, one.sum, zero, one.buckets()))
+    });
+    plain.chain(native).collect()
+}
 
 /// What a receiver reads.
 fn decode(batch: &Batch, version: Version) -> Vec<Read> {
@@ -26,7 +45,7 @@ fn decode(batch: &Batch, version: Version) -> Vec<Read> {
                 });
                 (
                     series.labels.iter().map(|label| (label.name.clone(), label.value.clone())).collect(),
-                    series.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect(),
+                    samples(&series.samples, &series.histograms),
                     exemplars.collect(),
                 )
             });
@@ -47,7 +66,7 @@ fn decode(batch: &Batch, version: Version) -> Vec<Read> {
                 });
                 (
                     series.labels_refs.chunks(2).map(|pair| (symbol(&pair[0]), symbol(&pair[1]))).collect(),
-                    series.samples.iter().map(|sample| (sample.timestamp, sample.value)).collect(),
+                    samples(&series.samples, &series.histograms),
                     exemplars.collect(),
                 )
             });
@@ -63,8 +82,9 @@ fn any_version() -> impl Strategy<Value = Version> {
 fn any_series() -> impl Strategy<Value = Vec<Series>> {
     // Whether there is an exemplar just before a sample.
     let samples = proptest::collection::vec((-1e9..1e9f64, any::<bool>()), 0..40);
-    proptest::collection::vec(("[a-z]{1,12}", samples), 0..12).prop_map(|all| {
-        let series = all.into_iter().enumerate().map(|(index, (team, samples))| {
+    let native = proptest::bool::weighted(0.4);
+    proptest::collection::vec(("[a-z]{1,12}", samples, native), 0..12).prop_map(|all| {
+        let series = all.into_iter().enumerate().map(|(index, (team, samples, native))| {
             let time = |at: usize| at as i64 * 60_000;
             let exemplars = samples.iter().enumerate().filter(|(_, (_, with))| *with);
             Series {
@@ -79,11 +99,27 @@ fn any_series() -> impl Strategy<Value = Vec<Series>> {
                         id: format!("{team}-{at}"),
                     })
                     .collect(),
-                samples: samples.iter().enumerate().map(|(at, (value, _))| (time(at), *value)).collect(),
+                samples: {
+                    let values = samples.iter().enumerate().map(|(at, (value, _))| (time(at), *value));
+                    match native {
+                        false => Samples::Plain(values.collect()),
+                        true => Samples::Native(counted(values)),
+                    }
+                },
             }
         });
         series.collect()
     })
+}
+
+/// What has been counted of some values until each.
+fn counted(values: impl Iterator<Item = (i64, f64)>) -> Vec<(i64, Histogram)> {
+    let mut histogram = Histogram::default();
+    let mut add = |(time, value): (i64, f64)| {
+        histogram.add((value.abs() / 1e4) as u64);
+        (time, histogram.clone())
+    };
+    values.map(&mut add).collect()
 }
 
 /// What is to be read of a series.
@@ -94,9 +130,20 @@ fn read(series: &Series) -> Read {
     });
     (
         labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        series.samples.clone(),
+        (0..series.samples.len()).map(|index| read_sample(series.samples.get(index))).collect(),
         exemplars.collect(),
     )
+}
+
+fn read_sample((time, value): (i64, Value<'_>)) -> (i64, Sample) {
+    let sample = match value {
+        Value::Plain(value) => Sample::Plain(value),
+        Value::Native(one) => {
+            let buckets = one.buckets.iter().map(|bucket| (bucket.index.into(), bucket.count.into()));
+            Sample::Native(one.count, one.sum, one.zero, buckets.collect())
+        }
+    };
+    (time, sample)
 }
 
 /// Puts the parts of a series together again.
@@ -125,8 +172,11 @@ proptest! {
         let batches: Vec<Batch> =
             Batches::new(series.iter(), version, Limits { bytes, samples }).collect();
         for batch in &batches {
-            let count: usize = decode(batch, version).iter().map(|series| series.1.len()).sum();
-            prop_assert_eq!(count as u64, batch.samples);
+            let read = decode(batch, version);
+            let count: usize = read.iter().map(|series| series.1.len()).sum();
+            let native = read.iter().flat_map(|series| &series.1);
+            let native = native.filter(|(_, sample)| matches!(sample, Sample::Native(..))).count();
+            prop_assert_eq!((count as u64, native as u64), (batch.samples, batch.native));
             prop_assert!(count > 0 && count <= samples.max(1));
             prop_assert!(batch.uncompressed <= bytes || count == 1, "{} > {bytes}", batch.uncompressed);
         }
@@ -185,7 +235,7 @@ fn version_two_says_every_string_once() {
         .map(|index| Series {
             name: "dora_change_lead_time_seconds_bucket",
             labels: Labels::new([("team", "orders"), ("le", format!("{index}.0").as_str())]),
-            samples: vec![(1000, 1.0)],
+            samples: vec![(1000, 1.0)].into(),
             exemplars: Vec::new(),
         })
         .collect();

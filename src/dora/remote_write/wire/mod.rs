@@ -1,8 +1,11 @@
 //! The messages of Remote Write by their published field numbers: 1.0
-//! (`prometheus.WriteRequest`) here, 2.0 in [`v2`]. Metadata and native
-//! histograms are left out: none is sent.
+//! (`prometheus.WriteRequest`) here, 2.0 in [`v2`]. Metadata is left out: none is
+//! sent.
 
+mod histogram;
 pub mod v2;
+
+pub use histogram::{Histogram, Span};
 
 /// The body of a request, before snappy (raw block format).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -11,7 +14,8 @@ pub struct WriteRequest {
     pub timeseries: Vec<TimeSeries>,
 }
 
-/// Labels are sorted by name; samples and exemplars by time.
+/// Labels are sorted by name, everything else by time. There are samples or
+/// histograms, not both.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
@@ -20,6 +24,8 @@ pub struct TimeSeries {
     pub samples: Vec<Sample>,
     #[prost(message, repeated, tag = "3")]
     pub exemplars: Vec<Exemplar>,
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<Histogram>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -1,7 +1,7 @@
 //! Remote Write 2.0 (`io.prometheus.write.v2.Request`): every string is there
 //! once, and labels are numbers that point to them.
 
-use super::Sample;
+use super::{Histogram, Sample};
 
 /// The body of a request, before snappy (raw block format).
 #[derive(Clone, PartialEq, prost::Message)]
@@ -13,7 +13,7 @@ pub struct Request {
     pub timeseries: Vec<TimeSeries>,
 }
 
-/// Samples and exemplars are sorted by time.
+/// Everything is sorted by time. There are samples or histograms, not both.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TimeSeries {
     /// Names and values in turn, sorted by name.
@@ -21,6 +21,8 @@ pub struct TimeSeries {
     pub labels_refs: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
     pub samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    pub histograms: Vec<Histogram>,
     #[prost(message, repeated, tag = "4")]
     pub exemplars: Vec<Exemplar>,
 }
