@@ -131,7 +131,7 @@ impl Lab {
         };
         let interrupt = CancellationToken::new();
         let mut mimir = Mimir::new(self.client.clone(), reach, "dora", self.contents.clone(), interrupt);
-        mimir.before = OnceCell::new_with(Some(Some(api())));
+        mimir.before = OnceCell::new_with(Some(Ok(Some(api()))));
         mimir.serving = OnceCell::new_with(Some(Ok(api())));
         Arc::new(mimir)
     }
