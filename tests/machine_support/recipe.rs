@@ -67,6 +67,7 @@ impl Recipe {
             "server_name": SERVER_NAME,
             "access": {"tls": "mutual"},
             "rule_files": [],
+            "generator": {"native_histograms": false},
             "engine": {
                 "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
                 "label": label,
