@@ -183,8 +183,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         },
     })));
     fields["generator"]["follows"] = (!config.sources.is_empty()).into();
-    // What stands in has no history of them.
-    fields["generator"]["native_histograms"] = (config.generator.native_histograms && !stand_in).into();
+    fields["generator"]["native_histograms"] = facts.native_histograms(config).into();
     fields["mimir"]["bucket"] = Value::String(names.bucket);
     no_references(&values, &mut String::new())?;
     Ok(values)

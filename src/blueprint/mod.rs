@@ -56,6 +56,14 @@ pub struct Facts {
     pub scrape: ScrapeJobs,
 }
 
+impl Facts {
+    /// Whether native histograms are written, as the configuration wants it and the engine takes
+    /// it: what stands in for Mimir takes none out of order, so it can have no history of them.
+    pub fn native_histograms(&self, config: &Config) -> bool {
+        config.generator.native_histograms && self.engine.flavour == Flavour::Mimir
+    }
+}
+
 /// A file with secrets in it: nothing of it is rendered, shown or kept but its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Private {

@@ -16,7 +16,7 @@ use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
-use crate::blueprint::{self, Blueprint, Facts, Flavour, Names, Replica};
+use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
 use crate::dora::metrics::{self, Histograms};
 use crate::dora::remote_write::{self, Checkpoint};
@@ -215,13 +215,11 @@ impl<'a> Run<'a> {
         Ok(Told::Collected { events, settle: time::Duration::hours(config.settle_hours.into()) })
     }
 
-    /// As the configuration wants it and the engine takes it: what stands in for
-    /// Mimir takes no native histogram out of order, so it can have no history of them.
+    /// Those that this deployment's series are made with.
     pub fn histograms(&self) -> Histograms {
-        let wanted = self.project.config.generator.native_histograms;
-        match self.facts.engine.flavour {
-            Flavour::Mimir if wanted => Histograms::Both,
-            Flavour::Mimir | Flavour::StandIn => Histograms::Classic,
+        match self.facts.native_histograms(&self.project.config) {
+            true => Histograms::Both,
+            false => Histograms::Classic,
         }
     }
 

@@ -7,7 +7,6 @@ use super::pipeline::Run;
 use super::selection::Selection;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Flavour, Names};
-use crate::dora::metrics::Histograms;
 use crate::engine::{self, Action, Manifest, Plan, ResourceId};
 use crate::event::Events;
 use crate::resource::{self, Google, Mimir, lives_in_mimir};
@@ -76,8 +75,8 @@ impl Run<'_> {
 
     /// What the configuration wants and this engine can't have.
     fn lacks_native_histograms(&self) -> Option<String> {
-        let lacks =
-            self.project.config.generator.native_histograms && self.histograms() == Histograms::Classic;
+        let config = &self.project.config;
+        let lacks = config.generator.native_histograms && !self.facts.native_histograms(config);
         lacks.then(|| {
             format!(
                 "{} takes no native histograms out of order, so it can have no history of them: \

@@ -8,7 +8,6 @@ use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::{self, Flavour};
 use crate::config::{Config, Live, Runtime};
-use crate::dora::metrics::Histograms;
 use crate::dora::pushgateway::{Gateway, Group};
 use crate::event::{Events, Phase};
 use crate::resource;
@@ -98,7 +97,7 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     // A generator without a team would never be ready.
     run.told()?;
     let mut config = run.project.config.clone();
-    config.generator.native_histograms = run.histograms() == Histograms::Both;
+    config.generator.native_histograms = run.facts.native_histograms(&config);
     let dir = context.stack_folder(&config.name);
     let engine = runtime(context, &config).await?;
     config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };

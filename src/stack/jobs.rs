@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, fchown};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::private;
 use crate::config::JobFile;
 
 type Failed = (PathBuf, io::Error);
@@ -26,7 +27,7 @@ pub(super) fn copy(dir: &Path, files: &[JobFile], owner: Option<(u32, u32)>) -> 
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
                 made.map_err(failed(folder))?;
             }
-            write(&to, &text, owner).map_err(failed(&to))?;
+            private::write(&to, &text, owner).map_err(failed(&to))?;
             wanted.insert(to);
         }
     }
@@ -74,23 +75,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Failed> {
         listed.map_err(failed(folder))?.into_iter().map(|entry| entry.path()).collect();
     paths.sort();
     Ok(paths)
-}
-
-/// For this user's eyes only, and whole: the collector may read it at any moment. The
-/// same file when nothing changed, so that nobody has to be told.
-fn write(path: &Path, text: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
-    if fs::read(path).is_ok_and(|present| present == text) {
-        return Ok(());
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text)?;
-    if let Some((user, group)) = owner {
-        fchown(&file, Some(user), Some(group))?;
-    }
-    fs::rename(&new, path)
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Failed + use<> {

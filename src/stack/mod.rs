@@ -10,12 +10,14 @@
 //! [`Target`] says how to reach the endpoint; [`native`] runs the parts as
 //! processes of this machine, [`compose`] in containers, with Grafana;
 //! [`pipeline`] looks at all of it while it runs. What the parts' configuration
-//! says is the blueprint's (of the files that it names, `jobs` makes the copies); what is written into the series is `dora`'s.
+//! says is the blueprint's (of the files that it names, `jobs` makes the copies); what is
+//! written into the series is `dora`'s.
 
 pub mod compose;
 mod jobs;
 pub mod native;
 pub mod pipeline;
+mod private;
 mod target;
 pub mod told;
 

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StackError;
 use super::part::{Command, Part};
 use super::process::{self, Identity};
+use crate::stack::private;
 
 /// One part as it was started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -120,22 +120,7 @@ pub(super) fn folder(path: &Path) -> Result<(), StackError> {
 
 /// Writes a file for this user's eyes only; whole, or not at all.
 pub(super) fn write(path: &Path, contents: &str) -> Result<(), StackError> {
-    if fs::read_to_string(path).is_ok_and(|present| present == contents) {
-        return Ok(());
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let written = (|| {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(contents.as_bytes())?;
-        fs::rename(&new, path)
-    })();
-    written.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        StackError::file("cannot write", path)(error)
-    })
+    private::write(path, contents.as_bytes(), None).map_err(StackError::file("cannot write", path))
 }
 
 pub(super) fn remove(path: &Path) -> Result<(), StackError> {
@@ -167,6 +152,8 @@ pub(super) fn tail(log: &Path, begin: u64, lines: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
