@@ -146,7 +146,7 @@ fn a_machine_survives_a_restart_of_the_sandbox() {
         }
     });
     deployment.run(&["--sandbox", "plan"]).ends_with(1);
-    deployment.run(&["sandbox", "start", "--detach", "--operation", "*=20"]).ends_with(0);
+    deployment.start(&["--operation", "*=20"]);
     deployment.run(&["--sandbox", "plan", "--detailed-exitcode"]).ends_with(0);
     // The history is still there, on the data disk.
     deployment.run(&["--sandbox", "verify"]).ends_with(0);

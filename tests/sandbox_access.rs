@@ -357,7 +357,7 @@ async fn a_grant_works_late_and_so_does_its_end() {
 async fn an_enabled_service_is_seen_late() {
     let dir = tempfile::tempdir().unwrap();
     let mut late = options(dir.path());
-    late.lag.services_ms = 1500;
+    late.profile.lag.services_ms = 1500;
     let sandbox = try_start(late).await.unwrap();
     sandbox.enable().await;
     let (status, body) = sandbox.get(&sandbox.compute("zones")).await;

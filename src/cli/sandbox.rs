@@ -12,7 +12,7 @@ use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
-use crate::sandbox::{self, Driver, Handle, Lag, Options};
+use crate::sandbox::{self, Driver, Handle, Options, Profile};
 use crate::ui::{Printer, Style, View};
 
 /// How long a detached sandbox may take until it answers.
@@ -63,6 +63,10 @@ struct Start {
     /// Milliseconds that an operation takes, for example `instances.insert=2000`; `*=0` for all
     #[arg(long, value_name = "METHOD=MS", value_parser = milliseconds)]
     operation: Vec<(String, u64)>,
+    /// Be as unkind as Google: changes that are seen late, limits, and projects in which
+    /// nothing is prepared, with waiting times shortened
+    #[arg(long)]
+    as_google: bool,
     /// Milliseconds until the world sees a new `service-accounts`, `grants` or `services`, for
     /// example `grants=5000`
     #[arg(long, value_name = "WHAT=MS", value_parser = late)]
@@ -166,8 +170,8 @@ impl Start {
         let options = Options {
             port: self.port.unwrap_or_default(),
             latency: Duration::from_millis(self.latency),
+            profile: self.profile(),
             operation_ms: self.operation.into_iter().collect(),
-            lag: lag(&self.lag),
             record: self.record,
             machines: driver,
             ..Options::new(dir.clone(), self.sandbox_project)
@@ -189,6 +193,19 @@ impl Start {
         });
         sandbox::serve(options, ready, stop).await?;
         Ok(Exit::Done)
+    }
+
+    /// What the profile says, but for what is named by itself.
+    fn profile(&self) -> Profile {
+        let mut profile = if self.as_google { Profile::as_google() } else { Profile::default() };
+        for (late, ms) in &self.lag {
+            match late {
+                Late::ServiceAccounts => profile.lag.service_accounts_ms = *ms,
+                Late::Grants => profile.lag.grants_ms = *ms,
+                Late::Services => profile.lag.services_ms = *ms,
+            }
+        }
+        profile
     }
 
     async fn driver(&self, context: &Context) -> CommandResult<Driver> {
@@ -243,6 +260,9 @@ impl Start {
         }
         for (method, ms) in &self.operation {
             command.args(["--operation", &format!("{method}={ms}")]);
+        }
+        if self.as_google {
+            command.arg("--as-google");
         }
         for (late, ms) in &self.lag {
             let name = late.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
@@ -316,16 +336,4 @@ fn milliseconds(text: &str) -> Result<(String, u64), String> {
 fn late(text: &str) -> Result<(Late, u64), String> {
     let (name, ms) = milliseconds(text)?;
     Ok((Late::from_str(&name, false)?, ms))
-}
-
-fn lag(given: &[(Late, u64)]) -> Lag {
-    let mut lag = Lag::default();
-    for (late, ms) in given {
-        match late {
-            Late::ServiceAccounts => lag.service_accounts_ms = *ms,
-            Late::Grants => lag.grants_ms = *ms,
-            Late::Services => lag.services_ms = *ms,
-        }
-    }
-    lag
 }

@@ -15,6 +15,7 @@ use super::consistency::Consistency;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
 use super::machine::{Asked, Machines, Network, World};
+use super::profile::Profile;
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{LIFETIME, Tokens};
@@ -35,6 +36,7 @@ pub struct Cloud {
     pub asked: Log<Asked>,
     pub balancer: Balancer,
     pub consistency: Consistency,
+    pub(super) profile: Mutex<Profile>,
     /// Added to every API call.
     pub latency: Duration,
     /// Somebody wants the sandbox to end.
@@ -114,6 +116,17 @@ impl Cloud {
             }
         }
         Ok((answer, after))
+    }
+
+    /// How unkind the world is now.
+    pub fn profile(&self) -> Profile {
+        lock(&self.profile).clone()
+    }
+
+    /// Holds for whatever is asked from now on.
+    pub fn set_profile(&self, profile: Profile) {
+        self.consistency.set(profile.lag);
+        *lock(&self.profile) = profile;
     }
 
     /// Wakes up who waits for a change of the instance with this key.

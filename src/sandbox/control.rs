@@ -17,6 +17,7 @@ use super::compute::{capacity, machines};
 use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
+use super::profile::Profile;
 use super::server::{error_response, json_response};
 
 #[derive(Deserialize)]
@@ -82,9 +83,11 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             cloud.requests.record(bodies);
             json!({"bodies": bodies})
         }),
+        ("GET", "/sandbox/profile") => Ok(json!(cloud.profile())),
+        ("PUT", "/sandbox/profile") => profile(cloud, &bytes),
         ("GET", "/sandbox/consistency") => Ok(json!(cloud.consistency.lag())),
         ("PUT", "/sandbox/consistency") => parse::<Lag>(&bytes).map(|lag| {
-            cloud.consistency.set(lag);
+            cloud.set_profile(Profile { lag, ..cloud.profile() });
             json!(lag)
         }),
         ("POST", "/sandbox/deny") => deny(cloud, &bytes).await,
@@ -122,6 +125,17 @@ fn status(cloud: &Cloud) -> Value {
 
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(bytes).map_err(|error| ApiError::new(400, "badRequest", error.to_string()))
+}
+
+/// Changes the switches that are named, and leaves the others as they are.
+fn profile(cloud: &Cloud, bytes: &[u8]) -> Result<Value, ApiError> {
+    let mut switches = json!(cloud.profile());
+    for (name, value) in parse::<serde_json::Map<String, Value>>(bytes)? {
+        switches[name] = value;
+    }
+    let profile: Profile = parse(switches.to_string().as_bytes())?;
+    cloud.set_profile(profile.clone());
+    Ok(json!(profile))
 }
 
 /// A list of rules, or one rule.

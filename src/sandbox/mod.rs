@@ -29,6 +29,7 @@ mod labels;
 pub mod machine;
 mod operation;
 mod policy;
+mod profile;
 mod projects;
 mod recording;
 mod requests;
@@ -55,6 +56,7 @@ pub use error::SandboxError;
 pub use faults::{Action as FaultAction, Damage, Moment, OperationError, Rule};
 pub use files::StateFile;
 pub use handle::Handle;
+pub use profile::Profile;
 pub use requests::Entry as Request;
 
 use cloud::Cloud;
@@ -93,8 +95,8 @@ pub struct Options {
     /// Durations of operations by method (`instances.insert`), ms; `*` is for
     /// those that are not named.
     pub operation_ms: BTreeMap<String, u64>,
-    /// How late the world sees a change.
-    pub lag: Lag,
+    /// How unkind the world is.
+    pub profile: Profile,
     /// Whether the list of calls holds their bodies.
     pub record: bool,
 }
@@ -108,7 +110,7 @@ impl Options {
             project: project.into(),
             machines: Driver::None,
             operation_ms: BTreeMap::new(),
-            lag: Lag::default(),
+            profile: Profile::default(),
             record: false,
         }
     }
@@ -284,7 +286,8 @@ async fn prepare(
         requests: requests::Log::default(),
         balancer: balancer::Balancer::default(),
         asked: requests::Log::default(),
-        consistency: consistency::Consistency::new(options.lag),
+        consistency: consistency::Consistency::new(options.profile.lag),
+        profile: Mutex::new(options.profile.clone()),
         latency: options.latency,
         stop_wanted: stop,
         stop: CancellationToken::new(),

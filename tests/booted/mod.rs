@@ -92,9 +92,9 @@ impl Host {
 
     pub fn start_sandbox(&self) {
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/base-system");
-        let mut start = vec!["sandbox", "start", "--detach", "--machines", "nspawn", "--operation", "*=20"];
+        let mut start = vec!["--machines", "nspawn", "--operation", "*=20"];
         start.extend(["--base-system", base.to_str().unwrap()]);
-        self.deployment.run(&start).ends_with(0);
+        self.deployment.start(&start);
     }
 
     pub fn run(&self, arguments: &[&str]) -> Run {

@@ -78,17 +78,20 @@ impl Deployment {
     /// With a sandbox whose machines are local processes.
     pub fn new() -> Self {
         let deployment = Self::empty();
-        deployment.run(&["sandbox", "start", "--detach", "--operation", "*=20"]).ends_with(0);
+        deployment.start(&["--operation", "*=20"]);
         deployment
     }
 
     /// With a sandbox whose machines are records only.
     pub fn of_records() -> Self {
         let deployment = Self::empty();
+        deployment.start(&["--machines", "none", "--operation", "*=0"]);
         deployment
-            .run(&["sandbox", "start", "--detach", "--machines", "none", "--operation", "*=0"])
-            .ends_with(0);
-        deployment
+    }
+
+    /// Starts the sandbox of this folder, as unkind as Google.
+    pub fn start(&self, more: &[&str]) {
+        self.run(&[&["sandbox", "start", "--detach", "--as-google"], more].concat()).ends_with(0);
     }
 
     pub fn path(&self) -> &Path {

@@ -1,0 +1,24 @@
+//! How unkind the world is. Without a profile the sandbox does at once and without
+//! exception what it is asked for; [`Profile::as_google`] is what Google does to its
+//! callers, with waiting times that a test can afford. Each switch stands by itself,
+//! so that a test can name the one that it is about.
+
+use serde::{Deserialize, Serialize};
+
+use super::consistency::Lag;
+
+/// The switches; all of them off by default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Profile {
+    /// How late the world sees a change.
+    pub lag: Lag,
+}
+
+impl Profile {
+    /// Everything that Google is known to do. What takes minutes there takes
+    /// seconds here; what is counted is counted as there.
+    pub fn as_google() -> Self {
+        Self { lag: Lag { service_accounts_ms: 1000, grants_ms: 1500, services_ms: 500 } }
+    }
+}
