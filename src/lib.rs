@@ -26,6 +26,7 @@ pub mod render;
 pub mod report;
 pub mod resource;
 pub mod sandbox;
+mod serve;
 pub mod stack;
 pub mod tls;
 pub mod ui;

@@ -26,7 +26,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("resource", &["blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.
-    ("dora", &["event", "stack", "tls"]),
+    ("dora", &["event", "serve", "stack", "tls"]),
+    ("serve", &[]),
     ("stack", &["blueprint", "config", "dora", "event", "tls"]),
     ("query", &["dora", "stack"]),
     ("verify", &["blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
