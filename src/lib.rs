@@ -12,6 +12,7 @@
 //!        sandbox: a Google Cloud on loopback; nothing above depends on it but `cli`
 //! ```
 
+mod answer;
 pub mod artifact;
 pub mod blueprint;
 pub mod cli;
