@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("artifact", &["answer", "blueprint", "event"]),
     // Google.
-    ("gcp", &["blueprint", "engine", "event"]),
+    ("gcp", &["answer", "blueprint", "engine", "event"]),
     // A machine that is deleted is asked to write what it holds first.
     // What lives in Mimir is reached as all its clients reach it.
     ("resource", &["answer", "blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),

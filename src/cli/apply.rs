@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::context::{Context, Project};
+use super::context::{Context, Project, Purpose};
 use super::pipeline::{Run, phase};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::selection::Selection;
-use super::{CommandError, CommandResult, Exit, stack, summary};
+use super::{CommandError, CommandResult, Exit, caller, stack, summary};
 use crate::blueprint::Flavour;
 use crate::config::Topology;
 use crate::engine::{Outcome, Plan, check_fresh};
@@ -99,7 +99,7 @@ impl Apply {
 
     async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
         let Some(path) = &self.plan else {
-            let run = Run::begin_for(context, &self.selection, events).await?;
+            let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
             let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
             events.send(Event::Planned { plan: plan.clone() });
             return Ok((run, plan));
@@ -125,6 +125,9 @@ impl Apply {
     ) -> CommandResult<()> {
         if plan.has_changes() && !run.facts.engine.path.exists() {
             phase(events, Phase::Artifact, run.fetch_engine(events)).await?;
+        }
+        if let Some(address) = &run.facts.caller {
+            caller::remember(run.context, &run.project.config, address);
         }
         // Without changes it still clears away the lease of a run that was killed.
         if plan.has_changes() {

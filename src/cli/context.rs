@@ -9,16 +9,13 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::environment::TOOL_VARIABLES;
-use super::{CommandError, CommandResult, Environment, Global};
-use crate::blueprint::{self, Blueprint, Engine, Facts, Private};
+use super::{CommandError, CommandResult, Environment, Global, caller};
+use crate::blueprint::{self, Blueprint, Engine, Facts, Flavour, Private};
 use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
 use crate::sandbox::Handle;
 use crate::ui::{self, Mode, Printer};
 use crate::{artifact, gcp, render};
-
-/// Google's own answer to "what is my address".
-const CALLER_URL: &str = "https://domains.google.com/checkip";
 
 /// How long the sandbox looks for a release before Prometheus stands in.
 const SANDBOX_RELEASE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -35,6 +32,20 @@ pub fn printer(global: &Global, environment: &Environment) -> Printer {
         live: detected.live && environment.get("TERM") != Some("dumb"),
         ..detected
     })
+}
+
+/// Of an engine that is not pinned yet.
+pub const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// What a command does with the deployment, and so has to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It writes what follows from the configuration: all of it is found out.
+    Change,
+    /// It looks at what there is, or uses it: by the address that is known.
+    Use,
+    /// It takes everything away: names are enough.
+    Removal,
 }
 
 pub struct Context {
@@ -182,6 +193,8 @@ impl Context {
                 Some(sandbox) => Some(sandbox.credentials()),
                 None => self.credentials(),
             },
+            // Cloud Shell's metadata server knows who is sitting there.
+            person: self.environment.get("CLOUD_SHELL").is_some(),
             project: project.config.project.clone(),
         };
         Ok(gcp::Client::new(settings)?)
@@ -233,11 +246,35 @@ impl Context {
         self.environment.get("DORAINFRA_MIMIR_RELEASES").unwrap_or(artifact::RELEASES)
     }
 
-    /// What rendering needs beyond the configuration: the engine and, where
-    /// `access.allow` says `caller`, this machine's address.
-    pub async fn facts(&self, project: &Project, events: &Events) -> CommandResult<Facts> {
-        let (engine, caller) = tokio::try_join!(self.engine(project, events), self.caller(project))?;
-        let (alertmanager, scrape) = (alertmanager(project)?, self.scrape_jobs(project)?);
+    /// What rendering needs beyond the configuration, as far as `purpose` asks for it.
+    pub async fn facts(
+        &self,
+        project: &Project,
+        client: &gcp::Client,
+        purpose: Purpose,
+        events: &Events,
+    ) -> CommandResult<Facts> {
+        let engine = async {
+            match purpose {
+                Purpose::Change | Purpose::Use => self.engine(project, events).await,
+                Purpose::Removal => self.some_engine(project).await,
+            }
+        };
+        let caller = async {
+            if !caller::is_wanted(&project.config) {
+                return Ok(None);
+            }
+            Ok::<_, CommandError>(Some(match purpose {
+                Purpose::Change => caller::found(self, project, events).await?,
+                Purpose::Use => caller::known(self, &project.config, client).await?,
+                Purpose::Removal => caller::NOBODY.to_owned(),
+            }))
+        };
+        let (engine, caller) = tokio::try_join!(engine, caller)?;
+        let (alertmanager, scrape) = match purpose {
+            Purpose::Removal => (None, ScrapeJobs::default()),
+            Purpose::Change | Purpose::Use => (alertmanager(project)?, self.scrape_jobs(project)?),
+        };
         let (clients, restore_disks) = (Vec::new(), BTreeMap::new());
         Ok(Facts { caller, engine, clients, restore_disks, alertmanager, scrape })
     }
@@ -256,30 +293,6 @@ impl Context {
             Err(error) => Err(error.to_string()),
         };
         Ok(config::scrape_jobs(&shown, &text, folder, &readable)?)
-    }
-
-    async fn caller(&self, project: &Project) -> CommandResult<Option<String>> {
-        let access = &project.config.access;
-        if !access.external || !access.allow.iter().any(|entry| entry == config::CALLER) {
-            return Ok(None);
-        }
-        let fails = |reason: String| {
-            CommandError::failed(format!("this machine's address can't be found: {reason}"))
-                .hint("name it yourself: `--set access.allow='[203.0.113.7/32]'`")
-        };
-        let text = match &project.sandbox {
-            Some(sandbox) => {
-                let answer = sandbox.control(reqwest::Method::GET, "caller", None).await?;
-                answer.as_str().unwrap_or_default().to_owned()
-            }
-            None => {
-                let response = self.web()?.get(CALLER_URL).send().await.map_err(|e| fails(e.to_string()))?;
-                response.text().await.map_err(|e| fails(e.to_string()))?
-            }
-        };
-        let address: std::net::IpAddr =
-            text.trim().parse().map_err(|_| fails(format!("{CALLER_URL} answered `{}`", text.trim())))?;
-        Ok(Some(format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })))
     }
 
     /// A plain client for downloads, without anybody's credentials.
@@ -333,6 +346,19 @@ impl Context {
             );
         }
         Ok(engine)
+    }
+
+    /// An engine for whoever needs the names of what there is, and not what runs: as
+    /// pinned, or unknown. Nothing is asked for it, and nothing has to be there.
+    pub async fn some_engine(&self, project: &Project) -> CommandResult<Engine> {
+        let config = &project.config;
+        if let Some(path) = config.mimir.binary.as_ref().filter(|path| path.is_file()) {
+            return Ok(artifact::given(path, &config.mimir.version).await?);
+        }
+        let lock = artifact::Lock::read(&self.folder().join("dorainfra.lock")).unwrap_or_default();
+        let version = config.mimir.version.clone();
+        let sha256 = lock.sha256(&version).unwrap_or(NO_DIGEST).to_owned();
+        Ok(Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() })
     }
 
     /// Where programs are searched for: PATH, then `.tools/bin` here and beside

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::selection::Selection;
@@ -73,7 +73,7 @@ impl Destroy {
     }
 
     async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
-        let mut run = Run::begin(context, events).await?;
+        let mut run = Run::begin(context, Purpose::Removal, events).await?;
         if self.delete_data {
             run = run.discarding_data();
         }

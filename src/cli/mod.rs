@@ -3,6 +3,7 @@
 //! anything reach the terminal.
 
 mod apply;
+mod caller;
 mod collect;
 mod completions;
 mod context;

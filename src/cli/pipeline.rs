@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, Project};
+use super::context::{Context, Project, Purpose};
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
@@ -51,13 +51,14 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// From the configuration: finds the facts, builds the blueprint.
-    pub async fn begin(context: &'a Context, events: &Events) -> CommandResult<Run<'a>> {
-        Self::begin_for(context, &Selection::default(), events).await
+    pub async fn begin(context: &'a Context, purpose: Purpose, events: &Events) -> CommandResult<Run<'a>> {
+        Self::begin_for(context, purpose, &Selection::default(), events).await
     }
 
     /// The same, for a selection that may restore the data disk.
     pub async fn begin_for(
         context: &'a Context,
+        purpose: Purpose,
         selection: &Selection,
         events: &Events,
     ) -> CommandResult<Run<'a>> {
@@ -65,7 +66,7 @@ impl<'a> Run<'a> {
         project.config.require_project()?;
         let restore_disks = selection::restore_disks(&project.config, &selection.restore_disk)?;
         let client = context.client(&project)?;
-        let (mut facts, held) = tokio::try_join!(context.facts(&project, events), async {
+        let (mut facts, held) = tokio::try_join!(context.facts(&project, &client, purpose, events), async {
             Ok(resource::held(&client, &project.config.name).await?)
         })?;
         facts.clients = credentials::clients(&held);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::saved::Saved;
 use super::screen::Screen;
@@ -37,7 +37,7 @@ impl PlanCommand {
 
     async fn work(&self, context: &Context, screen: &Screen) -> CommandResult {
         let events = &screen.events;
-        let run = Run::begin_for(context, &self.selection, events).await?;
+        let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
         events.send(Event::Planned { plan: plan.clone() });

@@ -6,13 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::context::{Context, alertmanager};
-use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::{self, Engine, Facts, File, Flavour};
-
-/// Stands for this machine's address: one that RFC 5737 keeps for documentation.
-const NO_CALLER: &str = "192.0.2.1/32";
-/// Stands for the digest of a release that is not pinned yet.
-const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+use super::{CommandError, CommandResult, Exit, caller};
+use crate::blueprint::{self, Facts, File};
 
 /// Write every rendered file: resources, machine, stack
 ///
@@ -35,17 +30,9 @@ impl Render {
         let mut project = context.project().await?;
         // Files can be looked at before there is a project.
         project.config = project.config.with_placeholder_project();
-        let engine = match &project.config.mimir.binary {
-            Some(path) => crate::artifact::given(path, &project.config.mimir.version).await?,
-            None => {
-                let lock = crate::artifact::Lock::read(&context.folder().join("dorainfra.lock"))?;
-                let version = project.config.mimir.version.clone();
-                let sha256 = lock.sha256(&version).unwrap_or(NO_DIGEST).to_owned();
-                Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() }
-            }
-        };
+        let engine = context.some_engine(&project).await?;
         let facts = Facts {
-            caller: Some(NO_CALLER.into()),
+            caller: Some(caller::NOBODY.into()),
             engine,
             clients: Vec::new(),
             restore_disks: BTreeMap::new(),

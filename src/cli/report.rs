@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
@@ -182,7 +182,7 @@ impl Report {
             sent: BTreeMap::new(),
         };
         let Some(url) = &self.endpoint else {
-            let run = Run::begin(context, &screen.events).await?;
+            let run = Run::begin(context, Purpose::Use, &screen.events).await?;
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());

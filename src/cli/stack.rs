@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
@@ -82,7 +82,7 @@ impl Stack {
 }
 
 async fn begin(context: &Context, events: &Events) -> CommandResult<()> {
-    let run = Run::begin(context, events).await?;
+    let run = Run::begin(context, Purpose::Use, events).await?;
     phase(events, Phase::Stack, async {
         let target = run.target().await?;
         up(&run, &target, events).await

@@ -3,7 +3,7 @@
 use clap::Args;
 use futures::future::join_all;
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::selection::Selection;
@@ -38,7 +38,7 @@ impl Status {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
-        let run = Run::begin(context, events).await?;
+        let run = Run::begin(context, Purpose::Use, events).await?;
         let selection = Selection::default();
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandResult, Exit, credentials, summary};
@@ -26,7 +26,7 @@ impl Verify {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<Report> {
-        let run = Run::begin(context, events).await?;
+        let run = Run::begin(context, Purpose::Use, events).await?;
         credentials::warn_of_ends(&run.held, events);
         phase(events, Phase::Verify, async {
             let target = run.target().await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
@@ -26,7 +26,7 @@ const TAIL: u64 = 64 * 1024;
 pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let screen = Screen::open(&context.printer);
     let begun = async {
-        let run = Run::begin(context, &screen.events).await?;
+        let run = Run::begin(context, Purpose::Use, &screen.events).await?;
         let target = run.target().await?;
         Ok::<_, CommandError>((run, target))
     }

@@ -128,6 +128,8 @@ pub struct Network {
 pub struct Access {
     /// CIDRs that may reach port 9009, or `caller` for this machine's address.
     pub allow: Vec<String>,
+    /// Who is asked for this machine's address, in turn.
+    pub caller_services: Vec<String>,
     /// `i-understand`: the only way to allow 0.0.0.0/0 or ::/0.
     pub public: Option<String>,
     /// Who shows a certificate on port 9009.
@@ -267,6 +269,14 @@ impl Default for Config {
             },
             access: Access {
                 allow: vec!["caller".into()],
+                caller_services: [
+                    "https://checkip.amazonaws.com",
+                    "https://api.ipify.org",
+                    "https://ipv4.icanhazip.com",
+                    "https://ifconfig.me/ip",
+                ]
+                .map(Into::into)
+                .to_vec(),
                 public: None,
                 tls: Tls::Mutual,
                 external: true,

@@ -276,6 +276,14 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "access.caller_services",
+        kind: Kind::List(rules::URL),
+        doc: "Services that answer with the caller's address and nothing else, over IPv4: asked in turn by \
+              `plan` and `apply`, where `access.allow` says `caller`. The first good answer counts.",
+        example: "[https://checkip.amazonaws.com]",
+        derived: None,
+    },
+    Key {
         path: "access.external",
         kind: Kind::Flag,
         doc: "Whether Mimir has an address on the internet. Without one it is reached from inside the \

@@ -16,6 +16,7 @@ const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 /// needs no credentials.
 pub struct Auth {
     key_file: Option<PathBuf>,
+    person: bool,
     project: String,
     /// Held while a token is asked for: the libraries cache it, but would let
     /// everybody who comes before the first answer ask for one of his own.
@@ -49,10 +50,12 @@ impl std::fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// `project`: the one that end users' calls count against, unless their
-    /// credentials name another.
-    pub fn new(key_file: Option<PathBuf>, project: &str) -> Self {
-        Self { key_file, project: project.to_owned(), source: Mutex::new(None) }
+    /// `person`: the metadata server's tokens are somebody's, not a machine's.
+    /// `project`: the one that people's calls count against. Their credentials may name
+    /// another (`quota_project_id`), and then whether an API is enabled would be asked of
+    /// that one.
+    pub fn new(key_file: Option<PathBuf>, person: bool, project: &str) -> Self {
+        Self { key_file, person, project: project.to_owned(), source: Mutex::new(None) }
     }
 
     /// A valid access token. Cached until it expires; concurrent callers share one fetch.
@@ -60,7 +63,7 @@ impl Auth {
         let mut source = self.source.lock().await;
         let source = match &mut *source {
             Some(source) => source,
-            empty => empty.insert(find(self.key_file.as_deref(), &self.project).await?),
+            empty => empty.insert(find(self.key_file.as_deref(), self.person, &self.project).await?),
         };
         Ok(Token { value: source.tokens.get().await?, quota_project: source.quota_project.clone() })
     }
@@ -93,12 +96,15 @@ impl Tokens {
 }
 
 /// The order of Google's tools: a file, the machine's own identity, gcloud's user.
-async fn find(key_file: Option<&Path>, project: &str) -> Result<Source, Error> {
+async fn find(key_file: Option<&Path>, person: bool, project: &str) -> Result<Source, Error> {
     if let Some(path) = key_file {
         return from_file(path, project);
     }
     match gcp_auth::MetadataServiceAccount::new().await {
-        Ok(account) => Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project: None }),
+        Ok(account) => {
+            let quota_project = person.then(|| project.to_owned());
+            Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project })
+        }
         Err(_) => match gcp_auth::GCloudAuthorizedUser::new().await {
             Ok(user) => {
                 let quota_project = Some(project.to_owned());
@@ -117,8 +123,9 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| fails(error.to_string()))?;
     let file: Value = serde_json::from_str(&text).map_err(|_| fails("not a credentials file".into()))?;
-    let user = file["type"] == "authorized_user";
-    let quota_project = file["quota_project_id"].as_str().or(user.then_some(project)).map(str::to_owned);
+    // Whoever signs in through a workforce pool is a person, too.
+    let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
+    let quota_project = person.then(|| project.to_owned());
     let scopes = SCOPES.iter().copied();
     let federated = match file["type"].as_str() {
         Some("external_account") => credentials::external_account::Builder::new(file)
@@ -175,7 +182,11 @@ mod tests {
         let user = r#""type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r""#;
         assert_eq!(quota_project(&format!("{{{user}}}")).as_deref(), Some("acme"));
         let named = format!(r#"{{{user},"quota_project_id":"billing"}}"#);
-        assert_eq!(quota_project(&named).as_deref(), Some("billing"));
+        assert_eq!(
+            quota_project(&named).as_deref(),
+            Some("acme"),
+            "another project's services do not matter"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::auth::{Auth, Token};
 use super::{ApiError, Endpoints, Error};
+use crate::answer::{self, BodyError};
 
 /// The longest wait of one request; `wait` calls of operations hold theirs for
 /// up to two minutes.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// A key file; `None`: search where Google's tools do.
     pub credentials: Option<PathBuf>,
+    /// The metadata server's tokens are a person's, as in Cloud Shell.
+    pub person: bool,
     pub project: String,
 }
 
@@ -53,6 +56,8 @@ pub(super) struct Inner {
     pub(super) endpoints: Endpoints,
     pub(super) project: String,
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
+    /// The project's number, once it was asked for; `None`: it can't be known.
+    number: tokio::sync::OnceCell<Option<String>>,
 }
 
 /// One call.
@@ -125,13 +130,14 @@ impl Client {
                 reason: error.to_string(),
                 sent: false,
             })?;
-        let auth = Auth::new(settings.credentials, &settings.project);
+        let auth = Auth::new(settings.credentials, settings.person, &settings.project);
         let inner = Inner {
             http,
             auth,
             endpoints: settings.endpoints,
             project: settings.project,
             storage: tokio::sync::OnceCell::new(),
+            number: tokio::sync::OnceCell::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -159,10 +165,16 @@ impl Client {
         let mut renewed = false;
         loop {
             let token = self.inner.auth.token().await?;
-            let (error, after) = match self.once(call, &token).await {
+            let (mut error, after) = match self.once(call, &token).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
+            if let Error::Api(api) = &mut error
+                && api.is_service_disabled()
+                && let Some(consumer) = api.consumer.clone()
+            {
+                api.foreign_consumer = !self.is_ours(&consumer, &token).await;
+            }
             // Refused before anything was done: once more, with a fresh token.
             if error.api().is_some_and(|api| api.status == 401) && !renewed {
                 renewed = true;
@@ -175,12 +187,32 @@ impl Client {
                 Error::Api(api) => api.is_transient() && (call.repeatable || not_executed(api)),
                 _ => false,
             };
-            let wait = after.unwrap_or_else(|| jitter(backoff));
+            // Who says "at once" again and again is not believed.
+            let wait = after.unwrap_or_default().min(RETRY_FOR).max(jitter(backoff));
             if !again || Instant::now() + wait > deadline {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
             backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    /// Whether a `consumer` (`projects/ID` or `projects/NUMBER`) is the deployment's
+    /// project: whose services and quota an answer speaks of.
+    async fn is_ours(&self, consumer: &str, token: &Token) -> bool {
+        let project = consumer.strip_prefix("projects/").unwrap_or(consumer);
+        if project == self.inner.project {
+            return true;
+        }
+        let number = self.inner.number.get_or_init(|| async {
+            let call = Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project));
+            let project = self.once(&call, token).await.ok()?;
+            Some(project["name"].as_str()?.strip_prefix("projects/")?.to_owned())
+        });
+        match number.await {
+            Some(number) => project == number,
+            // Ours was named in the request, and it can't be told by its number.
+            None => token.quota_project.as_deref() == Some(&*self.inner.project),
         }
     }
 
@@ -207,8 +239,14 @@ impl Client {
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_secs);
-        let text = response.text().await.map_err(lost)?;
+            .map(answer::seconds);
+        let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
+            BodyError::Lost(error) => lost(error),
+            BodyError::TooLarge(_) => {
+                (Error::Unexpected { what: call.what(), reason: error.to_string() }, None)
+            }
+        })?;
+        let text = String::from_utf8_lossy(&body);
         // A body that was cut off on the way: the effect, if any, is there.
         let damaged = |error: serde_json::Error| {
             let what = call.what();
@@ -237,6 +275,10 @@ impl Client {
                 call = call.query("pageToken", token);
             }
             let mut answer = self.call(&call).await?;
+            if !answer.is_object() {
+                let reason = "a list that is no object".into();
+                return Err(Error::Unexpected { what: call.what(), reason });
+            }
             if let Value::Array(more) = answer[items].take() {
                 found.extend(more);
             }

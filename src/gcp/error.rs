@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::known;
+
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -34,6 +36,10 @@ pub struct ApiError {
     pub permission: Option<String>,
     /// The service that is disabled, where the body names it.
     pub service: Option<String>,
+    /// Whose project the answer speaks of, where the body names it: `projects/NUMBER`.
+    pub consumer: Option<String>,
+    /// That project is not the deployment's.
+    pub foreign_consumer: bool,
     /// The region's other zones, for what this one has none left of.
     pub other_zones: Vec<String>,
 }
@@ -61,8 +67,9 @@ impl ApiError {
             .map(str::to_owned)
             .or_else(|| permission_in(&message));
         let service = info.and_then(|info| info["metadata"]["service"].as_str()).map(str::to_owned);
+        let consumer = info.and_then(|info| info["metadata"]["consumer"].as_str()).map(str::to_owned);
         let (what, reason) = (what.into(), reason.into());
-        Self { what, status, reason, message, permission, service, ..Self::default() }
+        Self { what, status, reason, message, permission, service, consumer, ..Self::default() }
     }
 
     /// From `error.errors[0]` of a finished operation.
@@ -94,11 +101,21 @@ impl ApiError {
 
     /// Somebody else wrote meanwhile: read again.
     pub fn is_stale(&self) -> bool {
-        self.status == 412 || self.reason == "conditionNotMet"
+        (self.status == 412 || self.reason == "conditionNotMet") && self.constraint().is_none()
     }
 
+    /// The constraint of an organisation policy that refuses: `compute.vmExternalIpAccess`.
+    pub fn constraint(&self) -> Option<&str> {
+        let rest = self.message.split_once("onstraint constraints/")?.1;
+        rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
+            .next()
+            .map(|name| name.trim_end_matches('.'))
+    }
+
+    /// The deployment's project has the service off, and so nothing of it. (Of another
+    /// project's services nothing follows: that is an error like any other.)
     pub fn is_service_disabled(&self) -> bool {
-        matches!(self.reason.as_str(), "SERVICE_DISABLED" | "accessNotConfigured")
+        matches!(self.reason.as_str(), "SERVICE_DISABLED" | "accessNotConfigured") && !self.foreign_consumer
     }
 
     pub fn is_out_of_stock(&self) -> bool {
@@ -124,6 +141,18 @@ impl ApiError {
             return Some(format!(
                 "enable it with `gcloud services enable {service}`; just enabled, it takes minutes to be seen"
             ));
+        }
+        if let (true, Some(consumer)) = (self.foreign_consumer, &self.consumer) {
+            let project = consumer.trim_start_matches("projects/");
+            let service = self.service.as_deref().unwrap_or("SERVICE");
+            return Some(format!(
+                "that speaks of the project {project}, which your credentials count against, and not of the \
+                 deployment's: `gcloud services enable {service} --project {project}`, or \
+                 `gcloud auth application-default set-quota-project` with the deployment's project"
+            ));
+        }
+        if let Some(row) = known::row(self) {
+            return Some(row.hint.to_owned());
         }
         Some(match self.reason.as_str() {
             "QUOTA_EXCEEDED" | "quotaExceeded" => {
@@ -158,9 +187,6 @@ impl ApiError {
                 ),
                 None => "check the project's id and the caller's roles in it".into(),
             },
-            _ if self.is_not_found() && self.message.to_ascii_lowercase().contains("project") => {
-                "check the project's id: `gcloud projects list`".into()
-            }
             _ => return None,
         })
     }
@@ -171,9 +197,12 @@ impl Error {
         match self {
             Self::Api(error) => error.hint(),
             Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
-            Self::Credentials(_) => Some(
-                "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, \
-                 or try it without an account: `--sandbox`"
+            Self::Credentials(message) => Some(
+                known::credentials(message)
+                    .unwrap_or(
+                        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, \
+                         or try it without an account: `--sandbox`",
+                    )
                     .into(),
             ),
             Self::Unexpected { .. } => None,

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ApiError, Client, Error, Upload};
+use super::{Client, Error, Upload};
 use crate::blueprint::Content;
 use crate::engine::{Conflict, LeaseRecord, LeaseStore, ProviderError};
 
@@ -63,7 +63,7 @@ impl LeaseStore for BucketLease {
     async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
         match self.client.delete_object(&self.bucket, OBJECT, Some(if_generation)).await {
             Ok(()) => Ok(()),
-            Err(Error::Api(ApiError { status: 412, .. })) => Ok(()),
+            Err(Error::Api(error)) if error.is_stale() => Ok(()),
             Err(error) => Err(error.into()),
         }
     }

@@ -6,6 +6,7 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod known;
 mod lease;
 mod objects;
 mod operations;

@@ -92,7 +92,7 @@ impl Binding {
 }
 
 fn written_meanwhile(error: &ApiError) -> bool {
-    matches!(error.status, 409 | 412)
+    error.status == 409 || error.is_stale()
 }
 
 /// Adds or removes one member of one role, unconditional binding only; removes

@@ -282,10 +282,12 @@ pub(crate) fn absent(error: &gcp::Error) -> bool {
 
 /// Whether "not found" is said of the project, not of something in it.
 fn project_missing(message: &str) -> bool {
-    match message.split_once("projects/") {
-        Some((_, rest)) => !rest.split(['\'', '"', ' ']).next().unwrap_or_default().contains('/'),
-        None => message.to_ascii_lowercase().contains("project"),
-    }
+    // "The resource 'projects/p' was not found", of Compute.
+    let resource = message.strip_prefix("The resource 'projects/").and_then(|rest| rest.split_once('\''));
+    resource.is_some_and(|(name, rest)| !name.contains('/') && rest.trim() == "was not found")
+        || ["Unknown project: ", "Unknown project id: ", "Failed to find project "]
+            .iter()
+            .any(|words| message.starts_with(words))
 }
 
 /// The last segment of a link.
@@ -315,5 +317,6 @@ mod tests {
         assert!(project_missing("Unknown project: p"));
         assert!(!project_missing("The resource 'projects/p/zones/z/disks/d' was not found"));
         assert!(!project_missing("The specified bucket does not exist."));
+        assert!(!project_missing("The project's secret was not found"));
     }
 }

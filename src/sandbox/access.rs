@@ -298,7 +298,38 @@ fn check_service(call: &Call, tx: &Tx) -> Result<(), ApiError> {
     if enabled && call.cloud.consistency.sees_service(&key) {
         return Ok(());
     }
-    let (number, title) = (call.cloud.number, service_title(&service).unwrap_or_default());
+    Err(disabled(&service, call.cloud.number))
+}
+
+/// The project of gcloud's own OAuth client, which a person's calls count against
+/// where they name no other.
+const OAUTH_CLIENT: u64 = 764_086_051_850;
+
+/// Whose services a person's call asks for: of the project that the client names. Some
+/// APIs look no further than to that one.
+///
+/// # Errors
+/// `SERVICE_DISABLED`, speaking of that project, where it is not the one in here: in
+/// another project nothing is enabled.
+pub fn check_consumer(call: &Call, headers: &http::HeaderMap) -> Result<(), ApiError> {
+    if !call.caller.person {
+        return Ok(());
+    }
+    let cloud = &call.cloud;
+    let named = headers.get("x-goog-user-project").and_then(|value| value.to_str().ok());
+    let service = format!("{}.googleapis.com", call.method.api);
+    match named {
+        Some(project) if project == cloud.project || project == cloud.number.to_string() => Ok(()),
+        Some(other) => Err(disabled(&service, super::projects::number_of(other))),
+        // These two take whatever project the request itself is about.
+        None if matches!(call.method.api, "compute" | "storage") => Ok(()),
+        None => Err(disabled(&service, OAUTH_CLIENT)),
+    }
+}
+
+/// The refusal of a call of a service that the project with this number has off.
+fn disabled(service: &str, number: u64) -> ApiError {
+    let title = service_title(service).unwrap_or_default();
     let url = format!("https://console.developers.google.com/apis/api/{service}/overview?project={number}");
     let mut error = ApiError::new(
         403,
@@ -318,7 +349,7 @@ fn check_service(call: &Call, tx: &Tx) -> Result<(), ApiError> {
         "@type": "type.googleapis.com/google.rpc.Help",
         "links": [{"description": "Google developers console API activation", "url": url}],
     }));
-    Err(error.with_info("SERVICE_DISABLED", "googleapis.com", metadata))
+    error.with_info("SERVICE_DISABLED", "googleapis.com", metadata)
 }
 
 /// The refusal of a call for want of `permission`, in the words of its API.

@@ -40,16 +40,20 @@ pub fn token(cloud: &Cloud, parts: &Parts, bytes: &[u8]) -> Response {
     if parts.method != http::Method::POST {
         return refuse("invalid_request", "A token is asked for by POST.");
     }
-    let form: Vec<(String, String)> = parse_query(&String::from_utf8_lossy(bytes))
-        .into_iter()
-        .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
-        .collect();
+    // Google's newest clients send JSON, all others a form.
+    let form: Vec<(String, String)> = match serde_json::from_slice::<BTreeMap<String, String>>(bytes) {
+        Ok(fields) => fields.into_iter().collect(),
+        Err(_) => parse_query(&String::from_utf8_lossy(bytes))
+            .into_iter()
+            .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
+            .collect(),
+    };
     match token::exchange(&form, &cloud.owner, &cloud.owner_key) {
         Err((error, description)) => refuse(error, description),
         Ok(grant) => {
             let account = cloud.read(&format!("serviceAccounts/{}", grant.email)).unwrap_or_default();
             let unique_id = account["uniqueId"].as_str().unwrap_or_default();
-            let token = cloud.tokens.issue(&grant.email, unique_id, grant.scopes, token::LIFETIME);
+            let token = cloud.tokens.issue(&grant, unique_id, token::LIFETIME);
             json_response(
                 StatusCode::OK,
                 &json!({"access_token": token, "expires_in": token::LIFETIME, "token_type": "Bearer"}),
@@ -83,6 +87,7 @@ pub async fn carry_out(
     if !matched.method.served {
         return Err(ApiError::unimplemented(&matched.method.id));
     }
+    access::check_consumer(&call, &parts.headers)?;
     if kind != Kind::Json && parts.headers.contains_key("x-goog-encryption-algorithm") {
         return Err(ApiError::unimplemented("encryption keys of the customer's own"));
     }

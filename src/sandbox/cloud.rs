@@ -18,7 +18,7 @@ use super::machine::{Asked, Machines, Network, World};
 use super::profile::Profile;
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
-use super::token::{LIFETIME, Tokens};
+use super::token::{Grant, LIFETIME, Tokens};
 use super::{clock, compute, files, key, lock, operation};
 
 pub struct Cloud {
@@ -290,7 +290,8 @@ impl World for Cloud {
     fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64) {
         let account = self.read(&format!("serviceAccounts/{service_account_email}"));
         let unique_id = account.as_ref().and_then(|each| each["uniqueId"].as_str()).unwrap_or_default();
-        (self.tokens.issue(service_account_email, unique_id, scopes.to_vec(), LIFETIME), LIFETIME)
+        let grant = Grant { email: service_account_email.to_owned(), scopes: scopes.to_vec(), person: false };
+        (self.tokens.issue(&grant, unique_id, LIFETIME), LIFETIME)
     }
 
     fn identity(&self, service_account_email: &str, audience: &str) -> Option<String> {

@@ -63,10 +63,12 @@ struct Stockout {
 }
 
 pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
+    if let Some(page) = caller_page(cloud, parts) {
+        return page;
+    }
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let done = match (parts.method.as_str(), parts.uri.path()) {
         ("GET", "/sandbox/status") => Ok(status(cloud)),
-        ("GET", "/sandbox/caller") => Ok(json!(cloud.network().caller)),
         ("GET", "/sandbox/metadata") => Ok(json!({"requests": cloud.asked.list()})),
         ("GET", "/sandbox/requests") => Ok(json!({"requests": cloud.requests.list()})),
         ("DELETE", "/sandbox/requests") => {
@@ -105,6 +107,25 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
         Ok(value) => json_response(StatusCode::OK, &value),
         Err(error) => error_response("", &error),
     }
+}
+
+/// What services on the internet say of a caller's address: one that has closed down,
+/// one that was asked over IPv6, and one that is well.
+fn caller_page(cloud: &Cloud, parts: &Parts) -> Option<Response> {
+    let rest = parts.uri.path().strip_prefix("/sandbox/caller")?;
+    let (status, kind, text) = match rest {
+        "/closed" => (StatusCode::FOUND, "text/html; charset=utf-8", "<h1>We have moved</h1>".to_owned()),
+        "/ipv6" => (StatusCode::OK, "text/plain", "2001:db8::7\n".to_owned()),
+        "" => (StatusCode::OK, "text/plain", format!("{}\n", cloud.network().caller)),
+        _ => return None,
+    };
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(kind));
+    if status.is_redirection() {
+        response.headers_mut().insert("location", http::HeaderValue::from_static("https://sites.example/"));
+    }
+    Some(response)
 }
 
 fn status(cloud: &Cloud) -> Value {

@@ -44,6 +44,8 @@ pub struct Action {
     /// `errors[].reason` of that answer (`rateLimitExceeded`).
     pub reason: Option<String>,
     pub message: Option<String>,
+    /// The whole body of that answer, instead of one with `reason` and `message`.
+    pub answer: Option<serde_json::Value>,
     /// Closes the connection with a reset, without an answer.
     pub reset: Option<Moment>,
     /// Holds the request until the rule is removed.

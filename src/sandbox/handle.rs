@@ -63,6 +63,14 @@ impl Handle {
         }
     }
 
+    /// Services that say which address a caller has, as the internet has them: some have
+    /// closed down, some answer for IPv6.
+    pub fn caller_services(&self) -> Vec<String> {
+        ["caller/closed", "caller/ipv6", "caller"]
+            .map(|route| format!("{}sandbox/{route}", self.base()))
+            .to_vec()
+    }
+
     /// The owner's key file.
     pub fn credentials(&self) -> PathBuf {
         key_file(&self.state.dir)

@@ -158,10 +158,10 @@ async fn answer(
     if let Some(strike) = &strike {
         pause(strike.action.delay_before_ms).await;
         stop_at(cloud, strike, Moment::Before).await?;
-        if let Some(error) = injected(&strike.action, Moment::Before) {
+        if let Some(answer) = injected(api, &strike.action, Moment::Before) {
             // The request is read to its end, as a server in front would.
             let _ = axum::body::to_bytes(body, usize::MAX).await;
-            return Some(error_response(api, &error));
+            return Some(answer);
         }
     }
     let fault = strike.as_ref().map(|strike| strike.action.clone()).unwrap_or_default();
@@ -178,8 +178,8 @@ async fn answer(
     if let Some(strike) = &strike {
         pause(strike.action.delay_after_ms).await;
         stop_at(cloud, strike, Moment::After).await?;
-        if let Some(error) = injected(&strike.action, Moment::After) {
-            return Some(error_response(api, &error));
+        if let Some(answer) = injected(api, &strike.action, Moment::After) {
+            return Some(answer);
         }
         if let Some(damage) = strike.action.body {
             return Some(damaged(response, damage).await);
@@ -226,11 +226,14 @@ async fn stop_at(cloud: &Cloud, strike: &Strike, moment: Moment) -> Option<()> {
     (strike.action.reset != Some(moment)).then_some(())
 }
 
-fn injected(action: &Action, moment: Moment) -> Option<ApiError> {
+fn injected(api: &str, action: &Action, moment: Moment) -> Option<Response> {
     if action.status_at.unwrap_or(Moment::Before) != moment {
         return None;
     }
     let code = action.status?;
+    if let Some(answer) = &action.answer {
+        return Some(json_response(StatusCode::from_u16(code).ok()?, answer));
+    }
     let reason: &'static str = match (action.reason.as_deref(), code) {
         (Some(reason), _) => known_reason(reason),
         (None, 403) => "forbidden",
@@ -251,7 +254,7 @@ fn injected(action: &Action, moment: Moment) -> Option<ApiError> {
     if matches!(reason, "rateLimitExceeded" | "quotaExceeded") {
         error.domain = "usageLimits";
     }
-    Some(error)
+    Some(error_response(api, &error))
 }
 
 /// Reasons that Google gives; anything else is told as `backendError`.

@@ -21,6 +21,10 @@ pub struct Caller {
     /// The identity behind the address: another after deletion and re-creation.
     pub unique_id: String,
     pub scopes: Vec<String>,
+    /// Somebody signed in, not a service account: the calls count against a project
+    /// that the client names.
+    #[serde(default)]
+    pub person: bool,
     expires: u64,
 }
 
@@ -42,11 +46,12 @@ impl Tokens {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
 
-    pub fn issue(&self, email: &str, unique_id: &str, scopes: Vec<String>, lifetime: u64) -> String {
+    pub fn issue(&self, grant: &Grant, unique_id: &str, lifetime: u64) -> String {
         let caller = Caller {
-            email: email.to_owned(),
+            email: grant.email.clone(),
             unique_id: unique_id.to_owned(),
-            scopes,
+            scopes: grant.scopes.clone(),
+            person: grant.person,
             expires: clock::seconds() + lifetime,
         };
         let payload = URL_SAFE_NO_PAD.encode(json!(caller).to_string());
@@ -65,11 +70,15 @@ impl Tokens {
 }
 
 /// What a good assertion asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     pub email: String,
     pub scopes: Vec<String>,
+    pub person: bool,
 }
+
+/// What stands for a login in a file of application default credentials.
+pub const REFRESH_TOKEN: &str = "1//sandbox-owner";
 
 /// `(error, error_description)` of RFC 6749.
 pub type Refusal = (&'static str, &'static str);
@@ -78,6 +87,13 @@ pub type Refusal = (&'static str, &'static str);
 /// public key of `email`.
 pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Result<Grant, Refusal> {
     let field = |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    if field("grant_type") == Some("refresh_token") {
+        if field("refresh_token") != Some(REFRESH_TOKEN) {
+            return Err(("invalid_grant", "Token has been expired or revoked."));
+        }
+        let scopes = vec!["https://www.googleapis.com/auth/cloud-platform".to_owned()];
+        return Ok(Grant { email: email.to_owned(), scopes, person: true });
+    }
     if field("grant_type") != Some("urn:ietf:params:oauth:grant-type:jwt-bearer") {
         return Err(("unsupported_grant_type", "Invalid grant_type: the sandbox knows jwt-bearer only."));
     }
@@ -86,7 +102,7 @@ pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Re
     if scopes.is_empty() {
         return Err(("invalid_scope", "Empty or missing scope not allowed."));
     }
-    Ok(Grant { email: email.to_owned(), scopes })
+    Ok(Grant { email: email.to_owned(), scopes, person: false })
 }
 
 /// A service account's own signature instead of a token, as Google's newer
@@ -101,7 +117,8 @@ pub fn self_signed(token: &str, email: &str, unique_id: &str, public_key: &[u8])
         _ => return None,
     };
     let expires = claims["exp"].as_u64()?;
-    Some(Caller { email: email.to_owned(), unique_id: unique_id.to_owned(), scopes, expires })
+    let (email, unique_id) = (email.to_owned(), unique_id.to_owned());
+    Some(Caller { email, unique_id, scopes, person: false, expires })
 }
 
 fn scopes(claims: &Value) -> Vec<String> {
@@ -150,17 +167,21 @@ mod tests {
     #[test]
     fn a_token_is_good_until_it_expires_and_only_here() {
         let tokens = Tokens::new(b"one");
-        let token = tokens.issue("a@b", "1", vec![CLOUD_PLATFORM.into()], 60);
+        let grant = |scopes| Grant { email: "a@b".into(), scopes, person: false };
+        let token = tokens.issue(&grant(vec![CLOUD_PLATFORM.into()]), "1", 60);
         assert_eq!(tokens.verify(&token).unwrap().email, "a@b");
         assert_eq!(Tokens::new(b"two").verify(&token), None);
-        assert_eq!(tokens.verify(&tokens.issue("a@b", "1", Vec::new(), 0)), None);
+        assert_eq!(tokens.verify(&tokens.issue(&grant(Vec::new()), "1", 0)), None);
         assert_eq!(tokens.verify("ya29.x.y"), None);
     }
 
     #[test]
     fn scopes_are_held_to() {
         let tokens = Tokens::new(b"one");
-        let of = |scope: &str| tokens.verify(&tokens.issue("a", "1", vec![scope.into()], 60)).unwrap();
+        let of = |scope: &str| {
+            let grant = Grant { email: "a".into(), scopes: vec![scope.into()], person: false };
+            tokens.verify(&tokens.issue(&grant, "1", 60)).unwrap()
+        };
         let read_only = of("https://www.googleapis.com/auth/devstorage.read_only");
         assert!(read_only.has_scope(&["devstorage.read_only"]));
         assert!(!read_only.has_scope(&["devstorage.read_write"]));

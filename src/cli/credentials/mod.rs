@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 
 use self::change::{Change, Consent};
-use super::context::Context;
+use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
@@ -288,7 +288,7 @@ fn paths(files: &ClientFiles) -> ClientPaths {
 /// A run of a deployment whose port asks for certificates.
 async fn begin(context: &Context) -> CommandResult<Run<'_>> {
     let screen = Screen::open(&context.printer);
-    let run = Run::begin(context, &screen.events).await;
+    let run = Run::begin(context, Purpose::Use, &screen.events).await;
     screen.close().await;
     let run = run?;
     if run.project.config.access.tls == Tls::Off {

@@ -108,8 +108,12 @@ impl Lab {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { serve(listener, routes).await.unwrap() });
         let target = Target::new(Flavour::Mimir, format!("http://{address}"), address).with_tenant("dora");
-        let settings =
-            gcp::Settings { endpoints: gcp::Endpoints::default(), credentials: None, project: "p".into() };
+        let settings = gcp::Settings {
+            endpoints: gcp::Endpoints::default(),
+            credentials: None,
+            person: false,
+            project: "p".into(),
+        };
         let client = Client::new(settings).unwrap();
         Self { fake, target, client, contents: Arc::new(contents) }
     }

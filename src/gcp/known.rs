@@ -1,0 +1,286 @@
+//! What Google says to those who begin, as others met it, and what to do about it. A
+//! row is told by its reason or by words that only this error has: an answer that is
+//! not in here keeps Google's own words and no advice.
+
+use super::ApiError;
+
+/// One error that a first run meets.
+#[derive(Debug)]
+pub struct Row {
+    /// `errors[].reason`, `ErrorInfo.reason` or an operation's code; empty: any.
+    reason: &'static str,
+    /// What the message has in it; empty: whatever it says.
+    words: &'static str,
+    pub hint: &'static str,
+    /// Where it was seen.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever reads the table, and its test"))]
+    source: &'static str,
+    /// Status, reason and message, as Google gives them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the table's test"))]
+    example: (u16, &'static str, &'static str),
+}
+
+/// The row of an error, where there is one.
+pub fn row(error: &ApiError) -> Option<&'static Row> {
+    ROWS.iter().find(|row| {
+        (row.reason.is_empty() || row.reason == error.reason) && error.message.contains(row.words)
+    })
+}
+
+const LINK_BILLING: &str = "the project has no billing account: \
+    `gcloud billing projects link PROJECT --billing-account ACCOUNT` (`gcloud billing accounts list` shows yours)";
+const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
+    roles/browser, or any role in it";
+const POLICIES: &str =
+    "https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints";
+const QUOTAS: &str = "https://cloud.google.com/compute/resource-usage";
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // --- The project and its billing ---
+    Row { reason: "UREQ_PROJECT_BILLING_NOT_FOUND", words: "", hint: LINK_BILLING,
+        source: "https://github.com/kyegomez/zeta/issues/71",
+        example: (400, "UREQ_PROJECT_BILLING_NOT_FOUND", "Billing account for project '5228' is not found. Billing must be enabled for activation of service(s) 'compute.googleapis.com' to proceed.") },
+    Row { reason: "", words: "Billing must be enabled for activation", hint: LINK_BILLING,
+        source: "https://github.com/GoogleCloudPlatform/deploystack/issues/52",
+        example: (400, "FAILED_PRECONDITION", "Billing account for project '4488' is not found. Billing must be enabled for activation of service(s) 'compute.googleapis.com' to proceed.") },
+    Row { reason: "UREQ_PROJECT_BILLING_NOT_OPEN", words: "", hint: "the project's billing account is closed: `gcloud billing accounts list`, and link one that is open",
+        source: "https://cloud.google.com/service-usage/docs/reference/rest/v1/services/enable",
+        example: (400, "UREQ_PROJECT_BILLING_NOT_OPEN", "Billing account for project '4488' is not open.") },
+    Row { reason: "BILLING_DISABLED", words: "", hint: LINK_BILLING,
+        source: "https://cloud.google.com/billing/docs/how-to/modify-project",
+        example: (403, "BILLING_DISABLED", "This API method requires billing to be enabled. Please enable billing on project #4488 by visiting …") },
+    Row { reason: "", words: "has billing disabled. Please enable it", hint: LINK_BILLING,
+        source: "https://github.com/GoogleCloudPlatform/java-docs-samples/issues/276",
+        example: (403, "forbidden", "Project charming-module-137923 (#8084) has billing disabled. Please enable it.") },
+    Row { reason: "", words: "The billing account for the owning project is disabled in state", hint: LINK_BILLING,
+        source: "https://github.com/swiss-ai-center/a-guide-to-mlops/pull/102",
+        example: (403, "accountDisabled", "The billing account for the owning project is disabled in state absent") },
+    Row { reason: "UREQ_TOS_NOT_ACCEPTED", words: "", hint: "somebody has to accept Google Cloud's terms of service once, in the console: https://console.cloud.google.com",
+        source: "https://cloud.google.com/service-usage/docs/reference/rest/v1/services/enable",
+        example: (400, "UREQ_TOS_NOT_ACCEPTED", "Callers must accept Terms of Service") },
+    Row { reason: "USER_PROJECT_DENIED", words: "", hint: "the caller needs `serviceusage.services.use` in that project: roles/serviceusage.serviceUsageConsumer has it",
+        source: "https://github.com/google-github-actions/auth/issues/250",
+        example: (403, "USER_PROJECT_DENIED", "Caller does not have required permission to use project xxx-yyy. Grant the caller the roles/serviceusage.serviceUsageConsumer role, …") },
+    Row { reason: "", words: "Caller does not have required permission to use project", hint: "the caller needs `serviceusage.services.use` in that project: roles/serviceusage.serviceUsageConsumer has it",
+        source: "https://github.com/skyplane-project/skyplane/issues/784",
+        example: (403, "PERMISSION_DENIED", "Caller does not have required permission to use project p. Grant the caller …") },
+    Row { reason: "CONSUMER_INVALID", words: "", hint: CHECK_PROJECT,
+        source: "https://github.com/gemini-cli-extensions/nanobanana/issues/16",
+        example: (403, "CONSUMER_INVALID", "Permission denied on resource project polynomial-coda-466015-e4.") },
+    Row { reason: "", words: "Failed to find project", hint: CHECK_PROJECT,
+        source: "https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation",
+        example: (404, "notFound", "Failed to find project acme-x") },
+    Row { reason: "", words: "Unknown project id:", hint: CHECK_PROJECT,
+        source: "https://cloud.google.com/storage/docs/json_api/v1/status-codes",
+        example: (400, "invalid", "Unknown project id: acme-x") },
+    Row { reason: "", words: "not found or permission denied", hint: CHECK_PROJECT,
+        source: "https://cloud.google.com/service-usage/docs/reference/rest/v1/services/batchEnable",
+        example: (403, "PROJECT_DENIED", "Project 'acme-x' not found or permission denied.") },
+    Row { reason: "", words: "Permission 'resourcemanager.projects.get' denied", hint: CHECK_PROJECT,
+        source: "https://github.com/CrowdStrike/falcon-integration-gateway/pull/98",
+        example: (403, "IAM_PERMISSION_DENIED", "Permission 'resourcemanager.projects.get' denied on resource '//cloudresourcemanager.googleapis.com/projects/acme-x' (or it may not exist).") },
+    Row { reason: "", words: "DELETE_REQUESTED", hint: "the project is being deleted: `gcloud projects undelete PROJECT`, or take another",
+        source: "https://cloud.google.com/resource-manager/docs/creating-managing-projects",
+        example: (400, "FAILED_PRECONDITION", "Project acme-x is in state DELETE_REQUESTED") },
+    // --- Policies of the organisation ---
+    Row { reason: "", words: "onstraint constraints/compute.vmExternalIpAccess", hint: "an organisation policy allows no external addresses: `access.external: false` (docs/google.md says how Mimir is reached then), or ask for an exception for this machine",
+        source: "https://github.com/gardener/gardener-extension-provider-gcp/issues/415",
+        example: (412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated for project 1234. Add instance projects/p/zones/z/instances/i to the constraint to use external IP with it.") },
+    Row { reason: "", words: "constraints/iam.disableServiceAccountCreation", hint: "an organisation policy allows nobody to make service accounts in this project: an administrator of policies has to lift it for this project",
+        source: POLICIES,
+        example: (400, "FAILED_PRECONDITION", "Service account creation is not allowed on this project. constraints/iam.disableServiceAccountCreation") },
+    Row { reason: "", words: "Service account creation is not allowed on this project", hint: "an organisation policy (iam.disableServiceAccountCreation) allows nobody to make service accounts in this project: an administrator of policies has to lift it for this project",
+        source: POLICIES,
+        example: (400, "FAILED_PRECONDITION", "Service account creation is not allowed on this project.") },
+    Row { reason: "", words: "constraints/gcp.resourceLocations", hint: "an organisation policy allows only some locations: set `region`, `zones` and `mimir.bucket_location` to allowed ones",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "'us-central1' violates constraint 'constraints/gcp.resourceLocations'") },
+    Row { reason: "", words: "onstraint constraints/compute.trustedImageProjects", hint: "an organisation policy allows images of named projects only: `projects/debian-cloud` has to be among them",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "Constraint constraints/compute.trustedImageProjects violated for project 1234. Use of images from project debian-cloud is prohibited.") },
+    Row { reason: "", words: "onstraint constraints/compute.requireShieldedVm", hint: "the machine is a Shielded VM; a template of yours (`templates_dir`) or another image must not take that away",
+        source: "https://github.com/fortinet/fortigate-terraform-deploy/issues/34",
+        example: (412, "conditionNotMet", "Constraint constraints/compute.requireShieldedVm violated for project projects/p. The boot disk's 'initialize_params.source_image' field specifies a non-Shielded image") },
+    Row { reason: "", words: "onstraint constraints/compute.restrictLoadBalancerCreationForTypes", hint: "an organisation policy allows no load balancer of this type: `mimir.topology: single` needs none; with `access.external: false` it is an internal one",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "Constraint constraints/compute.restrictLoadBalancerCreationForTypes violated for projects/p.") },
+    Row { reason: "", words: "onstraint constraints/compute.disableGuestAttributesAccess", hint: "an organisation policy closes guest attributes; the machine's state is read from its serial port then",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "Constraint constraints/compute.disableGuestAttributesAccess violated for project 1234.") },
+    Row { reason: "", words: "constraints/gcp.restrictNonCmekServices", hint: "an organisation policy asks for keys of your own (CMEK), which dorainfra does not set: a template of yours can (`templates_dir`), or an exception for this project",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "Constraint 'constraints/gcp.restrictNonCmekServices' violated for projects/1234") },
+    Row { reason: "", words: "do not belong to a permitted customer", hint: "an organisation policy (iam.allowedPolicyMemberDomains) allows grants to named organisations only: the project's own service accounts have to be among them",
+        source: POLICIES,
+        example: (400, "FAILED_PRECONDITION", "One or more users named in the policy do not belong to a permitted customer.") },
+    Row { reason: "SECURITY_POLICY_VIOLATED", words: "", hint: "VPC Service Controls refuse the call: its number is in the message; an administrator of the perimeter sees which rule it was",
+        source: "https://cloud.google.com/vpc-service-controls/docs/troubleshooting",
+        example: (403, "SECURITY_POLICY_VIOLATED", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: abc") },
+    Row { reason: "", words: "onstraint constraints/", hint: "an organisation policy refuses this, and no other try will change that: the message names the constraint; an administrator of policies can make an exception for the project",
+        source: POLICIES,
+        example: (412, "conditionNotMet", "Constraint constraints/compute.somethingNew violated for project 1234.") },
+    // --- Network ---
+    Row { reason: "", words: "The referenced network resource cannot be found", hint: "the project has no network of that name (new projects may have no `default`): `network.create: true` makes one, `network.name` names another; just after the Compute API was enabled it takes a minute",
+        source: "https://cloud.google.com/vpc/docs/vpc#default-network",
+        example: (400, "invalid", "Invalid value for field 'resource.network': 'global/networks/default'. The referenced network resource cannot be found.") },
+    Row { reason: "", words: "Subnetwork should be specified for custom subnetmode network", hint: "that network is in custom mode: name its subnet in `network.subnet`",
+        source: "https://github.com/hashicorp/terraform-provider-google/issues/175",
+        example: (400, "invalid", "Invalid value for field 'resource.networkInterfaces[0]': ''. Subnetwork should be specified for custom subnetmode network") },
+    Row { reason: "", words: "must specify a subnet if the network resource is in custom subnet mode", hint: "that network is in custom mode: name its subnet in `network.subnet`",
+        source: "https://cloud.google.com/vpc/docs/subnets",
+        example: (400, "invalid", "Network interface must specify a subnet if the network resource is in custom subnet mode.") },
+    Row { reason: "", words: "No default subnetwork was found in the region", hint: "the network has no subnet in `region`: take another region, name a subnet (`network.subnet`), or `network.create: true`",
+        source: "https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation",
+        example: (400, "invalid", "Invalid value for field 'resource.networkInterfaces[0].subnetwork': ''. No default subnetwork was found in the region of the instance.") },
+    Row { reason: "", words: "Required 'compute.subnetworks.use' permission", hint: "that subnet is somebody else's (a shared network): ask for roles/compute.networkUser on it",
+        source: "https://cloud.google.com/vpc/docs/provisioning-shared-vpc",
+        example: (403, "forbidden", "Required 'compute.subnetworks.use' permission for 'projects/host/regions/europe-west1/subnetworks/s'") },
+    Row { reason: "IP_IN_USE_BY_ANOTHER_RESOURCE", words: "", hint: "another machine holds that address: free it, or delete what is left of an earlier try",
+        source: "https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation",
+        example: (0, "IP_IN_USE_BY_ANOTHER_RESOURCE", "IP '10.0.0.7' is already being used by another resource.") },
+    // --- Machines and disks ---
+    Row { reason: "", words: "Machine type with name", hint: "that zone does not have this machine type: `gcloud compute machine-types list --zones ZONE` shows what it has; set `mimir.machine_type` or `zones`",
+        source: "https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation",
+        example: (400, "invalid", "Invalid value for field 'resource.machineType': '…/machineTypes/n4-standard-2'. Machine type with name 'n4-standard-2' does not exist in zone 'europe-west1-b'.") },
+    Row { reason: "", words: "features are not compatible for creating instance", hint: "this machine series does not take that type of disk: newer series take Hyperdisk only (`mimir.disk_type: hyperdisk-balanced`), e2 and n1 take no Hyperdisk",
+        source: "https://github.com/kubernetes-sigs/gcp-compute-persistent-disk-csi-driver/issues/1819",
+        example: (400, "invalid", "[pd-balanced] features are not compatible for creating instance.") },
+    Row { reason: "", words: "disk type cannot be used by", hint: "this machine series does not take that type of disk: newer series take Hyperdisk only (`mimir.disk_type: hyperdisk-balanced`), e2 and n1 take no Hyperdisk",
+        source: "https://github.com/openshift/release/pull/55139",
+        example: (400, "invalid", "pd-balanced disk type cannot be used by n4-standard-2 machine type.") },
+    Row { reason: "", words: "Unknown zone", hint: "there is no such zone: `gcloud compute zones list` has their names; set `region` and `zones`",
+        source: "https://cloud.google.com/compute/docs/regions-zones",
+        example: (400, "invalid", "Invalid value for field 'zone': 'europe-west1-z'. Unknown zone.") },
+    Row { reason: "", words: "Unknown region", hint: "there is no such region: `gcloud compute regions list` has their names; set `region`",
+        source: "https://cloud.google.com/compute/docs/regions-zones",
+        example: (400, "invalid", "Invalid value for field 'region': 'europe-west99'. Unknown region.") },
+    Row { reason: "", words: "protected against deletion", hint: "somebody protected it: `destroy` and a replacement lift the protection of what is ours; else `gcloud compute instances update NAME --no-deletion-protection`",
+        source: "https://cloud.google.com/compute/docs/instances/preventing-accidental-vm-deletion",
+        example: (412, "conditionNotMet", "Invalid resource usage: 'Resource cannot be deleted if it's protected against deletion.'") },
+    Row { reason: "resourceNotReady", words: "", hint: "something else of the same network or machine is being changed: try again in a minute",
+        source: "https://github.com/hashicorp/terraform-provider-google/issues/10972",
+        example: (400, "resourceNotReady", "The resource 'projects/p/regions/r/subnetworks/s' is not ready") },
+    Row { reason: "RESOURCE_OPERATION_RATE_EXCEEDED", words: "", hint: "too many changes of one resource at once: try again in a minute",
+        source: "https://cloud.google.com/compute/docs/api-rate-limits",
+        example: (0, "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for resource 'projects/p/zones/z/disks/d'. Too frequent operations from the source resource.") },
+    // --- Storage ---
+    Row { reason: "", words: "The requested bucket name is not available", hint: "bucket names are the whole world's, and somebody has this one: set `mimir.bucket`",
+        source: "https://cloud.google.com/storage/docs/json_api/v1/status-codes",
+        example: (409, "conflict", "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.") },
+    Row { reason: "", words: "Invalid bucket name", hint: "set `mimir.bucket` to 3 to 63 lower-case letters, digits and hyphens, without `google` in it",
+        source: "https://cloud.google.com/storage/docs/buckets",
+        example: (400, "invalid", "Invalid bucket name: 'Acme_Data'") },
+    Row { reason: "", words: "exceeded the rate limit for object mutation operations", hint: "Cloud Storage takes about one write of an object a second: try again",
+        source: "https://cloud.google.com/storage/quotas",
+        example: (429, "rateLimitExceeded", "The object b/o exceeded the rate limit for object mutation operations (create, update, and delete). Please reduce your request rate.") },
+    Row { reason: "", words: "exceeded the rate limit for creating and deleting buckets", hint: "Cloud Storage makes or deletes a bucket every two seconds: try again",
+        source: "https://cloud.google.com/storage/quotas",
+        example: (429, "rateLimitExceeded", "The project exceeded the rate limit for creating and deleting buckets.") },
+    Row { reason: "", words: "does not have storage.buckets.create access", hint: "the caller lacks `storage.buckets.create`; roles/storage.admin has it",
+        source: "https://github.com/data-integrations/google-cloud/pull/1503",
+        example: (403, "forbidden", "a@b.c does not have storage.buckets.create access to the Google Cloud project. Permission 'storage.buckets.create' denied on resource (or it may not exist).") },
+    // --- Identities ---
+    Row { reason: "", words: "User not authorized to act as service account", hint: "the caller lacks `iam.serviceAccounts.actAs`; roles/iam.serviceAccountUser has it",
+        source: "https://cloud.google.com/iam/docs/service-accounts-actas",
+        example: (403, "forbidden", "User not authorized to act as service account 'a@p.iam.gserviceaccount.com'. User must grant iam.serviceAccounts.actAs permission, included in roles such as iam.serviceAccountUser") },
+    Row { reason: "ACCESS_TOKEN_SCOPE_INSUFFICIENT", words: "", hint: "these credentials were made for less than this: `gcloud auth application-default login` makes full ones; a machine's account needs the scope cloud-platform",
+        source: "https://cloud.google.com/docs/authentication/troubleshoot-adc",
+        example: (403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "Request had insufficient authentication scopes.") },
+    Row { reason: "ACCESS_TOKEN_EXPIRED", words: "", hint: "a token that was just made has ended already: this machine's clock is wrong (`timedatectl`)",
+        source: "https://github.com/googleapis/google-cloud-python/issues/15080",
+        example: (401, "ACCESS_TOKEN_EXPIRED", "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential.") },
+    Row { reason: "", words: "Service account key creation is not allowed", hint: "no key is needed: `gcloud auth application-default login`, or workload identity in CI",
+        source: POLICIES,
+        example: (400, "FAILED_PRECONDITION", "Service account key creation is not allowed on this project.") },
+    // --- Quotas that a new project meets ---
+    Row { reason: "QUOTA_EXCEEDED", words: "Quota 'CPUS_ALL_REGIONS' exceeded", hint: "a new or free-trial project may have few CPUs in all: ask for more of the quota CPUS_ALL_REGIONS (IAM & Admin → Quotas), or take a smaller `mimir.machine_type`",
+        source: "https://github.com/GoogleCloudPlatform/ai-on-gke/issues/849",
+        example: (0, "QUOTA_EXCEEDED", "Quota 'CPUS_ALL_REGIONS' exceeded.  Limit: 12.0 globally.") },
+    Row { reason: "QUOTA_EXCEEDED", words: "Quota 'IN_USE_ADDRESSES' exceeded", hint: "`access.external: false` needs no external address; else ask for more of the quota IN_USE_ADDRESSES (IAM & Admin → Quotas)",
+        source: QUOTAS,
+        example: (0, "QUOTA_EXCEEDED", "Quota 'IN_USE_ADDRESSES' exceeded.  Limit: 4.0 in region europe-west1.") },
+    Row { reason: "QUOTA_EXCEEDED", words: "Quota 'STATIC_ADDRESSES' exceeded", hint: "release addresses that nobody uses (`gcloud compute addresses list`), or ask for more of the quota STATIC_ADDRESSES (IAM & Admin → Quotas)",
+        source: QUOTAS,
+        example: (0, "QUOTA_EXCEEDED", "Quota 'STATIC_ADDRESSES' exceeded.  Limit: 8.0 in region europe-west1.") },
+    Row { reason: "QUOTA_EXCEEDED", words: "Quota 'SSD_TOTAL_GB' exceeded", hint: "take smaller disks (`mimir.disk_gb`), or ask for more of the quota SSD_TOTAL_GB (IAM & Admin → Quotas)",
+        source: QUOTAS,
+        example: (0, "QUOTA_EXCEEDED", "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 500.0 in region europe-west1.") },
+];
+
+/// The same for what the token endpoint says, which is no API: how it goes on.
+pub fn credentials(message: &str) -> Option<&'static str> {
+    const WORDS: &[(&str, &str)] = &[
+        // https://github.com/googleapis/python-storage/issues/1387
+        (
+            "Token must be a short-lived token",
+            "this machine's clock is wrong: set it (`timedatectl set-ntp true`), and try again",
+        ),
+        // https://cloud.google.com/docs/authentication/troubleshoot-adc
+        ("invalid_rapt", "the organisation wants to see you again: `gcloud auth application-default login`"),
+        ("expired or revoked", "the login has ended: `gcloud auth application-default login`"),
+        (
+            "Invalid JWT Signature",
+            "the key was deleted or replaced: make another (`gcloud iam service-accounts keys create`)",
+        ),
+        ("account not found", "the service account of this key is gone: take another key file"),
+    ];
+    WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn error(status: u16, reason: &str, message: &str) -> ApiError {
+        if status == 0 {
+            let operation = json!({"error": {"errors": [{"code": reason, "message": message}]}});
+            return ApiError::of_operation("insert", &operation).unwrap();
+        }
+        let body = json!({"error": {"code": status, "message": message, "errors": [{"reason": reason}]}});
+        ApiError::of("POST x", status, &body.to_string())
+    }
+
+    #[test]
+    fn each_error_is_known_by_its_own_row() {
+        assert!(ROWS.len() >= 40, "{}", ROWS.len());
+        for expected in ROWS {
+            let (status, reason, message) = expected.example;
+            let found = row(&error(status, reason, message));
+            assert!(found.is_some_and(|found| std::ptr::eq(found, expected)), "{message}: {found:?}");
+            assert_eq!(error(status, reason, message).hint().as_deref(), Some(expected.hint));
+            assert!(expected.source.starts_with("https://"), "{}", expected.source);
+            assert!(!(expected.reason.is_empty() && expected.words.is_empty()));
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_one_gets_no_advice() {
+        for (status, reason, message) in [
+            (404, "notFound", "The resource 'projects/p/zones/z/instances/project-x' was not found"),
+            (404, "notFound", "The specified bucket does not exist."),
+            (400, "invalid", "Invalid value for field 'resource.name': 'project'."),
+            (500, "backendError", "Backend Error"),
+        ] {
+            assert!(row(&error(status, reason, message)).is_none(), "{message}");
+            assert_eq!(error(status, reason, message).hint(), None, "{message}");
+        }
+        // A stale fingerprint is somebody else's write, a constraint is a policy.
+        let fingerprint = "Supplied fingerprint does not match current metadata fingerprint.";
+        assert!(error(412, "conditionNotMet", fingerprint).is_stale());
+        let policy =
+            error(412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated.");
+        assert!(!policy.is_stale());
+        assert_eq!(policy.constraint(), Some("compute.vmExternalIpAccess"));
+    }
+
+    #[test]
+    fn a_refused_login_says_how_to_go_on() {
+        let clock = "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.";
+        assert!(credentials(clock).unwrap().contains("clock"));
+        assert!(credentials("invalid_grant: reauth related error (invalid_rapt)").is_some());
+        assert_eq!(credentials("connection refused"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Whoever signs in with gcloud: whose project their calls count against, where this
+//! machine is on the internet, and what neither is needed for.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use std::path::Path;
+use std::process::Command;
+
+use deployment::{Deployment, Run};
+use serde_json::{Value, json};
+
+/// A file of application default credentials as gcloud writes it, with a quota project
+/// of somebody else's.
+fn login(deployment: &Deployment) -> String {
+    let key: Value = serde_json::from_slice(
+        &std::fs::read(deployment.path().join(".dorainfra/sandbox/key.json")).unwrap(),
+    )
+    .unwrap();
+    let file = json!({
+        "type": "authorized_user", "client_id": "764086051850-x.apps.googleusercontent.com",
+        "client_secret": "public", "refresh_token": "1//sandbox-owner", "token_uri": key["token_uri"],
+        "quota_project_id": "somebody-elses-billing", "universe_domain": "googleapis.com",
+    });
+    deployment.write("login.json", &file.to_string()).display().to_string()
+}
+
+/// The binary as somebody runs it at Google: no `--sandbox`, the variables that Google's
+/// tools take, and a login.
+fn at_google(deployment: &Deployment, arguments: &[&str]) -> Command {
+    let exports = deployment.run(&["sandbox", "start", "--detach", "--json"]).ends_with(0);
+    let exports = exports.events("result").remove(0);
+    let mut command = deployment.command(arguments);
+    for (name, value) in exports["result"]["environment"].as_object().unwrap() {
+        command.env(name, value.as_str().unwrap());
+    }
+    command.env("GOOGLE_APPLICATION_CREDENTIALS", login(deployment));
+    command
+}
+
+fn run(mut command: Command) -> Run {
+    Run::of(command.output().unwrap())
+}
+
+/// A program that says it is Mimir, for runs in which nobody starts it.
+fn mimir(deployment: &Deployment) -> String {
+    let path = deployment.write("mimir", "#!/bin/sh\necho 'Mimir, version 3.2.0 (branch: HEAD)'\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).unwrap();
+    path.display().to_string()
+}
+
+fn caller_services(deployment: &Deployment, routes: &[&str]) -> String {
+    let status = deployment.run(&["sandbox", "status", "--json"]).ends_with(0);
+    let port = status.events("result")[0]["result"]["port"].as_u64().unwrap();
+    let urls: Vec<String> =
+        routes.iter().map(|route| format!("http://127.0.0.1:{port}/sandbox/{route}")).collect();
+    format!("access.caller_services=[{}]", urls.join(","))
+}
+
+#[test]
+fn a_login_counts_against_the_deployments_project_whatever_its_file_says() {
+    let deployment = Deployment::of_records();
+    let (mimir, services) = (mimir(&deployment), caller_services(&deployment, &["caller"]));
+    let common =
+        ["--project", "my-gcp", "--mimir-binary", &mimir, "--set", &services, "--set", "mimir.version=3.2.0"];
+    let go = |more: &[&str]| run(at_google(&deployment, &[&common[..], more].concat()));
+    let plan = go(&["plan", "--detailed-exitcode"]).ends_with(2);
+    assert!(plan.stdout.contains("to create"), "{}", plan.stdout);
+    go(&["apply", "--yes", "--target", "compute.disk/dorainfra-data"]).ends_with(0);
+    // What is there is seen, and can be taken away.
+    let destroy = go(&["destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert!(destroy.stdout.contains("compute.disk/dorainfra-data"), "{}", destroy.stdout);
+}
+
+/// Somebody else's project has its services off; nothing follows for ours. Before, the
+/// disk seemed not to be there, and was billed on.
+#[test]
+fn what_another_projects_services_are_says_nothing_about_ours() {
+    let deployment = Deployment::of_records();
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"]).ends_with(0);
+    let consumer = |number: u64| {
+        json!({"error": {"code": 403, "message": "Compute Engine API has not been used in project.",
+            "status": "PERMISSION_DENIED", "errors": [{"reason": "accessNotConfigured"}],
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+                "domain": "googleapis.com", "metadata": {"consumer": format!("projects/{number}"),
+                    "service": "compute.googleapis.com"}}]}})
+    };
+    let fault = |answer: &Value| {
+        let rule = json!({"api": "compute.*", "action": {"status": 403, "answer": answer}});
+        deployment.control("PUT", "faults", Some(rule));
+    };
+    fault(&consumer(999));
+    let destroy = deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(1);
+    for words in ["999", "gcloud services enable compute.googleapis.com --project 999"] {
+        assert!(destroy.stderr.contains(words), "`{words}` is not in:\n{}", destroy.stderr);
+    }
+    assert!(!destroy.stdout.contains("othing to"), "{}", destroy.stdout);
+    deployment.control("DELETE", "faults", None);
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+}
+
+#[test]
+fn an_address_is_asked_for_where_it_is_written_and_remembered_elsewhere() {
+    let deployment = Deployment::of_records();
+    let mimir = mimir(&deployment);
+    let go = |routes: &[&str], more: &[&str]| {
+        let services = caller_services(&deployment, routes);
+        let common = [
+            "--project",
+            "my-gcp",
+            "--mimir-binary",
+            &mimir,
+            "--set",
+            &services,
+            "--set",
+            "mimir.version=3.2.0",
+        ];
+        run(at_google(&deployment, &[&common[..], more].concat()))
+    };
+    let rule = "compute.firewall/dorainfra-mimir";
+    // One has closed down, one answers for IPv6: the third is taken.
+    go(&["caller/closed", "caller/ipv6", "caller"], &["apply", "--yes", "--target", rule]).ends_with(0);
+    // Nobody answers: the address that was found is gone on with, and that is said.
+    let plan = go(&["caller/closed"], &["plan", "--target", rule]).ends_with(0);
+    assert!(plan.stderr.contains("as remembered"), "{}", plan.stderr);
+    // It has changed: told, and planned.
+    let file = deployment.path().join(".dorainfra/dorainfra/caller.json");
+    std::fs::write(&file, r#"{"address":"198.51.100.7/32"}"#).unwrap();
+    let plan = go(&["caller"], &["plan", "--target", rule]).ends_with(0);
+    assert!(plan.stderr.contains("your address has changed: 198.51.100.7 → 127.0.0.1"), "{}", plan.stderr);
+    // Who writes no rule does not ask: nobody could answer, and nothing is remembered.
+    std::fs::remove_file(&file).unwrap();
+    go(&["caller/closed"], &["status"]).ends_with(0);
+    let plan = go(&["caller/closed"], &["plan"]).ends_with(1);
+    assert!(plan.stderr.contains("access.caller_services"), "{}", plan.stderr);
+    // And `destroy` needs no Mimir, either: here there is none, and no release to be had.
+    std::fs::remove_file(Path::new(&mimir)).unwrap();
+    let destroy = run(at_google(&deployment, &["--project", "my-gcp", "destroy", "--yes"])).ends_with(0);
+    assert!(destroy.stdout.contains(rule), "{}", destroy.stdout);
+}
