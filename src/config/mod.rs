@@ -75,6 +75,7 @@ pub struct Mimir {
     pub topology: Topology,
     pub machine_type: String,
     pub boot_disk_gb: u32,
+    pub boot_disk_type: String,
     /// Data disk (WAL, unshipped blocks, caches), GB.
     pub disk_gb: u32,
     pub disk_type: String,
@@ -249,6 +250,7 @@ impl Default for Config {
                 topology: Topology::Single,
                 machine_type: "e2-medium".into(),
                 boot_disk_gb: 10,
+                boot_disk_type: "pd-balanced".into(),
                 disk_gb: 20,
                 disk_type: "pd-balanced".into(),
                 snapshot_days: 14,

@@ -135,6 +135,13 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "mimir.boot_disk_type",
+        kind: Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
+        doc: "Disk type of the boot disk. Newer machine series (N4, C4, C4A and their like) take `hyperdisk-balanced` only.",
+        example: "hyperdisk-balanced",
+        derived: None,
+    },
+    Key {
         path: "mimir.disk_gb",
         kind: Kind::Whole(&[(10, 65_536)]),
         doc: "Size of the data disk in GB: the write-ahead log, blocks not yet in the bucket, caches. \

@@ -4,7 +4,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ProviderError, ResourceId, Stale};
+use super::{Finding, ProviderError, ResourceId, Stale};
 
 /// A resource that exists under a manifest's name and cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub enum EngineError {
     Duplicate { id: ResourceId },
     #[error("{} this deployment's to change: {}", if .resources.len() == 1 { "a resource is not" } else { "some resources are not" }, list(.resources))]
     NotOurs { resources: Vec<Foreign> },
+    #[error("this cannot be done: {}", problems(.findings))]
+    Impossible { findings: Vec<Finding> },
     #[error("{id} is not in the plan")]
     UnknownTarget { id: ResourceId, known: Vec<ResourceId> },
     #[error("another run changes this deployment: {holder} holds the lease until {}", rfc3339(.expires))]
@@ -101,6 +103,10 @@ impl EngineError {
             }
             Self::Duplicate { .. } => Some("give one of them another name".into()),
             Self::NotOurs { resources } => Some(foreign_hint(resources)),
+            Self::Impossible { findings } => {
+                let ways: Vec<&str> = findings.iter().map(|finding| finding.instead.as_str()).collect();
+                Some(ways.join("; "))
+            }
             Self::UnknownTarget { id, known } => Some(target_hint(id, known)),
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"
@@ -125,6 +131,12 @@ fn circle(members: &[ResourceId]) -> String {
 
 fn list(resources: &[Foreign]) -> String {
     let lines: Vec<String> = resources.iter().map(ToString::to_string).collect();
+    lines.join("; ")
+}
+
+fn problems(findings: &[Finding]) -> String {
+    let lines: Vec<String> =
+        findings.iter().map(|finding| format!("{}: {}", finding.subject, finding.problem)).collect();
     lines.join("; ")
 }
 

@@ -41,6 +41,6 @@ pub use error::{EngineError, Foreign, ForeignWhy};
 pub use lease::{Clock, Conflict, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, SystemClock};
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use plan::plan;
-pub use provider::{KindSpec, Mark, Observed, Ownership, Provider, ProviderError};
+pub use provider::{Finding, KindSpec, Mark, Observed, Ownership, Provider, ProviderError};
 pub use stale::{Stale, check_fresh, replan};
 pub use types::{Action, Basis, Change, Plan, PlanOptions, Step};

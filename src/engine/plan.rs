@@ -15,7 +15,7 @@ use super::reference::{NAME, Reference, lookup};
 use super::selection::Selection;
 use super::world::World;
 use super::{
-    Action, Basis, Change, EngineError, KindSpec, Manifest, Observed, Plan, PlanOptions, Provider,
+    Action, Basis, Change, EngineError, Finding, KindSpec, Manifest, Observed, Plan, PlanOptions, Provider,
     ResourceId, Step,
 };
 use crate::event::Events;
@@ -30,7 +30,8 @@ use crate::event::Events;
 ///
 /// # Errors
 /// Manifests that contradict themselves, a read that failed, and resources that
-/// are not this deployment's ([`EngineError::NotOurs`] names all of them).
+/// are not this deployment's ([`EngineError::NotOurs`] names all of them), changes that
+/// the cloud cannot make ([`EngineError::Impossible`]).
 pub async fn plan(
     deployment: &str,
     manifests: Vec<Manifest>,
@@ -56,6 +57,7 @@ pub async fn plan(
         steps: Vec::new(),
         digests: BTreeMap::new(),
         foreign: Vec::new(),
+        impossible: Vec::new(),
         warnings: doubles(&world),
     };
     for &position in graph.order.iter().filter(|&&position| selection.included[position]) {
@@ -63,6 +65,10 @@ pub async fn plan(
     }
     if !planning.foreign.is_empty() {
         return Err(EngineError::NotOurs { resources: planning.foreign });
+    }
+    planning.preflight().await;
+    if !planning.impossible.is_empty() {
+        return Err(EngineError::Impossible { findings: planning.impossible });
     }
     let ends = planning.last_changes();
     let Planning { mut steps, mut digests, mut warnings, .. } = planning;
@@ -119,6 +125,7 @@ struct Planning<'a> {
     steps: Vec<Step>,
     digests: BTreeMap<ResourceId, String>,
     foreign: Vec<Foreign>,
+    impossible: Vec<Finding>,
     warnings: Vec<String>,
 }
 
@@ -149,6 +156,9 @@ impl<'a> Planning<'a> {
                 (Action::Update, String::new(), Vec::new())
             }
         };
+        if let (Action::Update | Action::Adopt | Action::Keep, Some(observed)) = (action, observed) {
+            self.impossible.extend(self.provider.impossible(manifest, observed, &changes));
+        }
         self.digests.insert(id.clone(), seen(observed, action, &changes));
         self.steps.push(Step {
             id: id.clone(),
@@ -160,6 +170,27 @@ impl<'a> Planning<'a> {
         });
         self.fates[position] = Some(Fate { spec: self.specs[position], action, desired, changes, observed });
         Ok(())
+    }
+
+    /// Has the provider look at what will be made.
+    async fn preflight(&mut self) {
+        let makes = |(manifest, fate): (&'a Manifest, &Option<Fate<'a>>)| {
+            let fate = fate.as_ref()?;
+            matches!(fate.action, Action::Create | Action::Replace).then_some(manifest)
+        };
+        let creating: Vec<&Manifest> = self.manifests.iter().zip(&self.fates).filter_map(makes).collect();
+        if creating.is_empty() {
+            return;
+        }
+        for finding in self.provider.preflight(&creating).await {
+            match finding.refuses {
+                true => self.impossible.push(finding),
+                false => {
+                    self.warnings
+                        .push(format!("{}: {}: {}", finding.subject, finding.problem, finding.instead));
+                }
+            }
+        }
     }
 
     fn resolve(&self, position: usize) -> Result<Desired, EngineError> {

@@ -95,6 +95,19 @@ pub struct ProviderError {
     pub unknown_outcome: bool,
 }
 
+/// What stands in the way of a plan, or is to be known before it: found by the
+/// provider, who knows what its cloud takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub subject: ResourceId,
+    /// One sentence.
+    pub problem: String,
+    /// The way that works.
+    pub instead: String,
+    /// The plan can't be carried out.
+    pub refuses: bool,
+}
+
 /// A cloud, seen through its resources. Every method may be called
 /// concurrently. `body` has all references resolved, except in `read`.
 #[async_trait]
@@ -151,6 +164,18 @@ pub trait Provider: Send + Sync {
     /// Waits until a member of a rolling group serves as its manifest says.
     async fn settle(&self, _manifest: &Manifest, _events: &Events) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// Why these changes of a resource cannot be made in place, and what can be done
+    /// instead; `None`: they can.
+    fn impossible(&self, _manifest: &Manifest, _observed: &Observed, _changes: &[Change]) -> Option<Finding> {
+        None
+    }
+
+    /// What would stop these resources from being made. Asked once for all of them,
+    /// before anything is changed.
+    async fn preflight(&self, _creating: &[&Manifest]) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Deletes it and waits until it is gone. Already gone is success.

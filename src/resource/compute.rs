@@ -278,6 +278,8 @@ impl Row {
         let mut body = manifest.body.as_object().cloned().unwrap_or_default();
         body.remove("zone");
         body.remove("region");
+        // What it is to become is no field of an insert.
+        body.remove("status");
         body.insert("name".into(), json!(manifest.name));
         let (field, value) = match self.marked {
             Marked::Labels => ("labels", mark::labelled(&manifest.body["labels"], mark)),

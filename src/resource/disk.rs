@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::compute::{self, Marked, Row, Scope};
 use super::links::linked;
 use super::{Cloud, Kind};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed};
+use crate::engine::{Change, Finding, KindSpec, Manifest, Mark, Observed};
 use crate::event::Events;
-use crate::gcp::{Api, ApiError, Call, Error, integer};
+use crate::gcp::{Api, Call, Error, integer};
 
 const ROW: Row = Row {
     spec: KindSpec {
@@ -63,19 +63,7 @@ impl Kind for Disk {
         let path = ROW.path(&manifest.body, &manifest.name)?;
         let changed = |field: &str| changes.iter().any(|change| change.path.starts_with(field));
         if changed("sizeGb") {
-            let (now, wanted) = (integer(&observed.body["sizeGb"]), integer(&manifest.body["sizeGb"]));
-            if wanted < now {
-                return Err(Error::Api(ApiError {
-                    what: format!("resizing {}", manifest.id()),
-                    reason: "diskShrink".into(),
-                    message: format!(
-                        "a disk can't shrink: it has {} GB, the configuration says {}",
-                        now.unwrap_or_default(),
-                        wanted.unwrap_or_default()
-                    ),
-                    ..ApiError::default()
-                }));
-            }
+            let wanted = integer(&manifest.body["sizeGb"]);
             let call = Call::write(Api::Compute, Method::POST, format!("{path}/resize"))
                 .body(json!({"sizeGb": wanted.unwrap_or_default().to_string()}));
             cloud.client.compute(&call, &manifest.id(), events).await?;
@@ -99,6 +87,35 @@ impl Kind for Disk {
         }
         // Last: the digest in the labels says that all of the above is done.
         ROW.set_labels(cloud, manifest, mark, events).await
+    }
+
+    fn impossible(&self, manifest: &Manifest, observed: &Observed, changes: &[Change]) -> Option<Finding> {
+        let changed = |field: &str| changes.iter().any(|change| change.path == field);
+        let refuse = |problem: String, instead: String| {
+            Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
+        };
+        let size = |body: &Value| integer(&body["sizeGb"]).unwrap_or_default();
+        let (now, wanted) = (size(&observed.body), size(&manifest.body));
+        if changed("sizeGb") && wanted < now {
+            return refuse(
+                format!("a disk does not shrink: it has {now} GB, the configuration says {wanted}"),
+                format!("set `mimir.disk_gb: {now}`"),
+            );
+        }
+        // The machine would go to the new zone, and its data would stay in the old one.
+        if changed("zone") {
+            let zone = observed.body["zone"].as_str().unwrap_or_default();
+            return refuse(
+                format!("the data disk is in {zone}, and no disk goes to another zone"),
+                format!(
+                    "set `zones` (and `region`) back to {zone}; or move by a snapshot (each night there is one, \
+                     `gcloud compute snapshots list`): `dorainfra apply --restore-disk SNAPSHOT --delete-data` with \
+                     the new zone makes disk and machine there. What is newer than the snapshot is lost then, but \
+                     for what is in the bucket"
+                ),
+            );
+        }
+        None
     }
 
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {

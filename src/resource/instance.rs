@@ -1,9 +1,12 @@
 //! `compute.instance`: the machine. Metadata, labels and tags change in place
 //! while it runs; its machine type by a stop and a start.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::compute::{self, Marked, Row, Scope, fingerprinted};
 use super::links::linked;
@@ -29,7 +32,37 @@ pub const ROW: Row = Row {
     ..compute::ROW
 };
 
+/// How long a machine may take to come to a state that it can be started from.
+const UP_WITHIN: Duration = Duration::from_secs(10 * 60);
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 pub struct Instance;
+
+/// How a machine in a state (`instances.status`) gets to run.
+#[derive(Debug, PartialEq)]
+enum WayUp {
+    None,
+    Call(&'static str),
+    Wait,
+}
+
+fn way_up(status: &str) -> WayUp {
+    match status {
+        "TERMINATED" | "STOPPED" => WayUp::Call("start"),
+        "SUSPENDED" => WayUp::Call("resume"),
+        // Google brings it up again itself after a repair.
+        "STOPPING" | "SUSPENDING" | "REPAIRING" | "PENDING_STOP" => WayUp::Wait,
+        _ => WayUp::None,
+    }
+}
+
+/// One that has been started is as it should be: its machine is waited for by itself.
+fn starting_is_running(mut observed: Observed) -> Observed {
+    if matches!(observed.body["status"].as_str(), Some("PROVISIONING" | "STAGING" | "PENDING")) {
+        observed.body["status"] = json!("RUNNING");
+    }
+    observed
+}
 
 #[async_trait]
 impl Kind for Instance {
@@ -38,11 +71,11 @@ impl Kind for Instance {
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
-        ROW.read(cloud, manifest).await
+        Ok(ROW.read(cloud, manifest).await?.map(starting_is_running))
     }
 
     async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
-        ROW.list(cloud, deployment).await
+        Ok(ROW.list(cloud, deployment).await?.into_iter().map(starting_is_running).collect())
     }
 
     async fn create(
@@ -125,11 +158,34 @@ impl Kind for Instance {
             .await?;
         }
         // Also after a run that was cut off between the stop and the start.
-        let now = cloud.client.call(&Call::get(Api::Compute, &path)).await?;
-        if matches!(now["status"].as_str(), Some("TERMINATED" | "STOPPED" | "STOPPING"))
-            && let Err(error) = cloud.client.compute(&post("start"), &id, events).await
-        {
-            return Err(with_other_zones(cloud, manifest, error).await);
+        let deadline = Instant::now() + UP_WITHIN;
+        loop {
+            let now = cloud.client.call(&Call::get(Api::Compute, &path)).await?;
+            match way_up(now["status"].as_str().unwrap_or_default()) {
+                WayUp::None => break,
+                WayUp::Call(verb) => {
+                    if let Err(error) = cloud.client.compute(&post(verb), &id, events).await {
+                        return Err(with_other_zones(cloud, manifest, error).await);
+                    }
+                    break;
+                }
+                // It goes by itself: down, to be started then, or up again.
+                WayUp::Wait if Instant::now() < deadline => {
+                    let message = now["status"].as_str().unwrap_or_default().to_ascii_lowercase();
+                    events.send(Event::ResourceProgress { id: id.clone(), message });
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                WayUp::Wait => {
+                    return Err(Error::Unexpected {
+                        what: id.to_string(),
+                        reason: format!(
+                            "it is still {} after {} minutes",
+                            now["status"],
+                            UP_WITHIN.as_secs() / 60
+                        ),
+                    });
+                }
+            }
         }
         // Last: the digest in the labels says that all of the above is done.
         ROW.set_labels(cloud, manifest, mark, events).await

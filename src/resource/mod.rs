@@ -15,6 +15,7 @@ mod links;
 mod mark;
 mod mimir;
 mod object;
+mod preflight;
 mod rolling;
 mod secret;
 mod service_account;
@@ -28,7 +29,9 @@ use futures::future::try_join_all;
 use serde_json::Value;
 
 use crate::blueprint::Content;
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, ProviderError, ResourceId};
+use crate::engine::{
+    Change, Finding, KindSpec, Manifest, Mark, Observed, Provider, ProviderError, ResourceId,
+};
 use crate::event::Events;
 use crate::gcp::{self, Client};
 
@@ -81,6 +84,11 @@ pub(crate) trait Kind: Send + Sync {
 
     async fn serves(&self, _cloud: &Cloud, _observed: &Observed) -> Result<(), ProviderError> {
         Ok(())
+    }
+
+    /// As [`Provider::impossible`].
+    fn impossible(&self, _: &Manifest, _: &Observed, _: &[Change]) -> Option<Finding> {
+        None
     }
 
     async fn settle(
@@ -216,6 +224,14 @@ impl Provider for Google {
         let google = async { Ok(try_join_all(lists).await?) };
         let (google, inside) = futures::try_join!(google, inside)?;
         Ok(google.into_iter().flatten().chain(inside).collect())
+    }
+
+    fn impossible(&self, manifest: &Manifest, observed: &Observed, changes: &[Change]) -> Option<Finding> {
+        self.kind(&manifest.kind).ok()?.impossible(manifest, observed, changes)
+    }
+
+    async fn preflight(&self, creating: &[&Manifest]) -> Vec<Finding> {
+        preflight::findings(&self.cloud, creating).await
     }
 
     async fn create(

@@ -1,0 +1,98 @@
+//! A cloud that is not as the plan left it, and wishes that it cannot fulfil: what can
+//! be mended is planned and done, what cannot is refused before anything is touched.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use deployment::Deployment;
+
+const ZONE: &str = "compute/v1/projects/my-gcp/zones/europe-west1-b";
+const MACHINE: &str = "compute.instance/dorainfra-mimir";
+
+fn deployed() -> Deployment {
+    let deployment = Deployment::of_records();
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    deployment
+}
+
+#[test]
+fn a_machine_that_somebody_stopped_is_planned_and_started() {
+    let deployment = deployed();
+    let status =
+        || deployment.google("GET", &format!("{ZONE}/instances/dorainfra-mimir"), "")["status"].clone();
+    deployment.google("POST", &format!("{ZONE}/instances/dorainfra-mimir/stop"), "");
+    deployment.until("it is stopped", || status() == "TERMINATED");
+    let plan =
+        deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(2);
+    assert!(plan.stdout.contains("TERMINATED") && plan.stdout.contains("RUNNING"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("somebody changed it in the cloud"), "{}", plan.stdout);
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    assert_eq!(status(), "RUNNING");
+    deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(0);
+}
+
+#[test]
+fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
+    let deployment = deployed();
+    deployment.google("POST", &format!("{ZONE}/disks/dorainfra-data/resize"), r#"{"sizeGb": "35"}"#);
+    deployment.until("it has grown", || {
+        deployment.google("GET", &format!("{ZONE}/disks/dorainfra-data"), "")["sizeGb"] == "35"
+    });
+    let writes = deployment.writes().len();
+    let plan = deployment.run(&["--sandbox", "plan"]).ends_with(1);
+    assert!(plan.stderr.contains("does not shrink: it has 35 GB"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("mimir.disk_gb: 35"), "{}", plan.stderr);
+    deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(1);
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    // The way that it names works.
+    let agreed = ["--sandbox", "--set", "mimir.disk_gb=35"];
+    deployment.run(&[&agreed[..], &["apply", "--yes", "--target", MACHINE]].concat()).ends_with(0);
+}
+
+#[test]
+fn a_move_that_would_leave_the_data_behind_is_refused_whole() {
+    let deployment = deployed();
+    let writes = deployment.writes().len();
+    for keys in [
+        &["--set", "zones=[europe-west1-c]"][..],
+        &["--set", "region=us-central1", "--set", "zones=[us-central1-a]"],
+    ] {
+        let apply = deployment.run(&[&["--sandbox"][..], keys, &["apply", "--yes"]].concat()).ends_with(1);
+        for words in ["the data disk is in europe-west1-b", "--restore-disk SNAPSHOT"] {
+            assert!(apply.stderr.contains(words), "`{words}` is not in:\n{}", apply.stderr);
+        }
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(0);
+}
+
+#[test]
+fn what_the_project_does_not_have_is_told_by_the_plan() {
+    let deployment = Deployment::of_records();
+    // So that its services are on.
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"]).ends_with(0);
+    let writes = deployment.writes().len();
+    for (keys, words) in [
+        (&["mimir.machine_type=e9-huge-8"][..], ["has no machine type `e9-huge-8`", "mimir.machine_type"]),
+        (
+            &["mimir.machine_type=n4-standard-2"],
+            ["takes no disk of the type pd-balanced", "`mimir.boot_disk_type`"],
+        ),
+        (&["network.name=elsewhere"], ["has no network `elsewhere`", "network.create: true"]),
+        (&["network.name=default", "network.subnet=gone"], ["has no subnet `gone`", "network.subnet"]),
+        (&["access.external=false"], ["no Private Google Access", "--enable-private-ip-google-access"]),
+    ] {
+        let set: Vec<&str> = keys.iter().flat_map(|key| ["--set", key]).collect();
+        for command in [&["plan"][..], &["apply", "--yes"]] {
+            let run = deployment.run(&[&["--sandbox"][..], &set, command].concat()).ends_with(1);
+            for words in words {
+                assert!(run.stderr.contains(words), "`{words}` is not in:\n{}", run.stderr);
+            }
+        }
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    deployment
+        .run(&["--sandbox", "plan", "--set", "network.create=true", "--set", "access.external=false"])
+        .ends_with(0);
+}
