@@ -438,9 +438,8 @@ fn an_upgrade_is_planned_with_what_changes_on_the_machine() {
 fn a_mimir_of_another_version_than_the_configured_one_is_refused_with_the_way_out() {
     let deployment = Deployment::of_records();
     let binary = of_version(&deployment, "3.1.2");
-    let run = |more: &[&str]| {
-        deployment.run(&[&["--sandbox", "--json", "--mimir-binary", &binary], more].concat())
-    };
+    let run =
+        |more: &[&str]| deployment.run(&[&["--sandbox", "--json", "--mimir-binary", &binary], more].concat());
     for command in ["plan", "apply", "render"] {
         let error = run(&[command]).ends_with(3).events("error")[0].to_string();
         let default = dorainfra::config::default_version();
@@ -456,7 +455,8 @@ fn replicas_go_by_the_version_that_works_beside_both() {
     let run = |version: &str, topology: &str, arguments: &[&str]| {
         let (binary, set) = (of_version(&deployment, version), format!("mimir.version={version}"));
         let topology = format!("mimir.topology={topology}");
-        let mut all = vec!["--sandbox", "--json", "--mimir-binary", &binary, "--set", &set, "--set", &topology];
+        let mut all =
+            vec!["--sandbox", "--json", "--mimir-binary", &binary, "--set", &set, "--set", &topology];
         all.extend(arguments);
         deployment.run(&all)
     };

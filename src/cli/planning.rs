@@ -70,8 +70,7 @@ impl Run<'_> {
         plan.warnings.extend(unknown);
         plan.warnings.extend(self.lacks_native_histograms());
         let bucket = Names::of(&self.project.config).bucket;
-        let versions =
-            resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        let versions = resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
         self.side_by_side(&plan, &versions)?;
         self.restores(&plan)?;
         Ok(plan)
@@ -115,7 +114,8 @@ impl Run<'_> {
     fn side_by_side(&self, plan: &Plan, versions: &[VersionChange]) -> CommandResult<()> {
         let wanted = self.blueprint.manifests.iter().map(|manifest| (&manifest.kind, &manifest.name));
         let there = plan.steps.iter().map(|step| (&step.id.kind, &step.id.name));
-        let machines: BTreeSet<_> = wanted.chain(there).filter(|(kind, _)| *kind == "compute.instance").collect();
+        let machines: BTreeSet<_> =
+            wanted.chain(there).filter(|(kind, _)| *kind == "compute.instance").collect();
         if machines.len() < 2 {
             return Ok(());
         }

@@ -55,7 +55,9 @@ fn every_key_that_is_rendered_exists_in_every_version() {
     const HIDDEN: &str = "ingester.push_grpc_method_enabled";
     for version in config::mimir_versions() {
         let version = version.newest.as_str();
-        for (topology, all) in [Topology::Single, Topology::Ha].map(|one| [(one, false), (one, true)]).concat() {
+        for (topology, all) in
+            [Topology::Single, Topology::Ha].map(|one| [(one, false), (one, true)]).concat()
+        {
             let config = with(version, topology, all);
             let machine: Value = serde_saphyr::from_str(&file(&config, "vm/mimir.yaml")).unwrap();
             let chart: Value =
