@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::answer;
 use crate::blueprint::{Engine, Flavour};
 use crate::event::{Event, Events};
 
 /// Where Grafana publishes Mimir's binaries.
 pub const RELEASES: &str = "https://github.com/grafana/mimir/releases/download";
 const PLATFORM: &str = "linux-amd64";
+/// Characters of the file with a checksum that are looked at.
+const CHECKSUM: usize = 4096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
@@ -132,11 +135,7 @@ pub async fn released(
         Some(sha256) => sha256.to_owned(),
         None => {
             let url = format!("{releases}/mimir-{version}/mimir-{PLATFORM}-sha-256");
-            let text = get(client, &url, version)
-                .await?
-                .text()
-                .await
-                .map_err(|error| download(version, &url, &error))?;
+            let text = answer::words(get(client, &url, version).await?, CHECKSUM).await;
             let sha256 = text
                 .split_whitespace()
                 .find(|word| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))

@@ -12,6 +12,7 @@
 //!        sandbox: a Google Cloud on loopback; nothing above depends on it but `cli`
 //! ```
 
+mod answer;
 pub mod artifact;
 pub mod blueprint;
 pub mod cli;
@@ -26,6 +27,7 @@ pub mod render;
 pub mod report;
 pub mod resource;
 pub mod sandbox;
+mod serve;
 pub mod stack;
 pub mod tls;
 pub mod ui;

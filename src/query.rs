@@ -1,11 +1,14 @@
 //! The Prometheus query API of an endpoint: instant and range queries.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
+use crate::answer::{self, BodyError};
 use crate::dora::remote_write::jitter;
 use crate::stack::{Target, TargetError, reason, tls_failure};
 
@@ -16,6 +19,10 @@ pub enum QueryError {
     Tls(String),
     #[error("the endpoint cannot be reached: {0}")]
     Unreachable(String),
+    #[error("the endpoint took a query and gave no answer within {0} s")]
+    Silent(u64),
+    #[error("something else than the endpoint answers at its address: {0}")]
+    SomebodyElse(String),
     /// The query was understood, but costs more than the endpoint allows (422).
     #[error("the endpoint refused to execute a query: {0}")]
     TooMuch(String),
@@ -32,8 +39,11 @@ impl QueryError {
             Self::Unreachable(_) => {
                 "check `access.allow` (your address may have changed) and `dorainfra status`".into()
             }
+            Self::SomebodyElse(_) => {
+                "a proxy or a login stands in front of it: give the address of the query API itself".into()
+            }
             Self::Refused { status: 401 | 403, .. } => "check `mimir.tenant`".into(),
-            Self::TooMuch(_) | Self::Refused { .. } | Self::Unreadable(_) => {
+            Self::Silent(_) | Self::TooMuch(_) | Self::Refused { .. } | Self::Unreadable(_) => {
                 "`dorainfra status` shows the machine; its engine's log says more".into()
             }
         }
@@ -130,9 +140,17 @@ pub struct Query {
     http: reqwest::Client,
     url: String,
     tenant: Option<String>,
+    places: Arc<Semaphore>,
 }
 
 const ATTEMPTS: u32 = 4;
+/// How long one answer may take. Who did not answer for so long is not asked again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The largest answer: ten times of what is ever asked for at once.
+const LARGEST: usize = 64 << 20;
+/// Queries of one client that are answered at the same time. With [`LARGEST`], the
+/// bound of the memory that an endpoint can make us take.
+const AT_ONCE: usize = 8;
 
 impl Query {
     pub fn new(target: &Target) -> Result<Self, TargetError> {
@@ -140,6 +158,7 @@ impl Query {
             http: target.http_client()?,
             url: target.query_url("/api/v1"),
             tenant: target.tenant.clone(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
         })
     }
 
@@ -158,8 +177,9 @@ impl Query {
             |what| move |error: reqwest::Error| TargetError::Credentials { what, message: reason(&error) };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(60));
+            .timeout(PATIENCE);
         if let Some(ca) = &access.ca {
             let authorities =
                 reqwest::Certificate::from_pem_bundle(ca.as_bytes()).map_err(broken("CA certificate"))?;
@@ -176,7 +196,7 @@ impl Query {
         }
         let http = builder.build().map_err(|error| TargetError::Client(reason(&error)))?;
         let url = format!("{}/api/v1", url.trim_end_matches('/'));
-        Ok(Self { http, url, tenant: access.tenant.clone() })
+        Ok(Self { http, url, tenant: access.tenant.clone(), places: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// The client, for requests outside of the query API.
@@ -237,9 +257,17 @@ impl Query {
         if let Some(tenant) = &self.tenant {
             request = request.header("X-Scope-OrgID", tenant);
         }
+        // Nobody closes it.
+        let _place = self.places.acquire().await;
         let response = request.send().await.map_err(|error| unreachable(&error))?;
         let status = response.status().as_u16();
-        let bytes = response.bytes().await.map_err(|error| unreachable(&error))?;
+        if let Some(message) = answer::of_somebody_else(&response) {
+            return Err(QueryError::SomebodyElse(message));
+        }
+        let bytes = answer::body(response, LARGEST).await.map_err(|error| match error {
+            BodyError::Lost(error) => unreachable(&error),
+            too_large @ BodyError::TooLarge(_) => QueryError::Unreadable(too_large.to_string()),
+        })?;
         if status != 200 {
             let message = match serde_json::from_slice::<Refusal>(&bytes) {
                 Ok(refusal) => refusal.error,
@@ -259,6 +287,7 @@ impl Query {
 fn unreachable(error: &reqwest::Error) -> QueryError {
     match tls_failure(error) {
         Some(message) => QueryError::Tls(message),
+        None if error.is_timeout() && !error.is_connect() => QueryError::Silent(PATIENCE.as_secs()),
         None => QueryError::Unreachable(reason(error)),
     }
 }

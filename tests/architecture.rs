@@ -18,18 +18,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["event"]),
     ("event", &["engine", "verify"]),
     ("tls", &[]),
-    ("artifact", &["blueprint", "event"]),
+    ("artifact", &["answer", "blueprint", "event"]),
     // Google.
     ("gcp", &["blueprint", "engine", "event"]),
     // A machine that is deleted is asked to write what it holds first.
     // What lives in Mimir is reached as all its clients reach it.
-    ("resource", &["blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
+    ("resource", &["answer", "blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
     ("machine", &["engine", "event", "gcp"]),
     // The steps after the resources.
-    ("dora", &["event", "stack", "tls"]),
-    ("stack", &["blueprint", "config", "dora", "event", "tls"]),
-    ("query", &["dora", "stack"]),
-    ("verify", &["blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
+    ("dora", &["answer", "event", "serve", "stack", "tls"]),
+    ("serve", &[]),
+    ("answer", &["stack"]),
+    ("stack", &["answer", "blueprint", "config", "dora", "event", "tls"]),
+    ("query", &["answer", "dora", "stack"]),
+    ("verify", &["answer", "blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
     ("report", &["dora", "query", "render"]),
     // What no other module may know.
     ("sandbox", &["event", "gcp", "tls"]),

@@ -400,3 +400,38 @@ async fn an_interrupted_history_goes_on_where_it_was() {
     }
     assert_eq!(checkpoint().accepted(), 0, "what is done leaves no checkpoint");
 }
+
+/// Who stands in front of a receiver answers for it: with a login, with a page, with
+/// success that is none. Nothing of it counts as accepted.
+#[tokio::test]
+async fn an_answer_of_somebody_in_between_is_no_acceptance() {
+    use axum::response::{Html, Redirect};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let reset = || (StatusCode::RESET_CONTENT, "").into_response();
+    let cases: [(&str, fn() -> Response, &str); 4] = [
+        ("to a login", || Redirect::to("/login?next=secret").into_response(), "redirects to /login"),
+        (
+            "for good",
+            || Redirect::permanent("https://elsewhere.example/").into_response(),
+            "elsewhere.example",
+        ),
+        ("a page", || Html("<h1>Welcome</h1>").into_response(), "web page"),
+        ("a success of another protocol", reset, "205"),
+    ];
+    for (name, answer, words) in cases {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/api/v1/push", post(move || async move { answer() }))
+            .route("/login", axum::routing::any(|| async { "welcome" }));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let target = Target::new(Flavour::Mimir, format!("http://localhost:{}", address.port()), address);
+        let series = simulated(simulator::teams(1), 1, date!(2026 - 03 - 01), 3, Histograms::Classic);
+        let (events, _receiver) = Events::channel();
+        let sent = Client::new(&target).unwrap().send(series, Limits::default(), 0, &events).await;
+        let error = sent.expect_err(name);
+        assert_eq!(error.accounting().accepted, 0, "{name}");
+        assert!(error.to_string().contains(words), "{name}: {error}");
+        assert!(!error.to_string().contains("secret"), "{name}: {error}");
+    }
+}

@@ -318,3 +318,144 @@ async fn recorded_deliveries_are_taken_and_those_that_count_are_kept() {
     let labels = |fact: &&Value| fact["incident"]["labels"] == json!(["bug"]);
     assert_eq!((issues.len(), issues.iter().filter(labels).count()), (27, 25));
 }
+
+/// A payload of every kind that tells something, with places for whatever a sender
+/// may put there.
+fn wild(kind: usize, text: &str, other: &str, time: &str, number: u64) -> (&'static str, Value) {
+    let repository = json!({"full_name": other, "default_branch": "main"});
+    match kind {
+        0 => (
+            "deployment_status",
+            json!({"deployment_status": {"state": "success", "created_at": time}, "repository": repository,
+                "deployment": {"id": number, "sha": text, "ref": text, "environment": text}}),
+        ),
+        1 => (
+            "push",
+            json!({"ref": "refs/heads/main", "repository": repository,
+                "commits": [{"id": text, "message": text, "timestamp": time}]}),
+        ),
+        2 => (
+            "pull_request",
+            json!({"action": "closed", "repository": repository, "pull_request": {"title": text, "body": text,
+                "labels": [{"name": text}], "merged": true, "merge_commit_sha": text, "created_at": time}}),
+        ),
+        _ => (
+            "issues",
+            json!({"action": "labeled", "repository": repository, "issue": {"number": number,
+                "created_at": time, "updated_at": time, "closed_at": time, "labels": [{"name": "incident"}]}}),
+        ),
+    }
+}
+
+/// Whatever somebody sends who knows the secret: what is answered with 2xx can be read
+/// again, by this receiver and the next, and what is not is told to the sender.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_signed_leaves_files_that_can_be_read() {
+    const TEXTS: [&str; 8] = ["", " ", "/", "a/b", "c0ffee", "\u{0}\u{202e}\n", "\"},{", "é"];
+    const PROJECTS: [&str; 7] = ["", "/", "a/", "/b", "example/shop", "group/sub/project", " / "];
+    const TIMES: [&str; 8] = [
+        "2026-03-02T15:30:00Z",
+        "1969-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-23:59",
+        "2199-12-31T23:59:59+23:59",
+        "2200-01-01T00:00:00Z",
+        "soon",
+        "",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    let (mut kept, mut refused, mut number) = (0, 0, 0);
+    for kind in 0..4 {
+        for text in TEXTS {
+            for project in PROJECTS {
+                for time in TIMES {
+                    // Not all of some 1,800: each value meets each other one.
+                    number += 1;
+                    let plain = [text == "c0ffee", project == "example/shop", time == TIMES[0]];
+                    if plain.iter().filter(|plain| **plain).count() < 2 && number % 7 != 0 {
+                        continue;
+                    }
+                    let (event, body) = wild(kind, text, project, time, number);
+                    let body = serde_json::to_vec(&body).unwrap();
+                    let request = http
+                        .post(&receiver.url)
+                        .header("X-GitHub-Event", event)
+                        .header("X-GitHub-Delivery", format!("wild-{number}"))
+                        .header("X-Hub-Signature-256", signed(&body));
+                    let answer = request.body(body).send().await.unwrap();
+                    let status = answer.status().as_u16();
+                    let words = answer.text().await.unwrap();
+                    assert!(
+                        matches!(status, 200 | 202 | 422),
+                        "{event} {text:?} {project:?} {time}: {status} {words}"
+                    );
+                    kept += usize::from(status == 202);
+                    if status == 422 {
+                        refused += 1;
+                        assert!(words.contains("kept aside"), "{words}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(kept > 20 && refused > 100, "{kept} kept, {refused} refused");
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    assert!(!collected(folder.path()).is_empty());
+    let state = folder.path().join("events.jsonl.state");
+    let aside = std::fs::read_to_string(state.join("webhooks.jsonl.refused")).unwrap();
+    assert_eq!(aside.lines().count(), refused);
+    // The next one starts, and goes on.
+    let mut receiver = Receiver::start(folder.path());
+    assert_eq!(send(&http, &receiver.url, "after", &deployment_status(9)).await, Some(202));
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    assert!(deployments(folder.path()).contains_key("example/shop@9"));
+}
+
+/// The most memory that a process has taken so far, in MiB.
+fn peak(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_exhaust_neither_its_memory_nor_its_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let address = receiver.url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let before = peak(&receiver.child);
+    // Half a request each, never ended.
+    let mut half = Vec::new();
+    for _ in 0..400 {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        std::io::Write::write_all(&mut stream, b"POST / HTTP/1.1\r\nHost: x\r\n").unwrap();
+        half.push(stream);
+    }
+    // Large payloads with signatures of another secret.
+    let http = http();
+    let storm = (0..40).map(|_| {
+        let request = http
+            .post(&receiver.url)
+            .header("X-GitHub-Event", "push")
+            .header("X-Hub-Signature-256", format!("sha256={}", "0".repeat(64)))
+            .body(vec![b' '; 20 << 20]);
+        tokio::spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) })
+    });
+    for answer in storm.collect::<Vec<_>>() {
+        // Some do not get a place in time.
+        assert!(matches!(answer.await.unwrap(), Err(_) | Ok(401 | 408)));
+    }
+    // Without a signature nothing of the payload is read.
+    let unsigned = http.post(&receiver.url).header("X-GitHub-Event", "push").body(vec![b' '; 20 << 20]);
+    assert!(matches!(unsigned.send().await.map(|answer| answer.status().as_u16()), Ok(401) | Err(_)));
+    let taken = peak(&receiver.child) - before;
+    assert!(taken < 160, "{taken} MiB for strangers");
+    // Whoever knows the secret is heard, and the end is not held up by those who said nothing.
+    assert_eq!(send(&http, &receiver.url, "d1", &deployment_status(1)).await, Some(202));
+    let began = Instant::now();
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    drop(half);
+}

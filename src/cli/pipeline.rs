@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
             let teams = simulator::teams(config.generator.teams);
             return Ok(Told::Simulated { teams, seed: config.generator.seed });
         }
-        let events = sources::known(&self.context.collected(&config.name))?;
+        let events = sources::known(&self.context.collected(&config.name), &self.context.printer)?;
         if !events.iter().any(|event| matches!(event, dora::events::Event::Deployment(_))) {
             return Err(CommandError::failed("the sources tell of no deployment")
                 .hint("`dorainfra collect` shows what each source tells; docs/sources.md says what counts"));

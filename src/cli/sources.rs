@@ -15,13 +15,15 @@ use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
 use crate::dora::source::{Access, Owner, Patterns, Rules, file, forge, git, github, gitlab};
 use crate::event::Events;
-use crate::ui::{Collected, CollectedSource};
+use crate::ui::{Collected, CollectedSource, Printer};
 
 /// The longest wait for a forge's rate limit.
 const PATIENCE: Duration = Duration::from_secs(300);
 const BACKOFF: Duration = Duration::from_millis(500);
 /// How far back forges are asked: a year of history, and what came before it.
 const USUAL_DAYS: i64 = 400;
+/// Lines that are no events, of one file, that are told each by itself.
+const MOST_TOLD: usize = 5;
 
 pub fn usual_since() -> OffsetDateTime {
     OffsetDateTime::now_utc() - time::Duration::days(USUAL_DAYS)
@@ -265,7 +267,7 @@ impl<'a> Collecting<'a> {
     }
 
     pub fn end(self, file: &Path) -> Collected {
-        let Merged { added, changed, removed, total } = self.merged;
+        let Merged { added, changed, removed, total, .. } = self.merged;
         Collected {
             sources: self.sources,
             file: file.display().to_string(),
@@ -277,9 +279,16 @@ impl<'a> Collecting<'a> {
     }
 }
 
-/// The collected events of a deployment.
-pub fn known(file: &Path) -> CommandResult<Vec<Event>> {
-    Ok(store::read(file)?)
+/// The collected events of a deployment. What is no event is told, and left out.
+pub fn known(file: &Path, printer: &Printer) -> CommandResult<Vec<Event>> {
+    let found = store::read(file)?;
+    for line in found.bad.iter().take(MOST_TOLD) {
+        printer.warning(&line.described(file), None);
+    }
+    if found.bad.len() > MOST_TOLD {
+        printer.warning(&format!("{} more lines of it are no events", found.bad.len() - MOST_TOLD), None);
+    }
+    Ok(found.events)
 }
 
 fn access(context: &Context, source: &Source, url: &str, variables: &[&str]) -> CommandResult<Access> {

@@ -122,8 +122,9 @@ impl Event {
         (self.at(), rank, id)
     }
 
-    /// What is wrong with it by itself, in words for whoever made it.
-    fn problem(&self) -> Option<String> {
+    /// What is wrong with it by itself, in words for whoever made it. What has no
+    /// problem can be written and read again.
+    pub fn problem(&self) -> Option<String> {
         let (fields, at): (&[(&str, &str)], _) = match self {
             Self::Change(c) => (&[("id", &c.id), ("team", &c.team), ("service", &c.service)], c.at),
             Self::Deployment(d) => (
@@ -136,7 +137,18 @@ impl Event {
         if let Some((name, _)) = fields.iter().find(|(_, value)| value.trim().is_empty()) {
             return Some(format!("`{name}` is empty"));
         }
-        (at.unix_timestamp() < 0).then(|| "`at` is before 1970".to_owned())
+        time_problem(at).map(|problem| format!("`at` is {problem}"))
+    }
+}
+
+/// What is wrong with a time. Within these centuries no sum of a time with a range,
+/// a shift or an offset leaves what can be computed with and written.
+pub fn time_problem(at: OffsetDateTime) -> Option<&'static str> {
+    const YEAR_2200: i64 = 7_258_118_400;
+    match at.unix_timestamp() {
+        ..0 => Some("before 1970"),
+        YEAR_2200.. => Some("after 2199"),
+        _ => None,
     }
 }
 
@@ -169,7 +181,7 @@ pub fn read(lines: impl BufRead) -> impl Iterator<Item = Result<Event, ReadError
 }
 
 /// The event of a line; or where it is wrong (characters, from 1), and why.
-fn event_of(line: &str) -> Result<Event, (usize, String)> {
+pub(super) fn event_of(line: &str) -> Result<Event, (usize, String)> {
     if let Ok(event) = serde_json::from_str::<Event>(line)
         && event.problem().is_none()
     {

@@ -39,7 +39,8 @@ impl Teams {
     /// thousands of teams takes a while to count through.
     ///
     /// # Errors
-    /// The file of events can't be read; what was known stays.
+    /// The file of events can't be read, and what was known stays; or some lines of
+    /// it, and the others count.
     pub async fn advance(
         &mut self,
         now: OffsetDateTime,
@@ -69,8 +70,13 @@ impl Teams {
                 if self.read == written && written.is_some() {
                     return Ok(());
                 }
-                self.teams = teams(&store::read(path)?, *settle, now);
+                let found = store::read(path)?;
+                self.teams = teams(&found.events, *settle, now);
                 self.read = written;
+                if !found.bad.is_empty() {
+                    let problems = found.bad.iter().take(5).map(|line| line.described(path)).collect();
+                    return Err(SourceError::Malformed { path: path.clone(), problems });
+                }
             }
         }
         Ok(())

@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use crate::answer::{self, BodyError};
+
 /// Why a call to the Pushgateway failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
@@ -105,6 +107,7 @@ impl Gateway {
         }
         let http = reqwest::Client::builder()
             .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
@@ -132,7 +135,7 @@ impl Gateway {
         let url = format!("{}/api/v1/metrics", self.base);
         let response = self.http.get(url).send().await.map_err(|source| self.unreachable(source))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        let body = self.body(response).await?;
         let unreadable = |message: String| GatewayError::Unreadable { url: self.base.clone(), message };
         if !status.is_success() {
             return Err(unreadable(status.to_string()));
@@ -151,6 +154,15 @@ impl Gateway {
             .collect())
     }
 
+    async fn body(&self, response: reqwest::Response) -> Result<bytes::Bytes, GatewayError> {
+        answer::body(response, answer::LARGE).await.map_err(|error| match error {
+            BodyError::Lost(source) => self.unreachable(source),
+            BodyError::TooLarge(_) => {
+                GatewayError::Unreadable { url: self.base.clone(), message: error.to_string() }
+            }
+        })
+    }
+
     /// Whether it says of itself that it is ready.
     pub async fn ready(&self) -> bool {
         let answer = self.http.get(format!("{}/-/ready", self.base)).send().await;
@@ -167,7 +179,7 @@ impl Gateway {
         if status.is_success() {
             return Ok(());
         }
-        let message = response.text().await.unwrap_or_default();
+        let message = answer::words(response, 1000).await;
         Err(GatewayError::Refused {
             url: self.base.clone(),
             group: group.path().trim_start_matches("metrics/").to_owned(),

@@ -120,6 +120,9 @@ impl Target {
             // A server that refuses a client certificate says so after the handshake
             // (TLS 1.3). HTTP/2 loses these words; lanes want a connection each, too.
             .http1_only()
+            // Whoever sends us elsewhere is not the endpoint: what is sent there would
+            // count as accepted.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(60))
             .resolve(host, self.connect);

@@ -9,6 +9,7 @@
 use time::OffsetDateTime;
 
 use super::{Check, Report, Request, Stage, counted};
+use crate::answer;
 use crate::blueprint::Flavour;
 use crate::query::Query;
 use crate::stack::{reason, told};
@@ -94,7 +95,8 @@ fn judge(metrics: &str, now: f64) -> Verdict {
 async fn metrics(request: &Request<'_>, query: &Query) -> Result<String, String> {
     let response = query.http().get(request.target.metrics_url()).send().await;
     let response = response.and_then(reqwest::Response::error_for_status).map_err(|error| reason(&error))?;
-    response.text().await.map_err(|error| reason(&error))
+    let body = answer::body(response, answer::LARGE).await.map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 #[cfg(test)]

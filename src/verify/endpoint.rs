@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Check, Request, Stage};
+use crate::answer;
 use crate::query::Query;
 use crate::stack::{reason, tls_failure};
 
@@ -25,8 +26,7 @@ pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check,
             }
             Ok(response) => {
                 let status = response.status();
-                let text = response.text().await.unwrap_or_default();
-                format!("{status}: {}", text.trim().chars().take(300).collect::<String>())
+                format!("{status}: {}", answer::words(response, 300).await)
             }
             Err(error) => match tls_failure(&error) {
                 Some(message) => {

@@ -4,6 +4,7 @@ use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
 use super::QueryError;
+use crate::answer;
 use crate::stack::{Target, reason, tls_failure};
 
 /// One ingester. Each replica runs one.
@@ -35,13 +36,15 @@ struct Page {
 pub async fn ring(target: &Target) -> Result<Vec<RingMember>, QueryError> {
     let http = target.http_client().map_err(|error| QueryError::Unreachable(error.to_string()))?;
     let url = format!("{}/ingester/ring", target.base_url.trim_end_matches('/'));
-    let answer = http.get(url).header(ACCEPT, "application/json").send().await;
-    let answer = answer.map_err(|error| match tls_failure(&error) {
+    let response = http.get(url).header(ACCEPT, "application/json").send().await;
+    let response = response.map_err(|error| match tls_failure(&error) {
         Some(tls) => QueryError::Tls(tls),
         None => QueryError::Unreachable(reason(&error)),
     })?;
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| QueryError::Unreachable(reason(&error)))?;
+    let status = response.status();
+    let body = answer::body(response, answer::LARGE)
+        .await
+        .map_err(|error| QueryError::Unreachable(error.to_string()))?;
     if !status.is_success() {
         let message = String::from_utf8_lossy(&body).trim().to_owned();
         return Err(QueryError::Refused { status: status.as_u16(), message });

@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use super::{LiveError, Outlet, Round, SHOWN, Summary};
 use crate::dora::exposition::{self, Format};
 use crate::dora::{JOB, metrics};
 use crate::event::Events;
+use crate::serve;
 use crate::stack::told;
 
 /// A server of the present values.
@@ -28,7 +30,7 @@ pub struct Served {
     address: SocketAddr,
     page: Arc<RwLock<Page>>,
     end: CancellationToken,
-    server: Option<JoinHandle<std::io::Result<()>>>,
+    server: Option<JoinHandle<()>>,
 }
 
 /// What was shown last, in both formats. Empty: nothing yet.
@@ -38,27 +40,27 @@ struct Page {
     open_metrics: Bytes,
 }
 
-/// How long whoever is just being answered may take, once it is to end.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// How long a health check waits for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 impl Served {
     /// Listens at once, so that an address that can't be had is told before
     /// anything else happens. Port 0: any, [`Served::address`] says which.
     pub async fn at(address: SocketAddr, events: &Events) -> Result<Self, LiveError> {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|source| LiveError::Listen { address, source })?;
-        let address = listener.local_addr().unwrap_or(address);
+        let (listener, address) =
+            serve::bind(address).await.map_err(|source| LiveError::Listen { address, source })?;
         let page = Arc::new(RwLock::new(Page::default()));
         let app = Router::new()
             .route("/metrics", get(metrics_page))
             .route("/-/ready", get(ready))
             .with_state(page.clone());
+        let app = match address.ip().is_loopback() {
+            true => app.layer(axum::middleware::from_fn(loopback_only)),
+            false => app,
+        };
         let end = CancellationToken::new();
         let ended = end.clone();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, app).with_graceful_shutdown(async move { ended.cancelled().await }).await
-        });
+        let server = tokio::spawn(async move { serve::serve(listener, app, &ended).await });
         let all = match address.ip().is_loopback() {
             true => "",
             false => "; whoever reaches this address can read them",
@@ -70,13 +72,22 @@ impl Served {
     /// When the values served at an address were counted, Unix seconds, if
     /// anybody says so.
     pub async fn shown(address: SocketAddr) -> Option<f64> {
-        let http = reqwest::Client::builder().no_proxy().timeout(LAST_ANSWER).build().ok()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build().ok()?;
         let answer = http.get(format!("http://{address}/metrics")).send().await.ok()?;
         told::sum(&answer.error_for_status().ok()?.text().await.ok()?, SHOWN)
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// What is served on loopback is read under a name of loopback, and not under one that
+/// somebody's page has made point here.
+async fn loopback_only(request: Request, next: Next) -> Response {
+    match serve::asks_loopback(request.headers()) {
+        true => next.run(request).await,
+        false => (StatusCode::MISDIRECTED_REQUEST, "ask for localhost\n").into_response(),
     }
 }
 
@@ -125,14 +136,9 @@ impl Outlet for Served {
     /// Whoever scrapes sees that nobody answers, and ends the series by itself.
     async fn close(&mut self, _: &Round<'_>, _: bool) -> Result<(), LiveError> {
         self.end.cancel();
-        let Some(mut server) = self.server.take() else { return Ok(()) };
-        match tokio::time::timeout(LAST_ANSWER, &mut server).await {
-            Ok(Ok(ended)) => ended.map_err(LiveError::Serve),
-            Ok(Err(error)) => Err(LiveError::Serve(std::io::Error::other(error))),
-            Err(_) => {
-                server.abort();
-                Ok(())
-            }
+        match self.server.take() {
+            Some(server) => server.await.map_err(|error| LiveError::Serve(std::io::Error::other(error))),
+            None => Ok(()),
         }
     }
 }

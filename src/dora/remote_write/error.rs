@@ -149,6 +149,8 @@ pub enum WriteError {
     Tls { url: String, message: String, accounting: Accounting },
     #[error("the receiver at {url} was unavailable in {attempts} attempts, last: {last}; {accounting}")]
     Unavailable { url: String, attempts: u32, last: String, accounting: Accounting },
+    #[error("something else than a receiver answers at {url}: {message}; {accounting}")]
+    SomebodyElse { url: String, message: String, accounting: Accounting },
     #[error("no request can be made to {url}: {message}; {accounting}")]
     Broken { url: String, message: String, accounting: Accounting },
 }
@@ -165,6 +167,7 @@ impl WriteError {
             Failure::Unavailable { attempts, last, .. } => {
                 Self::Unavailable { url, attempts, last, accounting }
             }
+            Failure::SomebodyElse { message } => Self::SomebodyElse { url, message, accounting },
             Failure::Broken { message } => Self::Broken { url, message, accounting },
         }
     }
@@ -175,6 +178,7 @@ impl WriteError {
             Self::Refused { accounting, .. }
             | Self::Tls { accounting, .. }
             | Self::Unavailable { accounting, .. }
+            | Self::SomebodyElse { accounting, .. }
             | Self::Broken { accounting, .. } => *accounting,
         }
     }
@@ -192,6 +196,11 @@ impl WriteError {
             }
             Self::Unavailable { .. } => Some(
                 "`dorainfra status` shows whether the machine is ready; sending the history again is harmless"
+                    .into(),
+            ),
+            Self::SomebodyElse { .. } => Some(
+                "nothing was stored there: a proxy or a login stands in front of it. Give the receiver's own \
+                 address"
                     .into(),
             ),
             Self::Broken { .. } => None,

@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::encode::Version;
 use super::retry::{jitter, retry_after};
 use super::{Accepted, Client, Delivered, NATIVE_WRITTEN, Reason, WRITTEN};
-use crate::stack;
+use crate::{answer, stack};
 
 pub(super) struct Lane {
     pub client: Client,
@@ -44,7 +44,13 @@ pub(super) enum Failure {
     Unavailable { attempts: u32, last: String, answered: bool },
     /// The request could not even be made.
     Broken { message: String },
+    /// Who answered is not the receiver.
+    SomebodyElse { message: String },
 }
+
+/// What receivers answer to samples that they have taken: the protocol says 2xx, and
+/// these are those that any of them uses.
+const ACCEPTED: [StatusCode; 3] = [StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
 
 /// How a request ended that was not accepted.
 enum Undelivered {
@@ -76,7 +82,9 @@ impl Lane {
                 Err(Undelivered::Stopped { answered: false }) => end.unknown += batch.samples,
                 Err(Undelivered::Failed(failure)) => {
                     match &failure {
-                        Failure::Refused { .. } | Failure::Unavailable { answered: true, .. } => {
+                        Failure::Refused { .. }
+                        | Failure::SomebodyElse { .. }
+                        | Failure::Unavailable { answered: true, .. } => {
                             end.refused += batch.samples;
                         }
                         Failure::Unavailable { .. } => end.unknown += batch.samples,
@@ -103,8 +111,9 @@ impl Lane {
             };
             attempt += 1;
             // Added to what was asked for, so that clients told the same time spread out.
-            let wait = asked.unwrap_or_default() + jitter(retry.base, attempt - 1, retry.longest);
-            if attempt >= retry.attempts || started.elapsed() + wait > retry.budget {
+            let wait =
+                asked.unwrap_or_default().saturating_add(jitter(retry.base, attempt - 1, retry.longest));
+            if attempt >= retry.attempts || started.elapsed().saturating_add(wait) > retry.budget {
                 let failure = Failure::Unavailable { attempts: attempt, last, answered };
                 return Err(Undelivered::Failed(failure));
             }
@@ -120,7 +129,12 @@ impl Lane {
         let request = self.client.post(self.version, batch.body.clone());
         let response = request.send().await.map_err(Attempt::of)?;
         let status = response.status();
-        if status.is_success() {
+        if let Some(message) = answer::of_somebody_else(&response)
+            && !status.is_server_error()
+        {
+            return Err(Attempt::Final(Failure::SomebodyElse { message }));
+        }
+        if ACCEPTED.contains(&status) {
             let lacking =
                 (self.version == Version::Two).then(|| lacking(batch, response.headers())).flatten();
             return match lacking {
@@ -133,7 +147,7 @@ impl Lane {
             .get("retry-after")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after(value, OffsetDateTime::now_utc()));
-        let message: String = response.text().await.unwrap_or_default().trim().chars().take(1000).collect();
+        let message = answer::words(response, 1000).await;
         // Prometheus says 500 to samples that are too old: repeating makes them no younger.
         let passes = status == StatusCode::TOO_MANY_REQUESTS
             || status.is_server_error() && !Reason::of(status.as_u16(), &message).is_lasting();

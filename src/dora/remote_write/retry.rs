@@ -7,6 +7,8 @@ use rand::{Rng, SeedableRng};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
+use crate::answer;
+
 /// The bounds of repeating one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
@@ -39,14 +41,16 @@ pub fn jitter(base: Duration, attempt: u32, longest: Duration) -> Duration {
     Duration::from_nanos(((u128::from(random) * u128::from(nanoseconds)) >> 64) as u64)
 }
 
-/// `Retry-After`: seconds, or a date, which is counted from `now`.
+/// `Retry-After`: seconds, or a date, which is counted from `now`; never longer than
+/// [`answer::LONGEST_WAIT`].
 pub fn retry_after(value: &str, now: OffsetDateTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+        return Some(answer::seconds(seconds));
     }
     let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    Some(Duration::try_from(date - now).unwrap_or(Duration::ZERO))
+    let seconds = date.unix_timestamp().saturating_sub(now.unix_timestamp());
+    Some(answer::seconds(u64::try_from(seconds).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -61,6 +65,10 @@ mod tests {
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT", now), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:20:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("soon", now), None);
+        for far in ["18446744073709551615", "Fri, 31 Dec 9999 23:59:59 -2359"] {
+            assert_eq!(retry_after(far, now), Some(answer::LONGEST_WAIT), "{far}");
+        }
+        assert_eq!(retry_after("18446744073709551616", now), None);
     }
 
     #[test]

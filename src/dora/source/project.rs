@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::super::events;
+
 /// All that is known of a project, by the ids that its tools give.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -102,6 +104,31 @@ pub enum Fact {
         id: String,
         incident: Incident,
     },
+}
+
+impl Fact {
+    /// What is wrong with it by itself. Of facts without a problem come events that
+    /// can be written and read again.
+    pub fn problem(&self) -> Option<String> {
+        let (id, times, named): (&str, Vec<OffsetDateTime>, &[(&str, &str)]) = match self {
+            Self::Landed { id, change } => (id, change.at.into_iter().collect(), &[]),
+            Self::Labelled { id, .. } => (id, Vec::new(), &[]),
+            Self::Ran { id, deployment } => (
+                id,
+                deployment.statuses.iter().map(|status| status.at).collect(),
+                &[("environment", &deployment.environment)],
+            ),
+            Self::Reported { id, incident } => {
+                let times = [Some(incident.opened), incident.closed, Some(incident.updated)];
+                (id, times.into_iter().flatten().collect(), &[])
+            }
+        };
+        if let Some(problem) = times.into_iter().find_map(events::time_problem) {
+            return Some(format!("a time is {problem}"));
+        }
+        let mut fields = [("id", id)].into_iter().chain(named.iter().copied());
+        fields.find(|(_, text)| text.trim().is_empty()).map(|(name, _)| format!("its {name} is empty"))
+    }
 }
 
 impl Ran {

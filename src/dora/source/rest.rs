@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::SourceError;
+use crate::answer::{self, BodyError};
 
 /// How an API is reached.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ impl std::fmt::Debug for Access {
 const TRIES: u32 = 5;
 /// What is shown of a refusal.
 const SHOWN: usize = 200;
+/// The largest page of a list.
+const LARGEST: usize = 64 << 20;
 
 /// One page of a list, and where the next one is.
 pub(super) struct Page<T> {
@@ -86,7 +89,7 @@ impl<'a> Rest<'a> {
                 Outcome::Done(page) => return Ok(page),
                 Outcome::Failed(error) => return Err(error),
                 Outcome::Again(wait, error @ SourceError::Limited { .. }) => {
-                    waited += wait;
+                    waited = waited.saturating_add(wait);
                     if waited > self.access.patience {
                         return Err(error);
                     }
@@ -120,9 +123,12 @@ impl<'a> Rest<'a> {
             Err(error) => return Outcome::Again(backoff, unreachable(error)),
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = match response.bytes().await {
+        let body = match answer::body(response, LARGEST).await {
             Ok(body) => body,
-            Err(error) => return Outcome::Again(backoff, unreachable(error)),
+            Err(BodyError::Lost(error)) => return Outcome::Again(backoff, unreachable(error)),
+            Err(error @ BodyError::TooLarge(_)) => {
+                return Outcome::Failed(SourceError::Unreadable { url: shown(), message: error.to_string() });
+            }
         };
         if status.is_success() {
             // A body that ends too early is no list: it is asked for again.
@@ -183,7 +189,7 @@ fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Opti
     }
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if let Some(seconds) = number(RETRY_AFTER.as_str()) {
-        return Some(Duration::from_secs(seconds));
+        return Some(answer::seconds(seconds));
     }
     let exhausted =
         ["x-ratelimit-remaining", "ratelimit-remaining"].iter().any(|name| number(name) == Some(0));
@@ -192,7 +198,7 @@ fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Opti
         (true, Some(reset)) => {
             let now = u64::try_from(now.unix_timestamp()).unwrap_or(0);
             // A clock that differs by a second would be too early.
-            Some(Duration::from_secs(reset.saturating_sub(now) + 1))
+            Some(answer::seconds(reset.saturating_sub(now).saturating_add(1)))
         }
         // A limit that does not say for how long, or a refusal for another reason.
         _ => (exhausted || status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60)),
@@ -244,6 +250,12 @@ mod tests {
             (429, vec![("ratelimit-remaining", "0"), ("ratelimit-reset", reset.as_str())], Some(31)),
             (429, vec![], Some(60)),
             (404, vec![("retry-after", "7")], None),
+            (429, vec![("retry-after", "18446744073709551615")], Some(7200)),
+            (
+                403,
+                vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "18446744073709551615")],
+                Some(7200),
+            ),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let found = limited(status, &headers(&pairs), now).map(|wait| wait.as_secs());

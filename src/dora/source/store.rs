@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::super::events::{self, Event};
@@ -16,6 +16,8 @@ use super::SourceError;
 pub struct Store {
     path: PathBuf,
     events: BTreeMap<Key, Event>,
+    /// Lines that are no events, as they are: they stay where they can be mended.
+    bad: Vec<BadLine>,
     _lock: File,
 }
 
@@ -28,6 +30,8 @@ pub struct Merged {
     pub added: u64,
     pub changed: u64,
     pub removed: u64,
+    /// Of events that could not be read again, and so are not written.
+    pub refused: u64,
     /// All that are there now.
     pub total: u64,
 }
@@ -38,6 +42,7 @@ impl Merged {
         self.added += other.added;
         self.changed += other.changed;
         self.removed += other.removed;
+        self.refused += other.refused;
         self.total = other.total;
     }
 
@@ -54,14 +59,19 @@ impl Store {
         let lock = beside(path, ".lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock).map_err(fails)?;
         lock.lock().map_err(SourceError::file("can't be locked", path))?;
-        let events = read(path)?.into_iter().map(|event| (key(&event), event)).collect();
-        Ok(Self { path: path.to_owned(), events, _lock: lock })
+        let Events { events, bad } = read(path)?;
+        let events = events.into_iter().map(|event| (key(&event), event)).collect();
+        Ok(Self { path: path.to_owned(), events, bad, _lock: lock })
     }
 
     /// Adds events; one that is there already is replaced by the newer word.
     pub fn merge(&mut self, new: impl IntoIterator<Item = Event>) -> Merged {
         let mut merged = Merged::default();
         for event in new {
+            if event.problem().is_some() {
+                merged.refused += 1;
+                continue;
+            }
             match self.events.insert(key(&event), event.clone()) {
                 None => merged.added += 1,
                 Some(old) if old != event => merged.changed += 1,
@@ -76,9 +86,15 @@ impl Store {
     pub fn replace(&mut self, prefix: &str, new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
         let before = self.events.len();
+        // What can't be written is refused below, and gone all the same.
         self.events.retain(|key, _| !key.1.starts_with(prefix) || fresh.contains_key(key));
         let removed = (before - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
+    }
+
+    /// The lines of the file that are no events. [`Store::save`] moves them beside it.
+    pub fn bad(&self) -> &[BadLine] {
+        &self.bad
     }
 
     /// How many events there are.
@@ -86,8 +102,9 @@ impl Store {
         self.events.len() as u64
     }
 
-    /// Writes all of it, durably.
+    /// Writes all of it, durably. What was no event is in `NAME.refused` by then.
     pub fn save(&self) -> Result<(), SourceError> {
+        set_aside(&self.path, self.bad.iter().map(|line| line.text.as_str()))?;
         let mut all: Vec<&Event> = self.events.values().collect();
         all.sort_by(|a, b| a.order().cmp(&b.order()));
         let mut text = Vec::new();
@@ -96,15 +113,80 @@ impl Store {
     }
 }
 
-/// The events of a file; none if it is not there.
-pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// What a file of events holds.
+#[derive(Debug, Default)]
+pub struct Events {
+    pub events: Vec<Event>,
+    pub bad: Vec<BadLine>,
+}
+
+/// A line that is no event, among others that are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// From 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub message: String,
+    pub text: String,
+}
+
+impl BadLine {
+    /// For people, with its place.
+    pub fn described(&self, path: &Path) -> String {
+        format!("{}:{}: {}; it is left out", path.display(), self.line, self.message)
+    }
+}
+
+/// The events of a file; none if it is not there. One bad line does not hide the
+/// others.
+///
+/// # Errors
+/// The file can't be read, or no line of it is an event: it holds something else.
+pub fn read(path: &Path) -> Result<Events, SourceError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Events::default()),
         Err(error) => return Err(SourceError::file("can't be read", path)(error)),
     };
-    let events: Result<Vec<Event>, _> = events::read(BufReader::new(file)).collect();
-    events.map_err(|error| SourceError::NoEvents { path: path.to_owned(), message: error.to_string() })
+    let mut found = Events::default();
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let line = String::from_utf8_lossy(line);
+        if line.trim().is_empty() {
+            continue;
+        }
+        match events::event_of(&line) {
+            Ok(event) => found.events.push(event),
+            Err((_, message)) => {
+                found.bad.push(BadLine { line: index + 1, message, text: line.into_owned() });
+            }
+        }
+    }
+    match found.bad.first() {
+        Some(first) if found.events.is_empty() => {
+            let message = format!("line {}: {}", first.line, first.message);
+            Err(SourceError::NoEvents { path: path.to_owned(), message })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Appends lines to `NAME.refused`, durably, for a person to look at.
+pub(super) fn set_aside<'a>(
+    path: &Path,
+    lines: impl IntoIterator<Item = &'a str>,
+) -> Result<(), SourceError> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    if text.is_empty() {
+        return Ok(());
+    }
+    let aside = beside(path, ".refused");
+    let fails = |error| SourceError::file("can't be written", &aside)(error);
+    let mut file = OpenOptions::new().create(true).append(true).open(&aside).map_err(fails)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fails)
 }
 
 /// By time; at one moment, what is referred to comes first.
@@ -173,6 +255,35 @@ mod tests {
         store.merge(parsed(&LINES.replace("t/s@", "other")));
         let merged = store.replace("t/s@", parsed(LINES.lines().next().unwrap()));
         assert_eq!(merged, Merged { removed: 1, total: 3, ..Merged::default() });
+    }
+
+    #[test]
+    fn one_bad_line_hides_no_other_and_is_kept_aside_when_the_file_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let bad = LINES.lines().next().unwrap().replace("2026", "1926");
+        std::fs::write(&path, format!("{bad}\n{LINES}\u{0}half a li")).unwrap();
+        let found = read(&path).unwrap();
+        assert_eq!(found.events, parsed(LINES));
+        let told: Vec<_> = found.bad.iter().map(|line| (line.line, line.message.contains("1970"))).collect();
+        assert_eq!(told, [(1, true), (4, false)]);
+        assert!(
+            found.bad[0].described(&path).ends_with("events.jsonl:1: `at` is before 1970; it is left out")
+        );
+
+        let mut store = Store::open(&path).unwrap();
+        assert_eq!(store.bad().len(), 2);
+        // An event that could not be read again is not written.
+        let far = parsed(LINES).into_iter().map(|mut event| {
+            let Event::Change(change) = &mut event else { return event };
+            change.at = time::macros::datetime!(9999-12-31 23:59 -1);
+            event
+        });
+        assert_eq!(store.merge(far).refused, 1);
+        store.save().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), LINES);
+        let aside = std::fs::read_to_string(folder.path().join("events.jsonl.refused")).unwrap();
+        assert_eq!(aside, format!("{bad}\n\u{0}half a li\n"));
     }
 
     #[test]

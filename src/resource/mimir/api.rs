@@ -7,6 +7,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::answer::{self, BodyError};
 use crate::engine::ProviderError;
 use crate::stack::{Target, TargetError, reason, tls_failure};
 
@@ -233,7 +234,13 @@ impl MimirApi {
         }
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        Ok((status, response.text().await.map_err(unreachable)?))
+        let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
+            BodyError::Lost(error) => unreachable(error),
+            BodyError::TooLarge(_) => {
+                MimirError::Unreachable { at: self.at(), sent: true, reason: error.to_string() }
+            }
+        })?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 }
 

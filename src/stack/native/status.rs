@@ -10,6 +10,7 @@ use super::error::StackError;
 use super::part::Part;
 use super::record::{self, Record};
 use super::{LOG_LINES, process};
+use crate::answer;
 use crate::stack::told;
 
 /// The stack, part by part. No parts: it was never started, or it was stopped.
@@ -102,7 +103,8 @@ pub(super) async fn ready(port: u16) -> bool {
 async fn get(port: u16, path: &str) -> Option<String> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().ok()?;
     let response = http.get(format!("http://127.0.0.1:{port}/{path}")).send().await.ok()?;
-    response.error_for_status().ok()?.text().await.ok()
+    let body = answer::body(response.error_for_status().ok()?, answer::LARGE).await.ok()?;
+    Some(String::from_utf8_lossy(&body).into_owned())
 }
 
 impl RemoteWrite {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::SourceError;
 use super::super::project::{Fact, Project};
-use super::super::store::beside;
+use super::super::store::{BadLine, beside, set_aside};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,7 +66,9 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens it for this process alone, with all that is in it. A last line that
     /// a killed process did not finish was answered by nobody: it goes.
-    pub fn open(path: &Path, compaction: Compaction) -> Result<(Self, Vec<Delivery>), SourceError> {
+    /// A line that is no delivery is moved to `NAME.refused`: it takes nothing
+    /// with it.
+    pub fn open(path: &Path, compaction: Compaction) -> Result<Opened, SourceError> {
         let fails = |what| SourceError::file(what, path);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(fails("can't be written"))?;
@@ -74,14 +76,20 @@ impl Journal {
         let mut file = Self::lock(path)?;
         let text = std::fs::read(path).map_err(fails("can't be read"))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let deliveries = lines(path, &text[..whole])?;
+        let Lines { deliveries, bad } = lines(&text[..whole]);
         file.set_len(whole as u64).map_err(fails("can't be written"))?;
         file.seek(SeekFrom::End(0)).map_err(fails("can't be written"))?;
         let (length, seen) = (whole as u64, deliveries.iter().map(key).collect());
         let path = path.to_owned();
         let mut journal = Self { path, file, length, seen, compaction, large: compaction.least };
-        journal.compact_if_large();
-        Ok((journal, deliveries))
+        if bad.is_empty() {
+            journal.compact_if_large();
+        } else {
+            // They are kept for a person, and are in nobody's way at the next start.
+            set_aside(&journal.path, bad.iter().map(|line| line.text.as_str()))?;
+            journal.replace(&deliveries).map_err(SourceError::file("can't be written", &journal.path))?;
+        }
+        Ok(Opened { journal, deliveries, bad })
     }
 
     /// The file that is at the path, for this process alone: not one that another
@@ -117,9 +125,14 @@ impl Journal {
     /// Makes it anew: what was told before the newest deliveries, each fact once.
     fn compact(&mut self) -> io::Result<()> {
         let all = read(&self.path).map_err(io::Error::other)?;
+        self.replace(&compacted(all, self.compaction.recent))
+    }
+
+    /// Has these in it and no others, at once.
+    fn replace(&mut self, deliveries: &[Delivery]) -> io::Result<()> {
         let mut text = Vec::new();
-        for delivery in compacted(all, self.compaction.recent) {
-            serde_json::to_writer(&mut text, &delivery)?;
+        for delivery in deliveries {
+            serde_json::to_writer(&mut text, delivery)?;
             text.push(b'\n');
         }
         let beside = beside(&self.path, ".new");
@@ -185,6 +198,14 @@ fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
     old.chain(newest).collect()
 }
 
+/// A journal, and what was in it.
+pub(super) struct Opened {
+    pub journal: Journal,
+    pub deliveries: Vec<Delivery>,
+    /// Lines that are no deliveries, now beside it.
+    pub bad: Vec<BadLine>,
+}
+
 /// All deliveries of a journal, whoever may be writing it; none if it is not there.
 pub(super) fn read(path: &Path) -> Result<Vec<Delivery>, SourceError> {
     let text = match std::fs::read(path) {
@@ -193,18 +214,27 @@ pub(super) fn read(path: &Path) -> Result<Vec<Delivery>, SourceError> {
         Err(error) => return Err(SourceError::file("can't be read", path)(error)),
     };
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    lines(path, &text[..whole])
+    Ok(lines(&text[..whole]).deliveries)
 }
 
-fn lines(path: &Path, text: &[u8]) -> Result<Vec<Delivery>, SourceError> {
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let parsed = lines.enumerate().map(|(index, line)| {
-        serde_json::from_slice(line).map_err(|error| {
-            let message = format!("line {} is no delivery: {error}", index + 1);
-            SourceError::file("can't be used", path)(io::Error::other(message))
-        })
-    });
-    parsed.collect()
+struct Lines {
+    deliveries: Vec<Delivery>,
+    bad: Vec<BadLine>,
+}
+
+fn lines(text: &[u8]) -> Lines {
+    let mut found = Lines { deliveries: Vec::new(), bad: Vec::new() };
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(delivery) => found.deliveries.push(delivery),
+            Err(error) => found.bad.push(BadLine {
+                line: index + 1,
+                message: format!("no delivery: {error}"),
+                text: String::from_utf8_lossy(line).into_owned(),
+            }),
+        }
+    }
+    found
 }
 
 /// Two forges may give the same id.
@@ -229,8 +259,8 @@ mod tests {
     fn a_delivery_is_kept_once_and_a_torn_line_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state/webhooks.jsonl");
-        let (mut journal, past) = Journal::open(&path, Compaction::default()).unwrap();
-        assert!(past.is_empty());
+        let Opened { mut journal, deliveries, .. } = Journal::open(&path, Compaction::default()).unwrap();
+        assert!(deliveries.is_empty());
         let all = [delivery("1"), delivery("2"), delivery("1")];
         assert_eq!(journal.append(&all).unwrap(), [true, true, false]);
         assert_eq!(journal.append(&all).unwrap(), [false, false, false]);
@@ -241,10 +271,29 @@ mod tests {
         text.extend_from_slice(b"{\"id\":\"3\",\"for");
         std::fs::write(&path, &text).unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
-        let (mut journal, past) = Journal::open(&path, Compaction::default()).unwrap();
-        assert_eq!(past, [delivery("1"), delivery("2")]);
+        let Opened { mut journal, deliveries, .. } = Journal::open(&path, Compaction::default()).unwrap();
+        assert_eq!(deliveries, [delivery("1"), delivery("2")]);
         assert_eq!(journal.append(&[delivery("3"), delivery("2")]).unwrap(), [true, false]);
         assert_eq!(read(&path).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_damaged_line_takes_no_other_with_it_and_is_kept_for_a_person() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("webhooks.jsonl");
+        let line = |id| serde_json::to_string(&delivery(id)).unwrap();
+        std::fs::write(&path, format!("{}\n{{\"id\":7}}\n\0\0\n{}\n", line("1"), line("2"))).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 2);
+        let opened = Journal::open(&path, Compaction::default()).unwrap();
+        assert_eq!(opened.deliveries, [delivery("1"), delivery("2")]);
+        assert_eq!(opened.bad.iter().map(|line| line.line).collect::<Vec<_>>(), [2, 3]);
+        drop(opened);
+        let aside = || std::fs::read_to_string(folder.path().join("webhooks.jsonl.refused")).unwrap();
+        assert_eq!(aside(), "{\"id\":7}\n\0\0\n");
+        let mut opened = Journal::open(&path, Compaction::default()).unwrap();
+        assert!(opened.bad.is_empty() && opened.deliveries.len() == 2);
+        assert_eq!(opened.journal.append(&[delivery("2"), delivery("3")]).unwrap(), [false, true]);
+        assert_eq!(aside().lines().count(), 2, "each is kept once");
     }
 
     fn told(path: &Path) -> BTreeMap<String, Project> {
@@ -262,7 +311,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("webhooks.jsonl");
         let compaction = Compaction { least: 4000, recent: 3 };
-        let (mut journal, _) = Journal::open(&path, compaction).unwrap();
+        let mut journal = Journal::open(&path, compaction).unwrap().journal;
         let at =
             |minute: i64| time::macros::datetime!(2026-03-02 12:00 UTC) + time::Duration::minutes(minute);
         let (mut whole, mut longest) = (BTreeMap::<String, Project>::new(), 0);
@@ -298,8 +347,8 @@ mod tests {
         drop(journal);
         // What a kill in the middle of it leaves: half a file beside.
         std::fs::write(folder.path().join("webhooks.jsonl.new"), "{\"id\":\"4").unwrap();
-        let (mut journal, past) = Journal::open(&path, compaction).unwrap();
-        let newest = past.last().unwrap().clone();
+        let Opened { mut journal, deliveries, .. } = Journal::open(&path, compaction).unwrap();
+        let newest = deliveries.last().unwrap().clone();
         assert_eq!(newest.id, "119");
         assert_eq!(journal.append(&[newest]).unwrap(), [false]);
         assert_eq!(told(&path), whole);
@@ -318,7 +367,7 @@ mod tests {
         let looks = std::thread::scope(|scope| {
             scope.spawn(|| {
                 let compaction = Compaction { least: 2000, recent: 2 };
-                let (mut journal, _) = Journal::open(&path, compaction).unwrap();
+                let mut journal = Journal::open(&path, compaction).unwrap().journal;
                 for number in 0..=LAST {
                     let facts = vec![Fact::Ran { id: number.to_string(), deployment: Ran::default() }];
                     let one = Delivery { id: number.to_string(), facts, ..delivery("") };

@@ -9,6 +9,7 @@ mod github;
 mod gitlab;
 mod journal;
 mod payload;
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,27 +18,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use ring::hmac;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::journal::Journal;
 pub use self::journal::{Delivery, Forge};
+use self::journal::{Journal, Opened};
+use self::refused::Refused;
 use super::SourceError;
 use super::forge::{Deployed, Unit};
 use super::judge;
-use super::project::Project;
+use super::project::{Fact, Project};
 use super::rules::{Owner, Patterns, Rules};
 use super::state;
 use super::store::{Merged, Store};
 use crate::event::Events;
+use crate::serve;
 
 /// The largest payload that GitHub sends.
 const LARGEST: usize = 25 * 1024 * 1024;
+/// Nearly all payloads are smaller than this, and many of them are read at once; of
+/// larger ones, and of those that do not say how large they are, few. Together they
+/// bound what is held in memory for whoever does not know the secret: 82 MiB.
+const SMALL: usize = 1024 * 1024;
+const SMALL_AT_ONCE: usize = 32;
+const LARGE_AT_ONCE: usize = 2;
+/// How long a payload may take to arrive, its wait for a place included.
+const ARRIVAL: Duration = Duration::from_secs(30);
 /// Deliveries that wait to be written.
 const WAITING: usize = 1024;
 /// Between two times that the file of events is written.
@@ -118,11 +130,17 @@ pub fn facts(journal: &Path, forge: Forge, project: &str) -> Result<Project, Sou
 /// Receives until `stop` is cancelled; what was received by then is in the file
 /// of events at the end.
 pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) -> Result<(), SourceError> {
-    let listener = tokio::net::TcpListener::bind(settings.listen)
+    let (listener, address) = serve::bind(settings.listen)
         .await
         .map_err(|source| SourceError::Listen { address: settings.listen.to_string(), source })?;
-    let address = listener.local_addr().unwrap_or(settings.listen);
-    let (journal, past) = Journal::open(&settings.journal, journal::Compaction::default())?;
+    let Opened { journal, deliveries: past, bad } =
+        Journal::open(&settings.journal, journal::Compaction::default())?;
+    for line in &bad {
+        events.warn(
+            line.described(&settings.journal),
+            Some(format!("it is in {}.refused; nothing else was lost", settings.journal.display())),
+        );
+    }
     let (writer, queue) = mpsc::channel(WAITING);
     let (written, new) = mpsc::unbounded_channel();
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());
@@ -135,15 +153,20 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
 
     let write = tokio::task::spawn_blocking(move || write(journal, queue, &written));
     let make = tokio::spawn(make(maker, new, events.clone()));
-    let receiver = Arc::new(Receiver { key, token, subscriptions, writer });
+    let receiver = Arc::new(Receiver {
+        key,
+        token,
+        subscriptions,
+        writer,
+        refused: Refused::of(&settings.journal),
+        small: Semaphore::new(SMALL_AT_ONCE),
+        large: Semaphore::new(LARGE_AT_ONCE),
+    });
     let app = Router::new()
         .route("/healthz", get(|| async { "ready\n" }))
         .fallback(post(receive))
-        .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(receiver);
-    let stopped = stop.clone();
-    let serve = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
-    serve.await.map_err(|error| SourceError::Journal(error.to_string()))?;
+    serve::serve(listener, app, stop).await;
     // The last sender is gone with the server: both come to their ends.
     let fails = |error: tokio::task::JoinError| SourceError::Journal(error.to_string());
     write.await.map_err(fails)?;
@@ -156,6 +179,10 @@ struct Receiver {
     token: hmac::Tag,
     subscriptions: Arc<Subscriptions>,
     writer: mpsc::Sender<Waiting>,
+    refused: Refused,
+    /// Places for payloads that are being read.
+    small: Semaphore,
+    large: Semaphore,
 }
 
 /// A delivery that its sender waits for.
@@ -176,19 +203,31 @@ impl Subscriptions {
 
 type Answer = (StatusCode, String);
 
-async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Answer {
+async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let (forge, event) = match (header("x-github-event"), header("x-gitlab-event")) {
         (Some(event), _) => (Forge::Github, event),
         (None, Some(event)) => (Forge::Gitlab, event),
         (None, None) => return (StatusCode::BAD_REQUEST, "neither GitHub's nor GitLab's webhook\n".into()),
     };
-    let genuine = match forge {
-        Forge::Github => receiver.signed(header("x-hub-signature-256"), &body),
+    const STRANGER: &str = "the signature or the token is missing or wrong\n";
+    // Nothing is read for somebody who shows no secret. A signature needs the payload.
+    let signature = header("x-hub-signature-256").and_then(signature);
+    let may_send = match forge {
+        Forge::Github => signature.is_some(),
         Forge::Gitlab => receiver.knows_secret(header("x-gitlab-token")),
     };
-    if !genuine {
-        return (StatusCode::UNAUTHORIZED, "the signature or the token is missing or wrong\n".into());
+    if !may_send {
+        return (StatusCode::UNAUTHORIZED, STRANGER.into());
+    }
+    let length = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
+    let body = match tokio::time::timeout(ARRIVAL, receiver.payload(body, length)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(answer)) => return answer,
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the payload did not arrive in time\n".into()),
+    };
+    if signature.is_some_and(|tag| hmac::verify(&receiver.key, &body, &tag).is_err()) {
+        return (StatusCode::UNAUTHORIZED, STRANGER.into());
     }
     let id = match forge {
         Forge::Github => header("x-github-delivery"),
@@ -205,11 +244,15 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
     let (project, facts) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
-            return (StatusCode::UNPROCESSABLE_ENTITY, format!("not a payload of `{event}`: {error}\n"));
+            return receiver.refuse(&id, event, format!("not a payload of `{event}`: {error}"), &body);
         }
     };
     if facts.is_empty() {
         return (StatusCode::OK, "nothing in it counts\n".into());
+    }
+    // What is answered with 2xx has to be readable for ever.
+    if let Some(problem) = problem(&project, &facts) {
+        return receiver.refuse(&id, event, problem, &body);
     }
     let (answer, written) = oneshot::channel();
     let waiting = Waiting { delivery: Delivery { id, forge, project, facts }, answer };
@@ -224,12 +267,45 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
     }
 }
 
+/// The HMAC in `sha256=` and hexadecimal digits.
+fn signature(text: &str) -> Option<Vec<u8>> {
+    let tag = hex::decode(text.strip_prefix("sha256=")?).ok()?;
+    (tag.len() == hmac::HMAC_SHA256.digest_algorithm().output_len()).then_some(tag)
+}
+
+/// What is wrong with what a genuine payload says.
+fn problem(project: &str, facts: &[Fact]) -> Option<String> {
+    let named = project.rsplit_once('/').is_some_and(|(owner, name)| {
+        [owner, name].iter().all(|part| !part.trim_matches('/').trim().is_empty())
+    });
+    if !named {
+        return Some(format!("the project is called `{project}`, not `owner/name`"));
+    }
+    facts.iter().find_map(Fact::problem)
+}
+
 impl Receiver {
-    /// `sha256=` and the HMAC of the body, in hexadecimal digits.
-    fn signed(&self, signature: Option<&str>, body: &[u8]) -> bool {
-        let tag =
-            signature.and_then(|text| text.strip_prefix("sha256=")).and_then(|text| hex::decode(text).ok());
-        tag.is_some_and(|tag| hmac::verify(&self.key, body, &tag).is_ok())
+    /// All of a payload, once there is a place for it.
+    async fn payload(&self, body: Body, length: Option<usize>) -> Result<Bytes, Answer> {
+        let (places, largest) = match length {
+            Some(length) if length <= SMALL => (&self.small, SMALL),
+            Some(length) if length > LARGEST => {
+                return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("at most {LARGEST} bytes\n")));
+            }
+            _ => (&self.large, LARGEST),
+        };
+        let stopping = |_| (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+        let _place = places.acquire().await.map_err(stopping)?;
+        let broken =
+            |_| (StatusCode::BAD_REQUEST, "the payload is too large, or did not arrive whole\n".into());
+        axum::body::to_bytes(body, largest).await.map_err(broken)
+    }
+
+    /// Tells the sender why, and keeps it aside for a person.
+    fn refuse(&self, id: &str, event: &str, reason: String, body: &[u8]) -> Answer {
+        let kept = tokio::task::block_in_place(|| self.refused.keep(id, event, &reason, body));
+        let aside = if kept.is_ok() { "it is kept aside" } else { "it could not be kept aside" };
+        (StatusCode::UNPROCESSABLE_ENTITY, format!("{reason}; {aside}\n"))
     }
 
     fn knows_secret(&self, token: Option<&str>) -> bool {

@@ -1,0 +1,140 @@
+//! What another program answers over HTTP, within bounds: no more of a body than
+//! there is use for, no answer of somebody in between (a redirection, a page of a
+//! proxy or a login) taken for the one that was asked for, and no wait that somebody
+//! else may choose without a limit.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use reqwest::Response;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+
+/// Of an answer of any API: a list, a page of metrics.
+pub const LARGE: usize = 64 << 20;
+/// Of a refusal: its words.
+const WORDS: usize = 64 << 10;
+/// The longest time to come back that is believed. Rate limits of an hour exist.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Why there is no body.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("{}", crate::stack::reason(.0))]
+    Lost(#[from] reqwest::Error),
+    #[error("the answer is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
+}
+
+/// The body, unless it is larger than `most` bytes.
+///
+/// # Errors
+/// The connection was lost, or there is more: it is not read any further.
+pub async fn body(response: Response, most: usize) -> Result<Bytes, BodyError> {
+    if response.content_length().is_some_and(|length| length > most as u64) {
+        return Err(BodyError::TooLarge(most));
+    }
+    let mut body = BytesMut::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if body.len() + chunk.len() > most {
+            return Err(BodyError::TooLarge(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The beginning of a refusal, for people; empty where it is lost.
+pub async fn words(response: Response, characters: usize) -> String {
+    let mut text = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        text.extend_from_slice(&chunk);
+        if text.len() >= WORDS {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).trim().chars().take(characters).collect()
+}
+
+/// What shows that an answer is not of the program that was asked: it sends somebody
+/// elsewhere, or is a page for people.
+pub fn of_somebody_else(response: &Response) -> Option<String> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    if response.status().is_redirection() {
+        let place = header(LOCATION).unwrap_or("elsewhere");
+        let place: String = place.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
+        return Some(format!("it redirects to {place}"));
+    }
+    let kind = header(CONTENT_TYPE).unwrap_or_default();
+    kind.trim_start()
+        .to_ascii_lowercase()
+        .starts_with("text/html")
+        .then(|| "it answers with a web page".into())
+}
+
+/// Whole seconds to come back after, as they were told.
+pub fn seconds(told: u64) -> Duration {
+    Duration::from_secs(told).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::response::{Html, Redirect};
+    use axum::routing::get;
+
+    use super::*;
+
+    async fn server() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let endless = || async {
+            let chunks =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 8192])));
+            Body::from_stream(chunks)
+        };
+        let app = Router::new()
+            .route("/endless", get(endless))
+            .route("/page", get(|| async { Html("<h1>log in</h1>") }))
+            .route("/moved", get(|| async { Redirect::temporary("https://login.example/?token=secret") }))
+            .route("/short", get(|| async { "12345" }));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        url
+    }
+
+    async fn asked(url: &str, path: &str) -> Response {
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        http.build().unwrap().get(format!("{url}{path}")).send().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_there_is_use_for() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = server().await;
+        assert!(matches!(body(asked(&url, "/endless").await, 1 << 20).await, Err(BodyError::TooLarge(_))));
+        assert!(matches!(body(asked(&url, "/short").await, 4).await, Err(BodyError::TooLarge(4))));
+        assert_eq!(body(asked(&url, "/short").await, 5).await.unwrap(), "12345");
+        assert_eq!(words(asked(&url, "/endless").await, 10).await, "x".repeat(10));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_somebody_in_between_is_told_without_its_secrets() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = server().await;
+        let moved = of_somebody_else(&asked(&url, "/moved").await);
+        assert_eq!(moved.as_deref(), Some("it redirects to https://login.example/"));
+        let page = of_somebody_else(&asked(&url, "/page").await);
+        assert_eq!(page.as_deref(), Some("it answers with a web page"));
+        assert_eq!(of_somebody_else(&asked(&url, "/short").await), None);
+    }
+
+    #[test]
+    fn a_wait_that_somebody_else_chooses_has_an_end() {
+        assert_eq!(seconds(7), Duration::from_secs(7));
+        assert_eq!(seconds(u64::MAX), LONGEST_WAIT);
+    }
+}
