@@ -1,4 +1,4 @@
-//! Templates and dashboards are part of the binary. Their contents are tracked by the
+//! Templates, dashboards and what is known of Mimir are part of the binary. Their contents are tracked by the
 //! compiler; that a file came or went is not, so Cargo is told to look.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script talks to Cargo")]
@@ -7,4 +7,5 @@ fn main() {
     println!("cargo::rerun-if-changed=templates");
     println!("cargo::rerun-if-changed=grafana");
     println!("cargo::rerun-if-changed=prometheus");
+    println!("cargo::rerun-if-changed=mimir");
 }

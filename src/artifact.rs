@@ -30,6 +30,8 @@ pub enum ArtifactError {
     Unwritable { path: PathBuf, source: io::Error },
     #[error("{} does not run: {reason}", path.display())]
     DoesNotRun { path: PathBuf, reason: String },
+    #[error("{} is Mimir {found}, but `mimir.version` is {configured}", path.display())]
+    OtherVersion { path: PathBuf, configured: String, found: String },
     #[error("Mimir {version} can't be downloaded: {reason}")]
     Download { version: String, reason: String },
     #[error("{what} has SHA-256 {found}, but {expected} is expected ({source_of})")]
@@ -47,6 +49,11 @@ impl ArtifactError {
             Self::DoesNotRun { .. } => {
                 "it has to be a program for this machine that answers `-version`".into()
             }
+            Self::OtherVersion { configured, found, .. } => format!(
+                "the keys of its configuration and what its machines need go by the version: say \
+                 `--set mimir.version={found}`, or give the program of {configured}; without `mimir.binary`, its \
+                 release is downloaded"
+            ),
             Self::Download { .. } => {
                 "check the version and the network, or give a binary: `--set mimir.binary=PATH`".into()
             }
@@ -89,11 +96,21 @@ impl Lock {
     }
 }
 
-/// A Mimir binary given by the user.
+/// A Mimir binary given by the user, of the version that is configured: by that go the
+/// keys of its configuration, and what its machines need.
 pub async fn given(path: &Path, configured_version: &str) -> Result<Engine, ArtifactError> {
     let (sha256, printed) = tokio::try_join!(sha256_of(path), version_of(path, "-version"))?;
-    // A binary that was not built by a release has no version in it.
+    // A binary that was not built by a release has no version in it. What follows a `+` is
+    // whoever's who built it.
     let version = word_after(&printed, "version").unwrap_or_else(|| configured_version.to_owned());
+    let found = version.split('+').next().unwrap_or_default();
+    if found != configured_version {
+        return Err(ArtifactError::OtherVersion {
+            path: path.into(),
+            configured: configured_version.into(),
+            found: found.into(),
+        });
+    }
     Ok(Engine { flavour: Flavour::Mimir, version, sha256, path: path.into() })
 }
 

@@ -56,7 +56,7 @@ fn world(deployment: &Deployment) -> BTreeSet<String> {
 fn deployment() -> Deployment {
     use std::os::unix::fs::PermissionsExt as _;
     let deployment = Deployment::of_records();
-    let engine = deployment.write("engine", "#!/bin/sh\necho 'Mimir, version 3.0.4'\n");
+    let engine = deployment.write("engine", "#!/bin/sh\necho 'Mimir, version (branch: test)'\n");
     std::fs::set_permissions(engine, std::fs::Permissions::from_mode(0o755)).unwrap();
     deployment
 }

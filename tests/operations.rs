@@ -402,8 +402,8 @@ fn of_version(deployment: &Deployment, version: &str) -> String {
 fn an_upgrade_is_planned_with_what_changes_on_the_machine() {
     let deployment = Deployment::of_records();
     let run = |version: &str, arguments: &[&str]| {
-        let binary = of_version(&deployment, version);
-        let mut all = vec!["--sandbox", "--json", "--mimir-binary", &binary];
+        let (binary, set) = (of_version(&deployment, version), format!("mimir.version={version}"));
+        let mut all = vec!["--sandbox", "--json", "--mimir-binary", &binary, "--set", &set];
         all.extend(arguments);
         deployment.run(&all)
     };
@@ -432,6 +432,53 @@ fn an_upgrade_is_planned_with_what_changes_on_the_machine() {
         warnings.contains("2.17.1 to 3.0.4") && warnings.contains("frontend.downstream_url"),
         "{warnings}"
     );
+}
+
+#[test]
+fn a_mimir_of_another_version_than_the_configured_one_is_refused_with_the_way_out() {
+    let deployment = Deployment::of_records();
+    let binary = of_version(&deployment, "3.1.2");
+    let run =
+        |more: &[&str]| deployment.run(&[&["--sandbox", "--json", "--mimir-binary", &binary], more].concat());
+    for command in ["plan", "apply", "render"] {
+        let error = run(&[command]).ends_with(3).events("error")[0].to_string();
+        let default = dorainfra::config::default_version();
+        assert!(error.contains("is Mimir 3.1.2") && error.contains(default), "{command}: {error}");
+        assert!(error.contains("--set mimir.version=3.1.2"), "{command}: {error}");
+    }
+    run(&["--set", "mimir.version=3.1.2", "plan"]).ends_with(0);
+}
+
+#[test]
+fn replicas_go_by_the_version_that_works_beside_both() {
+    let deployment = Deployment::of_records();
+    let run = |version: &str, topology: &str, arguments: &[&str]| {
+        let (binary, set) = (of_version(&deployment, version), format!("mimir.version={version}"));
+        let topology = format!("mimir.topology={topology}");
+        let mut all =
+            vec!["--sandbox", "--json", "--mimir-binary", &binary, "--set", &set, "--set", &topology];
+        all.extend(arguments);
+        deployment.run(&all)
+    };
+    let target = ["apply", "--yes", "--target", "compute.instance/dorainfra-mimir"];
+    run("3.0.4", "single", &target).ends_with(0);
+    // One process: all of it is of one version at any time.
+    run("3.2.1", "single", &["plan"]).ends_with(0);
+    // Who is in a group is asked by a POST, and a token is.
+    let asked = |call: &String| call.ends_with("/listInstances") || call.contains("/token");
+    let writes = || deployment.writes().into_iter().filter(|call| !asked(call)).collect::<Vec<_>>();
+    let before = writes();
+    for command in [&["plan"][..], &["apply", "--yes"]] {
+        let refused = run("3.2.1", "ha", command).ends_with(3).events("error")[0].to_string();
+        assert!(refused.contains("can't go from 3.0.4 to 3.2.1"), "{refused}");
+        assert!(refused.contains("go by 3.1.4"), "{refused}");
+    }
+    assert_eq!(writes(), before, "nothing is changed before");
+    // Over 3.1, and not back in one step either.
+    run("3.1.4", "ha", &["plan"]).ends_with(0);
+    run("3.2.1", "single", &target).ends_with(0);
+    let refused = run("3.0.6", "ha", &["plan"]).ends_with(3).events("error")[0].to_string();
+    assert!(refused.contains("from 3.2.1 to 3.0.6") && refused.contains("go by 3.1.4"), "{refused}");
 }
 
 #[test]

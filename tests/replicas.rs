@@ -77,10 +77,13 @@ fn prometheus_cannot_stand_in_for_three() {
 fn three_replicas_live_from_single_and_back() {
     let replicas = Replicas::new();
     let ha = "mimir.topology=ha";
-    replicas.apply(&[]).ends_with(0);
+    let [.., older, _] = dorainfra::config::mimir_versions() else { panic!("one version only") };
+    let older = format!("mimir.version={}", older.newest);
+    let older = older.as_str();
+    replicas.apply(&[older]).ends_with(0);
 
     // Two more, while the first one serves; then that one joins them.
-    let grown = replicas.apply(&[ha]).ends_with(0);
+    let grown = replicas.apply(&[ha, older]).ends_with(0);
     let changed = grown.machines_changed();
     assert_eq!(changed[4..], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
     let status = replicas.status(&[ha]);
@@ -89,9 +92,9 @@ fn three_replicas_live_from_single_and_back() {
         status["machines"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ALL);
     assert_eq!(replicas.ring("active"), 3);
-    replicas.run(&[ha], &["plan", "--detailed-exitcode"]).ends_with(0);
+    replicas.run(&[ha, older], &["plan", "--detailed-exitcode"]).ends_with(0);
 
-    // A change goes from one to the next.
+    // A change goes from one to the next, and so does the next version of Mimir.
     let changed = replicas.apply(&[ha, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
     assert_eq!(changed.machines_changed(), one_after_the_other(ALL));
 
@@ -105,7 +108,8 @@ fn three_replicas_live_from_single_and_back() {
     let place = "compute/v1/projects/my-gcp/zones/europe-west1-c/instances/dorainfra-mimir-2";
     replicas.deployment.google("POST", &format!("{place}/stop"), "");
     replicas.deployment.until("one is seen to be away", || replicas.ring("unhealthy") == 1);
-    let mended = replicas.apply(&[ha]).ends_with(0);
+    // Back to the version before, too.
+    let mended = replicas.apply(&[ha, older]).ends_with(0);
     let mended = mended.machines_changed();
     let orders = [[ALL[1], ALL[0], ALL[2]], [ALL[1], ALL[2], ALL[0]]];
     assert!(orders.map(one_after_the_other).contains(&mended), "{mended:?}");

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{BlueprintError, Client, Facts, Flavour};
-use crate::config::{CALLER, Config, Grafana, Runtime, Tls, Topology};
+use crate::config::{self, CALLER, Config, Grafana, Runtime, Tls, Topology};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
@@ -157,6 +157,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "version": engine.version,
             "sha256": engine.sha256,
             "label": engine.label(),
+            "querier_ring": config::mimir_version(&config.mimir.version).querier_ring,
         },
         "kubernetes": {"zones": config.three_zones()},
         "bucket": names.bucket,

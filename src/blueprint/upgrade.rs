@@ -1,5 +1,6 @@
 //! What is known of going from one version of Mimir to another: the keys that
-//! releases in between have taken away. Pure; from a file of facts.
+//! releases in between have taken away. Pure; from a file of facts. Which versions'
+//! replicas work side by side is `config`'s.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +73,7 @@ fn number(version: &str) -> Option<[u32; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{is_mimir_option, mimir_options, mimir_versions};
 
     #[test]
     fn what_a_release_took_away_is_told_and_what_is_set_of_it() {
@@ -84,6 +86,31 @@ mod tests {
         );
         assert!(upgrade("3.0.4", "3.0.3", keys)[0].contains("goes back"));
         assert_eq!(upgrade("3.0.4", "3.1.0-rc.0", ["flusher.exit_after_flush"]).len(), 2);
+        let keys = ["querier.mimir_query_engine.enable_prune_toggles", "querier.ring.instance_addr"];
+        insta::assert_snapshot!(upgrade("3.0.6", "3.2.1", keys).join("\n"));
+    }
+
+    /// What is known of two versions one after the other is told of the later one.
+    #[test]
+    fn what_a_list_lacks_of_the_one_before_is_what_was_taken_away() {
+        let gone = |release: [u32; 3], key: &str| {
+            FACTS.lines().filter(|line| !line.starts_with('#')).any(|line| {
+                let mut words = line.split(' ');
+                words.next().and_then(number) == Some(release) && is_at_or_below(words.next().unwrap(), key)
+            })
+        };
+        for pair in mimir_versions().windows(2) {
+            let (before, after) = (&pair[0].newest, &pair[1].newest);
+            let [major, minor, _] = number(after).unwrap();
+            for key in mimir_options(before).unwrap() {
+                let has = is_mimir_option(after, key) == Some(true);
+                // Experimental, and spelt otherwise before it was ever released.
+                if key.starts_with("common.instrument_ref_leaks.") {
+                    continue;
+                }
+                assert_eq!(!has, gone([major, minor, 0], key), "{key}, from {before} to {after}");
+            }
+        }
     }
 
     #[test]

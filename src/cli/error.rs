@@ -81,7 +81,6 @@ macro_rules! wrong_usage {
 }
 
 failure!(
-    crate::artifact::ArtifactError,
     crate::dora::live::LiveError,
     crate::dora::pushgateway::GatewayError,
     crate::dora::remote_write::WriteError,
@@ -103,6 +102,16 @@ wrong_usage!(
     crate::render::RenderError,
     crate::ui::PromptError,
 );
+
+impl From<crate::artifact::ArtifactError> for CommandError {
+    fn from(error: crate::artifact::ArtifactError) -> Self {
+        let exit = match error {
+            crate::artifact::ArtifactError::OtherVersion { .. } => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self { exit, message: error.to_string(), hint: error.hint() }
+    }
+}
 
 impl From<crate::query::QueryError> for CommandError {
     fn from(error: crate::query::QueryError) -> Self {

@@ -1,15 +1,17 @@
 //! The plans of a run: what is compared with Google's cloud, and with what is in
 //! Mimir, as far as that can be reached.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pipeline::Run;
 use super::selection::Selection;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Flavour, Names};
+use crate::config;
 use crate::engine::{self, Action, Manifest, Plan, ResourceId};
 use crate::event::Events;
-use crate::resource::{self, Google, Mimir, lives_in_mimir};
+use crate::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
 
 impl Run<'_> {
     /// For a run that deletes the data anyway.
@@ -68,7 +70,8 @@ impl Run<'_> {
         plan.warnings.extend(unknown);
         plan.warnings.extend(self.lacks_native_histograms());
         let bucket = Names::of(&self.project.config).bucket;
-        resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        let versions = resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        self.side_by_side(&plan, &versions)?;
         self.restores(&plan)?;
         Ok(plan)
     }
@@ -104,6 +107,32 @@ impl Run<'_> {
                 error.hint.as_deref().unwrap_or_default().replace('\n', " ")
             ))),
         }
+    }
+
+    /// An error where replicas of two versions would have to work together, while one after
+    /// the other is changed, and can't.
+    fn side_by_side(&self, plan: &Plan, versions: &[VersionChange]) -> CommandResult<()> {
+        let wanted = self.blueprint.manifests.iter().map(|manifest| (&manifest.kind, &manifest.name));
+        let there = plan.steps.iter().map(|step| (&step.id.kind, &step.id.name));
+        let machines: BTreeSet<_> =
+            wanted.chain(there).filter(|(kind, _)| *kind == "compute.instance").collect();
+        if machines.len() < 2 {
+            return Ok(());
+        }
+        for VersionChange { from, to } in versions {
+            let stops = config::mimir_stops(from, to);
+            if !stops.is_empty() {
+                let message = format!(
+                    "Mimir can't go from {from} to {to} at once: replicas are changed one after the other, and \
+                     those of the two do not work side by side"
+                );
+                return Err(CommandError::usage(message).hint(format!(
+                    "go by {}: set `mimir.version` to it, `dorainfra apply`, and then to {to}",
+                    stops.join(", then ")
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// An error where a disk that is there stands in the way of the one that is to be restored.

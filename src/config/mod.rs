@@ -24,6 +24,7 @@ mod source;
 mod suggest;
 mod template;
 mod tree;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::duration::{DurationError, parse_duration};
 pub use self::load::{Loaded, Sources, load};
-pub use self::options::known as is_mimir_option;
+pub use self::options::{keys as mimir_options, known as is_mimir_option};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
@@ -41,6 +42,7 @@ pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
 pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM};
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
+pub use self::versions::{MimirVersion, default_version, mimir_stops, mimir_version, mimir_versions};
 
 /// The whole configuration, complete and valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +72,7 @@ pub struct Config {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mimir {
-    /// Exact version, for example `3.0.4`.
+    /// Exact version, for example `3.1.4`.
     pub version: String,
     pub topology: Topology,
     pub machine_type: String,
@@ -246,7 +248,7 @@ impl Default for Config {
             zones: vec!["europe-west1-b".into()],
             labels: BTreeMap::new(),
             mimir: Mimir {
-                version: "3.0.4".into(),
+                version: default_version().into(),
                 topology: Topology::Single,
                 machine_type: "e2-medium".into(),
                 boot_disk_gb: 10,

@@ -7,10 +7,7 @@ use std::sync::LazyLock;
 
 use super::problem::{Place, Problem, quoted};
 use super::suggest::nearest;
-
-/// The versions that a list is for, and the list. Patch releases have the keys
-/// of their minor release.
-const LISTS: &[(&str, &str)] = &[("3.0.", include_str!("../../mimir/options-3.0.4.txt"))];
+use super::versions::{exactly, mimir_versions};
 
 /// Ours, with all that is below them, and where to say the same instead.
 const OURS: &[(&str, &str)] = &[
@@ -54,8 +51,9 @@ struct List {
     sections: BTreeSet<&'static str>,
 }
 
+/// In the order of the versions.
 static PARSED: LazyLock<Vec<List>> =
-    LazyLock::new(|| LISTS.iter().map(|(_, text)| List::parse(text)).collect());
+    LazyLock::new(|| mimir_versions().iter().map(|one| List::parse(one.options())).collect());
 
 impl List {
     fn parse(text: &'static str) -> Self {
@@ -72,8 +70,7 @@ impl List {
     }
 
     fn of(version: &str) -> Option<&'static Self> {
-        let at = LISTS.iter().position(|(versions, _)| version.starts_with(versions))?;
-        PARSED.get(at)
+        PARSED.get(exactly(version)?)
     }
 
     fn has(&self, path: &str) -> bool {
@@ -87,6 +84,11 @@ impl List {
 /// its keys are not known here.
 pub fn known(version: &str, path: &str) -> Option<bool> {
     List::of(version).map(|list| list.has(path))
+}
+
+/// All keys of this version; `None`: they are not known here.
+pub fn keys(version: &str) -> Option<impl Iterator<Item = &'static str>> {
+    List::of(version).map(|list| list.keys.iter().copied())
 }
 
 /// What is wrong with the keys of `mimir.extra`, in their order. Below a key
@@ -157,7 +159,11 @@ mod tests {
         assert_eq!(known("3.0.1", "limits"), Some(true));
         assert_eq!(known("3.0.4", "limits.cost_attribution_labels_structured.anything.at.all"), Some(true));
         assert_eq!(known("3.0.4", "limits.ingestion"), Some(false));
+        assert_eq!(known("3.2.0-rc.0", "limits.ingestion"), Some(false));
         assert_eq!(known("2.17.0", "limits.ingestion"), None);
+        assert_eq!(known("3.20.0", "limits.ingestion"), None);
+        let ring = |version| known(version, "querier.ring.instance_addr");
+        assert_eq!((ring("3.0.6"), ring("3.1.0"), ring("3.2.1")), (Some(false), Some(true), Some(true)));
     }
 
     #[test]
@@ -193,8 +199,10 @@ mod tests {
 
     #[test]
     fn what_is_ours_exists() {
-        for (ours, _) in OURS {
-            assert_eq!(known("3.0.4", ours), Some(true), "{ours}");
+        for version in mimir_versions() {
+            for (ours, _) in OURS {
+                assert_eq!(known(&version.newest, ours), Some(true), "{ours} in {}", version.newest);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use super::Config;
 use super::schema::{KEYS, Key, Kind, SECTIONS};
 use super::source::FIELDS;
 use super::template::yaml;
+use super::versions::minors;
 
 const HEAD: &str = "\
 <!-- Generated from src/config/schema.rs. To write it again:
@@ -51,14 +52,16 @@ Keys are checked against each other too:
 - `network.create` excludes `network.name` and `network.subnet`.
 - `access.external: false` is for `topology: single`.
 - The keys of `mimir.extra` are keys of that `mimir.version`, as far as its keys
-  are known here (3.0).
+  are known here ({minors}).
+- `mimir.version` is what the program in `mimir.binary` says of itself, if it says
+  any version.
 - The ports of the stack differ.
 ";
 
 /// The whole page, in Markdown.
 pub fn reference() -> String {
     let defaults = serde_json::to_value(Config::default()).expect("a configuration is plain data");
-    let mut page = HEAD.to_owned();
+    let mut page = HEAD.replace("{minors}", &minors());
     for section in SECTIONS {
         let title =
             if section.path.is_empty() { "Outermost level".into() } else { format!("`{}`", section.path) };

@@ -109,7 +109,7 @@ pub const KEYS: &[Key] = &[
         path: "mimir.version",
         kind: Kind::Text(rules::VERSION),
         doc: "Version of Mimir that the machine runs.",
-        example: "3.0.4",
+        example: "3.1.4",
         derived: None,
     },
     Key {
@@ -202,7 +202,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.binary",
         kind: Kind::Path,
-        doc: "A Mimir binary on this machine, used instead of the pinned download.",
+        doc: "A Mimir binary on this machine, used instead of the pinned download. It has to be of `mimir.version`.",
         example: "/usr/local/bin/mimir",
         derived: Some("none: the pinned download"),
     },

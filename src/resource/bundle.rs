@@ -15,51 +15,77 @@ use crate::gcp::Client;
 /// The item of the instance's metadata that names its bundle.
 const ITEM: &str = "metadata.items[dorainfra-bundle].value";
 
-/// Adds to the step that installs a new bundle what it changes in the files, and a
-/// warning about another version of Mimir. The old bundle is read from the
-/// bucket; one that cannot be read is told, and the plan stays as it is.
+/// A step that changes the version of Mimir on a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionChange {
+    pub from: String,
+    pub to: String,
+}
+
+/// Adds to the steps that install a new bundle what it changes in the files, once for
+/// each bundle that is there, and warnings about another version of Mimir; answers what
+/// versions change. The old bundles are read from the bucket; one that cannot be read is
+/// told, and the plan stays as it is.
 pub async fn show_files(
     plan: &mut Plan,
     blueprint: &Blueprint,
     bucket: &str,
     client: &Client,
     events: &Events,
-) {
-    let old = plan.steps.iter().enumerate().find_map(|(at, step)| {
-        let change = step.changes.iter().find(|change| change.path == ITEM)?;
-        Some((at, change.before.as_ref()?.as_str()?.to_owned()))
-    });
-    let Some((at, old)) = old else { return };
-    let before = match client.read_object(bucket, &format!("bundles/{old}.tar")).await {
-        Ok(Some((bytes, _))) => files(&bytes),
-        Ok(None) => return,
-        Err(error) => {
-            let why = format!("what changes in the machine's files cannot be shown: {error}");
-            return events.warn(why, error.hint());
-        }
-    };
+) -> Vec<VersionChange> {
     let after = match blueprint.contents.get(&blueprint.bundle) {
         Some(Content::Bytes(bytes)) => files(bytes),
-        _ => return,
+        _ => return Vec::new(),
     };
-    plan.steps[at].changes.extend(changes(&before, &after));
-    plan.warnings.extend(upgrade(&before, &after));
+    let mut versions = Vec::new();
+    for (old, at) in installed(plan) {
+        let before = match client.read_object(bucket, &format!("bundles/{old}.tar")).await {
+            Ok(Some((bytes, _))) => files(&bytes),
+            Ok(None) => continue,
+            Err(error) => {
+                let why = format!("what changes in the machine's files cannot be shown: {error}");
+                events.warn(why, error.hint());
+                continue;
+            }
+        };
+        plan.steps[at].changes.extend(changes(&before, &after));
+        let Some(change) = version_change(&before, &after) else { continue };
+        let told = upgrade(&change, &after);
+        plan.warnings.extend(told.into_iter().filter(|_| !versions.contains(&change)));
+        versions.push(change);
+    }
+    versions
 }
 
-/// What is known about the change of Mimir's version, if it changes.
-fn upgrade(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+/// The bundles that will be replaced, and the first step that replaces each.
+fn installed(plan: &Plan) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        let change = step.changes.iter().find(|change| change.path == ITEM);
+        if let Some(old) = change.and_then(|change| change.before.as_ref()?.as_str()) {
+            found.entry(old.to_owned()).or_insert(at);
+        }
+    }
+    found
+}
+
+fn version_change(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Option<VersionChange> {
     let version = |files: &BTreeMap<String, String>| {
         let about = leaves(files.get("bundle.json")?)?;
         let text = |key: &str| about.get(key).and_then(Value::as_str).map(str::to_owned);
         text("engine.version").filter(|_| text("engine.flavour").as_deref() == Some("mimir"))
     };
-    match (version(before), version(after)) {
-        (Some(old), Some(new)) if old != new => {
-            let configured = after.get("mimir.yaml").and_then(|text| leaves(text)).unwrap_or_default();
-            blueprint::upgrade(&old, &new, configured.keys().map(String::as_str))
-        }
-        _ => Vec::new(),
-    }
+    let change = VersionChange { from: version(before)?, to: version(after)? };
+    (change.from != change.to).then_some(change)
+}
+
+/// What is known about it.
+fn upgrade(change: &VersionChange, after: &BTreeMap<String, String>) -> Vec<String> {
+    let configured = after.get("mimir.yaml").and_then(|text| leaves(text)).unwrap_or_default();
+    blueprint::upgrade(&change.from, &change.to, configured.keys().map(String::as_str))
 }
 
 /// The text files of a tar, by name. What is damaged is left out: the digest was

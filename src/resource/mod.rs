@@ -35,7 +35,7 @@ use crate::engine::{
 use crate::event::Events;
 use crate::gcp::{self, Client};
 
-pub use bundle::show_files;
+pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use secret::{Held, held, mark_revoked};

@@ -9,7 +9,7 @@ pub fn config() -> Config {
 
 pub fn facts(flavour: Flavour) -> Facts {
     let (version, digit) = match flavour {
-        Flavour::Mimir => ("3.0.4", "a"),
+        Flavour::Mimir => (dorainfra::config::default_version(), "a"),
         Flavour::StandIn => ("2.42.0", "b"),
     };
     Facts {

@@ -7,6 +7,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -59,6 +60,15 @@ impl Run {
             })
             .collect()
     }
+}
+
+/// The version that a Mimir says of itself; where it says none, whatever is configured.
+pub fn version_of(mimir: &Path) -> String {
+    let output = Command::new(mimir).arg("-version").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let said = printed.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    let said = said.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
+    said.unwrap_or(dorainfra::config::default_version()).to_owned()
 }
 
 /// What [`Run::machines_changed`] answers where each of these waited for the one before.
@@ -125,6 +135,13 @@ impl Deployment {
         if let Ok(host) = std::env::var("DOCKER_HOST") {
             command.env("DOCKER_HOST", host);
         }
+        // The Mimir that the tests are given is configured as what it is.
+        static GIVEN: LazyLock<Option<String>> = LazyLock::new(|| {
+            #[expect(clippy::disallowed_methods, reason = "the tests' own switch for a real Mimir")]
+            let mimir = std::env::var_os("DORAINFRA_MIMIR_BINARY").filter(|path| !path.is_empty());
+            mimir.map(|path| version_of(path.as_ref()))
+        });
+        command.envs(GIVEN.as_ref().map(|version| ("DORAINFRA_MIMIR_VERSION", version)));
         command
     }
 

@@ -71,6 +71,7 @@ impl Recipe {
             "engine": {
                 "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
                 "label": label,
+                "querier_ring": dorainfra::config::mimir_version(self.version).querier_ring,
             },
             "mimir": {
                 "retention": "2y",
