@@ -9,8 +9,9 @@ use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, stack, summary};
-use crate::engine::Plan;
+use crate::engine::{Plan, ResourceId};
 use crate::event::{Event, Events, Phase};
+use crate::resource;
 use crate::ui::Summary;
 
 /// Take the deployment down; its data is kept unless `--delete-data`
@@ -30,8 +31,9 @@ impl Destroy {
         let screen = Screen::open(&context.printer);
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
-        let (run, plan) = planned?;
-        if plan.has_changes() && !self.yes {
+        let (run, plan, snapshots) = planned?;
+        let deletes = plan.has_changes() || (self.delete_data && !snapshots.is_empty());
+        if deletes && !self.yes {
             let name = &run.blueprint.deployment;
             let agreed = match self.delete_data {
                 true => context.printer.type_name("This deletes the metrics for good.", name)?,
@@ -43,11 +45,28 @@ impl Destroy {
         }
         let screen = Screen::open(&context.printer);
         let events = &screen.events;
-        let mut outcome = None;
+        let (mut outcome, mut remains) = (None, None);
         let result = phase(events, Phase::Destroy, async {
             stack::down(context, &run.blueprint.deployment, events).await?;
             match plan.has_changes() {
                 true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
+                false => Ok(()),
+            }?;
+            if self.delete_data && !snapshots.is_empty() {
+                resource::delete_snapshots(&run.client, &snapshots, events).await?;
+            }
+            let left = run.google().remains().await?;
+            let (name, project) = (&run.blueprint.deployment, run.client.project());
+            remains = Some(match left.as_slice() {
+                [] => format!("nothing of {name} is left in {project}"),
+                left => {
+                    let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+                    format!("of {name} in {project}: {}", names.join(", "))
+                }
+            });
+            match self.delete_data && !left.is_empty() {
+                true => Err(CommandError::failed(format!("{} of its resources are still there", left.len()))
+                    .hint("run the same command again: it goes on from what is there")),
                 false => Ok(()),
             }
         })
@@ -60,6 +79,7 @@ impl Destroy {
             total_ms: began.elapsed().as_millis() as u64,
             ..Summary::default()
         };
+        summary.facts.extend(remains.map(|text| ("left".to_owned(), text)));
         summary::add_outcome(&mut summary, &plan, outcome.as_ref());
         if result.is_err() {
             summary.next.push("dorainfra destroy".into());
@@ -72,14 +92,35 @@ impl Destroy {
         result.map(|()| Exit::Done)
     }
 
-    async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
+    /// With the snapshots of the data disk, which are no part of a plan.
+    async fn plan<'a>(
+        &self,
+        context: &'a Context,
+        events: &Events,
+    ) -> CommandResult<(Run<'a>, Plan, Vec<ResourceId>)> {
         let mut run = Run::begin(context, Purpose::Removal, events).await?;
         if self.delete_data {
             run = run.discarding_data();
         }
         let selection = Selection { delete_data: self.delete_data, ..Selection::default() };
-        let plan = phase(events, Phase::Plan, run.plan_destroy(&selection, events)).await?;
+        let (plan, snapshots) = phase(events, Phase::Plan, async {
+            let snapshots = async {
+                Ok::<_, CommandError>(resource::snapshots(&run.client, &run.blueprint.deployment).await?)
+            };
+            let (mut plan, snapshots) = futures::try_join!(run.plan_destroy(&selection, events), snapshots)?;
+            if !snapshots.is_empty() {
+                plan.warnings.push(match self.delete_data {
+                    true => format!("{} snapshots of the data disk are deleted, too", snapshots.len()),
+                    false => format!(
+                        "{} snapshots of the data disk stay, and are billed: --delete-data deletes them",
+                        snapshots.len()
+                    ),
+                });
+            }
+            Ok((plan, snapshots))
+        })
+        .await?;
         events.send(Event::Planned { plan: plan.clone() });
-        Ok((run, plan))
+        Ok((run, plan, snapshots))
     }
 }

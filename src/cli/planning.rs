@@ -21,7 +21,7 @@ impl Run<'_> {
     }
 
     /// The provider of what is Google's alone.
-    fn google(&self) -> Google {
+    pub(super) fn google(&self) -> Google {
         let contents = self.blueprint.contents.clone();
         Google::new(self.client.clone(), &self.blueprint.deployment, contents)
     }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Cloud, Kind, found, service_account, text};
+use super::{Cloud, Kind, found, text};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership};
 use crate::event::Events;
 use crate::gcp::{Api, ApiError, Call, Error};
@@ -170,7 +170,7 @@ impl Kind for Binding {
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, _: &Mark, _: &Events) -> Result<(), Error> {
-        service_account::until_visible(|| self.change(cloud, &manifest.body, true)).await
+        self.change(cloud, &manifest.body, true).await
     }
 
     async fn update(

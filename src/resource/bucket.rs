@@ -96,6 +96,7 @@ impl Kind for Bucket {
                 message: format!("{done} of {total} objects deleted"),
             });
         };
+        self.end_soft_delete(cloud, name, events).await?;
         for round in 1.. {
             cloud.client.empty_bucket(name, progress).await?;
             let deleted =
@@ -104,6 +105,35 @@ impl Kind for Bucket {
                 Err(error) if error.api().is_some_and(ApiError::is_conflict) && round < ROUNDS => {}
                 other => return other.map(|_| ()),
             }
+        }
+        Ok(())
+    }
+}
+
+impl Bucket {
+    /// What is deleted now is to be gone, and not kept and billed for days. What was
+    /// deleted before stays until its time: that is told.
+    async fn end_soft_delete(&self, cloud: &Cloud, name: &str, events: &Events) -> Result<(), Error> {
+        let Some(bucket) = found(cloud.client.call(&Call::get(Api::Storage, path(name))).await)? else {
+            return Ok(());
+        };
+        let seconds =
+            |value: &Value| value["softDeletePolicy"]["retentionDurationSeconds"].as_str() != Some("0");
+        if !seconds(&bucket) {
+            return Ok(());
+        }
+        let body = json!({"softDeletePolicy": {"retentionDurationSeconds": "0"}});
+        cloud.client.call(&Call::idempotent(Api::Storage, Method::PATCH, path(name)).body(body)).await?;
+        let call = Call::get(Api::Storage, format!("storage/v1/b/{name}/o"))
+            .query("softDeleted", "true")
+            .query("fields", "items(hardDeleteTime),nextPageToken");
+        let kept = cloud.client.list(call, "items").await?;
+        let until = kept.iter().filter_map(|object| object["hardDeleteTime"].as_str()).max();
+        if let Some(until) = until {
+            events.note(format!(
+                "{} objects of {name} that were deleted before are kept and billed until {until}",
+                kept.len()
+            ));
         }
         Ok(())
     }

@@ -259,6 +259,7 @@ impl Row {
                 call = call.query("pageToken", token.clone());
             }
             let mut answer = cloud.client.call(&call).await?;
+            whole(&answer, self.collection)?;
             if let Value::Object(places) = answer["items"].take() {
                 for (_, mut place) in places {
                     if let Value::Array(items) = place[self.collection].take() {
@@ -364,6 +365,25 @@ impl Row {
             events,
         )
         .await
+    }
+}
+
+/// A list that lacks a place says so in a warning, and is answered with 200 all the same.
+///
+/// # Errors
+/// Which place could not be asked: from such a list nothing follows.
+fn whole(answer: &Value, collection: &str) -> Result<(), Error> {
+    let of_scopes =
+        answer["items"].as_object().into_iter().flatten().map(|(scope, place)| (scope.as_str(), place));
+    let unreachable = of_scopes
+        .chain([("a part of the project", answer)])
+        .find(|(_, place)| place["warning"]["code"] == "UNREACHABLE");
+    match unreachable {
+        None => Ok(()),
+        Some((scope, _)) => Err(Error::Unexpected {
+            what: format!("the list of all {collection}"),
+            reason: format!("{scope} can't be asked now, so what is there is not known; try again later"),
+        }),
     }
 }
 

@@ -85,9 +85,7 @@ impl Kind for Instance {
         mark: &Mark,
         events: &Events,
     ) -> Result<(), Error> {
-        let created =
-            super::service_account::until_visible(|| ROW.insert(cloud, manifest, mark, events)).await;
-        match created {
+        match ROW.insert(cloud, manifest, mark, events).await {
             Err(error) => Err(with_other_zones(cloud, manifest, error).await),
             Ok(()) => Ok(()),
         }

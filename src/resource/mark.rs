@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{Mark, Observed, Ownership, ResourceId};
 
-const MANAGER: &str = "dorainfra";
+pub const MANAGER: &str = "dorainfra";
 pub const MANAGED_BY: &str = "managed-by";
 pub const DEPLOYMENT: &str = "deployment";
 pub const DIGEST: &str = "dorainfra-digest";

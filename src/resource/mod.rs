@@ -15,7 +15,9 @@ mod links;
 mod mark;
 mod mimir;
 mod object;
+mod patience;
 mod preflight;
+mod remains;
 mod rolling;
 mod secret;
 mod service_account;
@@ -23,11 +25,15 @@ mod services;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use serde_json::Value;
+use tokio::time::Instant;
 
+use self::patience::{Fresh, patiently};
 use crate::blueprint::Content;
 use crate::engine::{
     Change, Finding, KindSpec, Manifest, Mark, Observed, Provider, ProviderError, ResourceId,
@@ -38,6 +44,7 @@ use crate::gcp::{self, Client};
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
+pub use remains::{delete_snapshots, snapshots};
 pub use secret::{Held, held, mark_revoked};
 
 /// What a kind works with.
@@ -48,7 +55,12 @@ pub(crate) struct Cloud {
     pub contents: Arc<BTreeMap<String, Content>>,
     /// Whether a machine that goes has to write first what is on its data disk only.
     pub flush: bool,
+    /// What this run has made that others see late.
+    pub fresh: Fresh,
 }
+
+/// How long what was just made may be unseen by a read that follows.
+const SEEN_WITHIN: Duration = Duration::from_secs(3 * 60);
 
 /// A kind of resource. The same contract as [`Provider`], for one kind.
 #[async_trait]
@@ -129,7 +141,13 @@ impl Google {
             kinds.push(Box::new(compute::Compute(row)));
         }
         Self {
-            cloud: Cloud { client, deployment: deployment.to_owned(), contents, flush: true },
+            cloud: Cloud {
+                client,
+                deployment: deployment.to_owned(),
+                contents,
+                flush: true,
+                fresh: Fresh::default(),
+            },
             kinds,
             mimir: None,
         }
@@ -173,7 +191,17 @@ impl Google {
 
     /// The resource as it is now, after a write.
     async fn after(&self, kind: &dyn Kind, manifest: &Manifest) -> Result<Observed, ProviderError> {
-        kind.read(&self.cloud, manifest).await?.ok_or_else(|| Self::vanished(&manifest.id()))
+        let began = Instant::now();
+        loop {
+            match kind.read(&self.cloud, manifest).await? {
+                Some(observed) => return Ok(observed),
+                // Seen by its own creation, and not by the replica that was asked now.
+                None if kind.spec().kind == "iam.serviceAccount" && began.elapsed() < SEEN_WITHIN => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                None => return Err(Self::vanished(&manifest.id())),
+            }
+        }
     }
 }
 
@@ -244,7 +272,13 @@ impl Provider for Google {
             return mimir.create(manifest, mark, events).await;
         }
         let kind = self.kind(&manifest.kind)?;
-        kind.create(&self.cloud, manifest, mark, events).await?;
+        patiently(&self.cloud, &manifest.id(), events, || kind.create(&self.cloud, manifest, mark, events))
+            .await?;
+        match manifest.kind.as_str() {
+            "iam.serviceAccount" => self.cloud.fresh.account.store(true, Ordering::Relaxed),
+            "serviceusage.services" => self.cloud.fresh.services.store(true, Ordering::Relaxed),
+            _ => {}
+        }
         self.after(kind, manifest).await
     }
 
@@ -260,7 +294,10 @@ impl Provider for Google {
             return mimir.update(manifest, observed, changes, mark, events).await;
         }
         let kind = self.kind(&manifest.kind)?;
-        kind.update(&self.cloud, manifest, observed, changes, mark, events).await?;
+        patiently(&self.cloud, &manifest.id(), events, || {
+            kind.update(&self.cloud, manifest, observed, changes, mark, events)
+        })
+        .await?;
         self.after(kind, manifest).await
     }
 
@@ -276,7 +313,9 @@ impl Provider for Google {
         if let Some(mimir) = self.mimir(&observed.id.kind) {
             return mimir.delete(observed, events).await;
         }
-        Ok(self.kind(&observed.id.kind)?.delete(&self.cloud, observed, events).await?)
+        let kind = self.kind(&observed.id.kind)?;
+        Ok(patiently(&self.cloud, &observed.id, events, || kind.delete(&self.cloud, observed, events))
+            .await?)
     }
 }
 

@@ -1,20 +1,14 @@
 //! `iam.serviceAccount`: the machine's identity.
 
-use std::future::Future;
-use std::time::Duration;
-
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use super::patience::until_seen;
 use super::{Cloud, Kind, found, mark, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
 use crate::event::Events;
-use crate::gcp::{Api, Call, Error, jitter};
-
-/// A new account is not visible everywhere for a minute and more.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(3 * 60);
+use crate::gcp::{Api, ApiError, Call, Error};
 
 const SPEC: KindSpec = KindSpec::plain("iam.serviceAccount");
 
@@ -53,7 +47,13 @@ impl Kind for ServiceAccount {
                     "description": mark::described(&manifest.body["description"], mark),
                 },
             }));
-        cloud.client.call(&call).await?;
+        // Made by a creation whose answer was lost, or one that a read did not show yet; or
+        // somebody else's.
+        let conflict = match cloud.client.call(&call).await {
+            Ok(_) => None,
+            Err(error) if error.api().is_some_and(ApiError::is_conflict) => Some(error),
+            Err(error) => return Err(error),
+        };
         // Reads lag behind the creation, too: IAM says that there is no such account,
         // or, for the same reason, that one may not read it.
         let get = Call::get(Api::Iam, path(cloud, &manifest.name));
@@ -61,7 +61,11 @@ impl Kind for ServiceAccount {
             error.is_not_found()
                 || error.api().is_some_and(|api| api.status == 403 && !api.is_service_disabled())
         };
-        until(unseen, || async { cloud.client.call(&get).await.map(|_| ()) }).await
+        until_seen(unseen, || async { cloud.client.call(&get).await.map(|_| ()) }).await?;
+        match (conflict, self.read(cloud, manifest).await?) {
+            (Some(error), Some(there)) if there.ownership != Ownership::Ours => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn update(
@@ -102,38 +106,4 @@ fn observed(cloud: &Cloud, answer: Value) -> Observed {
     let account = email.split('@').next().unwrap_or_default();
     let id = ResourceId::new(SPEC.kind, account);
     mark::from_description(&cloud.deployment, id, answer)
-}
-
-/// Repeats what needs a service account while Google does not see it yet.
-pub async fn until_visible<F: Future<Output = Result<(), Error>>>(work: impl Fn() -> F) -> Result<(), Error> {
-    until(unseen, work).await
-}
-
-/// Repeats `work` while it fails in just that way, with a bound.
-async fn until<F: Future<Output = Result<(), Error>>>(
-    passing: impl Fn(&Error) -> bool,
-    work: impl Fn() -> F,
-) -> Result<(), Error> {
-    let deadline = Instant::now() + VISIBLE_WITHIN;
-    let mut backoff = Duration::from_millis(500);
-    loop {
-        match work().await {
-            Err(error) if passing(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(jitter(backoff)).await;
-                backoff = (backoff * 2).min(Duration::from_secs(10));
-            }
-            other => return other,
-        }
-    }
-}
-
-/// "Service account … does not exist", in the words of several APIs.
-fn unseen(error: &Error) -> bool {
-    error.api().is_some_and(|api| {
-        let message = api.message.to_ascii_lowercase();
-        (matches!(api.status, 0 | 400 | 404))
-            && message.contains("service")
-            && message.contains("account")
-            && (message.contains("does not exist") || message.contains("not found"))
-    })
 }

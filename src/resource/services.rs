@@ -1,20 +1,15 @@
 //! `serviceusage.services`: the APIs that the project has to have enabled. One
 //! resource for all of them; `destroy` leaves them as they are.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+use super::patience::until_seen;
 use super::{Cloud, Kind};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership};
 use crate::event::{Event, Events};
-use crate::gcp::{Api, Call, Error, jitter};
-
-/// An enabled service answers SERVICE_DISABLED for minutes at worst.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(5 * 60);
+use crate::gcp::{Api, Call, Error};
 
 const SPEC: KindSpec = KindSpec {
     sets: &["services"],
@@ -105,21 +100,18 @@ async fn until_enabled(cloud: &Cloud, manifest: &Manifest, events: &Events) -> R
         Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "1"),
         Call::get(Api::SecretManager, format!("v1/projects/{project}/secrets")).query("pageSize", "1"),
     ];
-    let deadline = Instant::now() + VISIBLE_WITHIN;
-    let mut backoff = Duration::from_millis(250);
-    loop {
+    let disabled = |error: &Error| error.api().is_some_and(|api| api.is_service_disabled());
+    until_seen(disabled, || async {
         let answers = futures::future::join_all(probes.iter().map(|probe| cloud.client.call(probe))).await;
-        let disabled = answers.into_iter().find_map(|answer| {
-            answer.err().filter(|error| error.api().is_some_and(|e| e.is_service_disabled()))
-        });
         // Any other refusal is for the kind that meets it: it knows better.
-        let Some(error) = disabled else { return Ok(()) };
-        if Instant::now() > deadline {
-            return Err(error);
+        match answers.into_iter().find_map(|answer| answer.err().filter(disabled)) {
+            None => Ok(()),
+            Some(error) => {
+                let message = "waiting until the APIs see that they are enabled".into();
+                events.send(Event::ResourceProgress { id: manifest.id(), message });
+                Err(error)
+            }
         }
-        let message = "waiting until the APIs see that they are enabled".into();
-        events.send(Event::ResourceProgress { id: manifest.id(), message });
-        tokio::time::sleep(jitter(backoff)).await;
-        backoff = (backoff * 2).min(Duration::from_secs(10));
-    }
+    })
+    .await
 }

@@ -88,6 +88,9 @@ pub async fn carry_out(
         return Err(ApiError::unimplemented(&matched.method.id));
     }
     access::check_consumer(&call, &parts.headers)?;
+    if call.cloud.profile().storage_pace {
+        call.cloud.pace.check(&call)?;
+    }
     if kind != Kind::Json && parts.headers.contains_key("x-goog-encryption-algorithm") {
         return Err(ApiError::unimplemented("encryption keys of the customer's own"));
     }

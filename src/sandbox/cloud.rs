@@ -15,6 +15,7 @@ use super::consistency::Consistency;
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
 use super::machine::{Asked, Machines, Network, World};
+use super::pace::Pace;
 use super::profile::Profile;
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
@@ -36,6 +37,7 @@ pub struct Cloud {
     pub asked: Log<Asked>,
     pub balancer: Balancer,
     pub consistency: Consistency,
+    pub pace: Pace,
     pub(super) profile: Mutex<Profile>,
     /// Added to every API call.
     pub latency: Duration,

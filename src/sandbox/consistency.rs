@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct Lag {
     pub grants_ms: u64,
     /// An enabled service: the calls of its API.
     pub services_ms: u64,
+    /// For as long again, some replicas see it and others do not: of accounts and
+    /// services.
+    pub flapping: bool,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Consistency {
     lag: Mutex<Lag>,
     /// When a record became what it is (by its key).
     made: Mutex<HashMap<String, Instant>>,
+    /// How often something was looked for while replicas differ.
+    looks: AtomicU32,
     /// Policies that were replaced, oldest first: when, and what they were.
     replaced: Mutex<HashMap<String, Vec<(Instant, Value)>>>,
 }
@@ -62,7 +68,15 @@ impl Consistency {
 
     fn sees(&self, key: &str, ms: u64) -> bool {
         let made = lock(&self.made).get(key).copied();
-        ms == 0 || made.is_none_or(|made| Instant::now() >= made + Duration::from_millis(ms))
+        let (Some(made), lag) = (made.filter(|_| ms > 0), Duration::from_millis(ms)) else { return true };
+        if Instant::now() < made + lag {
+            return false;
+        }
+        if self.lag().flapping && Instant::now() < made + 2 * lag {
+            // Never three in a row that see it.
+            return !self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
+        }
+        true
     }
 
     /// A policy was replaced; `before` is what it was.
@@ -100,7 +114,12 @@ mod tests {
 
     #[test]
     fn what_is_new_is_seen_after_its_lag_and_each_kind_has_its_own() {
-        let world = Consistency::new(Lag { service_accounts_ms: HOUR, grants_ms: HOUR, services_ms: 0 });
+        let world = Consistency::new(Lag {
+            service_accounts_ms: HOUR,
+            grants_ms: HOUR,
+            services_ms: 0,
+            flapping: false,
+        });
         world.made("a", Duration::ZERO);
         assert!(!world.sees_account("a") && world.sees_service("a"));
         assert!(world.sees_account("older"));

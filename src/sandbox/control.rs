@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::clock;
 use super::cloud::Cloud;
-use super::compute::{capacity, machines};
+use super::compute::{self, capacity, machines};
 use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
@@ -96,6 +96,9 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
         ("POST", "/sandbox/quota") => quota(cloud, &bytes).await,
         ("POST", "/sandbox/stockout") => stockout(cloud, &bytes).await,
         ("POST", "/sandbox/foreign") => foreign(cloud, &bytes).await,
+        ("POST", "/sandbox/night") => {
+            cloud.transact(|tx| Ok(json!({"snapshots": compute::snapshots::by_schedule(tx)}))).await
+        }
         ("POST", "/sandbox/reset") => reset(cloud).await,
         ("POST", "/sandbox/stop") => {
             cloud.stop_wanted.cancel();

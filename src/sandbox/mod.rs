@@ -28,6 +28,7 @@ mod key;
 mod labels;
 pub mod machine;
 mod operation;
+mod pace;
 mod policy;
 mod profile;
 mod projects;
@@ -286,6 +287,7 @@ async fn prepare(
         requests: requests::Log::default(),
         balancer: balancer::Balancer::default(),
         asked: requests::Log::default(),
+        pace: pace::Pace::default(),
         consistency: consistency::Consistency::new(options.profile.lag),
         profile: Mutex::new(options.profile.clone()),
         latency: options.latency,

@@ -13,12 +13,21 @@ use super::consistency::Lag;
 pub struct Profile {
     /// How late the world sees a change.
     pub lag: Lag,
+    /// Writes of Cloud Storage are limited: one a second of an object and of a bucket's
+    /// metadata.
+    pub storage_pace: bool,
+    /// Zones that aggregated lists cannot ask: they answer without them, and say so.
+    pub unreachable: Vec<String>,
 }
 
 impl Profile {
     /// Everything that Google is known to do. What takes minutes there takes
     /// seconds here; what is counted is counted as there.
     pub fn as_google() -> Self {
-        Self { lag: Lag { service_accounts_ms: 1000, grants_ms: 1500, services_ms: 500 } }
+        Self {
+            storage_pace: true,
+            unreachable: Vec::new(),
+            lag: Lag { service_accounts_ms: 1000, grants_ms: 1500, services_ms: 500, flapping: true },
+        }
     }
 }

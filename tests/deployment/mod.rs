@@ -203,7 +203,7 @@ impl Deployment {
     }
 
     /// A token of the sandbox's owner, by the key file that any client takes.
-    fn token(&self) -> String {
+    pub fn token(&self) -> String {
         use gcp_auth::TokenProvider as _;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = self.path().join(".dorainfra/sandbox/key.json");

@@ -116,7 +116,14 @@ pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             _ => item[place] == here.as_str(),
         };
         let items: Vec<&Value> = items.iter().filter(inside).collect();
-        let entry = if items.is_empty() {
+        let unreachable = call.cloud.profile().unreachable;
+        let entry = if unreachable.iter().any(|zone| scope == format!("zones/{zone}")) {
+            json!({"warning": {
+                "code": "UNREACHABLE",
+                "message": format!("The scope '{scope}' is unreachable."),
+                "data": [{"key": "scope", "value": scope}],
+            }})
+        } else if items.is_empty() {
             json!({"warning": {
                 "code": "NO_RESULTS_ON_PAGE",
                 "message": format!("There are no results for scope '{scope}' on this page."),

@@ -20,7 +20,7 @@ mod lists;
 pub mod machines;
 pub mod networks;
 mod policies;
-mod snapshots;
+pub mod snapshots;
 mod subnetworks;
 
 use serde_json::{Value, json};

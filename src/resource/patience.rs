@@ -1,0 +1,172 @@
+//! Refusals that pass by themselves: Google's parts learn of each other's changes one
+//! after the other. Each is told by its own words and waited out for as long as it is
+//! known to take; whatever else is refused is an error at once. Nothing was done by a
+//! write that is refused so: it may be made again.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Cloud;
+use crate::engine::ResourceId;
+use crate::event::{Event, Events};
+use crate::gcp::{ApiError, Error, jitter};
+
+/// What this run has made that others see late.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    pub account: AtomicBool,
+    pub services: AtomicBool,
+}
+
+/// One refusal that passes.
+struct Row {
+    says: fn(&ApiError) -> bool,
+    /// Only while this run has made something itself: else it is a real refusal.
+    only: Option<fn(&Fresh) -> &AtomicBool>,
+    within: Duration,
+    /// For people: what is waited for.
+    waits_for: &'static str,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const ROWS: &[Row] = &[
+    // Seen by one replica and not by the next, for a minute and more:
+    // GoogleCloudPlatform/magic-modules#10813, #14447.
+    Row {
+        says: account_unseen,
+        only: None,
+        within: MINUTE.saturating_mul(5),
+        waits_for: "the new service account to be seen everywhere",
+    },
+    // The same, in Compute's words: GoogleCloudPlatform/magic-modules#8815.
+    Row {
+        says: |error| error.reason == "SERVICE_ACCOUNT_ACCESS_DENIED",
+        only: Some(|fresh| &fresh.account),
+        within: MINUTE.saturating_mul(3),
+        waits_for: "the new service account to be seen by Compute Engine",
+    },
+    // Just enabled: Service Usage's documentation has it take minutes.
+    Row {
+        says: ApiError::is_service_disabled,
+        only: Some(|fresh| &fresh.services),
+        within: MINUTE.saturating_mul(5),
+        waits_for: "the API to see that it is enabled",
+    },
+    // The default network is made after the API was enabled.
+    Row {
+        says: |error| error.message.contains("The referenced network resource cannot be found"),
+        only: Some(|fresh| &fresh.services),
+        within: MINUTE.saturating_mul(3),
+        waits_for: "the network, which comes with the API",
+    },
+    // Something else of the same network is being changed:
+    // hashicorp/terraform-provider-google#10972.
+    Row {
+        says: |error| matches!(error.reason.as_str(), "resourceNotReady" | "RESOURCE_NOT_READY"),
+        only: None,
+        within: MINUTE.saturating_mul(5),
+        waits_for: "another change of the same network or machine to end",
+    },
+    // Compute Engine's documentation of its rate limits.
+    Row {
+        says: |error| error.reason == "RESOURCE_OPERATION_RATE_EXCEEDED",
+        only: None,
+        within: MINUTE.saturating_mul(3),
+        waits_for: "Compute Engine to take another change of it",
+    },
+];
+
+/// "Service account … does not exist", in the words of several APIs.
+fn account_unseen(error: &ApiError) -> bool {
+    let message = error.message.to_ascii_lowercase();
+    matches!(error.status, 0 | 400 | 404)
+        && message.contains("service")
+        && message.contains("account")
+        && (message.contains("does not exist") || message.contains("not found"))
+}
+
+/// Makes a write of a resource, again while its refusal is one that passes.
+pub(super) async fn patiently<F: Future<Output = Result<(), Error>>>(
+    cloud: &Cloud,
+    id: &ResourceId,
+    events: &Events,
+    write: impl Fn() -> F,
+) -> Result<(), Error> {
+    let began = Instant::now();
+    let mut backoff = Duration::from_millis(500);
+    loop {
+        let error = match write().await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let passes = error.api().and_then(|api| {
+            let fresh = |row: &&Row| row.only.is_none_or(|of| of(&cloud.fresh).load(Ordering::Relaxed));
+            ROWS.iter().filter(fresh).find(|row| (row.says)(api))
+        });
+        let Some(row) = passes.filter(|row| began.elapsed() < row.within) else { return Err(error) };
+        events.send(Event::ResourceProgress {
+            id: id.clone(),
+            message: format!("waiting for {}", row.waits_for),
+        });
+        tokio::time::sleep(jitter(backoff)).await;
+        backoff = (backoff * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// How often in a row something new has to be seen: replicas answer differently.
+const IN_A_ROW: u32 = 3;
+
+/// Reads until what was just made is seen every time. `unseen` are the refusals that
+/// say that it is not, yet.
+///
+/// # Errors
+/// Another refusal; or the last one, after five minutes.
+pub(super) async fn until_seen<F: Future<Output = Result<(), Error>>>(
+    unseen: impl Fn(&Error) -> bool,
+    read: impl Fn() -> F,
+) -> Result<(), Error> {
+    let deadline = Instant::now() + 5 * MINUTE;
+    let mut backoff = Duration::from_millis(100);
+    let mut seen = 0;
+    loop {
+        match read().await {
+            Ok(()) => seen += 1,
+            Err(error) if unseen(&error) && Instant::now() < deadline => {
+                seen = 0;
+                tokio::time::sleep(jitter(backoff)).await;
+                backoff = (backoff * 2).min(Duration::from_secs(10));
+            }
+            Err(error) => return Err(error),
+        }
+        if seen == IN_A_ROW {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_seen_once_and_then_not_is_not_seen_yet() {
+        let answers = std::sync::Mutex::new(vec![true, true, true, false, true, true, false, true]);
+        let gone = || Error::Api(ApiError { status: 404, ..ApiError::default() });
+        let read = || async {
+            match answers.lock().unwrap().pop() {
+                Some(false) => Err(gone()),
+                Some(true) | None => Ok(()),
+            }
+        };
+        until_seen(Error::is_not_found, read).await.unwrap();
+        assert!(answers.lock().unwrap().is_empty(), "three times in a row");
+        let other = || async { Err(Error::Api(ApiError { status: 403, ..ApiError::default() })) };
+        assert!(until_seen(Error::is_not_found, other).await.is_err());
+        let never = || async { Err(gone()) };
+        assert!(until_seen(Error::is_not_found, never).await.is_err(), "with a bound");
+    }
+}

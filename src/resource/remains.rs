@@ -1,0 +1,58 @@
+//! What a deployment leaves behind that no manifest names: snapshots that a schedule
+//! made outlive the schedule and the disk. And the proof, by fresh lists, of what is
+//! left of it in the project.
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use reqwest::Method;
+
+use super::{Google, absent, mark};
+use crate::engine::{Provider as _, ProviderError, ResourceId};
+use crate::event::Events;
+use crate::gcp::{Api, Call, Client, Error};
+
+/// Deletions under way at once.
+const DELETES: usize = 8;
+const KIND: &str = "compute.snapshot";
+
+/// The snapshots that carry the deployment's labels, whoever made them.
+pub async fn snapshots(client: &Client, deployment: &str) -> Result<Vec<ResourceId>, Error> {
+    let call = Call::get(Api::Compute, "global/snapshots")
+        .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
+    let found = match client.list(call, "items").await {
+        Err(error) if absent(&error) => Vec::new(),
+        other => other?,
+    };
+    let ours = found.iter().filter(|snapshot| {
+        snapshot["labels"][mark::DEPLOYMENT] == deployment
+            && snapshot["labels"][mark::MANAGED_BY] == mark::MANAGER
+    });
+    Ok(ours.map(|snapshot| super::id(KIND, snapshot)).collect())
+}
+
+/// Deletes them; those that are gone already are no error.
+pub async fn delete_snapshots(client: &Client, ids: &[ResourceId], events: &Events) -> Result<(), Error> {
+    let deletions = ids.iter().map(|id| async move {
+        let call = Call::write(Api::Compute, Method::DELETE, format!("global/snapshots/{}", id.name));
+        match client.compute(&call, id, events).await {
+            Err(error) if absent(&error) => Ok(()),
+            other => other.map(|_| ()),
+        }
+    });
+    stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(DELETES).try_collect::<()>().await
+}
+
+impl Google {
+    /// Everything of the deployment that is in the project now.
+    ///
+    /// # Errors
+    /// A list could not be read whole: then nothing can be said.
+    pub async fn remains(&self) -> Result<Vec<ResourceId>, ProviderError> {
+        let deployment = &self.cloud.deployment;
+        let snapshots = async { Ok(snapshots(&self.cloud.client, deployment).await?) };
+        let (owned, snapshots) = futures::try_join!(self.list_owned(deployment), snapshots)?;
+        let mut all: Vec<ResourceId> =
+            owned.into_iter().map(|observed| observed.id).chain(snapshots).collect();
+        all.sort();
+        Ok(all)
+    }
+}

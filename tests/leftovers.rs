@@ -1,0 +1,99 @@
+//! What a deployment leaves behind: after `destroy --delete-data` nothing that anybody
+//! pays for, proven by lists that are whole; before, each thing by its name.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod deployment;
+
+use deployment::Deployment;
+use serde_json::{Value, json};
+
+const MACHINE: &str = "compute.instance/dorainfra-mimir";
+const SNAPSHOTS: &str = "compute/v1/projects/my-gcp/global/snapshots";
+
+fn deployed() -> Deployment {
+    let deployment = Deployment::of_records();
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    deployment
+}
+
+fn snapshots(deployment: &Deployment) -> usize {
+    deployment.google("GET", SNAPSHOTS, "")["items"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn snapshots_that_outlive_schedule_and_disk_are_named_or_deleted() {
+    let deployment = deployed();
+    for _ in 0..2 {
+        assert_eq!(deployment.control("POST", "night", None)["snapshots"], 1);
+    }
+    let kept = deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(0);
+    assert!(kept.stdout.contains("2 snapshots of the data disk stay, and are billed"), "{}", kept.stdout);
+    for left in ["compute.snapshot/", "compute.disk/dorainfra-data", "storage.bucket/"] {
+        assert!(kept.stdout.contains(left), "`{left}` is not in:\n{}", kept.stdout);
+    }
+    assert_eq!(snapshots(&deployment), 2);
+    let gone = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert!(gone.stdout.contains("nothing of dorainfra is left in my-gcp"), "{}", gone.stdout);
+    assert_eq!(snapshots(&deployment), 0);
+    // What is somebody else's stays, and a second time there is nothing to do.
+    let again = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert!(again.stdout.contains("nothing of dorainfra is left in my-gcp"), "{}", again.stdout);
+}
+
+#[test]
+fn what_was_deleted_softly_is_told_and_what_is_deleted_now_is_gone() {
+    let deployment = deployed();
+    let bucket = "storage/v1/b/my-gcp-dorainfra-mimir";
+    let objects = |query: &str| {
+        let list = deployment.google("GET", &format!("{bucket}/o{query}"), "");
+        list["items"].as_array().cloned().unwrap_or_default()
+    };
+    let name = objects("")[0]["name"].as_str().unwrap().replace('/', "%2F");
+    deployment.until("one is deleted", || {
+        let url = format!("http://127.0.0.1:{}/{bucket}/o/{name}", deployment.port());
+        let token = format!("Authorization: Bearer {}", deployment.token());
+        let curl =
+            std::process::Command::new("curl").args(["-fsS", "-X", "DELETE", "-H", &token, &url]).output();
+        curl.unwrap().status.success()
+    });
+    // With the lease, which was given back.
+    assert_eq!(objects("?softDeleted=true").len(), 2);
+    let run = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert!(run.stderr.contains("2 objects of my-gcp-dorainfra-mimir"), "{}", run.stderr);
+    assert!(run.stderr.contains("kept and billed until 20"), "{}", run.stderr);
+}
+
+#[test]
+fn from_a_list_that_is_not_whole_nothing_is_concluded() {
+    let deployment = deployed();
+    deployment.control("PUT", "profile", Some(json!({"unreachable": ["europe-west1-c"]})));
+    let writes = deployment.writes().len();
+    for command in [&["plan"][..], &["destroy", "--yes", "--delete-data"]] {
+        let run = deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1);
+        assert!(run.stderr.contains("zones/europe-west1-c can't be asked now"), "{}", run.stderr);
+        assert!(!run.stdout.contains("othing"), "{}", run.stdout);
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    deployment.control("PUT", "profile", Some(json!({"unreachable": []})));
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+}
+
+/// The lease of a short run is given back within a second of being taken, which Cloud
+/// Storage refuses at first.
+#[test]
+fn limits_of_cloud_storage_are_waited_out() {
+    let deployment = deployed();
+    let quick = ["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"];
+    deployment.run(&[&quick[..], &["--set", "mimir.disk_gb=25"]].concat()).ends_with(0);
+    let requests = deployment.control("GET", "requests", None);
+    let refused: Vec<&Value> = requests["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["status"] == 429 && entry["api"].as_str().unwrap().starts_with("storage."))
+        .collect();
+    assert!(!refused.is_empty(), "the sandbox has no limits");
+    // It was given back all the same.
+    deployment.run(&[&quick[..], &["--set", "mimir.disk_gb=30"]].concat()).ends_with(0);
+}
