@@ -60,7 +60,11 @@ fn what_was_deleted_softly_is_told_and_what_is_deleted_now_is_gone() {
     // With the lease, which was given back.
     assert_eq!(objects("?softDeleted=true").len(), 2);
     let run = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
-    assert!(run.stderr.contains("2 objects of my-gcp-dorainfra-mimir"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(" objects of my-gcp-dorainfra-mimir that were deleted before"),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("kept and billed until 20"), "{}", run.stderr);
 }
 

@@ -124,12 +124,30 @@ fn a_write_whose_answer_was_an_error_is_read_back() {
     deployment.run(&["--sandbox", "plan", "--detailed-exitcode", "--target", BUCKET]).ends_with(0);
 }
 
+/// What passes by itself is waited out, in an answer and in an operation.
+#[test]
+fn a_resource_that_is_not_ready_yet_is_tried_again() {
+    let deployment = Deployment::of_records();
+    let message = "The resource 'projects/my-gcp/regions/europe-west1/subnetworks/default' is not ready";
+    let answer = json!({"status": 400, "reason": "resourceNotReady", "message": message});
+    let operation = json!({"operationError": {"code": "RESOURCE_OPERATION_RATE_EXCEEDED", "message": "Too fast"}});
+    faults(
+        &deployment,
+        json!([
+            {"api": "compute.disks.insert", "times": 2, "action": answer},
+            {"api": "compute.disks.insert", "nth": 1, "times": 1, "action": operation},
+        ]),
+    );
+    apply(&deployment, DISK);
+    assert_eq!(deployment.control("GET", "faults", None)["struck"], json!([2, 1]));
+}
+
 #[test]
 fn an_operation_that_fails_is_explained() {
     let deployment = Deployment::of_records();
-    let error = json!({"code": "RESOURCE_NOT_READY", "message": "The resource is not ready"});
+    let error = json!({"code": "INVALID_USAGE", "message": "The resource is not usable"});
     faults(&deployment, json!([{"api": "compute.disks.insert", "action": {"operationError": error}}]));
     let run = deployment.run(&["--sandbox", "apply", "--yes", "--target", DISK]).ends_with(1);
     let all = format!("{}{}", run.stdout, run.stderr);
-    assert!(all.contains("The resource is not ready (RESOURCE_NOT_READY)") && all.contains(DISK), "{all}");
+    assert!(all.contains("The resource is not usable (INVALID_USAGE)") && all.contains(DISK), "{all}");
 }

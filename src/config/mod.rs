@@ -276,7 +276,6 @@ impl Default for Config {
                 caller_services: [
                     "https://checkip.amazonaws.com",
                     "https://api.ipify.org",
-                    "https://ipv4.icanhazip.com",
                     "https://ifconfig.me/ip",
                 ]
                 .map(Into::into)

@@ -36,7 +36,7 @@ const POLICIES: &str =
 const QUOTAS: &str = "https://cloud.google.com/compute/resource-usage";
 
 #[rustfmt::skip]
-const ROWS: &[Row] = &[
+static ROWS: &[Row] = &[
     // --- The project and its billing ---
     Row { reason: "UREQ_PROJECT_BILLING_NOT_FOUND", words: "", hint: LINK_BILLING,
         source: "https://github.com/kyegomez/zeta/issues/71",

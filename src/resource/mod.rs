@@ -238,7 +238,11 @@ impl Provider for Google {
                 None => Ok(None),
             };
         }
-        Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
+        let observed = self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?;
+        if manifest.kind == "serviceusage.services" && observed.is_some() {
+            self.cloud.fresh.services.store(true, Ordering::Relaxed);
+        }
+        Ok(observed)
     }
 
     async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {

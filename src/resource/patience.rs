@@ -14,17 +14,20 @@ use crate::engine::ResourceId;
 use crate::event::{Event, Events};
 use crate::gcp::{ApiError, Error, jitter};
 
-/// What this run has made that others see late.
+/// What others may see late.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
+    /// This run has made the account.
     pub account: AtomicBool,
+    /// Service Usage says that the services are enabled, whoever enabled them: perhaps a
+    /// run that was killed a second ago.
     pub services: AtomicBool,
 }
 
 /// One refusal that passes.
 struct Row {
     says: fn(&ApiError) -> bool,
-    /// Only while this run has made something itself: else it is a real refusal.
+    /// Only where that is so: else it is a real refusal.
     only: Option<fn(&Fresh) -> &AtomicBool>,
     within: Duration,
     /// For people: what is waited for.
@@ -46,7 +49,7 @@ const ROWS: &[Row] = &[
     Row {
         says: |error| error.reason == "SERVICE_ACCOUNT_ACCESS_DENIED",
         only: Some(|fresh| &fresh.account),
-        within: MINUTE.saturating_mul(3),
+        within: MINUTE,
         waits_for: "the new service account to be seen by Compute Engine",
     },
     // Just enabled: Service Usage's documentation has it take minutes.

@@ -95,7 +95,10 @@ pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Re
         return Ok(Grant { email: email.to_owned(), scopes, person: true });
     }
     if field("grant_type") != Some("urn:ietf:params:oauth:grant-type:jwt-bearer") {
-        return Err(("unsupported_grant_type", "Invalid grant_type: the sandbox knows jwt-bearer only."));
+        return Err((
+            "unsupported_grant_type",
+            "Invalid grant_type: the sandbox knows jwt-bearer and refresh_token.",
+        ));
     }
     let assertion = field("assertion").ok_or(("invalid_request", "Missing parameter: assertion"))?;
     let scopes = scopes(&signed(assertion, email, public_key)?);
@@ -194,7 +197,7 @@ mod tests {
             vec![("grant_type".to_owned(), kind.to_owned()), ("assertion".to_owned(), assertion.to_owned())]
         };
         let jwt = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-        assert_eq!(exchange(&form("refresh_token", ""), "a", &[]).unwrap_err().0, "unsupported_grant_type");
+        assert_eq!(exchange(&form("password", ""), "a", &[]).unwrap_err().0, "unsupported_grant_type");
         assert_eq!(exchange(&form(jwt, "a.b"), "a", &[]).unwrap_err().0, "invalid_grant");
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let forged = format!("{}.{}.AAAA", part(json!({"alg": "RS256"})), part(json!({"iss": "a"})));
