@@ -9,7 +9,17 @@ mod coverage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CHECKS: [&str; 5] = ["discovery", "Python client", "Rust client", "guest agent", "our own code"];
+const CHECKS: [&str; 9] = [
+    "discovery",
+    "gcloud",
+    "Terraform",
+    "Python client",
+    "Node client",
+    "Go client",
+    "Rust client",
+    "guest agent",
+    "our own code",
+];
 const BEGIN: &str = "<!-- made by tests/sandbox_docs.rs -->\n";
 const END: &str = "<!-- end -->\n";
 
@@ -35,9 +45,12 @@ fn page() -> PathBuf {
 /// Ids of the methods in one of the sandbox's tables: those that are served
 /// (`METHOD`), or those that are not (`UNSERVED`).
 fn listed(api: &str, word: &str) -> BTreeSet<String> {
-    let path = root().join("src/sandbox/contract").join(api).with_extension("contract");
-    // The metadata server has no document.
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let path = root().join("src/sandbox/contract").join(api);
+    // The metadata server has no document; one API has an older version besides.
+    let text: String = ["contract", "v1.contract"]
+        .iter()
+        .map(|end| std::fs::read_to_string(path.with_extension(end)).unwrap_or_default())
+        .collect();
     let lines = text.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
@@ -76,7 +89,7 @@ fn table() -> String {
         if rows.is_empty() {
             continue;
         }
-        let unserved = listed(api, "UNSERVED").len();
+        let unserved = listed(api, "UNSERVED").difference(&rows).count();
         let of_all = if unserved > 0 { format!(" of {}", rows.len() + unserved) } else { String::new() };
         let what = if api == "metadata" { "requests" } else { "methods" };
         text += &format!("### {title}: {}{of_all} {what}\n\n", rows.len());

@@ -237,9 +237,9 @@ async fn what_is_not_served_is_refused_by_its_name() {
     let sandbox = start().await;
     for (method, path, name) in [
         (Method::GET, sandbox.compute("global/urlMaps"), "compute.urlMaps.list"),
-        (Method::POST, "storage/v1/b/some-bucket/o/a/moveTo/o/b".to_owned(), "storage.objects.move"),
+        (Method::GET, "storage/v1/b/some-bucket/folders".to_owned(), "storage.folders.list"),
         (Method::GET, format!("v1/projects/{PROJECT}/locations"), "secretmanager.projects.locations.list"),
-        (Method::POST, "batch/storage/v1".to_owned(), "POST /batch/storage/v1"),
+        (Method::POST, "batches/storage/v1".to_owned(), "POST /batches/storage/v1"),
     ] {
         let message = sandbox.refused(method, &path, None, 501).await;
         assert_eq!(message, format!("The sandbox does not serve {name}."));

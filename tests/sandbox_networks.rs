@@ -37,7 +37,7 @@ async fn networks_of_either_mode() {
     let networks = sandbox.compute("global/networks");
     let default = sandbox.read(&format!("{networks}/default")).await;
     assert_eq!(default["autoCreateSubnetworks"], true);
-    assert_eq!(default["subnetworks"].as_array().unwrap().len(), 12);
+    assert_eq!(default["subnetworks"].as_array().unwrap().len(), 41);
     let legacy = sandbox.refused(Method::POST, &networks, Some(json!({"name": "old"})), 501).await;
     assert!(legacy.contains("legacy networks"), "{legacy}");
     let small = json!({"name": "small", "autoCreateSubnetworks": false, "mtu": 100});

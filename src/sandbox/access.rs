@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::error::ApiError;
+use super::faults::glob_matches;
 use super::store::Tx;
 
-/// Roles that can be granted, each with what it allows: a permission, or all
-/// below a prefix that ends in `*`.
-const ROLES: [(&str, &[&str]); 24] = [
+/// Roles that can be granted, each with what it allows: a permission, or all that
+/// `*` stands for.
+const ROLES: [(&str, &[&str]); 38] = [
     ("roles/owner", &["*"]),
     (
         "roles/editor",
@@ -66,6 +67,71 @@ const ROLES: [(&str, &[&str]); 24] = [
     ),
     ("roles/compute.securityAdmin", &["compute.firewalls.*", "compute.networks.*"]),
     (
+        "roles/compute.viewer",
+        &["compute.*.get", "compute.*.list", "compute.*.getIamPolicy", "resourcemanager.projects.get"],
+    ),
+    (
+        "roles/compute.networkUser",
+        &["compute.networks.use", "compute.subnetworks.use", "compute.subnetworks.get"],
+    ),
+    ("roles/compute.storageAdmin", &["compute.disks.*", "compute.snapshots.*", "compute.resourcePolicies.*"]),
+    (
+        "roles/compute.osLogin",
+        &["compute.instances.get", "compute.instances.list", "compute.instances.osLogin"],
+    ),
+    (
+        "roles/compute.osAdminLogin",
+        &[
+            "compute.instances.get",
+            "compute.instances.list",
+            "compute.instances.osLogin",
+            "compute.instances.osAdminLogin",
+        ],
+    ),
+    ("roles/iap.tunnelResourceAccessor", &["iap.tunnelInstances.accessViaIAP"]),
+    ("roles/browser", &["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"]),
+    (
+        "roles/resourcemanager.projectIamAdmin",
+        &[
+            "resourcemanager.projects.get",
+            "resourcemanager.projects.getIamPolicy",
+            "resourcemanager.projects.setIamPolicy",
+        ],
+    ),
+    (
+        "roles/iam.serviceAccountTokenCreator",
+        &["iam.serviceAccounts.get", "iam.serviceAccounts.list", "iam.serviceAccounts.getAccessToken"],
+    ),
+    (
+        "roles/serviceusage.serviceUsageConsumer",
+        &["serviceusage.services.get", "serviceusage.services.list", "serviceusage.services.use"],
+    ),
+    ("roles/logging.viewer", &["logging.logEntries.list"]),
+    ("roles/monitoring.viewer", &["monitoring.timeSeries.list"]),
+    (
+        "roles/secretmanager.secretVersionManager",
+        &[
+            "secretmanager.versions.add",
+            "secretmanager.versions.destroy",
+            "secretmanager.versions.disable",
+            "secretmanager.versions.enable",
+            "secretmanager.versions.get",
+            "secretmanager.versions.list",
+        ],
+    ),
+    (
+        "roles/storage.objectUser",
+        &[
+            "storage.objects.create",
+            "storage.objects.delete",
+            "storage.objects.get",
+            "storage.objects.list",
+            "storage.objects.move",
+            "storage.objects.restore",
+            "storage.objects.update",
+        ],
+    ),
+    (
         "roles/iam.serviceAccountAdmin",
         &[
             "iam.serviceAccounts.create",
@@ -120,12 +186,8 @@ pub fn is_role(role: &str) -> bool {
 
 fn grants(role: &str, permission: &str) -> bool {
     let role = if role == "roles/storage.legacyObjectReader" { "roles/storage.objectViewer" } else { role };
-    ROLES.iter().filter(|(name, _)| *name == role).flat_map(|(_, allowed)| allowed.iter()).any(|allowed| {
-        match allowed.strip_suffix('*') {
-            Some(prefix) => permission.starts_with(prefix),
-            None => *allowed == permission,
-        }
-    })
+    let of_role = ROLES.iter().filter(|(name, _)| *name == role).flat_map(|(_, allowed)| allowed.iter());
+    of_role.into_iter().any(|allowed| glob_matches(allowed, permission))
 }
 
 /// Whether the caller has `permission`, by the project's policy or by the one
@@ -136,6 +198,7 @@ pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
     if tx.has(&format!("deny/{name}/{permission}")) {
         return false;
     }
+    let anonymous = call.caller.is_anonymous();
     let member = format!("serviceAccount:{}", call.caller.email);
     let in_force = |key: &&str| call.cloud.consistency.in_force(key).or_else(|| tx.get(key).cloned());
     ["policy/project", policy].iter().filter_map(in_force).any(|policy| {
@@ -145,9 +208,10 @@ pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
             binding["condition"].is_null()
                 && binding["role"].as_str().is_some_and(|role| grants(role, permission))
                 && binding["members"].as_array().is_some_and(|members| {
-                    members
-                        .iter()
-                        .any(|each| *each == member || each == "allUsers" || each == "allAuthenticatedUsers")
+                    members.iter().any(|each| {
+                        each == "allUsers"
+                            || (!anonymous && (*each == member || each == "allAuthenticatedUsers"))
+                    })
                 })
         })
     })
@@ -175,15 +239,23 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
         (_, verb) => verb,
     };
     Some(match call.method.api {
-        "compute" if collection == "images" => return None,
+        "compute" if ["images", "imageFamilyViews"].contains(&collection) => return None,
         "compute" => (format!("compute.{collection}.{verb}"), project),
-        "iam" => (format!("iam.serviceAccounts.{verb}"), project),
+        "iam" => {
+            let own = format!("policy/serviceAccounts/{}", call.path("serviceAccountsId"));
+            (format!("iam.serviceAccounts.{verb}"), own)
+        }
+        // Whoever asks is told of those projects that they may see.
+        "cloudresourcemanager" if verb == "list" => return None,
         "cloudresourcemanager" => (format!("resourcemanager.projects.{verb}"), project),
         "serviceusage" if collection == "operations" => return None,
         "serviceusage" => (format!("serviceusage.services.{verb}"), project),
         "storage" => {
             // A copy writes to its destination; what it reads is asked for besides.
             let bucket = call.path.get("destinationBucket").map_or(call.path("bucket"), String::as_str);
+            if verb == "getStorageLayout" {
+                return Some(("storage.objects.list".into(), format!("policy/buckets/{bucket}")));
+            }
             (format!("storage.{collection}.{verb}"), format!("policy/buckets/{bucket}"))
         }
         "secretmanager" => {
@@ -207,9 +279,16 @@ pub fn check(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 }
 
 fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    if call.caller.is_anonymous() {
+        return Ok(());
+    }
     let account = tx.get(&format!("serviceAccounts/{}", call.caller.email));
     match account {
-        Some(account) if account["uniqueId"] == call.caller.unique_id.as_str() => Ok(()),
+        Some(account)
+            if account["uniqueId"] == call.caller.unique_id.as_str() && account["disabled"] != true =>
+        {
+            Ok(())
+        }
         _ => Err(ApiError::unauthenticated()),
     }
 }
@@ -253,6 +332,11 @@ fn project_of(call: &Call) -> Option<&str> {
         "compute" => Some(call.path("project")),
         "storage" => call.query("project"),
         "serviceusage" => call.path.get("v1Id1").map(String::as_str),
+        // Version 1 of Resource Manager names it otherwise.
+        "cloudresourcemanager" => ["projectsId", "projectId", "resource"]
+            .iter()
+            .find_map(|name| call.path.get(*name))
+            .map(String::as_str),
         _ => call.path.get("projectsId").map(String::as_str),
     }
 }
@@ -260,7 +344,8 @@ fn project_of(call: &Call) -> Option<&str> {
 fn check_project(call: &Call) -> Result<(), ApiError> {
     let Some(project) = project_of(call) else { return Ok(()) };
     let ours = project == call.cloud.project || project == call.cloud.number.to_string();
-    let public = call.short_id().starts_with("images.") && project.ends_with("-cloud");
+    let images = ["images.", "imageFamilyViews."].iter().any(|prefix| call.short_id().starts_with(prefix));
+    let public = images && project.ends_with("-cloud");
     if ours || public || (call.method.api == "iam" && project == "-") {
         return Ok(());
     }
@@ -380,11 +465,15 @@ pub fn denied(call: &Call, permission: &str) -> ApiError {
                 (None, Some(_)) => "Google Cloud Storage bucket",
                 (None, None) => "Google Cloud project",
             };
-            ApiError::forbidden(format!(
-                "{} does not have {permission} access to the {what}. Permission '{permission}' denied on resource \
-                 (or it may not exist).",
-                call.caller.email
-            ))
+            let who = if call.caller.is_anonymous() { "Anonymous caller" } else { &call.caller.email };
+            let message = format!(
+                "{who} does not have {permission} access to the {what}. Permission '{permission}' denied on resource \
+                 (or it may not exist)."
+            );
+            if call.caller.is_anonymous() {
+                return ApiError { message, reason: "required", ..ApiError::unauthenticated() };
+            }
+            ApiError::forbidden(message)
         }
         "iam" => info(
             ApiError::forbidden(format!(
@@ -430,6 +519,11 @@ pub fn require_in(call: &Call, tx: &Tx, permission: &str, bucket: &str) -> Resul
     if allowed(call, tx, permission, &policy) { Ok(()) } else { Err(denied(call, permission)) }
 }
 
+/// The same, on a service account.
+pub fn may_act_as(call: &Call, tx: &Tx, email: &str) -> bool {
+    allowed(call, tx, "iam.serviceAccounts.actAs", &format!("policy/serviceAccounts/{email}"))
+}
+
 /// The answer of `testIamPermissions`: those of the asked ones that hold.
 pub fn held(call: &Call, tx: &Tx, asked: &[String], policy: &str) -> Value {
     let held: Vec<&String> = asked.iter().filter(|each| allowed(call, tx, each, policy)).collect();
@@ -448,5 +542,7 @@ mod tests {
         assert!(!grants("roles/secretmanager.secretAccessor", "secretmanager.secrets.get"));
         assert!(!grants("roles/editor", "secretmanager.versions.access"));
         assert!(!grants("roles/nothing", "storage.objects.get"));
+        assert!(grants("roles/compute.viewer", "compute.instances.list"));
+        assert!(!grants("roles/compute.viewer", "compute.instances.create"));
     }
 }

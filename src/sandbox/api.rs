@@ -7,16 +7,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::call::{Call, Handler, check_body, check_query, parse_query};
 use super::cloud::Cloud;
 use super::contract::{CONTRACT, Matched, Method};
 use super::error::ApiError;
+use super::fields::Mask;
 use super::server::{Kind, json_response};
-use super::storage::{media, resumable, upload, xml};
+use super::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
+use super::storage::{media, resumable, transcoding, upload, xml};
 use super::token::{self, Caller};
 use super::{access, compute, iam, operation, projects, secrets, services, storage};
 
@@ -25,7 +27,7 @@ fn handler(method: &Method) -> Option<Handler> {
         "compute" => compute::handler(&method.id),
         "storage" => storage::handler(&method.id),
         "iam" => iam::handler(&method.id),
-        "cloudresourcemanager" => projects::handler(&method.id),
+        "cloudresourcemanager" => projects::handler(&method.id, method.version()),
         "serviceusage" => services::handler(&method.id),
         "secretmanager" => secrets::handler(&method.id),
         _ => None,
@@ -62,18 +64,54 @@ pub fn token(cloud: &Cloud, parts: &Parts, bytes: &[u8]) -> Response {
     }
 }
 
-/// Who calls. The address of an upload session stands for whoever opened it.
+/// Who calls. The address of an upload session stands for whoever opened it, and
+/// of Cloud Storage anybody may ask: a bucket can be everybody's.
 pub fn identify(
     cloud: &Cloud,
+    parts: &Parts,
+    matched: &Matched,
     caller: Option<Caller>,
     kind: Kind,
     query: &BTreeMap<String, Vec<String>>,
 ) -> Option<Caller> {
-    if caller.is_some() || kind != Kind::Upload {
+    if caller.is_some() {
         return caller;
     }
-    let session = cloud.read(&format!("uploads/{}", query.get("upload_id")?.first()?))?;
-    serde_json::from_value(session["caller"].clone()).ok()
+    if kind == Kind::Upload
+        && let Some(id) = query.get("upload_id").and_then(|ids| ids.first())
+    {
+        let session = cloud.read(&format!("uploads/{id}"))?;
+        return serde_json::from_value(session["caller"].clone()).ok();
+    }
+    let anonymous = matched.method.api == "storage" && !parts.headers.contains_key("authorization");
+    anonymous.then(Caller::anonymous)
+}
+
+/// What of the answer is asked for.
+fn mask(call: &Call) -> Result<Option<Mask>, ApiError> {
+    let asked = ["fields", "$fields"].iter().find_map(|name| call.query(name));
+    asked.map(Mask::parse).transpose()
+}
+
+/// Puts the headers that stand for preconditions among the parameters. Only Cloud
+/// Storage heeds them.
+fn preconditions(call: &mut Call, parts: &Parts) {
+    for name in [IF_MATCH, IF_NONE_MATCH].iter().filter(|_| call.method.api == "storage") {
+        if let Some(value) = upload::header(&parts.headers, name) {
+            call.query.insert((*name).to_owned(), vec![value.to_owned()]);
+        }
+    }
+}
+
+/// A resource's answer; Cloud Storage tells its ETag in a header too.
+fn answered(method: &Method, answer: &Value) -> Response {
+    let mut response = json_response(StatusCode::OK, answer);
+    if method.api == "storage"
+        && let Some(etag) = answer["etag"].as_str().and_then(|etag| HeaderValue::try_from(etag).ok())
+    {
+        response.headers_mut().insert("etag", etag);
+    }
+    response
 }
 
 /// Carries a request out, whatever kind it is of.
@@ -99,6 +137,8 @@ pub async fn carry_out(
         Kind::Upload => uploaded(call, parts, bytes).await,
         Kind::Json | Kind::Download => {
             check_query(call.method, &call.query)?;
+            let mask = mask(&call)?;
+            preconditions(&mut call, parts);
             let media = kind == Kind::Download || call.query("alt") == Some("media");
             if call.method.id == "storage.objects.get" && media {
                 let cloud = Arc::clone(&call.cloud);
@@ -107,7 +147,8 @@ pub async fn carry_out(
                     storage::handler("storage.objects.get").map_or(Ok(Value::Null), |get| get(&call, tx))
                 });
                 let range = upload::header(&parts.headers, "range");
-                return media::respond(&cloud, &object.await?, range, false).await;
+                let gzip = transcoding::takes_gzip(&parts.headers);
+                return media::respond(&cloud, &object.await?, range, gzip, false).await;
             }
             if call.method.id == "storage.objects.insert" {
                 return Err(ApiError::new(
@@ -117,14 +158,19 @@ pub async fn carry_out(
                 ));
             }
             call.body = check_body(matched, &bytes)?;
-            let answer = answer(call, matched.method).await?;
+            let mut answer = answer(call, matched.method).await?;
+            let whole = answered(matched.method, &answer);
+            if let Some(mask) = mask {
+                mask.apply(&mut answer);
+                return Ok(with_body(whole, &answer));
+            }
             Ok(match answer {
                 Value::Null => {
                     let mut response = Response::new(Body::empty());
                     *response.status_mut() = StatusCode::NO_CONTENT;
                     response
                 }
-                answer => json_response(StatusCode::OK, &answer),
+                _ => whole,
             })
         }
     }
@@ -168,6 +214,9 @@ async fn uploaded(mut call: Call, parts: &Parts, bytes: Bytes) -> Result<Respons
     let session = call.query("upload_id").map(str::to_owned);
     call.query.remove("upload_id");
     check_query(call.method, &call.query)?;
+    let mask = mask(&call)?;
+    preconditions(&mut call, parts);
+    let method = call.method;
     if let Some(id) = session {
         let session = call.cloud.read(&format!("uploads/{id}")).filter(|_| {
             // Ids name files; only those that we gave out do.
@@ -186,7 +235,7 @@ async fn uploaded(mut call: Call, parts: &Parts, bytes: Bytes) -> Result<Respons
     if parts.method != http::Method::POST && parts.method != http::Method::PUT {
         return Err(ApiError::unimplemented(&format!("{} of an upload", parts.method)));
     }
-    let object = match call.query("uploadType") {
+    let mut object = match call.query("uploadType") {
         Some("media") => upload::simple(call, &parts.headers, bytes).await?,
         Some("multipart") => upload::multipart(call, &parts.headers, bytes).await?,
         Some("resumable") => return resumable::begin(call, &parts.headers, &bytes).await,
@@ -195,7 +244,19 @@ async fn uploaded(mut call: Call, parts: &Parts, bytes: Bytes) -> Result<Respons
             return Err(ApiError::new(400, "badRequest", format!("Invalid uploadType: '{other}'")));
         }
     };
-    Ok(json_response(StatusCode::OK, &object))
+    let whole = answered(method, &object);
+    Ok(match mask {
+        None => whole,
+        Some(mask) => {
+            mask.apply(&mut object);
+            with_body(whole, &object)
+        }
+    })
+}
+
+fn with_body(response: Response, value: &Value) -> Response {
+    let (parts, _) = response.into_parts();
+    Response::from_parts(parts, Body::from(value.to_string()))
 }
 
 #[cfg(test)]

@@ -111,7 +111,9 @@ pub fn check_query(method: &Method, query: &BTreeMap<String, Vec<String>>) -> Re
 pub fn check_body(matched: &Matched, bytes: &[u8]) -> Result<Value, ApiError> {
     let method = matched.method;
     let Some(message) = &method.body else {
-        return if bytes.iter().all(u8::is_ascii_whitespace) || bytes == b"{}" || bytes == b"null" {
+        // Node's client writes an empty text where it has no message.
+        let empty: [&[u8]; 4] = [b"", b"{}", b"null", b"\"\""];
+        return if empty.contains(&bytes.trim_ascii()) {
             Ok(Value::Null)
         } else if method.verb == http::Method::GET || method.verb == http::Method::DELETE {
             Err(ApiError::new(400, "badRequest", format!("The HTTP method {} takes no body.", method.verb)))

@@ -19,7 +19,7 @@ use super::pace::Pace;
 use super::profile::Profile;
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
-use super::token::{Grant, LIFETIME, Tokens};
+use super::token::{Caller, Grant, LIFETIME, Tokens};
 use super::{clock, compute, files, key, lock, operation};
 
 pub struct Cloud {
@@ -118,6 +118,12 @@ impl Cloud {
             }
         }
         Ok((answer, after))
+    }
+
+    /// The owner, as a caller.
+    pub fn owner_caller(&self) -> Caller {
+        let account = self.read(&format!("serviceAccounts/{}", self.owner)).unwrap_or_default();
+        Caller::known(&self.owner, account["uniqueId"].as_str().unwrap_or_default())
     }
 
     /// How unkind the world is now.

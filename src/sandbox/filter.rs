@@ -70,7 +70,7 @@ impl Filter {
         let read = tokens(text).and_then(|tokens| {
             let mut rest = tokens.into_iter().peekable();
             let node = expression(&mut rest)?;
-            rest.next().is_none().then_some(node)
+            (rest.next().is_none() && !node.is_mixed()).then_some(node)
         });
         read.map(|node| Self(Some(node))).ok_or_else(|| {
             ApiError::invalid(format!(
@@ -194,8 +194,44 @@ fn comparison(field: &str, rest: &mut Rest) -> Option<Node> {
     };
     Some(match operator {
         Ok(operator) => Node::Comparison { path, operator, value },
-        Err(equal) => Node::Whole { path, pattern: Regex::new(&format!("^(?:{value})$")).ok()?, equal },
+        Err(equal) => {
+            Node::Whole { path, pattern: Regex::new(&format!("^(?:{})$", ascii(&value))).ok()?, equal }
+        }
     })
+}
+
+/// A pattern as RE2 understands it: its classes and word boundaries are those of
+/// ASCII. gcloud writes `name=a` as `name eq ".*\ba\b.*"`.
+fn ascii(pattern: &str) -> String {
+    let mut written = String::with_capacity(pattern.len());
+    let (mut rest, mut within) = (pattern.chars(), false);
+    while let Some(next) = rest.next() {
+        match next {
+            '[' => within = true,
+            ']' => within = false,
+            '\\' => {
+                match rest.next() {
+                    Some(class @ ('b' | 'B')) if !within => written.push_str(&format!("(?-u:\\{class})")),
+                    Some(class @ ('w' | 'd' | 's' | 'W' | 'D' | 'S')) => {
+                        let name = match class.to_ascii_lowercase() {
+                            'w' => "word",
+                            'd' => "digit",
+                            _ => "space",
+                        };
+                        let not = if class.is_ascii_uppercase() { "^" } else { "" };
+                        let class = format!("[:{not}{name}:]");
+                        written.push_str(&if within { class } else { format!("[{class}]") });
+                    }
+                    Some(other) => written.extend(['\\', other]),
+                    None => written.push('\\'),
+                }
+                continue;
+            }
+            _ => {}
+        }
+        written.push(next);
+    }
+    written
 }
 
 /// What a resource has at a path: one text for a plain value, one for each of a
@@ -222,6 +258,20 @@ fn compare(text: &str, value: &str) -> std::cmp::Ordering {
 }
 
 impl Node {
+    /// Whether one filter has both ways to compare: Google takes one or the other.
+    fn is_mixed(&self) -> bool {
+        let (mut comparisons, mut patterns, mut todo) = (false, false, vec![self]);
+        while let Some(node) = todo.pop() {
+            match node {
+                Self::All(nodes) | Self::Any(nodes) => todo.extend(nodes),
+                Self::Not(node) => todo.push(node),
+                Self::Comparison { .. } => comparisons = true,
+                Self::Whole { .. } => patterns = true,
+            }
+        }
+        comparisons && patterns
+    }
+
     fn matches(&self, resource: &Value) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.matches(resource)),
@@ -276,6 +326,14 @@ mod tests {
             ("name eq dora-.*", true),
             ("name eq \"dora\"", false),
             ("name ne .*ssh", false),
+            // As gcloud writes `name=ssh`, `name:ss*` and `name~^dora`.
+            (r#"name eq ".*\bssh\b.*""#, true),
+            (r#"name eq ".*\bss\b.*""#, false),
+            (r#"name eq ".*\bss.*""#, true),
+            (r#"name eq ".*(^dora).*""#, true),
+            (r#"name eq "\w+-[\w]+""#, true),
+            (r#"name ne "\D+""#, false),
+            ("(name eq dora.*) (sizeGb eq 30)", true),
             ("name=dora-*", true),
             ("description:\"deployment=dora\"", true),
             ("NOT name=other", true),
@@ -292,9 +350,19 @@ mod tests {
         ] {
             assert_eq!(Filter::parse(Some(filter)).unwrap().matches(&resource), expected, "{filter}");
         }
-        for bad in
-            ["nonsense", "a=b OR", "(a=b", "a=b)", "=b", "a = ", "no sense", "name eq (", "a=\"b", ".a=b"]
-        {
+        for bad in [
+            "nonsense",
+            "a=b OR",
+            "(a=b",
+            "a=b)",
+            "=b",
+            "a = ",
+            "no sense",
+            "name eq (",
+            "a=\"b",
+            ".a=b",
+            "(name eq dora.*) (sizeGb = 30)",
+        ] {
             assert_eq!(Filter::parse(Some(bad)).unwrap_err().code, 400, "{bad}");
         }
         assert!(Filter::parse(None).unwrap().matches(&resource));

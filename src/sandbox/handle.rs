@@ -141,9 +141,29 @@ impl Handle {
             .into_iter()
             .map(|(api, endpoint)| (format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), endpoint))
             .collect();
-        exports.push(("STORAGE_EMULATOR_HOST".into(), format!("http://127.0.0.1:{}", self.state.port)));
-        exports.push(("GOOGLE_APPLICATION_CREDENTIALS".into(), self.credentials().display().to_string()));
-        exports.push(("GOOGLE_CLOUD_PROJECT".into(), self.state.project.clone()));
+        let base = self.base();
+        let (key, project) = (self.credentials().display().to_string(), self.state.project.clone());
+        let mut also = |name: &str, value: String| exports.push((name.to_owned(), value));
+        // gcloud takes credentials and project by names of its own.
+        also("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", key.clone());
+        also("CLOUDSDK_AUTH_TOKEN_HOST", format!("{base}token"));
+        also("CLOUDSDK_CORE_PROJECT", project.clone());
+        // Terraform's google provider.
+        for (api, path) in [
+            ("COMPUTE", "compute/v1/"),
+            ("STORAGE", "storage/v1/"),
+            ("IAM_BETA", "v1/"),
+            ("RESOURCE_MANAGER", "v1/"),
+            ("RESOURCE_MANAGER_V3", "v3/"),
+            ("SERVICE_USAGE", "v1/"),
+            ("SECRET_MANAGER", "v1/"),
+        ] {
+            also(&format!("GOOGLE_{api}_CUSTOM_ENDPOINT"), format!("{base}{path}"));
+        }
+        // By this name, clients need no credentials (see `server`).
+        also("STORAGE_EMULATOR_HOST", format!("http://localhost:{}", self.state.port));
+        also("GOOGLE_APPLICATION_CREDENTIALS", key);
+        also("GOOGLE_CLOUD_PROJECT", project);
         exports
     }
 }

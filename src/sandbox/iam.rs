@@ -8,7 +8,7 @@ use super::call::{Call, Handler, page};
 use super::cloud::Cloud;
 use super::error::ApiError;
 use super::store::Tx;
-use super::{clock, policy, projects};
+use super::{access, clock, policy, projects};
 
 pub fn handler(method: &str) -> Option<Handler> {
     Some(match method {
@@ -17,8 +17,20 @@ pub fn handler(method: &str) -> Option<Handler> {
         "iam.projects.serviceAccounts.list" => list,
         "iam.projects.serviceAccounts.patch" => patch,
         "iam.projects.serviceAccounts.delete" => delete,
+        "iam.projects.serviceAccounts.enable" => enable,
+        "iam.projects.serviceAccounts.disable" => disable,
+        "iam.projects.serviceAccounts.getIamPolicy" => get_policy,
+        "iam.projects.serviceAccounts.setIamPolicy" => set_policy,
+        "iam.projects.serviceAccounts.testIamPermissions" => test_permissions,
         _ => return None,
     })
+}
+
+/// The address of the account that comes with Compute Engine, which instances name
+/// `default`. It is granted nothing: whether Google grants it the editor's role is up
+/// to the organisation.
+pub fn compute_default(cloud: &Cloud) -> String {
+    format!("{}-compute@developer.gserviceaccount.com", cloud.number)
 }
 
 /// A new account's resource.
@@ -173,11 +185,54 @@ fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     Ok(account)
 }
 
+fn set_disabled(call: &Call, tx: &mut Tx, disabled: bool) -> Result<Value, ApiError> {
+    let key = key_of(call, tx)?;
+    tx.edit(&key, |account| {
+        if disabled {
+            account["disabled"] = json!(true);
+        } else {
+            account.as_object_mut().map(|object| object.remove("disabled"));
+        }
+    });
+    Ok(json!({}))
+}
+
+fn enable(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    set_disabled(call, tx, false)
+}
+
+/// What a disabled account has of tokens is good for nothing.
+fn disable(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    set_disabled(call, tx, true)
+}
+
+/// Who may act as the account, say.
+fn policy_key(call: &Call, tx: &Tx) -> Result<String, ApiError> {
+    Ok(format!("policy/{}", key_of(call, tx)?))
+}
+
+fn get_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = policy_key(call, tx)?;
+    Ok(policy::get(tx, &key))
+}
+
+fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = policy_key(call, tx)?;
+    policy::set(call, tx, &key, &call.body["policy"], policy::concurrent_change())
+}
+
+fn test_permissions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let key = policy_key(call, tx)?;
+    let asked: Vec<String> = serde_json::from_value(call.body["permissions"].clone()).unwrap_or_default();
+    Ok(access::held(call, tx, &asked, &key))
+}
+
 fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let key = key_of(call, tx)?;
     let account = tx.get(&key).cloned().unwrap_or_default();
     let text = |name: &str| account[name].as_str().unwrap_or_default().to_owned();
     policy::account_deleted(tx, &text("email"), &text("uniqueId"));
+    tx.remove(format!("policy/{key}"));
     tx.remove(key);
     Ok(json!({}))
 }

@@ -10,6 +10,7 @@
 mod access;
 mod api;
 mod balancer;
+mod batch;
 mod call;
 mod clock;
 mod cloud;
@@ -20,6 +21,7 @@ mod contract;
 mod control;
 mod error;
 mod faults;
+mod fields;
 mod files;
 mod filter;
 mod handle;

@@ -31,7 +31,7 @@ pub fn set(
     let mut bindings: Vec<Value> = Vec::new();
     for binding in wanted["bindings"].as_array().map_or(&[][..], Vec::as_slice) {
         let role = binding["role"].as_str().unwrap_or_default();
-        if !access::is_role(role) {
+        if !access::is_role(role) || !fits(role, key) {
             return Err(ApiError::invalid(format!("Role {role} is not supported for this resource.")));
         }
         let members = binding["members"].as_array().cloned().unwrap_or_default();
@@ -71,6 +71,13 @@ pub fn set(
     call.cloud.consistency.replaced(key, current);
     tx.put(key, policy.clone());
     Ok(policy)
+}
+
+/// Whether a role can be granted where that policy is: no basic role on a bucket,
+/// and a bucket's own on nothing else.
+fn fits(role: &str, key: &str) -> bool {
+    let bucket = key.starts_with("policy/buckets/");
+    if bucket { role.starts_with("roles/storage.") } else { !role.starts_with("roles/storage.legacy") }
 }
 
 fn check_member(call: &Call, tx: &Tx, member: &str) -> Result<(), ApiError> {

@@ -5,11 +5,14 @@ use serde_json::{Value, json};
 use super::access;
 use super::call::{Call, Handler};
 use super::error::ApiError;
+use super::filter::Filter;
 use super::policy;
 use super::store::Tx;
 
-pub fn handler(method: &str) -> Option<Handler> {
+pub fn handler(method: &str, version: &str) -> Option<Handler> {
     Some(match method {
+        "cloudresourcemanager.projects.get" if version == "v1" => get_v1,
+        "cloudresourcemanager.projects.list" => list_v1,
         "cloudresourcemanager.projects.get" => get,
         "cloudresourcemanager.projects.testIamPermissions" => test_permissions,
         "cloudresourcemanager.projects.getIamPolicy" => get_policy,
@@ -36,6 +39,30 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         "updateTime": created,
         "etag": "W/\"1\"",
     }))
+}
+
+/// The project as version 1 of the API tells it, which gcloud and Terraform ask.
+fn project_v1(call: &Call, tx: &Tx) -> Value {
+    let created = tx.get("project").map(|project| project["createTime"].clone()).unwrap_or_default();
+    json!({
+        "projectNumber": call.cloud.number.to_string(),
+        "projectId": call.cloud.project,
+        "name": call.cloud.project,
+        "lifecycleState": "ACTIVE",
+        "createTime": created,
+    })
+}
+
+fn get_v1(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    Ok(project_v1(call, tx))
+}
+
+/// Those that the caller may see.
+fn list_v1(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let filter = Filter::parse(call.query("filter"))?;
+    let project = project_v1(call, tx);
+    let seen = access::allowed(call, tx, "resourcemanager.projects.get", "policy/project");
+    Ok(if seen && filter.matches(&project) { json!({"projects": [project]}) } else { json!({}) })
 }
 
 fn test_permissions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

@@ -6,6 +6,8 @@ use super::access::service_title;
 use super::call::{Call, Handler, page};
 
 use super::error::ApiError;
+use super::iam;
+use super::operation::Edit;
 use super::store::Tx;
 
 /// The most services of one `batchEnable`.
@@ -121,10 +123,15 @@ fn start(call: &Call, tx: &mut Tx, names: &[String], state: &str, answer: &str) 
             call.cloud.consistency.made(&each, call.cloud.operation_time(kind));
         }
     }
-    let done = names
-        .iter()
-        .map(|each| super::operation::Edit::Put(format!("services/{each}"), json!({"state": state})));
-    super::operation::start_plain(call, tx, &key, kind, done.collect(), response);
+    let mut done: Vec<Edit> =
+        names.iter().map(|each| Edit::Put(format!("services/{each}"), json!({"state": state}))).collect();
+    let default = iam::compute_default(&call.cloud);
+    let account = format!("serviceAccounts/{default}");
+    if state == "ENABLED" && names.iter().any(|name| name == "compute.googleapis.com") && !tx.has(&account) {
+        let made = iam::account(&call.cloud, &default, "Compute Engine default service account", "");
+        done.push(Edit::Put(account, made));
+    }
+    super::operation::start_plain(call, tx, &key, kind, done, response);
     Ok(json!({"name": format!("operations/{name}")}))
 }
 

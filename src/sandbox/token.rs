@@ -29,6 +29,27 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Somebody whose identity needs no token.
+    pub fn known(email: &str, unique_id: &str) -> Self {
+        let scopes = vec!["https://www.googleapis.com/auth/cloud-platform".to_owned()];
+        Self {
+            email: email.to_owned(),
+            unique_id: unique_id.to_owned(),
+            scopes,
+            person: false,
+            expires: u64::MAX,
+        }
+    }
+
+    /// Nobody in particular: may do what `allUsers` may.
+    pub fn anonymous() -> Self {
+        Self::known("", "")
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.email.is_empty()
+    }
+
     pub fn has_scope(&self, any_of: &[&str]) -> bool {
         self.scopes.iter().any(|scope| {
             let short = scope.trim_start_matches("https://www.googleapis.com/auth/");

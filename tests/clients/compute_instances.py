@@ -182,7 +182,7 @@ class Instances(Compute):
         self.assertEqual(client("Zones").get(project=PROJECT, zone=ZONE).status, "UP")
         region = client("Regions").get(project=PROJECT, region="europe-west1")
         self.assertIn("CPUS", [quota.metric for quota in region.quotas])
-        self.assertEqual(len(list(client("Regions").list(project=PROJECT))), 12)
+        self.assertEqual(len(list(client("Regions").list(project=PROJECT))), 41)
         kinds = client("MachineTypes")
         self.assertEqual(kinds.get(project=PROJECT, zone=ZONE, machine_type="e2-medium").guest_cpus, 2)
         self.assertGreater(len(list(kinds.list(project=PROJECT, zone=ZONE))), 5)

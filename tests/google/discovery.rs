@@ -8,8 +8,16 @@ use serde_json::Value;
 
 use super::schema::{Direction, Schemas};
 
-const DOCUMENTS: [&str; 6] =
-    ["compute.v1", "storage.v1", "iam.v1", "cloudresourcemanager.v3", "serviceusage.v1", "secretmanager.v1"];
+const DOCUMENTS: [&str; 7] = [
+    "compute.v1",
+    "storage.v1",
+    "iam.v1",
+    "cloudresourcemanager.v3",
+    "serviceusage.v1",
+    "secretmanager.v1",
+    // Behind those that have paths in common with it.
+    "cloudresourcemanager.v1",
+];
 
 /// Google's description of several APIs.
 pub struct Documents {

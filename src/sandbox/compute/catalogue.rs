@@ -3,26 +3,55 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, capacity, link, lists};
+use super::{BASE, capacity, custom, link, lists};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::projects::number_of;
 use crate::sandbox::store::Tx;
 
 /// Regions with the letters of their zones and the third byte of their subnetwork.
-const REGIONS: [(&str, &str, u8); 12] = [
+const REGIONS: [(&str, &str, u8); 41] = [
+    ("africa-south1", "abc", 218),
+    ("asia-east1", "abc", 140),
+    ("asia-east2", "abc", 170),
     ("asia-northeast1", "abc", 146),
+    ("asia-northeast2", "abc", 174),
+    ("asia-northeast3", "abc", 178),
+    ("asia-south1", "abc", 160),
+    ("asia-south2", "abc", 190),
     ("asia-southeast1", "abc", 148),
+    ("asia-southeast2", "abc", 184),
     ("australia-southeast1", "abc", 152),
+    ("australia-southeast2", "abc", 192),
+    ("europe-central2", "abc", 186),
     ("europe-north1", "abc", 166),
+    ("europe-southwest1", "abc", 204),
     ("europe-west1", "bcd", 132),
+    ("europe-west10", "abc", 214),
+    ("europe-west12", "abc", 210),
     ("europe-west2", "abc", 154),
     ("europe-west3", "abc", 156),
     ("europe-west4", "abc", 164),
+    ("europe-west6", "abc", 172),
+    ("europe-west8", "abc", 198),
+    ("europe-west9", "abc", 200),
+    ("me-central1", "abc", 212),
+    ("me-central2", "abc", 216),
+    ("me-west1", "abc", 208),
+    ("northamerica-northeast1", "abc", 162),
+    ("northamerica-northeast2", "abc", 188),
+    ("northamerica-south1", "abc", 224),
+    ("southamerica-east1", "abc", 158),
+    ("southamerica-west1", "abc", 194),
     ("us-central1", "abcf", 128),
     ("us-east1", "bcd", 142),
     ("us-east4", "abc", 150),
+    ("us-east5", "abc", 202),
+    ("us-south1", "abc", 206),
     ("us-west1", "abc", 138),
+    ("us-west2", "abc", 168),
+    ("us-west3", "abc", 180),
+    ("us-west4", "abc", 182),
 ];
 
 /// Machine types: name, CPUs, MB of memory, shared core.
@@ -63,10 +92,14 @@ pub fn handler(collection: &str, verb: &str) -> Option<Handler> {
         ("regions", "list") => list_regions,
         ("machineTypes", "get") => get_machine_type,
         ("machineTypes", "list") => list_machine_types,
+        ("machineTypes", "aggregatedList") => all_machine_types,
         ("images", "getFromFamily") => image_from_family,
         ("images", "get") => get_image,
+        ("images", "list") => list_images,
+        ("imageFamilyViews", "get") => view_image_family,
         ("diskTypes", "get") => get_disk_type,
         ("diskTypes", "list") => list_disk_types,
+        ("diskTypes", "aggregatedList") => all_disk_types,
         _ => return None,
     })
 }
@@ -90,7 +123,13 @@ pub fn is_zone(name: &str) -> bool {
 }
 
 pub fn is_machine_type(name: &str) -> bool {
-    MACHINE_TYPES.iter().any(|(each, ..)| *each == name)
+    type_named(name).is_some()
+}
+
+/// A predefined type, or a custom one.
+fn type_named(name: &str) -> Option<(&str, u32, u32, bool)> {
+    let predefined = MACHINE_TYPES.iter().find(|(each, ..)| *each == name).copied();
+    predefined.or_else(|| custom::size(name).map(|(cpus, memory)| (name, cpus, memory, false)))
 }
 
 /// The range of the subnetwork that a network of auto mode has in a region.
@@ -101,7 +140,7 @@ pub fn automatic_range(region: &str) -> String {
 
 /// CPUs of a machine type.
 pub fn cpus(machine_type: &str) -> u32 {
-    MACHINE_TYPES.iter().find(|(name, ..)| *name == machine_type).map_or(0, |(_, cpus, ..)| *cpus)
+    type_named(machine_type).map_or(0, |(_, cpus, ..)| cpus)
 }
 
 fn id(text: &str) -> String {
@@ -189,15 +228,30 @@ fn machine_type(call: &Call, zone: &str, entry: (&str, u32, u32, bool)) -> Value
 fn get_machine_type(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     let zone = super::scope(call)?.replacen("zones/", "", 1);
     let name = call.path("machineType");
-    let entry = MACHINE_TYPES.iter().find(|(each, ..)| *each == name);
+    let entry = type_named(name);
     let entry = entry.ok_or_else(|| missing(call, &format!("zones/{zone}/machineTypes/{name}")))?;
-    Ok(machine_type(call, &zone, *entry))
+    Ok(machine_type(call, &zone, entry))
 }
 
 fn list_machine_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     let zone = super::scope(call)?.replacen("zones/", "", 1);
     let items = MACHINE_TYPES.iter().map(|entry| (entry.0.to_owned(), machine_type(call, &zone, *entry)));
     lists::answer(call, "machineType", &format!("zones/{zone}/machineTypes"), items.collect())
+}
+
+/// Types as an aggregated list has them: those of every zone.
+fn all_machine_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let of_zone = |zone: &str| {
+        MACHINE_TYPES.iter().map(|entry| (entry.0.to_owned(), machine_type(call, zone, *entry))).collect()
+    };
+    lists::of_zones(call, "machineType", "machineTypes", of_zone)
+}
+
+fn all_disk_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let of_zone = |zone: &str| {
+        DISK_TYPES.iter().map(|name| ((*name).to_owned(), disk_type(call, zone, name))).collect()
+    };
+    lists::of_zones(call, "diskType", "diskTypes", of_zone)
 }
 
 fn disk_type(call: &Call, zone: &str, name: &str) -> Value {
@@ -244,7 +298,9 @@ pub fn image(text: &str, field: &str) -> Result<Value, ApiError> {
     let path = text.split_once("/compute/v1/").map_or(text, |(_, path)| path);
     let parts: Vec<&str> = path.split('/').collect();
     let (project, family, name) = match parts.as_slice() {
-        ["projects", project, "global", "images", "family", family] => (*project, Some(*family), ""),
+        ["projects", project, "global", "images", "family", family]
+        // In a zone's form, as gcloud writes it; `-` is any zone.
+        | ["projects", project, "zones", _, "imageFamilyViews", family] => (*project, Some(*family), ""),
         ["projects", project, "global", "images", name] => (*project, None, *name),
         _ => {
             return Err(ApiError::invalid(format!(
@@ -265,6 +321,22 @@ fn image_from_family(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
         &format!("projects/{}/global/images/family/{}", call.path("project"), call.path("family")),
         "family",
     )
+}
+
+/// The newest image of a family as a zone sees it.
+fn view_image_family(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let zone = call.path("zone");
+    if zone != "-" && !is_zone(zone) {
+        return Err(missing(call, &format!("zones/{zone}")));
+    }
+    Ok(json!({"image": image_from_family(call, tx)?}))
+}
+
+/// A public project's images; this project has none of its own.
+fn list_images(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+    let own = IMAGES.iter().filter(|(project, ..)| *project == call.path("project"));
+    let items = own.map(|entry| (entry.2.to_owned(), describe_image(*entry))).collect();
+    lists::answer(call, "image", "global/images", items)
 }
 
 fn get_image(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {

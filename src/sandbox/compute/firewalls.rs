@@ -66,6 +66,14 @@ fn complete(call: &Call, tx: &Tx, rule: &mut Value) -> Result<(), ApiError> {
             check_range(&format!("resource.{field}[{at}]"), range.as_str().unwrap_or_default())?;
         }
     }
+    let ranges = ["sourceRanges", "destinationRanges"].iter().flat_map(|field| rule[*field].as_array());
+    let sixes: Vec<bool> =
+        ranges.flatten().map(|range| range.as_str().is_some_and(|text| text.contains(':'))).collect();
+    if sixes.contains(&true) && sixes.contains(&false) {
+        return Err(ApiError::invalid(
+            "Invalid value for field 'resource': ''. A firewall rule cannot have both IPv4 and IPv6 ranges.",
+        ));
+    }
     let ingress = rule["direction"] == "INGRESS";
     if !ingress && ["sourceRanges", "sourceTags", "sourceServiceAccounts"].iter().any(|field| list(field) > 0)
     {

@@ -7,7 +7,7 @@ use super::{
     addresses, catalogue, disks, fresh, key, link, not_found, not_ready, reference, refuse_in_use,
     subnetworks,
 };
-use crate::sandbox::access::require;
+use crate::sandbox::access::{may_act_as, require};
 use crate::sandbox::call::Call;
 use crate::sandbox::error::ApiError;
 use crate::sandbox::faults::OperationError;
@@ -45,6 +45,7 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     instance["disks"] = attach_all(call, tx, &own_link, &mut effect)?;
     instance["networkInterfaces"] = interfaces(call, tx, &own_link, &mut effect)?;
     defaults(&mut instance);
+    check_scheduling(&instance["scheduling"], instance["machineType"].as_str().unwrap_or_default())?;
     instance["status"] = json!("PROVISIONING");
     effect.done.push(Edit::Merge(
         own_key.clone(),
@@ -111,14 +112,18 @@ pub fn service_accounts(call: &Call, tx: &Tx, wanted: &Value) -> Result<Value, A
             "Invalid value for field 'resource.serviceAccounts': ''. At most one service account may be specified.",
         ));
     }
-    for account in accounts {
+    let mut accounts = accounts.clone();
+    for account in &mut accounts {
+        if account["email"] == "default" {
+            account["email"] = json!(iam::compute_default(&call.cloud));
+        }
         let email = account["email"].as_str().unwrap_or_default();
         if !iam::sees(&call.cloud, tx, email) {
             return Err(ApiError::invalid(format!(
                 "The resource '{email}' of type 'serviceAccount' was not found."
             )));
         }
-        if require(call, tx, "iam.serviceAccounts.actAs").is_err() {
+        if !may_act_as(call, tx, email) {
             return Err(ApiError::new(
                 400,
                 ACCESS_DENIED,
@@ -139,7 +144,7 @@ pub fn service_accounts(call: &Call, tx: &Tx, wanted: &Value) -> Result<Value, A
             )));
         }
     }
-    Ok(wanted.clone())
+    Ok(json!(accounts))
 }
 
 fn attach_all(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> Result<Value, ApiError> {
@@ -373,6 +378,34 @@ fn bind_address(
     addresses::take(call, tx, &key, &record, own_link, &mut effect.undo)
 }
 
+/// What a client writes for a field that it does not set.
+pub fn is_nothing(value: &Value) -> bool {
+    value.is_null() || *value == "" || *value == 0 || *value == json!([]) || *value == json!({})
+}
+
+/// What goes together in a machine's scheduling.
+pub fn check_scheduling(scheduling: &Value, machine_type: &str) -> Result<(), ApiError> {
+    let spot = scheduling["preemptible"] == true || scheduling["provisioningModel"] == "SPOT";
+    let terminates = scheduling["onHostMaintenance"] == "TERMINATE";
+    let preemptible = |when: &str| {
+        ApiError::invalid(format!(
+            "Invalid value for field 'resource.scheduling.preemptible': 'true'. Scheduling must have preemptible be \
+             false when {when}."
+        ))
+    };
+    let name = machine_type.rsplit_once('/').map_or(machine_type, |(_, name)| name);
+    match spot {
+        true if !terminates => Err(preemptible("OnHostMaintenance isn't TERMINATE")),
+        true if scheduling["automaticRestart"] == true => Err(preemptible("AutomaticRestart is true")),
+        false if terminates && name.starts_with("e2-") => Err(ApiError::new(
+            400,
+            "badRequest",
+            "e2 instances do not support onHostMaintenance=TERMINATE unless they are preemptible.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What Google fills in.
 fn defaults(instance: &mut Value) {
     let set = |target: &mut Value, field: &str, default: Value| {
@@ -384,6 +417,9 @@ fn defaults(instance: &mut Value) {
         instance["scheduling"] = json!({});
     }
     let scheduling = &mut instance["scheduling"];
+    if let Some(members) = scheduling.as_object_mut() {
+        members.retain(|_, value| !is_nothing(value));
+    }
     let spot = scheduling["preemptible"] == true || scheduling["provisioningModel"] == "SPOT";
     set(scheduling, "preemptible", json!(spot));
     set(scheduling, "provisioningModel", json!(if spot { "SPOT" } else { "STANDARD" }));

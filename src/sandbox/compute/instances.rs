@@ -226,7 +226,8 @@ fn set_service_account(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn set_deletion_protection(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, _) = target(call, tx)?;
-    let wanted = call.query("deletionProtection") != Some("false");
+    // On, unless the caller says no: clients write `false` and `False`.
+    let wanted = call.query("deletionProtection").is_none() || call.flag("deletionProtection");
     modify(call, tx, &key, &json!({"deletionProtection": wanted}))
 }
 
@@ -237,6 +238,8 @@ fn set_scheduling(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     for (name, value) in call.body.as_object().into_iter().flatten() {
         match name.as_str() {
             "automaticRestart" | "onHostMaintenance" => scheduling[name] = value.clone(),
+            // Said, but nothing: the Terraform provider writes every field.
+            _ if insert::is_nothing(value) => {}
             "preemptible" | "provisioningModel" if scheduling[name] == *value => {}
             "preemptible" | "provisioningModel" => {
                 return Err(ApiError::invalid(format!(
@@ -247,12 +250,7 @@ fn set_scheduling(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             other => return Err(ApiError::unimplemented(&format!("instances.setScheduling with {other}"))),
         }
     }
-    if scheduling["provisioningModel"] == "SPOT" && scheduling["automaticRestart"] == true {
-        return Err(ApiError::invalid(
-            "Invalid value for field 'resource.automaticRestart': 'true'. Automatic restart must be disabled for \
-             spot instances.",
-        ));
-    }
+    insert::check_scheduling(&scheduling, record["machineType"].as_str().unwrap_or_default())?;
     modify(call, tx, &key, &json!({"scheduling": scheduling}))
 }
 

@@ -1,5 +1,7 @@
 //! Lists: filtered, in pages, of one scope or of all.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{catalogue, collection, link, scope};
@@ -84,56 +86,95 @@ pub fn operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     answer(call, "operation", &format!("{scope}/operations"), items)
 }
 
-/// All scopes of the collection's kind; those without an item carry a warning.
+/// Those of every scope.
+pub fn all_operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let records =
+        tx.scan("operations/").into_iter().filter(|(key, _)| !key.starts_with("operations/services/"));
+    let items = records.map(|(key, record)| (key, operation::shown(&record))).collect();
+    let scopes = std::iter::once("global".to_owned()).chain(regional()).chain(zonal()).collect();
+    by_scope(call, "operation", "operations", items, scopes)
+}
+
+fn zonal() -> impl Iterator<Item = String> {
+    catalogue::zones().map(|zone| format!("zones/{zone}"))
+}
+
+fn regional() -> impl Iterator<Item = String> {
+    catalogue::regions().map(|region| format!("regions/{region}"))
+}
+
+/// All scopes of the collection's kind.
 pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let collection = collection(call);
-    let zonal = matches!(collection, "disks" | "instances" | "instanceGroups");
-    let mut scopes: Vec<String> = if zonal {
-        catalogue::zones().map(|zone| format!("zones/{zone}")).collect()
-    } else {
-        catalogue::regions().map(|region| format!("regions/{region}")).collect()
-    };
+    let in_zones = matches!(collection, "disks" | "instances" | "instanceGroups" | "instanceGroupManagers");
+    let mut scopes: Vec<String> = if in_zones { zonal().collect() } else { regional().collect() };
     if matches!(collection, "addresses" | "backendServices" | "forwardingRules" | "healthChecks") {
         scopes.insert(0, "global".into());
     }
-    let mut found = Vec::new();
-    for scope in &scopes {
-        found.extend(tx.scan(&format!("compute/{scope}/{collection}/")));
-    }
+    let found = scopes.iter().flat_map(|scope| tx.scan(&format!("compute/{scope}/{collection}/"))).collect();
     // Google's own spelling, which has one exception.
     let kind = match collection {
         "healthChecks" => collection.to_owned(),
         other => singular(other),
     };
-    let mut list = answer(call, &format!("{kind}Aggregated"), &format!("aggregated/{collection}"), found)?;
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    let place = if zonal { "zone" } else { "region" };
-    let mut by_scope = serde_json::Map::new();
-    for scope in scopes {
-        let here = link(&call.cloud.project, &format!("compute/{scope}"));
-        let inside = |item: &&Value| match scope.as_str() {
-            "global" => item[place].is_null(),
-            _ => item[place] == here.as_str(),
-        };
-        let items: Vec<&Value> = items.iter().filter(inside).collect();
-        let unreachable = call.cloud.profile().unreachable;
-        let entry = if unreachable.iter().any(|zone| scope == format!("zones/{zone}")) {
-            json!({"warning": {
+    by_scope(call, &kind, collection, found, scopes)
+}
+
+/// What every zone has, in the form of an aggregated list.
+pub fn of_zones(
+    call: &Call,
+    kind: &str,
+    collection: &str,
+    of_zone: impl Fn(&str) -> Vec<(String, Value)>,
+) -> Result<Value, ApiError> {
+    let of_zone = &of_zone;
+    let items = catalogue::zones().flat_map(|zone| {
+        of_zone(&zone).into_iter().map(move |(name, item)| (format!("{zone}/{name}"), item))
+    });
+    by_scope(call, kind, collection, items.collect(), zonal().collect())
+}
+
+/// Where an item is. It names its place by a link, or by its name alone.
+fn scope_of(item: &Value) -> String {
+    for place in ["zone", "region"] {
+        if let Some(text) = item[place].as_str() {
+            return format!("{place}s/{}", text.rsplit_once('/').map_or(text, |(_, name)| name));
+        }
+    }
+    "global".into()
+}
+
+/// A page of items sorted into scopes; those without one carry a warning.
+fn by_scope(
+    call: &Call,
+    kind: &str,
+    collection: &str,
+    items: Vec<(String, Value)>,
+    scopes: Vec<String>,
+) -> Result<Value, ApiError> {
+    let mut list = answer(call, &format!("{kind}Aggregated"), &format!("aggregated/{collection}"), items)?;
+    let mut inside: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for item in list["items"].as_array().into_iter().flatten() {
+        inside.entry(scope_of(item)).or_default().push(item.clone());
+    }
+    let unreachable = call.cloud.profile().unreachable;
+    let entries = scopes.into_iter().map(|scope| {
+        let unreachable = unreachable.iter().any(|zone| scope == format!("zones/{zone}"));
+        let entry = match inside.remove(&scope) {
+            _ if unreachable => json!({"warning": {
                 "code": "UNREACHABLE",
                 "message": format!("The scope '{scope}' is unreachable."),
                 "data": [{"key": "scope", "value": scope}],
-            }})
-        } else if items.is_empty() {
-            json!({"warning": {
+            }}),
+            Some(items) => json!({collection: items}),
+            None => json!({"warning": {
                 "code": "NO_RESULTS_ON_PAGE",
                 "message": format!("There are no results for scope '{scope}' on this page."),
                 "data": [{"key": "scope", "value": scope}],
-            }})
-        } else {
-            json!({collection: items})
+            }}),
         };
-        by_scope.insert(scope, entry);
-    }
-    list["items"] = Value::Object(by_scope);
+        (scope, entry)
+    });
+    list["items"] = Value::Object(entries.collect());
     Ok(list)
 }

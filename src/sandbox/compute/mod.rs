@@ -9,6 +9,7 @@ mod backends;
 pub mod capacity;
 pub mod catalogue;
 pub mod content;
+mod custom;
 mod disks;
 mod firewalls;
 pub mod forwarding;
@@ -56,6 +57,9 @@ pub fn handler(method: &str) -> Option<Handler> {
     Some(match (collection, verb) {
         (_, "get") if KEPT.contains(&collection) => get,
         (_, "list") if KEPT.contains(&collection) => lists::list,
+        ("machineTypes" | "diskTypes", "aggregatedList") => catalogue::handler(collection, verb)?,
+        (_, "aggregatedList") if collection.ends_with("Operations") => lists::all_operations,
+        ("instanceGroupManagers", "list") => lists::list,
         (_, "aggregatedList") => lists::aggregated,
         (_, "setLabels") => set_labels,
         ("addresses", _) => addresses::handler(verb)?,
@@ -155,8 +159,15 @@ fn not_found(call: &Call, key: &str) -> ApiError {
 /// The key and the record that a call's path names.
 fn target(call: &Call, tx: &Tx) -> Result<(String, Value), ApiError> {
     let key = key(&scope(call)?, collection(call), name(call));
-    let record = tx.get(&key).cloned().ok_or_else(|| not_found(call, &key))?;
-    Ok((key, record))
+    if let Some(record) = tx.get(&key) {
+        return Ok((key, record.clone()));
+    }
+    // A resource's number will do for its name, which begins with a letter.
+    let (place, given) = key.rsplit_once('/').unwrap_or_default();
+    let numbered = given.bytes().all(|byte| byte.is_ascii_digit());
+    let found =
+        tx.scan(&format!("{place}/")).into_iter().find(|(_, record)| numbered && record["id"] == given);
+    found.ok_or_else(|| not_found(call, &key))
 }
 
 fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

@@ -36,8 +36,18 @@ pub fn found(project: &str, tx: &mut Tx) {
     tx.put(key, network);
 }
 
+/// What a request says of routing, but for what is no more than an order to forget.
+fn routing(config: &mut Value) {
+    if let Some(members) = config.as_object_mut()
+        && members.remove("deleteBgpAlwaysCompareMed") == Some(json!(true))
+    {
+        members.remove("bgpAlwaysCompareMed");
+    }
+}
+
 /// What Google fills in.
 fn complete(network: &mut Value) {
+    routing(&mut network["routingConfig"]);
     for (field, default) in [
         ("routingConfig", json!({"routingMode": "REGIONAL"})),
         ("networkFirewallPolicyEnforcementOrder", json!("AFTER_CLASSIC_FIREWALL")),
@@ -119,6 +129,9 @@ fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let mut members = json!({});
     for field in changeable.into_iter().filter(|field| !call.body[*field].is_null()) {
         members[field] = call.body[field].clone();
+    }
+    if members["routingConfig"].is_object() {
+        routing(&mut members["routingConfig"]);
     }
     modify(call, tx, &key, &members)
 }

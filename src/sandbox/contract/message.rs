@@ -122,6 +122,12 @@ impl Contract {
         if drop_nulls {
             object.retain(|_, value| !value.is_null());
         }
+        // Terraform writes what it does not set; to Compute an empty one is none.
+        if api == "compute" {
+            let unset =
+                |name: &str, value: &Value| *value == "" && matches!(fields.get(name), Some(Type::Enum(_)));
+            object.retain(|name, value| !unset(name, value));
+        }
         for (name, value) in object {
             if let Some(kind) = fields.get(name) {
                 self.normalize_type(api, kind, value, drop_nulls);
@@ -163,6 +169,7 @@ impl Contract {
                 _ => false,
             },
             Type::Bytes => value.as_str().is_some_and(|text| base64_bytes(text).is_some()),
+            Type::Enum(_) if api == "compute" && value == "" => true,
             Type::Enum(values) => value.as_str().is_some_and(|text| values.iter().any(|each| each == text)),
             Type::List(inner) => {
                 let Some(items) = value.as_array() else {

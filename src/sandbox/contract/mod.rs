@@ -28,6 +28,16 @@ pub struct Method {
     path: Vec<Segment>,
 }
 
+impl Method {
+    /// The version of its API, as the path begins (`v3`).
+    pub fn version(&self) -> &str {
+        match self.path.first() {
+            Some(Segment::Literal(text)) => text,
+            _ => "",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Parameter {
     pub kind: Type,
@@ -75,6 +85,8 @@ pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
         ("cloudresourcemanager", include_str!("cloudresourcemanager.contract")),
         ("serviceusage", include_str!("serviceusage.contract")),
         ("secretmanager", include_str!("secretmanager.contract")),
+        // Behind those that have paths in common with it.
+        ("cloudresourcemanager", include_str!("cloudresourcemanager.v1.contract")),
     ] {
         contract.add(api, table);
     }
@@ -200,6 +212,10 @@ mod tests {
         assert_eq!(
             id("GET", "/compute/v1/projects/p/global/backendServices/listUsable").as_deref(),
             Some("compute.backendServices.listUsable")
+        );
+        assert_eq!(
+            id("POST", "/v1/projects/p:getIamPolicy").as_deref(),
+            Some("cloudresourcemanager.projects.getIamPolicy")
         );
         assert_eq!(id("GET", "/v1/projects/p/secrets/s:nothing"), None);
         assert_eq!(id("GET", "/compute/v2/projects/p"), None);

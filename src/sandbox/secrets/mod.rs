@@ -4,6 +4,8 @@
 mod versions;
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::call::{Call, Handler, page};
 use super::error::ApiError;
@@ -38,7 +40,7 @@ fn name(call: &Call, id: &str) -> String {
 }
 
 fn found(call: &Call, tx: &Tx) -> Result<Value, ApiError> {
-    tx.get(&key(call)).cloned().ok_or_else(|| {
+    tx.get(&key(call)).filter(|secret| !expired(secret)).cloned().ok_or_else(|| {
         ApiError::not_found(format!("Secret [{}] not found.", name(call, call.path("secretsId"))))
     })
 }
@@ -54,7 +56,7 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         ));
     }
     let key = format!("secrets/{id}");
-    if tx.has(&key) {
+    if tx.get(&key).is_some_and(|secret| !expired(secret)) {
         return Err(ApiError::new(
             409,
             "alreadyExists",
@@ -73,8 +75,62 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     secret["name"] = json!(name(call, id));
     secret["createTime"] = json!(clock::timestamp());
     secret["etag"] = json!(etag());
+    expiry(&mut secret)?;
+    aliases(tx, id, &secret["versionAliases"])?;
     tx.put(key, secret.clone());
     Ok(secret)
+}
+
+/// Turns a time to live into the time that is kept: how long it was is not told.
+fn expiry(secret: &mut Value) -> Result<(), ApiError> {
+    let now = clock::seconds();
+    if let Some(text) = secret["ttl"].as_str().map(str::to_owned) {
+        let seconds = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
+        let Some(seconds) = seconds.filter(|seconds| (1.0..3.2e9).contains(seconds)) else {
+            return Err(ApiError::bad_request(
+                "secret.ttl",
+                format!("The provided ttl [{text}] is not a duration of at least one second."),
+            ));
+        };
+        secret["expireTime"] = json!(clock::rfc3339(now + seconds as u64));
+        secret.as_object_mut().map(|members| members.remove("ttl"));
+    } else if expired(secret) {
+        return Err(ApiError::bad_request(
+            "secret.expire_time",
+            "The expire_time has to be in the future.".into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the secret's time is over: then it is gone, as if it had been deleted.
+fn expired(secret: &Value) -> bool {
+    let time = secret["expireTime"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    time.is_some_and(|time| time <= OffsetDateTime::now_utc())
+}
+
+/// Other names of versions have to look like names, of versions that are there.
+fn aliases(tx: &Tx, id: &str, wanted: &Value) -> Result<(), ApiError> {
+    for (alias, version) in wanted.as_object().into_iter().flatten() {
+        let good = (1..=63).contains(&alias.len())
+            && alias.starts_with(|first: char| first.is_ascii_alphabetic())
+            && alias.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && alias != "latest";
+        if !good {
+            return Err(ApiError::bad_request(
+                "secret.version_aliases",
+                format!("The provided version alias [{alias}] is not valid."),
+            ));
+        }
+        let number = version.as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+        if !versions::exists(tx, id, number) {
+            return Err(ApiError::bad_request(
+                "secret.version_aliases",
+                format!("The version [{number}] of the alias [{alias}] does not exist."),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn etag() -> String {
@@ -87,7 +143,8 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let filter = Filter::parse(call.query("filter"))?;
-    let all: Vec<_> = tx.scan("secrets/").into_iter().filter(|(_, secret)| filter.matches(secret)).collect();
+    let mut all = tx.scan("secrets/");
+    all.retain(|(_, secret)| !expired(secret) && filter.matches(secret));
     let total = all.len();
     let size = usize::try_from(call.number("pageSize").unwrap_or(0)).unwrap_or(0);
     let size = if size == 0 { 25_000 } else { size.min(25_000) };
@@ -141,6 +198,8 @@ fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             value => secret[field] = value.clone(),
         }
     }
+    expiry(&mut secret)?;
+    aliases(tx, call.path("secretsId"), &secret["versionAliases"])?;
     secret["etag"] = json!(etag());
     tx.put(key(call), secret.clone());
     Ok(secret)

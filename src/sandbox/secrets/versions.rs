@@ -31,6 +31,10 @@ fn key(kind: &str, secret: &str, version: u64) -> String {
     format!("{kind}/{secret}/{version:010}")
 }
 
+pub fn exists(tx: &Tx, secret: &str, version: u64) -> bool {
+    tx.has(&key("secretVersions", secret, version))
+}
+
 fn add(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     use base64::Engine as _;
     let secret = found(call, tx)?;
@@ -87,7 +91,7 @@ fn add(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 /// The version that the path names, by number or as `latest`.
 fn wanted(call: &Call, tx: &Tx) -> Result<(u64, Value), ApiError> {
-    found(call, tx)?;
+    let secret = found(call, tx)?;
     let (id, which) = (call.path("secretsId"), call.path("versionsId"));
     let all = tx.scan(&format!("secretVersions/{id}/"));
     if which == "latest" {
@@ -99,7 +103,8 @@ fn wanted(call: &Call, tx: &Tx) -> Result<(u64, Value), ApiError> {
             ApiError::not_found(format!("Secret [{}] not found or has no versions.", name(call, id)))
         });
     }
-    let number: u64 = which.parse().map_err(|_| {
+    let alias = secret["versionAliases"][which].as_str();
+    let number: u64 = alias.unwrap_or(which).parse().map_err(|_| {
         ApiError::bad_request(
             "name",
             format!("The provided version [{which}] is neither a number nor an alias."),

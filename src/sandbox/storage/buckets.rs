@@ -20,6 +20,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "getIamPolicy" => get_policy,
         "setIamPolicy" => set_policy,
         "testIamPermissions" => test_permissions,
+        "getStorageLayout" => layout,
         _ => return None,
     })
 }
@@ -34,6 +35,12 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return Err(ApiError::new(400, "required", "Required"));
     }
     configuration::check_name(name)?;
+    if name.contains('.') {
+        // A name with dots is a domain's, and nobody has verified one here.
+        return Err(ApiError::forbidden(
+            "The bucket you tried to create requires domain ownership verification.",
+        ));
+    }
     let key = format!("buckets/{name}");
     if tx.has(&key) {
         return Err(ApiError::new(
@@ -147,6 +154,15 @@ pub fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, Api
     let key = format!("buckets/{}", before["name"].as_str().unwrap_or_default());
     tx.put(key, after.clone());
     Ok(after)
+}
+
+/// Where a bucket's data is, and that it has no folders.
+fn layout(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let bucket = bucket(call, tx)?;
+    Ok(json!({
+        "kind": "storage#storageLayout", "bucket": bucket["name"], "location": bucket["location"],
+        "locationType": bucket["locationType"], "hierarchicalNamespace": {"enabled": false},
+    }))
 }
 
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

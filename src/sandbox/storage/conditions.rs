@@ -5,13 +5,22 @@ use serde_json::Value;
 use crate::sandbox::call::Call;
 use crate::sandbox::error::ApiError;
 
-/// The four conditions of one request.
+/// Headers that stand for conditions, as they are named among a call's parameters.
+pub const IF_MATCH: &str = "if-match";
+pub const IF_NONE_MATCH: &str = "if-none-match";
+
+/// The conditions of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Conditions {
     pub generation: Option<i64>,
     pub not_generation: Option<i64>,
     pub metageneration: Option<i64>,
     pub not_metageneration: Option<i64>,
+    /// One of these ETags, or any (`*`).
+    #[serde(default)]
+    pub etag: Option<String>,
+    #[serde(default)]
+    pub not_etag: Option<String>,
 }
 
 impl Conditions {
@@ -21,6 +30,8 @@ impl Conditions {
             not_generation: call.number("ifGenerationNotMatch"),
             metageneration: call.number("ifMetagenerationMatch"),
             not_metageneration: call.number("ifMetagenerationNotMatch"),
+            etag: call.query(IF_MATCH).map(str::to_owned),
+            not_etag: call.query(IF_NONE_MATCH).map(str::to_owned),
         }
     }
 
@@ -31,6 +42,7 @@ impl Conditions {
             not_generation: call.number("ifSourceGenerationNotMatch"),
             metageneration: call.number("ifSourceMetagenerationMatch"),
             not_metageneration: call.number("ifSourceMetagenerationNotMatch"),
+            ..Self::default()
         }
     }
 
@@ -41,12 +53,19 @@ impl Conditions {
             live.and_then(|object| object[field].as_str()).and_then(|text| text.parse().ok()).unwrap_or(0)
         };
         let (generation, metageneration) = (number("generation"), number("metageneration"));
+        let has = |tags: &String| {
+            let own = live.and_then(|object| object["etag"].as_str());
+            let mut tags = tags.split(',').map(|tag| tag.trim().trim_matches('"'));
+            tags.any(|tag| own.is_some_and(|own| tag == "*" || tag == own))
+        };
         let broken = self.generation.is_some_and(|wanted| wanted != generation)
+            || self.etag.as_ref().is_some_and(|tags| !has(tags))
             || self.metageneration.is_some_and(|wanted| wanted != metageneration);
         if broken {
             return Err(failed("If-Match"));
         }
         let same = self.not_generation.is_some_and(|unwanted| unwanted == generation)
+            || self.not_etag.as_ref().is_some_and(has)
             || self.not_metageneration.is_some_and(|unwanted| unwanted == metageneration);
         match (same, read) {
             (false, _) => Ok(()),
@@ -86,5 +105,14 @@ mod tests {
         assert_eq!(code(differs(7), Some(&live), false), 412);
         let meta = Conditions { metageneration: Some(1), ..Conditions::default() };
         assert_eq!(code(meta, Some(&live), false), 412);
+        let live = json!({"generation": "7", "metageneration": "2", "etag": "E="});
+        let etag = |tag: &str| Conditions { etag: Some(tag.into()), ..Conditions::default() };
+        assert_eq!(code(etag("\"X\", \"E=\""), Some(&live), false), 200);
+        assert_eq!(code(etag("*"), Some(&live), false), 200);
+        assert_eq!(code(etag("X"), Some(&live), false), 412);
+        assert_eq!(code(etag("*"), None, false), 412);
+        let other = |tag: &str| Conditions { not_etag: Some(tag.into()), ..Conditions::default() };
+        assert_eq!(code(other("E="), Some(&live), true), 304);
+        assert_eq!(code(other("X"), Some(&live), true), 200);
     }
 }

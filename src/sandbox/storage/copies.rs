@@ -24,6 +24,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "compose" => compose,
         "copy" => copy,
         "rewrite" => rewrite,
+        "move" => rename,
         _ => return None,
     })
 }
@@ -106,6 +107,23 @@ fn copy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let bucket = bucket_named(call, tx, call.path("destinationBucket"))?;
     media::admit(call, tx, &bucket, call.path("destinationObject"), &Conditions::of(call))?;
     write(call, tx, &bucket, &source)
+}
+
+/// `objects.move`: another name in the same bucket, all at once.
+fn rename(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (bucket_name, name) = (call.path("bucket"), call.path("sourceObject"));
+    let bucket = bucket_named(call, tx, bucket_name)?;
+    access::require_in(call, tx, "storage.objects.create", bucket_name)?;
+    let source = find(tx, bucket_name, name, None)
+        .ok_or_else(|| ApiError::not_found(format!("No such object: {bucket_name}/{name}")))?;
+    Conditions::of_source(call).check(Some(&source), false)?;
+    if name == call.path("destinationObject") {
+        return Err(ApiError::invalid("The source and the destination of a move have to differ."));
+    }
+    media::admit(call, tx, &bucket, call.path("destinationObject"), &Conditions::of(call))?;
+    let moved = write(call, tx, &bucket, &source)?;
+    objects::remove(call, tx, &bucket, &source, true)?;
+    Ok(moved)
 }
 
 /// Between places or storage classes a rewrite may take several calls, as many as

@@ -3,7 +3,7 @@
 //! generation, written whole before the record that names it.
 
 mod buckets;
-mod conditions;
+pub mod conditions;
 mod configuration;
 mod copies;
 pub mod deleted;
@@ -11,6 +11,7 @@ pub mod media;
 mod objects;
 pub mod resumable;
 mod retention;
+pub mod transcoding;
 pub mod upload;
 pub mod xml;
 
@@ -28,7 +29,7 @@ pub fn handler(method: &str) -> Option<Handler> {
         ("buckets", "lockRetentionPolicy") => Some(retention::lock),
         ("buckets", "restore") => Some(deleted::restore_bucket),
         ("objects", "restore") => Some(deleted::restore_object),
-        ("objects", verb @ ("compose" | "copy" | "rewrite")) => copies::handler(verb),
+        ("objects", verb @ ("compose" | "copy" | "rewrite" | "move")) => copies::handler(verb),
         ("buckets", verb) => buckets::handler(verb),
         ("objects", verb) => objects::handler(verb),
         _ => None,

@@ -1,6 +1,8 @@
 //! Objects' metadata: read, list, change, delete.
 
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::conditions::Conditions;
 use super::{bucket, deleted, find, media, merge_patch, object, object_key, retention, shown, version_key};
@@ -124,11 +126,25 @@ pub fn check_given(bucket: &Value, given: &Value) -> Result<(), ApiError> {
     })
 }
 
+/// Once set, the time only goes forward.
+fn check_custom_time(before: &Value, wanted: &Value) -> Result<(), ApiError> {
+    let time = |object: &Value| OffsetDateTime::parse(object["customTime"].as_str()?, &Rfc3339).ok();
+    match (time(before), time(wanted)) {
+        (Some(was), wanted) if wanted.is_none_or(|wanted| wanted < was) => Err(ApiError::invalid(
+            "Custom time cannot be removed or set to a time earlier than the existing custom time.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn change(call: &Call, tx: &mut Tx, merge: bool) -> Result<Value, ApiError> {
     let whole = bucket(call, tx)?;
     check_given(&whole, &call.body)?;
     let before = object(call, tx)?;
     Conditions::of(call).check(Some(&before), false)?;
+    if !merge || call.body.get("customTime").is_some() {
+        check_custom_time(&before, &call.body)?;
+    }
     let mut after = before.clone();
     for field in SETTABLE {
         match &call.body[field] {

@@ -129,6 +129,19 @@ pub async fn resume(
             ));
         }
         Piece::Bytes(from, total) => {
+            let all = from + body.len() as u64;
+            if (body.len() as u64) < UNIT && total != Some(all) {
+                return Err(ApiError::new(
+                    400,
+                    "badRequest",
+                    format!(
+                        "Invalid request.  The number of bytes uploaded is required to be equal or greater than {UNIT}, \
+                         except for the final request (it's recommended to be the exact multiple of {UNIT}).  The \
+                         received request contained {} bytes, which does not meet this requirement.",
+                        body.len()
+                    ),
+                ));
+            }
             let last = total.is_some_and(|total| from + body.len() as u64 == total);
             let end = from + body.len() as u64;
             // What is not the last piece is kept in whole units only.

@@ -95,33 +95,34 @@ pub fn hashes(headers: &HeaderMap, given: &mut Value) {
     }
 }
 
-/// The parts between the boundaries: content type and bytes.
+/// The parts between the boundaries: content type and bytes. Lines end as the
+/// first one does: gcloud sends bare line feeds.
 fn split(body: &Bytes, boundary: &str) -> Option<Vec<(Option<String>, Bytes)>> {
     let delimiter = format!("--{boundary}");
-    let mut at = if body.starts_with(delimiter.as_bytes()) {
-        delimiter.len()
-    } else {
-        find(body, format!("\r\n{delimiter}").as_bytes(), 0)? + delimiter.len() + 2
-    };
+    let mut at = find(body, delimiter.as_bytes(), 0)? + delimiter.len();
+    let first = find(body, b"\n", at)?;
+    let newline = if body[..first].ends_with(b"\r") { "\r\n" } else { "\n" };
+    let (line, blank, width) = (newline.as_bytes(), newline.repeat(2), newline.len());
+    let next = format!("{newline}{delimiter}");
     let mut parts = Vec::new();
     loop {
         if body.get(at..at + 2)? == b"--" {
             return Some(parts);
         }
-        let head_start = find(body, b"\r\n", at)? + 2;
-        let (head, start) = if body.get(head_start..head_start + 2)? == b"\r\n" {
-            ("", head_start + 2)
+        let head_start = find(body, line, at)? + width;
+        let (head, start) = if body.get(head_start..head_start + width)? == line {
+            ("", head_start + width)
         } else {
-            let end = find(body, b"\r\n\r\n", head_start)?;
-            (std::str::from_utf8(&body[head_start..end]).ok()?, end + 4)
+            let end = find(body, blank.as_bytes(), head_start)?;
+            (std::str::from_utf8(&body[head_start..end]).ok()?, end + 2 * width)
         };
-        let end = find(body, format!("\r\n{delimiter}").as_bytes(), start.saturating_sub(2))?;
+        let end = find(body, next.as_bytes(), start.saturating_sub(width))?;
         let kind = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
         });
         parts.push((kind, body.slice(start.min(end)..end)));
-        at = end + 2 + delimiter.len();
+        at = end + next.len();
     }
 }
 
@@ -152,6 +153,12 @@ mod tests {
         assert_eq!(parts[0], (Some("application/json".into()), Bytes::from_static(b"{\"a\":1}")));
         assert_eq!(parts[1], (Some("text/plain".into()), Bytes::from_static(b"x\r\n-y")));
         assert!(split(&Bytes::from_static(b"--b\r\n\r\nhalf"), "b").is_none());
+        let bare = Bytes::from_static(
+            b"--b\nContent-Type: application/json\nMIME-Version: 1.0\n\n{}\n--b\nContent-Type: x/y\n\nx\r\n\n--b--",
+        );
+        let parts = split(&bare, "b").unwrap();
+        assert_eq!(parts[0], (Some("application/json".into()), Bytes::from_static(b"{}")));
+        assert_eq!(parts[1], (Some("x/y".into()), Bytes::from_static(b"x\r\n")));
         let empty = Bytes::from_static(b"--b\r\n\r\n{}\r\n--b\r\n\r\n\r\n--b--");
         assert_eq!(split(&empty, "b").unwrap()[1].1.len(), 0);
     }

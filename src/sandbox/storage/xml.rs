@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::conditions::Conditions;
+use super::transcoding::takes_gzip;
 use super::upload::{hashes, header};
 use super::{media, objects};
 use crate::sandbox::access;
@@ -47,7 +48,8 @@ pub async fn handle(
                     objects::get(&call, tx)
                 })
                 .await?;
-            media::respond(&cloud, &object, header(headers, "range"), *verb == Method::HEAD).await
+            let (gzip, head) = (takes_gzip(headers), *verb == Method::HEAD);
+            media::respond(&cloud, &object, header(headers, "range"), gzip, head).await
         }
         Method::PUT => {
             let object = put(call, headers, body).await?;
