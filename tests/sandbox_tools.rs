@@ -26,8 +26,8 @@ async fn gclouds_uploads_lists_and_filters() {
         .request(Method::POST, "upload/storage/v1/b/small/o?uploadType=multipart")
         .header("content-type", "multipart/related; boundary=\"b\"")
         .body(body);
-    let (status, _, answer) = raw(request).await;
-    assert_eq!(status, 200, "{answer}");
+    let (status, _, uploaded) = raw(request).await;
+    assert_eq!(status, 200, "{uploaded}");
     let (_, _, bytes) = raw(sandbox.request(Method::GET, "storage/v1/b/small/o/o?alt=media")).await;
     assert_eq!(bytes, "hello\r\n");
 
@@ -64,7 +64,8 @@ async fn gclouds_machines_have_the_account_default_and_an_image_of_the_zone() {
     sandbox.insert(&format!("zones/{ZONE}/instances"), body.clone()).await;
     let path = sandbox.compute(&format!("zones/{ZONE}/instances/vm"));
     let vm = sandbox.read(&path).await;
-    let number = sandbox.read(&sandbox.compute("")).await["id"].as_str().unwrap().to_owned();
+    let number =
+        sandbox.read(sandbox.compute("").trim_end_matches('/')).await["id"].as_str().unwrap().to_owned();
     let email = format!("{number}-compute@developer.gserviceaccount.com");
     assert_eq!(vm["serviceAccounts"][0]["email"], email.as_str());
     for (said, expected) in [("True", true), ("False", false), ("true", true), ("false", false)] {
@@ -314,6 +315,7 @@ async fn everybody_and_signed_urls() {
     assert_eq!(status, 501);
     assert!(text.contains("The sandbox does not serve signed URLs."), "{text}");
     // Basic roles are for projects.
+    wanted.as_object_mut().unwrap().remove("etag");
     wanted["bindings"]
         .as_array_mut()
         .unwrap()

@@ -130,7 +130,8 @@ fn a_resource_that_is_not_ready_yet_is_tried_again() {
     let deployment = Deployment::of_records();
     let message = "The resource 'projects/my-gcp/regions/europe-west1/subnetworks/default' is not ready";
     let answer = json!({"status": 400, "reason": "resourceNotReady", "message": message});
-    let operation = json!({"operationError": {"code": "RESOURCE_OPERATION_RATE_EXCEEDED", "message": "Too fast"}});
+    let operation =
+        json!({"operationError": {"code": "RESOURCE_OPERATION_RATE_EXCEEDED", "message": "Too fast"}});
     faults(
         &deployment,
         json!([

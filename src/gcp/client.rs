@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -19,6 +20,9 @@ use crate::answer::{self, BodyError};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
 /// How long one call goes on trying.
 const RETRY_FOR: Duration = Duration::from_secs(90);
+/// How long an enabled service may be unseen by its own API: minutes, by Service Usage's
+/// documentation.
+const ENABLED_WITHIN: Duration = Duration::from_secs(5 * 60);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -58,6 +62,8 @@ pub(super) struct Inner {
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
     /// The project's number, once it was asked for; `None`: it can't be known.
     number: tokio::sync::OnceCell<Option<String>>,
+    /// Service Usage has said that the services are enabled.
+    enabled: AtomicBool,
 }
 
 /// One call.
@@ -138,6 +144,7 @@ impl Client {
             project: settings.project,
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
+            enabled: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -158,9 +165,15 @@ impl Client {
         }
     }
 
+    /// From now on an API that says of itself that it is disabled has only not heard of it,
+    /// yet: it is asked again. (Before, nothing of the deployment is there.)
+    pub fn services_are_enabled(&self) {
+        self.inner.enabled.store(true, Ordering::Relaxed);
+    }
+
     /// Makes the call. An empty answer is `Value::Null`.
     pub async fn call(&self, call: &Call) -> Result<Value, Error> {
-        let deadline = Instant::now() + RETRY_FOR;
+        let (mut deadline, late_until) = (Instant::now() + RETRY_FOR, Instant::now() + ENABLED_WITHIN);
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
         loop {
@@ -184,6 +197,10 @@ impl Client {
             let again = match &error {
                 // A refused connection never reached anybody.
                 Error::Transport { sent, .. } => call.repeatable || !sent,
+                Error::Api(api) if api.is_service_disabled() => {
+                    deadline = late_until;
+                    self.inner.enabled.load(Ordering::Relaxed)
+                }
                 Error::Api(api) => api.is_transient() && (call.repeatable || not_executed(api)),
                 _ => false,
             };

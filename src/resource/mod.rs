@@ -239,8 +239,8 @@ impl Provider for Google {
             };
         }
         let observed = self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?;
-        if manifest.kind == "serviceusage.services" && observed.is_some() {
-            self.cloud.fresh.services.store(true, Ordering::Relaxed);
+        if observed.as_ref().is_some_and(|observed| services::all_enabled(manifest, observed)) {
+            self.cloud.client.services_are_enabled();
         }
         Ok(observed)
     }

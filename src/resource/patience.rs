@@ -19,8 +19,7 @@ use crate::gcp::{ApiError, Error, jitter};
 pub(crate) struct Fresh {
     /// This run has made the account.
     pub account: AtomicBool,
-    /// Service Usage says that the services are enabled, whoever enabled them: perhaps a
-    /// run that was killed a second ago.
+    /// This run has enabled services.
     pub services: AtomicBool,
 }
 
@@ -51,13 +50,6 @@ const ROWS: &[Row] = &[
         only: Some(|fresh| &fresh.account),
         within: MINUTE,
         waits_for: "the new service account to be seen by Compute Engine",
-    },
-    // Just enabled: Service Usage's documentation has it take minutes.
-    Row {
-        says: ApiError::is_service_disabled,
-        only: Some(|fresh| &fresh.services),
-        within: MINUTE.saturating_mul(5),
-        waits_for: "the API to see that it is enabled",
     },
     // The default network is made after the API was enabled.
     Row {

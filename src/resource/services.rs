@@ -87,6 +87,14 @@ impl Kind for Services {
     }
 }
 
+/// Whether Service Usage says of each of them that it is enabled: perhaps since a second
+/// ago, by a run that was killed then.
+pub fn all_enabled(manifest: &Manifest, observed: &Observed) -> bool {
+    let enabled = observed.body["services"].as_array();
+    manifest.kind == SPEC.kind
+        && wanted(manifest).iter().all(|name| enabled.is_some_and(|all| all.iter().any(|one| one == name)))
+}
+
 fn wanted(manifest: &Manifest) -> Vec<&str> {
     manifest.body["services"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
@@ -100,18 +108,15 @@ async fn until_enabled(cloud: &Cloud, manifest: &Manifest, events: &Events) -> R
         Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "1"),
         Call::get(Api::SecretManager, format!("v1/projects/{project}/secrets")).query("pageSize", "1"),
     ];
-    let disabled = |error: &Error| error.api().is_some_and(|api| api.is_service_disabled());
-    until_seen(disabled, || async {
+    cloud.client.services_are_enabled();
+    let message = "waiting until the APIs see that they are enabled".into();
+    events.send(Event::ResourceProgress { id: manifest.id(), message });
+    // Three times in a row: replicas differ. Any refusal but that one is for the kind that
+    // meets it, which knows better.
+    let late = |error: &Error| error.api().is_some_and(|api| api.is_service_disabled());
+    until_seen(late, || async {
         let answers = futures::future::join_all(probes.iter().map(|probe| cloud.client.call(probe))).await;
-        // Any other refusal is for the kind that meets it: it knows better.
-        match answers.into_iter().find_map(|answer| answer.err().filter(disabled)) {
-            None => Ok(()),
-            Some(error) => {
-                let message = "waiting until the APIs see that they are enabled".into();
-                events.send(Event::ResourceProgress { id: manifest.id(), message });
-                Err(error)
-            }
-        }
+        answers.into_iter().find_map(|answer| answer.err().filter(late)).map_or(Ok(()), Err)
     })
     .await
 }

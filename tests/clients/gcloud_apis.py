@@ -50,7 +50,7 @@ class Storage(Gcloud):
         storage("buckets", "remove-iam-policy-binding", BUCKET, *member)
         self.refused("not supported", "storage", "buckets", "add-iam-policy-binding", BUCKET, "--member=allUsers", "--role=roles/viewer")
         storage("rm", "-r", BUCKET)
-        self.assertEqual(storage("ls"), "")
+        self.refused("matched no objects", "storage", "ls")
 
 
 class Secrets(Gcloud):

@@ -18,7 +18,7 @@ class Networks(Gcloud):
         rules = ["compute", "firewall-rules"]
         gcloud(*rules, "create", "fw", "--network=net", "--allow=tcp:22", "--source-ranges=10.0.0.0/8")
         gcloud(*rules, "update", "fw", "--allow=tcp:443", "--priority=900")
-        self.assertEqual(value("allowed[0].ports,priority", *rules, "describe", "fw"), "['443']\t900")
+        self.assertEqual(value("allowed[0].ports,priority", *rules, "describe", "fw"), "443\t900")
         # gcloud has the server filter by names, with \b at their ends.
         self.assertEqual(names(*rules, "list", "--filter=name=fw"), ["fw"])
         self.assertEqual(names(*rules, "list", "--filter=name=f"), [])

@@ -304,7 +304,10 @@ impl Checked<'_> {
             let described = if own["location"] == "query" { own } else { &self.api.common[name.as_str()] };
             // Part of an upload session's address, which the server makes.
             let session = media && name == "upload_id";
-            if described.is_null() && !session {
+            // gcloud sends it with each of its lists: the real service takes it, its
+            // document does not tell of it.
+            let untold = name == "returnPartialSuccess" && self.method.id.ends_with(".aggregatedList");
+            if described.is_null() && !session && !untold {
                 self.problem(format!("unknown parameter {name}"));
                 continue;
             }

@@ -165,6 +165,12 @@ fn layout(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }))
 }
 
+/// No bucket in here has any: nobody can make one.
+pub fn managed_folders(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    bucket(call, tx)?;
+    Ok(json!({"kind": "storage#managedFolders"}))
+}
+
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let before = bucket(call, tx)?;
     check_parameters(call)?;

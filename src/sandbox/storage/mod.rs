@@ -30,6 +30,7 @@ pub fn handler(method: &str) -> Option<Handler> {
         ("buckets", "restore") => Some(deleted::restore_bucket),
         ("objects", "restore") => Some(deleted::restore_object),
         ("objects", verb @ ("compose" | "copy" | "rewrite" | "move")) => copies::handler(verb),
+        ("managedFolders", "list") => Some(buckets::managed_folders),
         ("buckets", verb) => buckets::handler(verb),
         ("objects", verb) => objects::handler(verb),
         _ => None,
