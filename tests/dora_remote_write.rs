@@ -408,7 +408,8 @@ async fn an_answer_of_somebody_in_between_is_no_acceptance() {
     use axum::response::{Html, Redirect};
     let _ = rustls::crypto::ring::default_provider().install_default();
     let reset = || (StatusCode::RESET_CONTENT, "").into_response();
-    let cases: [(&str, fn() -> Response, &str); 4] = [
+    type Case = (&'static str, fn() -> Response, &'static str);
+    let cases: [Case; 4] = [
         ("to a login", || Redirect::to("/login?next=secret").into_response(), "redirects to /login"),
         (
             "for good",
