@@ -117,13 +117,12 @@ async fn pythons_clients_and_compute_engine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_clients_and_cloud_storage() {
     let Some(command) = node("storage") else { return };
-    driven("node-storage", command, start).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nodes_clients_and_the_other_apis() {
-    let Some(command) = node("apis") else { return };
-    driven("node-apis", command, start).await;
+    let sandbox = start().await;
+    run(&sandbox, command, "node-storage").await;
+    // To an emulator it leaves out `/storage/v1`, so no document has these paths: what is
+    // held to documents is the same methods' answers to the other clients.
+    coverage::holds("node-storage", &coverage::called(&sandbox.read("sandbox/requests").await));
+    sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -159,7 +159,7 @@ pub async fn resume(
         }
     };
     if total != Some(have) {
-        return Ok(incomplete(have));
+        return Ok(incomplete(have, headers));
     }
     let mut given = session["given"].clone();
     hashes(headers, &mut given);
@@ -190,10 +190,16 @@ fn json_response(value: &Value) -> Response {
     response
 }
 
-/// 308: so much has arrived.
-fn incomplete(have: u64) -> Response {
+/// 308: so much has arrived. Go's client takes it for a redirection, and asks for it
+/// in a header.
+fn incomplete(have: u64, headers: &HeaderMap) -> Response {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    match header(headers, "x-guploader-no-308") {
+        Some("yes") => {
+            response.headers_mut().insert("x-http-status-code-override", HeaderValue::from_static("308"));
+        }
+        _ => *response.status_mut() = StatusCode::PERMANENT_REDIRECT,
+    }
     if have > 0 {
         let value = HeaderValue::try_from(format!("bytes=0-{}", have - 1));
         response.headers_mut().insert("range", value.expect("digits are a header value"));

@@ -92,6 +92,9 @@ func TestStorage(t *testing.T) {
 	if !bytes.Equal(read(t, large), data) || string(read(t, small)) != "text" {
 		t.Error("other bytes came back")
 	}
+	if attributes := must[*storage.ObjectAttrs](t)(large.Attrs(t.Context())); attributes.Size != int64(len(data)) {
+		t.Error(attributes.Size)
+	}
 	// A part of it.
 	part := must[*storage.Reader](t)(large.NewRangeReader(t.Context(), 10, 5))
 	if got := must[[]byte](t)(io.ReadAll(part)); !bytes.Equal(got, data[10:15]) {

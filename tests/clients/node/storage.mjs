@@ -15,7 +15,7 @@ before(async () => {
 });
 
 after(async () => {
-  await bucket.deleteFiles({force: true});
+  await bucket.deleteFiles();
   await bucket.delete();
   assert.deepEqual(await bucket.exists(), [false]);
 });
