@@ -238,7 +238,7 @@ async fn parts_of_an_answer_and_etags() {
     assert_eq!(headers["etag"], etag);
     let asked = |verb: Method, name: &'static str, value: &str| {
         let body =
-            (verb == Method::PATCH).then(|| json!({"contentType": "x/y"}).to_string()).unwrap_or_default();
+            if verb == Method::PATCH { json!({"contentType": "x/y"}).to_string() } else { String::new() };
         raw(sandbox.request(verb, path).header(name, value.to_owned()).body(body))
     };
     assert_eq!(asked(Method::GET, "if-none-match", etag).await.0, 304);
@@ -385,9 +385,6 @@ async fn who_may_act_as_an_account_its_own_policy_says() {
     assert_eq!(sandbox.post(&format!("{account}:setIamPolicy"), binding).await.0, 200);
     let (_, policy) = sandbox.post(&format!("{account}:getIamPolicy"), json!({})).await;
     assert_eq!(policy["bindings"][0]["members"][0], member.as_str());
-    let asked = json!({"permissions": ["iam.serviceAccounts.actAs"]});
-    let (_, held) = sandbox.post(&format!("{account}:testIamPermissions"), asked).await;
-    assert_eq!(held["permissions"][0], "iam.serviceAccounts.actAs");
     assert_eq!(sandbox.post(&format!("{account}:disable"), json!({})).await.0, 200);
     assert_eq!(sandbox.read(&account).await["disabled"], true);
     assert_eq!(sandbox.post(&format!("{account}:enable"), json!({})).await.0, 200);

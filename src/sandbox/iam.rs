@@ -8,7 +8,7 @@ use super::call::{Call, Handler, page};
 use super::cloud::Cloud;
 use super::error::ApiError;
 use super::store::Tx;
-use super::{access, clock, policy, projects};
+use super::{clock, policy, projects};
 
 pub fn handler(method: &str) -> Option<Handler> {
     Some(match method {
@@ -21,7 +21,6 @@ pub fn handler(method: &str) -> Option<Handler> {
         "iam.projects.serviceAccounts.disable" => disable,
         "iam.projects.serviceAccounts.getIamPolicy" => get_policy,
         "iam.projects.serviceAccounts.setIamPolicy" => set_policy,
-        "iam.projects.serviceAccounts.testIamPermissions" => test_permissions,
         _ => return None,
     })
 }
@@ -219,12 +218,6 @@ fn get_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let key = policy_key(call, tx)?;
     policy::set(call, tx, &key, &call.body["policy"], policy::concurrent_change())
-}
-
-fn test_permissions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let key = policy_key(call, tx)?;
-    let asked: Vec<String> = serde_json::from_value(call.body["permissions"].clone()).unwrap_or_default();
-    Ok(access::held(call, tx, &asked, &key))
 }
 
 fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

@@ -24,7 +24,7 @@ pub fn size(name: &str) -> Option<(u32, u32)> {
     };
     let (cpus, memory) = rest.split_once('-')?;
     let memory: u32 = memory.parse().ok()?;
-    if memory % 256 != 0 || (extended && !extends) {
+    if !memory.is_multiple_of(256) || (extended && !extends) {
         return None;
     }
     // Shared cores, which E2 has by name.
@@ -33,7 +33,7 @@ pub fn size(name: &str) -> Option<(u32, u32)> {
         return (*least..=*most).contains(&memory).then_some((2, memory));
     }
     let cpus: u32 = cpus.parse().ok()?;
-    let even = cpus % 2 == 0 || (cpus == 1 && series == "n1");
+    let even = cpus.is_multiple_of(2) || (cpus == 1 && series == "n1");
     let enough = memory >= (cpus * least).next_multiple_of(256);
     let not_too_much = extended || memory <= cpus * most;
     (even && (1..=*most_cpus).contains(&cpus) && enough && not_too_much).then_some((cpus, memory))
