@@ -20,7 +20,7 @@ use super::server::{Kind, json_response};
 use super::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
 use super::storage::{media, resumable, transcoding, upload, xml};
 use super::token::{self, Caller};
-use super::{access, compute, iam, operation, projects, secrets, services, storage};
+use super::{access, compute, consumer, iam, operation, projects, secrets, services, storage};
 
 fn handler(method: &Method) -> Option<Handler> {
     match method.api {
@@ -125,7 +125,7 @@ pub async fn carry_out(
     if !matched.method.served {
         return Err(ApiError::unimplemented(&matched.method.id));
     }
-    access::check_consumer(&call, &parts.headers)?;
+    consumer::check_consumer(&call, &parts.headers)?;
     if call.cloud.profile().storage_pace {
         call.cloud.pace.check(&call)?;
     }

@@ -17,6 +17,7 @@ mod cloud;
 mod compute;
 mod connection;
 mod consistency;
+mod consumer;
 mod contract;
 mod control;
 mod error;

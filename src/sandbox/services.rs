@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::access::service_title;
 use super::call::{Call, Handler, page};
+use super::consumer::service_title;
 
 use super::error::ApiError;
 use super::iam;

@@ -224,7 +224,8 @@ impl Deployment {
         let requests = requests["requests"].as_array().or(requests.as_array()).cloned().unwrap_or_default();
         requests
             .iter()
-            .filter(|entry| entry["write"] == true && entry["path"] != "/token")
+            // What was only asked to come again later has changed nothing.
+            .filter(|entry| entry["write"] == true && entry["path"] != "/token" && entry["status"] != 429)
             .map(|entry| format!("{} {}", entry["method"].as_str().unwrap(), entry["path"].as_str().unwrap()))
             .collect()
     }
