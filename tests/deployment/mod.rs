@@ -186,8 +186,8 @@ impl Deployment {
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
-    /// Calls an API of the sandbox as its owner; an error status is a failure. What is too
-    /// fast for it is asked again, as any client does.
+    /// Calls an API of the sandbox as its owner; an error status is a failure. What passes
+    /// by itself (too fast, not ready yet) is asked again, as any client does.
     pub fn google(&self, method: &str, path: &str, body: &str) -> Value {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -195,8 +195,8 @@ impl Deployment {
             if done {
                 return serde_json::from_str(&text).unwrap_or(Value::Null);
             }
-            let too_fast = text.contains("\"code\":429") && Instant::now() < deadline;
-            assert!(too_fast, "{method} {path}: {text}");
+            let passes = ["\"code\":429", "resourceNotReady"].iter().any(|words| text.contains(words));
+            assert!(passes && Instant::now() < deadline, "{method} {path}: {text}");
             std::thread::park_timeout(Duration::from_millis(200));
         }
     }
