@@ -2,6 +2,8 @@
 //! made outlive the schedule and the disk. And the proof, by fresh lists, of what is
 //! left of it in the project.
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 
@@ -12,6 +14,8 @@ use crate::gcp::{Api, Call, Client, Error};
 
 /// Deletions under way at once.
 const DELETES: usize = 8;
+const LISTS: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(1);
 const KIND: &str = "compute.snapshot";
 
 /// The snapshots that carry the deployment's labels, whoever made them.
@@ -42,11 +46,24 @@ pub async fn delete_snapshots(client: &Client, ids: &[ResourceId], events: &Even
 }
 
 impl Google {
-    /// Everything of the deployment that is in the project now.
+    /// Everything of the deployment that is in the project. "Nothing" is said after three
+    /// lists in a row: what a run made that was cut off a moment ago is seen by some
+    /// replicas first.
     ///
     /// # Errors
     /// A list could not be read whole: then nothing can be said.
     pub async fn remains(&self) -> Result<Vec<ResourceId>, ProviderError> {
+        for _ in 1..LISTS {
+            let left = self.listed().await?;
+            if !left.is_empty() {
+                return Ok(left);
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        self.listed().await
+    }
+
+    async fn listed(&self) -> Result<Vec<ResourceId>, ProviderError> {
         let deployment = &self.cloud.deployment;
         let snapshots = async { Ok(snapshots(&self.cloud.client, deployment).await?) };
         let (owned, snapshots) = futures::try_join!(self.list_owned(deployment), snapshots)?;
