@@ -66,7 +66,8 @@ async fn ask(target: &Target, query: &str) -> Vec<(serde_json::Value, f64)> {
     let http = target.http_client().unwrap();
     let request = http.get(target.query_url("/api/v1/query")).query(&[("query", query)]);
     let Ok(answer) = request.send().await else { return Vec::new() };
-    let answer: serde_json::Value = answer.json().await.unwrap();
+    // One that is just starting says so in plain text.
+    let Ok(answer) = answer.json::<serde_json::Value>().await else { return Vec::new() };
     let series = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
     let value = |one: &serde_json::Value| one["value"][1].as_str().unwrap().parse().unwrap();
     series.iter().map(|one| (one["metric"].clone(), value(one))).collect()
