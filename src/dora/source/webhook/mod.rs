@@ -304,7 +304,7 @@ impl Receiver {
     /// Tells the sender why, and keeps it aside for a person.
     fn refuse(&self, id: &str, event: &str, reason: String, body: &[u8]) -> Answer {
         let kept = tokio::task::block_in_place(|| self.refused.keep(id, event, &reason, body));
-        let aside = if kept.is_ok() { "it is kept aside" } else { "it could not be kept aside" };
+        let aside = if matches!(kept, Ok(true)) { "it is kept aside" } else { "it could not be kept aside" };
         (StatusCode::UNPROCESSABLE_ENTITY, format!("{reason}; {aside}\n"))
     }
 

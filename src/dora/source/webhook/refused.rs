@@ -22,15 +22,16 @@ impl Refused {
         Self(beside(journal, ".refused"))
     }
 
-    /// Appends one line.
-    pub fn keep(&self, id: &str, event: &str, reason: &str, body: &[u8]) -> io::Result<()> {
+    /// Appends one line; `false`: there is no room left.
+    pub fn keep(&self, id: &str, event: &str, reason: &str, body: &[u8]) -> io::Result<bool> {
         let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
         if file.metadata()?.len() >= FULL {
-            return Ok(());
+            return Ok(false);
         }
         let payload = (body.len() <= LARGEST).then(|| String::from_utf8_lossy(body));
         let line = json!({"id": id, "event": event, "refused": reason, "payload": payload});
-        file.write_all(format!("{line}\n").as_bytes())
+        file.write_all(format!("{line}\n").as_bytes())?;
+        Ok(true)
     }
 }
 
@@ -42,8 +43,8 @@ mod tests {
     fn what_is_refused_is_kept_with_its_reason_and_not_without_end() {
         let folder = tempfile::tempdir().unwrap();
         let refused = Refused::of(&folder.path().join("webhooks.jsonl"));
-        refused.keep("7", "push", "its id is empty", b"{\"a\":1}").unwrap();
-        refused.keep("8", "push", "too long ago", &vec![b'x'; LARGEST + 1]).unwrap();
+        assert!(refused.keep("7", "push", "its id is empty", b"{\"a\":1}").unwrap());
+        assert!(refused.keep("8", "push", "too long ago", &vec![b'x'; LARGEST + 1]).unwrap());
         let path = folder.path().join("webhooks.jsonl.refused");
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> =
@@ -52,7 +53,7 @@ mod tests {
         assert_eq!((&lines[1]["refused"], &lines[1]["payload"]), (&json!("too long ago"), &json!(null)));
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(FULL).unwrap();
-        refused.keep("9", "push", "again", b"").unwrap();
+        assert!(!refused.keep("9", "push", "again", b"").unwrap(), "nobody is told that it is kept");
         assert_eq!(file.metadata().unwrap().len(), FULL);
     }
 }
