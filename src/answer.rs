@@ -3,6 +3,7 @@
 //! proxy or a login) taken for the one that was asked for, and no wait that somebody
 //! else may choose without a limit.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    #[error("{}", crate::stack::reason(.0))]
+    #[error("{}", reason(.0))]
     Lost(#[from] reqwest::Error),
     #[error("the answer is larger than {} MiB", .0 >> 20)]
     TooLarge(usize),
@@ -44,6 +45,15 @@ pub async fn body(response: Response, most: usize) -> Result<Bytes, BodyError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// The body as text, up to [`LARGE`].
+///
+/// # Errors
+/// As of [`body`].
+pub async fn text(response: Response) -> Result<String, BodyError> {
+    let body = body(response, LARGE).await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// The beginning of a refusal, for people; empty where it is lost.
@@ -73,6 +83,25 @@ pub fn of_somebody_else(response: &Response) -> Option<String> {
         .to_ascii_lowercase()
         .starts_with("text/html")
         .then(|| "it answers with a web page".into())
+}
+
+/// An error's own words and those of what caused it, without the URL.
+pub fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let words = error.to_string();
+        // reqwest puts the URL into its first words; the caller names it already.
+        let words = words.split(" for url (").next().unwrap_or_default();
+        if !text.ends_with(words) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(words);
+        }
+        next = error.source();
+    }
+    text
 }
 
 /// Whole seconds to come back after, as they were told.

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::answer::{self, BodyError};
+use crate::answer::{self, BodyError, reason};
 use crate::dora::remote_write::jitter;
-use crate::stack::{Target, TargetError, reason, tls_failure};
+use crate::stack::{Target, TargetError, tls_failure};
 
 /// Why a query was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -146,9 +146,7 @@ pub struct Query {
 const ATTEMPTS: u32 = 4;
 /// How long one answer may take. Who did not answer for so long is not asked again.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The largest answer: ten times of what is ever asked for at once.
-const LARGEST: usize = 64 << 20;
-/// Queries of one client that are answered at the same time. With [`LARGEST`], the
+/// Queries of one client that are answered at the same time. With [`answer::LARGE`], the
 /// bound of the memory that an endpoint can make us take.
 const AT_ONCE: usize = 8;
 
@@ -264,7 +262,7 @@ impl Query {
         if let Some(message) = answer::of_somebody_else(&response) {
             return Err(QueryError::SomebodyElse(message));
         }
-        let bytes = answer::body(response, LARGEST).await.map_err(|error| match error {
+        let bytes = answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(error) => unreachable(&error),
             too_large @ BodyError::TooLarge(_) => QueryError::Unreadable(too_large.to_string()),
         })?;

@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The steps after the resources.
     ("dora", &["answer", "event", "serve", "stack", "tls"]),
     ("serve", &[]),
-    ("answer", &["stack"]),
+    ("answer", &[]),
     ("stack", &["answer", "blueprint", "config", "dora", "event", "tls"]),
     ("query", &["answer", "dora", "stack"]),
     ("verify", &["answer", "blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),

@@ -111,7 +111,7 @@ impl Gateway {
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|error| address(crate::stack::reason(&error)))?;
+            .map_err(|error| address(answer::reason(&error)))?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
     }
 

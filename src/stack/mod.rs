@@ -21,4 +21,4 @@ mod private;
 mod target;
 pub mod told;
 
-pub use target::{Target, TargetError, reason, tls_failure};
+pub use target::{Target, TargetError, tls_failure};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Target;
 use super::told::sum;
-use super::{Target, reason};
-use crate::answer;
+use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
 use crate::dora::JOB;
 use crate::dora::live::SHOWN;
@@ -230,8 +230,7 @@ async fn plain(url: &str) -> Result<String, String> {
 async fn get(http: &reqwest::Client, url: &str) -> Result<String, String> {
     let response = http.get(url).timeout(Duration::from_secs(5)).send().await;
     let response = response.and_then(reqwest::Response::error_for_status).map_err(|error| reason(&error))?;
-    let body = answer::body(response, answer::LARGE).await.map_err(|error| error.to_string())?;
-    Ok(String::from_utf8_lossy(&body).into_owned())
+    answer::text(response).await.map_err(|error| error.to_string())
 }
 
 /// The last line of a log that tells of an error or a warning, in its words.

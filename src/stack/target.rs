@@ -4,6 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::answer::reason;
 use crate::blueprint::Flavour;
 use crate::tls::Credentials;
 
@@ -143,25 +144,6 @@ impl Target {
         }
         builder.build().map_err(|error| TargetError::Client(reason(&error)))
     }
-}
-
-/// An error's own words and those of what caused it, without the URL.
-pub fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = error.to_string();
-        // reqwest puts the URL into its first words; the caller names it already.
-        let words = words.split(" for url (").next().unwrap_or_default();
-        if !text.ends_with(words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(words);
-        }
-        next = error.source();
-    }
-    text
 }
 
 /// What TLS objected to, if it is TLS that failed: then repeating is no use.

@@ -9,10 +9,10 @@
 use time::OffsetDateTime;
 
 use super::{Check, Report, Request, Stage, counted};
-use crate::answer;
+use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
 use crate::query::Query;
-use crate::stack::{reason, told};
+use crate::stack::told;
 
 /// After this long, a Mimir that took samples has shipped a block.
 const SHIPPED_WITHIN_SECONDS: f64 = 3.0 * 3600.0;
@@ -95,8 +95,7 @@ fn judge(metrics: &str, now: f64) -> Verdict {
 async fn metrics(request: &Request<'_>, query: &Query) -> Result<String, String> {
     let response = query.http().get(request.target.metrics_url()).send().await;
     let response = response.and_then(reqwest::Response::error_for_status).map_err(|error| reason(&error))?;
-    let body = answer::body(response, answer::LARGE).await.map_err(|error| error.to_string())?;
-    Ok(String::from_utf8_lossy(&body).into_owned())
+    answer::text(response).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Check, Request, Stage};
-use crate::answer;
+use crate::answer::{self, reason};
 use crate::query::Query;
-use crate::stack::{reason, tls_failure};
+use crate::stack::tls_failure;
 
 /// Asks until ready or out of time; TLS that fails is not asked again.
 pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check, Query), Check> {

@@ -4,8 +4,8 @@ use reqwest::header::ACCEPT;
 use serde::Deserialize;
 
 use super::QueryError;
-use crate::answer;
-use crate::stack::{Target, reason, tls_failure};
+use crate::answer::{self, reason};
+use crate::stack::{Target, tls_failure};
 
 /// One ingester. Each replica runs one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{LiveError, Outlet, Round, SHOWN, Summary};
+use crate::answer;
 use crate::dora::exposition::{self, Format};
 use crate::dora::{JOB, metrics};
 use crate::event::Events;
@@ -73,8 +74,8 @@ impl Served {
     /// anybody says so.
     pub async fn shown(address: SocketAddr) -> Option<f64> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build().ok()?;
-        let answer = http.get(format!("http://{address}/metrics")).send().await.ok()?;
-        told::sum(&answer.error_for_status().ok()?.text().await.ok()?, SHOWN)
+        let response = http.get(format!("http://{address}/metrics")).send().await.ok()?;
+        told::sum(&answer::text(response.error_for_status().ok()?).await.ok()?, SHOWN)
     }
 
     pub fn address(&self) -> SocketAddr {

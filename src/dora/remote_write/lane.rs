@@ -185,7 +185,7 @@ impl Attempt {
         if let Some(message) = stack::tls_failure(&error) {
             return Self::Final(Failure::Tls { message });
         }
-        let message = stack::reason(&error);
+        let message = answer::reason(&error);
         if error.is_builder() {
             return Self::Final(Failure::Broken { message });
         }

@@ -35,8 +35,6 @@ impl std::fmt::Debug for Access {
 const TRIES: u32 = 5;
 /// What is shown of a refusal.
 const SHOWN: usize = 200;
-/// The largest page of a list.
-const LARGEST: usize = 64 << 20;
 
 /// One page of a list, and where the next one is.
 pub(super) struct Page<T> {
@@ -123,7 +121,7 @@ impl<'a> Rest<'a> {
             Err(error) => return Outcome::Again(backoff, unreachable(error)),
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = match answer::body(response, LARGEST).await {
+        let body = match answer::body(response, answer::LARGE).await {
             Ok(body) => body,
             Err(BodyError::Lost(error)) => return Outcome::Again(backoff, unreachable(error)),
             Err(error @ BodyError::TooLarge(_)) => {

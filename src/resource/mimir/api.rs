@@ -7,9 +7,9 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{self, BodyError};
+use crate::answer::{self, BodyError, reason};
 use crate::engine::ProviderError;
-use crate::stack::{Target, TargetError, reason, tls_failure};
+use crate::stack::{Target, TargetError, tls_failure};
 
 /// Our own namespace in the ruler: every group in it is ours, no other is touched.
 pub(super) const NAMESPACE: &str = "dorainfra";
@@ -234,13 +234,13 @@ impl MimirApi {
         }
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
+        let text = answer::text(response).await.map_err(|error| match error {
             BodyError::Lost(error) => unreachable(error),
             BodyError::TooLarge(_) => {
                 MimirError::Unreachable { at: self.at(), sent: true, reason: error.to_string() }
             }
         })?;
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        Ok((status, text))
     }
 }
 

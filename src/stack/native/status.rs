@@ -103,8 +103,7 @@ pub(super) async fn ready(port: u16) -> bool {
 async fn get(port: u16, path: &str) -> Option<String> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().ok()?;
     let response = http.get(format!("http://127.0.0.1:{port}/{path}")).send().await.ok()?;
-    let body = answer::body(response.error_for_status().ok()?, answer::LARGE).await.ok()?;
-    Some(String::from_utf8_lossy(&body).into_owned())
+    answer::text(response.error_for_status().ok()?).await.ok()
 }
 
 impl RemoteWrite {
