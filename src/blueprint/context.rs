@@ -34,6 +34,8 @@ pub struct Names {
     /// The kind `compute.address`: where clients reach Mimir. The machine's own,
     /// or the load balancer's.
     pub endpoint: String,
+    /// The kind `compute.firewall`: the rule that lets clients reach Mimir.
+    pub firewall: String,
     /// The kinds `secretmanager.secret` and `.secretVersion`.
     pub ca: String,
     pub server: String,
@@ -86,6 +88,7 @@ impl Names {
                 Topology::Single => format!("{name}-mimir"),
                 Topology::Ha => format!("{name}-endpoint"),
             },
+            firewall: format!("{name}-mimir"),
             ca: format!("{name}-ca"),
             server: format!("{name}-server"),
             client: Self::of_client(config, STACK),
@@ -172,7 +175,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "address": format!("{name}-mimir"),
             "endpoint": names.endpoint,
             "balancer": format!("{name}-mimir"),
-            "firewall": format!("{name}-mimir"),
+            "firewall": names.firewall,
             "firewall_ssh": format!("{name}-ssh"),
             "firewall_replicas": format!("{name}-replicas"),
             "firewall_health": format!("{name}-health"),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult};
 use crate::answer;
+use crate::blueprint::Names;
 use crate::config::{self, Config};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Client};
@@ -84,7 +85,7 @@ pub async fn known(context: &Context, config: &Config, client: &Client) -> Comma
     if let Some(address) = remembered(context, config) {
         return Ok(address);
     }
-    let rule = Call::get(Api::Compute, format!("global/firewalls/{}-mimir", config.name));
+    let rule = Call::get(Api::Compute, format!("global/firewalls/{}", Names::of(config).firewall));
     let rule = match client.call(&rule).await {
         Ok(rule) => rule,
         // Nobody was let in yet; what else is wrong, the caller's own calls say better.
@@ -155,7 +156,7 @@ async fn ask(services: &[String]) -> Result<Ipv4Addr, Vec<String>> {
 
 async fn one(client: &reqwest::Client, url: &str) -> Result<Ipv4Addr, String> {
     let wrong = |reason: String| format!("{url}: {reason}");
-    let response = client.get(url).send().await.map_err(|error| wrong(crate::stack::reason(&error)))?;
+    let response = client.get(url).send().await.map_err(|error| wrong(answer::reason(&error)))?;
     if let Some(reason) = answer::of_somebody_else(&response) {
         return Err(wrong(reason));
     }

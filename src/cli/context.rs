@@ -34,8 +34,15 @@ pub fn printer(global: &Global, environment: &Environment) -> Printer {
     })
 }
 
-/// Of an engine that is not pinned yet.
-pub const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Of an engine that is not pinned yet, or that nobody has to know.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Stands for the engine where nothing of it has to be there: neither a program nor a
+/// lock file that can be read.
+fn unknown_engine(config: &Config) -> Engine {
+    let version = config.mimir.version.clone();
+    Engine { flavour: Flavour::Mimir, version, sha256: NO_DIGEST.into(), path: PathBuf::new() }
+}
 
 /// What a command does with the deployment, and so has to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +264,7 @@ impl Context {
         let engine = async {
             match purpose {
                 Purpose::Change | Purpose::Use => self.engine(project, events).await,
-                Purpose::Removal => self.some_engine(project).await,
+                Purpose::Removal => Ok(unknown_engine(&project.config)),
             }
         };
         let caller = async {
@@ -348,17 +355,19 @@ impl Context {
         Ok(engine)
     }
 
-    /// An engine for whoever needs the names of what there is, and not what runs: as
-    /// pinned, or unknown. Nothing is asked for it, and nothing has to be there.
-    pub async fn some_engine(&self, project: &Project) -> CommandResult<Engine> {
+    /// The engine's version and digest, for whoever does not need the program: those of
+    /// the given one, or of the release as far as it is pinned.
+    pub async fn described_engine(&self, project: &Project) -> CommandResult<Engine> {
         let config = &project.config;
-        if let Some(path) = config.mimir.binary.as_ref().filter(|path| path.is_file()) {
+        if let Some(path) = &config.mimir.binary {
             return Ok(artifact::given(path, &config.mimir.version).await?);
         }
-        let lock = artifact::Lock::read(&self.folder().join("dorainfra.lock")).unwrap_or_default();
-        let version = config.mimir.version.clone();
-        let sha256 = lock.sha256(&version).unwrap_or(NO_DIGEST).to_owned();
-        Ok(Engine { flavour: Flavour::Mimir, version, sha256, path: PathBuf::new() })
+        let mut engine = unknown_engine(config);
+        let lock = artifact::Lock::read(&self.folder().join("dorainfra.lock"))?;
+        if let Some(sha256) = lock.sha256(&engine.version) {
+            engine.sha256 = sha256.to_owned();
+        }
+        Ok(engine)
     }
 
     /// Where programs are searched for: PATH, then `.tools/bin` here and beside

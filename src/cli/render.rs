@@ -30,7 +30,7 @@ impl Render {
         let mut project = context.project().await?;
         // Files can be looked at before there is a project.
         project.config = project.config.with_placeholder_project();
-        let engine = context.some_engine(&project).await?;
+        let engine = context.described_engine(&project).await?;
         let facts = Facts {
             caller: Some(caller::NOBODY.into()),
             engine,
