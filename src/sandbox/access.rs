@@ -187,8 +187,8 @@ pub fn is_role(role: &str) -> bool {
 
 fn grants(role: &str, permission: &str) -> bool {
     let role = if role == "roles/storage.legacyObjectReader" { "roles/storage.objectViewer" } else { role };
-    let of_role = ROLES.iter().filter(|(name, _)| *name == role).flat_map(|(_, allowed)| allowed.iter());
-    of_role.into_iter().any(|allowed| glob_matches(allowed, permission))
+    let mut of_role = ROLES.iter().filter(|(name, _)| *name == role).flat_map(|(_, allowed)| allowed.iter());
+    of_role.any(|allowed| glob_matches(allowed, permission))
 }
 
 /// Whether the caller has `permission`, by the project's policy or by the one

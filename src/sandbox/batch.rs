@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, StatusCode};
 use super::cloud::Cloud;
 use super::connection::Cutter;
 use super::error::ApiError;
+use super::multipart;
 use super::server::{error_response, handle};
 
 /// The most calls of one batch.
@@ -70,31 +71,18 @@ fn answered(id: &str) -> String {
 
 type Calls = Vec<(Option<String>, Request<Body>)>;
 
-fn read(parts: &Parts, body: &[u8]) -> Result<Calls, ApiError> {
+fn read(parts: &Parts, body: &Bytes) -> Result<Calls, ApiError> {
     let refuse =
         |why: &str| ApiError::new(400, "badRequest", format!("Failed to parse batch request: {why}"));
-    let kind = parts.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let boundary = kind
-        .split(';')
-        .find_map(|part| part.trim().strip_prefix("boundary="))
-        .filter(|_| kind.to_ascii_lowercase().starts_with("multipart/mixed"))
+    let boundary = multipart::boundary(&parts.headers, "multipart/mixed")
         .ok_or_else(|| refuse("the content type is not multipart/mixed with a boundary"))?;
-    // What a batch holds is JSON: text, unlike the media of an upload.
-    let text = std::str::from_utf8(body).map_err(|_| refuse("the body is not UTF-8"))?.replace("\r\n", "\n");
-    let delimiter = format!("--{}", boundary.trim_matches('"'));
+    let found = multipart::split(body, &boundary).ok_or_else(|| refuse("the body is not whole"))?;
     let mut calls = Calls::new();
-    for part in text.split(&delimiter).skip(1).take_while(|part| !part.starts_with("--")) {
-        // Behind the delimiter's line end: headers, of which there may be none, and the call.
-        let part = part.strip_prefix('\n').unwrap_or(part);
-        let (head, inner) = match part.strip_prefix('\n') {
-            Some(inner) => ("", inner),
-            None => part.split_once("\n\n").unwrap_or((part, "")),
-        };
-        let id = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-id").then(|| value.trim().to_owned())
-        });
-        let request = request(parts, inner.trim_start_matches('\n'));
+    for part in found {
+        // What a batch holds is JSON: text, unlike the media of an upload.
+        let text = std::str::from_utf8(&part.body).map_err(|_| refuse("the body is not UTF-8"))?;
+        let request = request(parts, text.replace("\r\n", "\n").trim_start_matches('\n'));
+        let id = part.field("content-id").map(str::to_owned);
         calls.push((id, request.ok_or_else(|| refuse("a part holds no HTTP request"))?));
     }
     match calls.len() {
@@ -152,7 +140,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_batch_are_requests() {
         let body = "--b\r\nContent-Type: application/http\r\nContent-ID: <x+1>\r\n\r\nDELETE http://h/storage/v1/b/a HTTP/1.1\r\n\r\n\r\n--b\r\n\r\nPATCH /storage/v1/b/a?x=1\r\ncontent-type: application/json\r\nAuthorization: Bearer own\r\n\r\n{\"a\": 1}\r\n--b--";
-        let calls = read(&outer(), body.as_bytes()).unwrap();
+        let calls = read(&outer(), &Bytes::from(body)).unwrap();
         let seen: Vec<_> = calls
             .iter()
             .map(|(id, request)| {
@@ -173,9 +161,9 @@ mod tests {
     #[test]
     fn what_is_no_batch_is_refused() {
         for body in ["", "--b--", "--b\n\nnonsense\n--b--"] {
-            assert_eq!(read(&outer(), body.as_bytes()).unwrap_err().code, 400, "{body}");
+            assert_eq!(read(&outer(), &Bytes::from(body)).unwrap_err().code, 400, "{body}");
         }
         let many = "--b\n\nGET /a HTTP/1.1\n\n".repeat(MOST + 1) + "--b--";
-        assert!(read(&outer(), many.as_bytes()).unwrap_err().message.contains("holds 101 requests"));
+        assert!(read(&outer(), &Bytes::from(many)).unwrap_err().message.contains("holds 101 requests"));
     }
 }

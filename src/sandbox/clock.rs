@@ -31,12 +31,17 @@ pub fn rfc3339(seconds: u64) -> String {
         .unwrap_or_default()
 }
 
+/// A time as Google's APIs write it; `None`: it is none.
+pub fn parsed(timestamp: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(timestamp, &Rfc3339).ok()
+}
+
 /// A time in the form of HTTP's `Last-Modified`.
 pub fn http_date(timestamp: &str) -> String {
     let format = format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
     );
-    OffsetDateTime::parse(timestamp, &Rfc3339).ok().and_then(|at| at.format(&format).ok()).unwrap_or_default()
+    parsed(timestamp).and_then(|at| at.format(&format).ok()).unwrap_or_default()
 }
 
 static LAST: AtomicI64 = AtomicI64::new(0);

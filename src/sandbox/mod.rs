@@ -30,6 +30,7 @@ mod iam;
 mod key;
 mod labels;
 pub mod machine;
+mod multipart;
 mod operation;
 mod pace;
 mod policy;

@@ -31,7 +31,7 @@ pub struct Caller {
 impl Caller {
     /// Somebody whose identity needs no token.
     pub fn known(email: &str, unique_id: &str) -> Self {
-        let scopes = vec!["https://www.googleapis.com/auth/cloud-platform".to_owned()];
+        let scopes = vec![CLOUD_PLATFORM.to_owned()];
         Self {
             email: email.to_owned(),
             unique_id: unique_id.to_owned(),
@@ -98,6 +98,9 @@ pub struct Grant {
     pub person: bool,
 }
 
+/// The scope that has all others in it.
+const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+
 /// What stands for a login in a file of application default credentials.
 pub const REFRESH_TOKEN: &str = "1//sandbox-owner";
 
@@ -112,7 +115,7 @@ pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Re
         if field("refresh_token") != Some(REFRESH_TOKEN) {
             return Err(("invalid_grant", "Token has been expired or revoked."));
         }
-        let scopes = vec!["https://www.googleapis.com/auth/cloud-platform".to_owned()];
+        let scopes = vec![CLOUD_PLATFORM.to_owned()];
         return Ok(Grant { email: email.to_owned(), scopes, person: true });
     }
     if field("grant_type") != Some("urn:ietf:params:oauth:grant-type:jwt-bearer") {
@@ -137,7 +140,7 @@ pub fn self_signed(token: &str, email: &str, unique_id: &str, public_key: &[u8])
     let for_an_api = claims["aud"].as_str().is_some_and(|api| api.ends_with(".googleapis.com/"));
     let scopes = match (scopes(&claims), for_an_api) {
         (named, _) if !named.is_empty() => named,
-        (_, true) => vec!["https://www.googleapis.com/auth/cloud-platform".to_owned()],
+        (_, true) => vec![CLOUD_PLATFORM.to_owned()],
         _ => return None,
     };
     let expires = claims["exp"].as_u64()?;
@@ -185,8 +188,6 @@ fn signed(jwt: &str, email: &str, public_key: &[u8]) -> Result<Value, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 
     #[test]
     fn a_token_is_good_until_it_expires_and_only_here() {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::catalogue;
+use super::{catalogue, last};
 use crate::sandbox::call::Call;
 use crate::sandbox::error::ApiError;
 use crate::sandbox::faults::OperationError;
@@ -74,8 +74,7 @@ fn usage<'a>(region: &str, records: impl Iterator<Item = (&'a String, &'a Value)
         if key.contains("/instances/") {
             add("INSTANCES", 1.0);
             if record["status"] != "TERMINATED" {
-                let kind = record["machineType"].as_str().unwrap_or_default();
-                let kind = kind.rsplit_once('/').map_or(kind, |(_, kind)| kind);
+                let kind = last(record["machineType"].as_str().unwrap_or_default());
                 add(cpu_metric(kind), f64::from(catalogue::cpus(kind)));
                 if record["networkInterfaces"][0]["accessConfigs"].is_array() {
                     add("IN_USE_ADDRESSES", 1.0);

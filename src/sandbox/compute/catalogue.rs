@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{BASE, capacity, custom, link, lists};
+use super::{BASE, capacity, custom, last, link, lists};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::projects::number_of;
@@ -155,7 +155,7 @@ fn resource(call: &Call, kind: &str, path: &str, more: Value) -> Value {
     let mut resource = json!({
         "kind": format!("compute#{kind}"),
         "id": id(path),
-        "name": path.rsplit_once('/').map_or(path, |(_, name)| name),
+        "name": last(path),
         "creationTimestamp": SINCE,
         "selfLink": link(&call.cloud.project, &format!("compute/{path}")),
     });

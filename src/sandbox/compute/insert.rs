@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
 use super::{
-    addresses, catalogue, disks, fresh, key, link, not_found, not_ready, reference, refuse_in_use,
+    addresses, catalogue, disks, fresh, key, last, link, not_found, not_ready, reference, refuse_in_use,
     subnetworks,
 };
 use crate::sandbox::access::{may_act_as, require};
@@ -393,7 +393,7 @@ pub fn check_scheduling(scheduling: &Value, machine_type: &str) -> Result<(), Ap
              false when {when}."
         ))
     };
-    let name = machine_type.rsplit_once('/').map_or(machine_type, |(_, name)| name);
+    let name = last(machine_type);
     match spot {
         true if !terminates => Err(preemptible("OnHostMaintenance isn't TERMINATE")),
         true if scheduling["automaticRestart"] == true => Err(preemptible("AutomaticRestart is true")),

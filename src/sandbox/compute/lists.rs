@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{catalogue, collection, link, scope};
+use super::{catalogue, collection, last, link, scope};
 use crate::sandbox::call::{Call, page};
 use crate::sandbox::error::ApiError;
 use crate::sandbox::filter::Filter;
@@ -138,7 +138,7 @@ pub fn of_zones(
 fn scope_of(item: &Value) -> String {
     for place in ["zone", "region"] {
         if let Some(text) = item[place].as_str() {
-            return format!("{place}s/{}", text.rsplit_once('/').map_or(text, |(_, name)| name));
+            return format!("{place}s/{}", last(text));
         }
     }
     "global".into()

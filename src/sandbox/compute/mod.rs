@@ -152,6 +152,11 @@ pub fn resource_of(call: &Call) -> String {
     }
 }
 
+/// The last part of a link, a path or a key.
+fn last(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 fn not_found(call: &Call, key: &str) -> ApiError {
     ApiError::not_found(format!("The resource '{}' was not found", relative(&call.cloud.project, key)))
 }

@@ -5,7 +5,6 @@ mod versions;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::call::{Call, Handler, page};
 use super::error::ApiError;
@@ -105,7 +104,7 @@ fn expiry(secret: &mut Value) -> Result<(), ApiError> {
 
 /// Whether the secret's time is over: then it is gone, as if it had been deleted.
 fn expired(secret: &Value) -> bool {
-    let time = secret["expireTime"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let time = secret["expireTime"].as_str().and_then(clock::parsed);
     time.is_some_and(|time| time <= OffsetDateTime::now_utc())
 }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::conditions::Conditions;
 use super::{bucket, copies, media, object_key};
@@ -54,8 +53,8 @@ pub fn keep(tx: &mut Tx, bucket: &Value, object: &Value) -> bool {
 }
 
 fn is_over(record: &Value) -> bool {
-    let until = OffsetDateTime::parse(text(record, "hardDeleteTime"), &Rfc3339);
-    until.is_ok_and(|until| until <= OffsetDateTime::now_utc())
+    let until = clock::parsed(text(record, "hardDeleteTime"));
+    until.is_some_and(|until| until <= OffsetDateTime::now_utc())
 }
 
 /// Removes the records whose time is over, at start.

@@ -1,8 +1,6 @@
 //! Objects' metadata: read, list, change, delete.
 
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::conditions::Conditions;
 use super::{bucket, deleted, find, media, merge_patch, object, object_key, retention, shown, version_key};
@@ -128,7 +126,7 @@ pub fn check_given(bucket: &Value, given: &Value) -> Result<(), ApiError> {
 
 /// Once set, the time only goes forward.
 fn check_custom_time(before: &Value, wanted: &Value) -> Result<(), ApiError> {
-    let time = |object: &Value| OffsetDateTime::parse(object["customTime"].as_str()?, &Rfc3339).ok();
+    let time = |object: &Value| clock::parsed(object["customTime"].as_str()?);
     match (time(before), time(wanted)) {
         (Some(was), wanted) if wanted.is_none_or(|wanted| wanted < was) => Err(ApiError::invalid(
             "Custom time cannot be removed or set to a time earlier than the existing custom time.",

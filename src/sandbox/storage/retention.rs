@@ -22,7 +22,7 @@ fn period(bucket: &Value) -> Option<i64> {
 
 /// When the bucket's policy lets go of the object; `None`: it has none.
 fn expires(bucket: &Value, object: &Value) -> Option<OffsetDateTime> {
-    let made = OffsetDateTime::parse(object["timeCreated"].as_str()?, &Rfc3339).ok()?;
+    let made = clock::parsed(object["timeCreated"].as_str()?)?;
     Some(made + time::Duration::seconds(period(bucket)?))
 }
 
