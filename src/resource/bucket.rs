@@ -117,9 +117,7 @@ impl Bucket {
         let Some(bucket) = found(cloud.client.call(&Call::get(Api::Storage, path(name))).await)? else {
             return Ok(());
         };
-        let seconds =
-            |value: &Value| value["softDeletePolicy"]["retentionDurationSeconds"].as_str() != Some("0");
-        if !seconds(&bucket) {
+        if bucket["softDeletePolicy"]["retentionDurationSeconds"] == "0" {
             return Ok(());
         }
         let body = json!({"softDeletePolicy": {"retentionDurationSeconds": "0"}});

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
+use futures::future::join_all;
 use serde_json::Value;
 
 use crate::blueprint::{self, Blueprint, Content};
@@ -37,9 +38,12 @@ pub async fn show_files(
         Some(Content::Bytes(bytes)) => files(bytes),
         _ => return Vec::new(),
     };
+    let installed = installed(plan);
+    let objects: Vec<String> = installed.keys().map(|old| format!("bundles/{old}.tar")).collect();
+    let read = join_all(objects.iter().map(|object| client.read_object(bucket, object))).await;
     let mut versions = Vec::new();
-    for (old, at) in installed(plan) {
-        let before = match client.read_object(bucket, &format!("bundles/{old}.tar")).await {
+    for (at, read) in installed.into_values().zip(read) {
+        let before = match read {
             Ok(Some((bytes, _))) => files(&bytes),
             Ok(None) => continue,
             Err(error) => {

@@ -25,7 +25,6 @@ mod services;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -238,11 +237,7 @@ impl Provider for Google {
                 None => Ok(None),
             };
         }
-        let observed = self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?;
-        if observed.as_ref().is_some_and(|observed| services::all_enabled(manifest, observed)) {
-            self.cloud.client.services_are_enabled();
-        }
-        Ok(observed)
+        Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
     }
 
     async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
@@ -278,11 +273,6 @@ impl Provider for Google {
         let kind = self.kind(&manifest.kind)?;
         patiently(&self.cloud, &manifest.id(), events, || kind.create(&self.cloud, manifest, mark, events))
             .await?;
-        match manifest.kind.as_str() {
-            "iam.serviceAccount" => self.cloud.fresh.account.store(true, Ordering::Relaxed),
-            "serviceusage.services" => self.cloud.fresh.services.store(true, Ordering::Relaxed),
-            _ => {}
-        }
         self.after(kind, manifest).await
     }
 

@@ -1,5 +1,7 @@
 //! `iam.serviceAccount`: the machine's identity.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -61,6 +63,7 @@ impl Kind for ServiceAccount {
             error.is_not_found()
                 || error.api().is_some_and(|api| api.status == 403 && !api.is_service_disabled())
         };
+        cloud.fresh.account.store(true, Ordering::Relaxed);
         until_seen(unseen, || async { cloud.client.call(&get).await.map(|_| ()) }).await?;
         match (conflict, self.read(cloud, manifest).await?) {
             (Some(error), Some(there)) if there.ownership != Ownership::Ours => Err(error),

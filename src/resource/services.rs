@@ -1,6 +1,8 @@
 //! `serviceusage.services`: the APIs that the project has to have enabled. One
 //! resource for all of them; `destroy` leaves them as they are.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,6 +45,10 @@ impl Kind for Services {
             .collect();
         if enabled.is_empty() {
             return Ok(None);
+        }
+        // All of them: perhaps since a second ago, by a run that was killed then.
+        if wanted(manifest).iter().all(|name| enabled.iter().any(|one| one == name)) {
+            cloud.client.services_are_enabled();
         }
         Ok(Some(Observed {
             id: manifest.id(),
@@ -87,14 +93,6 @@ impl Kind for Services {
     }
 }
 
-/// Whether Service Usage says of each of them that it is enabled: perhaps since a second
-/// ago, by a run that was killed then.
-pub fn all_enabled(manifest: &Manifest, observed: &Observed) -> bool {
-    let enabled = observed.body["services"].as_array();
-    manifest.kind == SPEC.kind
-        && wanted(manifest).iter().all(|name| enabled.is_some_and(|all| all.iter().any(|one| one == name)))
-}
-
 fn wanted(manifest: &Manifest) -> Vec<&str> {
     manifest.body["services"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
@@ -109,6 +107,7 @@ async fn until_enabled(cloud: &Cloud, manifest: &Manifest, events: &Events) -> R
         Call::get(Api::SecretManager, format!("v1/projects/{project}/secrets")).query("pageSize", "1"),
     ];
     cloud.client.services_are_enabled();
+    cloud.fresh.services.store(true, Ordering::Relaxed);
     let message = "waiting until the APIs see that they are enabled".into();
     events.send(Event::ResourceProgress { id: manifest.id(), message });
     // Three times in a row: replicas differ. Any refusal but that one is for the kind that
