@@ -1,8 +1,8 @@
 //! Google's own tools and clients against the sandbox, unchanged but for the
 //! variables that `dorainfra sandbox start` prints: gcloud, and the clients of
-//! Python, Node and Go. (Terraform is in `terraform.rs`.) Each script in
-//! tests/clients is one test; the methods that it has called are held to its list
-//! in tests/coverage. A tool that is not there is skipped, with the reason told.
+//! Python, Node and Go. Each script in tests/clients is one test; the methods that it
+//! has called are held to its list in tests/coverage. A tool that is not there is
+//! skipped, with the reason told.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 

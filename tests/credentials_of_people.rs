@@ -59,13 +59,20 @@ fn caller_services(deployment: &Deployment, routes: &[&str]) -> String {
     format!("access.caller_services=[{}]", urls.join(","))
 }
 
+/// A run at Google with a program that is Mimir 3.2.0, and these services to be asked
+/// for the caller's address.
+fn with_mimir(deployment: &Deployment, mimir: &str, routes: &[&str], arguments: &[&str]) -> Run {
+    let services = caller_services(deployment, routes);
+    let common =
+        ["--project", "my-gcp", "--mimir-binary", mimir, "--set", &services, "--set", "mimir.version=3.2.0"];
+    run(at_google(deployment, &[&common[..], arguments].concat()))
+}
+
 #[test]
 fn a_login_counts_against_the_deployments_project_whatever_its_file_says() {
     let deployment = Deployment::of_records();
-    let (mimir, services) = (mimir(&deployment), caller_services(&deployment, &["caller"]));
-    let common =
-        ["--project", "my-gcp", "--mimir-binary", &mimir, "--set", &services, "--set", "mimir.version=3.2.0"];
-    let go = |more: &[&str]| run(at_google(&deployment, &[&common[..], more].concat()));
+    let mimir = mimir(&deployment);
+    let go = |arguments: &[&str]| with_mimir(&deployment, &mimir, &["caller"], arguments);
     let plan = go(&["plan", "--detailed-exitcode"]).ends_with(2);
     assert!(plan.stdout.contains("to create"), "{}", plan.stdout);
     go(&["apply", "--yes", "--target", "compute.disk/dorainfra-data"]).ends_with(0);
@@ -105,20 +112,7 @@ fn what_another_projects_services_are_says_nothing_about_ours() {
 fn an_address_is_asked_for_where_it_is_written_and_remembered_elsewhere() {
     let deployment = Deployment::of_records();
     let mimir = mimir(&deployment);
-    let go = |routes: &[&str], more: &[&str]| {
-        let services = caller_services(&deployment, routes);
-        let common = [
-            "--project",
-            "my-gcp",
-            "--mimir-binary",
-            &mimir,
-            "--set",
-            &services,
-            "--set",
-            "mimir.version=3.2.0",
-        ];
-        run(at_google(&deployment, &[&common[..], more].concat()))
-    };
+    let go = |routes: &[&str], arguments: &[&str]| with_mimir(&deployment, &mimir, routes, arguments);
     let rule = "compute.firewall/dorainfra-mimir";
     // One has closed down, one answers for IPv6: the third is taken.
     go(&["caller/closed", "caller/ipv6", "caller"], &["apply", "--yes", "--target", rule]).ends_with(0);

@@ -8,14 +8,7 @@ mod deployment;
 use deployment::Deployment;
 use serde_json::{Value, json};
 
-const MACHINE: &str = "compute.instance/dorainfra-mimir";
 const SNAPSHOTS: &str = "compute/v1/projects/my-gcp/global/snapshots";
-
-fn deployed() -> Deployment {
-    let deployment = Deployment::of_records();
-    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
-    deployment
-}
 
 fn snapshots(deployment: &Deployment) -> usize {
     deployment.google("GET", SNAPSHOTS, "")["items"].as_array().map_or(0, Vec::len)
@@ -23,7 +16,7 @@ fn snapshots(deployment: &Deployment) -> usize {
 
 #[test]
 fn snapshots_that_outlive_schedule_and_disk_are_named_or_deleted() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     for _ in 0..2 {
         assert_eq!(deployment.control("POST", "night", None)["snapshots"], 1);
     }
@@ -43,7 +36,7 @@ fn snapshots_that_outlive_schedule_and_disk_are_named_or_deleted() {
 
 #[test]
 fn what_was_deleted_softly_is_told_and_what_is_deleted_now_is_gone() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     let bucket = "storage/v1/b/my-gcp-dorainfra-mimir";
     let objects = |query: &str| {
         let list = deployment.google("GET", &format!("{bucket}/o{query}"), "");
@@ -70,7 +63,7 @@ fn what_was_deleted_softly_is_told_and_what_is_deleted_now_is_gone() {
 
 #[test]
 fn from_a_list_that_is_not_whole_nothing_is_concluded() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     deployment.control("PUT", "profile", Some(json!({"unreachable": ["europe-west1-c"]})));
     let writes = deployment.writes().len();
     for command in [&["plan"][..], &["destroy", "--yes", "--delete-data"]] {
@@ -87,7 +80,7 @@ fn from_a_list_that_is_not_whole_nothing_is_concluded() {
 /// Storage refuses at first.
 #[test]
 fn limits_of_cloud_storage_are_waited_out() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     let quick = ["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"];
     deployment.run(&[&quick[..], &["--set", "mimir.disk_gb=25"]].concat()).ends_with(0);
     let requests = deployment.control("GET", "requests", None);

@@ -447,6 +447,19 @@ fn a_mimir_of_another_version_than_the_configured_one_is_refused_with_the_way_ou
         assert!(error.contains("--set mimir.version=3.1.2"), "{command}: {error}");
     }
     run(&["--set", "mimir.version=3.1.2", "plan"]).ends_with(0);
+    // Taking down needs no engine, and so none that fits.
+    deployment.write("dorainfra.lock", "damaged");
+    run(&["destroy", "--yes"]).ends_with(0);
+}
+
+#[test]
+fn what_render_cannot_read_is_an_error_and_no_default() {
+    let deployment = Deployment::empty();
+    deployment.run(&["render", "--mimir-binary", "absent", "--out", "a"]).ends_with(1);
+    deployment.write("dorainfra.lock", "damaged");
+    let refused = deployment.run(&["render", "--out", "a"]).ends_with(1);
+    assert!(refused.stderr.contains("dorainfra.lock"), "{}", refused.stderr);
+    assert!(!deployment.path().join("a").exists());
 }
 
 #[test]
@@ -501,10 +514,7 @@ fn a_lifecycle_rule_that_somebody_added_is_told_and_taken_off() {
 /// The bounds of a test's own waits are generous; this one is only to be short.
 #[test]
 fn a_machine_that_cannot_write_does_not_stop_its_own_end() {
-    let deployment = Deployment::of_records();
-    deployment
-        .run(&["--sandbox", "apply", "--yes", "--target", "compute.instance/dorainfra-mimir"])
-        .ends_with(0);
+    let deployment = Deployment::of_a_machine();
     let began = std::time::Instant::now();
     let run = deployment.run(&["--sandbox", "--json", "destroy", "--yes"]).ends_with(0);
     assert!(began.elapsed() < Duration::from_secs(60));

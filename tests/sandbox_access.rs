@@ -27,14 +27,16 @@ async fn a_call_without_a_good_token_is_unauthenticated() {
 #[tokio::test]
 async fn the_token_endpoint_refuses_in_oauths_words() {
     let sandbox = start().await;
-    let form = "grant_type=refresh_token&refresh_token=x";
-    let request = sandbox.http.post(sandbox.url("token")).body(form);
-    let (status, body) = answer(request.send().await.unwrap()).await;
-    assert_eq!((status, &body["error"]), (400, &json!("unsupported_grant_type")));
-    let form = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c";
-    let request = sandbox.http.post(sandbox.url("token")).body(form);
-    let (status, body) = answer(request.send().await.unwrap()).await;
-    assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")));
+    for (form, error) in [
+        ("grant_type=password&username=x&password=x", "unsupported_grant_type"),
+        ("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c", "invalid_grant"),
+        // A login that is none, or has ended.
+        ("grant_type=refresh_token&refresh_token=x", "invalid_grant"),
+    ] {
+        let request = sandbox.http.post(sandbox.url("token")).body(form);
+        let (status, body) = answer(request.send().await.unwrap()).await;
+        assert_eq!((status, &body["error"]), (400, &json!(error)), "{form}");
+    }
     sandbox.stop().await;
 }
 

@@ -9,10 +9,9 @@ mod coverage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CHECKS: [&str; 9] = [
+const CHECKS: [&str; 8] = [
     "discovery",
     "gcloud",
-    "Terraform",
     "Python client",
     "Node client",
     "Go client",

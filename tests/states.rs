@@ -5,20 +5,13 @@
 
 mod deployment;
 
-use deployment::Deployment;
+use deployment::{Deployment, MACHINE};
 
 const ZONE: &str = "compute/v1/projects/my-gcp/zones/europe-west1-b";
-const MACHINE: &str = "compute.instance/dorainfra-mimir";
-
-fn deployed() -> Deployment {
-    let deployment = Deployment::of_records();
-    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
-    deployment
-}
 
 #[test]
 fn a_machine_that_somebody_stopped_is_planned_and_started() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     let status =
         || deployment.google("GET", &format!("{ZONE}/instances/dorainfra-mimir"), "")["status"].clone();
     deployment.google("POST", &format!("{ZONE}/instances/dorainfra-mimir/stop"), "");
@@ -34,7 +27,7 @@ fn a_machine_that_somebody_stopped_is_planned_and_started() {
 
 #[test]
 fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     deployment.google("POST", &format!("{ZONE}/disks/dorainfra-data/resize"), r#"{"sizeGb": "35"}"#);
     deployment.until("it has grown", || {
         deployment.google("GET", &format!("{ZONE}/disks/dorainfra-data"), "")["sizeGb"] == "35"
@@ -52,7 +45,7 @@ fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
 
 #[test]
 fn a_move_that_would_leave_the_data_behind_is_refused_whole() {
-    let deployment = deployed();
+    let deployment = Deployment::of_a_machine();
     let writes = deployment.writes().len();
     for keys in [
         &["--set", "zones=[europe-west1-c]"][..],

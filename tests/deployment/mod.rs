@@ -62,6 +62,9 @@ impl Run {
     }
 }
 
+/// The machine of a deployment that is called `dorainfra`.
+pub const MACHINE: &str = "compute.instance/dorainfra-mimir";
+
 /// The version that a Mimir says of itself; where it says none, whatever is configured.
 pub fn version_of(mimir: &Path) -> String {
     let output = Command::new(mimir).arg("-version").output().unwrap();
@@ -96,6 +99,13 @@ impl Deployment {
     pub fn of_records() -> Self {
         let deployment = Self::empty();
         deployment.start(&["--machines", "none", "--operation", "*=0"]);
+        deployment
+    }
+
+    /// One with its machine, and all that the machine needs, as records.
+    pub fn of_a_machine() -> Self {
+        let deployment = Self::of_records();
+        deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
         deployment
     }
 
