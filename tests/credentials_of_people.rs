@@ -43,14 +43,6 @@ fn run(mut command: Command) -> Run {
     Run::of(command.output().unwrap())
 }
 
-/// A program that says it is Mimir, for runs in which nobody starts it.
-fn mimir(deployment: &Deployment) -> String {
-    let path = deployment.write("mimir", "#!/bin/sh\necho 'Mimir, version 3.2.0 (branch: HEAD)'\n");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&path, mode).unwrap();
-    path.display().to_string()
-}
-
 fn caller_services(deployment: &Deployment, routes: &[&str]) -> String {
     let status = deployment.run(&["sandbox", "status", "--json"]).ends_with(0);
     let port = status.events("result")[0]["result"]["port"].as_u64().unwrap();
@@ -71,7 +63,7 @@ fn with_mimir(deployment: &Deployment, mimir: &str, routes: &[&str], arguments: 
 #[test]
 fn a_login_counts_against_the_deployments_project_whatever_its_file_says() {
     let deployment = Deployment::of_records();
-    let mimir = mimir(&deployment);
+    let mimir = deployment.said_to_be_mimir();
     let go = |arguments: &[&str]| with_mimir(&deployment, &mimir, &["caller"], arguments);
     let plan = go(&["plan", "--detailed-exitcode"]).ends_with(2);
     assert!(plan.stdout.contains("to create"), "{}", plan.stdout);
@@ -111,7 +103,7 @@ fn what_another_projects_services_are_says_nothing_about_ours() {
 #[test]
 fn an_address_is_asked_for_where_it_is_written_and_remembered_elsewhere() {
     let deployment = Deployment::of_records();
-    let mimir = mimir(&deployment);
+    let mimir = deployment.said_to_be_mimir();
     let go = |routes: &[&str], arguments: &[&str]| with_mimir(&deployment, &mimir, routes, arguments);
     let rule = "compute.firewall/dorainfra-mimir";
     // One has closed down, one answers for IPv6: the third is taken.

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gcp_auth::{CustomServiceAccount, TokenProvider};
-use google_cloud_auth::credentials::{self, AccessTokenCredentials};
+use gcp_auth::TokenProvider;
+use google_cloud_auth::credentials::{self, AccessTokenCredentials, service_account::AccessSpecifier};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -38,9 +38,11 @@ struct Source {
 }
 
 enum Tokens {
-    Provider(Arc<dyn TokenProvider>),
-    /// Files of types that gcp_auth does not read (CI's usual way).
-    Federated(AccessTokenCredentials),
+    /// A machine's own, or gcloud's: no call of these goes through a proxy.
+    Local(Arc<dyn TokenProvider>),
+    /// A file's. The key of a service account signs its tokens here; what has to be
+    /// asked for goes where the environment says (`HTTPS_PROXY`, `NO_PROXY`).
+    File(AccessTokenCredentials),
 }
 
 impl std::fmt::Debug for Auth {
@@ -85,10 +87,10 @@ impl Auth {
 impl Tokens {
     async fn get(&self) -> Result<String, Error> {
         match self {
-            Self::Provider(provider) => {
+            Self::Local(provider) => {
                 provider.token(SCOPES).await.map(|token| token.as_str().to_owned()).map_err(fails)
             }
-            Self::Federated(credentials) => {
+            Self::File(credentials) => {
                 credentials.access_token().await.map(|token| token.token).map_err(fails)
             }
         }
@@ -103,12 +105,12 @@ async fn find(key_file: Option<&Path>, person: bool, project: &str) -> Result<So
     match gcp_auth::MetadataServiceAccount::new().await {
         Ok(account) => {
             let quota_project = person.then(|| project.to_owned());
-            Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project })
+            Ok(Source { tokens: Tokens::Local(Arc::new(account)), quota_project })
         }
         Err(_) => match gcp_auth::GCloudAuthorizedUser::new().await {
             Ok(user) => {
                 let quota_project = Some(project.to_owned());
-                Ok(Source { tokens: Tokens::Provider(Arc::new(user)), quota_project })
+                Ok(Source { tokens: Tokens::Local(Arc::new(user)), quota_project })
             }
             Err(_) => Err(Error::Credentials(
                 "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
@@ -127,23 +129,38 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
     let quota_project = person.then(|| project.to_owned());
     let scopes = SCOPES.iter().copied();
-    let federated = match file["type"].as_str() {
-        Some("external_account") => credentials::external_account::Builder::new(file)
-            .with_scopes(scopes)
+    let kind = file["type"].as_str().unwrap_or_default().to_owned();
+    let credentials = match &*kind {
+        "service_account" => credentials::service_account::Builder::new(file)
+            .with_access_specifier(AccessSpecifier::from_scopes(scopes))
             .build_access_token_credentials(),
-        Some("impersonated_service_account") => {
-            credentials::impersonated::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
-        }
-        Some("authorized_user") => {
+        "authorized_user" => {
             credentials::user_account::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
         }
-        _ => {
-            let account = CustomServiceAccount::from_json(&text).map_err(|error| fails(chain(&error)))?;
-            return Ok(Source { tokens: Tokens::Provider(Arc::new(account)), quota_project });
+        "external_account" => credentials::external_account::Builder::new(file)
+            .with_scopes(scopes)
+            .build_access_token_credentials(),
+        "impersonated_service_account" => {
+            credentials::impersonated::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
+        }
+        "external_account_authorized_user" => {
+            return Err(fails(
+                "a login through a workforce pool (`external_account_authorized_user`), which only gcloud can \
+                 use; `gcloud auth application-default login --impersonate-service-account=ACCOUNT` makes a \
+                 file that does"
+                    .into(),
+            ));
+        }
+        "" => return Err(fails("not a credentials file: it says no `type`".into())),
+        other => {
+            return Err(fails(format!(
+                "a file of the type `{other}`; known are service_account, authorized_user, external_account \
+                 and impersonated_service_account"
+            )));
         }
     };
-    let federated = federated.map_err(|error| fails(chain(&error)))?;
-    Ok(Source { tokens: Tokens::Federated(federated), quota_project })
+    let credentials = credentials.map_err(|error| fails(chain(&error)))?;
+    Ok(Source { tokens: Tokens::File(credentials), quota_project })
 }
 
 fn fails(error: impl std::error::Error) -> Error {

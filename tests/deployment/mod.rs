@@ -173,6 +173,14 @@ impl Deployment {
         path
     }
 
+    /// A program that says it is Mimir 3.2.0, for runs in which nobody starts it.
+    pub fn said_to_be_mimir(&self) -> String {
+        let path = self.write("mimir", "#!/bin/sh\necho 'Mimir, version 3.2.0 (branch: HEAD)'\n");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+        path.display().to_string()
+    }
+
     /// The sandbox's own record of itself.
     pub fn sandbox(&self) -> Option<Value> {
         let text = std::fs::read_to_string(self.path().join(".dorainfra/sandbox/sandbox.json")).ok()?;
