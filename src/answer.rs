@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_TYPE, DATE, LOCATION};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 /// Of an answer of any API: a list, a page of metrics.
 pub const LARGE: usize = 64 << 20;
@@ -85,6 +87,14 @@ pub fn of_somebody_else(response: &Response) -> Option<String> {
         .then(|| "it answers with a web page".into())
 }
 
+/// Seconds that the answering server's clock is ahead of this one's (negative: behind);
+/// `None`: it told no time.
+pub fn clock_ahead(response: &Response) -> Option<i64> {
+    let told = response.headers().get(DATE)?.to_str().ok()?;
+    let told = OffsetDateTime::parse(told, &Rfc2822).ok()?;
+    Some((told - OffsetDateTime::now_utc()).whole_seconds())
+}
+
 /// An error's own words and those of what caused it, without the URL.
 pub fn reason(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
@@ -130,6 +140,7 @@ mod tests {
             .route("/endless", get(endless))
             .route("/page", get(|| async { Html("<h1>log in</h1>") }))
             .route("/moved", get(|| async { Redirect::temporary("https://login.example/?token=secret") }))
+            .route("/past", get(|| async { [(DATE, "Sun, 06 Nov 1994 08:49:37 GMT")] }))
             .route("/short", get(|| async { "12345" }));
         tokio::spawn(async move { axum::serve(listener, app).await });
         url
@@ -159,6 +170,14 @@ mod tests {
         let page = of_somebody_else(&asked(&url, "/page").await);
         assert_eq!(page.as_deref(), Some("it answers with a web page"));
         assert_eq!(of_somebody_else(&asked(&url, "/short").await), None);
+    }
+
+    #[tokio::test]
+    async fn the_servers_clock_is_compared_with_ours() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let url = server().await;
+        assert!(clock_ahead(&asked(&url, "/short").await).unwrap().abs() <= 2, "the same machine");
+        assert!(clock_ahead(&asked(&url, "/past").await).unwrap() < -900_000_000);
     }
 
     #[test]

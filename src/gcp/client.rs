@@ -257,6 +257,7 @@ impl Client {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(answer::seconds);
+        let clock_ahead = answer::clock_ahead(&response);
         let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(error) => lost(error),
             BodyError::TooLarge(_) => {
@@ -274,7 +275,8 @@ impl Client {
             if text.starts_with('{') {
                 serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(damaged)?;
             }
-            return Err((Error::Api(ApiError::of(&call.what(), status.as_u16(), &text)), after));
+            let error = ApiError::of(&call.what(), status.as_u16(), &text);
+            return Err((Error::Api(ApiError { clock_ahead, ..error }), after));
         }
         if text.trim().is_empty() || status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);

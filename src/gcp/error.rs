@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::known;
 
+/// Seconds that Google forgives a signature that was made "in the future".
+const CLOCK_TOLERANCE: i64 = 60;
+
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -42,6 +45,9 @@ pub struct ApiError {
     pub foreign_consumer: bool,
     /// The region's other zones, for what this one has none left of.
     pub other_zones: Vec<String>,
+    /// Seconds that Google's clock is ahead of this machine's (negative: behind), where
+    /// the answer told the time.
+    pub clock_ahead: Option<i64>,
 }
 
 impl ApiError {
@@ -134,6 +140,18 @@ impl ApiError {
                 && matches!(self.reason.as_str(), "rateLimitExceeded" | "RATE_LIMIT_EXCEEDED"))
     }
 
+    /// Tokens are good for some time only, and are not accepted where this machine's clock
+    /// is minutes away from Google's.
+    fn wrong_clock(&self) -> Option<String> {
+        let ahead = self.clock_ahead.filter(|ahead| self.status == 401 && ahead.abs() > CLOCK_TOLERANCE)?;
+        let minutes = (ahead.abs() + 30) / 60;
+        let direction = if ahead > 0 { "behind" } else { "ahead of" };
+        Some(format!(
+            "this machine's clock is {minutes} minutes {direction} Google's: set it (`timedatectl set-ntp \
+             true`), and try again"
+        ))
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         if self.is_service_disabled() {
@@ -150,6 +168,9 @@ impl ApiError {
                  deployment's: `gcloud services enable {service} --project {project}`, or \
                  `gcloud auth application-default set-quota-project` with the deployment's project"
             ));
+        }
+        if let Some(hint) = self.wrong_clock() {
+            return Some(hint);
         }
         if let Some(row) = known::row(self) {
             return Some(row.hint.to_owned());
@@ -178,7 +199,10 @@ impl ApiError {
                 "the caller lacks `iam.serviceAccounts.actAs`; roles/iam.serviceAccountUser has it".into()
             }
             "UNAUTHENTICATED" | "authError" => {
-                "the credentials are not accepted: `gcloud auth application-default login`".into()
+                "the credentials are not accepted: the login has ended (`gcloud auth application-default login`), \
+                 or the key or its account was deleted (make another key, `gcloud iam service-accounts keys \
+                 create`)"
+                    .into()
             }
             _ if self.status == 403 => match &self.permission {
                 Some(permission) => format!(
@@ -275,6 +299,23 @@ mod tests {
         );
         assert_eq!(error.permission.as_deref(), Some("compute.instances.create"));
         assert!(error.hint().unwrap().contains("roles/compute.admin"));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told_with_its_error() {
+        let refused = |status, ahead| ApiError {
+            status,
+            reason: "UNAUTHENTICATED".into(),
+            clock_ahead: ahead,
+            ..ApiError::default()
+        };
+        let hint = |status, ahead| refused(status, ahead).hint().unwrap_or_default();
+        assert!(hint(401, Some(3600)).contains("60 minutes behind Google's"));
+        assert!(hint(401, Some(-400)).contains("7 minutes ahead of Google's"));
+        for near in [Some(30), Some(-30), None] {
+            assert!(hint(401, near).contains("login"), "{near:?}");
+        }
+        assert!(!hint(403, Some(3600)).contains("clock"), "that is about rights");
     }
 
     #[test]
