@@ -244,6 +244,8 @@ fn what_ends_soon_is_warned_of_and_renewed() {
     known["notBefore"] = text(begun);
     known["notAfter"] = text(soon);
     let annotations = json!({"annotations": {"dorainfra-certificate": known.to_string()}}).to_string();
+    // What is written here is seen at once.
+    bench.deployment.control("PUT", "consistency", Some(json!({})));
     bench.deployment.google("PATCH", &format!("{path}?updateMask=annotations"), &annotations);
 
     let warned = |arguments: &[&str], code: i32| {

@@ -97,6 +97,7 @@ enum Late {
     ServiceAccounts,
     Grants,
     Services,
+    Secrets,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -203,6 +204,7 @@ impl Start {
                 Late::ServiceAccounts => profile.lag.service_accounts_ms = *ms,
                 Late::Grants => profile.lag.grants_ms = *ms,
                 Late::Services => profile.lag.services_ms = *ms,
+                Late::Secrets => profile.lag.secrets_ms = *ms,
             }
         }
         profile

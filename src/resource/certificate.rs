@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::patience::{once_seen, until_seen};
 use super::secret::{path, seconds};
 use super::{Cloud, Kind, found, short, text};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership};
@@ -172,7 +173,11 @@ async fn settle_authority(client: &Client, body: &Value) -> Result<(), Error> {
     let (secret, name, life) = (text(body, "secret")?, text(body, "commonName")?, life(body)?);
     let now = OffsetDateTime::now_utc();
     let present = match newest(client, secret).await? {
-        Some((version, _)) => Some((version, payload::<Authority>(client, secret, "latest").await?)),
+        Some((version, _)) => {
+            let number = short(text(&version, "name")?);
+            let held = payload::<Authority>(client, secret, number).await?;
+            Some((version, held))
+        }
         None => None,
     };
     let (version, authority) = match (present, text(body, "certificate")?) {
@@ -202,7 +207,7 @@ async fn settle_authority(client: &Client, body: &Value) -> Result<(), Error> {
     };
     describe(client, secret, &description).await?;
     // The newest version holds all that there is: no older key is of any use.
-    prune(client, secret, 1).await
+    prune(client, secret, &description.version, 1).await
 }
 
 async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
@@ -248,7 +253,7 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
     // A run that was cut off may have got as far as this.
     let undescribed = match present {
         Some((version, None)) => {
-            let found: Credentials = payload(client, secret, "latest").await?;
+            let found: Credentials = payload(client, secret, short(text(&version, "name")?)).await?;
             let signed = tls::is_signed_by(&found.certificate, &issuer.certificate).map_err(not_made)?;
             let due = Validity::of(&found.certificate).map_err(not_made)?.is_due(now);
             (signed && !due && found.ca == trust).then_some((version, found))
@@ -275,7 +280,7 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
     };
     describe(client, secret, &description).await?;
     // A machine may be about to read the one before.
-    prune(client, secret, 2).await
+    prune(client, secret, &description.version, 2).await
 }
 
 fn not_made(error: TlsError) -> Error {
@@ -311,9 +316,31 @@ async fn add(client: &Client, secret: &str, payload: &impl Serialize) -> Result<
     client.call(&call).await
 }
 
-/// Writes the annotation, beside those that others have made.
+/// Writes the annotation, beside those that others have made, and waits until whoever
+/// asks is told of it and of its version: only a version that is asked for by its number
+/// is there at once (Secret Manager's documentation, "Data consistency").
 async fn describe(client: &Client, secret: &str, description: &Description) -> Result<(), Error> {
-    let present = client.call(&Call::get(Api::SecretManager, path(client, secret))).await?;
+    annotate(client, secret, description).await?;
+    let late = || Error::Unexpected {
+        what: format!("secret {secret}"),
+        reason: format!(
+            "its version {} is written, and is not shown by all of Secret Manager yet; run the command again",
+            description.version
+        ),
+    };
+    let unseen = |error: &Error| error.is_not_found() || matches!(error, Error::Unexpected { .. });
+    until_seen(unseen, || async {
+        match newest(client, secret).await? {
+            Some((_, Some(shown))) if shown == *description => Ok(()),
+            _ => Err(late()),
+        }
+    })
+    .await
+}
+
+async fn annotate(client: &Client, secret: &str, description: &Description) -> Result<(), Error> {
+    let read = Call::get(Api::SecretManager, path(client, secret));
+    let present = once_seen(Error::is_not_found, || client.call(&read)).await?;
     if Description::of(&present).as_ref() == Some(description) {
         return Ok(());
     }
@@ -331,16 +358,19 @@ async fn describe(client: &Client, secret: &str, description: &Description) -> R
     Ok(())
 }
 
-/// Destroys all but the newest `keep` versions.
-async fn prune(client: &Client, secret: &str, keep: usize) -> Result<(), Error> {
+/// Destroys all but the newest `keep` versions, up to `newest`.
+async fn prune(client: &Client, secret: &str, newest: &str, keep: usize) -> Result<(), Error> {
     let call = Call::get(Api::SecretManager, format!("{}/versions", path(client, secret)));
     let versions = client.list(call, "versions").await?;
     let mut numbers: Vec<u64> = versions
         .iter()
         .filter(|version| version["state"] != "DESTROYED")
         .filter_map(|version| short(version["name"].as_str()?).parse().ok())
+        // A list may be late, and lack the newest.
+        .chain(newest.parse())
         .collect();
     numbers.sort_unstable();
+    numbers.dedup();
     for number in numbers.iter().rev().skip(keep) {
         destroy(client, secret, &number.to_string()).await?;
     }

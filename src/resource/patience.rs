@@ -112,6 +112,27 @@ pub(super) async fn patiently<F: Future<Output = Result<(), Error>>>(
     }
 }
 
+/// Reads what was just made, again while a replica has not heard of it.
+///
+/// # Errors
+/// Another refusal; or the last one, after five minutes.
+pub(super) async fn once_seen<T, F: Future<Output = Result<T, Error>>>(
+    unseen: impl Fn(&Error) -> bool,
+    read: impl Fn() -> F,
+) -> Result<T, Error> {
+    let deadline = Instant::now() + 5 * MINUTE;
+    let mut backoff = Duration::from_millis(100);
+    loop {
+        match read().await {
+            Err(error) if unseen(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(jitter(backoff)).await;
+                backoff = (backoff * 2).min(Duration::from_secs(10));
+            }
+            other => return other,
+        }
+    }
+}
+
 /// How often in a row something new has to be seen: replicas answer differently.
 const IN_A_ROW: u32 = 3;
 

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::certificate::Description;
+use super::patience::until_seen;
 use super::{Cloud, Kind, found, mark, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
 use crate::event::Events;
@@ -46,6 +47,23 @@ async fn of_deployment(client: &Client, deployment: &str) -> Result<Vec<Value>, 
         Err(error) if super::absent(&error) => Ok(Vec::new()),
         other => other,
     }
+}
+
+/// Waits until a new secret is found, by its name and in the list that the next command
+/// begins with: both may be late.
+async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
+    let late = || Error::Unexpected {
+        what: format!("secret {secret}"),
+        reason: "it is made, and is not shown by all of Secret Manager yet; run the command again".into(),
+    };
+    let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
+    let unseen = |error: &Error| error.is_not_found() || matches!(error, Error::Unexpected { .. });
+    until_seen(unseen, || async {
+        let (read, listed) =
+            futures::try_join!(cloud.client.call(&read), of_deployment(&cloud.client, &cloud.deployment))?;
+        listed.iter().any(|other| other["name"] == read["name"]).then_some(()).ok_or_else(late)
+    })
+    .await
 }
 
 /// One of a deployment's certificates, as far as it is known without its key.
@@ -146,7 +164,7 @@ impl Kind for Secret {
             .query("secretId", &manifest.name)
             .body(body);
         cloud.client.call(&call).await?;
-        Ok(())
+        seen(cloud, &manifest.name).await
     }
 
     async fn update(

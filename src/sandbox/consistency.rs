@@ -23,8 +23,10 @@ pub struct Lag {
     pub grants_ms: u64,
     /// An enabled service: the calls of its API.
     pub services_ms: u64,
-    /// For as long again, some replicas see it and others do not: of accounts and
-    /// services.
+    /// A secret and its versions: whatever is not asked for by a version's number.
+    pub secrets_ms: u64,
+    /// For as long again, some replicas see it and others do not: of accounts, services
+    /// and secrets.
     pub flapping: bool,
 }
 
@@ -35,7 +37,7 @@ pub struct Consistency {
     made: Mutex<HashMap<String, Instant>>,
     /// How often something was looked for while replicas differ.
     looks: AtomicU32,
-    /// Policies that were replaced, oldest first: when, and what they were.
+    /// Policies and secrets that were replaced, oldest first: when, and what they were.
     replaced: Mutex<HashMap<String, Vec<(Instant, Value)>>>,
 }
 
@@ -66,6 +68,11 @@ impl Consistency {
         self.sees(key, self.lag().services_ms)
     }
 
+    /// For a version of a secret, and for a secret that is new.
+    pub fn sees_secret(&self, key: &str) -> bool {
+        self.sees(key, self.lag().secrets_ms)
+    }
+
     fn sees(&self, key: &str, ms: u64) -> bool {
         let made = lock(&self.made).get(key).copied();
         let (Some(made), lag) = (made.filter(|_| ms > 0), Duration::from_millis(ms)) else { return true };
@@ -79,7 +86,7 @@ impl Consistency {
         true
     }
 
-    /// A policy was replaced; `before` is what it was.
+    /// A policy or a secret was replaced; `before` is what it was.
     pub fn replaced(&self, key: &str, before: Value) {
         lock(&self.replaced).entry(key.to_owned()).or_default().push((Instant::now(), before));
     }
@@ -87,7 +94,16 @@ impl Consistency {
     /// The policy that holds now in place of the one that is written; `None`:
     /// the one that is written.
     pub fn in_force(&self, key: &str) -> Option<Value> {
-        let lag = Duration::from_millis(self.lag().grants_ms);
+        self.as_it_was(key, self.lag().grants_ms)
+    }
+
+    /// A changed secret as it is still shown; `None`: as it is.
+    pub fn shown_secret(&self, key: &str) -> Option<Value> {
+        self.as_it_was(key, self.lag().secrets_ms)
+    }
+
+    fn as_it_was(&self, key: &str, ms: u64) -> Option<Value> {
+        let lag = Duration::from_millis(ms);
         let mut replaced = lock(&self.replaced);
         let earlier = replaced.get_mut(key)?;
         earlier.retain(|(at, _)| at.elapsed() < lag);
@@ -114,12 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_new_is_seen_after_its_lag_and_each_kind_has_its_own() {
-        let world = Consistency::new(Lag {
-            service_accounts_ms: HOUR,
-            grants_ms: HOUR,
-            services_ms: 0,
-            flapping: false,
-        });
+        let world = Consistency::new(Lag { service_accounts_ms: HOUR, grants_ms: HOUR, ..Lag::default() });
         world.made("a", Duration::ZERO);
         assert!(!world.sees_account("a") && world.sees_service("a"));
         assert!(world.sees_account("older"));

@@ -3,6 +3,8 @@
 
 mod versions;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -76,6 +78,7 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     secret["etag"] = json!(etag());
     expiry(&mut secret)?;
     aliases(tx, id, &secret["versionAliases"])?;
+    call.cloud.consistency.made(&key, Duration::ZERO);
     tx.put(key, secret.clone());
     Ok(secret)
 }
@@ -136,13 +139,23 @@ fn etag() -> String {
     format!("\"{:x}\"", clock::unique(0))
 }
 
+/// What is read of a secret may be late; what is written to it is not.
 fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    found(call, tx)
+    let secret = found(call, tx)?;
+    if !call.cloud.consistency.sees_secret(&key(call)) {
+        let name = name(call, call.path("secretsId"));
+        return Err(ApiError::not_found(format!("Secret [{name}] not found.")));
+    }
+    Ok(call.cloud.consistency.shown_secret(&key(call)).unwrap_or(secret))
 }
 
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let filter = Filter::parse(call.query("filter"))?;
     let mut all = tx.scan("secrets/");
+    all.retain(|(key, _)| call.cloud.consistency.sees_secret(key));
+    for (key, secret) in &mut all {
+        *secret = call.cloud.consistency.shown_secret(key).unwrap_or_else(|| secret.take());
+    }
     all.retain(|(_, secret)| !expired(secret) && filter.matches(secret));
     let total = all.len();
     let size = usize::try_from(call.number("pageSize").unwrap_or(0)).unwrap_or(0);
@@ -172,6 +185,7 @@ fn check_etag(wanted: Option<&str>, current: &Value) -> Result<(), ApiError> {
 
 fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let mut secret = found(call, tx)?;
+    let before = secret.clone();
     check_etag(call.body["etag"].as_str(), &secret)?;
     let mask = call.query("updateMask").ok_or_else(|| {
         ApiError::bad_request("update_mask", "The request is missing a required field: update_mask.".into())
@@ -200,6 +214,7 @@ fn patch(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     expiry(&mut secret)?;
     aliases(tx, call.path("secretsId"), &secret["versionAliases"])?;
     secret["etag"] = json!(etag());
+    call.cloud.consistency.replaced(&key(call), before);
     tx.put(key(call), secret.clone());
     Ok(secret)
 }

@@ -1,6 +1,8 @@
 //! Versions of secrets: payloads that can be added, read, disabled and destroyed,
 //! never changed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{check_etag, etag, found, name};
@@ -83,6 +85,7 @@ fn add(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         "etag": etag(),
         "clientSpecifiedPayloadChecksum": given.is_some(),
     });
+    call.cloud.consistency.made(&key("secretVersions", id, number), Duration::ZERO);
     tx.put(key("secretVersions", id, number), version.clone());
     let encoded = base64::engine::general_purpose::STANDARD.encode(&data);
     tx.put(key("secretPayloads", id, number), json!({"data": encoded, "dataCrc32c": sum.to_string()}));
@@ -97,7 +100,7 @@ fn wanted(call: &Call, tx: &Tx) -> Result<(u64, Value), ApiError> {
     if which == "latest" {
         let last = all
             .into_iter()
-            .next_back()
+            .rfind(|(key, _)| call.cloud.consistency.sees_secret(key))
             .and_then(|(key, version)| Some((key.rsplit_once('/')?.1.parse().ok()?, version)));
         return last.ok_or_else(|| {
             ApiError::not_found(format!("Secret [{}] not found or has no versions.", name(call, id)))
@@ -124,7 +127,7 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     found(call, tx)?;
     let filter = crate::sandbox::filter::Filter::parse(call.query("filter"))?;
     let mut all = tx.scan(&format!("secretVersions/{}/", call.path("secretsId")));
-    all.retain(|(_, version)| filter.matches(version));
+    all.retain(|(key, version)| filter.matches(version) && call.cloud.consistency.sees_secret(key));
     // Newest first.
     all.reverse();
     let total = all.len();
