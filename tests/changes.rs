@@ -61,18 +61,6 @@ fn a_bucket_with_old_versions_is_deleted_with_them() {
 }
 
 #[test]
-fn a_token_that_is_refused_is_asked_for_anew() {
-    let deployment = Deployment::of_records();
-    let refusal = json!([{"api": "compute.*", "times": 1, "action": {"status": 401, "reason": "authError"}}]);
-    deployment.control("PUT", "faults", Some(refusal));
-    deployment.run(&["--sandbox", "plan"]).ends_with(0);
-    let tokens = deployment.control("GET", "requests", None);
-    let tokens = tokens["requests"].as_array().unwrap();
-    let asked = tokens.iter().filter(|request| request["path"] == "/token").count();
-    assert_eq!(asked, 2, "one at first, one after the refusal");
-}
-
-#[test]
 fn a_zone_without_machines_is_told_with_the_regions_others() {
     let deployment = Deployment::of_records();
     let error = json!({"code": "ZONE_RESOURCE_POOL_EXHAUSTED", "message": "The zone does not have enough resources."});

@@ -126,3 +126,16 @@ fn an_address_is_asked_for_where_it_is_written_and_remembered_elsewhere() {
     let destroy = run(at_google(&deployment, &["--project", "my-gcp", "destroy", "--yes"])).ends_with(0);
     assert!(destroy.stdout.contains(rule), "{}", destroy.stdout);
 }
+
+#[test]
+fn a_token_that_is_refused_is_asked_for_anew() {
+    let deployment = Deployment::of_records();
+    let mimir = deployment.said_to_be_mimir();
+    let refusal = json!([{"api": "compute.*", "times": 1, "action": {"status": 401, "reason": "authError"}}]);
+    deployment.control("PUT", "faults", Some(refusal));
+    with_mimir(&deployment, &mimir, &["caller"], &["plan"]).ends_with(0);
+    let requests = deployment.control("GET", "requests", None);
+    let requests = requests["requests"].as_array().unwrap();
+    let asked = requests.iter().filter(|request| request["path"] == "/token").count();
+    assert_eq!(asked, 2, "one at first, one after the refusal");
+}
