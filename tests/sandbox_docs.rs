@@ -9,9 +9,10 @@ mod coverage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 9] = [
     "discovery",
     "gcloud",
+    "Terraform",
     "Python client",
     "Node client",
     "Go client",

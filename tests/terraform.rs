@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod coverage;
 mod deployment;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +65,15 @@ impl Terraform {
         Run::of(command.output().unwrap())
     }
 
+    /// Holds what Terraform has called to `tests/coverage/LIST.txt`.
+    fn covers(&self, list: &str) {
+        let mut requests = self.deployment.control("GET", "requests", None);
+        if let Some(all) = requests["requests"].as_array_mut() {
+            all.retain(|entry| entry["client"].as_str().is_some_and(|client| client.contains("Terraform")));
+        }
+        coverage::holds(list, &coverage::called(&requests));
+    }
+
     fn apply(&self, variables: &[&str]) {
         self.run(&[&["apply", "-auto-approve"], variables].concat()).ends_with(0);
         // 2 would be: there is a difference.
@@ -83,6 +93,7 @@ fn terraform_makes_changes_and_deletes_each_kind() {
     terraform.run(&[&["destroy", "-auto-approve"], &changed[..]].concat()).ends_with(0);
     let left = terraform.deployment.google("GET", "compute/v1/projects/my-gcp/aggregated/instances", "");
     assert!(!left.to_string().contains("tf-mimir"), "{left}");
+    terraform.covers("terraform");
 }
 
 #[test]
@@ -98,4 +109,5 @@ fn terraform_takes_in_what_dorainfra_has_made() {
         assert_eq!(change["change"]["actions"], serde_json::json!(["no-op"]), "{change}");
         assert!(change["change"]["importing"]["id"].is_string(), "{change}");
     }
+    terraform.covers("terraform-import");
 }
