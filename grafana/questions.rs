@@ -3,7 +3,7 @@
 
 use dorainfra::dora::bands::{Thresholds, thresholds};
 use dorainfra::report::Key;
-use dorainfra::report::keys::Ask;
+use dorainfra::report::keys::{Ask, MORE_MS};
 
 use super::panel::{BLUE, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now};
 
@@ -12,11 +12,11 @@ pub const YEAR: u16 = 2023;
 
 pub const ONE_TEAM: &str = "environment=\"$environment\",team=~\"$team\"";
 
-/// Over the dashboard's range. A millisecond more has the sample at its beginning.
+/// Over the dashboard's range. A little more has the sample at its beginning.
 pub fn whole(selector: &str, by: &'static str) -> Ask {
     Ask {
         selector: selector.into(),
-        window: "${__range_s}s1ms".into(),
+        window: format!("${{__range_s}}s{MORE_MS}ms"),
         days: "($__range_s / 86400)".into(),
         by,
     }
@@ -24,7 +24,7 @@ pub fn whole(selector: &str, by: &'static str) -> Ask {
 
 /// Over the last days before each point.
 pub fn last(days: u32, selector: &str, by: &'static str) -> Ask {
-    Ask { selector: selector.into(), window: format!("{days}d1ms"), days: days.to_string(), by }
+    Ask { selector: selector.into(), window: format!("{days}d{MORE_MS}ms"), days: days.to_string(), by }
 }
 
 pub fn unit(key: Key) -> Unit {

@@ -138,8 +138,8 @@ impl Key {
 pub struct Ask {
     /// Matchers that all series have: `environment="production"`.
     pub selector: String,
-    /// The range as PromQL writes it: `28d1ms`. A millisecond more than whole days
-    /// has the sample at its very beginning, so the increase is the number of events.
+    /// The range as PromQL writes it: `28d125ms`. A little more than whole days has the
+    /// sample at its very beginning (see [`MORE_MS`]).
     pub window: String,
     /// The same range in days: `28`.
     pub days: String,
@@ -188,15 +188,24 @@ impl Ask {
         format!("histogram_quantile({quantile}, {})", self.increase(&format!("{histogram}_bucket"), "", &by))
     }
 
+    /// Whole numbers: `increase` extrapolates to the range's edges. What it adds is less than
+    /// a millionth, and yet makes a median of an empty bucket, where two buckets that hold the
+    /// same differ by it.
     fn increase(&self, series: &str, more: &str, by: &str) -> String {
         let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };
-        format!("sum{by}(increase({series}{{{}{more}}}[{}]))", self.selector, self.window)
+        format!("round(sum{by}(increase({series}{{{}{more}}}[{}])))", self.selector, self.window)
     }
 }
 
+/// Milliseconds by which a range of whole days is longer, to have the sample at its very
+/// beginning: Mimir 3 and Prometheus 3 leave it out of a range that begins there. An eighth
+/// of a second is exact in Mimir's seconds (floating point) for any number of days; of a
+/// thousandth nothing is left with 195 to 208 days.
+pub const MORE_MS: i64 = 125;
+
 /// A range of whole days with the sample at its very beginning.
 pub fn window(days: i64) -> String {
-    format!("{}ms", days * 86_400_000 + 1)
+    format!("{}ms", days * 86_400_000 + MORE_MS)
 }
 
 #[cfg(test)]
@@ -208,12 +217,24 @@ mod tests {
         let ask = Ask::over_days("environment=\"production\"", 7, "team");
         assert_eq!(
             Key::Frequency.promql(&ask),
-            "sum by (team) (increase(dora_deployments_total{environment=\"production\"}[604800001ms])) / 7"
+            "round(sum by (team) (increase(dora_deployments_total{environment=\"production\"}[604800125ms]))) / 7"
         );
         assert_eq!(
-            Key::Recovery.promql(&Ask { by: "", window: "1d1ms".into(), ..ask }),
-            "histogram_quantile(0.5, sum by (le) (increase(dora_deployment_recovery_seconds_bucket\
-             {environment=\"production\"}[1d1ms]))) >= 0"
+            Key::Recovery.promql(&Ask { by: "", window: "1d125ms".into(), ..ask }),
+            "histogram_quantile(0.5, round(sum by (le) (increase(dora_deployment_recovery_seconds_bucket\
+             {environment=\"production\"}[1d125ms])))) >= 0"
         );
+    }
+
+    #[test]
+    fn the_beginning_of_a_range_is_not_rounded_away() {
+        // As Mimir 3 takes a range: seconds as a float, and those as whole milliseconds.
+        let milliseconds = |days: i64, more: i64| {
+            let seconds = (days * 86_400_000 + more) as f64 / 1000.0;
+            (seconds * 1000.0) as i64 - days * 86_400_000
+        };
+        let lost = |more| (1..=10_000).filter(|days| milliseconds(*days, more) < 1).count();
+        assert_eq!(lost(MORE_MS), 0);
+        assert!(lost(1) > 0, "a millisecond is too little for some");
     }
 }

@@ -100,7 +100,7 @@ fn values(report: &Report, by: Key) -> Value {
             "meaning": key.meaning(),
             "promql": key.promql(&Ask {
                 selector: format!("environment=\"{}\"", crate::dora::escaped(&report.environment)),
-                window: format!("{}d1ms", report.days),
+                window: format!("{}d{}ms", report.days, super::keys::MORE_MS),
                 days: report.days.to_string(),
                 by: "team",
             }),
