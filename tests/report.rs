@@ -16,14 +16,14 @@ use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
 use dorainfra::dora::truth::{Days, Summary, summary};
 use dorainfra::event::Events;
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::macros::date;
 use time::{Date, Duration};
 
 const FIRST: Date = date!(2025 - 01 - 20);
 const UNTIL: Date = date!(2025 - 03 - 16);
-/// More than the range, so that there is something before it.
-const STORED_DAYS: u32 = 90;
+/// More than twice the range, so that there is something before it to compare with.
+const STORED_DAYS: u32 = 120;
 
 fn close(found: &Value, expected: Option<f64>, what: &str) {
     match (found.as_f64(), expected) {
@@ -68,7 +68,7 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
         .iter()
         .flat_map(|name| {
             let team = Team::new(name, 7);
-            simulator::episodes(&team, FIRST - Duration::days(60), UNTIL).collect::<Vec<_>>()
+            simulator::episodes(&team, FIRST - Duration::days(120), UNTIL).collect::<Vec<_>>()
         })
         .flat_map(|episode| episode.0)
         .collect();
@@ -94,7 +94,8 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
         json["periods"].as_array().unwrap().iter().map(|week| week["deployments"].as_f64().unwrap()).sum();
     close(&json["all"]["deployments"], Some(weeks), "weeks");
     assert_eq!(json["periods"].as_array().unwrap().len(), 8);
-    assert!(json["previous"]["deployments"].as_f64().unwrap() > 0.0);
+    let range_before = Days { first: FIRST - Duration::days(56), until: FIRST - Duration::days(1) };
+    equal(&json["previous"], &summary(&events, range_before, PRODUCTION, &[]), "the 56 days before");
     let check = |name: &str| {
         let checks = json["integrity"]["checks"].as_array().unwrap();
         checks.iter().find(|check| check["name"] == name).cloned().unwrap()
@@ -102,6 +103,26 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert_eq!(check("gaps")["found"], format!("days without a sample: {} ({hole})", names[2]));
     assert_eq!(check("freshness")["standing"], "bad", "nothing is live");
     assert_eq!(check("history")["standing"], "unknown", "who sent it is not known");
+
+    // Of more than is stored only what is stored is told, and compared with nothing: there
+    // are not as many days before.
+    let begun = UNTIL - Duration::days(i64::from(STORED_DAYS) - 1);
+    let (long, shorter) =
+        ((begun - Duration::days(54)).to_string(), (FIRST - Duration::days(20)).to_string());
+    for (from, first, lacking) in [(long, begun, 54), (shorter, FIRST - Duration::days(20), 0)] {
+        let range = ["report", "--endpoint", &endpoint, "--from", &from, "--to", &until, "--format", "json"];
+        let json: Value = serde_json::from_str(&here.run(&range).ends_with(0).stdout).unwrap();
+        assert_eq!((&json["asked"], &json["first"]), (&json!(from), &json!(first.to_string())));
+        let days = Days { first, until: UNTIL };
+        equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), &from);
+        equal(&json["teams"][0], &summary(&events, days, PRODUCTION, &[&names[0]]), &from);
+        assert_eq!(json["previous"], Value::Null, "{from}");
+        let checks = json["integrity"]["checks"].as_array().unwrap();
+        let gaps = checks.iter().find(|check| check["name"] == "gaps").unwrap();
+        let said = format!("nothing is stored of the first {lacking} of {} days", days.count() + lacking);
+        assert_eq!(gaps["found"].as_str().unwrap().contains(&said), lacking > 0, "{gaps}");
+        assert_eq!(gaps["standing"], "bad");
+    }
 
     // One team, by its name.
     let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);

@@ -50,6 +50,14 @@ impl Question {
         format!("{environment},team=~\"{}\"", crate::dora::escaped(&teams.join("|")))
     }
 
+    /// Of what was asked the days that are stored, which are those of any team: over
+    /// others nothing can be divided, and no increase be told.
+    fn narrowed(&self, stored: &BTreeMap<String, BTreeSet<Date>>) -> Self {
+        let earliest = stored.values().filter_map(BTreeSet::first).min();
+        let first = earliest.map_or(self.first, |day| begins(*day, self));
+        Self { first, ..self.clone() }
+    }
+
     fn ask(&self, days: i64, by: &'static str) -> Ask {
         Ask::over_days(self.selector(), days, by)
     }
@@ -80,16 +88,17 @@ fn literal(text: &str) -> String {
 ///
 /// # Errors
 /// The first query that is not answered.
-pub async fn collect(query: &Query, question: &Question) -> Result<Report, QueryError> {
+pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryError> {
+    let stored = stored(query, asked).await?;
+    let question = &asked.narrowed(&stored);
     let (end, days) = (question.end(), question.days());
-    let (all, before, by_team, periods, by_period, newest, stored, integrity) = tokio::try_join!(
+    let (all, before, by_team, periods, by_period, newest, integrity) = tokio::try_join!(
         figures(query, question, "", end),
-        figures(query, question, "", end - days * DAY),
+        before(query, question),
         figures(query, question, "team", end),
         periods(query, question),
         deployments_by_period(query, question),
         newest(query, question),
-        stored(query, question),
         integrity(query, question),
     )?;
     let names: BTreeSet<&String> = by_team.keys().chain(newest.keys()).chain(stored.keys()).collect();
@@ -97,11 +106,16 @@ pub async fn collect(query: &Query, question: &Question) -> Result<Report, Query
     let nothing = BTreeSet::new();
     let team = |name: &String| {
         let there = stored.get(name).unwrap_or(&nothing);
-        let first_day = there.first().copied();
+        let first_day = there.range(question.first..).next().copied();
+        let whole = there.first().map_or(question.first, |day| begins(*day, question));
+        let days = (question.until - whole).whole_days() + 1;
+        let mut figures = by_team.get(name).copied().unwrap_or_default();
+        figures.frequency = figures.deployments / days as f64;
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
-            figures: by_team.get(name).copied().unwrap_or_default(),
+            figures,
+            days: days as u32,
             deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![0.0; periods.len()]),
             age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
             first_day,
@@ -117,7 +131,8 @@ pub async fn collect(query: &Query, question: &Question) -> Result<Report, Query
     for day in integrity.days.iter_mut().rev().take_while(|day| day.stored == 0 && any(day.date)) {
         day.sent = None;
     }
-    let checks = integrity::checks(&integrity, &teams, days as u32);
+    let lacking = (question.first - asked.first).whole_days() as u32;
+    let checks = integrity::checks(&integrity, &teams, days as u32, lacking);
     let other_environments = match teams.is_empty() {
         true => environments(query, question).await?,
         false => Vec::new(),
@@ -128,13 +143,14 @@ pub async fn collect(query: &Query, question: &Question) -> Result<Report, Query
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
+        asked: asked.first,
         first: question.first,
         until: question.until,
         days: days as u32,
         bands_year: question.bands_year,
         bands: judge(&all, teams.len(), question.bands_year),
         all,
-        previous: before.get("").copied().filter(|figures| figures.deployments >= 0.5),
+        previous: before.filter(|figures| figures.deployments >= 0.5),
         period_days: question.period() as u32,
         periods,
         teams,
@@ -145,6 +161,25 @@ pub async fn collect(query: &Query, question: &Question) -> Result<Report, Query
 
 fn seconds(at: OffsetDateTime) -> f64 {
     at.unix_timestamp_nanos() as f64 / 1e9
+}
+
+/// The first day that is known whole, where `first` is the first one with any sample: the
+/// counters' values at its beginning are of the day before.
+fn begins(first: Date, question: &Question) -> Date {
+    (first + Duration::days(1)).clamp(question.first, question.until)
+}
+
+/// The figures of as many days before; `None`: they are not stored from their beginning on,
+/// and what is there can't be compared.
+async fn before(query: &Query, question: &Question) -> Result<Option<Figures>, QueryError> {
+    let end = question.end() - question.days() * DAY;
+    let beginning = end - question.days() * DAY;
+    let any = format!("group(last_over_time({DEPLOYMENTS}{{{}}}[1d]))", question.selector());
+    let (figures, any) = tokio::try_join!(
+        figures(query, question, "", end),
+        query.instant::<Instant>(&any, Some(beginning)),
+    )?;
+    Ok(figures.get("").copied().filter(|_| !any.is_empty()))
 }
 
 /// The figures of the whole range that ends at `end`, by the value of the label `by`.
@@ -302,13 +337,14 @@ fn asked(selector: &str) -> String {
     format!("max by (team) ({DEPLOYMENTS}{{{selector}}})")
 }
 
-/// The days on which each team has any sample.
+/// The days on which each team has any sample, from the day before the first one on: a
+/// sample at the beginning of the range is that day's last.
 async fn stored(query: &Query, question: &Question) -> Result<BTreeMap<String, BTreeSet<Date>>, QueryError> {
     // A day's sample is taken at its end, which is the next day's midnight; the
     // midnight at its beginning belongs to the day before.
     let expression =
         format!("count by (team) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))", question.selector(), DAY - 1);
-    let (first, end) = (question.end() - (question.days() - 1) * DAY, question.end());
+    let (first, end) = (question.end() - question.days() * DAY, question.end());
     let found = query.range(&expression, first, end, DAY).await?;
     let days = |one: &Range| {
         let days = one.samples().map(|(at, _)| question.until - Duration::days((end - at) / DAY)).collect();

@@ -78,11 +78,12 @@ impl Team {
 }
 
 /// All checks, over what was found.
-pub(super) fn checks(integrity: &Integrity, teams: &[Team], days: u32) -> Vec<Check> {
+/// `lacking`: days at the beginning of what was asked that are not stored.
+pub(super) fn checks(integrity: &Integrity, teams: &[Team], days: u32, lacking: u32) -> Vec<Check> {
     vec![
         series(integrity, teams),
         freshness(teams),
-        gaps(teams, days),
+        gaps(teams, days, lacking),
         history(&integrity.days),
         delivery(integrity.delivery),
     ]
@@ -145,8 +146,15 @@ fn newest(teams: &[Team]) -> String {
     }
 }
 
-fn gaps(teams: &[Team], days: u32) -> Check {
-    let make = |standing, found: String| check("gaps", "Gaps", standing, found);
+fn gaps(teams: &[Team], days: u32, lacking: u32) -> Check {
+    let beginning = match lacking {
+        0 => String::new(),
+        lacking => format!("nothing is stored of the first {lacking} of {} days; ", lacking + days),
+    };
+    let make = |standing, found: String| {
+        let standing = if lacking > 0 { Standing::Bad } else { standing };
+        check("gaps", "Gaps", standing, format!("{beginning}{found}"))
+    };
     if teams.iter().all(|team| team.first_day.is_none()) {
         return make(Standing::Bad, "no day of the range has a sample".into());
     }

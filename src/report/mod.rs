@@ -39,7 +39,11 @@ pub struct Report {
     #[serde(with = "time::serde::rfc3339")]
     pub generated: OffsetDateTime,
     pub environment: String,
-    /// The first and the last day (UTC), both included.
+    /// The first day (UTC) that was asked for.
+    #[serde(serialize_with = "day")]
+    pub asked: Date,
+    /// The first day (UTC) that is stored, of those that were asked for, and the last one;
+    /// all figures are of these days, both included.
     #[serde(serialize_with = "day")]
     pub first: Date,
     #[serde(serialize_with = "day")]
@@ -49,7 +53,7 @@ pub struct Report {
     pub bands_year: u16,
     /// Of all teams together.
     pub all: Figures,
-    /// The same, of as many days before; `None`: nothing is stored of them.
+    /// The same, of as many days before; `None`: they are not stored, or not all of them.
     pub previous: Option<Figures>,
     /// What the year's report says about `all`; about the frequency of its average team.
     pub bands: Vec<Judged>,
@@ -97,6 +101,8 @@ pub struct Team {
     pub name: String,
     #[serde(flatten)]
     pub figures: Figures,
+    /// Days of the range since the team has any sample: what its frequency is about.
+    pub days: u32,
     /// Deployments of each period, in their order.
     pub deployments_by_period: Vec<f64>,
     /// Age of the newest value, seconds; `None`: none in the last day.

@@ -16,6 +16,7 @@ fn report() -> Report {
     let team = |name: &str, deployments: f64, gaps: Vec<Date>, age| Team {
         name: name.into(),
         figures: Figures { deployments, frequency: deployments / 28.0, ..figures },
+        days: 28,
         deployments_by_period: vec![deployments / 4.0; 4],
         age,
         first_day: Some(date!(2026 - 03 - 01)),
@@ -45,6 +46,7 @@ fn report() -> Report {
         source: "https://mimir.dora.internal:9009".into(),
         generated: datetime!(2026-03-29 08:05 UTC),
         environment: "production".into(),
+        asked: date!(2026 - 03 - 01),
         first: date!(2026 - 03 - 01),
         until: date!(2026 - 03 - 28),
         days: 28,
@@ -54,7 +56,7 @@ fn report() -> Report {
         previous: Some(Figures { frequency: 1.0, failure_rate: Some(0.1), ..figures }),
         period_days: 7,
         periods: (0..4).map(period).collect(),
-        integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28), ..integrity },
+        integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
         teams,
         other_environments: vec![],
     }
@@ -69,7 +71,7 @@ fn empty() -> Report {
         bands: judge(&Figures::default(), 0, 2023),
         periods: vec![],
         teams: vec![],
-        integrity: Integrity { checks: integrity::checks(&integrity, &[], 28), ..integrity },
+        integrity: Integrity { checks: integrity::checks(&integrity, &[], 28, 0), ..integrity },
         other_environments: vec!["prod".into()],
         ..full
     }
@@ -173,7 +175,7 @@ fn a_day_that_all_teams_lack_is_told_once() {
         team.age = Some(2.0);
     }
     report.integrity.days[8].stored = 0;
-    let checks = integrity::checks(&report.integrity, &report.teams, 28);
+    let checks = integrity::checks(&report.integrity, &report.teams, 28, 0);
     let found = |name: &str| checks.iter().find(|check| check.name == name).unwrap();
     assert_eq!(found("gaps").found, "all teams lack 2026-03-09");
     assert_eq!(found("history").found, "1,404 of 1,456 daily samples are stored; missing on 2026-03-09");
