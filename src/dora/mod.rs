@@ -23,6 +23,7 @@ pub mod simulator;
 pub mod source;
 mod teams;
 pub mod truth;
+pub mod tsdb;
 
 pub use export::write_gauges;
 pub use past::{Extent, Past};

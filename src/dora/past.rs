@@ -26,7 +26,8 @@ pub struct Extent {
     pub native: u64,
     /// So many plain samples would take as much room, roughly.
     pub weight: u64,
-    /// The newest sample's time, milliseconds since 1970.
+    /// The oldest and the newest sample's times, milliseconds since 1970.
+    pub oldest: Option<i64>,
     pub newest: Option<i64>,
 }
 
@@ -43,6 +44,8 @@ impl Extent {
         self.samples += samples;
         self.native += if one.samples.is_native() { samples } else { 0 };
         self.weight += one.samples.weight();
+        let first = one.samples.times().next();
+        self.oldest = self.oldest.into_iter().chain(first).min();
         self.newest = self.newest.max(one.samples.last_time());
     }
 }
