@@ -50,6 +50,20 @@ impl Extent {
     }
 }
 
+/// What of a history is not older than some time.
+pub struct Since<'a> {
+    pub past: &'a dyn Past,
+    /// Milliseconds since 1970.
+    pub time: i64,
+}
+
+impl Past for Since<'_> {
+    fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_> {
+        let newer = self.past.series().filter_map(|series| series.since(self.time));
+        Box::new(newer.map(Cow::Owned))
+    }
+}
+
 /// One that is held whole.
 impl Past for Vec<Series> {
     fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_> {

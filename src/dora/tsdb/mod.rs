@@ -14,6 +14,7 @@ mod chunk;
 mod index;
 mod meta;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,13 +32,19 @@ pub struct Window {
     pub end: i64,
 }
 
-/// The longest that a block may be, and what it must not reach across: a day (UTC).
-/// It is the largest of the ranges that Mimir's compactor works with.
-pub const LONGEST: i64 = 24 * 60 * 60 * 1000;
+/// What the compactor's largest range is set to (templates/vm/mimir.yaml.j2): a week.
+/// Days, which is as far as Mimir goes by itself, would make 365 blocks of a year,
+/// each with an index of all series.
+pub const RANGE: i64 = 7 * DAY;
+const DAY: i64 = 24 * 60 * 60 * 1000;
+/// No block may reach across a bound of such a range, and there are two opinions on
+/// where these are: the compactor counts from 1970-01-01, a Thursday, and the API for
+/// uploads from the year 1, on a Monday. So a block ends at both.
+const BOUNDS: [i64; 2] = [0, 4 * DAY];
 
-/// Plain samples, or what takes as much room, that are held encoded at most: some
-/// 60 bytes each where every one is in a block of its own.
-const HELD: u64 = 500_000;
+/// Plain samples, or what takes as much room, that are encoded at once at most: some
+/// 20 bytes each where there is one a day.
+const HELD: u64 = 1_000_000;
 
 /// The name of the only file of chunks; a window has far less than the 512 MB that
 /// one may hold.
@@ -58,16 +65,45 @@ pub struct Block {
 /// The windows that hold a history's samples before some moment.
 pub fn windows(past: &dyn Past, before: i64) -> Vec<Window> {
     let Some(oldest) = past.extent().oldest else { return Vec::new() };
-    let first = oldest.div_euclid(LONGEST) * LONGEST;
-    let starts = (0..).map(|index| first + index * LONGEST);
-    let window = |start| Window { start, end: before.min(start + LONGEST) };
-    starts.take_while(|start| *start < before).map(window).collect()
+    let mut windows = Vec::new();
+    let mut start = BOUNDS.map(|bound| (oldest - bound).div_euclid(RANGE) * RANGE + bound).into_iter().max();
+    while let Some(at) = start.filter(|at| *at < before) {
+        let next = BOUNDS.map(|bound| ((at - bound).div_euclid(RANGE) + 1) * RANGE + bound).into_iter().min();
+        windows.push(Window { start: at, end: next.unwrap_or(before).min(before) });
+        start = next;
+    }
+    windows
+}
+
+/// The samples of each range of the compactor that has some, by its number.
+pub fn by_range(past: &dyn Past) -> BTreeMap<i64, u64> {
+    let mut ranges = BTreeMap::new();
+    for series in past.series() {
+        series.samples.times().for_each(|time| *ranges.entry(range_of(time)).or_default() += 1);
+    }
+    ranges
+}
+
+/// The number of the compactor's range that a time is in.
+pub fn range_of(time: i64) -> i64 {
+    time.div_euclid(RANGE)
+}
+
+/// The samples in some windows.
+pub fn samples(past: &dyn Past, windows: &[Window]) -> u64 {
+    let of = |series: &Series| -> u64 {
+        let times: Vec<i64> = series.samples.times().collect();
+        let before = |time| times.partition_point(|at| *at < time) as u64;
+        windows.iter().map(|window| before(window.end) - before(window.start)).sum()
+    };
+    past.series().map(|series| of(&series)).sum()
 }
 
 /// A block for each of the windows that has samples, in the order of time.
 pub fn blocks<'a>(past: &'a dyn Past, windows: &'a [Window]) -> impl Iterator<Item = Block> + Send + 'a {
     let extent = past.extent();
-    let all = extent.oldest.zip(extent.newest).map_or(1, |(oldest, newest)| (newest - oldest) / LONGEST + 1);
+    let all =
+        extent.oldest.zip(extent.newest).map_or(1, |(oldest, newest)| 2 * (newest - oldest) / RANGE + 1);
     let each = (extent.weight / all.unsigned_abs()).max(1);
     let at_once = (HELD / each).max(1);
     windows.chunks(usize::try_from(at_once).unwrap_or(usize::MAX)).flat_map(|group| together(past, group))

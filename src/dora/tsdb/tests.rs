@@ -253,53 +253,56 @@ fn series(team: &str, samples: Vec<(i64, f64)>) -> Series {
 }
 
 /// 2025-01-01, a Wednesday.
-const DAY: i64 = 1_735_689_600_000;
+const WEDNESDAY: i64 = 1_735_689_600_000;
 
 /// Two teams, three days with samples, and one without any.
 fn history() -> Vec<Series> {
     ["orders", "billing"]
         .map(|team| {
-            let days = [0, 1, 3].map(|day| (DAY + day * LONGEST, day as f64));
-            series(team, days.into_iter().chain([(DAY + 3 * LONGEST + 1000, 0.0)]).collect())
+            let days = [0, 1, 3].map(|day| (WEDNESDAY + day * DAY, day as f64));
+            series(team, days.into_iter().chain([(WEDNESDAY + 3 * DAY + 1000, 0.0)]).collect())
         })
         .into()
 }
 
 #[test]
-fn a_block_is_a_day_that_has_samples() {
+fn a_block_reaches_across_no_bound() {
     let past = history();
-    let all = windows(&past, DAY + 4 * LONGEST);
-    assert_eq!(all.len(), 4);
-    assert!(all.iter().all(|window| window.start % LONGEST == 0 && window.end - window.start == LONGEST));
+    let all = windows(&past, WEDNESDAY + 30 * DAY);
+    let days = |time: i64| (time - WEDNESDAY) / DAY;
+    let told: Vec<_> = all.iter().map(|window| (days(window.start), days(window.end))).collect();
+    // Monday to Thursday, and Thursday to Monday.
+    assert_eq!(told[..3], [(-2, 1), (1, 5), (5, 8)]);
+    assert_eq!(told.last(), Some(&(29, 30)));
+    assert!(told.windows(2).all(|pair| pair[0].1 == pair[1].0));
+    for window in &all {
+        // What Mimir asks for: by the weeks of the year 1, which began on a Monday.
+        let since = |time: i64| time + 719_162 * DAY;
+        assert!(since(window.end) <= since(window.start) / RANGE * RANGE + RANGE);
+        assert!(window.end <= window.start / RANGE * RANGE + RANGE);
+    }
     let made: Vec<Block> = blocks(&past, &all).collect();
     let told: Vec<_> = made
         .iter()
         .map(|block| {
-            let stats = block.meta.stats;
-            (block.meta.min_time - DAY, block.meta.max_time - DAY, stats.num_samples, stats.num_series)
+            let (meta, stats) = (&block.meta, block.meta.stats);
+            (meta.min_time - WEDNESDAY, meta.max_time - WEDNESDAY, stats.num_samples, stats.num_series)
         })
         .collect();
-    let day = LONGEST;
-    assert_eq!(
-        told,
-        [(0, 1, 2, 2), (day, day + 1, 2, 2), (3 * day, 3 * day + 1001, 4, 2)],
-        "times, samples and series"
-    );
-    let samples: u64 = made.iter().map(|block| block.meta.stats.num_samples).sum();
-    assert_eq!(samples, Extent::of(past.series()).samples);
+    assert_eq!(told, [(0, 1, 2, 2), (DAY, 3 * DAY + 1001, 6, 2)], "times, samples and series");
+    assert_eq!(samples(&past, &all), Extent::of(past.series()).samples);
+    assert_eq!(samples(&past, &all[1..]), 6);
 }
 
 #[test]
 fn what_is_too_new_is_in_no_block() {
     let past = history();
-    let before = DAY + 3 * LONGEST;
+    let before = WEDNESDAY + 3 * DAY + 500;
     let last = windows(&past, before).last().copied().unwrap();
-    assert_eq!(last.end, before);
-    let cut = windows(&past, before + 500).last().copied().unwrap();
-    assert_eq!(cut, Window { start: before, end: before + 500 });
-    let block = blocks(&past, &[cut]).next().unwrap();
-    assert_eq!(block.meta.stats.num_samples, 2);
-    assert!(windows(&past, DAY).is_empty() && windows(&Vec::new(), DAY).is_empty());
+    assert_eq!(last, Window { start: WEDNESDAY + DAY, end: before });
+    let block = blocks(&past, &[last]).next().unwrap();
+    assert_eq!((block.meta.stats.num_samples, block.meta.max_time), (4, before - 499));
+    assert!(windows(&past, WEDNESDAY - 3 * DAY).is_empty() && windows(&Vec::new(), WEDNESDAY).is_empty());
 }
 
 #[test]
@@ -307,7 +310,7 @@ fn the_same_samples_are_the_same_bytes_and_the_same_name() {
     let past = history();
     let mut turned = history();
     turned.reverse();
-    let all = windows(&past, DAY + 4 * LONGEST);
+    let all = windows(&past, WEDNESDAY + 4 * DAY);
     let made: Vec<Block> = blocks(&past, &all).collect();
     assert!(blocks(&turned, &all).eq(made.iter().cloned()), "the order of series makes no difference");
     // Windows are read in groups, or one by one.
@@ -321,8 +324,8 @@ fn the_same_samples_are_the_same_bytes_and_the_same_name() {
 
 #[test]
 fn a_long_series_is_cut_into_chunks() {
-    let samples = (0..500).map(|index| (DAY + index * 1000, index as f64)).collect();
+    let samples = (0..500).map(|index| (WEDNESDAY + index * 1000, index as f64)).collect();
     let past = vec![series("orders", samples)];
-    let block = blocks(&past, &windows(&past, DAY + LONGEST)).next().unwrap();
+    let block = blocks(&past, &windows(&past, WEDNESDAY + DAY)).next().unwrap();
     assert_eq!((block.meta.stats.num_samples, block.meta.stats.num_chunks), (500, 5));
 }
