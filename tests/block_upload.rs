@@ -56,8 +56,8 @@ struct Compactor {
     answers: VecDeque<(&'static str, u16, &'static str)>,
     /// Answers of the next calls of a step that are lost, though it does what it does.
     lost: VecDeque<&'static str>,
-    /// Blocks that are found bad, by their number.
-    bad: Option<usize>,
+    /// How many of the next blocks are found bad.
+    bad: u32,
     looks: u32,
     largest_range_hours: i64,
 }
@@ -148,7 +148,6 @@ impl Api {
 
 impl Compactor {
     fn step(&mut self, block: &str, step: &str, path: Option<&String>, body: &Bytes) -> Answer {
-        let number = self.blocks.len();
         match self.blocks.get(block).map(|held| held.state) {
             Some(Stage::Complete) => return refused(409, "block already exists"),
             Some(Stage::Validating(_)) => return refused(400, "block validation in progress"),
@@ -178,7 +177,8 @@ impl Compactor {
                 held.files.insert(path.unwrap().clone(), body.len());
             }
             "finish" => {
-                let (looks, bad) = (self.looks, self.bad == Some(number));
+                let (looks, bad) = (self.looks, self.bad > 0);
+                self.bad = self.bad.saturating_sub(1);
                 let held = self.blocks.get_mut(block).unwrap();
                 let whole = held.files.len() == held.meta.as_ref().unwrap().thanos.files.len();
                 held.state = if bad || !whole { Stage::Failed } else { Stage::Validating(looks) };
@@ -318,33 +318,43 @@ async fn an_interrupted_upload_goes_on_where_it_was() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_final_and_says_what_to_do() {
     let history = history();
-    for (range, answer, bad, why, words) in [
-        (24, None, None, Some(Why::Range), "compactor.block_ranges"),
-        (
-            168,
-            Some(("start", 422, "block max time (1) older than retention period")),
-            None,
-            Some(Why::Retention),
-            "mimir.retention",
-        ),
-        (168, None, Some(3), None, "validation.json"),
+    let retention = ("start", 422, "block max time (1) older than retention period");
+    for (range, answer, why, words) in [
+        (24, None, Why::Range, "compactor.block_ranges"),
+        (168, Some(retention), Why::Retention, "mimir.retention"),
     ] {
         let (api, target) = Api::start().await;
         api.with(|compactor| {
             compactor.largest_range_hours = range;
             compactor.answers.extend(answer);
-            compactor.bad = bad;
         });
         let error = send(&target, &history).await.unwrap_err();
-        assert_eq!(error.why(), why, "{error}");
+        assert_eq!(error.why(), Some(why), "{error}");
         assert!(error.hint().unwrap().contains(words), "{error}: {:?}", error.hint());
         assert_eq!(error.accounting().total(), history.extent().samples);
         assert_eq!(error.accounting().accepted, api.samples());
-        // Found bad once stays bad.
-        if bad.is_some() {
-            assert_eq!(send(&target, &history).await.unwrap_err().why(), Some(Why::FailedBefore));
-        }
     }
+}
+
+/// Mimir never forgets that it has found a block bad, also where its disk was full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_was_found_bad_is_sent_again_under_another_name() {
+    let (api, target) = Api::start().await;
+    let history = history();
+    api.with(|compactor| compactor.bad = 1);
+    let error = send(&target, &history).await.unwrap_err();
+    assert!(error.to_string().contains("found the block") && error.hint().is_some(), "{error}");
+    assert_eq!(error.accounting().total(), history.extent().samples);
+    let there = api.samples();
+    assert_eq!(error.accounting().accepted, there);
+    let sent = send(&target, &history).await.unwrap();
+    assert_eq!((sent.samples, sent.before), (history.extent().samples, there));
+    assert_eq!(api.samples(), history.extent().samples);
+    assert_eq!(send(&target, &history).await.unwrap().before, history.extent().samples);
+    // Whatever name it has.
+    api.with(|compactor| compactor.answers = vec![("start", 400, "block validation failed"); 100].into());
+    let error = send(&target, &history).await.unwrap_err();
+    assert_eq!(error.why(), Some(Why::FailedBefore), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! What a block says of itself, `meta.json`, with what Mimir's upload asks for.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{CHUNKS, INDEX, Window};
 
@@ -96,6 +97,17 @@ impl Meta {
                 ..Thanos::default()
             },
         }
+    }
+}
+
+impl Meta {
+    /// The same block under another name, the same each time. What Mimir once found
+    /// bad stays bad for it, also when the fault was its own.
+    #[must_use]
+    pub fn renamed(&self) -> Self {
+        let name = ulid(self.max_time, &Sha256::digest(&self.ulid));
+        let compaction = Compaction { level: self.compaction.level, sources: vec![name.clone()] };
+        Self { ulid: name, compaction, ..self.clone() }
     }
 }
 

@@ -135,8 +135,8 @@ impl UploadError {
                 "raise `limits.compactor_block_upload_max_block_size_bytes` (see `mimir.extra`)"
             }
             (Failure::Invalid { .. }, _) | (_, Some(Why::FailedBefore)) => {
-                "Mimir's log says more. Delete the block's folder in the bucket, which holds a `validation.json` \
-                 with the reason, and send it again"
+                "Mimir's log says more, and `validation.json` in the block's folder in the bucket. Send it again: it \
+                 is tried under another name"
             }
             (_, Some(Why::Other)) => "`dorainfra status` shows the machine, and Mimir's log the reason",
             (Failure::Tls(_), _) => {

@@ -8,13 +8,15 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::Uploader;
-use super::error::Failure;
+use super::error::{Failure, Why};
 use crate::dora::remote_write::{jitter, retry_after};
 use crate::dora::tsdb::{Block, CHUNKS, INDEX};
 use crate::{answer, stack};
 
 /// Words of Mimir's refusal while it looks at a block.
 const LOOKING: &str = "validation in progress";
+/// Names that one block is tried under.
+const NAMES: u32 = 5;
 
 pub(super) struct Steps<'a> {
     uploader: &'a Uploader,
@@ -52,9 +54,21 @@ impl<'a> Steps<'a> {
 
     /// Until the block counts; whether it did not before.
     pub async fn upload(&mut self, block: &Block) -> Result<bool, Failure> {
-        let name = &block.meta.ulid;
-        let meta = serde_json::to_vec(&block.meta).map_err(|error| Failure::Broken(error.to_string()))?;
-        match self.post(name, "start", None, meta.into()).await? {
+        let mut meta = block.meta.clone();
+        let mut names = 1;
+        let begun = loop {
+            let body = serde_json::to_vec(&meta).map_err(|error| Failure::Broken(error.to_string()))?;
+            match self.post(&meta.ulid, "start", None, body.into()).await {
+                Err(Failure::Refused { status, message, .. })
+                    if names < NAMES && Why::of(status, &message) == Why::FailedBefore =>
+                {
+                    (meta, names) = (meta.renamed(), names + 1);
+                }
+                begun => break begun?,
+            }
+        };
+        let name = &meta.ulid;
+        match begun {
             Next::There => return Ok(false),
             Next::Look => return self.look(name).await,
             Next::GoOn => {}
