@@ -19,10 +19,10 @@ use dorainfra::dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
 use dorainfra::dora::metrics::Histograms;
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator};
+use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator, tsdb};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
-use dorainfra::verify::{self, Bounds, Objects, Outcome, Report, Request};
+use dorainfra::verify::{self, Bounds, Contents, Objects, Outcome, Report, Request};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -314,41 +314,57 @@ async fn mutual_tls_is_spoken_and_its_failures_are_explained() {
     }
 }
 
-struct Counted(Result<u64, String>);
+struct Holding(Result<Contents, String>);
 
 #[async_trait]
-impl Objects for Counted {
-    async fn count(&self, prefix: &str) -> Result<u64, String> {
+impl Objects for Holding {
+    async fn blocks(&self, prefix: &str) -> Result<Contents, String> {
         assert_eq!(prefix, "blocks/dora/");
         self.0.clone()
     }
 }
 
+/// Objects are there in any case; what counts is what the blocks say of themselves.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bucket_is_counted_and_an_empty_one_is_not_called_proven() {
+async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
     // Prometheus's own paths, but taken for Mimir: only then is the bucket looked at.
     let mut target = receiver.target.clone();
     target.flavour = dorainfra::blueprint::Flavour::Mimir;
-    for (objects, expected) in [
-        (Ok(12), Outcome::Passed),
-        (Err("403: storage.objects.list is missing".to_owned()), Outcome::Failed),
+    let series = history(1);
+    let sent = series.extent().samples;
+    let windows = tsdb::windows(&series, series.extent().newest.unwrap() + 1);
+    let all: Vec<tsdb::Meta> = tsdb::blocks(&series, &windows).map(|block| block.meta).collect();
+    let some = all[1..].to_vec();
+    let lacking = all[0].stats.num_samples;
+    let holding = |blocks: Vec<tsdb::Meta>| Ok(Contents { objects: 12, blocks });
+    for (contents, expected, held, words) in [
+        (holding(all), Outcome::Passed, Some(sent), String::new()),
         // Its metrics are not where Mimir has them: not proven, so not passed.
-        (Ok(0), Outcome::Failed),
+        (
+            holding(some),
+            Outcome::Failed,
+            Some(sent - lacking),
+            format!("{lacking} samples on the machine only"),
+        ),
+        (holding(Vec::new()), Outcome::Failed, Some(0), "0 of".into()),
+        (Err("403: storage.objects.list is missing".to_owned()), Outcome::Failed, None, "403".into()),
     ] {
-        let counted = Counted(objects);
-        let bucket = verify::Bucket { objects: &counted, prefix: "blocks/dora/".into() };
+        let holding = Holding(contents);
+        let bucket = verify::Bucket { objects: &holding, prefix: "blocks/dora/".into() };
         let request = Request {
             target: &target,
             live: None,
-            history: &NOTHING,
+            history: &series,
             teams: &[],
             bucket: Some(bucket),
-            bounds: Bounds::default(),
+            bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
         };
         let report = verify::run(&request, &Events::none()).await;
         assert_eq!(outcome(&report, "bucket"), expected, "{report:?}");
+        assert_eq!(report.samples_in_bucket, held);
+        assert!(report.check("bucket").unwrap().found.contains(&words), "{words}: {report:?}");
     }
 }
 

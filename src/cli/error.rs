@@ -85,6 +85,7 @@ failure!(
     crate::dora::pushgateway::GatewayError,
     crate::dora::remote_write::WriteError,
     crate::dora::source::SourceError,
+    crate::dora::upload::UploadError,
     crate::gcp::Error,
     crate::resource::ReachError,
     crate::sandbox::SandboxError,

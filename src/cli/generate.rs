@@ -9,8 +9,8 @@ use time::macros::format_description;
 
 use super::context::Context;
 use super::endpoint::Endpoint;
+use super::history::natives;
 use super::live::Live;
-use super::pipeline::natives;
 use super::screen::Screen;
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, interrupt};

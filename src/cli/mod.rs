@@ -3,6 +3,7 @@
 //! anything reach the terminal.
 
 mod apply;
+mod bucket;
 mod caller;
 mod collect;
 mod completions;
@@ -14,6 +15,7 @@ mod endpoint;
 mod environment;
 mod error;
 mod generate;
+mod history;
 mod holder;
 mod init;
 mod interrupt;

@@ -6,11 +6,10 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures::future::try_join_all;
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::bucket::BucketObjects;
 use super::context::{Context, Project, Purpose};
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
@@ -18,10 +17,8 @@ use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
-use crate::dora::metrics::{self, Histograms};
-use crate::dora::remote_write::{self, Checkpoint};
-use crate::dora::simulator;
-use crate::dora::{self, Extent, Past as _};
+use crate::dora::metrics::Histograms;
+use crate::dora::{self, simulator};
 use crate::engine::{self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
@@ -235,67 +232,6 @@ impl<'a> Run<'a> {
         Ok(self.history.get_or_init(|| history))
     }
 
-    /// Says how many series there will be, before any of them is sent.
-    fn cardinality(&self, told: &Told, events: &Events) {
-        let (series, most) = (
-            metrics::cardinality(told.scopes(), self.histograms()),
-            self.project.config.mimir.limits.max_series,
-        );
-        events.note(format!("history: {series} series of {} teams", told.teams().len()));
-        if series > most.into() {
-            events.warn(
-                format!("{series} series are more than `mimir.limits.max_series` allows ({most})"),
-                Some("raise the limit (and the machine's memory), or lower `generator.teams`".into()),
-            );
-        }
-    }
-
-    /// Sends the history. Samples that are there already are the same ones, and
-    /// are taken again without harm.
-    pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
-        let history = self.past()?;
-        let samples = history.extent().samples;
-        self.cardinality(&history.told, events);
-        if verify::history_stored(target, history).await {
-            events.note(format!("history: all {samples} samples are stored already"));
-            return Ok(());
-        }
-        let checkpoint = self.history_checkpoint(target, history);
-        let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
-        let limits = remote_write::Limits::default();
-        let accepted = client.send(history.series(), limits, samples, events).await?;
-        if accepted.before > 0 {
-            events.note(format!("history: went on after {} samples of a run before", accepted.before));
-        }
-        events.note(format!(
-            "history: {} samples{} accepted in {} requests, {:.2} s",
-            accepted.samples,
-            natives(accepted.native),
-            accepted.requests,
-            accepted.elapsed.as_secs_f64()
-        ));
-        Ok(())
-    }
-
-    /// How far this very history has come at this very endpoint: one that was made
-    /// again has another authority, and holds nothing.
-    fn history_checkpoint(&self, target: &Target, history: &History) -> Checkpoint {
-        let config = &self.project.config;
-        let Extent { series, samples, newest, .. } = history.extent();
-        let key = format!(
-            "{} at {}, authority {}, tenant {}: {} samples of {} series by team up to {}, {}",
-            target.write_url(),
-            target.connect,
-            target.tls.as_ref().map_or("none".into(), |tls| hex::encode(Sha256::digest(&tls.ca))),
-            config.mimir.tenant,
-            samples,
-            series,
-            newest.unwrap_or_default(),
-            history.told.digest()
-        );
-        Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
-    }
-
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let names = Names::of(config);
@@ -318,26 +254,6 @@ impl<'a> Run<'a> {
             bounds: verify::Bounds::default(),
         };
         Ok(verify::run(&request, events).await)
-    }
-}
-
-/// How many of the samples are native histograms, where there are any.
-pub(super) fn natives(count: u64) -> String {
-    if count > 0 { format!(" ({count} of them native histograms)") } else { String::new() }
-}
-
-/// Counts what lies in the engine's bucket.
-struct BucketObjects<'a> {
-    client: &'a gcp::Client,
-    bucket: &'a str,
-}
-
-#[async_trait]
-impl verify::Objects for BucketObjects<'_> {
-    async fn count(&self, prefix: &str) -> Result<u64, String> {
-        let objects =
-            self.client.list_objects(self.bucket, prefix).await.map_err(|error| error.to_string())?;
-        Ok(objects.len() as u64)
     }
 }
 

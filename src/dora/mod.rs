@@ -1,6 +1,6 @@
 //! The DORA metrics: events ([`events`], [`simulator`]), what is counted from them
-//! ([`metrics`], [`native`]), the history with its true dates ([`remote_write`]), the live
-//! values through a Pushgateway ([`live`]), and the gauges' history as a file
+//! ([`metrics`], [`native`]), the history with its true dates, as blocks ([`tsdb`], [`upload`])
+//! or by [`remote_write`], the live values through a Pushgateway ([`live`]), and the gauges' history as a file
 //! ([`export`]).
 //!
 //! It knows neither the cloud nor the machines: where to write to is a
@@ -23,9 +23,11 @@ pub mod simulator;
 pub mod source;
 mod teams;
 pub mod truth;
+pub mod tsdb;
+pub mod upload;
 
 pub use export::write_gauges;
-pub use past::{Extent, Past};
+pub use past::{Extent, Past, Since};
 pub use series::{Exemplar, LONGEST_VALUE, Labels, Samples, Series, Value, escaped, valid};
 
 /// The label `job` of every DORA series, history and live.

@@ -26,7 +26,8 @@ pub struct Extent {
     pub native: u64,
     /// So many plain samples would take as much room, roughly.
     pub weight: u64,
-    /// The newest sample's time, milliseconds since 1970.
+    /// The oldest and the newest sample's times, milliseconds since 1970.
+    pub oldest: Option<i64>,
     pub newest: Option<i64>,
 }
 
@@ -43,7 +44,23 @@ impl Extent {
         self.samples += samples;
         self.native += if one.samples.is_native() { samples } else { 0 };
         self.weight += one.samples.weight();
+        let first = one.samples.times().next();
+        self.oldest = self.oldest.into_iter().chain(first).min();
         self.newest = self.newest.max(one.samples.last_time());
+    }
+}
+
+/// What of a history is not older than some time.
+pub struct Since<'a> {
+    pub past: &'a dyn Past,
+    /// Milliseconds since 1970.
+    pub time: i64,
+}
+
+impl Past for Since<'_> {
+    fn series(&self) -> Box<dyn Iterator<Item = Cow<'_, Series>> + Send + '_> {
+        let newer = self.past.series().filter_map(|series| series.since(self.time));
+        Box::new(newer.map(Cow::Owned))
     }
 }
 

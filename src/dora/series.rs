@@ -31,6 +31,22 @@ pub enum Value<'a> {
     Native(&'a Histogram),
 }
 
+impl Series {
+    /// The same with what is not older than some time; `None`: nothing is.
+    pub fn since(&self, time: i64) -> Option<Self> {
+        let begin = self.samples.times().take_while(|at| *at < time).count();
+        if begin == self.samples.len() {
+            return None;
+        }
+        let samples = match &self.samples {
+            Samples::Plain(samples) => Samples::Plain(samples[begin..].to_vec()),
+            Samples::Native(samples) => Samples::Native(samples[begin..].to_vec()),
+        };
+        let exemplars = self.exemplars.iter().filter(|one| one.timestamp_ms >= time).cloned().collect();
+        Some(Self { name: self.name, labels: self.labels.clone(), samples, exemplars })
+    }
+}
+
 impl From<Vec<(i64, f64)>> for Samples {
     fn from(samples: Vec<(i64, f64)>) -> Self {
         Self::Plain(samples)

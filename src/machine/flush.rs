@@ -14,15 +14,16 @@ use crate::gcp::{Api, Call, Client, Error};
 pub const FLUSH_ITEM: &str = "dorainfra-flush";
 /// Until the machine has seen the order.
 const HEARD: Duration = Duration::from_secs(90);
-/// Until it has carried it out: the unit's stop timeout, and a little.
-const DONE: Duration = Duration::from_secs(330);
+/// Without a word of it: the unit's stop timeout, and a little. As long as it says how
+/// far it is, it may take what it takes.
+const SILENT: Duration = Duration::from_secs(330);
 const PAUSE: Duration = Duration::from_millis(300);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
     #[error("it did not answer within {} s", HEARD.as_secs())]
     Deaf,
-    #[error("it was not done within {} s", DONE.as_secs())]
+    #[error("it said nothing for {} s", SILENT.as_secs())]
     TooLate,
     #[error("{0}")]
     Failed(String),
@@ -48,7 +49,7 @@ pub async fn flushed(
 ) -> Result<(), FlushError> {
     progress("asked to write what it holds, and to end".into());
     let began = Instant::now();
-    let mut said = String::new();
+    let (mut said, mut last) = (String::new(), began);
     loop {
         let attributes = attributes(client, path).await?;
         let (stage, message) = (value(&attributes, "stage"), value(&attributes, "message"));
@@ -58,11 +59,11 @@ pub async fn flushed(
         let heard = stage == "flush";
         if heard && message != said {
             progress(message.clone());
-            said = message;
+            (said, last) = (message, Instant::now());
         }
-        match began.elapsed() {
-            elapsed if elapsed > HEARD && !heard => return Err(FlushError::Deaf),
-            elapsed if elapsed > DONE => return Err(FlushError::TooLate),
+        match (began.elapsed(), last.elapsed()) {
+            (elapsed, _) if elapsed > HEARD && !heard => return Err(FlushError::Deaf),
+            (_, silent) if silent > SILENT => return Err(FlushError::TooLate),
             _ => tokio::time::sleep(PAUSE).await,
         }
     }

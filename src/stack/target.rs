@@ -93,6 +93,11 @@ impl Target {
         self.url(&format!("{}{path}", self.query_prefix))
     }
 
+    /// Mimir's API for the upload of blocks; `step` is one of it: `start`.
+    pub fn block_url(&self, block: &str, step: &str) -> String {
+        self.url(&format!("/api/v1/upload/block/{block}/{step}"))
+    }
+
     /// The engine's own metrics. Both flavours serve them on the same port.
     pub fn metrics_url(&self) -> String {
         match self.flavour {

@@ -1,16 +1,21 @@
-//! Are there blocks in the bucket?
+//! Is the history in the bucket? By what its blocks say of themselves: how many
+//! samples each has, and of which times. Objects by themselves prove nothing: a few
+//! blocks may be there, and most samples on the machine's disk only.
 //!
-//! What was written last is not there yet, and need not be: Mimir keeps it in
-//! its write-ahead log on the data disk and ships finished blocks, those of a
-//! backfill within minutes, the newest after about two hours. So an empty bucket
-//! is no failure by itself; it is one when Mimir says that uploads failed, or
-//! when it has run long enough to have shipped.
+//! What Mimir got by remote write is not there yet, and need not be: it is in the
+//! write-ahead log on the data disk, and follows within hours. So what lacks is
+//! told as a number; it is a failure when Mimir says that uploads failed, or when
+//! it has run long enough to have shipped.
+
+use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::{Check, Report, Request, Stage, counted};
+use super::{Check, Report, Request, Stage, counted, thousands};
 use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
+use crate::dora::Past;
+use crate::dora::tsdb::{self, Meta};
 use crate::query::Query;
 use crate::stack::told;
 
@@ -29,23 +34,42 @@ pub(super) async fn check(
     let Some(bucket) = &request.bucket else {
         return stage.not_applicable("objects", "no bucket was given");
     };
-    let expected = format!("objects under {}", bucket.prefix);
-    let count = match bucket.objects.count(&bucket.prefix).await {
-        Ok(count) => count,
+    let sent = report.samples_sent;
+    let expected = match sent {
+        0 => format!("blocks under {}", bucket.prefix),
+        sent => format!("{} of the history in blocks under {}", counted(sent, "sample"), bucket.prefix),
+    };
+    let contents = match bucket.objects.blocks(&bucket.prefix).await {
+        Ok(contents) => contents,
         Err(error) => {
             let hint = "reading the bucket needs roles/storage.objectViewer on it";
             return stage.failed(expected, error, hint);
         }
     };
-    report.objects = Some(count);
-    if count > 0 {
-        return stage.passed(expected, counted(count, "object"));
+    let blocks = contents.blocks.len() as u64;
+    let held = held(request.history, &contents.blocks);
+    report.objects = Some(contents.objects);
+    report.blocks = Some(blocks);
+    report.samples_in_bucket = Some(held);
+    if held == sent && blocks > 0 {
+        let all = contents.blocks.iter().map(|block| block.stats.num_samples).sum();
+        let found = format!("in {} with {}", counted(blocks, "block"), counted(all, "sample"));
+        return stage.passed(expected, found);
     }
+    let lacking = match sent {
+        0 => "none".to_owned(),
+        sent => format!(
+            "{} of {}; {} on the machine only",
+            thousands(held),
+            thousands(sent),
+            counted(sent - held, "sample")
+        ),
+    };
     let Some(query) = query else { return stage.not_attempted(expected) };
     let metrics = match metrics(request, query).await {
         Ok(metrics) => metrics,
         Err(error) => {
-            let found = format!("none, and Mimir's own metrics cannot be read: {error}");
+            let found = format!("{lacking}, and Mimir's own metrics cannot be read: {error}");
             return stage.failed(expected, found, "`dorainfra status` shows the machine");
         }
     };
@@ -53,21 +77,52 @@ pub(super) async fn check(
     match judge(&metrics, now) {
         Verdict::Failing(failures) => stage.failed(
             expected,
-            format!("none; {} failed", counted(failures, "upload")),
+            format!("{lacking}; {} failed", counted(failures, "upload")),
             "the machine's service account needs roles/storage.objectAdmin on the bucket: `dorainfra plan` \
              shows whether the binding is there, and Mimir's log the answer of Cloud Storage",
         ),
         Verdict::Late(hours) => stage.failed(
             expected,
-            format!("none, although Mimir has been running for {hours:.1} h"),
+            format!("{lacking}, although Mimir has been running for {hours:.1} h"),
             "see Mimir's log for `shipper` and `compact`, and the room on its data disk",
         ),
         Verdict::Waiting => stage.not_applicable(
             expected,
-            "none yet, and no upload failed: the samples are in the write-ahead log on the data disk; blocks \
-             of a backfill follow within minutes, the newest within about 2 h",
+            format!(
+                "{lacking} yet, and no upload failed: what lacks is in the write-ahead log on the data disk, \
+                 and follows within about 3 h"
+            ),
         ),
     }
+}
+
+/// How many samples of a history some blocks hold at least, by their metadata alone.
+///
+/// Counted for each of the compactor's ranges, which no block reaches across. Blocks
+/// of the same time may hold the same samples (replicas, and what is not compacted
+/// yet), so of those the largest counts.
+fn held(history: &dyn Past, blocks: &[Meta]) -> u64 {
+    let mut by_range: BTreeMap<i64, Vec<&Meta>> = BTreeMap::new();
+    for block in blocks {
+        by_range.entry(tsdb::range_of(block.min_time)).or_default().push(block);
+    }
+    let ranges = tsdb::by_range(history).into_iter();
+    ranges.map(|(range, sent)| sent.min(by_range.get_mut(&range).map_or(0, |blocks| apart(blocks)))).sum()
+}
+
+/// The samples of blocks, those at the same time counted once.
+fn apart(blocks: &mut [&Meta]) -> u64 {
+    blocks.sort_by_key(|block| block.min_time);
+    let (mut sum, mut largest, mut end) = (0, 0, i64::MIN);
+    for block in blocks {
+        if block.min_time >= end {
+            sum += largest;
+            largest = 0;
+        }
+        largest = largest.max(block.stats.num_samples);
+        end = end.max(block.max_time);
+    }
+    sum + largest
 }
 
 #[derive(Debug, PartialEq)]
@@ -78,7 +133,7 @@ enum Verdict {
     Waiting,
 }
 
-/// What Mimir's metrics say about an empty bucket.
+/// What Mimir's metrics say about what is not in the bucket.
 fn judge(metrics: &str, now: f64) -> Verdict {
     let sum = |name: &str| told::sum(metrics, name);
     let failures = sum("cortex_ingester_shipper_upload_failures_total").unwrap_or_default();
@@ -101,6 +156,51 @@ async fn metrics(request: &Request<'_>, query: &Query) -> Result<String, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dora::{Labels, Series};
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    /// A Thursday: where a range begins.
+    const BEGIN: i64 = 2860 * tsdb::RANGE;
+
+    fn history(days: i64) -> Vec<Series> {
+        let samples = (0..days).map(|day| (BEGIN + day * DAY, 1.0)).collect::<Vec<_>>();
+        let labels = Labels::new([("team", "orders")]);
+        vec![Series {
+            name: "dora_deployments_total",
+            labels,
+            samples: samples.into(),
+            exemplars: Vec::new(),
+        }]
+    }
+
+    fn metas(history: &Vec<Series>) -> Vec<Meta> {
+        let windows = tsdb::windows(history, BEGIN + 40 * DAY);
+        tsdb::blocks(history, &windows).map(|block| block.meta).collect()
+    }
+
+    #[test]
+    fn blocks_hold_what_their_metadata_says() {
+        let all = history(30);
+        let blocks = metas(&all);
+        assert!(blocks.len() > 8);
+        assert_eq!((held(&all, &blocks), held(&all, &[])), (30, 0));
+        // One is missing, and no other makes up for it: neither one of another
+        // time, nor the same one twice.
+        let lost = blocks[3].stats.num_samples;
+        let mut rest: Vec<Meta> = blocks.iter().filter(|block| **block != blocks[3]).cloned().collect();
+        assert_eq!(held(&all, &rest), 30 - lost);
+        rest.extend(rest.clone());
+        assert_eq!(held(&all, &rest), 30 - lost);
+        rest[0].stats.num_samples = 1_000_000;
+        assert_eq!(held(&all, &rest), 30 - lost);
+        // What was compacted is one block instead of its sources, or beside them.
+        let mut compacted = blocks[0].clone();
+        (compacted.max_time, compacted.stats.num_samples) = (BEGIN + 6 * DAY + 1, 7);
+        let mut blocks: Vec<Meta> = std::iter::once(compacted).chain(blocks).collect();
+        assert_eq!(held(&all, &blocks), 30);
+        blocks.drain(1..3);
+        assert_eq!(held(&all, &blocks), 30);
+    }
 
     #[test]
     fn an_empty_bucket_is_judged_by_what_mimir_says() {

@@ -74,11 +74,24 @@ struct Tally {
     /// Those of each that are native histograms.
     native: Native,
     first: Vec<Mismatch>,
+    first_different: Option<Mismatch>,
     /// Labels that no series of the history has, on series of the same metric.
     foreign_labels: BTreeSet<String>,
-    /// The oldest sample that was found, and the newest that was not.
+    /// The oldest sample that was found, and the times at which some were not.
     oldest_found: Option<i64>,
-    newest_missing: Option<i64>,
+    missing_at: BTreeSet<i64>,
+}
+
+/// How much of a history is stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// Samples that are there.
+    pub equal: u64,
+    /// The times of those that are not: milliseconds since 1970.
+    pub missing: BTreeSet<i64>,
+    /// Samples that are there with another value, and the first of them.
+    pub different: u64,
+    pub first_different: Option<Mismatch>,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +144,14 @@ pub(super) async fn check(
 pub(super) async fn is_stored(query: &Query, history: &dyn Past) -> bool {
     let compared = compare_all(query, history, |tally| tally.equal == tally.compared()).await;
     compared.is_ok_and(|tally| tally.equal == history.extent().samples)
+}
+
+/// Which of it is there.
+pub(super) async fn stored(query: &Query, history: &dyn Past) -> Result<Stored, QueryError> {
+    let tally = compare_all(query, history, |_| true).await?;
+    let Tally { equal, different, missing_at: missing, .. } = tally;
+    let first_different = tally.first_different;
+    Ok(Stored { equal, missing, different, first_different })
 }
 
 /// Compares a group of series after the other, so that none has to be held for
@@ -210,7 +231,8 @@ impl Tally {
         self.first.truncate(4 * LISTED);
         self.foreign_labels.extend(other.foreign_labels);
         self.oldest_found = earliest(self.oldest_found, other.oldest_found);
-        self.newest_missing = self.newest_missing.max(other.newest_missing);
+        self.missing_at.extend(other.missing_at);
+        self.first_different = self.first_different.take().or(other.first_different);
     }
 
     fn equal(&mut self, series: &Series, timestamp: i64) {
@@ -235,7 +257,7 @@ impl Tally {
             None => {
                 self.missing += 1;
                 self.native.missing += native;
-                self.newest_missing = self.newest_missing.max(Some(timestamp_ms));
+                self.missing_at.insert(timestamp_ms);
             }
         }
         // The earliest ones are shown; slices come in any order, so keep a few of each.
@@ -243,7 +265,7 @@ impl Tally {
             self.first.sort_by_key(|mismatch| mismatch.timestamp_ms);
             self.first.truncate(LISTED);
         }
-        self.first.push(Mismatch {
+        let mismatch = Mismatch {
             metric: series.name.into(),
             team: series.labels.get("team").into(),
             labels: series.labels.to_string(),
@@ -251,7 +273,11 @@ impl Tally {
             part,
             expected,
             found,
-        });
+        };
+        if self.first_different.is_none() && found.is_some() {
+            self.first_different = Some(mismatch.clone());
+        }
+        self.first.push(mismatch);
     }
 
     fn found(&self, sent: u64, first: &[Mismatch]) -> String {
@@ -272,7 +298,7 @@ impl Tally {
 
     fn hint(&self) -> String {
         let only_old = self.different == 0
-            && self.oldest_found.zip(self.newest_missing).is_some_and(|(oldest, newest)| newest < oldest);
+            && self.oldest_found.zip(self.missing_at.last()).is_some_and(|(oldest, newest)| *newest < oldest);
         if !self.foreign_labels.is_empty() && self.equal == 0 {
             let labels: Vec<&str> = self.foreign_labels.iter().map(String::as_str).collect();
             return format!(
@@ -475,7 +501,7 @@ mod tests {
             equal: 5,
             missing: 3,
             oldest_found: Some(100),
-            newest_missing: Some(50),
+            missing_at: [50].into(),
             ..Tally::default()
         };
         assert!(old.hint().contains("out_of_order_window"));
@@ -483,7 +509,7 @@ mod tests {
             equal: 5,
             missing: 1,
             oldest_found: Some(1),
-            newest_missing: Some(50),
+            missing_at: [50].into(),
             ..Tally::default()
         };
         assert!(hole.hint().contains("apply"));

@@ -2,7 +2,7 @@
 //! expected, what was found and, when they differ, what to do.
 //!
 //! It asks the endpoint as any client would, by its query API, and believes
-//! nothing that the writers said. What the bucket holds, the caller counts
+//! nothing that the writers said. What the bucket holds, the caller reads
 //! ([`Objects`]): this module knows no cloud.
 
 mod bucket;
@@ -19,11 +19,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::dora::Past;
+use crate::dora::tsdb::Meta;
 use crate::event::{Event, Events};
 use crate::stack::Target;
 
 pub use crate::query::QueryError;
-pub use history::Mismatch;
+pub use history::{Mismatch, Stored};
 pub use ring::{RingMember, ring};
 
 /// One stage of the proof.
@@ -78,11 +79,19 @@ pub struct Bucket<'a> {
     pub prefix: String,
 }
 
-/// Whoever can count a bucket's objects.
+/// Whoever can look into a bucket.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// How many objects' names begin with `prefix`; the error is for people.
-    async fn count(&self, prefix: &str) -> Result<u64, String>;
+    /// What lies under `prefix`; the error is for people.
+    async fn blocks(&self, prefix: &str) -> Result<Contents, String>;
+}
+
+/// What a bucket holds of a tenant.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    pub objects: u64,
+    /// What each block says of itself, without those that are about to be deleted.
+    pub blocks: Vec<Meta>,
 }
 
 /// How long to wait, and what is fresh.
@@ -125,6 +134,12 @@ pub struct Report {
     pub stale_teams: Vec<String>,
     /// Objects of the tenant's blocks; `None`: not looked at.
     pub objects: Option<u64>,
+    /// Blocks there, and samples of the history that they hold; those that they do
+    /// not hold are on the machine only. `None`: not looked at.
+    #[serde(default)]
+    pub blocks: Option<u64>,
+    #[serde(default)]
+    pub samples_in_bucket: Option<u64>,
     pub elapsed_ms: u64,
 }
 
@@ -149,6 +164,8 @@ impl Report {
             marker_latency_ms: None,
             stale_teams: Vec::new(),
             objects: None,
+            blocks: None,
+            samples_in_bucket: None,
             elapsed_ms: 0,
         }
     }
@@ -211,6 +228,12 @@ pub async fn run(request: &Request<'_>, events: &Events) -> Report {
 pub async fn history_stored(target: &Target, history: &dyn Past) -> bool {
     let Ok(query) = crate::query::Query::new(target) else { return false };
     history::is_stored(&query, history).await
+}
+
+/// How much of `history` is stored already; `None`: it can't be asked.
+pub async fn stored(target: &Target, history: &dyn Past) -> Option<Stored> {
+    let query = crate::query::Query::new(target).ok()?;
+    history::stored(&query, history).await.ok()
 }
 
 /// A check under way.

@@ -148,7 +148,7 @@ impl Receiver {
         };
         install_tls();
         let dir = dir.join("receiver");
-        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir_all(dir.join("data/compactor")).unwrap();
         let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let config = include_str!("mimir.yaml")
             .replace("HTTP_PORT", &address.port().to_string())

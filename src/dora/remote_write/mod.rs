@@ -32,6 +32,7 @@ pub use batch::{Batch, Batches, Limits};
 pub use checkpoint::Checkpoint;
 pub use encode::Version;
 pub use error::{Reason, WriteError};
+pub(in crate::dora) use retry::retry_after;
 pub use retry::{Retry, jitter};
 
 use super::Series;
