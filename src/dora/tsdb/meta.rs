@@ -34,7 +34,6 @@ pub struct Stats {
     pub num_chunks: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn none(count: &u64) -> bool {
     *count == 0
 }
