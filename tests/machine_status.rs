@@ -51,8 +51,7 @@ impl Case {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        let always =
-            ["--sandbox", "--json", "--mimir-binary", &self.engine, "--set", "alerts.rules=false"];
+        let always = ["--sandbox", "--json", "--mimir-binary", &self.engine, "--set", "alerts.rules=false"];
         self.deployment.run(&[&always[..], arguments].concat())
     }
 
@@ -62,7 +61,10 @@ impl Case {
 
     fn stages(run: &Run) -> Vec<(String, String)> {
         let text = |event: &Value, field: &str| event[field].as_str().unwrap().to_owned();
-        run.events("machine-stage").iter().map(|event| (text(event, "stage"), text(event, "message"))).collect()
+        run.events("machine-stage")
+            .iter()
+            .map(|event| (text(event, "stage"), text(event, "message")))
+            .collect()
     }
 
     /// Whether something listens where clients connect, right now.
@@ -180,7 +182,8 @@ fn the_serial_port_serves_where_a_policy_closes_guest_attributes() {
     let status = case.run(&["status"]).ends_with(0);
     assert_eq!(status.events("result")[0]["result"]["machines"][0]["state"], "ok");
     // What goes wrong is told as well.
-    let refused = case.run(&["--set", "mimir.limits.out_of_order_window=900d", "apply", "--yes", "--no-stack"]);
+    let refused =
+        case.run(&["--set", "mimir.limits.out_of_order_window=900d", "apply", "--yes", "--no-stack"]);
     let refused = refused.ends_with(1);
     assert!(refused.stdout.contains("this configuration is refused"), "{}", refused.stdout);
 }
@@ -229,7 +232,8 @@ fn a_grant_that_is_long_on_its_way_is_waited_for() {
 fn an_engine_that_its_bucket_refuses_is_no_bad_bundle() {
     let case = Case::new(&[], ASKS_ITS_BUCKET);
     let refused = json!({"status": 403, "reason": "forbidden", "message": "no storage.objects.list access"});
-    let rule = json!([{"api": "storage.objects.list", "caller": "dorainfra-*", "times": 8, "action": refused}]);
+    let rule =
+        json!([{"api": "storage.objects.list", "caller": "dorainfra-*", "times": 8, "action": refused}]);
     case.deployment.control("PUT", "faults", Some(rule));
     let run = case.apply(&[]);
     case.serves();

@@ -240,7 +240,8 @@ async fn log(client: &Client, machine: &Machine, events: &Events) {
             return;
         }
     };
-    let lines: Vec<&str> = contents.lines().collect();
+    // The same is said beside it, for people.
+    let lines: Vec<&str> = contents.lines().filter(|line| !line.contains(status::MARK)).collect();
     for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
         events.send(Event::MachineLog { machine: machine.instance.clone(), line: (*line).to_owned() });
     }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// What stands before the document in a line of the serial port.
-const MARK: &str = "dorainfra-status ";
+pub(super) const MARK: &str = "dorainfra-status ";
 /// What firmware and kernel begin with: whatever was told before is of another boot.
 const BOOTS: [&str; 3] = ["] Linux version ", "BdsDxe: ", "SeaBIOS (version "];
 /// What scripts of an earlier release say, and no document.
@@ -90,7 +90,9 @@ pub(super) struct Serial {
     pub last: Option<Document>,
     /// The machine has booted after it.
     pub restarted: bool,
-    /// A bundle of an earlier release has spoken after it.
+    /// Our scripts have said something since that boot, document or not.
+    spoken: bool,
+    /// A bundle of an earlier release has come to an end after it.
     pub older: bool,
 }
 
@@ -115,10 +117,11 @@ impl Serial {
                 (self.restarted, self.older) = (false, false);
             }
         } else if BOOTS.iter().any(|words| line.contains(words)) {
-            self.restarted = true;
-        } else if ENDS.iter().any(|words| line.contains(words)) {
+            (self.restarted, self.spoken) = (true, false);
+        } else if line.contains("dorainfra: ") {
+            self.spoken = true;
             // Our own say so just before the document that says the same.
-            self.older = true;
+            self.older |= ENDS.iter().any(|words| line.contains(words));
         }
     }
 }
@@ -132,10 +135,11 @@ pub(super) fn newest(
     last_start: &str,
 ) -> Option<(Document, bool)> {
     let (document, current) = match (&serial.last, attribute) {
-        (Some(shown), Some(kept)) if kept.older => match kept.updated > shown.updated {
-            true => (kept, !serial.restarted),
-            false => (shown, !serial.restarted),
-        },
+        (Some(shown), Some(kept)) if kept.older && kept.updated <= shown.updated => {
+            (shown, !serial.restarted)
+        }
+        // It shows no documents.
+        (_, Some(kept)) if kept.older => (kept, !serial.restarted || serial.spoken),
         // What is newer than all that is shown was not shown, for whatever reason.
         (Some(shown), Some(kept)) if kept.seq > shown.seq => {
             (kept, !serial.restarted || kept.boot != shown.boot || anew)
