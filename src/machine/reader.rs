@@ -38,11 +38,13 @@ struct Inner {
 struct Known {
     /// Google's number of the instance: a later one of the same name is another.
     id: String,
+    /// When the API last started it.
+    last_start: String,
     serial: Serial,
     /// From where on the serial port has not been read.
     next: Option<u64>,
     attribute: Option<Document>,
-    /// The sequence number that was found first.
+    /// The sequence number that was found first since then.
     first: Option<u64>,
     asked: Option<Instant>,
     /// Why guest attributes, or the serial port, cannot be read.
@@ -87,6 +89,11 @@ impl Reader {
             }
         } else {
             known.show(shown)?;
+        }
+        if known.last_start != last_start(&instance) {
+            // What was heard before, or just now, may be of the boot before.
+            known.last_start = last_start(&instance).to_owned();
+            (known.serial.live, known.first) = (false, None);
         }
         if known.wants_attributes(&instance) {
             known.asked = Some(Instant::now());
@@ -234,4 +241,68 @@ fn are_enabled(instance: &Value) -> bool {
         item["key"] == "enable-guest-attributes"
             && item["value"].as_str().is_some_and(|value| value.eq_ignore_ascii_case("true"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gcp::ApiError;
+
+    fn refused(status: u16, reason: &str, message: &str) -> Result<Value, Error> {
+        let (reason, message) = (reason.into(), message.into());
+        Err(Error::Api(ApiError { status, reason, message, ..ApiError::default() }))
+    }
+
+    fn instance(enabled: &str) -> Value {
+        json!({"metadata": {"items": [{"key": "enable-guest-attributes", "value": enabled}]}})
+    }
+
+    /// By what guest attributes are closed after such a refusal.
+    fn closed(refusal: Result<Value, Error>, enabled: &str) -> Option<String> {
+        let mut known = Known::default();
+        known.keep(refusal, &instance(enabled)).unwrap();
+        known.attributes_closed
+    }
+
+    #[test]
+    fn what_closes_guest_attributes_is_named_and_what_passes_closes_nothing() {
+        let constraint =
+            "Constraint constraints/compute.disableGuestAttributesAccess violated for project 1.";
+        let by = closed(refused(412, "conditionNotMet", constraint), "TRUE").unwrap();
+        assert!(by.contains("policy constraints/compute.disableGuestAttributesAccess"), "{by}");
+        for status in [403, 404, 412] {
+            let by = closed(refused(status, "forbidden", "disabled"), "FALSE").unwrap();
+            assert!(by.contains("`enable-guest-attributes`"), "{by}");
+        }
+        let by = closed(refused(403, "forbidden", "Required 'compute.x.y' permission"), "TRUE").unwrap();
+        assert!(by.contains("to you"), "{by}");
+        // Nothing was written yet, or too many have asked.
+        assert_eq!(closed(refused(404, "notFound", "not found"), "TRUE"), None);
+        assert_eq!(closed(refused(403, "rateLimitExceeded", "too fast"), "TRUE"), None);
+        assert!(Known::default().keep(refused(400, "invalid", "no"), &instance("TRUE")).is_err());
+    }
+
+    #[test]
+    fn a_serial_port_that_begins_again_is_read_from_there() {
+        let said = |seq: u64| format!("x: dorainfra-status {{\"seq\": {seq}}}\n");
+        let answer = |start: usize, contents: &str| {
+            let next = start + contents.len();
+            Ok(json!({"contents": contents, "start": start.to_string(), "next": next.to_string()}))
+        };
+        let mut known = Known::default();
+        let seq = |known: &Known| known.serial.last.as_ref().map(|last| last.seq);
+        known.show(answer(5000, &said(1))).unwrap();
+        assert_eq!((seq(&known), known.next), (Some(1), Some(5000 + said(1).len() as u64)));
+        known.show(answer(0, "boot\n")).unwrap();
+        assert_eq!(known.next, None, "what has been read does not count any more");
+        known.show(answer(0, &said(2))).unwrap();
+        assert_eq!(seq(&known), Some(2));
+        // Off, or not to be read: told apart.
+        known.show(refused(400, "resourceNotReady", "it is off")).unwrap();
+        assert_eq!(known.serial_closed, None);
+        known.show(refused(403, "forbidden", "no")).unwrap();
+        assert!(known.serial_closed.is_some());
+    }
 }

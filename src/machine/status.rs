@@ -92,6 +92,10 @@ pub(super) struct Serial {
     pub restarted: bool,
     /// Our scripts have said something since that boot, document or not.
     spoken: bool,
+    /// A document has come while we looked, and no boot since.
+    pub live: bool,
+    /// Something was read before.
+    begun: bool,
     /// A bundle of an earlier release has come to an end after it.
     pub older: bool,
 }
@@ -102,6 +106,7 @@ impl Serial {
         let whole = self.rest.rfind('\n').map_or(0, |end| end + 1);
         let lines: String = self.rest.drain(..whole).collect();
         lines.lines().for_each(|line| self.line(line));
+        self.begun = true;
         if self.rest.len() > LONGEST_LINE {
             self.rest.clear();
         }
@@ -114,10 +119,11 @@ impl Serial {
                 && let Ok(document) = serde_json::from_str::<Document>(document.trim())
             {
                 self.last = Some(document);
+                self.live = self.begun;
                 (self.restarted, self.older) = (false, false);
             }
         } else if BOOTS.iter().any(|words| line.contains(words)) {
-            (self.restarted, self.spoken) = (true, false);
+            (self.restarted, self.spoken, self.live) = (true, false, false);
         } else if line.contains("dorainfra: ") {
             self.spoken = true;
             // Our own say so just before the document that says the same.
@@ -127,7 +133,7 @@ impl Serial {
 }
 
 /// The newest document, and whether it is of the boot that runs. `anew`: the attribute
-/// was written while we looked, so the machine lives.
+/// was written while we looked, so the machine lives, whatever any clock says.
 pub(super) fn newest(
     serial: &Serial,
     attribute: Option<&Document>,
@@ -148,7 +154,8 @@ pub(super) fn newest(
         (None, Some(kept)) => (kept, !serial.restarted || anew),
         (None, None) => return None,
     };
-    Some((document.clone(), current && !document.is_before(last_start)))
+    let alive = anew || serial.live;
+    Some((document.clone(), current && (alive || !document.is_before(last_start))))
 }
 
 #[cfg(test)]

@@ -90,3 +90,14 @@ fn attributes_of_an_earlier_release_are_understood() {
     assert_eq!(Document::of_attributes(&[]), None);
     assert_eq!(Document::of_attributes(&[item("status", "{")]), None);
 }
+
+#[test]
+fn who_is_heard_lives_whatever_the_clocks_say() {
+    let early = r#"x: dorainfra-status {"seq": 7, "boot": "a", "booted": "2026-01-02T11:00:00Z"}"#;
+    let mut serial = shown(&format!("{early}\n"));
+    assert_eq!(believed(&serial, None), Some((7, false)));
+    serial.feed(&format!("{}\n", early.replace('7', "8")));
+    assert_eq!(believed(&serial, None), Some((8, true)));
+    serial.feed("[    0.000000] Linux version 6.1.0\n");
+    assert_eq!(believed(&serial, None), Some((8, false)));
+}
