@@ -29,10 +29,10 @@ pub enum FlushError {
     Cloud(#[from] Error),
 }
 
-/// Whether the machine at `path` (`zones/Z/instances/I`) has reported that it
-/// carries out such orders. One that never got as far holds nothing.
+/// Whether the machine at `path` (`zones/Z/instances/I`) carries out such orders: it
+/// has been ready. One that never got as far holds nothing.
 pub async fn can_flush(reader: &Reader, path: &str) -> Result<bool, FlushError> {
-    Ok(reader.look(path).await?.is_some_and(|report| !report.disk_gb.is_empty()))
+    Ok(reader.look(path).await?.is_some_and(|report| !report.bundle.is_empty()))
 }
 
 /// Waits until the machine has carried the order out.
