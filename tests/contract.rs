@@ -76,6 +76,15 @@ fn lived(life: &Life) -> Value {
     run(life.apply).ends_with(0);
     run(&["plan", "--detailed-exitcode"]).ends_with(0);
     run(&["status"]).ends_with(0);
+    // What the serial port tells is told by guest attributes, too.
+    let serial = |allow: bool| {
+        let permission = "compute.instances.getSerialPortOutput";
+        let deny = json!({"member": "owner", "permission": permission, "allow": allow});
+        deployment.control("POST", "deny", Some(deny));
+    };
+    serial(false);
+    run(&["status"]).ends_with(0);
+    serial(true);
     let change = [
         "--set",
         "mimir.limits.out_of_order_window=500d",

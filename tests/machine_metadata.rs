@@ -179,7 +179,7 @@ async fn guest_attributes_are_written_read_deleted_and_can_be_off() {
     };
     let status = write(Method::PUT, "dorainfra/stage", b"ready".to_vec()).await.unwrap().status();
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(lab.guest("stage"), "ready");
+    assert_eq!(lab.attribute("stage"), "ready");
     assert_eq!(text(&lab, &client, "instance/guest-attributes/").await, "dorainfra/\n");
     assert_eq!(text(&lab, &client, "instance/guest-attributes/dorainfra/stage").await, "ready");
     for (path, body) in [("stage", b"x".to_vec()), ("a/b/c", b"x".to_vec()), ("a/b", vec![0xff])] {
@@ -189,7 +189,7 @@ async fn guest_attributes_are_written_read_deleted_and_can_be_off() {
     let status = write(Method::PUT, "a/b", vec![b'x'; (256 << 10) + 1]).await.unwrap().status();
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(write(Method::DELETE, "dorainfra/stage", Vec::new()).await.unwrap().status(), StatusCode::OK);
-    assert_eq!(lab.guest("stage"), "");
+    assert_eq!(lab.attribute("stage"), "");
 
     lab.set_item("enable-guest-attributes", "FALSE").await;
     let status = write(Method::PUT, "dorainfra/stage", b"x".to_vec()).await.unwrap().status();

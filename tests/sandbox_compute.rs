@@ -361,3 +361,36 @@ async fn guest_attributes_are_what_the_machine_wrote() {
     assert!(changes.has_changed().unwrap());
     sandbox.stop().await;
 }
+
+/// Ten queries a minute, three a second; beyond that a write is answered and lost.
+#[tokio::test]
+async fn guest_attributes_have_a_limit_and_can_be_closed() {
+    let kept: Arc<Mutex<Option<Arc<dyn World>>>> = Arc::default();
+    let keep = Arc::clone(&kept);
+    let sandbox = start_with(move |world| {
+        *keep.lock().unwrap() = Some(world);
+        Arc::new(NoMachines)
+    })
+    .await;
+    machine(&sandbox).await;
+    let world = kept.lock().unwrap().clone().unwrap();
+    world.set_guest_attribute(PROJECT, ZONE, "vm", "dorainfra", "status", Some("ready".into()));
+    let switch = async |switches: Value| {
+        assert_eq!(sandbox.call(Method::PUT, "sandbox/profile", Some(switches)).await.0, 200);
+    };
+    let path = sandbox.compute(&zonal("instances/vm/getGuestAttributes?queryPath=dorainfra/"));
+    switch(json!({"guestAttributesPace": true})).await;
+    // The machine's own queries and those of others share it.
+    assert!(world.guest_attributes_served(PROJECT, ZONE, "vm"));
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(sandbox.get(&path).await);
+    }
+    assert_eq!(answers.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200, 200, 403]);
+    assert_eq!(answers[2].1["error"]["errors"][0]["reason"], "rateLimitExceeded");
+    assert!(!world.guest_attributes_served(PROJECT, ZONE, "vm"), "a write would be lost");
+    switch(json!({"guestAttributesClosed": true})).await;
+    let message = sandbox.refused(Method::GET, &path, None, 412).await;
+    assert!(message.starts_with("Constraint constraints/compute.disableGuestAttributesAccess violated"));
+    sandbox.stop().await;
+}

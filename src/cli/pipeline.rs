@@ -87,7 +87,8 @@ impl<'a> Run<'a> {
     ) -> CommandResult<Run<'a>> {
         let blueprint = context.blueprint(&project, &facts)?;
         let contents = blueprint.contents.clone();
-        let provider = Arc::new(Google::new(client.clone(), &blueprint.deployment, contents));
+        let machines = machine::Reader::new(client.clone());
+        let provider = Arc::new(Google::new(client.clone(), machines, &blueprint.deployment, contents));
         let interrupt = interrupt::watch(&context.printer, &context.stop_now);
         let run = Self {
             context,
@@ -166,9 +167,9 @@ impl<'a> Run<'a> {
 
     pub async fn machines_ready(&self, events: &Events) -> CommandResult<()> {
         let machines = self.machines().await?;
-        let ready = machines
-            .iter()
-            .map(|machine| machine::wait_ready(&self.client, machine, events, MACHINE_WAIT, &self.interrupt));
+        let ready = machines.iter().map(|machine| {
+            machine::wait_ready(self.provider.machines(), machine, events, MACHINE_WAIT, &self.interrupt)
+        });
         try_join_all(ready).await?;
         Ok(())
     }

@@ -23,7 +23,8 @@ impl Run<'_> {
     /// The provider of what is Google's alone.
     pub(super) fn google(&self) -> Google {
         let contents = self.blueprint.contents.clone();
-        Google::new(self.client.clone(), &self.blueprint.deployment, contents)
+        let machines = self.provider.machines().clone();
+        Google::new(self.client.clone(), machines, &self.blueprint.deployment, contents)
     }
 
     /// Has the providers follow the blueprint.
@@ -31,7 +32,8 @@ impl Run<'_> {
         self.mimir = (self.facts.engine.flavour == Flavour::Mimir).then(|| {
             let (deployment, contents) = (&self.blueprint.deployment, self.blueprint.contents.clone());
             let (client, interrupt) = (self.client.clone(), self.interrupt.clone());
-            Arc::new(Mimir::new(client, self.reach(), deployment, contents, interrupt))
+            let machines = self.provider.machines().clone();
+            Arc::new(Mimir::new(client, machines, self.reach(), deployment, contents, interrupt))
         });
         let google = self.google();
         self.provider = Arc::new(match &self.mimir {

@@ -45,12 +45,15 @@ impl Status {
         let folder = context.stack_folder(&run.blueprint.deployment);
         let (plan, reports, stack) = tokio::join!(
             run.plan(&selection, events),
-            join_all(machines.iter().map(|machine| machine::report(&run.client, machine))),
+            join_all(machines.iter().map(|machine| machine::report(run.provider.machines(), machine))),
             stack::parts(context, &run.project.config),
         );
         let (plan, stack) = (plan?, stack?);
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
         let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
+        for note in reports.iter().filter_map(machine::Report::note) {
+            events.note(note);
+        }
         let endpoint = Names::of(&run.project.config).endpoint;
         let exists = |step: &Step| step.action != Action::Create;
         let address = match plan

@@ -75,6 +75,8 @@ pub struct Call {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     repeatable: bool,
+    /// Not again where it was too much: the caller asks again by itself, later.
+    once: bool,
 }
 
 impl Call {
@@ -99,7 +101,13 @@ impl Call {
     }
 
     fn new(api: Api, method: Method, path: impl Into<String>, repeatable: bool) -> Self {
-        Self { api, method, path: path.into(), query: Vec::new(), body: None, repeatable }
+        Self { api, method, path: path.into(), query: Vec::new(), body: None, repeatable, once: false }
+    }
+
+    /// A refusal that passes is the caller's affair.
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
     }
 
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -201,7 +209,7 @@ impl Client {
                     deadline = late_until;
                     self.inner.enabled.load(Ordering::Relaxed)
                 }
-                Error::Api(api) => api.is_transient() && (call.repeatable || not_executed(api)),
+                Error::Api(api) => api.is_transient() && !call.once && (call.repeatable || not_executed(api)),
                 _ => false,
             };
             // Who says "at once" again and again is not believed.

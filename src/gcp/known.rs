@@ -105,7 +105,7 @@ static ROWS: &[Row] = &[
     Row { reason: "", words: "onstraint constraints/compute.restrictLoadBalancerCreationForTypes", hint: "an organisation policy allows no load balancer of this type: `mimir.topology: single` needs none; with `access.external: false` it is an internal one",
         source: POLICIES,
         example: (412, "conditionNotMet", "Constraint constraints/compute.restrictLoadBalancerCreationForTypes violated for projects/p.") },
-    Row { reason: "", words: "onstraint constraints/compute.disableGuestAttributesAccess", hint: "an organisation policy closes guest attributes, by which the machine tells its state: an administrator of policies can make an exception for this project",
+    Row { reason: "", words: "onstraint constraints/compute.disableGuestAttributesAccess", hint: "an organisation policy closes guest attributes: the machine's state is read from its serial port then; where a machine is refused for its `enable-guest-attributes`, a template of yours (`templates_dir`) can leave that out",
         source: POLICIES,
         example: (412, "conditionNotMet", "Constraint constraints/compute.disableGuestAttributesAccess violated for project 1234.") },
     Row { reason: "", words: "constraints/gcp.restrictNonCmekServices", hint: "an organisation policy asks for keys of your own (CMEK), which dorainfra does not set: a template of yours can (`templates_dir`), or an exception for this project",

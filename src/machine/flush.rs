@@ -1,14 +1,13 @@
 //! Before a machine goes: it is asked, through its metadata, to write what is on
-//! its data disk only, and answers through its guest attributes. That needs no
-//! way to its address.
+//! its data disk only, and answers as it reports everything. That needs no way to
+//! its address.
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::NAMESPACE;
-use crate::gcp::{Api, Call, Client, Error};
+use super::Reader;
+use crate::gcp::Error;
 
 /// The metadata item that holds the order: any text, another one for each order.
 pub const FLUSH_ITEM: &str = "dorainfra-flush";
@@ -17,7 +16,7 @@ const HEARD: Duration = Duration::from_secs(90);
 /// Without a word of it: the unit's stop timeout, and a little. As long as it says how
 /// far it is, it may take what it takes.
 const SILENT: Duration = Duration::from_secs(330);
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum FlushError {
@@ -31,10 +30,10 @@ pub enum FlushError {
     Cloud(#[from] Error),
 }
 
-/// Whether the machine at `path` (`zones/Z/instances/I`) has reported that it
-/// carries out such orders. One that never got as far holds nothing.
-pub async fn can_flush(client: &Client, path: &str) -> Result<bool, FlushError> {
-    Ok(!value(&attributes(client, path).await?, "disk-gb").is_empty())
+/// Whether the machine at `path` (`zones/Z/instances/I`) carries out such orders: it
+/// has been ready. One that never got as far holds nothing.
+pub async fn can_flush(reader: &Reader, path: &str) -> Result<bool, FlushError> {
+    Ok(reader.look(path).await?.is_some_and(|report| !report.bundle.is_empty()))
 }
 
 /// Waits until the machine has carried the order out.
@@ -42,7 +41,7 @@ pub async fn can_flush(client: &Client, path: &str) -> Result<bool, FlushError> 
 /// # Errors
 /// It did not answer, or says that not everything could be written.
 pub async fn flushed(
-    client: &Client,
+    reader: &Reader,
     path: &str,
     order: &str,
     progress: impl Fn(String),
@@ -51,15 +50,16 @@ pub async fn flushed(
     let began = Instant::now();
     let (mut said, mut last) = (String::new(), began);
     loop {
-        let attributes = attributes(client, path).await?;
-        let (stage, message) = (value(&attributes, "stage"), value(&attributes, "message"));
-        if value(&attributes, "flushed") == order {
-            return if stage == "flushed" { Ok(()) } else { Err(FlushError::Failed(message)) };
+        let report = reader.look(path).await?.unwrap_or_default();
+        match report.stage.as_str() {
+            "flushed" if report.flushed == order => return Ok(()),
+            "failed" if report.flushed == order => return Err(FlushError::Failed(report.message)),
+            _ => {}
         }
-        let heard = stage == "flush";
-        if heard && message != said {
-            progress(message.clone());
-            (said, last) = (message, Instant::now());
+        let heard = report.stage == "flush" || report.flushed == order;
+        if heard && report.message != said {
+            progress(report.message.clone());
+            (said, last) = (report.message, Instant::now());
         }
         match (began.elapsed(), last.elapsed()) {
             (elapsed, _) if elapsed > HEARD && !heard => return Err(FlushError::Deaf),
@@ -67,19 +67,4 @@ pub async fn flushed(
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
-}
-
-async fn attributes(client: &Client, path: &str) -> Result<Value, FlushError> {
-    let call = Call::get(Api::Compute, format!("{path}/getGuestAttributes"))
-        .query("queryPath", format!("{NAMESPACE}/"));
-    match client.call(&call).await {
-        Err(error) if error.is_not_found() => Ok(Value::Null),
-        other => Ok(other?),
-    }
-}
-
-fn value(attributes: &Value, key: &str) -> String {
-    let items = attributes["queryValue"]["items"].as_array().into_iter().flatten();
-    let found = items.filter(|item| item["key"] == key).find_map(|item| item["value"].as_str());
-    found.unwrap_or_default().to_owned()
 }

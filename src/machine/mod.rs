@@ -1,8 +1,11 @@
-//! The machine from outside: what it reports of itself through guest
-//! attributes, and its serial port when it does not get ready; and what it is
-//! asked to do before it goes (`flush`). What happens on it is in `templates/vm`.
+//! The machine from outside: what it reports of itself on its serial port and
+//! through guest attributes, and the end of that port's log when it does not get
+//! ready; and what it is asked to do before it goes (`flush`). What happens on it is
+//! in `templates/vm`.
 
 mod flush;
+mod reader;
+mod status;
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Client, Error};
 
 pub use self::flush::{FLUSH_ITEM, FlushError, can_flush, flushed};
+pub use self::reader::Reader;
 
 /// The guest attributes' namespace that the machine writes to.
 const NAMESPACE: &str = "dorainfra";
@@ -21,6 +25,9 @@ const NAMESPACE: &str = "dorainfra";
 const LOG_LINES: usize = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A grant takes ten minutes at times, and a boot comes on top of it: a machine that
+/// goes on trying is waited for so many times as long.
+const PATIENCE: u32 = 2;
 
 /// Which machine, and the bundle that it should run.
 #[derive(Clone, Debug)]
@@ -43,6 +50,8 @@ pub struct Report {
     pub status: String,
     /// The external one where there is one; empty before it has any.
     pub address: String,
+    /// Which boot of it reports; empty where an earlier release does.
+    pub boot: String,
     /// `boot` … `ready`, `failed`, `rolled-back`; empty before the first report.
     pub stage: String,
     /// The bundle that runs.
@@ -57,9 +66,17 @@ pub struct Report {
     pub engine: String,
     /// GB that the data disk's file system was grown to.
     pub disk_gb: String,
+    /// The order to flush that was carried out last.
+    pub flushed: String,
     pub message: String,
     /// RFC 3339.
     pub updated: String,
+    /// It goes on trying by itself: for a grant that is on its way, for example.
+    pub retrying: bool,
+    /// What runs on it is of an earlier release.
+    pub older: bool,
+    /// By what its guest attributes are closed: then its serial port alone tells.
+    pub closed: Option<String>,
 }
 
 impl Report {
@@ -77,6 +94,23 @@ impl Report {
             line.push_str(&format!(" ({})", self.message));
         }
         line
+    }
+
+    /// Where the state comes from, as far as that is not the usual way.
+    pub fn note(&self) -> Option<String> {
+        if let Some(by) = &self.closed {
+            return Some(format!(
+                "guest attributes are closed {by}: the state of {} is read from its serial port",
+                self.machine
+            ));
+        }
+        self.older.then(|| {
+            format!(
+                "what runs on {} is of an earlier release, which may lose what it reports: `dorainfra apply` \
+                 installs this one's",
+                self.machine
+            )
+        })
     }
 }
 
@@ -118,22 +152,8 @@ impl MachineError {
 }
 
 /// What the machine reports now; `None`: there is no such machine.
-pub async fn report(client: &Client, machine: &Machine) -> Result<Option<Report>, Error> {
-    let instance = Call::get(Api::Compute, path(machine));
-    let (instance, attributes) = tokio::join!(client.call(&instance), attributes(client, machine));
-    let instance = match instance {
-        Ok(instance) => instance,
-        Err(error) if error.is_not_found() || error.api().is_some_and(|api| api.is_service_disabled()) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let mut report = attributes?;
-    report.status = instance["status"].as_str().unwrap_or_default().to_owned();
-    let interface = &instance["networkInterfaces"][0];
-    let address = interface["accessConfigs"][0]["natIP"].as_str().or(interface["networkIP"].as_str());
-    report.address = address.unwrap_or_default().to_owned();
-    Ok(Some(report))
+pub async fn report(reader: &Reader, machine: &Machine) -> Result<Option<Report>, Error> {
+    reader.look(&path(machine)).await
 }
 
 /// Waits until the machine runs its bundle and is ready; tells each stage.
@@ -141,23 +161,27 @@ pub async fn report(client: &Client, machine: &Machine) -> Result<Option<Report>
 /// # Errors
 /// What the machine says went wrong, after the last lines of its serial port.
 pub async fn wait_ready(
-    client: &Client,
+    reader: &Reader,
     machine: &Machine,
     events: &Events,
     bound: Duration,
     interrupt: &CancellationToken,
 ) -> Result<Report, MachineError> {
-    let deadline = Instant::now() + bound;
+    let began = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut last = Report::default();
+    let client = reader.client();
     loop {
-        let report = attributes(client, machine).await?;
+        let found = reader.look(&path(machine)).await?;
+        let report = found.ok_or_else(|| MachineError::Absent(machine.instance.clone()))?;
         // Stages of an earlier bundle or certificate say nothing about this one.
         let concerns_us = report.wanted == machine.bundle && report.wanted_certificate == machine.certificate;
-        let runs = report.bundle == machine.bundle
+        let runs = report.status == "RUNNING"
+            && report.bundle == machine.bundle
             && report.certificate == machine.certificate
             && report.disk_gb == machine.disk_gb.to_string();
-        if concerns_us && (&report.stage, &report.message) != (&last.stage, &last.message) {
+        let boots = report.stage == "boot" && !report.message.is_empty();
+        if (concerns_us || boots) && (&report.stage, &report.message) != (&last.stage, &last.message) {
             pause = FIRST_PAUSE;
             events.send(Event::MachineStage {
                 machine: machine.instance.clone(),
@@ -165,22 +189,31 @@ pub async fn wait_ready(
                 message: report.message.clone(),
             });
         }
+        if let Some(note) = report.note().filter(|note| Some(note) != last.note().as_ref()) {
+            events.note(note);
+        }
         let (name, message) = (machine.instance.clone(), report.message.clone());
         match report.stage.as_str() {
             "ready" if runs => return Ok(report),
-            "failed" if concerns_us => {
+            // Whoever goes on trying is waited for.
+            "failed" if concerns_us && !report.retrying => {
                 log(client, machine, events).await;
                 return Err(MachineError::Failed { machine: name, message });
             }
-            "rolled-back" if concerns_us => {
+            "rolled-back" if concerns_us && !report.retrying => {
                 log(client, machine, events).await;
                 return Err(MachineError::RolledBack { machine: name, message });
             }
             _ => {}
         }
-        if Instant::now() > deadline {
+        let bound = if report.retrying { bound * PATIENCE } else { bound };
+        if began.elapsed() > bound {
             log(client, machine, events).await;
-            let (stage, minutes) = (report.stage, bound.as_secs() / 60);
+            let stage = match report.status.as_str() {
+                "RUNNING" => report.stage,
+                status => status.to_ascii_lowercase(),
+            };
+            let minutes = bound.as_secs() / 60;
             return Err(MachineError::TooLate { machine: name, minutes, stage, message });
         }
         last = report;
@@ -196,36 +229,6 @@ fn path(machine: &Machine) -> String {
     format!("zones/{}/instances/{}", machine.zone, machine.instance)
 }
 
-/// The machine's own words. None yet is an empty report.
-async fn attributes(client: &Client, machine: &Machine) -> Result<Report, Error> {
-    let call = Call::get(Api::Compute, format!("{}/getGuestAttributes", path(machine)))
-        .query("queryPath", format!("{NAMESPACE}/"));
-    let mut report = Report { machine: machine.instance.clone(), ..Report::default() };
-    let answer = match client.call(&call).await {
-        Ok(answer) => answer,
-        Err(error) if error.is_not_found() || error.api().is_some_and(|api| api.is_service_disabled()) => {
-            return Ok(report);
-        }
-        Err(error) => return Err(error),
-    };
-    for item in answer["queryValue"]["items"].as_array().into_iter().flatten() {
-        let value = item["value"].as_str().unwrap_or_default().to_owned();
-        match item["key"].as_str().unwrap_or_default() {
-            "stage" => report.stage = value,
-            "bundle" => report.bundle = value,
-            "wanted" => report.wanted = value,
-            "certificate" => report.certificate = value,
-            "wanted-certificate" => report.wanted_certificate = value,
-            "engine" => report.engine = value,
-            "disk-gb" => report.disk_gb = value,
-            "message" => report.message = value,
-            "updated" => report.updated = value,
-            _ => {}
-        }
-    }
-    Ok(report)
-}
-
 /// Sends the end of the serial port's log. That it can't be read must not hide
 /// why it is wanted.
 async fn log(client: &Client, machine: &Machine, events: &Events) {
@@ -237,7 +240,8 @@ async fn log(client: &Client, machine: &Machine, events: &Events) {
             return;
         }
     };
-    let lines: Vec<&str> = contents.lines().collect();
+    // The same is said beside it, for people.
+    let lines: Vec<&str> = contents.lines().filter(|line| !line.contains(status::MARK)).collect();
     for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
         events.send(Event::MachineLog { machine: machine.instance.clone(), line: (*line).to_owned() });
     }

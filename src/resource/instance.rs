@@ -229,14 +229,14 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) {
         }
     };
     let flushed = async {
-        if !machine::can_flush(&cloud.client, path).await? {
+        if !machine::can_flush(&cloud.machines, path).await? {
             return Ok(());
         }
         fingerprinted(cloud, path, set(&order), id, events).await?;
         let progress = |message: String| {
             events.send(Event::ResourceProgress { id: id.clone(), message });
         };
-        machine::flushed(&cloud.client, path, &order, progress).await
+        machine::flushed(&cloud.machines, path, &order, progress).await
     };
     match flushed.await {
         Ok(()) => {}

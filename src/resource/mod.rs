@@ -39,6 +39,7 @@ use crate::engine::{
 };
 use crate::event::Events;
 use crate::gcp::{self, Client};
+use crate::machine::Reader;
 
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
@@ -49,6 +50,8 @@ pub use secret::{Held, held, mark_revoked};
 /// What a kind works with.
 pub(crate) struct Cloud {
     pub client: Client,
+    /// What the machines tell of themselves.
+    pub machines: Reader,
     /// Whose marks are ours.
     pub deployment: String,
     pub contents: Arc<BTreeMap<String, Content>>,
@@ -122,7 +125,12 @@ pub struct Google {
 
 impl Google {
     /// `contents`: the bytes behind `storage.object` manifests, by SHA-256.
-    pub fn new(client: Client, deployment: &str, contents: Arc<BTreeMap<String, Content>>) -> Self {
+    pub fn new(
+        client: Client,
+        machines: Reader,
+        deployment: &str,
+        contents: Arc<BTreeMap<String, Content>>,
+    ) -> Self {
         let mut kinds: Vec<Box<dyn Kind>> = vec![
             Box::new(services::Services),
             Box::new(service_account::ServiceAccount),
@@ -142,6 +150,7 @@ impl Google {
         Self {
             cloud: Cloud {
                 client,
+                machines,
                 deployment: deployment.to_owned(),
                 contents,
                 flush: true,
@@ -157,6 +166,11 @@ impl Google {
     pub fn with_mimir(mut self, mimir: Arc<Mimir>) -> Self {
         self.mimir = Some(mimir);
         self
+    }
+
+    /// By whom all of a run read what the machines tell: how often is limited.
+    pub fn machines(&self) -> &Reader {
+        &self.cloud.machines
     }
 
     fn mimir(&self, kind: &str) -> Option<&Mimir> {

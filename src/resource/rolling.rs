@@ -21,7 +21,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Answers at once; the error says why it does not serve.
 pub(super) async fn serves(cloud: &Cloud, observed: &Observed) -> Result<(), ProviderError> {
     let machine = machine_of(&observed.id.name, &observed.body);
-    let report = machine::report(&cloud.client, &machine).await?;
+    let report = machine::report(&cloud.machines, &machine).await?;
     let report = report.ok_or_else(|| not_serving(format!("{} does not exist", machine.instance)))?;
     if report.status != "RUNNING" || !["ready", "rolled-back"].contains(&report.stage.as_str()) {
         return Err(not_serving(report.summary()));
@@ -43,7 +43,7 @@ pub(super) async fn settle(cloud: &Cloud, manifest: &Manifest, events: &Events) 
     let machine = machine_of(&manifest.name, &manifest.body);
     // The engine itself stops waiting when it is asked to.
     let interrupt = CancellationToken::new();
-    machine::wait_ready(&cloud.client, &machine, events, LONGEST, &interrupt).await?;
+    machine::wait_ready(&cloud.machines, &machine, events, LONGEST, &interrupt).await?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use super::profile::Profile;
 use super::requests::{Entry, Log};
 use super::store::{After, Store, Tx};
 use super::token::{Caller, Grant, LIFETIME, Tokens};
-use super::{clock, compute, files, key, lock, operation};
+use super::{clock, compute, files, guest, key, lock, operation};
 
 pub struct Cloud {
     pub project: String,
@@ -38,6 +38,8 @@ pub struct Cloud {
     pub balancer: Balancer,
     pub consistency: Consistency,
     pub pace: Pace,
+    /// Queries of guest attributes.
+    pub guest: guest::Budget,
     pub(super) profile: Mutex<Profile>,
     /// Added to every API call.
     pub latency: Duration,
@@ -246,6 +248,11 @@ impl World for Cloud {
             tx.after(After::Changed(instance));
             Ok(())
         });
+    }
+
+    fn guest_attributes_served(&self, _project: &str, zone: &str, name: &str) -> bool {
+        let key = compute::key(&format!("zones/{zone}"), "instances", name);
+        !self.profile().guest_attributes_pace || self.guest.take(&key)
     }
 
     fn guest_attributes(

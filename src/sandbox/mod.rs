@@ -25,6 +25,7 @@ mod faults;
 mod fields;
 mod files;
 mod filter;
+mod guest;
 mod handle;
 mod iam;
 mod key;
@@ -292,6 +293,7 @@ async fn prepare(
         balancer: balancer::Balancer::default(),
         asked: requests::Log::default(),
         pace: pace::Pace::default(),
+        guest: guest::Budget::default(),
         consistency: consistency::Consistency::new(options.profile.lag),
         profile: Mutex::new(options.profile.clone()),
         latency: options.latency,

@@ -16,6 +16,10 @@ pub struct Profile {
     /// Writes of Cloud Storage are limited: one a second of an object and of a bucket's
     /// metadata.
     pub storage_pace: bool,
+    /// Guest attributes have the limit that Google's have.
+    pub guest_attributes_pace: bool,
+    /// A policy of the organisation closes guest attributes to the API.
+    pub guest_attributes_closed: bool,
     /// Zones that aggregated lists cannot ask: they answer without them, and say so.
     pub unreachable: Vec<String>,
 }
@@ -26,6 +30,8 @@ impl Profile {
     pub fn as_google() -> Self {
         Self {
             storage_pace: true,
+            guest_attributes_pace: true,
+            guest_attributes_closed: false,
             unreachable: Vec::new(),
             lag: Lag {
                 service_accounts_ms: 1000,

@@ -59,8 +59,6 @@ pub fn wanted(version: u32, payload: &Credentials) -> String {
 pub struct Cloud {
     pub instance: Mutex<Value>,
     guest: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
-    /// Each value that `stage` took, repetitions left out.
-    stages: Mutex<Vec<String>>,
     objects: Mutex<BTreeMap<String, bytes::Bytes>>,
     /// The newest version, and its payload.
     secret: Mutex<Option<(u32, String)>>,
@@ -73,12 +71,6 @@ impl World for Cloud {
     }
 
     fn set_guest_attribute(&self, _: &str, _: &str, _: &str, space: &str, key: &str, value: Option<String>) {
-        if let (true, Some(stage)) = (key == "stage", &value) {
-            let mut stages = self.stages.lock().unwrap();
-            if stages.last() != Some(stage) {
-                stages.push(stage.clone());
-            }
-        }
         let mut guest = self.guest.lock().unwrap();
         let entries = guest.entry(space.to_owned()).or_default();
         match value {
@@ -165,6 +157,8 @@ pub struct Lab {
     pub machines: Arc<dyn Machines>,
     pub port: u16,
     pub dir: tempfile::TempDir,
+    /// How many documents are passed over by `stages`.
+    forgotten: Mutex<usize>,
 }
 
 impl Lab {
@@ -176,7 +170,6 @@ impl Lab {
         let cloud = Arc::new(Cloud {
             instance: Mutex::new(json!({})),
             guest: Mutex::default(),
-            stages: Mutex::default(),
             objects: Mutex::default(),
             secret: Mutex::new(Some((1, serde_json::to_string(&payload).unwrap()))),
             changes: watch::Sender::new(0),
@@ -189,7 +182,8 @@ impl Lab {
             .with_state(Arc::clone(&cloud));
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let machines = process_machines(Arc::clone(&cloud) as Arc<dyn World>);
-        Self { authority, cloud, machines, port, dir: tempfile::tempdir().unwrap() }
+        let (dir, forgotten) = (tempfile::tempdir().unwrap(), Mutex::default());
+        Self { authority, cloud, machines, port, dir, forgotten }
     }
 
     pub fn machine_dir(&self) -> PathBuf {
@@ -271,17 +265,36 @@ impl Lab {
         self.machines.metadata_changed(&self.id(), metadata).await;
     }
 
-    pub fn guest(&self, key: &str) -> String {
+    /// A guest attribute as it was written.
+    pub fn attribute(&self, key: &str) -> String {
         let guest = self.cloud.guest.lock().unwrap();
         guest.get("dorainfra").and_then(|all| all.get(key)).cloned().unwrap_or_default()
     }
 
+    /// What the machine has told of itself, oldest first.
+    fn documents(&self) -> Vec<Value> {
+        let serial = self.serial();
+        let told = serial.lines().filter_map(|line| line.split_once("dorainfra-status "));
+        told.map(|(_, document)| serde_json::from_str(document).unwrap()).collect()
+    }
+
+    /// What it tells now.
+    pub fn guest(&self, key: &str) -> String {
+        let documents = self.documents();
+        documents.last().map_or_else(String::new, |told| told[key].as_str().unwrap().to_owned())
+    }
+
+    /// Each stage that it told, repetitions left out.
     pub fn stages(&self) -> Vec<String> {
-        self.cloud.stages.lock().unwrap().clone()
+        let documents = self.documents().split_off(*self.forgotten.lock().unwrap());
+        let mut stages: Vec<String> =
+            documents.iter().map(|told| told["stage"].as_str().unwrap().to_owned()).collect();
+        stages.dedup();
+        stages
     }
 
     pub fn forget_stages(&self) {
-        self.cloud.stages.lock().unwrap().clear();
+        *self.forgotten.lock().unwrap() = self.documents().len();
     }
 
     /// Waits until a bundle has come to an end that satisfies the test.

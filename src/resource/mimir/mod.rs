@@ -27,7 +27,7 @@ use crate::blueprint::Content;
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, ProviderError};
 use crate::event::Events;
 use crate::gcp::{self, Api, Call, Client};
-use crate::machine::{self, Machine};
+use crate::machine::{self, Machine, Reader};
 
 use self::api::{MimirApi, MimirError};
 pub use self::reach::{Reach, ReachError};
@@ -48,6 +48,7 @@ pub fn lives_in_mimir(kind: &str) -> bool {
 /// One deployment's Mimir.
 pub struct Mimir {
     client: Client,
+    machines: Reader,
     reach: Reach,
     deployment: String,
     contents: Arc<BTreeMap<String, Content>>,
@@ -62,6 +63,7 @@ pub struct Mimir {
 impl Mimir {
     pub fn new(
         client: Client,
+        machines: Reader,
         reach: Reach,
         deployment: &str,
         contents: Arc<BTreeMap<String, Content>>,
@@ -70,7 +72,7 @@ impl Mimir {
         let deployment = deployment.to_owned();
         let (before, serving) = (OnceCell::new(), OnceCell::new());
         let failure_told = AtomicBool::new(false);
-        Self { client, reach, deployment, contents, interrupt, before, serving, failure_told }
+        Self { client, machines, reach, deployment, contents, interrupt, before, serving, failure_told }
     }
 
     /// Asks it, as far as there is one that was ever ready.
@@ -111,7 +113,7 @@ impl Mimir {
                 certificate: String::new(),
                 disk_gb: 0,
             };
-            machine::report(&self.client, &machine).await
+            machine::report(&self.machines, &machine).await
         });
         for report in join_all(reports).await {
             if report?.is_some_and(|report| !report.bundle.is_empty()) {
@@ -130,7 +132,7 @@ impl Mimir {
                     return Err(machine::MachineError::Absent(instance.clone()).into());
                 };
                 let machine = Machine { zone: zone.clone(), ..machine_of(instance, &body) };
-                machine::wait_ready(&self.client, &machine, events, LONGEST, &self.interrupt).await?;
+                machine::wait_ready(&self.machines, &machine, events, LONGEST, &self.interrupt).await?;
             }
             let target = self.reach.target(&self.client).await?;
             let api = MimirApi::new(target).map_err(|error| self.told(error))?;

@@ -134,7 +134,8 @@ impl Lab {
             hint: "open the door".into(),
         };
         let interrupt = CancellationToken::new();
-        let mut mimir = Mimir::new(self.client.clone(), reach, "dora", self.contents.clone(), interrupt);
+        let (client, machines) = (self.client.clone(), Reader::new(self.client.clone()));
+        let mut mimir = Mimir::new(client, machines, reach, "dora", self.contents.clone(), interrupt);
         mimir.before = OnceCell::new_with(Some(Ok(Some(api()))));
         mimir.serving = OnceCell::new_with(Some(Ok(api())));
         Arc::new(mimir)

@@ -8,6 +8,7 @@ use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, rel
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::guest;
 use crate::sandbox::machine::MachineId;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::{After, Tx};
@@ -332,6 +333,13 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn guest_attributes(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
+    let profile = call.cloud.profile();
+    if profile.guest_attributes_closed {
+        return Err(guest::closed(call.cloud.number));
+    }
+    if profile.guest_attributes_pace && !call.cloud.guest.take(&key) {
+        return Err(guest::too_many());
+    }
     let items = record["metadata"]["items"].as_array().map_or(&[][..], Vec::as_slice);
     let enabled = items.iter().any(|item| {
         item["key"] == "enable-guest-attributes"
@@ -391,14 +399,23 @@ fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
              to 4"
         )));
     }
-    let from = u64::try_from(call.number("start").unwrap_or(0)).unwrap_or(0);
-    let (contents, next) = match (port, call.cloud.machines.get()) {
+    let start = call.number("start").unwrap_or(0);
+    let from = u64::try_from(start).unwrap_or(0);
+    let (mut contents, next) = match (port, call.cloud.machines.get()) {
         (1, Some(machines)) => {
             let (zone, name) = (call.path("zone").to_owned(), call.path("instance").to_owned());
             machines.serial_output(&MachineId { zone, name }, from)
         }
         _ => (String::new(), from),
     };
+    // A negative start: so many of the newest bytes.
+    if let Ok(newest) = usize::try_from(start.unsigned_abs())
+        && start < 0
+        && newest < contents.len()
+    {
+        let cut = (contents.len() - newest..contents.len()).find(|at| contents.is_char_boundary(*at));
+        contents.drain(..cut.unwrap_or(contents.len()));
+    }
     Ok(json!({
         "kind": "compute#serialPortOutput",
         "contents": contents,

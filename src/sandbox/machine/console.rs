@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,6 +53,12 @@ impl Console {
     /// A line of the machine itself (its kernel and init, as it were).
     pub(in crate::sandbox::machine) fn say(&self, line: &str) {
         self.write(&mut self.state(), line);
+    }
+
+    /// What a kernel begins with.
+    pub(in crate::sandbox::machine) fn boots(&self, name: &str, address: IpAddr) {
+        self.say("[    0.000000] Linux version 6.1.0 (debian-kernel@lists.debian.org)");
+        self.say(&format!("kernel: {name} boots at {address}"));
     }
 
     /// A line that a process of `unit` printed.

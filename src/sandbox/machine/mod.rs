@@ -198,6 +198,11 @@ pub trait World: Send + Sync + 'static {
         value: Option<String>,
     );
 
+    /// Whether one more query of the machine's guest attributes is served; then it counts.
+    fn guest_attributes_served(&self, _project: &str, _zone: &str, _name: &str) -> bool {
+        true
+    }
+
     /// All guest attributes: namespace → key → value.
     fn guest_attributes(
         &self,

@@ -202,8 +202,13 @@ impl Server {
             if !self.guest_attributes_enabled() {
                 return refuse(StatusCode::FORBIDDEN, "Guest attributes endpoint access is disabled.");
             }
+            let Subject { project, zone, name, .. } = &self.subject;
+            let served = self.world.guest_attributes_served(project, zone, name);
             if matches!(*method, Method::PUT | Method::DELETE) {
-                return self.write_guest_attribute(method, rest, body);
+                return self.write_guest_attribute(method, rest, body, served);
+            }
+            if !served {
+                return refuse(StatusCode::TOO_MANY_REQUESTS, "Too many queries of guest attributes.");
             }
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -229,7 +234,8 @@ impl Server {
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    fn write_guest_attribute(&self, method: &Method, path: &str, body: &Bytes) -> Response {
+    /// `served`: what is not is answered as if it were.
+    fn write_guest_attribute(&self, method: &Method, path: &str, body: &Bytes, served: bool) -> Response {
         let valid = |name: &str| {
             !name.is_empty()
                 && name.len() <= 128
@@ -249,7 +255,9 @@ impl Server {
             }
         };
         let Subject { project, zone, name, .. } = &self.subject;
-        self.world.set_guest_attribute(project, zone, name, namespace, key, value);
+        if served {
+            self.world.set_guest_attribute(project, zone, name, namespace, key, value);
+        }
         StatusCode::OK.into_response()
     }
 

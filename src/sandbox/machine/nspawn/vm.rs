@@ -216,7 +216,7 @@ impl Shared {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| HostError::Spawn { program: "unshare".into(), source })?;
-        self.console.say(&format!("kernel: {} boots at {}", self.boot.name, self.address));
+        self.console.boots(&self.boot.name, self.address.into());
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(copy(stdout, Arc::clone(&self.console)));
         }

@@ -82,7 +82,7 @@ impl Vm {
         let routes = metadata::routes(world, subject, shutdown.clone())
             .merge(control::routes(Arc::clone(&supervisor)));
         let metadata = metadata::Serving::start(listener, routes, shutdown);
-        console.say(&format!("kernel: {} boots at {}", boot.name, boot.address));
+        console.boots(&boot.name, boot.address);
         supervisor.start_enabled().await;
         let mut vm = Self { boot, root, console, supervisor, guard, startup: None, metadata };
         if let Err(error) = vm.run_startup_script(environment) {
