@@ -23,6 +23,8 @@ pub struct Lag {
     pub grants_ms: u64,
     /// An enabled service: the calls of its API.
     pub services_ms: u64,
+    /// The `default` network, after Compute Engine was enabled.
+    pub default_network_ms: u64,
     /// For as long again, some replicas see it and others do not: of accounts and
     /// services.
     pub flapping: bool,
@@ -118,6 +120,7 @@ mod tests {
             service_accounts_ms: HOUR,
             grants_ms: HOUR,
             services_ms: 0,
+            default_network_ms: 0,
             flapping: false,
         });
         world.made("a", Duration::ZERO);

@@ -27,7 +27,13 @@ impl Profile {
         Self {
             storage_pace: true,
             unreachable: Vec::new(),
-            lag: Lag { service_accounts_ms: 1000, grants_ms: 1500, services_ms: 500, flapping: true },
+            lag: Lag {
+                service_accounts_ms: 1000,
+                grants_ms: 1500,
+                services_ms: 500,
+                default_network_ms: 2000,
+                flapping: true,
+            },
         }
     }
 }

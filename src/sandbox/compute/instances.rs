@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, target};
+use super::{addresses, catalogue, groups, insert, key_of_link, link, modify, not_ready, relative, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -81,11 +81,13 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return start(call, tx, &key, Effect::default());
     }
     tx.edit(&key, |record| record["status"] = json!("STOPPING"));
+    let mut stopped = json!({"status": "TERMINATED", "lastStopTimestamp": clock::timestamp()});
+    let region = catalogue::region_of(call.path("zone"));
+    if let Some(interfaces) = addresses::without_ephemeral(tx, region, &record["networkInterfaces"]) {
+        stopped["networkInterfaces"] = interfaces;
+    }
     let effect = Effect {
-        done: vec![Edit::Merge(
-            key.clone(),
-            json!({"status": "TERMINATED", "lastStopTimestamp": clock::timestamp()}),
-        )],
+        done: vec![Edit::Merge(key.clone(), stopped)],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
         machine: Some(Order { what: Move::Stop, key: key.clone() }),
         ..Effect::default()
@@ -99,7 +101,14 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if record["status"] == "RUNNING" {
         return start(call, tx, &key, Effect::default());
     }
-    tx.edit(&key, |record| record["status"] = json!("PROVISIONING"));
+    let region = catalogue::region_of(call.path("zone"));
+    let interfaces = addresses::with_ephemeral(call, tx, region, &record["networkInterfaces"])?;
+    tx.edit(&key, |record| {
+        record["status"] = json!("PROVISIONING");
+        if let Some(interfaces) = interfaces {
+            record["networkInterfaces"] = interfaces;
+        }
+    });
     let effect = Effect {
         done: vec![Edit::Merge(
             key.clone(),
