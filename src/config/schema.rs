@@ -27,6 +27,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "mimir.limits", doc: "What the tenant may write." },
     Section { path: "network", doc: "The VPC network that the machine is in." },
     Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
+    Section { path: "secrets", doc: "Secret Manager, which keeps the certificates and their keys." },
     Section { path: "alerts", doc: "What Mimir computes and whom it tells." },
     Section {
         path: "stack",
@@ -200,6 +201,16 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "mimir.service_account",
+        kind: Kind::Text(rules::SERVICE_ACCOUNT),
+        doc: "A service account that exists, for the machine to run as, where none may be made \
+              (`iam.disableServiceAccountCreation`) or one is prescribed. It is granted its roles on the bucket and \
+              on the server's secret, and never changed or deleted itself. The firewall tells the machine by \
+              a network tag then, as other machines may run as that account.",
+        example: "mimir@my-gcp-project.iam.gserviceaccount.com",
+        derived: Some("none: an account of the deployment's own is made"),
+    },
+    Key {
         path: "mimir.binary",
         kind: Kind::Path,
         doc: "A Mimir binary on this machine, used instead of the pinned download. It has to be of `mimir.version`.",
@@ -301,6 +312,15 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "access.external_machines",
+        kind: Kind::Flag,
+        doc: "Whether each machine of `topology: ha` has an address on the internet, beside the load balancer's. \
+              Nothing needs them, and each is billed; without them the subnet needs Private Google Access \
+              (`network.create: true` has it).",
+        example: "false",
+        derived: None,
+    },
+    Key {
         path: "access.endpoint",
         kind: Kind::Text(rules::ENDPOINT),
         doc: "Where this machine reaches port 9009, if not at the machine's own address: the near end of a \
@@ -324,6 +344,15 @@ pub const KEYS: &[Key] = &[
               latter two.",
         example: "server",
         derived: None,
+    },
+    Key {
+        path: "secrets.locations",
+        kind: Kind::List(rules::REGION),
+        doc: "Regions that secrets are kept in, each a replica: for a policy that allows some locations only \
+              (`gcp.resourceLocations`). It cannot change for a secret that exists: another value makes all \
+              certificates anew.",
+        example: "[europe-west1]",
+        derived: Some("none: Google chooses, worldwide"),
     },
     Key {
         path: "alerts.rules",

@@ -170,6 +170,8 @@ mod tests {
                 "prometheus",
                 "pushgateway",
                 "subnet",
+                "service_account",
+                "locations",
                 "endpoint",
                 "config",
                 "scrape_jobs",
@@ -199,6 +201,9 @@ mod tests {
             // What this key needs of another one.
             if key.path == "generator.native_histograms" {
                 text.push_str("stack: {live: remote-write}\n");
+            }
+            if key.path == "access.external_machines" {
+                text.push_str("mimir: {topology: ha}\n");
             }
             // Zones of the example's own region.
             read_back(&text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
