@@ -19,6 +19,7 @@ mod reference;
 mod rules;
 pub mod schema;
 mod scrape;
+mod sections;
 mod sizes;
 mod source;
 mod suggest;

@@ -225,20 +225,32 @@ async fn image(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
     }
 }
 
+/// How often an account that is not seen is asked for again.
+const ASK_AGAIN: usize = 4;
+
 /// What is wrong with an account that the configuration names.
 async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
     let email = text(&manifest.body["serviceAccounts"][0]["email"]);
     if !email.contains('@') || email.contains('$') {
         return None;
     }
-    let problem =
-        match answered(cloud, &Call::get(Api::Iam, format!("v1/projects/-/serviceAccounts/{email}"))).await {
-            Look::Missing => format!("there is no service account {email}"),
-            Look::There(account) if account["disabled"] == true => {
-                format!("the service account {email} is disabled")
-            }
-            _ => return None,
-        };
+    let get = Call::get(Api::Iam, format!("v1/projects/-/serviceAccounts/{email}"));
+    let mut looked = answered(cloud, &get).await;
+    // One that was made a moment ago is seen by some replicas only.
+    for _ in 0..ASK_AGAIN {
+        if !matches!(looked, Look::Missing) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        looked = answered(cloud, &get).await;
+    }
+    let problem = match looked {
+        Look::Missing => format!("there is no service account {email}"),
+        Look::There(account) if account["disabled"] == true => {
+            format!("the service account {email} is disabled")
+        }
+        _ => return None,
+    };
     let instead =
         "set `mimir.service_account` to one that exists (`gcloud iam service-accounts list`), or leave it \
                    out: one is made then"
