@@ -207,7 +207,7 @@ async fn an_instance_needs_what_it_names() {
                 body["disks"][0]["initializeParams"]["sourceImage"] =
                     json!("projects/debian-cloud/global/images/family/debian-99");
             }),
-            404,
+            400,
         ),
         (
             "disk",
@@ -220,7 +220,7 @@ async fn an_instance_needs_what_it_names() {
         (
             "network",
             with(&|body| body["networkInterfaces"][0]["network"] = json!("global/networks/none")),
-            404,
+            400,
         ),
         (
             "address",
