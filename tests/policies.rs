@@ -267,7 +267,7 @@ fn three_machines_need_one_external_address() {
     let addresses = addresses["items"].as_array().unwrap().clone();
     let external = addresses.iter().filter(|address| address["addressType"] == "EXTERNAL");
     assert_eq!(external.map(|address| &address["name"]).collect::<Vec<_>>(), ["dorainfra-endpoint"]);
-    let single = deployment.run(&set(&["access.external_machines=false"], &["plan"])).ends_with(2);
+    let single = deployment.run(&set(&["access.external_machines=false"], &["plan"])).ends_with(3);
     tells(&single, &["access.external_machines", "`access.external` to `false`"]);
 }
 
