@@ -64,7 +64,7 @@ fn entry(text: &mut String, key: &Key, depth: usize, value: Option<&Value>, defa
     let _ = match value {
         Some(value) => writeln!(text, "{indent}{name}: {}", yaml(value)),
         // No default to show: what it could be.
-        None if default.is_null() || default.as_str() == Some("") => {
+        None if default.is_null() || *default == "" || default.as_array().is_some_and(Vec::is_empty) => {
             writeln!(text, "{indent}#{name}: {}", key.example)
         }
         None => writeln!(text, "{indent}#{name}: {}", yaml(default)),
