@@ -61,10 +61,13 @@ fn entry(text: &mut String, key: &Key, depth: usize, value: Option<&Value>, defa
     comment(text, depth, key.doc);
     comment(text, depth, &format!("Allowed: {}.", key.kind.allowed()));
     let (indent, name) = (indent(depth), key.split().1);
+    // A list of such a key has at least one item.
+    let no_items =
+        matches!(key.kind, super::schema::Kind::List(_)) && default.as_array().is_some_and(Vec::is_empty);
     let _ = match value {
         Some(value) => writeln!(text, "{indent}{name}: {}", yaml(value)),
         // No default to show: what it could be.
-        None if default.is_null() || *default == "" || default.as_array().is_some_and(Vec::is_empty) => {
+        None if default.is_null() || *default == "" || no_items => {
             writeln!(text, "{indent}#{name}: {}", key.example)
         }
         None => writeln!(text, "{indent}#{name}: {}", yaml(default)),
