@@ -173,7 +173,9 @@ fn guest_attributes_alone_are_enough_where_the_serial_port_cannot_be_read() {
 #[test]
 fn the_serial_port_serves_where_a_policy_closes_guest_attributes() {
     let case = Case::new(&[], "");
-    case.deployment.control("PUT", "profile", Some(json!({"guestAttributesClosed": true})));
+    let closed = json!([{"constraint": "constraints/compute.disableGuestAttributesAccess",
+        "booleanPolicy": {"enforced": true}}]);
+    case.deployment.control("PUT", "policies", Some(closed));
     let run = case.apply(&[]);
     case.serves();
     let told = Case::notes(&run);

@@ -24,11 +24,12 @@ const BEGIN: &str = "<!-- made by tests/sandbox_docs.rs -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// Titles, in the order of the page.
-const APIS: [(&str, &str); 7] = [
+const APIS: [(&str, &str); 8] = [
     ("compute", "Compute Engine"),
     ("storage", "Cloud Storage"),
     ("iam", "IAM"),
     ("cloudresourcemanager", "Resource Manager"),
+    ("cloudbilling", "Cloud Billing"),
     ("serviceusage", "Service Usage"),
     ("secretmanager", "Secret Manager"),
     ("metadata", "Metadata server"),

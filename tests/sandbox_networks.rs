@@ -109,7 +109,7 @@ async fn subnetworks_hold_ranges_and_what_is_in_them() {
         sandbox.refused(Method::POST, &subnetworks, Some(with("second", range)), status).await;
     }
     let nowhere = json!({"name": "x", "network": "global/networks/none", "ipCidrRange": "10.20.0.0/24"});
-    sandbox.refused(Method::POST, &subnetworks, Some(nowhere), 404).await;
+    sandbox.refused(Method::POST, &subnetworks, Some(nowhere), 400).await;
     let in_auto = json!({"name": "x", "network": "global/networks/default", "ipCidrRange": "10.200.0.0/24"});
     let message = sandbox.refused(Method::POST, &subnetworks, Some(in_auto), 400).await;
     assert!(message.contains("cannot overlap with 10.128.0.0/9"), "{message}");

@@ -147,7 +147,9 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "open": open,
             "tls": config.access.tls,
             "external": config.access.external,
+            "machines": external_machines(config),
         },
+        "secrets": {"replication": replication(&config.secrets.locations)},
         "clients": clients(config, facts),
         // Of the user's own file its digest only: it has secrets in it.
         "alerts": {"rules": config.alerts.rules, "config": alertmanager},
@@ -167,6 +169,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "server_name": names.server_name,
         "names": {
             "service_account": format!("{name}-mimir"),
+            "tag": format!("{name}-mimir"),
             "objects_binding": format!("{name}-mimir-objects"),
             "ca": names.ca,
             "server": names.server,
@@ -215,6 +218,20 @@ fn clients(config: &Config, facts: &Facts) -> Vec<Value> {
         })
     });
     values.collect()
+}
+
+/// Whether machines have external addresses of their own.
+fn external_machines(config: &Config) -> bool {
+    config.access.external && (config.access.external_machines || config.mimir.topology == Topology::Single)
+}
+
+/// How Secret Manager is told where to keep something.
+fn replication(locations: &[String]) -> Value {
+    let replicas: Vec<Value> = locations.iter().map(|location| json!({"location": location})).collect();
+    match replicas.is_empty() {
+        true => json!({"automatic": {}}),
+        false => json!({"userManaged": {"replicas": replicas}}),
+    }
 }
 
 /// As Google spells a duration.

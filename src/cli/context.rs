@@ -244,6 +244,7 @@ impl Context {
             storage,
             iam: of("IAM", default.iam),
             cloudresourcemanager: of("CLOUDRESOURCEMANAGER", default.cloudresourcemanager),
+            cloudbilling: of("CLOUDBILLING", default.cloudbilling),
             serviceusage: of("SERVICEUSAGE", default.serviceusage),
             secretmanager: of("SECRETMANAGER", default.secretmanager),
         }

@@ -4,13 +4,17 @@ use std::net::TcpListener;
 
 use clap::Args;
 
-use super::context::Context;
+use super::context::{Context, Project, Purpose};
 use super::{CommandError, CommandResult, Exit};
 use crate::config::Live;
+use crate::engine::{self, EngineError, Finding, PlanOptions};
 use crate::event::{Event, Events};
+use crate::gcp;
+use crate::machine;
+use crate::resource::{Google, lives_in_mimir};
 use crate::verify::{Check, Outcome};
 
-/// Check credentials, project, permissions, programs and ports
+/// Check credentials, project, permissions, policies, firewalls, programs and ports
 ///
 /// Changes nothing. Exits with 1 when something would stop `apply`.
 #[derive(Debug, Args)]
@@ -55,29 +59,33 @@ impl Doctor {
             };
             tell(check(key, &format!("port {port}"), free, &format!("choose another: `--set {key}=PORT`")));
         }
-        let cloud = async {
-            let client = context.client(&project)?;
-            client.preflight().await.map_err(CommandError::from)
-        };
-        match cloud.await {
-            Ok(missing) if missing.is_empty() => tell(check(
-                "project",
-                &format!("project {}", project.config.project),
-                Ok("reachable, all permissions".into()),
-                "",
-            )),
-            Ok(missing) => tell(check(
-                "project",
-                &format!("project {}", project.config.project),
+        let client = context.client(&project)?;
+        let name = format!("project {}", project.config.project);
+        let lacking = client.preflight().await;
+        let new =
+            lacking.as_ref().err().and_then(gcp::Error::api).is_some_and(|api| api.is_service_disabled());
+        let reached = new || lacking.is_ok();
+        let lacking = lacking.map_err(CommandError::from);
+        let (found, hint) = match lacking {
+            Ok(missing) if missing.is_empty() => (Ok("reachable, all permissions".into()), None),
+            Ok(missing) => (
                 Err(format!("permissions missing: {}", missing.join(", "))),
-                "ask an owner of the project for a role that has them",
-            )),
-            Err(error) => tell(check(
-                "project",
-                &format!("project {}", project.config.project),
-                Err(error.message),
-                error.hint.as_deref().unwrap_or(""),
-            )),
+                Some("ask an owner of the project for a role that has them".to_owned()),
+            ),
+            Err(error) => (Err(error.message), error.hint),
+        };
+        tell(match new {
+            true => {
+                let why =
+                    "permissions are not known: the Cloud Resource Manager API is off, which `apply` enables";
+                unknown("project", &name, why.into())
+            }
+            false => check("project", &name, found, hint.as_deref().unwrap_or_default()),
+        });
+        if reached {
+            for check in obstacles(context, project, client, &events).await? {
+                tell(check);
+            }
         }
         drop(events);
         let _ = screen.await;
@@ -86,6 +94,56 @@ impl Doctor {
         }
         Ok(Exit::Done)
     }
+}
+
+/// What would stop `apply`, or should be known before: what a plan finds out, without its
+/// plan.
+async fn obstacles(
+    context: &Context,
+    project: Project,
+    client: gcp::Client,
+    events: &Events,
+) -> CommandResult<Vec<Check>> {
+    // Names and places are enough: neither an engine nor an address is asked for.
+    let facts = context.facts(&project, &client, Purpose::Removal, events).await?;
+    let blueprint = context.blueprint(&project, &facts)?;
+    let machines = machine::Reader::new(client.clone());
+    let google = Google::new(client, machines, &blueprint.deployment, blueprint.contents.clone());
+    let mut manifests = blueprint.manifests.clone();
+    manifests.retain(|manifest| !lives_in_mimir(&manifest.kind));
+    let options = PlanOptions::default();
+    let planned = engine::plan(&blueprint.deployment, manifests.clone(), &google, &options, events).await;
+    let title = "what apply needs";
+    let mut checks = match planned {
+        Ok(plan) if plan.warnings.is_empty() => {
+            vec![check("plan", title, Ok("nothing stands in the way".into()), "")]
+        }
+        Ok(plan) => plan.warnings.into_iter().map(|warning| unknown("plan", title, warning)).collect(),
+        Err(EngineError::Impossible { findings }) => {
+            findings.into_iter().map(|finding| found("plan", title, finding)).collect()
+        }
+        Err(error) => {
+            let hint = error.hint().unwrap_or_default();
+            vec![check("plan", title, Err(error.to_string()), &hint)]
+        }
+    };
+    let title = "who reaches the machine";
+    checks.extend(
+        google.exposure(&manifests).await.into_iter().map(|finding| found("firewall", title, finding)),
+    );
+    Ok(checks)
+}
+
+fn found(name: &str, title: &str, finding: Finding) -> Check {
+    match finding.refuses {
+        true => check(name, title, Err(finding.problem), &finding.instead),
+        false => unknown(name, title, format!("{}: {}", finding.problem, finding.instead)),
+    }
+}
+
+/// What stops nothing, and should be known.
+fn unknown(name: &str, title: &str, found: String) -> Check {
+    Check { outcome: Outcome::NotApplicable, ..check(name, title, Ok(found), "") }
 }
 
 fn check(name: &str, title: &str, found: Result<String, String>, hint: &str) -> Check {

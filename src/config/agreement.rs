@@ -36,6 +36,7 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(labels(config, settings));
     found.extend(derived_bucket(config, settings));
     found.extend(own_network(config, settings));
+    found.extend(machines_addresses(config, settings));
     found.extend(native_histograms(config, settings));
     found.extend(mimir_options(config, settings));
     found
@@ -242,6 +243,22 @@ fn own_network(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
                 .help(Some(format!("`network.create` is `true` {}", settings.origin("network.create"))))
         })
         .collect()
+}
+
+/// Machines without addresses of their own need something in front of them that has one.
+fn machines_addresses(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 3] = ["access.external_machines", "mimir.topology", "access.external"];
+    if config.access.external_machines
+        || !config.access.external
+        || config.mimir.topology == Topology::Ha
+        || !settings.sound(&PATHS)
+    {
+        return Vec::new();
+    }
+    let message = format!("`{}`: `false`, and the one machine is reached by its own address", PATHS[0]);
+    vec![Problem::new(settings.place(&PATHS), message).help(Some(
+        "set `access.external` to `false`, or `mimir.topology` to `ha`: a load balancer has the address then",
+    ))]
 }
 
 /// Native histograms of the past whose series would end where live values begin.

@@ -19,6 +19,7 @@ mod reference;
 mod rules;
 pub mod schema;
 mod scrape;
+mod sections;
 mod sizes;
 mod source;
 mod suggest;
@@ -59,6 +60,7 @@ pub struct Config {
     pub mimir: Mimir,
     pub network: Network,
     pub access: Access,
+    pub secrets: Secrets,
     pub alerts: Alerts,
     pub stack: Stack,
     pub generator: Generator,
@@ -94,6 +96,8 @@ pub struct Mimir {
     pub limits: Limits,
     /// Mimir's own keys, laid over those that dorainfra writes.
     pub extra: serde_json::Map<String, serde_json::Value>,
+    /// An account that is there, by its address; `None`: one of the deployment's own.
+    pub service_account: Option<String>,
     /// A Mimir binary on this machine, instead of the pinned download.
     pub binary: Option<PathBuf>,
 }
@@ -139,8 +143,17 @@ pub struct Access {
     pub tls: Tls,
     /// Whether the machine has an external address.
     pub external: bool,
+    /// Whether each of three machines has one besides the load balancer's.
+    pub external_machines: bool,
     /// `host:port` at which the operator's machine reaches port 9009.
     pub endpoint: Option<String>,
+}
+
+/// Where certificates and keys are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Regions of Secret Manager; none: wherever Google sees fit.
+    pub locations: Vec<String>,
 }
 
 /// Who shows a certificate on Mimir's port.
@@ -263,6 +276,7 @@ impl Default for Config {
                 tenant: "dora".into(),
                 limits: sizes::limits(39, 365),
                 extra: serde_json::Map::new(),
+                service_account: None,
                 binary: None,
             },
             network: Network {
@@ -283,8 +297,10 @@ impl Default for Config {
                 public: None,
                 tls: Tls::Mutual,
                 external: true,
+                external_machines: true,
                 endpoint: None,
             },
+            secrets: Secrets { locations: Vec::new() },
             alerts: Alerts { rules: true, config: None },
             stack: Stack {
                 runtime: Runtime::Auto,

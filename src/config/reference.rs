@@ -50,7 +50,7 @@ Keys are checked against each other too:
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
 - `generator.teams` times 50 is at most `mimir.limits.max_series`.
 - `network.create` excludes `network.name` and `network.subnet`.
-- `access.external: false` is for `topology: single`.
+- `access.external_machines: false` is for `topology: ha`, or goes with `access.external: false`.
 - The keys of `mimir.extra` are keys of that `mimir.version`, as far as its keys
   are known here ({minors}).
 - `mimir.version` is what the program in `mimir.binary` says of itself, if it says

@@ -5,6 +5,7 @@
 use super::rules;
 
 pub use super::key::{Key, Kind, Section, VARIABLE_PREFIX};
+pub use super::sections::SECTIONS;
 
 pub fn key(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
@@ -20,25 +21,6 @@ pub fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
     let sections = SECTIONS.iter().filter_map(Section::split);
     keys.chain(sections).filter(move |(parent, _)| *parent == section).map(|(_, name)| name)
 }
-
-pub const SECTIONS: &[Section] = &[
-    Section { path: "", doc: "Where the deployment lives and what it is called." },
-    Section { path: "mimir", doc: "The Mimir machine, its disks and its bucket." },
-    Section { path: "mimir.limits", doc: "What the tenant may write." },
-    Section { path: "network", doc: "The VPC network that the machine is in." },
-    Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
-    Section { path: "alerts", doc: "What Mimir computes and whom it tells." },
-    Section {
-        path: "stack",
-        doc: "The collector stack on this machine: generator, Pushgateway and Prometheus agent.",
-    },
-    Section { path: "stack.ports", doc: "Loopback ports of the stack, each another one." },
-    Section {
-        path: "stack.images",
-        doc: "Images of the Compose stack, by tag and digest. Name a mirror's where Docker Hub is not reached.",
-    },
-    Section { path: "generator", doc: "The simulated DORA metrics." },
-];
 
 const SECONDS: &[(u64, u64)] = &[(1, 3600)];
 const PORT: &[(u64, u64)] = &[(1, 65_535)];
@@ -200,6 +182,16 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "mimir.service_account",
+        kind: Kind::Text(rules::SERVICE_ACCOUNT),
+        doc: "A service account that exists, for the machine to run as, where none may be made \
+              (`iam.disableServiceAccountCreation`) or one is prescribed. It is granted its roles on the bucket and \
+              on the server's secret, and never changed or deleted itself. The firewall tells the machine by \
+              a network tag then, as other machines may run as that account.",
+        example: "mimir@my-gcp-project.iam.gserviceaccount.com",
+        derived: Some("none: an account of the deployment's own is made"),
+    },
+    Key {
         path: "mimir.binary",
         kind: Kind::Path,
         doc: "A Mimir binary on this machine, used instead of the pinned download. It has to be of `mimir.version`.",
@@ -301,6 +293,15 @@ pub const KEYS: &[Key] = &[
         derived: None,
     },
     Key {
+        path: "access.external_machines",
+        kind: Kind::Flag,
+        doc: "Whether each machine of `topology: ha` has an address on the internet, beside the load balancer's. \
+              Nothing needs them, and each is billed; without them the subnet needs Private Google Access \
+              (`network.create: true` has it).",
+        example: "false",
+        derived: None,
+    },
+    Key {
         path: "access.endpoint",
         kind: Kind::Text(rules::ENDPOINT),
         doc: "Where this machine reaches port 9009, if not at the machine's own address: the near end of a \
@@ -324,6 +325,15 @@ pub const KEYS: &[Key] = &[
               latter two.",
         example: "server",
         derived: None,
+    },
+    Key {
+        path: "secrets.locations",
+        kind: Kind::List(rules::REGION),
+        doc: "Regions that secrets are kept in, each a replica: for a policy that allows some locations only \
+              (`gcp.resourceLocations`). It cannot change for a secret that exists: another value makes all \
+              certificates anew.",
+        example: "[europe-west1]",
+        derived: Some("none: Google chooses, worldwide"),
     },
     Key {
         path: "alerts.rules",

@@ -61,10 +61,13 @@ fn entry(text: &mut String, key: &Key, depth: usize, value: Option<&Value>, defa
     comment(text, depth, key.doc);
     comment(text, depth, &format!("Allowed: {}.", key.kind.allowed()));
     let (indent, name) = (indent(depth), key.split().1);
+    // A list of such a key has at least one item.
+    let no_items =
+        matches!(key.kind, super::schema::Kind::List(_)) && default.as_array().is_some_and(Vec::is_empty);
     let _ = match value {
         Some(value) => writeln!(text, "{indent}{name}: {}", yaml(value)),
         // No default to show: what it could be.
-        None if default.is_null() || default.as_str() == Some("") => {
+        None if default.is_null() || *default == "" || no_items => {
             writeln!(text, "{indent}#{name}: {}", key.example)
         }
         None => writeln!(text, "{indent}#{name}: {}", yaml(default)),
@@ -170,6 +173,8 @@ mod tests {
                 "prometheus",
                 "pushgateway",
                 "subnet",
+                "service_account",
+                "locations",
                 "endpoint",
                 "config",
                 "scrape_jobs",
@@ -199,6 +204,9 @@ mod tests {
             // What this key needs of another one.
             if key.path == "generator.native_histograms" {
                 text.push_str("stack: {live: remote-write}\n");
+            }
+            if key.path == "access.external_machines" {
+                text.push_str("mimir: {topology: ha}\n");
             }
             // Zones of the example's own region.
             read_back(&text).unwrap_or_else(|errors| panic!("{text}\n{errors}"));

@@ -39,10 +39,14 @@ pub struct Settings {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
+    /// Of the deployment's project.
     Compute,
+    /// Of whatever project the path begins with (`projects/debian-cloud/…`).
+    ComputeOfAll,
     Storage,
     Iam,
     ResourceManager,
+    Billing,
     ServiceUsage,
     SecretManager,
 }
@@ -165,9 +169,11 @@ impl Client {
         let endpoints = &self.inner.endpoints;
         match api {
             Api::Compute => format!("{}projects/{}/", endpoints.compute, self.inner.project),
+            Api::ComputeOfAll => endpoints.compute.clone(),
             Api::Storage => endpoints.storage.clone(),
             Api::Iam => endpoints.iam.clone(),
             Api::ResourceManager => endpoints.cloudresourcemanager.clone(),
+            Api::Billing => endpoints.cloudbilling.clone(),
             Api::ServiceUsage => endpoints.serviceusage.clone(),
             Api::SecretManager => endpoints.secretmanager.clone(),
         }
@@ -230,9 +236,18 @@ impl Client {
             return true;
         }
         let number = self.inner.number.get_or_init(|| async {
-            let call = Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project));
-            let project = self.once(&call, token).await.ok()?;
-            Some(project["name"].as_str()?.strip_prefix("projects/")?.to_owned())
+            let project = &self.inner.project;
+            let known = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
+            let name = match self.once(&known, token).await {
+                Ok(project) => project["name"].clone(),
+                // Off in a new project, where the service that enables services is on.
+                Err(_) => {
+                    let path = format!("v1/projects/{project}/services/serviceusage.googleapis.com");
+                    let service = self.once(&Call::get(Api::ServiceUsage, path), token).await.ok()?;
+                    service["parent"].clone()
+                }
+            };
+            Some(name.as_str()?.strip_prefix("projects/")?.to_owned())
         });
         match number.await {
             Some(number) => project == number,

@@ -15,6 +15,8 @@ pub struct Endpoints {
     pub iam: String,
     /// `https://cloudresourcemanager.googleapis.com/`
     pub cloudresourcemanager: String,
+    /// `https://cloudbilling.googleapis.com/`
+    pub cloudbilling: String,
     /// `https://serviceusage.googleapis.com/`
     pub serviceusage: String,
     /// `https://secretmanager.googleapis.com/`
@@ -28,6 +30,7 @@ impl Default for Endpoints {
             storage: "https://storage.googleapis.com/".into(),
             iam: "https://iam.googleapis.com/".into(),
             cloudresourcemanager: "https://cloudresourcemanager.googleapis.com/".into(),
+            cloudbilling: "https://cloudbilling.googleapis.com/".into(),
             serviceusage: "https://serviceusage.googleapis.com/".into(),
             secretmanager: "https://secretmanager.googleapis.com/".into(),
         }

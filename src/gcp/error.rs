@@ -22,6 +22,9 @@ pub enum Error {
     /// An answer that is no answer of this API.
     #[error("{what} answered something unexpected: {reason}")]
     Unexpected { what: String, reason: String },
+    /// Nothing was asked for: it is known that it would be refused.
+    #[error("{why}")]
+    Pointless { why: String, instead: String },
 }
 
 /// An error in Google's own words.
@@ -112,7 +115,8 @@ impl ApiError {
 
     /// The constraint of an organisation policy that refuses: `compute.vmExternalIpAccess`.
     pub fn constraint(&self) -> Option<&str> {
-        let rest = self.message.split_once("onstraint constraints/")?.1;
+        // Some services quote it: "violates constraint 'constraints/…'".
+        let rest = self.message.split_once("constraints/")?.1;
         rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'))
             .next()
             .map(|name| name.trim_end_matches('.'))
@@ -230,6 +234,7 @@ impl Error {
                     .into(),
             ),
             Self::Unexpected { .. } => None,
+            Self::Pointless { instead, .. } => Some(instead.clone()),
         }
     }
 

@@ -456,7 +456,10 @@ impl Kind for Compute {
                     if let Some(current) = current {
                         body["fingerprint"] = current["fingerprint"].clone();
                     }
-                    Call::write(Api::Compute, Method::PATCH, &path).body(body)
+                    // A patch would leave what a rule selected machines by before.
+                    let rule = self.0.spec.kind == "compute.firewall";
+                    let method = if rule { Method::PUT } else { Method::PATCH };
+                    Call::write(Api::Compute, method, &path).body(body)
                 };
                 if self.0.fingerprint {
                     let write = |current: &Value| patch(Some(current));

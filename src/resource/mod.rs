@@ -9,6 +9,7 @@ mod bundle;
 mod certificate;
 mod compute;
 mod disk;
+mod exposure;
 mod group_member;
 mod instance;
 mod links;
@@ -24,7 +25,7 @@ mod service_account;
 mod services;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,6 +60,8 @@ pub(crate) struct Cloud {
     pub flush: bool,
     /// What this run has made that others see late.
     pub fresh: Fresh,
+    /// What was planned while nothing could be asked about what it needs.
+    pub unread: Mutex<Vec<Manifest>>,
 }
 
 /// How long what was just made may be unseen by a read that follows.
@@ -155,10 +158,17 @@ impl Google {
                 contents,
                 flush: true,
                 fresh: Fresh::default(),
+                unread: Mutex::default(),
             },
             kinds,
             mimir: None,
         }
+    }
+
+    /// Who reaches the machine's ports besides those whom these manifests let in, and what
+    /// keeps those out.
+    pub async fn exposure(&self, manifests: &[Manifest]) -> Vec<Finding> {
+        exposure::findings(&self.cloud, manifests).await
     }
 
     /// With what lives in the deployment's Mimir, beside what is Google's.

@@ -51,9 +51,10 @@ const ROWS: &[Row] = &[
         within: MINUTE,
         waits_for: "the new service account to be seen by Compute Engine",
     },
-    // The default network is made after the API was enabled.
+    // The default network is made after the API was enabled:
+    // hashicorp/terraform-provider-google#26363.
     Row {
-        says: |error| error.message.contains("The referenced network resource cannot be found"),
+        says: network_unseen,
         only: Some(|fresh| &fresh.services),
         within: MINUTE.saturating_mul(3),
         waits_for: "the network, which comes with the API",
@@ -79,9 +80,16 @@ const ROWS: &[Row] = &[
 fn account_unseen(error: &ApiError) -> bool {
     let message = error.message.to_ascii_lowercase();
     matches!(error.status, 0 | 400 | 404)
-        && message.contains("service")
-        && message.contains("account")
+        // In one word or in two: "billing account … service(s) … not found" is another matter.
+        && (message.contains("service account") || message.contains("serviceaccount"))
         && (message.contains("does not exist") || message.contains("not found"))
+}
+
+/// A network, or its subnet, that a rule, a machine or an address is for.
+fn network_unseen(error: &ApiError) -> bool {
+    ["network", "subnetwork"]
+        .iter()
+        .any(|what| error.message.contains(&format!("The referenced {what} resource cannot be found")))
 }
 
 /// Makes a write of a resource, again while its refusal is one that passes.
@@ -167,6 +175,19 @@ pub(super) async fn until_seen<F: Future<Output = Result<(), Error>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_that_pays_is_no_account_that_is_late() {
+        let says = |message: &str| {
+            account_unseen(&ApiError { status: 400, message: message.into(), ..ApiError::default() })
+        };
+        assert!(says("Service account m@p.iam.gserviceaccount.com does not exist."));
+        assert!(says("The resource 'm@p.iam.gserviceaccount.com' of type 'serviceAccount' was not found."));
+        assert!(!says(
+            "Billing account for project '5228' is not found. Billing must be enabled for activation of service(s) \
+             'compute.googleapis.com' to proceed."
+        ));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_seen_once_and_then_not_is_not_seen_yet() {

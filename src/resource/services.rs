@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::patience::until_seen;
-use super::{Cloud, Kind};
+use super::{Cloud, Kind, preflight};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership};
 use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Error};
@@ -72,7 +72,8 @@ impl Kind for Services {
             .body(json!({"serviceIds": wanted(manifest)}));
         let operation = cloud.client.call(&call).await?;
         cloud.client.wait_service(operation).await?;
-        until_enabled(cloud, manifest, events).await
+        until_enabled(cloud, manifest, events).await?;
+        preflight::again(cloud, &manifest.id(), events).await
     }
 
     async fn update(

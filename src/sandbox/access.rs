@@ -12,7 +12,7 @@ use super::store::Tx;
 
 /// Roles that can be granted, each with what it allows: a permission, or all that
 /// `*` stands for.
-const ROLES: [(&str, &[&str]); 38] = [
+const ROLES: [(&str, &[&str]); 39] = [
     ("roles/owner", &["*"]),
     (
         "roles/editor",
@@ -91,6 +91,7 @@ const ROLES: [(&str, &[&str]); 38] = [
     ),
     ("roles/iap.tunnelResourceAccessor", &["iap.tunnelInstances.accessViaIAP"]),
     ("roles/browser", &["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"]),
+    ("roles/orgpolicy.policyViewer", &["orgpolicy.policy.get"]),
     (
         "roles/resourcemanager.projectIamAdmin",
         &[
@@ -246,6 +247,8 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
             let own = format!("policy/serviceAccounts/{}", call.path("serviceAccountsId"));
             (format!("iam.serviceAccounts.{verb}"), own)
         }
+        "cloudbilling" => ("resourcemanager.projects.get".into(), project),
+        "cloudresourcemanager" if verb == "getEffectiveOrgPolicy" => ("orgpolicy.policy.get".into(), project),
         // Whoever asks is told of those projects that they may see.
         "cloudresourcemanager" if verb == "list" => return None,
         "cloudresourcemanager" => (format!("resourcemanager.projects.{verb}"), project),
@@ -297,7 +300,8 @@ fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 fn check_scopes(call: &Call) -> Result<(), ApiError> {
     // Some reads of Compute take a body, or hold the request.
     let verb = call.short_id().rsplit_once('.').map_or("", |(_, verb)| verb);
-    let reads = call.method.api == "compute" && ["getHealth", "listInstances", "wait"].contains(&verb);
+    let reads = call.method.api == "compute" && ["getHealth", "listInstances", "wait"].contains(&verb)
+        || verb == "getEffectiveOrgPolicy";
     let read = reads || call.method.verb == http::Method::GET;
     let enough: &[&str] = match (call.method.api, read) {
         ("compute", true) => &["compute", "compute.readonly", "cloud-platform.read-only"],

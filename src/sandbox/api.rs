@@ -20,7 +20,9 @@ use super::server::{Kind, json_response};
 use super::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
 use super::storage::{media, resumable, transcoding, upload, xml};
 use super::token::{self, Caller};
-use super::{access, compute, consumer, iam, operation, projects, secrets, services, storage};
+use super::{
+    access, billing, compute, constraints, consumer, iam, operation, projects, secrets, services, storage,
+};
 
 fn handler(method: &Method) -> Option<Handler> {
     match method.api {
@@ -28,6 +30,7 @@ fn handler(method: &Method) -> Option<Handler> {
         "storage" => storage::handler(&method.id),
         "iam" => iam::handler(&method.id),
         "cloudresourcemanager" => projects::handler(&method.id, method.version()),
+        "cloudbilling" => billing::handler(&method.id),
         "serviceusage" => services::handler(&method.id),
         "secretmanager" => secrets::handler(&method.id),
         _ => None,
@@ -190,6 +193,7 @@ async fn answer(call: Call, method: &'static Method) -> Result<Value, ApiError> 
             {
                 return Ok(earlier);
             }
+            constraints::check(&call, tx)?;
             handler(&call, tx)
         })
         .await?;

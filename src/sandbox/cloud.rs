@@ -186,18 +186,11 @@ impl Cloud {
     pub(super) async fn found(self: &Arc<Self>) -> Result<(), SandboxError> {
         let cloud = Arc::clone(self);
         let founded = self.transact(move |tx| {
-            if !tx.get("project").is_some_and(|project| project["network"] == true) {
-                compute::networks::found(&cloud.project, tx);
-            }
             if tx.has("project") {
-                // Made by a version whose `default` network was no record.
-                tx.edit("project", |project| project["network"] = json!(true));
                 return Ok(());
             }
             let now = clock::timestamp();
-            let project =
-                json!({"projectId": cloud.project, "createTime": now, "port": cloud.port, "network": true});
-            tx.put("project", project);
+            tx.put("project", json!({"projectId": cloud.project, "createTime": now, "port": cloud.port}));
             for name in [
                 "storage.googleapis.com",
                 "serviceusage.googleapis.com",
@@ -282,6 +275,11 @@ impl World for Cloud {
 
     fn firewalls(&self, _project: &str) -> Vec<Value> {
         self.scan("compute/global/firewalls/").into_iter().map(|(_, rule)| rule).collect()
+    }
+
+    fn firewall_policy(&self, _project: &str) -> Vec<Value> {
+        let rules = self.read(compute::networks::POLICY_KEY).unwrap_or_default();
+        rules.as_array().cloned().unwrap_or_default()
     }
 
     fn powered_off(&self, _project: &str, zone: &str, name: &str) {

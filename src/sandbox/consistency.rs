@@ -25,6 +25,8 @@ pub struct Lag {
     pub services_ms: u64,
     /// A secret and its versions: whatever is not asked for by a version's number.
     pub secrets_ms: u64,
+    /// The `default` network, after Compute Engine was enabled.
+    pub default_network_ms: u64,
     /// For as long again, some replicas see it and others do not: of accounts, services
     /// and secrets.
     pub flapping: bool,

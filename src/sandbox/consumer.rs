@@ -15,6 +15,7 @@ pub fn service_title(name: &str) -> Option<&'static str> {
         "storage.googleapis.com" => "Cloud Storage API",
         "iam.googleapis.com" => "Identity and Access Management (IAM) API",
         "secretmanager.googleapis.com" => "Secret Manager API",
+        "cloudbilling.googleapis.com" => "Cloud Billing API",
         "cloudresourcemanager.googleapis.com" => "Cloud Resource Manager API",
         "serviceusage.googleapis.com" => "Service Usage API",
         "logging.googleapis.com" => "Cloud Logging API",

@@ -11,14 +11,14 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::clock;
 use super::cloud::Cloud;
-use super::compute::{self, capacity, machines};
+use super::compute::{self, capacity, catalogue, machines};
 use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
 use super::profile::Profile;
 use super::server::{error_response, json_response};
+use super::{billing, clock, constraints};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +35,18 @@ struct Deny {
 #[serde(deny_unknown_fields)]
 struct Recording {
     bodies: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Billing {
+    enabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disable {
+    service: String,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +104,18 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             cloud.set_profile(Profile { lag, ..cloud.profile() });
             json!(lag)
         }),
+        ("GET", "/sandbox/policies") => cloud.transact(|tx| Ok(constraints::list(tx))).await,
+        ("PUT", "/sandbox/policies") => policies(cloud, &bytes).await,
+        ("PUT", "/sandbox/billing") => billing(cloud, &bytes).await,
+        ("POST", "/sandbox/disable") => disable(cloud, &bytes).await,
+        ("PUT", "/sandbox/images") => images(cloud, &bytes).await,
+        ("PUT", "/sandbox/firewall-policy") => {
+            let rules: Result<Vec<Value>, ApiError> = parse(&bytes);
+            match rules {
+                Ok(rules) => cloud.transact(move |tx| compute::networks::set_policy(tx, rules)).await,
+                Err(error) => Err(error),
+            }
+        }
         ("POST", "/sandbox/deny") => deny(cloud, &bytes).await,
         ("POST", "/sandbox/quota") => quota(cloud, &bytes).await,
         ("POST", "/sandbox/stockout") => stockout(cloud, &bytes).await,
@@ -205,6 +229,34 @@ async fn quota(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
 async fn stockout(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
     let Stockout { zone, available } = parse(bytes)?;
     cloud.transact(move |tx| capacity::set_stockout(tx, &zone, available).map(|()| json!({}))).await
+}
+
+/// The policies of the organisation, all of them.
+async fn policies(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let policies: Vec<Value> = parse(bytes)?;
+    cloud.transact(move |tx| constraints::replace(tx, policies)).await
+}
+
+async fn billing(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let Billing { enabled } = parse(bytes)?;
+    cloud.transact(move |tx| Ok(billing::set(tx, enabled))).await
+}
+
+/// Takes a service off, at once: as in a project of which little has been enabled yet.
+async fn disable(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let Disable { service } = parse(bytes)?;
+    cloud
+        .transact(move |tx| {
+            tx.remove(format!("services/{service}"));
+            Ok(json!({"service": service}))
+        })
+        .await
+}
+
+/// What has become of public images, by name: `DEPRECATED`, `OBSOLETE`, `DELETED`.
+async fn images(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
+    let states: std::collections::BTreeMap<String, String> = parse(bytes)?;
+    cloud.transact(move |tx| catalogue::deprecate(tx, states)).await
 }
 
 async fn foreign(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {

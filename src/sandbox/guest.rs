@@ -52,17 +52,6 @@ pub fn too_many() -> ApiError {
     error
 }
 
-/// The refusal where a policy of the organisation closes guest attributes to the API.
-pub fn closed(project_number: u64) -> ApiError {
-    ApiError::new(
-        412,
-        "conditionNotMet",
-        format!(
-            "Constraint constraints/compute.disableGuestAttributesAccess violated for project {project_number}."
-        ),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

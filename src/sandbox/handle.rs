@@ -58,6 +58,7 @@ impl Handle {
             storage: base.clone(),
             iam: base.clone(),
             cloudresourcemanager: base.clone(),
+            cloudbilling: base.clone(),
             serviceusage: base.clone(),
             secretmanager: base,
         }
@@ -134,6 +135,7 @@ impl Handle {
             ("STORAGE", format!("{}storage/v1/", endpoints.storage)),
             ("IAM", endpoints.iam),
             ("CLOUDRESOURCEMANAGER", endpoints.cloudresourcemanager),
+            ("CLOUDBILLING", endpoints.cloudbilling),
             ("SERVICEUSAGE", endpoints.serviceusage),
             ("SECRETMANAGER", endpoints.secretmanager),
         ];

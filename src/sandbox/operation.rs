@@ -154,6 +154,19 @@ pub fn start_plain(call: &Call, tx: &mut Tx, key: &str, kind: &str, done: Vec<Ed
     tx.after(After::Run(key.to_owned()));
 }
 
+/// Has records changed after a while, which nobody can ask about.
+pub fn later(tx: &mut Tx, key: &str, time: Duration, done: Vec<Edit>) {
+    let record = Record {
+        operation: json!({"status": "PENDING"}),
+        effect: Effect { done, ..Effect::default() },
+        ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        began: u64::try_from(clock::unique(0)).unwrap_or(0) / 1000,
+        fail: None,
+    };
+    tx.put(key, json!(record));
+    tx.after(After::Run(key.to_owned()));
+}
+
 /// The operation that an earlier request with the same id has started.
 pub fn replay(call: &Call, tx: &Tx) -> Result<Option<Value>, ApiError> {
     let Some(request) = call.query("requestId") else { return Ok(None) };

@@ -18,8 +18,6 @@ pub struct Profile {
     pub storage_pace: bool,
     /// Guest attributes have the limit that Google's have.
     pub guest_attributes_pace: bool,
-    /// A policy of the organisation closes guest attributes to the API.
-    pub guest_attributes_closed: bool,
     /// Zones that aggregated lists cannot ask: they answer without them, and say so.
     pub unreachable: Vec<String>,
 }
@@ -31,13 +29,13 @@ impl Profile {
         Self {
             storage_pace: true,
             guest_attributes_pace: true,
-            guest_attributes_closed: false,
             unreachable: Vec::new(),
             lag: Lag {
                 service_accounts_ms: 1000,
                 grants_ms: 1500,
                 services_ms: 500,
                 secrets_ms: 200,
+                default_network_ms: 2000,
                 flapping: true,
             },
         }

@@ -2,17 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::access;
 use super::call::{Call, Handler};
 use super::error::ApiError;
 use super::filter::Filter;
 use super::policy;
 use super::store::Tx;
+use super::{access, constraints};
 
 pub fn handler(method: &str, version: &str) -> Option<Handler> {
     Some(match method {
         "cloudresourcemanager.projects.get" if version == "v1" => get_v1,
         "cloudresourcemanager.projects.list" => list_v1,
+        "cloudresourcemanager.projects.getEffectiveOrgPolicy" => constraints::effective,
         "cloudresourcemanager.projects.get" => get,
         "cloudresourcemanager.projects.testIamPermissions" => test_permissions,
         "cloudresourcemanager.projects.getIamPolicy" => get_policy,

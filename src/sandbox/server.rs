@@ -23,6 +23,12 @@ use super::storage::xml;
 use super::token::{self, Caller};
 use super::{api, batch, clock, control, recording};
 
+/// Whether a method changes nothing although it is a POST.
+fn only_asks(id: &str) -> bool {
+    let verb = id.rsplit_once('.').map_or("", |(_, verb)| verb);
+    ["getEffectiveOrgPolicy", "getIamPolicy", "testIamPermissions"].contains(&verb)
+}
+
 /// What a request is by its path.
 enum Route {
     Control,
@@ -128,7 +134,7 @@ pub async fn handle(
         api: id.to_owned(),
         status: 0,
         latency_ms: 0,
-        write: !matches!(parts.method, http::Method::GET | http::Method::HEAD),
+        write: !matches!(parts.method, http::Method::GET | http::Method::HEAD) && !only_asks(id),
         bodies: None,
     };
     let mut heard = Bytes::new();

@@ -6,9 +6,9 @@ use super::call::{Call, Handler, page};
 use super::consumer::service_title;
 
 use super::error::ApiError;
-use super::iam;
 use super::operation::Edit;
 use super::store::Tx;
+use super::{billing, compute, iam};
 
 /// The most services of one `batchEnable`.
 const BATCH: usize = 20;
@@ -123,6 +123,13 @@ fn start(call: &Call, tx: &mut Tx, names: &[String], state: &str, answer: &str) 
             call.cloud.consistency.made(&each, call.cloud.operation_time(kind));
         }
     }
+    if state == "ENABLED" {
+        let off = |name: &&String| {
+            tx.get(&format!("services/{name}")).is_none_or(|record| record["state"] != state)
+        };
+        let new: Vec<String> = names.iter().filter(off).cloned().collect();
+        billing::check(call, tx, &new)?;
+    }
     let mut done: Vec<Edit> =
         names.iter().map(|each| Edit::Put(format!("services/{each}"), json!({"state": state}))).collect();
     let default = iam::compute_default(&call.cloud);
@@ -130,6 +137,9 @@ fn start(call: &Call, tx: &mut Tx, names: &[String], state: &str, answer: &str) 
     if state == "ENABLED" && names.iter().any(|name| name == "compute.googleapis.com") && !tx.has(&account) {
         let made = iam::account(&call.cloud, &default, "Compute Engine default service account", "");
         done.push(Edit::Put(account, made));
+    }
+    if state == "ENABLED" && names.iter().any(|name| name == "compute.googleapis.com") {
+        done.extend(compute::networks::comes_with_the_api(call, tx));
     }
     super::operation::start_plain(call, tx, &key, kind, done, response);
     Ok(json!({"name": format!("operations/{name}")}))

@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::schema::{Direction, Schemas};
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "compute.v1",
     "storage.v1",
     "iam.v1",
     "cloudresourcemanager.v3",
+    "cloudbilling.v1",
     "serviceusage.v1",
     "secretmanager.v1",
     // Behind those that have paths in common with it.

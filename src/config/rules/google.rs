@@ -71,6 +71,20 @@ pub const ZONE: Rule = Rule {
     },
 };
 
+pub const SERVICE_ACCOUNT: Rule = Rule {
+    allowed: "a service account's address, such as `mimir@my-gcp-project.iam.gserviceaccount.com`",
+    check: |text| {
+        let Some((name, domain)) = text.split_once('@') else {
+            return Err(Fault::new("is not an address")
+                .help("write it in full: `NAME@PROJECT.iam.gserviceaccount.com`"));
+        };
+        require(domain.ends_with(".gserviceaccount.com"), "is not a service account's address")?;
+        characters(name, |c| lower_or_digit(c) || c == '-')?;
+        characters(domain, |c| lower_or_digit(c) || c == '-' || c == '.')?;
+        require(!name.is_empty(), "has no name before the `@`")
+    },
+};
+
 /// Multi-regions and predefined dual-regions of Cloud Storage.
 const WIDE_LOCATIONS: [&str; 9] = ["US", "EU", "ASIA", "NAM4", "EUR4", "EUR5", "EUR7", "EUR8", "ASIA1"];
 
@@ -282,6 +296,18 @@ mod tests {
                 "mätrics"
             ]
         ));
+    }
+
+    #[test]
+    fn service_accounts() {
+        let good = |text: &str| (SERVICE_ACCOUNT.check)(text).is_ok();
+        assert!(good("mimir@my-gcp.iam.gserviceaccount.com"));
+        assert!(good("123-compute@developer.gserviceaccount.com"));
+        for bad in
+            ["mimir", "me@example.com", "@my-gcp.iam.gserviceaccount.com", "a b@x.gserviceaccount.com", ""]
+        {
+            assert!(!good(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod network;
 mod source;
 
 pub use self::google::{
-    BUCKET, BUCKET_LOCATION, LABELS_ALLOWED, MACHINE_TYPE, MOST_LABELS, NAME, PROJECT, REGION, ZONE,
-    label_key, label_value,
+    BUCKET, BUCKET_LOCATION, LABELS_ALLOWED, MACHINE_TYPE, MOST_LABELS, NAME, PROJECT, REGION,
+    SERVICE_ACCOUNT, ZONE, label_key, label_value,
 };
 pub use self::image::IMAGE;
 pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};

@@ -31,7 +31,14 @@ pub fn allocate(network: Network, tx: &Tx, region: &str) -> Result<Ipv4Addr, Api
         } else if key.contains("/forwardingRules/") {
             taken.extend(record["IPAddress"].as_str().map(str::to_owned));
         } else if key.contains("/instances/") {
-            taken.extend(record["networkInterfaces"][0]["networkIP"].as_str().map(str::to_owned));
+            let interface = &record["networkInterfaces"][0];
+            let external = &interface["accessConfigs"][0]["natIP"];
+            taken.extend(
+                [&interface["networkIP"], external]
+                    .iter()
+                    .filter_map(|each| each.as_str())
+                    .map(str::to_owned),
+            );
         }
     }
     network.hosts().find(|each| !taken.contains(&each.to_string())).ok_or_else(|| {
@@ -145,6 +152,35 @@ pub fn release_all(tx: &Tx, user: &str) -> Vec<Edit> {
         ));
     }
     edits
+}
+
+/// The interfaces of an instance without the external address that it has for as long as it
+/// runs only: a stop takes that. `None`: it has a static one, or none.
+pub fn without_ephemeral(tx: &Tx, region: &str, interfaces: &Value) -> Option<Value> {
+    let address = interfaces[0]["accessConfigs"][0]["natIP"].as_str()?;
+    if find(tx, region, address).is_some() {
+        return None;
+    }
+    let mut interfaces = interfaces.clone();
+    interfaces[0]["accessConfigs"][0].as_object_mut()?.remove("natIP");
+    Some(interfaces)
+}
+
+/// The same with another one, at a start.
+pub fn with_ephemeral(
+    call: &Call,
+    tx: &Tx,
+    region: &str,
+    interfaces: &Value,
+) -> Result<Option<Value>, ApiError> {
+    let access = &interfaces[0]["accessConfigs"][0];
+    if !access.is_object() || access["natIP"].is_string() {
+        return Ok(None);
+    }
+    let mut interfaces = interfaces.clone();
+    interfaces[0]["accessConfigs"][0]["natIP"] =
+        json!(allocate(call.cloud.network(), tx, region)?.to_string());
+    Ok(Some(interfaces))
 }
 
 fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

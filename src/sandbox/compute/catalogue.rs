@@ -1,6 +1,8 @@
 //! What is there before anybody creates anything: regions, zones, machine types,
 //! disk types, public images. (The `default` network is a record: it can be deleted.)
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{BASE, capacity, custom, last, link, lists};
@@ -277,9 +279,9 @@ fn list_disk_types(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     lists::answer(call, "diskType", &format!("zones/{zone}/diskTypes"), items.collect())
 }
 
-fn describe_image((project, family, name): (&str, &str, &str)) -> Value {
+fn describe_image(tx: &Tx, (project, family, name): (&str, &str, &str)) -> Value {
     let arm = name.contains("arm64");
-    json!({
+    let mut image = json!({
         "kind": "compute#image", "id": id(name), "name": name, "family": family, "status": "READY",
         "creationTimestamp": "2026-01-14T12:00:00.000-08:00",
         "selfLink": format!("{BASE}projects/{project}/global/images/{name}"),
@@ -289,12 +291,49 @@ fn describe_image((project, family, name): (&str, &str, &str)) -> Value {
         "licenses": [format!("{BASE}projects/{project}/global/licenses/{}", family.trim_end_matches("-arm64"))],
         "guestOsFeatures": [{"type": "UEFI_COMPATIBLE"}, {"type": "VIRTIO_SCSI_MULTIQUEUE"}, {"type": "GVNIC"}],
         "labelFingerprint": "42WmSpB8rSM=",
-    })
+    });
+    if let Some(state) = state(tx, name) {
+        image["deprecated"] = json!({"state": state, "deprecated": "2026-06-01T00:00:00.000-07:00"});
+    }
+    image
+}
+
+/// What has become of an image: nothing, or its owner's word.
+fn state(tx: &Tx, image: &str) -> Option<Value> {
+    tx.get(&format!("images/{image}")).cloned()
+}
+
+/// Gives public images the states that their owner gave them; by name.
+pub fn deprecate(tx: &mut Tx, states: BTreeMap<String, String>) -> Result<Value, ApiError> {
+    for (key, _) in tx.scan("images/") {
+        tx.remove(key);
+    }
+    for (name, state) in &states {
+        if !["DEPRECATED", "OBSOLETE", "DELETED"].contains(&state.as_str()) {
+            return Err(ApiError::invalid(format!("Invalid state of an image: {state}")));
+        }
+        if !IMAGES.iter().any(|(_, _, each)| each == name) {
+            return Err(ApiError::not_found(format!("There is no image {name}.")));
+        }
+        tx.put(format!("images/{name}"), json!(state));
+    }
+    Ok(json!(states))
+}
+
+/// Refuses an image that may not be used any more.
+pub fn check_usable(image: &Value) -> Result<(), ApiError> {
+    match image["deprecated"]["state"].as_str() {
+        Some(state @ ("OBSOLETE" | "DELETED")) => {
+            let path = image["selfLink"].as_str().unwrap_or_default().trim_start_matches(BASE);
+            Err(ApiError::invalid(format!("The resource '{path}' is {}.", state.to_ascii_lowercase())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A public image from a reference: `projects/P/global/images/family/F` or
 /// `projects/P/global/images/N`.
-pub fn image(text: &str, field: &str) -> Result<Value, ApiError> {
+pub fn image(tx: &Tx, text: &str, field: &str) -> Result<Value, ApiError> {
     let path = text.split_once("/compute/v1/").map_or(text, |(_, path)| path);
     let parts: Vec<&str> = path.split('/').collect();
     let (project, family, name) = match parts.as_slice() {
@@ -308,16 +347,19 @@ pub fn image(text: &str, field: &str) -> Result<Value, ApiError> {
             )));
         }
     };
-    let found = IMAGES
-        .iter()
-        .find(|(owner, of, each)| *owner == project && family.map_or(*each == name, |family| *of == family));
+    // The newest of a family that may still be used.
+    let found = IMAGES.iter().find(|(owner, of, each)| {
+        let wanted = family.map_or(*each == name, |family| *of == family && state(tx, each).is_none());
+        *owner == project && wanted
+    });
     found
-        .map(|entry| describe_image(*entry))
+        .map(|entry| describe_image(tx, *entry))
         .ok_or_else(|| ApiError::not_found(format!("The resource '{path}' was not found")))
 }
 
-fn image_from_family(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn image_from_family(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     image(
+        tx,
         &format!("projects/{}/global/images/family/{}", call.path("project"), call.path("family")),
         "family",
     )
@@ -333,12 +375,12 @@ fn view_image_family(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 /// A public project's images; this project has none of its own.
-fn list_images(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
+fn list_images(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let own = IMAGES.iter().filter(|(project, ..)| *project == call.path("project"));
-    let items = own.map(|entry| (entry.2.to_owned(), describe_image(*entry))).collect();
+    let items = own.map(|entry| (entry.2.to_owned(), describe_image(tx, *entry))).collect();
     lists::answer(call, "image", "global/images", items)
 }
 
-fn get_image(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    image(&format!("projects/{}/global/images/{}", call.path("project"), call.path("image")), "image")
+fn get_image(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    image(tx, &format!("projects/{}/global/images/{}", call.path("project"), call.path("image")), "image")
 }

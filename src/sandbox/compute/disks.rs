@@ -62,7 +62,8 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let image = call.query("sourceImage").or_else(|| record["sourceImage"].as_str()).map(str::to_owned);
     let mut least = 10;
     if let Some(image) = image {
-        let image = catalogue::image(&image, "resource.sourceImage")?;
+        let image = catalogue::image(tx, &image, "resource.sourceImage")?;
+        catalogue::check_usable(&image)?;
         least = image["diskSizeGb"].as_str().and_then(|size| size.parse().ok()).unwrap_or(10);
         record["sourceImage"] = image["selfLink"].clone();
         record["sourceImageId"] = image["id"].clone();

@@ -212,7 +212,14 @@ fn create_disk(
     let Some(image) = params["sourceImage"].as_str() else {
         return Err(ApiError::unimplemented("new disks of an instance without initializeParams.sourceImage"));
     };
-    let image = catalogue::image(image, &format!("{field}.sourceImage"))?;
+    let field_of_image = format!("{field}.sourceImage");
+    let image = catalogue::image(tx, image, &field_of_image).map_err(|error| match error.code {
+        404 => ApiError::invalid(format!(
+            "Invalid value for field '{field_of_image}': '{image}'. The referenced image resource cannot be found."
+        )),
+        _ => error,
+    })?;
+    catalogue::check_usable(&image)?;
     let least = image["diskSizeGb"].as_str().and_then(|size| size.parse().ok()).unwrap_or(10);
     let size = disks::size_gb(&params["diskSizeGb"], least, least, &format!("{field}.diskSizeGb"))?;
     let kind = params["diskType"]

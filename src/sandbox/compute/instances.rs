@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, target};
+use super::{addresses, catalogue, groups, insert, key_of_link, link, modify, not_ready, relative, target};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -82,11 +82,13 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return start(call, tx, &key, Effect::default());
     }
     tx.edit(&key, |record| record["status"] = json!("STOPPING"));
+    let mut stopped = json!({"status": "TERMINATED", "lastStopTimestamp": clock::timestamp()});
+    let region = catalogue::region_of(call.path("zone"));
+    if let Some(interfaces) = addresses::without_ephemeral(tx, region, &record["networkInterfaces"]) {
+        stopped["networkInterfaces"] = interfaces;
+    }
     let effect = Effect {
-        done: vec![Edit::Merge(
-            key.clone(),
-            json!({"status": "TERMINATED", "lastStopTimestamp": clock::timestamp()}),
-        )],
+        done: vec![Edit::Merge(key.clone(), stopped)],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
         machine: Some(Order { what: Move::Stop, key: key.clone() }),
         ..Effect::default()
@@ -100,7 +102,14 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if record["status"] == "RUNNING" {
         return start(call, tx, &key, Effect::default());
     }
-    tx.edit(&key, |record| record["status"] = json!("PROVISIONING"));
+    let region = catalogue::region_of(call.path("zone"));
+    let interfaces = addresses::with_ephemeral(call, tx, region, &record["networkInterfaces"])?;
+    tx.edit(&key, |record| {
+        record["status"] = json!("PROVISIONING");
+        if let Some(interfaces) = interfaces {
+            record["networkInterfaces"] = interfaces;
+        }
+    });
     let effect = Effect {
         done: vec![Edit::Merge(
             key.clone(),
@@ -333,11 +342,7 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn guest_attributes(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
-    let profile = call.cloud.profile();
-    if profile.guest_attributes_closed {
-        return Err(guest::closed(call.cloud.number));
-    }
-    if profile.guest_attributes_pace && !call.cloud.guest.take(&key) {
+    if call.cloud.profile().guest_attributes_pace && !call.cloud.guest.take(&key) {
         return Err(guest::too_many());
     }
     let items = record["metadata"]["items"].as_array().map_or(&[][..], Vec::as_slice);

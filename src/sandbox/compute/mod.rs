@@ -329,6 +329,10 @@ fn existing(
     let key = reference(call, text, collection, field)?;
     match tx.get(&key) {
         Some(record) => Ok((key, record.clone())),
+        None if ["networks", "subnetworks"].contains(&collection) => Err(ApiError::invalid(format!(
+            "Invalid value for field '{field}': '{text}'. The referenced {} resource cannot be found.",
+            collection.trim_end_matches('s')
+        ))),
         None => Err(not_found(call, &key)),
     }
 }

@@ -1,4 +1,4 @@
-//! Networks: the `default` one that every project has, and own ones of either
+//! Networks: the `default` one that most projects have, and own ones of either
 //! mode. Their subnetworks are in `subnetworks`.
 
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
 use crate::sandbox::faults::OperationError;
-use crate::sandbox::operation::{Edit, Effect, start};
+use crate::sandbox::operation::{Edit, Effect, later, start};
 use crate::sandbox::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -19,12 +19,30 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "insert" => insert,
         "patch" => patch,
         "delete" => remove,
+        "getEffectiveFirewalls" => effective_firewalls,
         _ => return None,
     })
 }
 
-/// Puts the network in place that Google makes with a project.
-pub fn found(project: &str, tx: &mut Tx) {
+/// The network that Google makes once Compute Engine is enabled, unless a policy says
+/// otherwise: what makes it, or nothing, where it comes later than the API by itself.
+pub fn comes_with_the_api(call: &Call, tx: &mut Tx) -> Vec<Edit> {
+    let made = tx.get("project").is_some_and(|project| project["network"] == true);
+    if made || crate::sandbox::constraints::no_default_network(tx) {
+        return Vec::new();
+    }
+    tx.edit("project", |project| project["network"] = json!(true));
+    let edits = default(&call.cloud.project);
+    let late = call.cloud.consistency.lag().default_network_ms;
+    if late == 0 {
+        return edits;
+    }
+    let time = call.cloud.operation_time(call.short_id()) + std::time::Duration::from_millis(late);
+    later(tx, "operations/services/default-network", time, edits);
+    Vec::new()
+}
+
+fn default(project: &str) -> Vec<Edit> {
     let key = super::key("global", "networks", "default");
     let mut network = json!({
         "kind": "compute#network", "id": clock::resource_id(), "name": "default",
@@ -32,8 +50,10 @@ pub fn found(project: &str, tx: &mut Tx) {
         "autoCreateSubnetworks": true, "description": "Default network for the project",
     });
     complete(&mut network);
-    network["subnetworks"] = json!(add_automatic(project, tx, &key).1);
-    tx.put(key, network);
+    let (mut edits, links) = automatic(project, &key);
+    network["subnetworks"] = json!(links);
+    edits.push(Edit::Put(key, network));
+    edits
 }
 
 /// What a request says of routing, but for what is no more than an order to forget.
@@ -62,18 +82,16 @@ fn complete(network: &mut Value) {
     network["selfLinkWithId"] = json!(format!("{parent}/{id}"));
 }
 
-/// One subnetwork in each region, as networks of auto mode have them; answers
-/// their keys and links.
-fn add_automatic(project: &str, tx: &mut Tx, network: &str) -> (Vec<String>, Vec<String>) {
+/// One subnetwork in each region, as networks of auto mode have them, and their links.
+fn automatic(project: &str, network: &str) -> (Vec<Edit>, Vec<String>) {
     let name = network.rsplit_once('/').map_or("", |(_, name)| name);
-    let mut added = (Vec::new(), Vec::new());
+    let mut all = (Vec::new(), Vec::new());
     for region in catalogue::regions() {
         let key = super::key(&format!("regions/{region}"), "subnetworks", name);
-        tx.put(key.clone(), subnetworks::automatic(project, region, name, network));
-        added.1.push(link(project, &key));
-        added.0.push(key);
+        all.1.push(link(project, &key));
+        all.0.push(Edit::Put(key, subnetworks::automatic(project, region, name, network)));
     }
-    added
+    all
 }
 
 fn check(call: &Call) -> Result<(), ApiError> {
@@ -113,8 +131,13 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     complete(&mut record);
     let mut undo = vec![Edit::Remove(key.clone())];
     if automatic {
-        let (keys, links) = add_automatic(&call.cloud.project, tx, &key);
-        undo.extend(keys.into_iter().map(Edit::Remove));
+        let (edits, links) = self::automatic(&call.cloud.project, &key);
+        for edit in edits {
+            if let Edit::Put(key, record) = edit {
+                tx.put(key.clone(), record);
+                undo.push(Edit::Remove(key));
+            }
+        }
         record["subnetworks"] = json!(links);
     }
     tx.put(key.clone(), record);
@@ -163,6 +186,46 @@ fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let done = own.into_iter().chain([key.clone()]).map(Edit::Remove).collect();
     start(call, tx, &key, Effect { done, ..Effect::default() })
+}
+
+/// What an organisation's firewall policy is called.
+const POLICY: &str = "organisation";
+
+/// Sets the rules of the organisation's firewall policy, which holds before all rules of the
+/// project's networks; in the form of Compute Engine's `FirewallPolicyRule`.
+pub fn set_policy(tx: &mut Tx, rules: Vec<Value>) -> Result<Value, ApiError> {
+    for rule in &rules {
+        if rule["direction"] != "INGRESS" {
+            return Err(ApiError::unimplemented("rules of firewall policies for what goes out"));
+        }
+        if !["allow", "deny", "goto_next"].contains(&rule["action"].as_str().unwrap_or_default()) {
+            return Err(ApiError::invalid(format!("Invalid action of a rule: {}", rule["action"])));
+        }
+        let named = rule["match"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+        if let Some(other) = named.into_iter().find(|name| !["srcIpRanges", "layer4Configs"].contains(name)) {
+            return Err(ApiError::unimplemented(&format!("rules of firewall policies with {other}")));
+        }
+    }
+    tx.put(POLICY_KEY, json!(rules));
+    tx.after(crate::sandbox::store::After::Network);
+    Ok(json!({"rules": rules}))
+}
+
+/// Where they are kept.
+pub const POLICY_KEY: &str = "hierarchy/firewall";
+
+fn effective_firewalls(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (_, network) = target(call, tx)?;
+    let own = &network["selfLink"];
+    let rules = tx.scan("compute/global/firewalls/").into_iter().map(|(_, rule)| rule);
+    let mut answer = json!({"firewalls": rules.filter(|rule| rule["network"] == *own).collect::<Vec<_>>()});
+    if let Some(rules) =
+        tx.get(POLICY_KEY).filter(|rules| rules.as_array().is_some_and(|all| !all.is_empty()))
+    {
+        answer["firewallPolicys"] =
+            json!([{"type": "HIERARCHY", "name": "123456789012", "shortName": POLICY, "rules": rules}]);
+    }
+    Ok(answer)
 }
 
 /// The network that a reference names, by its key.

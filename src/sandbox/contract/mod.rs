@@ -83,6 +83,7 @@ pub static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
         ("storage", include_str!("storage.contract")),
         ("iam", include_str!("iam.contract")),
         ("cloudresourcemanager", include_str!("cloudresourcemanager.contract")),
+        ("cloudbilling", include_str!("cloudbilling.contract")),
         ("serviceusage", include_str!("serviceusage.contract")),
         ("secretmanager", include_str!("secretmanager.contract")),
         // Behind those that have paths in common with it.

@@ -242,6 +242,11 @@ pub trait World: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// The rules of the organisation's firewall policy, which come before them.
+    fn firewall_policy(&self, _project: &str) -> Vec<Value> {
+        Vec::new()
+    }
+
     /// The machine has powered itself off.
     fn powered_off(&self, _project: &str, _zone: &str, _name: &str) {}
 

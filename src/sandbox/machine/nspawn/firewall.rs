@@ -40,7 +40,14 @@ fn strings(list: &Value) -> Vec<String> {
 }
 
 /// The whole ruleset. `port`: of the sandbox's APIs.
-pub(super) fn ruleset(rules: &[Value], members: &[Member], fronts: &[Front], port: u16) -> String {
+pub(super) fn ruleset(
+    rules: &[Value],
+    policy: &[Value],
+    members: &[Member],
+    fronts: &[Front],
+    port: u16,
+) -> String {
+    let policy = policy_chain(policy, members);
     let ingress = chain(rules, members, "INGRESS");
     let egress = chain(rules, members, "EGRESS");
     let mut balance: String = fronts.iter().map(passing).collect();
@@ -69,7 +76,8 @@ pub(super) fn ruleset(rules: &[Value], members: &[Member], fronts: &[Front], por
          \x20   oifname \"vm*\" jump ingress\n\
          \x20   iifname \"vm*\" oifname \"uplink\" reject\n\
          \x20 }}\n\
-         \x20 chain ingress {{\n{ingress}\x20 }}\n\
+         \x20 chain network {{\n{ingress}\x20 }}\n\
+         \x20 chain ingress {{\n{policy}    goto network\n\x20 }}\n\
          \x20 chain egress {{\n{egress}\x20 }}\n\
          }}\n"
     )
@@ -100,6 +108,35 @@ fn chain(rules: &[Value], members: &[Member], direction: &str) -> String {
         .collect();
     chosen.sort_by_key(|rule| (rule["priority"].as_i64().unwrap_or(1000), rule["denied"].is_null()));
     chosen.into_iter().flat_map(|rule| lines(rule, members)).collect()
+}
+
+/// The lines of a firewall policy: what it does not decide, the network's rules do.
+fn policy_chain(policy: &[Value], members: &[Member]) -> String {
+    let mut chosen: Vec<&Value> = policy.iter().filter(|rule| rule["disabled"] != true).collect();
+    chosen.sort_by_key(|rule| rule["priority"].as_i64());
+    let as_rule = |rule: &&Value| {
+        let entries = rule["match"]["layer4Configs"].as_array().cloned().unwrap_or_default();
+        let entries: Vec<Value> = entries
+            .iter()
+            .map(|entry| serde_json::json!({"IPProtocol": entry["ipProtocol"], "ports": entry["ports"]}))
+            .collect();
+        let field = if rule["action"] == "deny" { "denied" } else { "allowed" };
+        let sources = &rule["match"]["srcIpRanges"];
+        let everywhere = serde_json::json!(["0.0.0.0/0"]);
+        serde_json::json!({
+            "name": format!("policy {}", rule["priority"]), "direction": "INGRESS", field: entries,
+            "sourceRanges": if sources.is_array() { sources } else { &everywhere },
+            "targetServiceAccounts": rule["targetServiceAccounts"],
+        })
+    };
+    let written = chosen.iter().flat_map(|rule| {
+        let hands_on = rule["action"] == "goto_next";
+        let lines = lines(&as_rule(rule), members);
+        lines
+            .into_iter()
+            .map(move |line| if hands_on { line.replace(" accept ", " goto network ") } else { line })
+    });
+    written.collect()
 }
 
 fn lines(rule: &Value, members: &[Member]) -> Vec<String> {
@@ -250,7 +287,7 @@ mod tests {
              map { 0 : 2, 1 : 4 }\n    ip daddr 10.0.0.9 tcp dport 9009 meta mark set ct mark\n"
         );
         assert_eq!(passing(&front(Vec::new())), "");
-        let rules = ruleset(&[], &members(), &[front(vec![machine(2)])], 80);
+        let rules = ruleset(&[], &[], &members(), &[front(vec![machine(2)])], 80);
         assert!(rules.contains("prerouting") && rules.contains("map { 0 : 2 }"), "{rules}");
         assert!(rules.contains("    ip daddr 10.0.0.9 meta mark 0 drop\n  }\n"), "{rules}");
     }
@@ -273,6 +310,27 @@ mod tests {
             rule[field] = value;
             assert_eq!(of(json!([rule])), "", "{field}");
         }
+    }
+
+    #[test]
+    fn a_policy_comes_before_the_networks_rules_and_hands_on_what_it_says_to() {
+        let rule = |priority: u64, action: &str| {
+            json!({"priority": priority, "action": action, "direction": "INGRESS", "match":
+                {"srcIpRanges": ["10.9.0.0/16"], "layer4Configs": [{"ipProtocol": "tcp", "ports": ["9009"]}]}})
+        };
+        let text = policy_chain(&[rule(2, "goto_next"), rule(1, "deny"), rule(3, "allow")], &members());
+        let verdicts: Vec<&str> = text
+            .lines()
+            .map(|line| line.split("counter ").nth(1).unwrap().split(" comment").next().unwrap())
+            .collect();
+        assert_eq!(verdicts, ["drop", "goto network", "accept"]);
+        let whole = ruleset(&[], &[rule(1, "deny")], &members(), &[], 80);
+        let (network, ingress) = (whole.find("chain network").unwrap(), whole.find("chain ingress").unwrap());
+        assert!(
+            network < ingress
+                && whole[ingress..].contains("drop")
+                && whole[ingress..].contains("goto network")
+        );
     }
 
     #[test]

@@ -106,7 +106,9 @@ async fn enforce(fleet: &Fleet<Containers>) -> Result<(), VmError> {
             Some(Member::of(address, &instance))
         })
         .collect();
-    let rules = firewall::ruleset(&fleet.world.firewalls(&project), &members, &fronts, router.port());
+    let world = &fleet.world;
+    let (rules, policy) = (world.firewalls(&project), world.firewall_policy(&project));
+    let rules = firewall::ruleset(&rules, &policy, &members, &fronts, router.port());
     router.enforce(&rules).await.map_err(VmError::Firewall)
 }
 

@@ -1,0 +1,342 @@
+//! What new resources need and no manifest makes: a network and a subnet that are
+//! there, a machine type that the zone has, a disk type that the machine takes, an image
+//! and an account; somebody who pays (`project`), and policies that allow it
+//! (`policies`). Asked once it is known what will be made, and before anything is.
+
+mod policies;
+mod project;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::{Cloud, absent, short};
+use crate::engine::{Finding, Manifest, ResourceId};
+use crate::event::{Event, Events};
+use crate::gcp::{Api, Call, Error};
+
+/// Machine series that take Hyperdisk only, also to boot from.
+/// Source: Google's table of disk types by machine series, as of November 2026.
+const HYPERDISK_ONLY: [&str; 13] =
+    ["a4", "a4x", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4", "z3", "m4n"];
+/// Series that take no Hyperdisk to boot from or at all.
+const NO_HYPERDISK: [&str; 6] = ["e2", "f1", "g1", "n1", "n2d", "t2d"];
+
+/// Everything that would stop these from being made, or that their owner should know.
+pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Finding> {
+    let machines = manifests.iter().filter(|manifest| manifest.kind == "compute.instance");
+    let all = join_all(machines.map(|manifest| machine(cloud, manifest)));
+    let (all, policies, project) =
+        futures::join!(all, policies::findings(cloud, manifests), project::findings(cloud, manifests));
+    if policies.later || project.later {
+        *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            manifests.iter().map(|manifest| (*manifest).clone()).collect();
+    }
+    let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
+    findings.extend(policies.findings.into_iter().chain(project.findings));
+    findings.extend(manifests.iter().flat_map(|manifest| disks(manifest, manifests)));
+    findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
+    // Three machines lack one network once.
+    findings.dedup_by(|a, b| a.problem == b.problem);
+    findings
+}
+
+/// What could be found out about a project.
+#[derive(Default)]
+struct Found {
+    findings: Vec<Finding>,
+    /// The service that knows more is not enabled yet.
+    later: bool,
+}
+
+impl Found {
+    /// Something that could not be asked about, which stops nothing.
+    fn unread(&mut self, subject: ResourceId, what: &str, error: &Error, role: &str) {
+        let disabled = error.api().is_some_and(|api| api.is_service_disabled());
+        self.later |= disabled;
+        let (why, instead) = match error.api().map(|api| api.status) {
+            _ if disabled => (
+                "the API that knows is not enabled in the project, yet".to_owned(),
+                "`apply` enables it first, and asks then".to_owned(),
+            ),
+            Some(403) => (
+                "these credentials may not read that".to_owned(),
+                format!("{role} lets them; else a refusal shows in `apply` only"),
+            ),
+            _ => (error.to_string(), "a refusal shows in `apply` only".to_owned()),
+        };
+        let problem = format!("{what} not known: {why}");
+        self.findings.push(Finding { subject, problem, instead, refuses: false });
+    }
+}
+
+/// How long the network that comes with the API is waited for.
+const NETWORK_WITHIN: Duration = Duration::from_secs(2 * 60);
+
+/// Looks again, now that the services are on, at what was planned while they were not:
+/// nothing else is made before.
+///
+/// # Errors
+/// Whatever would refuse it.
+pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Result<(), Error> {
+    let manifests =
+        std::mem::take(&mut *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let manifests: Vec<&Manifest> = manifests.iter().collect();
+    if manifests.is_empty() {
+        return Ok(());
+    }
+    let progress = |message: &str| {
+        events.send(Event::ResourceProgress { id: id.clone(), message: message.into() });
+    };
+    if manifests.iter().any(|manifest| text(&manifest.body["networkInterfaces"][0]["network"]) == DEFAULT)
+        && !policies::no_default_network(cloud).await
+    {
+        progress("waiting for the network that comes with the API");
+        let deadline = tokio::time::Instant::now() + NETWORK_WITHIN;
+        while matches!(look(cloud, format!("global/networks/{DEFAULT}"), DEFAULT).await, Look::Missing)
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    progress("looking for what would refuse the rest");
+    let refused: Vec<Finding> =
+        findings(cloud, &manifests).await.into_iter().filter(|finding| finding.refuses).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let of = |field: fn(&Finding) -> &str| refused.iter().map(field).collect::<Vec<_>>().join("; ");
+    Err(Error::Pointless { why: of(|finding| &finding.problem), instead: of(|finding| &finding.instead) })
+}
+
+/// The network that most projects get with the Compute API.
+const DEFAULT: &str = "default";
+
+async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
+    let body = &manifest.body;
+    let (zone, machine_type) = (text(&body["zone"]), text(&body["machineType"]));
+    let region = zone.rsplit_once('-').map_or("", |(region, _)| region);
+    let interface = &body["networkInterfaces"][0];
+    let (network, subnet) = (text(&interface["network"]), text(&interface["subnetwork"]));
+    let private = interface["accessConfigs"].as_array().is_none_or(Vec::is_empty);
+    let (typed, networked, subnetted, imaged, running_as) = futures::join!(
+        look(cloud, format!("zones/{zone}/machineTypes/{machine_type}"), machine_type),
+        look(cloud, format!("global/networks/{network}"), network),
+        look(cloud, format!("regions/{region}/subnetworks/{subnet}"), subnet),
+        image(cloud, manifest),
+        account(cloud, manifest),
+    );
+    let mut found: Vec<Finding> = imaged.into_iter().chain(running_as).collect();
+    let mut refuse = |problem: String, instead: String| {
+        found.push(Finding { subject: manifest.id(), problem, instead, refuses: true });
+    };
+    if matches!(typed, Look::Missing) {
+        refuse(
+            format!("{zone} has no machine type `{machine_type}`"),
+            format!(
+                "set `mimir.machine_type` or `zones`: `gcloud compute machine-types list --zones {zone}` shows \
+                 what there is"
+            ),
+        );
+    }
+    if matches!(networked, Look::Missing) {
+        refuse(
+            format!("the project has no network `{network}`"),
+            match network {
+                DEFAULT => "`network.create: true` makes one, `network.name` names another; some organisations \
+                            give no project such a network, and just after the Compute API was enabled it takes \
+                            a minute"
+                    .into(),
+                _ => "`network.create: true` makes one, `network.name` names another".into(),
+            },
+        );
+    }
+    match subnetted {
+        Look::Missing => refuse(
+            format!("{region} has no subnet `{subnet}`"),
+            "set `network.subnet` to one of that region, or `network.create: true`".into(),
+        ),
+        Look::There(subnetwork) if private && subnetwork["privateIpGoogleAccess"] != true => refuse(
+            format!(
+                "the subnet `{subnet}` has no Private Google Access, and the machine no external address: \
+                     it could not reach its bucket"
+            ),
+            format!(
+                "`gcloud compute networks subnets update {subnet} --region {region} \
+                 --enable-private-ip-google-access`, or `network.create: true`"
+            ),
+        ),
+        _ => {}
+    }
+    found
+}
+
+enum Look {
+    There(Value),
+    Missing,
+    /// Not a literal name, made by this very plan, or nobody's to see.
+    Unknown,
+}
+
+async fn look(cloud: &Cloud, path: String, name: &str) -> Look {
+    if name.is_empty() || name.contains(['$', '/']) {
+        return Look::Unknown;
+    }
+    answered(cloud, &Call::get(Api::Compute, path)).await
+}
+
+async fn answered(cloud: &Cloud, call: &Call) -> Look {
+    match cloud.client.call(call).await {
+        Ok(value) => Look::There(value),
+        // Before the service is enabled nothing can be told.
+        Err(Error::Api(error)) if error.is_service_disabled() => Look::Unknown,
+        Err(error) if absent(&error) => Look::Missing,
+        Err(_) => Look::Unknown,
+    }
+}
+
+/// What is wrong with the image that a machine's boot disk is made from.
+async fn image(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let image = text(&manifest.body["disks"][0]["initializeParams"]["sourceImage"]);
+    if !image.starts_with("projects/") || image.contains('$') {
+        return None;
+    }
+    let finding = |problem: String, instead: &str, refuses: bool| {
+        Some(Finding { subject: manifest.id(), problem, instead: instead.into(), refuses })
+    };
+    const ANOTHER: &str = "another `sourceImage` in a template of yours (`templates_dir`, \
+        resources/instance.yaml.j2): `gcloud compute images list` shows what there is";
+    match answered(cloud, &Call::get(Api::ComputeOfAll, image)).await {
+        // The newest of a family that is not deprecated is answered.
+        Look::Missing => {
+            finding(format!("there is no image {image}, or none that is still to be used"), ANOTHER, true)
+        }
+        Look::There(image) => match text(&image["deprecated"]["state"]) {
+            state @ ("OBSOLETE" | "DELETED") => {
+                finding(format!("the image {} is {state}", text(&image["name"])), ANOTHER, true)
+            }
+            "DEPRECATED" => {
+                finding(format!("the image {} is DEPRECATED", text(&image["name"])), ANOTHER, false)
+            }
+            _ => None,
+        },
+        Look::Unknown => None,
+    }
+}
+
+/// How often an account that is not seen is asked for again.
+const ASK_AGAIN: usize = 4;
+
+/// What is wrong with an account that the configuration names.
+async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let email = text(&manifest.body["serviceAccounts"][0]["email"]);
+    if !email.contains('@') || email.contains('$') {
+        return None;
+    }
+    let get = Call::get(Api::Iam, format!("v1/projects/-/serviceAccounts/{email}"));
+    let mut looked = answered(cloud, &get).await;
+    // One that was made a moment ago is seen by some replicas only.
+    for _ in 0..ASK_AGAIN {
+        if !matches!(looked, Look::Missing) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        looked = answered(cloud, &get).await;
+    }
+    let problem = match looked {
+        Look::Missing => format!("there is no service account {email}"),
+        Look::There(account) if account["disabled"] == true => {
+            format!("the service account {email} is disabled")
+        }
+        _ => return None,
+    };
+    let instead =
+        "set `mimir.service_account` to one that exists (`gcloud iam service-accounts list`), or leave it \
+                   out: one is made then"
+            .into();
+    Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
+}
+
+/// Whether each disk of a machine is of a type that its series takes.
+fn disks(manifest: &Manifest, all: &[&Manifest]) -> Vec<Finding> {
+    if manifest.kind != "compute.instance" {
+        return Vec::new();
+    }
+    let machine_type = text(&manifest.body["machineType"]);
+    let series = machine_type.split('-').next().unwrap_or_default();
+    let boot =
+        manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
+            Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?))
+        });
+    let zone = text(&manifest.body["zone"]);
+    let data = all
+        .iter()
+        .filter(|other| other.kind == "compute.disk" && text(&other.body["zone"]) == zone)
+        .filter_map(|disk| Some(("`mimir.disk_type`", disk.body["type"].as_str()?)));
+    let mut found = Vec::new();
+    for (key, link) in boot.chain(data) {
+        let kind = short(link);
+        let hyper = kind.starts_with("hyperdisk");
+        let other = match hyper {
+            false if HYPERDISK_ONLY.contains(&series) => "hyperdisk-balanced",
+            true if NO_HYPERDISK.contains(&series) => "pd-balanced",
+            _ => continue,
+        };
+        found.push(Finding {
+            subject: manifest.id(),
+            problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
+            instead: format!("set {key} to `{other}`, or another `mimir.machine_type`"),
+            refuses: true,
+        });
+    }
+    found
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn manifest(kind: &str, body: Value) -> Manifest {
+        Manifest {
+            kind: kind.into(),
+            name: "m".into(),
+            protect: false,
+            arbiter: false,
+            rolling: None,
+            depends_on: Vec::new(),
+            notes: BTreeMap::new(),
+            body,
+        }
+    }
+
+    #[test]
+    fn a_disk_has_to_be_of_a_type_that_the_machine_takes() {
+        let told = |machine_type: &str, boot: &str, data: &str| {
+            let machine = manifest(
+                "compute.instance",
+                json!({"zone": "z-a", "machineType": machine_type, "disks": [
+                    {"initializeParams": {"diskType": format!("zones/z-a/diskTypes/{boot}")}}, {"source": "x"}]}),
+            );
+            let disk = manifest("compute.disk", json!({"zone": "z-a", "type": data}));
+            let found = disks(&machine, &[&machine, &disk]);
+            found.iter().map(|finding| finding.instead.clone()).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(told("e2-medium", "pd-balanced", "pd-ssd"), "");
+        assert_eq!(told("n4-standard-2", "hyperdisk-balanced", "hyperdisk-balanced"), "");
+        assert_eq!(told("n2-standard-2", "pd-balanced", "hyperdisk-balanced"), "");
+        let both = told("c4a-standard-2", "pd-balanced", "pd-ssd");
+        assert!(
+            both.contains("boot_disk_type") && both.contains("`mimir.disk_type` to `hyperdisk-balanced`")
+        );
+        assert!(told("e2-medium", "pd-balanced", "hyperdisk-balanced").contains("pd-balanced"));
+    }
+}
