@@ -62,6 +62,11 @@ struct Compactor {
     largest_range_hours: i64,
 }
 
+/// The first of a queue, taken out of it, where it is such a one.
+fn pop_if<T>(queue: &mut VecDeque<T>, is: impl FnOnce(&T) -> bool) -> Option<T> {
+    if queue.front().is_some_and(is) { queue.pop_front() } else { None }
+}
+
 #[derive(Clone)]
 struct Api(Arc<Mutex<Compactor>>);
 
@@ -101,7 +106,7 @@ impl Api {
 
     async fn check(State(this): State<Self>, Path(block): Path<String>) -> Answer {
         this.with(|compactor| {
-            if let Some((_, status, words)) = compactor.answers.pop_front_if(|(step, ..)| *step == "check") {
+            if let Some((_, status, words)) = pop_if(&mut compactor.answers, |(step, ..)| *step == "check") {
                 return refused(status, words);
             }
             let Some(held) = compactor.blocks.get_mut(&block) else {
@@ -134,11 +139,11 @@ impl Api {
     ) -> Answer {
         this.with(|compactor| {
             compactor.calls.push(step.clone());
-            if let Some((_, status, words)) = compactor.answers.pop_front_if(|(of, ..)| *of == step) {
+            if let Some((_, status, words)) = pop_if(&mut compactor.answers, |(of, ..)| *of == step) {
                 return refused(status, words);
             }
             let answer = compactor.step(&block, &step, query.get("path"), &body);
-            match compactor.lost.pop_front_if(|of| **of == step) {
+            match pop_if(&mut compactor.lost, |of| *of == step) {
                 Some(_) => refused(502, "the answer was lost"),
                 None => answer,
             }

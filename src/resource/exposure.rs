@@ -46,7 +46,7 @@ impl Rule {
         })
     }
 
-    fn from_everywhere(&self) -> bool {
+    fn is_for_everybody(&self) -> bool {
         self.sources.as_ref().is_some_and(|nets| nets.iter().any(|net| net.prefix_len() == 0))
     }
 
@@ -214,7 +214,7 @@ fn in_order(effective: &Value, policies_first: bool, machine: &Machine, own: &[&
 }
 
 /// What is looked at before a rule of ours: `allows`: ours does.
-fn before<'a>(rules: &'a [Rule], priority: i64, allows: bool) -> impl Iterator<Item = &'a Rule> {
+fn before(rules: &[Rule], priority: i64, allows: bool) -> impl Iterator<Item = &Rule> {
     rules.iter().filter(move |rule| match rule.priority {
         None => true,
         // At the same priority what denies is first.
@@ -248,7 +248,7 @@ fn judge(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Fi
                     }
                 }
                 // Nobody gets further.
-                Verdict::Deny if rule.from_everywhere() => break,
+                Verdict::Deny if rule.is_for_everybody() => break,
                 _ => {}
             }
         }
@@ -281,7 +281,7 @@ fn judge(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Fi
                         );
                         break;
                     }
-                    Verdict::Allow | Verdict::Next if rule.from_everywhere() => break,
+                    Verdict::Allow | Verdict::Next if rule.is_for_everybody() => break,
                     _ => {}
                 }
             }

@@ -130,7 +130,7 @@ fn read_native(data: &[u8]) -> Vec<(i64, Histogram)> {
     let mut samples = Vec::new();
     for index in 0..count {
         let mut sum = 0.0;
-        for place in 0..numbers.len() {
+        for (place, (value, step)) in numbers.iter_mut().enumerate() {
             if place == 3 {
                 sum = match index {
                     0 => {
@@ -140,7 +140,6 @@ fn read_native(data: &[u8]) -> Vec<(i64, Histogram)> {
                     _ => values.next(&mut reader),
                 };
             }
-            let (value, step) = &mut numbers[place];
             match index {
                 0 => {
                     *value = if place == 1 || place == 2 { reader.uvarbit() as i64 } else { reader.varbit() };
