@@ -87,12 +87,15 @@ pub fn of_somebody_else(response: &Response) -> Option<String> {
         .then(|| "it answers with a web page".into())
 }
 
-/// Seconds that the answering server's clock is ahead of this one's (negative: behind);
-/// `None`: it told no time.
-pub fn clock_ahead(response: &Response) -> Option<i64> {
+/// The time by the answering server's clock, in whole seconds; `None`: it told none.
+pub fn time_there(response: &Response) -> Option<OffsetDateTime> {
     let told = response.headers().get(DATE)?.to_str().ok()?;
-    let told = OffsetDateTime::parse(told, &Rfc2822).ok()?;
-    Some((told - OffsetDateTime::now_utc()).whole_seconds())
+    OffsetDateTime::parse(told, &Rfc2822).ok()
+}
+
+/// Seconds that the answering server's clock is ahead of this one's (negative: behind).
+pub fn clock_ahead(response: &Response) -> Option<i64> {
+    Some((time_there(response)? - OffsetDateTime::now_utc()).whole_seconds())
 }
 
 /// An error's own words and those of what caused it, without the URL.

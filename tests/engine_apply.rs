@@ -303,7 +303,7 @@ async fn what_somebody_else_made_meanwhile_is_accepted_only_if_it_is_the_same_an
 }
 
 fn leasing<'a>(store: &'a MemoryLease, clock: &'a dyn dorainfra::engine::Clock) -> Leasing<'a> {
-    Leasing { store, holder: "ada@host 7", id: "run-1", clock }
+    Leasing { store, holder: "ada@host 7", id: "run-1", clock, fence: Box::leak(Box::default()) }
 }
 
 #[tokio::test(start_paused = true)]

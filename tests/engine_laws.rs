@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra::engine::{
-    Action, ApplyOptions, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider, ResourceId, apply, plan,
-    plan_destroy,
+    Action, ApplyOptions, Fence, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider, ResourceId, apply,
+    plan, plan_destroy,
 };
 use dorainfra::event::Events;
 use memory::{Fault, Memory, MemoryLease, clock, manifest, stack};
@@ -479,7 +479,8 @@ async fn run_under_lease(
     plan: &Plan,
 ) -> usize {
     let (provider, token) = (Arc::clone(memory) as Arc<dyn Provider>, CancellationToken::new());
-    let leasing = Leasing { store, holder: "ada@host 7", id, clock: now };
+    let fence = Fence::default();
+    let leasing = Leasing { store, holder: "ada@host 7", id, clock: now, fence: &fence };
     let (options, events) = (ApplyOptions::default(), Events::none());
     tokio::select! {
         biased;
@@ -539,11 +540,11 @@ async fn a_life_killed_at_every_write() {
                 run_under_lease(&memory, &store, "killed", &now, &plan).await;
                 assert!(memory.killed.is_cancelled());
 
-                tokio::time::advance(Duration::from_secs(66)).await;
                 let mended = again(&memory);
                 let plan = make(&mended, change()).await;
                 let next = MemoryLease::in_bucket(&mended, "mem.bucket/b");
                 next.put(store.record());
+                tokio::time::advance(Duration::from_secs(66)).await;
                 run_under_lease(&mended, &next, "next", &now, &plan).await;
                 assert_eq!(mended.world(), undisturbed.world(), "write {nth}, {fault:?}");
                 assert!(!make(&mended, change()).await.has_changes());

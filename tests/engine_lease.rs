@@ -9,14 +9,18 @@ mod memory;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dorainfra::engine::{Clock, EngineError, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost};
-use memory::{MemoryLease, clock};
+use dorainfra::engine::{Clock, EngineError, Fence, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost};
+use memory::{MemoryLease, UNREADABLE, clock};
 use proptest::prelude::*;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 fn leasing<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock) -> Leasing<'a> {
-    Leasing { store, holder: "ada@host 7", id, clock }
+    fenced(store, id, clock, Box::leak(Box::default()))
+}
+
+fn fenced<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock, fence: &'a Fence) -> Leasing<'a> {
+    Leasing { store, holder: "ada@host 7", id, clock, fence }
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,6 +93,54 @@ async fn what_is_lost_is_told_with_the_reason() {
     assert_eq!(begun.elapsed(), LIFE);
 }
 
+/// What a record says of its end is for people: it may be centuries away, and it may be
+/// no record at all.
+#[tokio::test(start_paused = true)]
+async fn no_record_locks_anybody_out_for_longer_than_its_life() {
+    let now = time::macros::datetime!(2026-01-01 00:00 UTC);
+    let far = time::macros::datetime!(9999-12-31 23:59:59 UTC);
+    for id in ["far ahead", UNREADABLE] {
+        let (store, clock) = (MemoryLease::default(), clock());
+        store.put(Some(LeaseRecord { holder: "eve".into(), id: id.into(), acquired: now, expires: far }));
+        let lease = Lease::new(leasing(&store, "run-1", &clock));
+        tokio::time::advance(LIFE).await;
+        let EngineError::LeaseHeld { expires, .. } = lease.acquire().await.unwrap_err() else {
+            panic!("{id}: not held")
+        };
+        assert!(expires - now <= LIFE, "{id}: until {expires}");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        lease.acquire().await.unwrap();
+        assert_eq!(store.record().unwrap().id, "run-1", "{id}");
+    }
+}
+
+/// Frozen with the lease and woken after its end, before anything else has run: no write
+/// is let through, although nobody has told the lease yet.
+#[tokio::test(start_paused = true)]
+async fn who_sleeps_through_the_end_of_the_lease_writes_nothing_more() {
+    let (store, clock) = (MemoryLease::default(), clock());
+    let fence = Fence::default();
+    assert!(fence.is_open(&clock), "without a lease");
+    let lease = Lease::new(fenced(&store, "run-1", &clock, &fence));
+    lease.acquire().await.unwrap();
+    tokio::time::advance(LIFE - Duration::from_millis(1)).await;
+    assert!(fence.is_open(&clock));
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(!fence.is_open(&clock), "not renewed");
+    assert_eq!(lease.keep().await, Lost("it could not be renewed in time".into()));
+    assert!(!fence.is_open(&clock));
+    // Somebody else's is another fence; and what was given back needs none.
+    let fence = Fence::default();
+    let next = Lease::new(fenced(&store, "run-2", &clock, &fence));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    next.acquire().await.unwrap();
+    let held = tokio::time::timeout(LIFE * 3, next.keep()).await;
+    assert!(held.is_err() && fence.is_open(&clock), "renewed");
+    next.release().await.unwrap();
+    tokio::time::advance(LIFE * 2).await;
+    assert!(fence.is_open(&clock));
+}
+
 #[tokio::test]
 async fn the_record_is_readable() {
     let now = time::macros::datetime!(2026-01-01 00:00 UTC);
@@ -112,15 +164,13 @@ struct Contender {
     dies: bool,
     /// How far its clock is off, in seconds.
     skew: i64,
+    /// It is suspended for so long right after it took the lease.
+    frozen: u64,
 }
 
 fn contender() -> impl Strategy<Value = Contender> {
-    (1u64..40, 0u64..200, any::<bool>(), -2i64..=2).prop_map(|(pause, hold, dies, skew)| Contender {
-        pause,
-        hold,
-        dies,
-        skew,
-    })
+    (1u64..40, 0u64..200, any::<bool>(), -200_000i64..=200_000, prop_oneof![2 => Just(0), 1 => 0u64..200])
+        .prop_map(|(pause, hold, dies, skew, frozen)| Contender { pause, hold, dies, skew, frozen })
 }
 
 /// Contends three times, noting when it believed to hold the lease.
@@ -134,15 +184,25 @@ async fn contend(
     let skewed = move || time() + time::Duration::seconds(contender.skew);
     for run in 0..3 {
         let id = format!("{number}-{run}");
-        let lease = Lease::new(leasing(&store, &id, &skewed));
+        let fence = Fence::default();
+        let lease = Lease::new(fenced(&store, &id, &skewed, &fence));
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(contender.pause)).await;
             if lease.acquire().await.is_err() {
                 continue;
             }
             let start = Instant::now();
+            tokio::time::sleep(Duration::from_secs(contender.frozen)).await;
+            // Who wakes asks before it writes: that moment is noted, whatever comes then.
+            let woken = Instant::now();
+            if contender.frozen > 0 && fence.is_open(&skewed) {
+                held.lock().unwrap().push((woken, woken, number));
+            }
+            let frozen = contender.frozen > 0;
             let lost = tokio::time::timeout(Duration::from_secs(contender.hold), lease.keep()).await.is_ok();
-            held.lock().unwrap().push((start, Instant::now(), number));
+            if !frozen {
+                held.lock().unwrap().push((start, Instant::now(), number));
+            }
             if !lost && !contender.dies {
                 lease.release().await.unwrap();
             }
@@ -180,7 +240,7 @@ proptest! {
             tokio::time::sleep(LIFE * 2).await;
             let time = move || clock();
             Lease::new(leasing(&store, "last", &time)).acquire().await.unwrap();
-            let (record, _) = store.read().await.unwrap().unwrap();
+            let record = store.read().await.unwrap().unwrap().record.unwrap();
             assert_eq!(record.id, "last");
         });
         let mut held = held.lock().unwrap().clone();

@@ -18,10 +18,10 @@ pub fn identity() -> String {
 /// Takes away the lease of a process that ran here and died, so that a run that
 /// was killed can be repeated at once. Everybody else's lease ends by itself.
 pub async fn release_of_the_dead(store: &BucketLease) -> Result<(), ProviderError> {
-    if let Some((record, generation)) = store.read().await?
-        && died(&record.id)
+    if let Some(kept) = store.read().await?
+        && kept.record.is_some_and(|record| died(&record.id))
     {
-        store.remove(generation).await?;
+        store.remove(kept.generation).await?;
     }
     Ok(())
 }

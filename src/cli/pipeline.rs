@@ -19,7 +19,7 @@ use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
 use crate::dora::metrics::Histograms;
 use crate::dora::{self, simulator};
-use crate::engine::{self, ApplyOptions, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
+use crate::engine::{self, ApplyOptions, Fence, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held, Mimir};
@@ -42,6 +42,8 @@ pub struct Run<'a> {
     /// `None`: what runs there has nothing in it that is a resource.
     pub(super) mimir: Option<Arc<Mimir>>,
     pub interrupt: CancellationToken,
+    /// What each write of this run asks.
+    fence: Arc<Fence>,
     /// Found out when it is first asked for: by then the sources are read.
     history: OnceLock<History>,
 }
@@ -89,6 +91,8 @@ impl<'a> Run<'a> {
         let contents = blueprint.contents.clone();
         let machines = machine::Reader::new(client.clone());
         let provider = Arc::new(Google::new(client.clone(), machines, &blueprint.deployment, contents));
+        let fence = Arc::<Fence>::default();
+        client.fenced(Arc::clone(&fence));
         let interrupt = interrupt::watch(&context.printer, &context.stop_now);
         let run = Self {
             context,
@@ -100,6 +104,7 @@ impl<'a> Run<'a> {
             provider,
             mimir: None,
             interrupt,
+            fence,
             history: OnceLock::new(),
         };
         Ok(run.connected())
@@ -117,7 +122,8 @@ impl<'a> Run<'a> {
         let store = gcp::BucketLease::new(self.client.clone(), Names::of(&self.project.config).bucket);
         let (holder, id) = (self.context.holder(), holder::identity());
         holder::release_of_the_dead(&store).await?;
-        let leasing = Leasing { store: &store, holder: &holder, id: &id, clock: &engine::SystemClock };
+        let (clock, fence) = (&engine::SystemClock, &*self.fence);
+        let leasing = Leasing { store: &store, holder: &holder, id: &id, clock, fence };
         let options = ApplyOptions::default();
         let provider = self.provider.clone();
         Ok(engine::apply(plan, provider, &options, Some(leasing), &self.interrupt, events).await?)

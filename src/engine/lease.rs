@@ -1,11 +1,15 @@
 //! The lease: one run at a time changes a deployment.
 //!
 //! A lease is one small record in a store that can compare and swap (an object
-//! with generations). It says until when it holds; whoever finds that time over
-//! may take it, so that a run that died never has to be unlocked by hand. The
-//! holder renews it every third of its life, and stops believing in it at its
-//! own end, whatever the store says.
+//! with generations) and that knows how long ago it was written. Whoever finds it
+//! older than its life may take it, whatever it says, so that a run that died never
+//! has to be unlocked by hand. The holder renews it every third of its life, and
+//! counts that life from before it wrote. So no clock is compared with another one:
+//! a record's age is the store's, the holder's time is what passed since boot, asleep
+//! or not. Each write asks the [`Fence`] first: who was frozen past the end of the
+//! lease and wakes writes nothing more.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,12 +23,12 @@ use super::{EngineError, ProviderError};
 pub const LIFE: Duration = Duration::from_secs(60);
 /// How often it is renewed.
 const RENEWAL: Duration = Duration::from_secs(20);
-/// How much longer others wait: clocks of two machines differ a little.
-const SKEW: Duration = Duration::from_secs(5);
+/// How much longer others wait: a store may tell ages by whole seconds.
+const MARGIN: Duration = Duration::from_secs(5);
 /// How often a store that keeps changing under us is tried.
 const ATTEMPTS: u32 = 5;
 
-/// What the lease's object holds.
+/// What the lease's object holds; all of it is for people, but for the id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {
     /// For people: `user@host pid`.
@@ -41,11 +45,21 @@ pub struct LeaseRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict;
 
+/// A record that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// `None`: it can't be read as one. It ends like any other.
+    pub record: Option<LeaseRecord>,
+    pub generation: i64,
+    /// How long ago it was written, by the store's own clock.
+    pub age: Duration,
+}
+
 /// Where the record is kept.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// The record and its generation; `None`: there is none.
-    async fn read(&self) -> Result<Option<(LeaseRecord, i64)>, ProviderError>;
+    /// The record; `None`: there is none.
+    async fn read(&self) -> Result<Option<Kept>, ProviderError>;
 
     /// Writes the record if its generation still is `if_generation` (0: absent),
     /// and answers the new generation.
@@ -60,9 +74,14 @@ pub trait LeaseStore: Send + Sync {
     async fn remove(&self, if_generation: i64) -> Result<(), ProviderError>;
 }
 
-/// The time of day. A parameter, so that a test needs no waiting.
+/// The time. A parameter, so that a test needs no waiting.
 pub trait Clock: Send + Sync {
+    /// Of the day, for people: nothing is decided by it.
     fn now(&self) -> OffsetDateTime;
+
+    /// Since some moment that stays the same; it also passes while the machine or the
+    /// process is suspended, and nobody sets it.
+    fn passed(&self) -> Duration;
 }
 
 /// The machine's clock.
@@ -73,12 +92,48 @@ impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
+
+    fn passed(&self) -> Duration {
+        let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        since_boot.try_into().unwrap_or_default()
+    }
 }
 
 impl<F: Fn() -> OffsetDateTime + Send + Sync> Clock for F {
     fn now(&self) -> OffsetDateTime {
         self()
     }
+
+    fn passed(&self) -> Duration {
+        (self() - OffsetDateTime::UNIX_EPOCH).try_into().unwrap_or_default()
+    }
+}
+
+/// Whether writes may be made. Open, until a lease is held; then as long as that holds.
+#[derive(Debug)]
+pub struct Fence {
+    /// Milliseconds of [`Clock::passed`].
+    until: AtomicU64,
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self { until: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Fence {
+    pub fn is_open(&self, clock: &dyn Clock) -> bool {
+        milliseconds(clock.passed()) < self.until.load(Ordering::Acquire)
+    }
+
+    fn open(&self, until: Option<Duration>) {
+        self.until.store(until.map_or(u64::MAX, milliseconds), Ordering::Release);
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A lease to run under: where it is kept and who takes it.
@@ -90,6 +145,8 @@ pub struct Leasing<'a> {
     /// Unique for this run, a UUID.
     pub id: &'a str,
     pub clock: &'a dyn Clock,
+    /// What this run's writes ask.
+    pub fence: &'a Fence,
 }
 
 /// Why a lease that was held is not any more, in words.
@@ -106,8 +163,10 @@ pub struct Lease<'a> {
 
 #[derive(Clone, Debug)]
 struct Held {
-    record: LeaseRecord,
     generation: i64,
+    acquired: OffsetDateTime,
+    /// By [`Clock::passed`].
+    until: Duration,
 }
 
 impl<'a> Lease<'a> {
@@ -130,16 +189,19 @@ impl<'a> Lease<'a> {
             let generation = match found {
                 None => 0,
                 // Ours already: the answer to an earlier write was lost.
-                Some((record, generation)) if record.id == self.leasing.id => generation,
-                Some((record, generation)) if self.leasing.clock.now() >= record.expires + SKEW => generation,
-                Some((record, _)) => {
-                    return Err(EngineError::LeaseHeld { holder: record.holder, expires: record.expires });
+                Some(kept) if self.is_ours(&kept) => kept.generation,
+                Some(kept) if kept.age >= LIFE + MARGIN => kept.generation,
+                Some(Kept { record, age, .. }) => {
+                    let holder = record.map_or("somebody (its record can't be read)".into(), |of| of.holder);
+                    let expires = self.leasing.clock.now() + LIFE.saturating_sub(age);
+                    return Err(EngineError::LeaseHeld { holder, expires });
                 }
             };
-            let record = self.record(None);
-            match self.leasing.store.write(&record, generation).await {
-                Ok(Ok(generation)) if self.left(&record) > LIFE / 2 => {
-                    *held = Some(Held { record, generation });
+            let (acquired, until) = (self.leasing.clock.now(), self.leasing.clock.passed() + LIFE);
+            match self.leasing.store.write(&self.record(acquired), generation).await {
+                Ok(Ok(generation)) if self.left(until) > LIFE / 2 => {
+                    self.leasing.fence.open(Some(until));
+                    *held = Some(Held { generation, acquired, until });
                     return Ok(());
                 }
                 // The answer took most of the lease's life, or somebody was
@@ -165,37 +227,49 @@ impl<'a> Lease<'a> {
             let mut held = self.held.lock().await;
             pause = RENEWAL;
             let Some(current) = held.clone() else { continue };
-            // Not beyond its end: from then on somebody else may take it.
-            let renewal = tokio::time::timeout(self.left(&current.record), self.renewed(&current)).await;
+            // Not beyond its end, as after a sleep: from then on somebody else may take it.
+            if self.left(current.until).is_zero() {
+                *held = None;
+                return Lost("it could not be renewed in time".into());
+            }
+            let renewal = tokio::time::timeout(self.left(current.until), self.renewed(&current)).await;
             let now_held = match renewal.unwrap_or(Renewal::NotNow) {
                 Renewal::Renewed(renewed) => renewed,
                 Renewal::NotNow => current.clone(),
                 Renewal::Lost(why) => {
+                    self.leasing.fence.open(Some(Duration::ZERO));
                     *held = None;
                     return Lost(why);
                 }
             };
-            if self.left(&now_held.record).is_zero() {
+            self.leasing.fence.open(Some(now_held.until));
+            if self.left(now_held.until).is_zero() {
                 *held = None;
                 return Lost("it could not be renewed in time".into());
             }
-            if now_held.record.expires == current.record.expires {
+            if now_held.until <= current.until {
                 // Not renewed: again soon, and in any case at its end.
-                pause = (RENEWAL / 4).min(self.left(&current.record));
+                pause = (RENEWAL / 4).min(self.left(current.until));
             }
             *held = Some(now_held);
         }
     }
 
-    /// How long the lease holds by its own record.
-    fn left(&self, record: &LeaseRecord) -> Duration {
-        (record.expires - self.leasing.clock.now()).try_into().unwrap_or(Duration::ZERO)
+    fn left(&self, until: Duration) -> Duration {
+        until.saturating_sub(self.leasing.clock.passed())
+    }
+
+    fn is_ours(&self, kept: &Kept) -> bool {
+        kept.record.as_ref().is_some_and(|record| record.id == self.leasing.id)
     }
 
     /// Stops renewing, and leaves the record to what holds it: it is about to
     /// be deleted.
     pub async fn give_up(&self) {
-        *self.held.lock().await = None;
+        let mut held = self.held.lock().await;
+        if held.take().is_some() {
+            self.leasing.fence.open(None);
+        }
     }
 
     /// Ends the lease, so that the next run need not wait.
@@ -204,34 +278,43 @@ impl<'a> Lease<'a> {
     /// The store's; the lease ends by itself then.
     pub async fn release(&self) -> Result<(), ProviderError> {
         match self.held.lock().await.take() {
-            Some(held) => self.leasing.store.remove(held.generation).await,
+            Some(held) => {
+                self.leasing.fence.open(None);
+                self.leasing.store.remove(held.generation).await
+            }
             None => Ok(()),
         }
     }
 
-    fn record(&self, renewed: Option<&LeaseRecord>) -> LeaseRecord {
-        let now = self.leasing.clock.now();
+    fn record(&self, acquired: OffsetDateTime) -> LeaseRecord {
         LeaseRecord {
             holder: self.leasing.holder.to_owned(),
             id: self.leasing.id.to_owned(),
-            acquired: renewed.map_or(now, |record| record.acquired),
-            expires: now + LIFE,
+            acquired,
+            expires: self.leasing.clock.now() + LIFE,
         }
     }
 
     async fn renewed(&self, current: &Held) -> Renewal {
-        let record = self.record(Some(&current.record));
+        let acquired = current.acquired;
+        let (record, until) = (self.record(acquired), self.leasing.clock.passed() + LIFE);
         let written = self.leasing.store.write(&record, current.generation);
         if let Ok(Ok(Ok(generation))) = tokio::time::timeout(RENEWAL, written).await {
-            return Renewal::Renewed(Held { record, generation });
+            return Renewal::Renewed(Held { generation, acquired, until });
         }
         // A write whose answer was lost may be what we conflict with.
+        let asked = self.leasing.clock.passed();
         match tokio::time::timeout(RENEWAL, self.leasing.store.read()).await {
-            // Ours: as just written, or, if the write never arrived, as before.
-            Ok(Ok(Some((record, generation)))) if record.id == self.leasing.id => {
-                Renewal::Renewed(Held { record, generation })
+            // Ours: as just written, or, if the write never arrived, as before. Its age is
+            // told by whole seconds.
+            Ok(Ok(Some(kept))) if self.is_ours(&kept) => {
+                let until = (asked + LIFE).saturating_sub(kept.age + MARGIN).clamp(current.until, until);
+                Renewal::Renewed(Held { generation: kept.generation, acquired, until })
             }
-            Ok(Ok(Some((record, _)))) => Renewal::Lost(format!("{} took it", record.holder)),
+            Ok(Ok(Some(kept))) => Renewal::Lost(match kept.record {
+                Some(record) => format!("{} took it", record.holder),
+                None => "its record can't be read any more".into(),
+            }),
             Ok(Ok(None)) => Renewal::Lost("its record was removed".into()),
             Ok(Err(_)) | Err(_) => Renewal::NotNow,
         }

@@ -38,7 +38,9 @@ pub use apply::{ApplyOptions, Outcome, apply};
 pub use canonical::digest;
 pub use destroy::plan_destroy;
 pub use error::{EngineError, Foreign, ForeignWhy};
-pub use lease::{Clock, Conflict, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, SystemClock};
+pub use lease::{
+    Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, SystemClock,
+};
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use plan::plan;
 pub use provider::{Finding, KindSpec, Mark, Observed, Ownership, Provider, ProviderError};

@@ -2,18 +2,20 @@
 //! what may be repeated, request ids on Compute writes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rand::RngExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::auth::{Auth, Token};
 use super::{ApiError, Endpoints, Error};
 use crate::answer::{self, BodyError};
+use crate::engine::{Fence, SystemClock};
 
 /// The longest wait of one request; `wait` calls of operations hold theirs for
 /// up to two minutes.
@@ -68,6 +70,14 @@ pub(super) struct Inner {
     number: tokio::sync::OnceCell<Option<String>>,
     /// Service Usage has said that the services are enabled.
     enabled: AtomicBool,
+    /// What writes ask, where they need a lease.
+    fence: OnceLock<Arc<Fence>>,
+}
+
+/// What was answered, and when by Google's clock, in whole seconds.
+pub(super) struct Answer {
+    pub body: Value,
+    pub at: Option<OffsetDateTime>,
 }
 
 /// One call.
@@ -157,6 +167,7 @@ impl Client {
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
             enabled: AtomicBool::new(false),
+            fence: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -185,13 +196,36 @@ impl Client {
         self.inner.enabled.store(true, Ordering::Relaxed);
     }
 
+    /// From now on a write is made only while this fence is open.
+    pub fn fenced(&self, fence: Arc<Fence>) {
+        // The same one for all that is done with this client: the first stays.
+        let _ = self.inner.fence.set(fence);
+    }
+
+    /// # Errors
+    /// The fence is closed: the lease that this run's writes need is over.
+    pub(super) fn may_write(&self, what: &str) -> Result<(), Error> {
+        match self.inner.fence.get() {
+            Some(fence) if !fence.is_open(&SystemClock) => Err(Error::Fenced { what: what.into() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the call. An empty answer is `Value::Null`.
     pub async fn call(&self, call: &Call) -> Result<Value, Error> {
+        self.answer(call).await.map(|answer| answer.body)
+    }
+
+    pub(super) async fn answer(&self, call: &Call) -> Result<Answer, Error> {
         let (mut deadline, late_until) = (Instant::now() + RETRY_FOR, Instant::now() + ENABLED_WITHIN);
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
         loop {
             let token = self.inner.auth.token().await?;
+            // Right before it goes out: whatever was waited for may have taken long.
+            if call.method != Method::GET {
+                self.may_write(&call.what())?;
+            }
             let (mut error, after) = match self.once(call, &token).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -239,12 +273,12 @@ impl Client {
             let project = &self.inner.project;
             let known = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
             let name = match self.once(&known, token).await {
-                Ok(project) => project["name"].clone(),
+                Ok(project) => project.body["name"].clone(),
                 // Off in a new project, where the service that enables services is on.
                 Err(_) => {
                     let path = format!("v1/projects/{project}/services/serviceusage.googleapis.com");
                     let service = self.once(&Call::get(Api::ServiceUsage, path), token).await.ok()?;
-                    service["parent"].clone()
+                    service.body["parent"].clone()
                 }
             };
             Some(name.as_str()?.strip_prefix("projects/")?.to_owned())
@@ -257,7 +291,7 @@ impl Client {
     }
 
     /// One attempt; with the server's `Retry-After`, where it gave one.
-    async fn once(&self, call: &Call, token: &Token) -> Result<Value, (Error, Option<Duration>)> {
+    async fn once(&self, call: &Call, token: &Token) -> Result<Answer, (Error, Option<Duration>)> {
         let url = format!("{}{}", self.base(call.api), call.path);
         let mut request =
             self.inner.http.request(call.method.clone(), url).bearer_auth(&token.value).query(&call.query);
@@ -280,7 +314,7 @@ impl Client {
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(answer::seconds);
-        let clock_ahead = answer::clock_ahead(&response);
+        let (clock_ahead, at) = (answer::clock_ahead(&response), answer::time_there(&response));
         let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(error) => lost(error),
             BodyError::TooLarge(_) => {
@@ -302,9 +336,9 @@ impl Client {
             return Err((Error::Api(ApiError { clock_ahead, ..error }), after));
         }
         if text.trim().is_empty() || status == StatusCode::NO_CONTENT {
-            return Ok(Value::Null);
+            return Ok(Answer { body: Value::Null, at });
         }
-        serde_json::from_str(&text).map_err(damaged)
+        serde_json::from_str(&text).map(|body| Answer { body, at }).map_err(damaged)
     }
 
     /// All pages of a list, items concatenated.

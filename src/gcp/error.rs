@@ -19,6 +19,9 @@ pub enum Error {
     /// No token could be had.
     #[error("no Google credentials: {0}")]
     Credentials(String),
+    /// The write was not made: this run's lease is over.
+    #[error("{what}: not done, the lease of this run is over")]
+    Fenced { what: String },
     /// An answer that is no answer of this API.
     #[error("{what} answered something unexpected: {reason}")]
     Unexpected { what: String, reason: String },
@@ -233,6 +236,7 @@ impl Error {
                     )
                     .into(),
             ),
+            Self::Fenced { .. } => Some("run the same command again: what is done stays done".into()),
             Self::Unexpected { .. } => None,
             Self::Pointless { instead, .. } => Some(instead.clone()),
         }

@@ -1,15 +1,21 @@
 //! The engine's lease as an object in the deployment's bucket: compare and swap
 //! by generation.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Client, Error, Upload};
 use crate::blueprint::Content;
-use crate::engine::{Conflict, LeaseRecord, LeaseStore, ProviderError};
+use crate::engine::{Conflict, Kept, LeaseRecord, LeaseStore, ProviderError};
 
 /// The object that holds the record.
 const OBJECT: &str = "dorainfra/lease";
+/// How often a record that is being renewed is read.
+const ATTEMPTS: u32 = 5;
 
 /// The lease of whatever lives in `bucket`.
 #[derive(Clone, Debug)]
@@ -26,16 +32,29 @@ impl BucketLease {
 
 #[async_trait]
 impl LeaseStore for BucketLease {
-    async fn read(&self) -> Result<Option<(LeaseRecord, i64)>, ProviderError> {
-        let Some((bytes, generation)) = self.client.read_object(&self.bucket, OBJECT).await? else {
-            return Ok(None);
-        };
-        let record = serde_json::from_slice(&bytes).map_err(|error| ProviderError {
-            message: format!("{}/{OBJECT} is not a lease: {error}", self.bucket),
-            hint: Some("something else wrote it: look at it, and delete it if no run is under way".into()),
+    async fn read(&self) -> Result<Option<Kept>, ProviderError> {
+        for _ in 0..ATTEMPTS {
+            let Some((object, now)) = self.client.stat_object_now(&self.bucket, OBJECT).await? else {
+                return Ok(None);
+            };
+            let Some((bytes, generation)) = self.client.read_object(&self.bucket, OBJECT).await? else {
+                continue;
+            };
+            // Renewed between the two: what is known of one is not known of the other.
+            if object["generation"].as_str() != Some(&*generation.to_string()) {
+                continue;
+            }
+            let updated = object["updated"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+            let age = updated.zip(now).map(|(updated, now)| now - updated);
+            let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+            let record = serde_json::from_slice(&bytes).ok();
+            return Ok(Some(Kept { record, generation, age }));
+        }
+        Err(ProviderError {
+            message: format!("{}/{OBJECT} changes faster than it can be read", self.bucket),
+            hint: Some("try again when the other runs have ended".into()),
             unknown_outcome: false,
-        })?;
-        Ok(Some((record, generation)))
+        })
     }
 
     async fn write(
@@ -53,7 +72,7 @@ impl LeaseStore for BucketLease {
             metadata: Vec::new(),
             if_generation: Some(if_generation),
         };
-        match self.client.put(&self.bucket, OBJECT, &Content::Bytes(Bytes::from(bytes)), &upload).await {
+        match self.client.store(&self.bucket, OBJECT, &Content::Bytes(Bytes::from(bytes)), &upload).await {
             Ok(generation) => Ok(Ok(generation)),
             Err(Error::Api(error)) if error.is_stale() || error.is_conflict() => Ok(Err(Conflict)),
             Err(error) => Err(error.into()),
@@ -61,6 +80,7 @@ impl LeaseStore for BucketLease {
     }
 
     async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
+        // The fence is open: this is what the lease ends with.
         match self.client.delete_object(&self.bucket, OBJECT, Some(if_generation)).await {
             Ok(()) => Ok(()),
             Err(Error::Api(error)) if error.is_stale() => Ok(()),

@@ -10,8 +10,9 @@ use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::client::Storage;
 use reqwest::Method;
 use serde_json::Value;
+use time::OffsetDateTime;
 
-use super::client::Inner;
+use super::client::{Answer, Inner};
 use super::{Api, ApiError, Call, Client, Error};
 use crate::blueprint::Content;
 
@@ -30,6 +31,18 @@ pub struct Upload {
 impl Client {
     /// Stores an object; answers its generation.
     pub async fn put(
+        &self,
+        bucket: &str,
+        name: &str,
+        content: &Content,
+        upload: &Upload,
+    ) -> Result<i64, Error> {
+        self.may_write(&format!("writing {bucket}/{name}"))?;
+        self.store(bucket, name, content, upload).await
+    }
+
+    /// As [`put`](Self::put), whatever the fence says: the lease itself is written so.
+    pub(super) async fn store(
         &self,
         bucket: &str,
         name: &str,
@@ -91,6 +104,21 @@ impl Client {
         let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
         match self.call(&Call::get(Api::Storage, path)).await {
             Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`stat_object`](Self::stat_object), with the time by Google's clock, in whole
+    /// seconds, where it was told.
+    pub(super) async fn stat_object_now(
+        &self,
+        bucket: &str,
+        name: &str,
+    ) -> Result<Option<(Value, Option<OffsetDateTime>)>, Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        match self.answer(&Call::get(Api::Storage, path)).await {
+            Ok(Answer { body, at }) => Ok(Some((body, at))),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }

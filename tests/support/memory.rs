@@ -18,7 +18,7 @@ use dorainfra::engine::{
     Change, KindSpec, Manifest, Mark, Observed, Ownership, Provider, ProviderError, ResourceId,
 };
 use dorainfra::event::Events;
-pub use lease::{MemoryLease, clock};
+pub use lease::{MemoryLease, UNREADABLE, clock};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 

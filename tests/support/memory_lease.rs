@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dorainfra::engine::{Conflict, LeaseRecord, LeaseStore, ProviderError};
+use dorainfra::engine::{Conflict, Kept, LeaseRecord, LeaseStore, ProviderError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{Memory, error, lost};
 
+/// The id of a record that stands for one that can't be read.
+pub const UNREADABLE: &str = "not JSON";
+
 /// A lease in memory; with a place, it exists only while that bucket does.
 #[derive(Default)]
 pub struct MemoryLease {
-    state: Mutex<(i64, Option<(LeaseRecord, i64)>)>,
+    state: Mutex<(i64, Option<(LeaseRecord, i64, Instant)>)>,
     pub place: Option<(Arc<Memory>, String)>,
     /// How long each call takes to get there; a write's answer takes as long.
     pub delay: Duration,
@@ -29,14 +32,14 @@ impl MemoryLease {
     }
 
     pub fn record(&self) -> Option<LeaseRecord> {
-        self.state.lock().unwrap().1.clone().map(|(record, _)| record)
+        self.state.lock().unwrap().1.clone().map(|(record, ..)| record)
     }
 
     /// Somebody else writes or removes the record.
     pub fn put(&self, record: Option<LeaseRecord>) {
         let mut state = self.state.lock().unwrap();
         state.0 += 1;
-        state.1 = record.map(|record| (record, state.0));
+        state.1 = record.map(|record| (record, state.0, Instant::now()));
     }
 
     pub fn writes(&self) -> usize {
@@ -52,9 +55,15 @@ impl MemoryLease {
 
 #[async_trait]
 impl LeaseStore for MemoryLease {
-    async fn read(&self) -> Result<Option<(LeaseRecord, i64)>, ProviderError> {
+    async fn read(&self) -> Result<Option<Kept>, ProviderError> {
         tokio::time::sleep(self.delay).await;
-        Ok(self.state.lock().unwrap().1.clone())
+        let kept = self.state.lock().unwrap().1.clone();
+        Ok(kept.map(|(record, generation, written)| Kept {
+            record: (record.id != UNREADABLE).then_some(record),
+            generation,
+            // Whole seconds, as Google tells its time.
+            age: Duration::from_secs(written.elapsed().as_secs()),
+        }))
     }
 
     async fn write(
@@ -79,10 +88,10 @@ impl LeaseStore for MemoryLease {
         }
         let written = {
             let mut state = self.state.lock().unwrap();
-            let generation = state.1.as_ref().map_or(0, |(_, generation)| *generation);
+            let generation = state.1.as_ref().map_or(0, |(_, generation, _)| *generation);
             if generation == if_generation {
                 state.0 += 1;
-                state.1 = Some((record.clone(), state.0));
+                state.1 = Some((record.clone(), state.0, Instant::now()));
                 Ok(state.0)
             } else {
                 Err(Conflict)
@@ -96,7 +105,7 @@ impl LeaseStore for MemoryLease {
     async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
         tokio::time::sleep(self.delay).await;
         let mut state = self.state.lock().unwrap();
-        if state.1.as_ref().is_some_and(|(_, generation)| *generation == if_generation) {
+        if state.1.as_ref().is_some_and(|(_, generation, _)| *generation == if_generation) {
             state.1 = None;
             drop(state);
             self.note("removed");
