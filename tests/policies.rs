@@ -336,3 +336,12 @@ fn doctor_names_the_rules_of_others_that_open_or_close_the_machines_ports() {
     deployment.control("POST", "deny", Some(denial));
     tells(&doctor(), &["can't be read", "roles/compute.securityAdmin"]);
 }
+
+#[test]
+fn a_default_network_that_is_on_its_way_is_waited_for_by_the_next_run_too() {
+    let deployment = Deployment::of_records();
+    // As a run does that is killed right after.
+    let api = "v1/projects/my-gcp/services:batchEnable";
+    deployment.google("POST", api, r#"{"serviceIds": ["compute.googleapis.com"]}"#);
+    deployment.run(&["--sandbox", "plan"]).ends_with(0);
+}

@@ -73,6 +73,25 @@ impl Found {
 
 /// How long the network that comes with the API is waited for.
 const NETWORK_WITHIN: Duration = Duration::from_secs(2 * 60);
+/// The same where it is not known that this run has enabled the API.
+const PERHAPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The network `default`, waited for where it may be on its way: a project without any
+/// network may be one whose API was enabled a moment ago, by a run that has ended since.
+async fn default_network(cloud: &Cloud, within: Duration) -> Look {
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        let seen = look(cloud, format!("global/networks/{DEFAULT}"), DEFAULT).await;
+        if !matches!(seen, Look::Missing) || tokio::time::Instant::now() >= deadline {
+            return seen;
+        }
+        let others = cloud.client.list(Call::get(Api::Compute, "global/networks"), "items").await;
+        if others.is_ok_and(|others| !others.is_empty()) || policies::no_default_network(cloud).await {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
 
 /// Looks again, now that the services are on, at what was planned while they were not:
 /// nothing else is made before.
@@ -89,16 +108,9 @@ pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Re
     let progress = |message: &str| {
         events.send(Event::ResourceProgress { id: id.clone(), message: message.into() });
     };
-    if manifests.iter().any(|manifest| text(&manifest.body["networkInterfaces"][0]["network"]) == DEFAULT)
-        && !policies::no_default_network(cloud).await
-    {
+    if manifests.iter().any(|manifest| text(&manifest.body["networkInterfaces"][0]["network"]) == DEFAULT) {
         progress("waiting for the network that comes with the API");
-        let deadline = tokio::time::Instant::now() + NETWORK_WITHIN;
-        while matches!(look(cloud, format!("global/networks/{DEFAULT}"), DEFAULT).await, Look::Missing)
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        default_network(cloud, NETWORK_WITHIN).await;
     }
     progress("looking for what would refuse the rest");
     let refused: Vec<Finding> =
@@ -122,7 +134,12 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
     let private = interface["accessConfigs"].as_array().is_none_or(Vec::is_empty);
     let (typed, networked, subnetted, imaged, running_as) = futures::join!(
         look(cloud, format!("zones/{zone}/machineTypes/{machine_type}"), machine_type),
-        look(cloud, format!("global/networks/{network}"), network),
+        async {
+            match network {
+                DEFAULT => default_network(cloud, PERHAPS_WITHIN).await,
+                _ => look(cloud, format!("global/networks/{network}"), network).await,
+            }
+        },
         look(cloud, format!("regions/{region}/subnetworks/{subnet}"), subnet),
         image(cloud, manifest),
         account(cloud, manifest),
@@ -144,10 +161,11 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
         refuse(
             format!("the project has no network `{network}`"),
             match network {
-                DEFAULT => "`network.create: true` makes one, `network.name` names another; some organisations \
-                            give no project such a network, and just after the Compute API was enabled it takes \
-                            a minute"
-                    .into(),
+                DEFAULT => {
+                    "`network.create: true` makes one, `network.name` names another; some organisations \
+                            give no project such a network"
+                        .into()
+                }
                 _ => "`network.create: true` makes one, `network.name` names another".into(),
             },
         );
