@@ -16,6 +16,7 @@ use collector::{Receiver, ReceiverOptions, program};
 use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::tsdb::{self, Block, CHUNKS, INDEX};
 use dorainfra::dora::{Extent, Past, Samples, Series, simulator};
+use dorainfra::query::Query;
 use dorainfra::verify;
 use time::macros::date;
 
@@ -94,7 +95,7 @@ async fn a_prometheus_serves_every_sample_of_blocks() {
     assert_eq!((counted, natives), (samples, native));
     write(&folder.path().join("receiver/data"), &blocks);
     let receiver = Receiver::start_keeping(folder.path(), ReceiverOptions::default(), "5000d").await;
-    let stored = verify::stored(&receiver.target, &history).await.unwrap();
+    let stored = verify::stored(&Query::new(&receiver.target).unwrap(), &history).await.unwrap();
     assert_eq!((stored.equal, stored.different), (samples, 0), "{stored:?}");
 
     // One that is not in any block is missed.
@@ -104,7 +105,7 @@ async fn a_prometheus_serves_every_sample_of_blocks() {
     values[100] = (time, value + 1.0);
     values[200].0 += 1;
     let missing = values[200].0;
-    let stored = verify::stored(&receiver.target, &other).await.unwrap();
+    let stored = verify::stored(&Query::new(&receiver.target).unwrap(), &other).await.unwrap();
     assert_eq!((stored.equal, stored.different), (samples - 2, 1));
     assert_eq!(stored.missing, [missing].into());
     assert_eq!(stored.first_different.unwrap().found, Some(value));

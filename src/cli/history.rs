@@ -1,6 +1,7 @@
 //! How the history gets to the endpoint: into the bucket as blocks where Mimir takes
 //! them, and else by remote write.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +15,7 @@ use crate::dora::remote_write::{self, Checkpoint};
 use crate::dora::upload::Uploader;
 use crate::dora::{Extent, Past, Series, Since, metrics, tsdb};
 use crate::event::Events;
+use crate::query::Query;
 use crate::stack::Target;
 use crate::verify::{self, Stored};
 
@@ -48,21 +50,32 @@ impl Run<'_> {
         let history = self.past()?;
         let samples = history.extent().samples;
         self.cardinality(&history.told, events);
-        // What can't be asked counts as not stored.
-        let stored = verify::stored(target, history).await;
-        if stored.as_ref().is_some_and(|stored| stored.equal == samples) {
+        let query = Query::new(target)?;
+        let stored = verify::stored(&query, history).await;
+        if stored.as_ref().is_ok_and(|stored| stored.equal == samples) {
             events.note(format!("history: all {samples} samples are stored already"));
             return Ok(());
         }
         if target.flavour == Flavour::Mimir {
             let uploader = Uploader::new(target)?;
-            if uploader.is_taken().await? {
-                return as_blocks(&uploader, target, history, stored.as_ref(), events).await;
+            if !uploader.is_taken().await? {
+                events.warn(
+                    "Mimir takes no blocks: the history goes through its ingester",
+                    Some("`limits.compactor_block_upload_enabled` has to be true: see `mimir.extra`".into()),
+                );
+            // Events that were told late change later counts; a receiver takes the rest.
+            } else if stored.as_ref().is_ok_and(|stored| stored.different > 0)
+                && matches!(history.told, Told::Collected { .. })
+            {
+                events.warn(
+                    "some of the history is stored with other values: events were told late, or again; the rest \
+                     goes through the ingester",
+                    Some("docs/sources.md says what late events are; `dorainfra verify` names the samples".into()),
+                );
+            } else {
+                // Of two blocks that contradict each other both would be taken: not unseen.
+                return as_blocks(&uploader, target, history, &stored?, events).await;
             }
-            events.warn(
-                "Mimir takes no blocks: the history goes through its ingester",
-                Some("`limits.compactor_block_upload_enabled` has to be true: see `mimir.extra`".into()),
-            );
         }
         self.by_remote_write(target, history, events).await
     }
@@ -115,11 +128,11 @@ async fn as_blocks(
     uploader: &Uploader,
     target: &Target,
     history: &History,
-    stored: Option<&Stored>,
+    stored: &Stored,
     events: &Events,
 ) -> CommandResult<()> {
     // A receiver would refuse these; a block would be one of two that contradict each other.
-    if let Some(Stored { different, first_different: Some(first), .. }) = stored {
+    if let Stored { different, first_different: Some(first), .. } = stored {
         return Err(CommandError::failed(format!(
             "{different} samples of the history are stored with another value: {first}"
         ))
@@ -130,9 +143,7 @@ async fn as_blocks(
     let now = OffsetDateTime::now_utc() - TOO_NEW;
     let before = now.unix_timestamp() * 1000;
     let mut windows = tsdb::windows(history, before);
-    if let Some(stored) = stored {
-        windows.retain(|window| stored.missing.range(window.start..window.end).next().is_some());
-    }
+    windows.retain(|window| stored.missing.range(window.start..window.end).next().is_some());
     let samples = tsdb::samples(history, &windows);
     let uploaded = uploader.send(tsdb::blocks(history, &windows), samples, events).await?;
     events.note(format!(
@@ -153,14 +164,16 @@ async fn as_blocks(
         let accepted = remote_write::Client::new(target)?.send(newest.series(), limits, rest, events).await?;
         events.note(format!("history: the newest {} samples by remote write", accepted.samples));
     }
-    seen(target, history, events).await;
+    seen(target, history, stored, events).await;
     Ok(())
 }
 
-/// Waits until queries see the blocks, by one series that has samples in all of them.
-async fn seen(target: &Target, history: &History, events: &Events) {
-    let Some(probe) = history.series().next() else { return };
-    let probe: Vec<Series> = vec![probe.into_owned()];
+/// Waits until queries see the blocks, by a series that lacked samples.
+async fn seen(target: &Target, history: &History, stored: &Stored, events: &Events) {
+    let Some(lacks) = &stored.lacks else { return };
+    let lacked =
+        |series: &Cow<'_, Series>| series.name == lacks.metric && series.labels.to_string() == lacks.labels;
+    let probe: Vec<Series> = history.series().filter(lacked).map(Cow::into_owned).collect();
     events.note("history: waiting until Mimir has found the blocks in its bucket");
     let began = Instant::now();
     let mut in_a_row = 0;

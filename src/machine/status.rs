@@ -113,11 +113,12 @@ impl Serial {
     }
 
     fn line(&mut self, line: &str) {
-        if let Some((before, document)) = line.split_once(MARK) {
-            // The engine's own words are other people's: they may look like anything.
-            if !before.contains("mimir[")
-                && let Ok(document) = serde_json::from_str::<Document>(document.trim())
-            {
+        // The engine's own words are other people's: they may look like anything.
+        if line.contains("mimir[") {
+            return;
+        }
+        if let Some((_, document)) = line.split_once(MARK) {
+            if let Ok(document) = serde_json::from_str::<Document>(document.trim()) {
                 self.last = Some(document);
                 self.live = self.begun;
                 (self.restarted, self.older) = (false, false);

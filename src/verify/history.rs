@@ -75,6 +75,7 @@ struct Tally {
     native: Native,
     first: Vec<Mismatch>,
     first_different: Option<Mismatch>,
+    lacks: Option<Mismatch>,
     /// Labels that no series of the history has, on series of the same metric.
     foreign_labels: BTreeSet<String>,
     /// The oldest sample that was found, and the times at which some were not.
@@ -89,6 +90,8 @@ pub struct Stored {
     pub equal: u64,
     /// The times of those that are not: milliseconds since 1970.
     pub missing: BTreeSet<i64>,
+    /// One of those that are not.
+    pub lacks: Option<Mismatch>,
     /// Samples that are there with another value, and the first of them.
     pub different: u64,
     pub first_different: Option<Mismatch>,
@@ -150,8 +153,8 @@ pub(super) async fn is_stored(query: &Query, history: &dyn Past) -> bool {
 pub(super) async fn stored(query: &Query, history: &dyn Past) -> Result<Stored, QueryError> {
     let tally = compare_all(query, history, |_| true).await?;
     let Tally { equal, different, missing_at: missing, .. } = tally;
-    let first_different = tally.first_different;
-    Ok(Stored { equal, missing, different, first_different })
+    let (first_different, lacks) = (tally.first_different, tally.lacks);
+    Ok(Stored { equal, missing, lacks, different, first_different })
 }
 
 /// Compares a group of series after the other, so that none has to be held for
@@ -233,6 +236,7 @@ impl Tally {
         self.oldest_found = earliest(self.oldest_found, other.oldest_found);
         self.missing_at.extend(other.missing_at);
         self.first_different = self.first_different.take().or(other.first_different);
+        self.lacks = self.lacks.take().or(other.lacks);
     }
 
     fn equal(&mut self, series: &Series, timestamp: i64) {
@@ -274,9 +278,8 @@ impl Tally {
             expected,
             found,
         };
-        if self.first_different.is_none() && found.is_some() {
-            self.first_different = Some(mismatch.clone());
-        }
+        let one = if found.is_some() { &mut self.first_different } else { &mut self.lacks };
+        one.get_or_insert_with(|| mismatch.clone());
         self.first.push(mismatch);
     }
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::dora::Past;
 use crate::dora::tsdb::Meta;
 use crate::event::{Event, Events};
+use crate::query::Query;
 use crate::stack::Target;
 
 pub use crate::query::QueryError;
@@ -230,10 +231,12 @@ pub async fn history_stored(target: &Target, history: &dyn Past) -> bool {
     history::is_stored(&query, history).await
 }
 
-/// How much of `history` is stored already; `None`: it can't be asked.
-pub async fn stored(target: &Target, history: &dyn Past) -> Option<Stored> {
-    let query = crate::query::Query::new(target).ok()?;
-    history::stored(&query, history).await.ok()
+/// How much of `history` is stored already.
+///
+/// # Errors
+/// It can't be asked.
+pub async fn stored(query: &Query, history: &dyn Past) -> Result<Stored, QueryError> {
+    history::stored(query, history).await
 }
 
 /// A check under way.
