@@ -89,6 +89,7 @@ fn at_google(deployment: &Deployment, credentials: &Value, arguments: &[&str]) -
         ("CLOUDRESOURCEMANAGER", ""),
         ("SERVICEUSAGE", ""),
         ("SECRETMANAGER", ""),
+        ("CLOUDBILLING", ""),
     ] {
         let host = format!("http://{}.test/{path}", api.to_ascii_lowercase());
         command.env(format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), host);
@@ -124,11 +125,19 @@ fn calls_tokens_and_objects_go_through_the_proxy() {
         Run::of(command.env("HTTP_PROXY", &proxy.address).output().unwrap()).ends_with(0);
         proxy.hosts()
     };
-    let mut hosts = ["cloudresourcemanager", "compute", "iam", "secretmanager", "serviceusage", "storage"]
-        .map(|api| format!("{api}.test"))
-        .to_vec();
+    let mut hosts = [
+        "cloudbilling",
+        "cloudresourcemanager",
+        "compute",
+        "iam",
+        "secretmanager",
+        "serviceusage",
+        "storage",
+    ]
+    .map(|api| format!("{api}.test"))
+    .to_vec();
     assert_eq!(proxied(&key(&deployment), &APPLY), hosts, "a key signs its tokens itself");
-    // Nothing of the project itself is asked where there is nothing to make.
+    // Whether somebody pays is not asked where there is nothing to make.
     hosts[0] = "oauth2.test".into();
     hosts.sort();
     assert_eq!(proxied(&login(), &["plan", "--set", "access.allow=203.0.113.7/32"]), hosts);
