@@ -14,10 +14,14 @@ use super::{Memory, error, lost};
 /// The id of a record that stands for one that can't be read.
 pub const UNREADABLE: &str = "not JSON";
 
+/// The record, its generation, and when it was written.
+type Written = (LeaseRecord, i64, Instant);
+
 /// A lease in memory; with a place, it exists only while that bucket does.
 #[derive(Default)]
 pub struct MemoryLease {
-    state: Mutex<(i64, Option<(LeaseRecord, i64, Instant)>)>,
+    /// The newest generation, and what is kept.
+    state: Mutex<(i64, Option<Written>)>,
     pub place: Option<(Arc<Memory>, String)>,
     /// How long each call takes to get there; a write's answer takes as long.
     pub delay: Duration,
