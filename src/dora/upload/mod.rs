@@ -62,7 +62,8 @@ impl Uploader {
             retry: Retry::default(),
             // As many as Mimir looks at at the same time (templates/vm/mimir.yaml.j2).
             lanes: 4,
-            patience: Duration::from_secs(5 * 60),
+            // Mimir notices after five minutes that whoever looked at a block is gone.
+            patience: Duration::from_secs(10 * 60),
         })
     }
 
