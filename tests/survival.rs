@@ -5,7 +5,7 @@
 
 mod deployment;
 
-use deployment::{Deployment, Run};
+use deployment::{Deployment, MACHINE, Run};
 use serde_json::{Value, json};
 
 const DISK: &str = "compute.disk/dorainfra-data";
@@ -153,4 +153,34 @@ fn an_operation_that_fails_is_explained() {
     let run = deployment.run(&["--sandbox", "apply", "--yes", "--target", DISK]).ends_with(1);
     let all = format!("{}{}", run.stdout, run.stderr);
     assert!(all.contains("The resource is not usable (INVALID_USAGE)") && all.contains(DISK), "{all}");
+}
+
+/// The other run is let in a minute later; the first one, woken, changes nothing more.
+#[test]
+fn a_run_that_was_frozen_past_its_lease_writes_nothing_more() {
+    let deployment = Deployment::empty();
+    deployment.start(&["--machines", "none", "--operation", "*=2000"]);
+    let frozen = deployment.spawn(&["--sandbox", "apply", "--yes", "--target", MACHINE]);
+    let signal = |name: &str| {
+        let pid = frozen.id().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    deployment
+        .until("a disk is being made", || deployment.writes().iter().any(|write| write.contains("/disks")));
+    signal("-STOP");
+    let other = ["--sandbox", "--set", "labels.team=payments", "apply", "--yes", "--target", BUCKET];
+    let begun = std::time::Instant::now();
+    let mut refused = 0;
+    while deployment.run(&other).code == 4 {
+        refused += 1;
+        assert!(begun.elapsed() < std::time::Duration::from_secs(100), "a lease ends after a minute");
+        std::thread::park_timeout(std::time::Duration::from_secs(2));
+    }
+    assert!(refused > 0 && begun.elapsed() > std::time::Duration::from_secs(50), "{:?}", begun.elapsed());
+    let writes = deployment.writes();
+    signal("-CONT");
+    let run = Deployment::finish(frozen);
+    assert_ne!(run.code, 0, "{}", run.stdout);
+    assert!(run.stderr.contains("lease"), "{}", run.stderr);
+    assert_eq!(deployment.writes(), writes);
 }
