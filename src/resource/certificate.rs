@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::patience::{once_seen, until_seen};
+use super::patience::{is_late, once_seen, until_seen};
 use super::secret::{path, seconds};
 use super::{Cloud, Kind, found, short, text};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership};
@@ -328,8 +328,7 @@ async fn describe(client: &Client, secret: &str, description: &Description) -> R
             description.version
         ),
     };
-    let unseen = |error: &Error| error.is_not_found() || matches!(error, Error::Unexpected { .. });
-    until_seen(unseen, || async {
+    until_seen(is_late, || async {
         match newest(client, secret).await? {
             Some((_, Some(shown))) if shown == *description => Ok(()),
             _ => Err(late()),

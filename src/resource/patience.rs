@@ -120,6 +120,11 @@ pub(super) async fn patiently<F: Future<Output = Result<(), Error>>>(
     }
 }
 
+/// Whether something is not found, or not as it was written.
+pub(super) fn is_late(error: &Error) -> bool {
+    error.is_not_found() || matches!(error, Error::Unexpected { .. })
+}
+
 /// Reads what was just made, again while a replica has not heard of it.
 ///
 /// # Errors
@@ -153,23 +158,13 @@ pub(super) async fn until_seen<F: Future<Output = Result<(), Error>>>(
     unseen: impl Fn(&Error) -> bool,
     read: impl Fn() -> F,
 ) -> Result<(), Error> {
-    let deadline = Instant::now() + 5 * MINUTE;
-    let mut backoff = Duration::from_millis(100);
-    let mut seen = 0;
-    loop {
-        match read().await {
-            Ok(()) => seen += 1,
-            Err(error) if unseen(&error) && Instant::now() < deadline => {
-                seen = 0;
-                tokio::time::sleep(jitter(backoff)).await;
-                backoff = (backoff * 2).min(Duration::from_secs(10));
-            }
-            Err(error) => return Err(error),
+    once_seen(unseen, || async {
+        for _ in 0..IN_A_ROW {
+            read().await?;
         }
-        if seen == IN_A_ROW {
-            return Ok(());
-        }
-    }
+        Ok(())
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::certificate::Description;
-use super::patience::until_seen;
+use super::patience::{is_late, until_seen};
 use super::{Cloud, Kind, found, mark, short};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
 use crate::event::Events;
@@ -57,8 +57,7 @@ async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
         reason: "it is made, and is not shown by all of Secret Manager yet; run the command again".into(),
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
-    let unseen = |error: &Error| error.is_not_found() || matches!(error, Error::Unexpected { .. });
-    until_seen(unseen, || async {
+    until_seen(is_late, || async {
         let (read, listed) =
             futures::try_join!(cloud.client.call(&read), of_deployment(&cloud.client, &cloud.deployment))?;
         listed.iter().any(|other| other["name"] == read["name"]).then_some(()).ok_or_else(late)
