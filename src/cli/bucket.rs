@@ -1,5 +1,7 @@
 //! What lies in the engine's bucket, for `verify`.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -20,15 +22,14 @@ impl Objects for BucketObjects<'_> {
     async fn blocks(&self, prefix: &str) -> Result<Contents, String> {
         let objects =
             self.client.list_objects(self.bucket, prefix).await.map_err(|error| error.to_string())?;
-        let mut names = Vec::with_capacity(objects.len());
-        names.extend(objects.iter().filter_map(|object| object["name"].as_str()));
+        let names: BTreeSet<&str> = objects.iter().filter_map(|object| object["name"].as_str()).collect();
         let mut reading = Vec::new();
         for name in &names {
             let block = name.strip_prefix(prefix).and_then(|name| name.strip_suffix("/meta.json"));
             let Some(block) = block.filter(|block| !block.contains('/')) else { continue };
             // Marked as deleted: what is in it is in another block by now.
             let mark = format!("{prefix}markers/{block}-deletion-mark.json");
-            if !names.contains(&mark.as_str()) {
+            if !names.contains(mark.as_str()) {
                 reading.push(self.meta((*name).to_owned()));
             }
         }
