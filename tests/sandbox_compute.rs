@@ -324,8 +324,8 @@ async fn fingerprints_are_locks() {
     sandbox.stop().await;
 }
 
-#[tokio::test]
-async fn guest_attributes_are_what_the_machine_wrote() {
+/// A sandbox with a machine, and what a driver sees of it.
+async fn with_a_machine() -> (Sandbox, Arc<dyn World>) {
     let kept: Arc<Mutex<Option<Arc<dyn World>>>> = Arc::default();
     let keep = Arc::clone(&kept);
     let sandbox = start_with(move |world| {
@@ -335,6 +335,12 @@ async fn guest_attributes_are_what_the_machine_wrote() {
     .await;
     machine(&sandbox).await;
     let world = kept.lock().unwrap().clone().unwrap();
+    (sandbox, world)
+}
+
+#[tokio::test]
+async fn guest_attributes_are_what_the_machine_wrote() {
+    let (sandbox, world) = with_a_machine().await;
     let path = sandbox.compute(&zonal("instances/vm/getGuestAttributes?queryPath=dorainfra/"));
     let message = sandbox.refused(Method::GET, &path, None, 404).await;
     assert_eq!(message, "The resource 'dorainfra/' of type 'Guest Attribute' was not found.");
@@ -365,15 +371,7 @@ async fn guest_attributes_are_what_the_machine_wrote() {
 /// Ten queries a minute, three a second; beyond that a write is answered and lost.
 #[tokio::test]
 async fn guest_attributes_have_a_limit() {
-    let kept: Arc<Mutex<Option<Arc<dyn World>>>> = Arc::default();
-    let keep = Arc::clone(&kept);
-    let sandbox = start_with(move |world| {
-        *keep.lock().unwrap() = Some(world);
-        Arc::new(NoMachines)
-    })
-    .await;
-    machine(&sandbox).await;
-    let world = kept.lock().unwrap().clone().unwrap();
+    let (sandbox, world) = with_a_machine().await;
     world.set_guest_attribute(PROJECT, ZONE, "vm", "dorainfra", "status", Some("ready".into()));
     let path = sandbox.compute(&zonal("instances/vm/getGuestAttributes?queryPath=dorainfra/"));
     let switches = json!({"guestAttributesPace": true});
