@@ -6,18 +6,25 @@
 mod deployment;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use deployment::{Deployment, MACHINE, Run};
+use dorainfra::tls::{Authority, Usage};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 /// A proxy by which every host is the sandbox; it notes the names that it was asked for.
+/// What is asked for by `CONNECT` it answers as those hosts would: with certificates of an
+/// authority of its own.
 struct Proxy {
     address: String,
     hosts: Arc<Mutex<BTreeSet<String>>>,
+    /// PEM.
+    authority: String,
 }
 
 impl Proxy {
@@ -25,51 +32,41 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let hosts = Arc::new(Mutex::new(BTreeSet::new()));
-        let seen = Arc::clone(&hosts);
+        let day = time::Duration::DAY;
+        let authority = Authority::new("a proxy's", day, OffsetDateTime::now_utc()).unwrap();
+        let (seen, issuer) = (Arc::clone(&hosts), Arc::new(authority.clone()));
         // Ends with the process: nothing tells it to.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
-                std::thread::spawn(move || Self::pass_on(&client, port, &seen));
+                let (seen, issuer) = (Arc::clone(&seen), Arc::clone(&issuer));
+                std::thread::spawn(move || Self::serve(client, port, &seen, &issuer));
             }
         });
-        Self { address, hosts }
+        Self { address, hosts, authority: authority.ca }
     }
 
-    /// One request of a connection: `GET http://HOST/PATH` becomes `GET /PATH` of the sandbox.
-    fn pass_on(client: &TcpStream, port: u64, hosts: &Mutex<BTreeSet<String>>) -> Option<()> {
-        let mut reader = BufReader::new(client.try_clone().ok()?);
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
+    /// One request of a connection: `GET http://HOST/PATH`, or `GET /PATH` after a `CONNECT HOST:443`.
+    fn serve(client: TcpStream, port: u64, seen: &Mutex<BTreeSet<String>>, issuer: &Authority) -> Option<()> {
+        // So that one thread can see to both directions.
+        client.set_read_timeout(Some(Duration::from_millis(5))).ok()?;
+        let mut reader = BufReader::new(client);
+        let (line, mut head) = read_head(&mut reader)?;
         let mut words = line.split_whitespace();
         let (method, target) = (words.next()?, words.next()?);
-        let Some((host, path)) = target.strip_prefix("http://").and_then(|rest| rest.split_once('/')) else {
-            hosts.lock().unwrap().insert(format!("{method} {target}"));
-            return None;
-        };
-        hosts.lock().unwrap().insert(host.to_owned());
-        let mut head = format!("{method} /{path} HTTP/1.1\r\nConnection: close\r\n");
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok()?;
-            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            if !["host", "connection", "proxy-connection"].contains(&&*name) {
-                head.push_str(&line);
-            } else if name == "host" {
-                head.push_str(&format!("Host: 127.0.0.1:{port}\r\n"));
-            }
-            if line.trim().is_empty() {
-                break;
-            }
+        if method == "CONNECT" {
+            let host = target.strip_suffix(":443")?;
+            seen.lock().unwrap().insert(format!("https://{host}"));
+            let mut client = reader.into_inner();
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
+            let server = rustls::ServerConnection::new(Arc::new(named(issuer, host))).ok()?;
+            let mut reader = BufReader::new(rustls::StreamOwned::new(server, client));
+            let (line, head) = read_head(&mut reader)?;
+            return relay(reader, port, format!("{line}{head}"));
         }
-        let mut sandbox = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
-        sandbox.write_all(head.as_bytes()).ok()?;
-        let (mut answers, mut to_client) = (sandbox.try_clone().ok()?, client.try_clone().ok()?);
-        let body = std::thread::spawn(move || std::io::copy(&mut reader, &mut sandbox));
-        let _ = std::io::copy(&mut answers, &mut to_client);
-        let _ = client.shutdown(Shutdown::Both);
-        let _ = body.join();
-        Some(())
+        let (host, path) = target.strip_prefix("http://")?.split_once('/')?;
+        seen.lock().unwrap().insert(format!("http://{host}"));
+        head.insert_str(0, &format!("{method} /{path} HTTP/1.1\r\n"));
+        relay(reader, port, head)
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -77,8 +74,75 @@ impl Proxy {
     }
 }
 
+/// The first line and the headers of a request, but for those that are for the next hop.
+fn read_head(reader: &mut impl BufRead) -> Option<(String, String)> {
+    let mut lines = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => return None,
+            Ok(_) if line.ends_with(b"\n") => lines.push(String::from_utf8(std::mem::take(&mut line)).ok()?),
+            Ok(_) => {}
+            Err(error) if is_early(&error) => {}
+            Err(_) => return None,
+        }
+        if lines.last().is_some_and(|line| line.trim().is_empty()) {
+            break;
+        }
+    }
+    let first = lines.remove(0);
+    let hop = |line: &String| {
+        let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        ["host", "connection", "proxy-connection"].contains(&&*name)
+    };
+    lines.retain(|line| !hop(line));
+    Some((first, lines.concat()))
+}
+
+fn is_early(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+/// Hands a request to the sandbox, and its answer back.
+fn relay<S: Read + Write>(mut client: BufReader<S>, port: u64, head: String) -> Option<()> {
+    let mut sandbox = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
+    sandbox.set_read_timeout(Some(Duration::from_millis(5))).ok()?;
+    let (line, headers) = head.split_once("\r\n")?;
+    let first = format!("{line}\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+    sandbox.write_all(format!("{first}{headers}").as_bytes()).ok()?;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match client.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(count) => sandbox.write_all(&buffer[..count]).ok()?,
+            Err(error) if is_early(&error) => {}
+            Err(_) => return None,
+        }
+        match sandbox.read(&mut buffer) {
+            Ok(0) => return client.get_mut().flush().ok(),
+            Ok(count) => client.get_mut().write_all(&buffer[..count]).ok()?,
+            Err(error) if is_early(&error) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// What a host of that name shows.
+fn named(issuer: &Authority, host: &str) -> rustls::ServerConfig {
+    use rustls::pki_types::pem::PemObject as _;
+    let (day, names) = (time::Duration::DAY, [host.to_owned()]);
+    let now = OffsetDateTime::now_utc();
+    let shown = issuer.issue(Usage::Server, host, &names, day, issuer.ca.clone(), now).unwrap();
+    let chain = rustls::pki_types::CertificateDer::pem_slice_iter(shown.certificate.as_bytes());
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
+    rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .unwrap()
+}
+
 /// A run at a Google whose hosts have names that only a proxy can resolve.
-fn at_google(deployment: &Deployment, credentials: &Value, arguments: &[&str]) -> Command {
+fn at_google(scheme: &str, deployment: &Deployment, credentials: &Value, arguments: &[&str]) -> Command {
     let mimir = deployment.said_to_be_mimir();
     let common = ["--project", "my-gcp", "--mimir-binary", &mimir, "--set", "mimir.version=3.2.0"];
     let mut command = deployment.command(&[&common, arguments].concat());
@@ -91,7 +155,7 @@ fn at_google(deployment: &Deployment, credentials: &Value, arguments: &[&str]) -
         ("SECRETMANAGER", ""),
         ("CLOUDBILLING", ""),
     ] {
-        let host = format!("http://{}.test/{path}", api.to_ascii_lowercase());
+        let host = format!("{scheme}://{}.test/{path}", api.to_ascii_lowercase());
         command.env(format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}"), host);
     }
     let file = deployment.write("credentials.json", &credentials.to_string());
@@ -99,17 +163,17 @@ fn at_google(deployment: &Deployment, credentials: &Value, arguments: &[&str]) -
     command
 }
 
-fn key(deployment: &Deployment) -> Value {
+fn key(scheme: &str, deployment: &Deployment) -> Value {
     let path = deployment.path().join(".dorainfra/sandbox/key.json");
     let mut key: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    key["token_uri"] = json!("http://oauth2.test/token");
+    key["token_uri"] = json!(format!("{scheme}://oauth2.test/token"));
     key
 }
 
-fn login() -> Value {
+fn login(scheme: &str) -> Value {
     json!({
         "type": "authorized_user", "client_id": "x.apps.googleusercontent.com", "client_secret": "public",
-        "refresh_token": "1//sandbox-owner", "token_uri": "http://oauth2.test/token",
+        "refresh_token": "1//sandbox-owner", "token_uri": format!("{scheme}://oauth2.test/token"),
     })
 }
 
@@ -118,29 +182,36 @@ const APPLY: [&str; 7] =
 
 #[test]
 fn calls_tokens_and_objects_go_through_the_proxy() {
-    let deployment = Deployment::of_records();
-    let proxied = |credentials: &Value, arguments: &[&str]| {
-        let proxy = Proxy::to(deployment.port());
-        let mut command = at_google(&deployment, credentials, arguments);
-        Run::of(command.env("HTTP_PROXY", &proxy.address).output().unwrap()).ends_with(0);
-        proxy.hosts()
-    };
-    let mut hosts = [
-        "cloudbilling",
-        "cloudresourcemanager",
-        "compute",
-        "iam",
-        "secretmanager",
-        "serviceusage",
-        "storage",
-    ]
-    .map(|api| format!("{api}.test"))
-    .to_vec();
-    assert_eq!(proxied(&key(&deployment), &APPLY), hosts, "a key signs its tokens itself");
-    // Whether somebody pays is not asked where there is nothing to make.
-    hosts[0] = "oauth2.test".into();
-    hosts.sort();
-    assert_eq!(proxied(&login(), &["plan", "--set", "access.allow=203.0.113.7/32"]), hosts);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    for scheme in ["http", "https"] {
+        let deployment = Deployment::of_records();
+        let proxied = |credentials: &Value, arguments: &[&str]| {
+            let proxy = Proxy::to(deployment.port());
+            let mut command = at_google(scheme, &deployment, credentials, arguments);
+            command.env("SSL_CERT_FILE", deployment.write("authority.pem", &proxy.authority));
+            let variable = format!("{}_PROXY", scheme.to_ascii_uppercase());
+            Run::of(command.env(variable, &proxy.address).output().unwrap()).ends_with(0);
+            proxy.hosts()
+        };
+        let mut hosts = [
+            "cloudbilling",
+            "cloudresourcemanager",
+            "compute",
+            "iam",
+            "secretmanager",
+            "serviceusage",
+            "storage",
+        ]
+        .map(|api| format!("{scheme}://{api}.test"))
+        .to_vec();
+        let key = key(scheme, &deployment);
+        assert_eq!(proxied(&key, &APPLY), hosts, "a key signs its tokens itself");
+        // Whether somebody pays is not asked where there is nothing to make.
+        hosts[0] = format!("{scheme}://oauth2.test");
+        hosts.sort();
+        let plan = ["plan", "--set", "access.allow=203.0.113.7/32"];
+        assert_eq!(proxied(&login(scheme), &plan), hosts);
+    }
 }
 
 #[test]
@@ -161,7 +232,7 @@ fn a_file_of_credentials_is_told_as_what_it_is() {
         (json!({"type": "gdch_service_account"}), "a file of the type `gdch_service_account`"),
         (json!({"installed": {"client_id": "x"}}), "it says no `type`"),
     ] {
-        let run = Run::of(at_google(&deployment, &credentials, &APPLY).output().unwrap());
+        let run = Run::of(at_google("http", &deployment, &credentials, &APPLY).output().unwrap());
         assert!(run.code != 0 && run.stdout.contains(words), "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains("credentials.json"), "{}", run.stdout);
     }

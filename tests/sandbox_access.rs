@@ -193,7 +193,7 @@ async fn a_machine_may_do_what_its_bindings_grant_and_no_more() {
     sandbox.post(&create, json!({"replication": {"automatic": {}}})).await;
     sandbox.post(&format!("{secret}:addVersion"), json!({"payload": {"data": "aGVsbG8="}})).await;
 
-    let (token, lifetime) = world.token(&email, &[SCOPE.to_owned()]);
+    let (token, lifetime) = world.token(ZONE, "some-machine", &email, &[SCOPE.to_owned()]);
     assert!(lifetime > 3000);
     let object = "storage/v1/b/machine-bucket/o/a";
     let access = format!("{secret}/versions/latest:access");
@@ -216,7 +216,7 @@ async fn a_machine_may_do_what_its_bindings_grant_and_no_more() {
 
     // A scope that is too small is another refusal.
     let read_only = "https://www.googleapis.com/auth/devstorage.read_only".to_owned();
-    sandbox.token = world.token(&email, &[read_only]).0;
+    sandbox.token = world.token(ZONE, "some-machine", &email, &[read_only]).0;
     assert_eq!(sandbox.get(object).await.0, 200);
     let (status, body) = sandbox.delete(object).await;
     assert_eq!(
@@ -234,8 +234,37 @@ async fn a_machine_may_do_what_its_bindings_grant_and_no_more() {
     assert_eq!(sandbox.get(object).await.0, 401);
     sandbox.token.clone_from(&owner);
     sandbox.account("machine-account").await;
-    sandbox.token = world.token(&email, &[SCOPE.to_owned()]).0;
+    sandbox.token = world.token(ZONE, "some-machine", &email, &[SCOPE.to_owned()]).0;
     assert_eq!(sandbox.get(object).await.0, 403);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_without_a_way_to_google_is_not_answered() {
+    let (mut sandbox, world) = with_world().await;
+    let email = sandbox.account("machine-account").await;
+    let owner = sandbox.token.clone();
+    let subnetworks = format!("regions/{REGION}/subnetworks");
+    sandbox.insert("global/networks", json!({"name": "own", "autoCreateSubnetworks": false})).await;
+    let range = json!({"name": "own", "network": "global/networks/own", "ipCidrRange": "10.10.0.0/24"});
+    sandbox.insert(&subnetworks, range).await;
+    for (name, access) in [("private", json!([])), ("public", json!([{"type": "ONE_TO_ONE_NAT"}]))] {
+        let mut machine = instance(name);
+        machine["networkInterfaces"] = json!([{"network": "global/networks/own",
+            "subnetwork": format!("{subnetworks}/own"), "accessConfigs": access}]);
+        sandbox.insert(&format!("zones/{ZONE}/instances"), machine).await;
+    }
+    let token = |name: &str| world.token(ZONE, name, &email, &[SCOPE.to_owned()]).0;
+    let answered = async |sandbox: &Sandbox, name: &str| {
+        let request = sandbox.http.get(sandbox.url("storage/v1/b/some-bucket")).bearer_auth(token(name));
+        request.send().await.is_ok()
+    };
+    assert!(!answered(&sandbox, "private").await);
+    assert!(answered(&sandbox, "public").await);
+    sandbox.token = owner;
+    let on = json!({"privateIpGoogleAccess": true});
+    sandbox.operate(Method::POST, &format!("{subnetworks}/own/setPrivateIpGoogleAccess"), Some(on)).await;
+    assert!(answered(&sandbox, "private").await);
     sandbox.stop().await;
 }
 
@@ -333,7 +362,7 @@ async fn a_grant_works_late_and_so_does_its_end() {
     sandbox.upload("late-bucket", "a", b"x").await;
     let email = sandbox.account("some-account").await;
     let member = format!("serviceAccount:{email}");
-    let token = world.token(&email, &[SCOPE.to_owned()]).0;
+    let token = world.token(ZONE, "some-machine", &email, &[SCOPE.to_owned()]).0;
     let owner = sandbox.token.clone();
     let policy = "storage/v1/b/late-bucket/iam";
     let object = "storage/v1/b/late-bucket/o/a";
@@ -379,7 +408,7 @@ async fn a_copy_needs_a_right_on_both_sides() {
     let email = sandbox.account("copy-account").await;
     let member = format!("serviceAccount:{email}");
     let owner = sandbox.token.clone();
-    let token = world.token(&email, &[SCOPE.to_owned()]).0;
+    let token = world.token(ZONE, "some-machine", &email, &[SCOPE.to_owned()]).0;
     let rewrite = "storage/v1/b/from-bucket/o/a/rewriteTo/b/into-bucket/o/a";
     for (bucket, role, wanted) in [
         ("into-bucket", "roles/storage.objectCreator", "storage.objects.create"),

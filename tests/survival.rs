@@ -35,7 +35,7 @@ fn an_apply_goes_through_in_a_world_that_sees_changes_late() {
     let start = ["sandbox", "start", "--detach", "--operation", "*=20"];
     deployment.run(&[&start[..], &late].concat()).ends_with(0);
     let lag = deployment.control("GET", "consistency", None);
-    let expected = json!({"defaultNetworkMs": 0, "serviceAccountsMs": 3000, "grantsMs": 12000, "servicesMs": 2000, "secretsMs": 1000, "flapping": false});
+    let expected = json!({"defaultNetworkMs": 0, "serviceAccountsMs": 3000, "grantsMs": 12000, "servicesMs": 2000, "secretsMs": 1000, "projectMs": 0, "flapping": false});
     assert_eq!(lag, expected);
     let few = ["--sandbox", "--set", "generator.teams=2", "--set", "generator.days=7"];
     // A new account cannot be read at first; the secret's own grant is the last to arrive.
@@ -61,6 +61,28 @@ fn an_apply_goes_through_in_a_world_that_sees_changes_late() {
     deployment.control("PUT", "consistency", Some(json!({})));
     deployment.run(&[&few[..], &["plan", "--detailed-exitcode"]].concat()).ends_with(0);
     deployment.run(&[&few[..], &["destroy", "--yes", "--delete-data"]].concat()).ends_with(0);
+}
+
+#[test]
+fn a_project_that_was_just_made_is_not_a_wrong_one() {
+    let deployment = Deployment::empty();
+    let start = ["sandbox", "start", "--detach", "--machines", "none", "--operation", "*=1"];
+    deployment.run(&[&start[..], &["--lag", "project=600000"]].concat()).ends_with(0);
+    apply(&deployment, DISK);
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    let requests = deployment.control("GET", "requests", None);
+    let refused = |entry: &&Value| matches!(entry["status"].as_u64(), Some(400 | 403 | 404));
+    let unseen = requests["requests"].as_array().unwrap().iter().filter(refused).count();
+    assert!(unseen > 10, "the project was unseen in {unseen} calls only");
+
+    // What nobody ever saw is told at once, with what to do.
+    let wrong = deployment.run(&["--sandbox", "--json", "plan", "--project", "no-such-project"]).ends_with(1);
+    let error = &wrong.events("error")[0];
+    assert!(
+        error["message"].as_str().unwrap().contains("the project `no-such-project` does not exist"),
+        "{error}"
+    );
+    assert!(error["hints"][0].as_str().unwrap().contains("gcloud projects list"), "{error}");
 }
 
 #[test]

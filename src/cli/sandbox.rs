@@ -67,7 +67,8 @@ struct Start {
     /// nothing is prepared, with waiting times shortened
     #[arg(long)]
     as_google: bool,
-    /// Milliseconds until the world sees a new `service-accounts`, `grants` or `services`, for
+    /// Milliseconds until the world sees new `service-accounts`, `grants`, `services`, `secrets`,
+    /// the `default-network` or the `project` itself, for
     /// example `grants=5000`
     #[arg(long, value_name = "WHAT=MS", value_parser = late)]
     lag: Vec<(Late, u64)>,
@@ -98,6 +99,8 @@ enum Late {
     Grants,
     Services,
     Secrets,
+    DefaultNetwork,
+    Project,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -205,6 +208,8 @@ impl Start {
                 Late::Grants => profile.lag.grants_ms = *ms,
                 Late::Services => profile.lag.services_ms = *ms,
                 Late::Secrets => profile.lag.secrets_ms = *ms,
+                Late::DefaultNetwork => profile.lag.default_network_ms = *ms,
+                Late::Project => profile.lag.project_ms = *ms,
             }
         }
         profile

@@ -22,6 +22,8 @@ use crate::engine::{Fence, SystemClock};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
 /// How long one call goes on trying.
 const RETRY_FOR: Duration = Duration::from_secs(90);
+/// How long the first calls of a run wait for one of them to see the project.
+const FIRST_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// How long an enabled service may be unseen by its own API: minutes, by Service Usage's
 /// documentation.
 const ENABLED_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -70,6 +72,8 @@ pub(super) struct Inner {
     number: tokio::sync::OnceCell<Option<String>>,
     /// Service Usage has said that the services are enabled.
     enabled: AtomicBool,
+    /// Something of the project was answered: that it is "not found" passes.
+    seen: AtomicBool,
     /// What writes ask, where they need a lease.
     fence: OnceLock<Arc<Fence>>,
 }
@@ -167,6 +171,7 @@ impl Client {
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
             enabled: AtomicBool::new(false),
+            seen: AtomicBool::new(false),
             fence: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -217,7 +222,8 @@ impl Client {
     }
 
     pub(super) async fn answer(&self, call: &Call) -> Result<Answer, Error> {
-        let (mut deadline, late_until) = (Instant::now() + RETRY_FOR, Instant::now() + ENABLED_WITHIN);
+        let began = Instant::now();
+        let (mut deadline, late_until) = (began + RETRY_FOR, began + ENABLED_WITHIN);
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
         loop {
@@ -227,7 +233,10 @@ impl Client {
                 self.may_write(&call.what())?;
             }
             let (mut error, after) = match self.once(call, &token).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.inner.seen.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
             if let Error::Api(api) = &mut error
@@ -249,16 +258,44 @@ impl Client {
                     deadline = late_until;
                     self.inner.enabled.load(Ordering::Relaxed)
                 }
+                // Refused before anything was done. One that nobody has seen yet is rather
+                // misspelt, unless a call beside this one was answered.
+                Error::Api(api) if api.is_project_unseen() => {
+                    self.inner.seen.load(Ordering::Relaxed) || began.elapsed() < FIRST_SEEN_WITHIN
+                }
                 Error::Api(api) => api.is_transient() && !call.once && (call.repeatable || not_executed(api)),
                 _ => false,
             };
             // Who says "at once" again and again is not believed.
             let wait = after.unwrap_or_default().min(RETRY_FOR).max(jitter(backoff));
             if !again || Instant::now() + wait > deadline {
+                if let Error::Api(api) = &mut error
+                    && matches!(api.status, 400 | 403 | 404)
+                    && !self.project_is_seen(&token).await
+                {
+                    api.unseen_project = Some(self.inner.project.clone());
+                }
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
             backoff = (backoff * 2).min(LONGEST_BACKOFF);
+        }
+    }
+
+    /// Whether anything of the project was ever answered, or can be: several APIs tell of
+    /// a project that is not there as they tell of a permission that is missing.
+    async fn project_is_seen(&self, token: &Token) -> bool {
+        if self.inner.seen.load(Ordering::Relaxed) {
+            return true;
+        }
+        let project = Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project));
+        let refused = |error: &Error| {
+            error.api().is_some_and(|api| matches!(api.status, 403 | 404) && !api.is_service_disabled())
+        };
+        match self.once(&project, token).await {
+            Ok(_) => true,
+            // Only the project is hidden, perhaps: what answered meanwhile has seen it.
+            Err((error, _)) => !refused(&error) || self.inner.seen.load(Ordering::Relaxed),
         }
     }
 

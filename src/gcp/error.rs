@@ -32,7 +32,7 @@ pub enum Error {
 
 /// An error in Google's own words.
 #[derive(Clone, Debug, Default, thiserror::Error)]
-#[error("{what}: {message} ({})", self.place())]
+#[error("{}{what}: {message} ({})", self.project(), self.place())]
 pub struct ApiError {
     /// The call, for people: `POST compute/…/instances`.
     pub what: String,
@@ -49,6 +49,8 @@ pub struct ApiError {
     pub consumer: Option<String>,
     /// That project is not the deployment's.
     pub foreign_consumer: bool,
+    /// The deployment's project, where that is what can't be seen.
+    pub unseen_project: Option<String>,
     /// The region's other zones, for what this one has none left of.
     pub other_zones: Vec<String>,
     /// Seconds that Google's clock is ahead of this machine's (negative: behind), where
@@ -96,6 +98,13 @@ impl ApiError {
         })
     }
 
+    fn project(&self) -> String {
+        let unseen = self.unseen_project.as_ref();
+        unseen.map_or_else(String::new, |project| {
+            format!("the project `{project}` does not exist, or these credentials may not see it: ")
+        })
+    }
+
     fn place(&self) -> String {
         match self.status {
             0 => self.reason.clone(),
@@ -131,6 +140,23 @@ impl ApiError {
         matches!(self.reason.as_str(), "SERVICE_DISABLED" | "accessNotConfigured") && !self.foreign_consumer
     }
 
+    /// The project itself is "not found": it does not exist, these credentials may not see
+    /// it, or it was made so recently that some of Google's replicas do not know of it.
+    pub fn is_project_unseen(&self) -> bool {
+        if self.unseen_project.is_some() {
+            return true;
+        }
+        // "The resource 'projects/p' was not found", of Compute.
+        let resource = self.message.strip_prefix("The resource 'projects/");
+        let compute = resource.and_then(|rest| rest.split_once('\''));
+        compute.is_some_and(|(name, rest)| !name.contains('/') && rest.trim() == "was not found")
+            || ["Unknown project: ", "Unknown project id: ", "Failed to find project "]
+                .iter()
+                .any(|words| self.message.starts_with(words))
+            || (self.message.starts_with("Project '")
+                && self.message.ends_with("' not found or permission denied."))
+    }
+
     pub fn is_out_of_stock(&self) -> bool {
         self.reason.starts_with("ZONE_RESOURCE_POOL_EXHAUSTED")
     }
@@ -161,6 +187,9 @@ impl ApiError {
 
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
+        if self.is_project_unseen() {
+            return Some(known::CHECK_PROJECT.into());
+        }
         if self.is_service_disabled() {
             let service = self.service.as_deref().unwrap_or("SERVICE");
             return Some(format!(
@@ -297,6 +326,20 @@ fn role_with(permission: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_project_is_not_a_missing_resource() {
+        let unseen = |message: &str| {
+            let answer = serde_json::json!({"error": {"code": 404, "message": message}});
+            ApiError::of("GET it", 404, &answer.to_string()).is_project_unseen()
+        };
+        assert!(unseen("The resource 'projects/p' was not found"));
+        assert!(unseen("Unknown project: p"));
+        assert!(unseen("Project 'p' not found or permission denied."));
+        assert!(!unseen("The resource 'projects/p/zones/z/disks/d' was not found"));
+        assert!(!unseen("The specified bucket does not exist."));
+        assert!(!unseen("The project's secret was not found"));
+    }
 
     #[test]
     fn a_missing_permission_names_the_role_that_has_it() {

@@ -29,8 +29,8 @@ pub fn row(error: &ApiError) -> Option<&'static Row> {
 
 const LINK_BILLING: &str = "the project has no billing account: \
     `gcloud billing projects link PROJECT --billing-account ACCOUNT` (`gcloud billing accounts list` shows yours)";
-const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
-    roles/browser, or any role in it";
+pub(super) const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
+    roles/browser, or any role in it. One that was just made is seen everywhere after some minutes";
 const POLICIES: &str =
     "https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints";
 const QUOTAS: &str = "https://cloud.google.com/compute/resource-usage";

@@ -348,19 +348,9 @@ pub(crate) fn found(answer: Result<Value, gcp::Error>) -> Result<Option<Value>, 
 }
 
 pub(crate) fn absent(error: &gcp::Error) -> bool {
-    error.api().is_some_and(|api| {
-        (api.is_not_found() && !project_missing(&api.message)) || api.is_service_disabled()
-    })
-}
-
-/// Whether "not found" is said of the project, not of something in it.
-fn project_missing(message: &str) -> bool {
-    // "The resource 'projects/p' was not found", of Compute.
-    let resource = message.strip_prefix("The resource 'projects/").and_then(|rest| rest.split_once('\''));
-    resource.is_some_and(|(name, rest)| !name.contains('/') && rest.trim() == "was not found")
-        || ["Unknown project: ", "Unknown project id: ", "Failed to find project "]
-            .iter()
-            .any(|words| message.starts_with(words))
+    error
+        .api()
+        .is_some_and(|api| (api.is_not_found() && !api.is_project_unseen()) || api.is_service_disabled())
 }
 
 /// The last segment of a link.
@@ -378,18 +368,4 @@ pub(crate) fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, gcp::Err
         what: "the manifest".into(),
         reason: format!("`{field}` is missing or not a string"),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::project_missing;
-
-    #[test]
-    fn a_missing_project_is_not_a_missing_resource() {
-        assert!(project_missing("The resource 'projects/p' was not found"));
-        assert!(project_missing("Unknown project: p"));
-        assert!(!project_missing("The resource 'projects/p/zones/z/disks/d' was not found"));
-        assert!(!project_missing("The specified bucket does not exist."));
-        assert!(!project_missing("The project's secret was not found"));
-    }
 }

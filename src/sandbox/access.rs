@@ -348,7 +348,11 @@ fn project_of(call: &Call) -> Option<&str> {
 
 fn check_project(call: &Call) -> Result<(), ApiError> {
     let Some(project) = project_of(call) else { return Ok(()) };
-    let ours = project == call.cloud.project || project == call.cloud.number.to_string();
+    // The other APIs tell a project that they do not know from one that is not the caller's
+    // by no word.
+    let tells = matches!(call.method.api, "compute" | "storage" | "serviceusage");
+    let ours = (project == call.cloud.project || project == call.cloud.number.to_string())
+        && (!tells || call.cloud.consistency.sees_project());
     let images = ["images.", "imageFamilyViews."].iter().any(|prefix| call.short_id().starts_with(prefix));
     let public = images && project.ends_with("-cloud");
     if ours || public || (call.method.api == "iam" && project == "-") {

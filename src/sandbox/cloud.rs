@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::balancer::Balancer;
-use super::consistency::Consistency;
+use super::consistency::{Consistency, PROJECT};
 use super::error::{ApiError, SandboxError};
 use super::faults::Faults;
 use super::machine::{Asked, Machines, Network, World};
@@ -190,7 +190,8 @@ impl Cloud {
                 return Ok(());
             }
             let now = clock::timestamp();
-            tx.put("project", json!({"projectId": cloud.project, "createTime": now, "port": cloud.port}));
+            cloud.consistency.made(PROJECT, Duration::ZERO);
+            tx.put(PROJECT, json!({"projectId": cloud.project, "createTime": now, "port": cloud.port}));
             for name in [
                 "storage.googleapis.com",
                 "serviceusage.googleapis.com",
@@ -300,10 +301,15 @@ impl World for Cloud {
         self.asked.add(asked);
     }
 
-    fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64) {
+    fn token(&self, zone: &str, name: &str, service_account_email: &str, scopes: &[String]) -> (String, u64) {
         let account = self.read(&format!("serviceAccounts/{service_account_email}"));
         let unique_id = account.as_ref().and_then(|each| each["uniqueId"].as_str()).unwrap_or_default();
-        let grant = Grant { email: service_account_email.to_owned(), scopes: scopes.to_vec(), person: false };
+        let grant = Grant {
+            email: service_account_email.to_owned(),
+            scopes: scopes.to_vec(),
+            person: false,
+            machine: Some(compute::key(&format!("zones/{zone}"), "instances", name)),
+        };
         (self.tokens.issue(&grant, unique_id, LIFETIME), LIFETIME)
     }
 

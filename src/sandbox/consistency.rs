@@ -27,10 +27,15 @@ pub struct Lag {
     pub secrets_ms: u64,
     /// The `default` network, after Compute Engine was enabled.
     pub default_network_ms: u64,
+    /// The project itself, since it was made: every third call does not know of it.
+    pub project_ms: u64,
     /// For as long again, some replicas see it and others do not: of accounts, services
     /// and secrets.
     pub flapping: bool,
 }
+
+/// The key of the project's record.
+pub const PROJECT: &str = "project";
 
 #[derive(Debug, Default)]
 pub struct Consistency {
@@ -73,6 +78,12 @@ impl Consistency {
     /// For a version of a secret, and for a secret that is new.
     pub fn sees_secret(&self, key: &str) -> bool {
         self.sees(key, self.lag().secrets_ms)
+    }
+
+    pub fn sees_project(&self) -> bool {
+        let made = lock(&self.made).get(PROJECT).copied();
+        let new = made.is_some_and(|made| made.elapsed() < Duration::from_millis(self.lag().project_ms));
+        !new || self.looks.fetch_add(1, Ordering::Relaxed) % 3 != 2
     }
 
     fn sees(&self, key: &str, ms: u64) -> bool {

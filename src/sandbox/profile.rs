@@ -36,6 +36,7 @@ impl Profile {
                 services_ms: 500,
                 secrets_ms: 200,
                 default_network_ms: 2000,
+                project_ms: 1500,
                 flapping: true,
             },
         }

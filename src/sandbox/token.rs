@@ -25,6 +25,9 @@ pub struct Caller {
     /// that the client names.
     #[serde(default)]
     pub person: bool,
+    /// The instance whose metadata server gave the token out, by its key.
+    #[serde(default)]
+    pub machine: Option<String>,
     expires: u64,
 }
 
@@ -37,6 +40,7 @@ impl Caller {
             unique_id: unique_id.to_owned(),
             scopes,
             person: false,
+            machine: None,
             expires: u64::MAX,
         }
     }
@@ -73,6 +77,7 @@ impl Tokens {
             unique_id: unique_id.to_owned(),
             scopes: grant.scopes.clone(),
             person: grant.person,
+            machine: grant.machine.clone(),
             expires: clock::seconds() + lifetime,
         };
         let payload = URL_SAFE_NO_PAD.encode(json!(caller).to_string());
@@ -96,6 +101,7 @@ pub struct Grant {
     pub email: String,
     pub scopes: Vec<String>,
     pub person: bool,
+    pub machine: Option<String>,
 }
 
 /// The scope that has all others in it.
@@ -116,7 +122,7 @@ pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Re
             return Err(("invalid_grant", "Token has been expired or revoked."));
         }
         let scopes = vec![CLOUD_PLATFORM.to_owned()];
-        return Ok(Grant { email: email.to_owned(), scopes, person: true });
+        return Ok(Grant { email: email.to_owned(), scopes, person: true, machine: None });
     }
     if field("grant_type") != Some("urn:ietf:params:oauth:grant-type:jwt-bearer") {
         return Err((
@@ -129,7 +135,7 @@ pub fn exchange(form: &[(String, String)], email: &str, public_key: &[u8]) -> Re
     if scopes.is_empty() {
         return Err(("invalid_scope", "Empty or missing scope not allowed."));
     }
-    Ok(Grant { email: email.to_owned(), scopes, person: false })
+    Ok(Grant { email: email.to_owned(), scopes, person: false, machine: None })
 }
 
 /// A service account's own signature instead of a token, as Google's newer
@@ -145,7 +151,7 @@ pub fn self_signed(token: &str, email: &str, unique_id: &str, public_key: &[u8])
     };
     let expires = claims["exp"].as_u64()?;
     let (email, unique_id) = (email.to_owned(), unique_id.to_owned());
-    Some(Caller { email, unique_id, scopes, person: false, expires })
+    Some(Caller { email, unique_id, scopes, person: false, machine: None, expires })
 }
 
 fn scopes(claims: &Value) -> Vec<String> {
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn a_token_is_good_until_it_expires_and_only_here() {
         let tokens = Tokens::new(b"one");
-        let grant = |scopes| Grant { email: "a@b".into(), scopes, person: false };
+        let grant = |scopes| Grant { email: "a@b".into(), scopes, person: false, machine: None };
         let token = tokens.issue(&grant(vec![CLOUD_PLATFORM.into()]), "1", 60);
         assert_eq!(tokens.verify(&token).unwrap().email, "a@b");
         assert_eq!(Tokens::new(b"two").verify(&token), None);
@@ -204,7 +210,7 @@ mod tests {
     fn scopes_are_held_to() {
         let tokens = Tokens::new(b"one");
         let of = |scope: &str| {
-            let grant = Grant { email: "a".into(), scopes: vec![scope.into()], person: false };
+            let grant = Grant { email: "a".into(), scopes: vec![scope.into()], person: false, machine: None };
             tokens.verify(&tokens.issue(&grant, "1", 60)).unwrap()
         };
         let read_only = of("https://www.googleapis.com/auth/devstorage.read_only");

@@ -85,7 +85,7 @@ impl World for Cloud {
         self.guest.lock().unwrap().clone()
     }
 
-    fn token(&self, _: &str, _: &[String]) -> (String, u64) {
+    fn token(&self, _: &str, _: &str, _: &str, _: &[String]) -> (String, u64) {
         (TOKEN.into(), 3599)
     }
 

@@ -98,6 +98,19 @@ pub async fn metadata_changed(cloud: Arc<Cloud>, key: String) {
     }
 }
 
+/// Whether the machine of the instance under `key` has a way to Google's APIs: an external
+/// address, or a subnet with Private Google Access. One that is gone had one.
+pub fn reaches_google(cloud: &Cloud, key: &str) -> bool {
+    let Some(instance) = cloud.read(key) else { return true };
+    let interface = &instance["networkInterfaces"][0];
+    let external = interface["accessConfigs"].as_array().is_some_and(|all| !all.is_empty());
+    let subnetwork = interface["subnetwork"].as_str().and_then(|link| link.split_once("/regions/"));
+    external
+        || subnetwork
+            .and_then(|(_, path)| cloud.read(&format!("compute/regions/{path}")))
+            .is_none_or(|subnetwork| subnetwork["privateIpGoogleAccess"] == true)
+}
+
 /// The instances that run, by their keys.
 pub fn running(cloud: &Cloud) -> Vec<String> {
     let all = cloud.scan("compute/zones/").into_iter();

@@ -211,8 +211,8 @@ pub trait World: Send + Sync + 'static {
         name: &str,
     ) -> BTreeMap<String, BTreeMap<String, String>>;
 
-    /// An access token of a service account, and the seconds it has left.
-    fn token(&self, service_account_email: &str, scopes: &[String]) -> (String, u64);
+    /// An access token of a service account for a machine, and the seconds it has left.
+    fn token(&self, zone: &str, name: &str, service_account_email: &str, scopes: &[String]) -> (String, u64);
 
     /// An identity token (a signed JWT) for an audience; `None`: not supported here.
     fn identity(&self, _service_account_email: &str, _audience: &str) -> Option<String> {

@@ -287,7 +287,8 @@ impl Server {
             Some(scopes) if !scopes.is_empty() => scopes.split([',', ' ']).map(str::to_owned).collect(),
             _ => granted,
         };
-        let (token, expires_in) = self.world.token(email, &scopes);
+        let Subject { zone, name, .. } = &self.subject;
+        let (token, expires_in) = self.world.token(zone, name, email, &scopes);
         let body = json!({"access_token": token, "expires_in": expires_in, "token_type": "Bearer"});
         Some(axum::Json(body).into_response())
     }
