@@ -89,6 +89,28 @@ async fn a_zone_can_be_out_of_machines() {
 }
 
 #[tokio::test]
+async fn snapshots_of_a_disk_and_disks_of_a_snapshot_are_limited() {
+    let sandbox = start().await;
+    sandbox.insert(&zonal("disks"), json!({"name": "data", "sizeGb": "20"})).await;
+    sandbox.call(Method::PUT, "sandbox/profile", Some(json!({"snapshotsPace": true}))).await;
+    let disk = |n: usize| json!({"name": format!("d{n}"), "sourceSnapshot": "global/snapshots/s0"});
+    for n in 0..6 {
+        sandbox.insert(&zonal("disks/data/createSnapshot"), json!({"name": format!("s{n}")})).await;
+        sandbox.insert(&zonal("disks"), disk(n)).await;
+    }
+    for (path, body) in [("disks/data/createSnapshot", json!({"name": "s6"})), ("disks", disk(6))] {
+        let refused = sandbox.operate(Method::POST, &zonal(path), Some(body)).await;
+        assert_eq!(refused["error"]["errors"][0]["code"], "RESOURCE_OPERATION_RATE_EXCEEDED", "{refused}");
+    }
+    for path in ["global/snapshots/s6".to_owned(), zonal("disks/d6")] {
+        sandbox.refused(Method::GET, &sandbox.compute(&path), None, 404).await;
+    }
+    // Another source has a limit of its own.
+    sandbox.insert(&zonal("disks/d0/createSnapshot"), json!({"name": "of-another"})).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn a_snapshot_keeps_what_the_disk_held() {
     let sandbox = start().await;
     let folder = |name: &str| sandbox.state.dir.join("disks").join(ZONE).join(name);

@@ -354,7 +354,11 @@ async fn what_is_not_served_says_so_by_its_name() {
     let sandbox = start().await;
     for (method, path, id) in [
         (Method::GET, regional("routers"), "compute.routers.list"),
-        (Method::POST, zonal("instances/vm/suspend"), "compute.instances.suspend"),
+        (
+            Method::POST,
+            zonal("instances/vm/simulateMaintenanceEvent"),
+            "compute.instances.simulateMaintenanceEvent",
+        ),
         (Method::GET, "global/backendServices".into(), "compute.backendServices.list"),
         (Method::POST, zonal("instanceGroupManagers"), "compute.instanceGroupManagers.insert"),
         (Method::POST, regional("forwardingRules/f/setTarget"), "compute.forwardingRules.setTarget"),

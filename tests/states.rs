@@ -10,19 +10,27 @@ use deployment::{Deployment, MACHINE};
 const ZONE: &str = "compute/v1/projects/my-gcp/zones/europe-west1-b";
 
 #[test]
-fn a_machine_that_somebody_stopped_is_planned_and_started() {
+fn a_machine_that_somebody_stopped_or_suspended_is_planned_and_started() {
     let deployment = Deployment::of_a_machine();
     let status =
         || deployment.google("GET", &format!("{ZONE}/instances/dorainfra-mimir"), "")["status"].clone();
-    deployment.google("POST", &format!("{ZONE}/instances/dorainfra-mimir/stop"), "");
-    deployment.until("it is stopped", || status() == "TERMINATED");
-    let plan =
-        deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(2);
-    assert!(plan.stdout.contains("TERMINATED") && plan.stdout.contains("RUNNING"), "{}", plan.stdout);
-    assert!(plan.stdout.contains("somebody changed it in the cloud"), "{}", plan.stdout);
-    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    for (verb, state) in [("stop", "TERMINATED"), ("suspend", "SUSPENDED")] {
+        deployment.google("POST", &format!("{ZONE}/instances/dorainfra-mimir/{verb}"), "");
+        deployment.until("it is down", || status() == state);
+        let plan =
+            deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(2);
+        assert!(plan.stdout.contains(state) && plan.stdout.contains("RUNNING"), "{}", plan.stdout);
+        assert!(plan.stdout.contains("somebody changed it in the cloud"), "{}", plan.stdout);
+        deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+        assert_eq!(status(), "RUNNING");
+        deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(0);
+    }
+    // Together with what can only change while it is stopped.
+    deployment.google("POST", &format!("{ZONE}/instances/dorainfra-mimir/suspend"), "");
+    deployment.until("it is down", || status() == "SUSPENDED");
+    let larger = ["--sandbox", "--set", "mimir.machine_type=e2-standard-2"];
+    deployment.run(&[&larger[..], &["apply", "--yes", "--target", MACHINE]].concat()).ends_with(0);
     assert_eq!(status(), "RUNNING");
-    deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(0);
 }
 
 #[test]

@@ -161,9 +161,14 @@ static ROWS: &[Row] = &[
     Row { reason: "resourceNotReady", words: "", hint: "something else of the same network or machine is being changed: try again in a minute",
         source: "https://github.com/hashicorp/terraform-provider-google/issues/10972",
         example: (400, "resourceNotReady", "The resource 'projects/p/regions/r/subnetworks/s' is not ready") },
+    Row { reason: "", words: "Too frequent operations from the source resource",
+        hint: "Compute Engine takes six snapshots of a disk an hour, and makes six disks an hour of one snapshot: \
+            try again later, or from another snapshot (`gcloud compute snapshots list`)",
+        source: "https://cloud.google.com/compute/docs/disks/create-snapshots",
+        example: (0, "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for resource 'projects/p/zones/z/disks/d'. Too frequent operations from the source resource.") },
     Row { reason: "RESOURCE_OPERATION_RATE_EXCEEDED", words: "", hint: "too many changes of one resource at once: try again in a minute",
         source: "https://cloud.google.com/compute/docs/api-rate-limits",
-        example: (0, "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for resource 'projects/p/zones/z/disks/d'. Too frequent operations from the source resource.") },
+        example: (0, "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for resource 'projects/p/zones/z/instances/i'.") },
     // --- Storage ---
     Row { reason: "", words: "The requested bucket name is not available", hint: "bucket names are the whole world's, and somebody has this one: set `mimir.bucket`",
         source: "https://cloud.google.com/storage/docs/json_api/v1/status-codes",

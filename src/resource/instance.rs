@@ -64,6 +64,36 @@ fn starting_is_running(mut observed: Observed) -> Observed {
     observed
 }
 
+/// Has the machine run, whatever it is doing now.
+async fn run(cloud: &Cloud, path: &str, manifest: &Manifest, events: &Events) -> Result<(), Error> {
+    let id = manifest.id();
+    let deadline = Instant::now() + UP_WITHIN;
+    loop {
+        let now = cloud.client.call(&Call::get(Api::Compute, path)).await?;
+        let status = now["status"].as_str().unwrap_or_default();
+        match way_up(status) {
+            WayUp::None => return Ok(()),
+            WayUp::Call(verb) => {
+                let call = Call::write(Api::Compute, Method::POST, format!("{path}/{verb}"));
+                return match cloud.client.compute(&call, &id, events).await {
+                    Err(error) => Err(with_other_zones(cloud, manifest, error).await),
+                    Ok(_) => Ok(()),
+                };
+            }
+            // It goes by itself: down, to be started then, or up again.
+            WayUp::Wait if Instant::now() < deadline => {
+                let message = status.to_ascii_lowercase();
+                events.send(Event::ResourceProgress { id: id.clone(), message });
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            WayUp::Wait => {
+                let reason = format!("it is still {status} after {} minutes", UP_WITHIN.as_secs() / 60);
+                return Err(Error::Unexpected { what: id.to_string(), reason });
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Kind for Instance {
     fn spec(&self) -> &KindSpec {
@@ -107,9 +137,14 @@ impl Kind for Instance {
         if changed("machineType") || changed("serviceAccounts") {
             let linked = linked(cloud.client.project(), manifest.body.clone(), &manifest.body);
             // Neither can change while it runs. Disks and addresses stay.
-            let runs = observed.body["status"] != "TERMINATED";
-            if runs {
-                cloud.client.compute(&post("stop"), &id, events).await?;
+            match observed.body["status"].as_str() {
+                Some("TERMINATED") => {}
+                Some("RUNNING") => cloud.client.compute(&post("stop"), &id, events).await.map(drop)?,
+                // Suspended, or on its way: neither takes a stop.
+                _ => {
+                    run(cloud, &path, manifest, events).await?;
+                    cloud.client.compute(&post("stop"), &id, events).await?;
+                }
             }
             if changed("machineType") {
                 let call = post("setMachineType").body(json!({"machineType": linked["machineType"]}));
@@ -156,35 +191,7 @@ impl Kind for Instance {
             .await?;
         }
         // Also after a run that was cut off between the stop and the start.
-        let deadline = Instant::now() + UP_WITHIN;
-        loop {
-            let now = cloud.client.call(&Call::get(Api::Compute, &path)).await?;
-            match way_up(now["status"].as_str().unwrap_or_default()) {
-                WayUp::None => break,
-                WayUp::Call(verb) => {
-                    if let Err(error) = cloud.client.compute(&post(verb), &id, events).await {
-                        return Err(with_other_zones(cloud, manifest, error).await);
-                    }
-                    break;
-                }
-                // It goes by itself: down, to be started then, or up again.
-                WayUp::Wait if Instant::now() < deadline => {
-                    let message = now["status"].as_str().unwrap_or_default().to_ascii_lowercase();
-                    events.send(Event::ResourceProgress { id: id.clone(), message });
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                WayUp::Wait => {
-                    return Err(Error::Unexpected {
-                        what: id.to_string(),
-                        reason: format!(
-                            "it is still {} after {} minutes",
-                            now["status"],
-                            UP_WITHIN.as_secs() / 60
-                        ),
-                    });
-                }
-            }
-        }
+        run(cloud, &path, manifest, events).await?;
         // Last: the digest in the labels says that all of the above is done.
         ROW.set_labels(cloud, manifest, mark, events).await
     }

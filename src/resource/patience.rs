@@ -69,7 +69,11 @@ const ROWS: &[Row] = &[
     },
     // Compute Engine's documentation of its rate limits.
     Row {
-        says: |error| error.reason == "RESOURCE_OPERATION_RATE_EXCEEDED",
+        says: |error| {
+            error.reason == "RESOURCE_OPERATION_RATE_EXCEEDED"
+                // That of a disk's snapshots is by the hour.
+                && !error.message.contains("from the source resource")
+        },
         only: None,
         within: MINUTE.saturating_mul(3),
         waits_for: "Compute Engine to take another change of it",

@@ -18,6 +18,8 @@ pub struct Profile {
     pub storage_pace: bool,
     /// Guest attributes have the limit that Google's have.
     pub guest_attributes_pace: bool,
+    /// Snapshots, and disks that are made of them, are limited: six an hour of a source.
+    pub snapshots_pace: bool,
     /// Zones that aggregated lists cannot ask: they answer without them, and say so.
     pub unreachable: Vec<String>,
 }
@@ -29,6 +31,7 @@ impl Profile {
         Self {
             storage_pace: true,
             guest_attributes_pace: true,
+            snapshots_pace: true,
             unreachable: Vec::new(),
             lag: Lag {
                 service_accounts_ms: 1000,

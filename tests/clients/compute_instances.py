@@ -80,6 +80,10 @@ class Instances(Compute):
         self.assertFalse(now.scheduling.automatic_restart)
 
         self.done(self.instances.reset_unary(**self.on("lives")))
+        self.done(self.instances.suspend_unary(**self.on("lives")))
+        self.assertEqual(self.instances.get(**self.on("lives")).status, "SUSPENDED")
+        self.done(self.instances.resume_unary(**self.on("lives")))
+        self.assertEqual(self.instances.get(**self.on("lives")).status, "RUNNING")
         self.done(self.instances.stop_unary(**self.on("lives")))
         self.assertEqual(self.instances.get(**self.on("lives")).status, "TERMINATED")
         kind = compute.InstancesSetMachineTypeRequest(machine_type=f"zones/{ZONE}/machineTypes/e2-small")
@@ -112,7 +116,7 @@ class Instances(Compute):
         )
         self.done(self.instances.set_deletion_protection_unary(free))
         with self.assertRaises(exceptions.MethodNotImplemented):
-            self.instances.suspend_unary(**self.on("lives"))
+            self.instances.simulate_maintenance_event_unary(**self.on("lives"))
         self.done(self.instances.delete_unary(**self.on("lives")))
         with self.assertRaises(exceptions.NotFound):
             self.instances.get(**self.on("lives"))

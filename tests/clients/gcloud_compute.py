@@ -102,6 +102,9 @@ class Instances(Gcloud):
         self.refused("do not support onHostMaintenance", "compute", "instances", "set-scheduling", "vm", IN_ZONE, "--maintenance-policy=TERMINATE")
         self.on("start")
         self.on("reset")
+        self.on("suspend")
+        self.assertEqual(self.shown("status"), "SUSPENDED")
+        self.on("resume")
         self.assertEqual(self.shown("machineType.basename(),status"), "e2-custom-2-4096\tRUNNING")
 
     def test_a_group_of_machines_behind_an_address(self):

@@ -90,8 +90,10 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     record["physicalBlockSizeBytes"] = json!("4096");
     record["status"] = json!("CREATING");
     record.as_object_mut().map(|object| object.remove("users"));
+    let snapshot = record["sourceSnapshot"].as_str().and_then(key_of_link);
     tx.put(key.clone(), record);
     let effect = Effect {
+        fail: snapshot.and_then(|snapshot| snapshots::too_often(call, &snapshot)),
         done: vec![Edit::Merge(key.clone(), json!({"status": "READY"}))],
         undo: vec![Edit::Remove(key.clone())],
         copy,

@@ -19,6 +19,8 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "start" => power_on,
         "stop" => power_off,
         "reset" => reset,
+        "suspend" => suspend,
+        "resume" => resume,
         "setMetadata" => set_metadata,
         "setTags" => set_tags,
         "setMachineType" => set_machine_type,
@@ -104,22 +106,55 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let region = catalogue::region_of(call.path("zone"));
     let interfaces = addresses::with_ephemeral(call, tx, region, &record["networkInterfaces"])?;
-    tx.edit(&key, |record| {
-        record["status"] = json!("PROVISIONING");
-        if let Some(interfaces) = interfaces {
-            record["networkInterfaces"] = interfaces;
-        }
-    });
+    if let Some(interfaces) = interfaces {
+        tx.edit(&key, |record| record["networkInterfaces"] = interfaces);
+    }
+    boot(call, tx, &key, "TERMINATED")
+}
+
+/// The machine is gone until it is resumed, and boots anew then: nothing keeps its memory.
+fn suspend(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    if record["status"] != "RUNNING" {
+        return Err(not_ready(call, &key));
+    }
+    tx.edit(&key, |record| record["status"] = json!("SUSPENDING"));
+    let suspended = json!({"status": "SUSPENDED", "lastSuspendedTimestamp": clock::timestamp()});
     let effect = Effect {
-        done: vec![Edit::Merge(
-            key.clone(),
-            json!({"status": "RUNNING", "lastStartTimestamp": clock::timestamp()}),
-        )],
-        undo: vec![Edit::Merge(key.clone(), json!({"status": "TERMINATED"}))],
-        machine: Some(Order { what: Move::Boot, key: key.clone() }),
+        done: vec![Edit::Merge(key.clone(), suspended)],
+        undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
+        machine: Some(Order { what: Move::Stop, key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)
+}
+
+fn resume(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    if record["status"] != "SUSPENDED" {
+        return Err(ApiError::new(
+            400,
+            "invalidResourceUsage",
+            format!(
+                "Invalid resource usage: 'Instance should be in SUSPENDED state to be resumed. Current state: {}.'.",
+                record["status"].as_str().unwrap_or_default()
+            ),
+        ));
+    }
+    boot(call, tx, &key, "SUSPENDED")
+}
+
+/// Has the machine run, out of the state `from`.
+fn boot(call: &Call, tx: &mut Tx, key: &str, from: &str) -> Result<Value, ApiError> {
+    tx.edit(key, |record| record["status"] = json!("PROVISIONING"));
+    let running = json!({"status": "RUNNING", "lastStartTimestamp": clock::timestamp()});
+    let effect = Effect {
+        done: vec![Edit::Merge(key.to_owned(), running)],
+        undo: vec![Edit::Merge(key.to_owned(), json!({"status": from}))],
+        machine: Some(Order { what: Move::Boot, key: key.to_owned() }),
+        ..Effect::default()
+    };
+    start(call, tx, key, effect)
 }
 
 fn reset(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

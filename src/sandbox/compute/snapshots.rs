@@ -9,6 +9,7 @@ use crate::sandbox::access::require;
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
+use crate::sandbox::faults::OperationError;
 use crate::sandbox::operation::{Edit, Effect, start};
 use crate::sandbox::store::Tx;
 
@@ -67,6 +68,7 @@ fn take(call: &Call, tx: &mut Tx, disk_key: &str) -> Result<Value, ApiError> {
     tx.put(key.clone(), record);
     let copy = folders(call, disk_key, &key);
     let effect = Effect {
+        fail: too_often(call, disk_key),
         done: vec![Edit::Merge(key.clone(), json!({"status": "READY", "storageBytesStatus": "UP_TO_DATE"}))],
         undo: vec![Edit::Remove(key.clone())],
         copy,
@@ -74,6 +76,14 @@ fn take(call: &Call, tx: &mut Tx, disk_key: &str) -> Result<Value, ApiError> {
     };
     let on = if call.short_id() == "snapshots.insert" { key } else { disk_key.to_owned() };
     start(call, tx, &on, effect)
+}
+
+/// What a copy of a disk or of a snapshot fails with, where there were too many.
+pub fn too_often(call: &Call, source: &str) -> Option<OperationError> {
+    if !call.cloud.profile().snapshots_pace {
+        return None;
+    }
+    call.cloud.pace.copy(source, &super::relative(&call.cloud.project, source))
 }
 
 fn folders(call: &Call, from: &str, to: &str) -> Option<(PathBuf, PathBuf)> {
