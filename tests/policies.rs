@@ -121,6 +121,91 @@ fn policies_that_may_not_be_read_are_said_to_be_unknown_and_the_plan_goes_on() {
     );
 }
 
+/// The permission that a call asks for, by the names that Google gives both.
+fn permission(api: &str) -> String {
+    let (collection, verb) = api.rsplit_once('.').unwrap();
+    if verb == "addVersion" {
+        return "secretmanager.versions.add".into();
+    }
+    let verb = match verb {
+        "insert" => "create",
+        "patch" => "update",
+        "aggregatedList" => "list",
+        "batchEnable" => "enable",
+        "batchGet" => "get",
+        verb => verb,
+    };
+    let collection = collection.replace(".projects.", ".").replace(".secrets.versions", ".versions");
+    format!("{collection}.{verb}")
+}
+
+#[test]
+fn doctor_names_each_permission_that_a_deployment_takes() {
+    let deployment = Deployment::of_a_machine();
+    deployment
+        .run(&[
+            "--sandbox",
+            "--set",
+            "mimir.machine_type=e2-standard-2",
+            "apply",
+            "--yes",
+            "--target",
+            MACHINE,
+        ])
+        .ends_with(0);
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    let requests = deployment.control("GET", "requests", None);
+    let calls = requests["requests"].as_array().unwrap().iter();
+    let known = ["compute.", "iam.", "secretmanager.", "storage.", "serviceusage."];
+    let mut asked: std::collections::BTreeSet<String> = calls
+        .filter_map(|entry| {
+            entry["api"].as_str().filter(|api| known.iter().any(|each| api.starts_with(each)))
+        })
+        .filter(|api| !api.contains("perations."))
+        .map(permission)
+        .collect();
+    // What stands for itself: looked at beside, and a plan goes on without.
+    for beside in [
+        "compute.networks.getEffectiveFirewalls",
+        "compute.zones",
+        "compute.machineTypes",
+        "compute.images",
+        "compute.regions",
+        "compute.diskTypes",
+        "compute.projects",
+        "compute.instanceGroupManagers",
+    ] {
+        asked.retain(|permission| !permission.starts_with(beside));
+    }
+    asked.extend(["iam.serviceAccounts.actAs".into(), "compute.subnetworks.useExternalIp".into()]);
+    assert!(asked.len() > 40, "{asked:?}");
+    for permission in &asked {
+        let denial = json!({"member": "owner", "permission": permission});
+        deployment.control("POST", "deny", Some(denial));
+    }
+    let told = deployment.run(&["--sandbox", "doctor"]).ends_with(1);
+    let unnamed: Vec<&String> = asked.iter().filter(|each| !told.stdout.contains(each.as_str())).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}\n{}", told.stdout);
+    tells(
+        &told,
+        &["an owner of the project can give you", "roles/secretmanager.admin", "roles/storage.admin"],
+    );
+}
+
+#[test]
+fn who_names_an_account_needs_no_permission_to_make_one() {
+    let deployment = begun();
+    let account = r#"{"accountId": "own-account", "serviceAccount": {}}"#;
+    deployment.google("POST", "v1/projects/my-gcp/serviceAccounts", account);
+    let denial = json!({"member": "owner", "permission": "iam.serviceAccounts.create"});
+    deployment.control("POST", "deny", Some(denial));
+    let keys = ["mimir.service_account=own-account@my-gcp.iam.gserviceaccount.com"];
+    let told = deployment.run(&set(&keys, &["doctor"]));
+    assert!(!told.stdout.contains("permissions missing"), "{}", told.stdout);
+    tells(&deployment.run(&["--sandbox", "doctor"]).ends_with(1), &["iam.serviceAccounts.create"]);
+    deployment.run(&set(&keys, &["apply", "--yes", "--target", MACHINE])).ends_with(0);
+}
+
 #[test]
 fn a_project_that_nobody_pays_for_is_told_before_the_first_write() {
     let deployment = Deployment::of_records();

@@ -73,6 +73,16 @@ fn what_the_project_does_not_have_is_told_by_the_plan() {
     let deployment = Deployment::of_records();
     // So that its services are on.
     deployment.run(&["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"]).ends_with(0);
+    let network = r#"{"name": "cust", "autoCreateSubnetworks": false}"#;
+    deployment.google("POST", "compute/v1/projects/my-gcp/global/networks", network);
+    let seen = || deployment.try_google("compute/v1/projects/my-gcp/global/networks/cust");
+    deployment.until("the network is there", || seen()["name"] == "cust");
+    let subnet = r#"{"name": "other", "network": "global/networks/cust", "ipCidrRange": "10.77.0.0/24"}"#;
+    let subnets = "compute/v1/projects/my-gcp/regions/europe-west1/subnetworks";
+    deployment.google("POST", subnets, subnet);
+    deployment.until("the subnet is there", || {
+        deployment.try_google(&format!("{subnets}/other"))["name"] == "other"
+    });
     let writes = deployment.writes().len();
     for (keys, words) in [
         (&["mimir.machine_type=e9-huge-8"][..], ["has no machine type `e9-huge-8`", "mimir.machine_type"]),
@@ -82,6 +92,20 @@ fn what_the_project_does_not_have_is_told_by_the_plan() {
         ),
         (&["network.name=elsewhere"], ["has no network `elsewhere`", "network.create: true"]),
         (&["network.name=default", "network.subnet=gone"], ["has no subnet `gone`", "network.subnet"]),
+        (&["network.name=cust"], ["gives no region a subnet", "set `network.subnet`"]),
+        (
+            &["network.name=default", "network.subnet=other"],
+            ["is one of the network `cust`, not of `default`", "`network.name` and `network.subnet`"],
+        ),
+        (
+            &["mimir.machine_type=n2-standard-2", "mimir.boot_disk_type=hyperdisk-balanced"],
+            ["takes no disk of the type hyperdisk-balanced", "`mimir.boot_disk_type` to `pd-balanced`"],
+        ),
+        // The data disk is there, and stays.
+        (
+            &["mimir.machine_type=n4-standard-2", "mimir.boot_disk_type=hyperdisk-balanced"],
+            ["takes no disk of the type pd-balanced", "`mimir.disk_type` to `hyperdisk-balanced`"],
+        ),
         (&["access.external=false"], ["no Private Google Access", "--enable-private-ip-google-access"]),
     ] {
         let set: Vec<&str> = keys.iter().flat_map(|key| ["--set", key]).collect();
@@ -96,4 +120,24 @@ fn what_the_project_does_not_have_is_told_by_the_plan() {
     deployment
         .run(&["--sandbox", "plan", "--set", "network.create=true", "--set", "access.external=false"])
         .ends_with(0);
+}
+
+#[test]
+fn a_newer_machine_series_runs_with_the_disks_that_it_takes() {
+    let deployment = Deployment::of_records();
+    let keys = [
+        "mimir.machine_type=n4-standard-2",
+        "mimir.disk_type=hyperdisk-balanced",
+        "mimir.boot_disk_type=hyperdisk-balanced",
+    ];
+    let set: Vec<&str> =
+        ["--sandbox"].into_iter().chain(keys.iter().flat_map(|key| ["--set", key])).collect();
+    deployment.run(&[&set[..], &["apply", "--yes", "--target", MACHINE]].concat()).ends_with(0);
+    deployment.run(&[&set[..], &["plan", "--target", MACHINE, "--detailed-exitcode"]].concat()).ends_with(0);
+    // The sandbox itself refuses what does not fit.
+    let machine = r#"{"name": "m", "machineType": "zones/europe-west1-b/machineTypes/n4-standard-2",
+        "disks": [{"boot": true, "initializeParams": {"sourceImage": "projects/debian-cloud/global/images/family/debian-12"}}],
+        "networkInterfaces": [{"network": "global/networks/default"}]}"#;
+    let refused = deployment.refused("POST", &format!("{ZONE}/instances"), machine);
+    assert!(refused.contains("[pd-standard, n4-standard-2] features are not compatible"), "{refused}");
 }

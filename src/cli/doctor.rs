@@ -1,17 +1,19 @@
 //! `doctor`: what this machine and this project lack, before anything is tried.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 
 use clap::Args;
 
-use super::context::{Context, Project, Purpose};
+use super::context::{Context, Purpose};
 use super::{CommandError, CommandResult, Exit};
+use crate::blueprint::Blueprint;
 use crate::config::Live;
 use crate::engine::{self, EngineError, Finding, PlanOptions};
 use crate::event::{Event, Events};
 use crate::gcp;
 use crate::machine;
-use crate::resource::{Google, lives_in_mimir};
+use crate::resource::{Google, lives_in_mimir, permissions};
 use crate::verify::{Check, Outcome};
 
 /// Check credentials, project, permissions, policies, firewalls, programs and ports
@@ -61,17 +63,19 @@ impl Doctor {
         }
         let client = context.client(&project)?;
         let name = format!("project {}", project.config.project);
-        let lacking = client.preflight().await;
+        // Names and places are enough: neither an engine nor an address is asked for.
+        let facts = context.facts(&project, &client, Purpose::Removal, &events).await?;
+        let blueprint = context.blueprint(&project, &facts)?;
+        let lacking = client.lacking(&permissions(&blueprint.manifests)).await;
         let new =
             lacking.as_ref().err().and_then(gcp::Error::api).is_some_and(|api| api.is_service_disabled());
         let reached = new || lacking.is_ok();
         let lacking = lacking.map_err(CommandError::from);
         let (found, hint) = match lacking {
             Ok(missing) if missing.is_empty() => (Ok("reachable, all permissions".into()), None),
-            Ok(missing) => (
-                Err(format!("permissions missing: {}", missing.join(", "))),
-                Some("ask an owner of the project for a role that has them".to_owned()),
-            ),
+            Ok(missing) => {
+                (Err(format!("permissions missing: {}", missing.join(", "))), Some(roles(&missing)))
+            }
             Err(error) => (Err(error.message), error.hint),
         };
         tell(match new {
@@ -83,7 +87,7 @@ impl Doctor {
             false => check("project", &name, found, hint.as_deref().unwrap_or_default()),
         });
         if reached {
-            for check in obstacles(context, project, client, &events).await? {
+            for check in obstacles(&blueprint, client, &events).await {
                 tell(check);
             }
         }
@@ -98,15 +102,7 @@ impl Doctor {
 
 /// What would stop `apply`, or should be known before: what a plan finds out, without its
 /// plan.
-async fn obstacles(
-    context: &Context,
-    project: Project,
-    client: gcp::Client,
-    events: &Events,
-) -> CommandResult<Vec<Check>> {
-    // Names and places are enough: neither an engine nor an address is asked for.
-    let facts = context.facts(&project, &client, Purpose::Removal, events).await?;
-    let blueprint = context.blueprint(&project, &facts)?;
+async fn obstacles(blueprint: &Blueprint, client: gcp::Client, events: &Events) -> Vec<Check> {
     let machines = machine::Reader::new(client.clone());
     let google = Google::new(client, machines, &blueprint.deployment, blueprint.contents.clone());
     let mut manifests = blueprint.manifests.clone();
@@ -131,7 +127,15 @@ async fn obstacles(
     checks.extend(
         google.exposure(&manifests).await.into_iter().map(|finding| found("firewall", title, finding)),
     );
-    Ok(checks)
+    checks
+}
+
+/// Who may give the caller what is missing, and what that is.
+fn roles(missing: &[String]) -> String {
+    let roles: BTreeSet<&str> =
+        missing.iter().map(|permission| gcp::role_with(permission).unwrap_or("roles/owner")).collect();
+    let roles: Vec<&str> = roles.into_iter().collect();
+    format!("an owner of the project can give you {}", roles.join(", "))
 }
 
 fn found(name: &str, title: &str, finding: Finding) -> Check {

@@ -404,33 +404,25 @@ impl Client {
 
     /// The permissions of `wanted` that the caller lacks in the project; an
     /// error where the project can't be seen at all.
-    pub async fn preflight(&self) -> Result<Vec<String>, Error> {
-        const WANTED: [&str; 12] = [
-            "compute.instances.create",
-            "compute.instances.setMetadata",
-            "compute.disks.create",
-            "compute.addresses.create",
-            "compute.firewalls.create",
-            "compute.resourcePolicies.create",
-            "iam.serviceAccounts.create",
-            "iam.serviceAccounts.actAs",
-            "secretmanager.secrets.create",
-            "secretmanager.versions.access",
-            "serviceusage.services.enable",
-            "storage.buckets.create",
-        ];
+    pub async fn lacking(&self, wanted: &[String]) -> Result<Vec<String>, Error> {
+        /// `testIamPermissions` takes this many.
+        const AT_ONCE: usize = 100;
         let project = self.project();
         let seen = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
-        let tested = Call::idempotent(
-            Api::ResourceManager,
-            Method::POST,
-            format!("v3/projects/{project}:testIamPermissions"),
-        )
-        .body(serde_json::json!({"permissions": WANTED}));
-        let (_, answer) = tokio::try_join!(self.call(&seen), self.call(&tested))?;
-        let granted: Vec<&str> =
-            answer["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        Ok(WANTED.iter().filter(|name| !granted.contains(name)).map(|name| name.to_string()).collect())
+        let test = |wanted: &[String]| {
+            let path = format!("v3/projects/{project}:testIamPermissions");
+            Call::idempotent(Api::ResourceManager, Method::POST, path)
+                .body(serde_json::json!({"permissions": wanted}))
+        };
+        let tests: Vec<Call> = wanted.chunks(AT_ONCE).map(test).collect();
+        let tested = futures::future::try_join_all(tests.iter().map(|call| self.call(call)));
+        let (_, answers) = tokio::try_join!(self.call(&seen), tested)?;
+        let granted: Vec<&str> = answers
+            .iter()
+            .flat_map(|answer| answer["permissions"].as_array().into_iter().flatten())
+            .filter_map(Value::as_str)
+            .collect();
+        Ok(wanted.iter().filter(|name| !granted.contains(&name.as_str())).cloned().collect())
     }
 }
 

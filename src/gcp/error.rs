@@ -308,7 +308,7 @@ fn permission_in(message: &str) -> Option<String> {
 }
 
 /// The narrowest predefined role that has a permission this tool needs.
-fn role_with(permission: &str) -> Option<&'static str> {
+pub fn role_with(permission: &str) -> Option<&'static str> {
     const ROLES: [(&str, &str); 9] = [
         ("compute.firewalls.", "roles/compute.securityAdmin"),
         ("compute.", "roles/compute.admin"),

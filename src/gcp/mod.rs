@@ -13,6 +13,6 @@ mod operations;
 
 pub use client::{Api, Call, Client, Settings, jitter};
 pub use endpoints::Endpoints;
-pub use error::{ApiError, Error};
+pub use error::{ApiError, Error, role_with};
 pub use lease::BucketLease;
 pub use objects::{Upload, encoded, integer};

@@ -17,6 +17,7 @@ mod mark;
 mod mimir;
 mod object;
 mod patience;
+mod permissions;
 mod preflight;
 mod remains;
 mod rolling;
@@ -45,6 +46,7 @@ use crate::machine::Reader;
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
+pub use permissions::permissions;
 pub use remains::{delete_snapshots, snapshots};
 pub use secret::{Held, held, mark_revoked};
 

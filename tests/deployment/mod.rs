@@ -225,6 +225,13 @@ impl Deployment {
         serde_json::from_str(&text).ok().filter(|_| done).unwrap_or(Value::Null)
     }
 
+    /// What a call is refused with.
+    pub fn refused(&self, method: &str, path: &str, body: &str) -> String {
+        let (done, text) = self.once(method, path, body);
+        assert!(!done, "{method} {path}: {text}");
+        text
+    }
+
     fn once(&self, method: &str, path: &str, body: &str) -> (bool, String) {
         let token = self.token();
         let url = format!("http://127.0.0.1:{}/{path}", self.port());

@@ -6,6 +6,7 @@
 mod policies;
 mod project;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -20,22 +21,30 @@ use crate::gcp::{Api, Call, Error};
 /// Source: Google's table of disk types by machine series, as of November 2026.
 const HYPERDISK_ONLY: [&str; 13] =
     ["a4", "a4x", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4", "z3", "m4n"];
-/// Series that take no Hyperdisk to boot from or at all.
-const NO_HYPERDISK: [&str; 6] = ["e2", "f1", "g1", "n1", "n2d", "t2d"];
+/// Series that take no Hyperdisk Balanced (some of them take its other kinds).
+const NO_HYPERDISK: [&str; 12] = ["a2", "c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d"];
+/// Series that take no Persistent Disk of the standard kind.
+const NO_STANDARD: [&str; 6] = ["a3", "c3", "c3d", "g2", "h3", "m3"];
 
 /// Everything that would stop these from being made, or that their owner should know.
 pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Finding> {
-    let machines = manifests.iter().filter(|manifest| manifest.kind == "compute.instance");
-    let all = join_all(machines.map(|manifest| machine(cloud, manifest)));
-    let (all, policies, project) =
-        futures::join!(all, policies::findings(cloud, manifests), project::findings(cloud, manifests));
+    let machines: Vec<&&Manifest> =
+        manifests.iter().filter(|manifest| manifest.kind == "compute.instance").collect();
+    let all = join_all(machines.iter().map(|manifest| machine(cloud, manifest)));
+    let fitting = join_all(machines.iter().map(|manifest| disks(cloud, manifest, manifests)));
+    let (all, fitting, policies, project) = futures::join!(
+        all,
+        fitting,
+        policies::findings(cloud, manifests),
+        project::findings(cloud, manifests)
+    );
     if policies.later || project.later {
         *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             manifests.iter().map(|manifest| (*manifest).clone()).collect();
     }
     let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
     findings.extend(policies.findings.into_iter().chain(project.findings));
-    findings.extend(manifests.iter().flat_map(|manifest| disks(manifest, manifests)));
+    findings.extend(fitting.into_iter().flatten());
     findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
     // Three machines lack one network once.
     findings.dedup_by(|a, b| a.problem == b.problem);
@@ -170,7 +179,25 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
             },
         );
     }
+    if let Look::There(found) = &networked
+        && subnet.is_empty()
+        && found["autoCreateSubnetworks"] == false
+    {
+        refuse(
+            format!("the network `{network}` gives no region a subnet by itself, and none is named"),
+            format!(
+                "set `network.subnet` to one of {region} (`gcloud compute networks subnets list --network {network}`)"
+            ),
+        );
+    }
     match subnetted {
+        Look::There(found) if !network.contains('$') && short(text(&found["network"])) != network => refuse(
+            format!(
+                "the subnet `{subnet}` is one of the network `{}`, not of `{network}`",
+                short(text(&found["network"]))
+            ),
+            "set `network.name` and `network.subnet` to two that belong together".into(),
+        ),
         Look::Missing => refuse(
             format!("{region} has no subnet `{subnet}`"),
             "set `network.subnet` to one of that region, or `network.create: true`".into(),
@@ -277,38 +304,53 @@ async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
 }
 
 /// Whether each disk of a machine is of a type that its series takes.
-fn disks(manifest: &Manifest, all: &[&Manifest]) -> Vec<Finding> {
-    if manifest.kind != "compute.instance" {
-        return Vec::new();
-    }
+async fn disks(cloud: &Cloud, manifest: &Manifest, all: &[&Manifest]) -> Vec<Finding> {
+    let zone = text(&manifest.body["zone"]);
+    let attached = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
+        // `${compute.disk/NAME.name}`
+        let reference = disk["source"].as_str()?.strip_prefix("${compute.disk/")?;
+        reference.split('.').next()
+    });
+    let kept = attached.map(async |name| {
+        if let Some(made) = all.iter().find(|other| other.kind == "compute.disk" && other.name == name) {
+            return Some(made.body["type"].as_str()?.to_owned());
+        }
+        match look(cloud, format!("zones/{zone}/disks/{name}"), name).await {
+            Look::There(disk) => Some(disk["type"].as_str()?.to_owned()),
+            Look::Missing | Look::Unknown => None,
+        }
+    });
+    let data: Vec<String> = join_all(kept).await.into_iter().flatten().collect();
+    fitting(manifest, &data)
+}
+
+/// What is wrong with the types of a machine's disks; `data`: those of its data disks.
+fn fitting(manifest: &Manifest, data: &[String]) -> Vec<Finding> {
     let machine_type = text(&manifest.body["machineType"]);
     let series = machine_type.split('-').next().unwrap_or_default();
     let boot =
         manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
             Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?))
         });
-    let zone = text(&manifest.body["zone"]);
-    let data = all
-        .iter()
-        .filter(|other| other.kind == "compute.disk" && text(&other.body["zone"]) == zone)
-        .filter_map(|disk| Some(("`mimir.disk_type`", disk.body["type"].as_str()?)));
-    let mut found = Vec::new();
+    let data = data.iter().map(|kind| ("`mimir.disk_type`", kind.as_str()));
+    let mut wrong: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (key, link) in boot.chain(data) {
         let kind = short(link);
-        let hyper = kind.starts_with("hyperdisk");
-        let other = match hyper {
+        let other = match kind.starts_with("hyperdisk") {
             false if HYPERDISK_ONLY.contains(&series) => "hyperdisk-balanced",
             true if NO_HYPERDISK.contains(&series) => "pd-balanced",
+            false if kind == "pd-standard" && NO_STANDARD.contains(&series) => "pd-balanced",
             _ => continue,
         };
-        found.push(Finding {
-            subject: manifest.id(),
-            problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
-            instead: format!("set {key} to `{other}`, or another `mimir.machine_type`"),
-            refuses: true,
-        });
+        wrong.entry((kind, other)).or_default().push(key);
     }
-    found
+    let finding = |((kind, other), keys): ((&str, &str), Vec<&str>)| Finding {
+        subject: manifest.id(),
+        problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
+        instead: format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),
+        refuses: true,
+    };
+    wrong.into_iter().map(finding).collect()
 }
 
 fn text(value: &Value) -> &str {
@@ -344,17 +386,19 @@ mod tests {
                 json!({"zone": "z-a", "machineType": machine_type, "disks": [
                     {"initializeParams": {"diskType": format!("zones/z-a/diskTypes/{boot}")}}, {"source": "x"}]}),
             );
-            let disk = manifest("compute.disk", json!({"zone": "z-a", "type": data}));
-            let found = disks(&machine, &[&machine, &disk]);
+            let found = fitting(&machine, &[data.to_owned()]);
             found.iter().map(|finding| finding.instead.clone()).collect::<Vec<_>>().join("; ")
         };
         assert_eq!(told("e2-medium", "pd-balanced", "pd-ssd"), "");
         assert_eq!(told("n4-standard-2", "hyperdisk-balanced", "hyperdisk-balanced"), "");
-        assert_eq!(told("n2-standard-2", "pd-balanced", "hyperdisk-balanced"), "");
+        assert_eq!(told("c3-standard-4", "pd-balanced", "hyperdisk-balanced"), "");
+        assert!(told("n2-standard-2", "pd-balanced", "hyperdisk-balanced").contains("`mimir.disk_type`"));
+        assert!(told("c3-standard-4", "pd-standard", "pd-ssd").contains("`mimir.boot_disk_type`"));
         let both = told("c4a-standard-2", "pd-balanced", "pd-ssd");
-        assert!(
-            both.contains("boot_disk_type") && both.contains("`mimir.disk_type` to `hyperdisk-balanced`")
-        );
+        assert!(both.contains("`mimir.boot_disk_type` to `hyperdisk-balanced`"), "{both}");
+        assert!(both.contains("`mimir.disk_type` to `hyperdisk-balanced`"), "{both}");
+        let same = told("n4-standard-2", "pd-balanced", "pd-balanced");
+        assert!(same.contains("`mimir.boot_disk_type` and `mimir.disk_type` to"), "{same}");
         assert!(told("e2-medium", "pd-balanced", "hyperdisk-balanced").contains("pd-balanced"));
     }
 }

@@ -57,7 +57,7 @@ const REGIONS: [(&str, &str, u8); 41] = [
 ];
 
 /// Machine types: name, CPUs, MB of memory, shared core.
-const MACHINE_TYPES: [(&str, u32, u32, bool); 14] = [
+const MACHINE_TYPES: [(&str, u32, u32, bool); 21] = [
     ("e2-micro", 2, 1024, true),
     ("e2-small", 2, 2048, true),
     ("e2-medium", 2, 4096, true),
@@ -72,9 +72,17 @@ const MACHINE_TYPES: [(&str, u32, u32, bool); 14] = [
     ("n2-standard-4", 4, 16_384, false),
     ("n2d-standard-2", 2, 8192, false),
     ("n2-highmem-4", 4, 32_768, false),
+    ("n4-standard-2", 2, 8192, false),
+    ("n4-standard-4", 4, 16_384, false),
+    ("n4d-standard-2", 2, 8192, false),
+    ("c3-standard-4", 4, 16_384, false),
+    ("c3d-standard-4", 4, 16_384, false),
+    ("c4-standard-2", 2, 7168, false),
+    ("c4a-standard-1", 1, 4096, false),
 ];
 
-pub const DISK_TYPES: [&str; 4] = ["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme"];
+pub const DISK_TYPES: [&str; 5] =
+    ["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme", "hyperdisk-balanced"];
 
 /// Public images: project, family, name.
 const IMAGES: [(&str, &str, &str); 3] = [

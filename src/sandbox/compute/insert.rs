@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::machines::{Move, Order};
 use super::{
     addresses, catalogue, disks, fresh, key, last, link, not_found, not_ready, reference, refuse_in_use,
-    subnetworks,
+    series, subnetworks,
 };
 use crate::sandbox::access::{may_act_as, require};
 use crate::sandbox::call::Call;
@@ -43,6 +43,12 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         accounts => instance["serviceAccounts"] = accounts?,
     }
     instance["disks"] = attach_all(call, tx, &own_link, &mut effect)?;
+    if let Some((disk, machine)) =
+        series::mismatch(tx, instance["machineType"].as_str().unwrap_or_default(), &instance["disks"])
+    {
+        let words = format!("[{disk}, {machine}] features are not compatible for creating instance.");
+        return Err(ApiError::new(400, "badRequest", words));
+    }
     instance["networkInterfaces"] = interfaces(call, tx, &own_link, &mut effect)?;
     defaults(&mut instance);
     check_scheduling(&instance["scheduling"], instance["machineType"].as_str().unwrap_or_default())?;

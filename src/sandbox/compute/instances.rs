@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{addresses, catalogue, groups, insert, key_of_link, link, modify, not_ready, relative, target};
+use super::{
+    addresses, catalogue, groups, insert, key_of_link, link, modify, not_ready, relative, series, target,
+};
 use crate::sandbox::call::{Call, Handler};
 use crate::sandbox::clock;
 use crate::sandbox::error::ApiError;
@@ -251,10 +253,18 @@ fn stopped(call: &Call, key: &str, record: &Value, what: &str) -> Result<(), Api
     )))
 }
 
+fn fits(tx: &Tx, machine_type: &str, disks: &Value) -> Result<(), ApiError> {
+    series::mismatch(tx, machine_type, disks).map_or(Ok(()), |(disk, machine)| {
+        let words = format!("{disk} disk type cannot be used by {machine} machine type.");
+        Err(ApiError::new(400, "badRequest", words))
+    })
+}
+
 fn set_machine_type(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     stopped(call, &key, &record, "machine type")?;
     let link = insert::machine_type(call, call.path("zone"), call.text("machineType"), "machineType")?;
+    fits(tx, &link, &record["disks"])?;
     modify(call, tx, &key, &json!({"machineType": link}))
 }
 
@@ -342,6 +352,7 @@ fn attach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         let device = entry["deviceName"].as_str().unwrap_or_default().to_owned();
         effect.machine = Some(Order { what: Move::Attach(device), key: key.clone() });
     }
+    fits(tx, record["machineType"].as_str().unwrap_or_default(), &json!([entry]))?;
     disks.push(entry);
     tx.edit(&key, |record| record["disks"] = json!(disks));
     effect.undo.push(Edit::Merge(key.clone(), json!({"disks": before})));

@@ -21,6 +21,7 @@ mod lists;
 pub mod machines;
 pub mod networks;
 mod policies;
+mod series;
 pub mod snapshots;
 mod subnetworks;
 
