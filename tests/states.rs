@@ -141,3 +141,19 @@ fn a_newer_machine_series_runs_with_the_disks_that_it_takes() {
     let refused = deployment.refused("POST", &format!("{ZONE}/instances"), machine);
     assert!(refused.contains("[pd-standard, n4-standard-2] features are not compatible"), "{refused}");
 }
+
+#[test]
+fn a_machine_is_not_stopped_for_a_type_that_it_cannot_have() {
+    let deployment = Deployment::of_a_machine();
+    let writes = deployment.writes().len();
+    for (machine_type, words) in [
+        ("n4-standard-2", "takes no disk of the type pd-balanced"),
+        ("e9-huge-8", "has no machine type `e9-huge-8`"),
+    ] {
+        let key = format!("mimir.machine_type={machine_type}");
+        let run =
+            deployment.run(&["--sandbox", "--set", &key, "apply", "--yes", "--target", MACHINE]).ends_with(1);
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+}

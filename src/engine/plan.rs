@@ -179,10 +179,18 @@ impl<'a> Planning<'a> {
             matches!(fate.action, Action::Create | Action::Replace).then_some(manifest)
         };
         let creating: Vec<&Manifest> = self.manifests.iter().zip(&self.fates).filter_map(makes).collect();
-        if creating.is_empty() {
+        let changes = |(manifest, fate): (&'a Manifest, &'_ Option<Fate<'a>>)| {
+            let fate = fate.as_ref()?;
+            (fate.action == Action::Update).then(|| (manifest, fate.changes.clone()))
+        };
+        let changing: Vec<(&Manifest, Vec<Change>)> =
+            self.manifests.iter().zip(&self.fates).filter_map(changes).collect();
+        if creating.is_empty() && changing.is_empty() {
             return;
         }
-        for finding in self.provider.preflight(&creating).await {
+        let changing: Vec<(&Manifest, &[Change])> =
+            changing.iter().map(|(manifest, changes)| (*manifest, changes.as_slice())).collect();
+        for finding in self.provider.preflight(&creating, &changing).await {
             match finding.refuses {
                 true => self.impossible.push(finding),
                 false => {

@@ -172,9 +172,9 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// What would stop these resources from being made. Asked once for all of them,
-    /// before anything is changed.
-    async fn preflight(&self, _creating: &[&Manifest]) -> Vec<Finding> {
+    /// What would stop these resources from being made, and those from being changed in
+    /// place. Asked once for all of them, before anything is changed.
+    async fn preflight(&self, _creating: &[&Manifest], _changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
         Vec::new()
     }
 

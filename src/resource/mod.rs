@@ -283,8 +283,18 @@ impl Provider for Google {
         self.kind(&manifest.kind).ok()?.impossible(manifest, observed, changes)
     }
 
-    async fn preflight(&self, creating: &[&Manifest]) -> Vec<Finding> {
-        preflight::findings(&self.cloud, creating).await
+    async fn preflight(&self, creating: &[&Manifest], changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
+        let (mut findings, of_changes) = futures::join!(
+            async {
+                match creating {
+                    [] => Vec::new(),
+                    creating => preflight::findings(&self.cloud, creating).await,
+                }
+            },
+            preflight::of_changes(&self.cloud, changing)
+        );
+        findings.extend(of_changes);
+        findings
     }
 
     async fn create(

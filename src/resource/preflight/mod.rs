@@ -13,7 +13,7 @@ use futures::future::join_all;
 use serde_json::Value;
 
 use super::{Cloud, absent, short};
-use crate::engine::{Finding, Manifest, ResourceId};
+use crate::engine::{Change, Finding, Manifest, ResourceId};
 use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Error};
 
@@ -158,13 +158,8 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
         found.push(Finding { subject: manifest.id(), problem, instead, refuses: true });
     };
     if matches!(typed, Look::Missing) {
-        refuse(
-            format!("{zone} has no machine type `{machine_type}`"),
-            format!(
-                "set `mimir.machine_type` or `zones`: `gcloud compute machine-types list --zones {zone}` shows \
-                 what there is"
-            ),
-        );
+        let Finding { problem, instead, .. } = no_type(manifest);
+        refuse(problem, instead);
     }
     if matches!(networked, Look::Missing) {
         refuse(
@@ -215,6 +210,38 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
         _ => {}
     }
     found
+}
+
+/// What would stop machines from being changed in place: nothing is stopped for a type that
+/// it cannot have.
+pub(super) async fn of_changes(cloud: &Cloud, changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
+    let retyped = changing.iter().filter(|(manifest, changes)| {
+        manifest.kind == "compute.instance"
+            && changes.iter().any(|change| change.path.starts_with("machineType"))
+    });
+    let found = join_all(retyped.map(async |(manifest, _)| {
+        let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
+        let path = format!("zones/{zone}/machineTypes/{machine_type}");
+        let (typed, mut found) = futures::join!(look(cloud, path, machine_type), disks(cloud, manifest, &[]));
+        if matches!(typed, Look::Missing) {
+            found.push(no_type(manifest));
+        }
+        found
+    }));
+    found.await.into_iter().flatten().collect()
+}
+
+fn no_type(manifest: &Manifest) -> Finding {
+    let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
+    Finding {
+        subject: manifest.id(),
+        problem: format!("{zone} has no machine type `{machine_type}`"),
+        instead: format!(
+            "set `mimir.machine_type` or `zones`: `gcloud compute machine-types list --zones {zone}` shows what \
+             there is"
+        ),
+        refuses: true,
+    }
 }
 
 enum Look {
