@@ -90,12 +90,25 @@ fn what_another_projects_services_are_says_nothing_about_ours() {
         let rule = json!({"api": "compute.*", "action": {"status": 403, "answer": answer}});
         deployment.control("PUT", "faults", Some(rule));
     };
-    fault(&consumer(999));
-    let destroy = deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(1);
-    for words in ["999", "gcloud services enable compute.googleapis.com --project 999"] {
-        assert!(destroy.stderr.contains(words), "`{words}` is not in:\n{}", destroy.stderr);
+    let old = |message: &str| json!({"error": {"code": 403, "message": message, "errors": [{"reason": "accessNotConfigured"}]}});
+    let writes = deployment.writes().len();
+    for (answer, words) in [
+        (consumer(999), &["999", "gcloud services enable compute.googleapis.com --project 999"][..]),
+        // In an older form, and by nobody's name.
+        (
+            old("Compute Engine API has not been used in project 999 before or it is disabled."),
+            &["project 999"],
+        ),
+        (old("Access Not Configured."), &["whose project that speaks of is not said"]),
+    ] {
+        fault(&answer);
+        let destroy = deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(1);
+        for words in words {
+            assert!(destroy.stderr.contains(words), "`{words}` is not in:\n{}", destroy.stderr);
+        }
+        assert!(!destroy.stdout.contains("othing to"), "{}", destroy.stdout);
     }
-    assert!(!destroy.stdout.contains("othing to"), "{}", destroy.stdout);
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
     deployment.control("DELETE", "faults", None);
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }

@@ -241,9 +241,12 @@ impl Client {
             };
             if let Error::Api(api) = &mut error
                 && api.is_service_disabled()
-                && let Some(consumer) = api.consumer.clone()
             {
-                api.foreign_consumer = !self.is_ours(&consumer, &token).await;
+                // Whose is not said is nobody's word on the deployment's project.
+                api.foreign_consumer = match api.consumer.clone() {
+                    Some(consumer) => !self.is_ours(&consumer, &token).await,
+                    None => true,
+                };
             }
             // Refused before anything was done: once more, with a fresh token.
             if error.api().is_some_and(|api| api.status == 401) && !renewed {

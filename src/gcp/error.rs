@@ -82,6 +82,7 @@ impl ApiError {
             .or_else(|| permission_in(&message));
         let service = info.and_then(|info| info["metadata"]["service"].as_str()).map(str::to_owned);
         let consumer = info.and_then(|info| info["metadata"]["consumer"].as_str()).map(str::to_owned);
+        let consumer = consumer.or_else(|| consumer_in(&message));
         let (what, reason) = (what.into(), reason.into());
         Self { what, status, reason, message, permission, service, consumer, ..Self::default() }
     }
@@ -196,6 +197,14 @@ impl ApiError {
                 "enable it with `gcloud services enable {service}`; just enabled, it takes minutes to be seen"
             ));
         }
+        if self.foreign_consumer && self.consumer.is_none() {
+            return Some(
+                "whose project that speaks of is not said, so nothing follows for the deployment's: see that the API \
+                 is enabled in it (`gcloud services list --enabled`), and which project your credentials count \
+                 against (`gcloud auth application-default set-quota-project`)"
+                    .into(),
+            );
+        }
         if let (true, Some(consumer)) = (self.foreign_consumer, &self.consumer) {
             let project = consumer.trim_start_matches("projects/");
             let service = self.service.as_deref().unwrap_or("SERVICE");
@@ -290,6 +299,12 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// "… API has not been used in project 1234 before or it is disabled." → `projects/1234`.
+fn consumer_in(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("has not been used in project ")?;
+    Some(format!("projects/{}", rest.split_whitespace().next()?))
 }
 
 /// "Required 'compute.instances.create' permission for …" → the permission.
