@@ -53,8 +53,8 @@ fn alerts_fire_when_they_should_and_only_then() {
 fn of_mimir(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| {
-        let long = |prefix: &&str| word.strip_prefix(**prefix).is_some_and(|rest| !rest.is_empty());
-        ["cortex_", "thanos_", "process_", "go_"].iter().any(|prefix| long(&prefix))
+        let more = |prefix: &str| word.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+        ["cortex_", "thanos_", "process_", "go_"].into_iter().any(more)
     })
 }
 
