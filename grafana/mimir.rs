@@ -338,9 +338,12 @@ fn ruler() -> Board {
     )
 }
 
+/// Names and values.
+type Labels = Vec<(&'static str, &'static str)>;
+
 /// What a Mimir that is well shows, for whoever asks the panels' queries: name, labels, and
 /// whether it is a count that grows, a time that is now, or a number that stays.
-pub fn shown() -> Vec<(&'static str, Vec<(&'static str, &'static str)>, Shown)> {
+pub fn shown() -> Vec<(&'static str, Labels, Shown)> {
     use Shown::{Grows, Now, Stays};
     let push = ("route", "api_v1_push");
     let query = ("route", "prometheus_api_v1_query");

@@ -134,6 +134,12 @@ fn a_history_that_is_too_long_for_the_window() {
 }
 
 #[test]
+fn a_watchdog_without_rules_would_never_bark() {
+    let said = errors("alerts:\n  watchdog: switch.url\n  rules: false\n", &[], &[]);
+    assert!(said.contains("dorainfra.yaml:2") && said.contains("set `alerts.rules` to `true`"), "{said}");
+}
+
+#[test]
 fn mimirs_own_keys_are_checked_with_their_places() {
     insta::assert_snapshot!(errors(
         "mimir:\n  extra:\n    limits:\n      ingestion_rte: 5\n    server: {http_listen_port: 80}\n    common:\n\

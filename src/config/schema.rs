@@ -110,7 +110,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.machine_type",
         kind: Kind::Text(rules::MACHINE_TYPE),
-        doc: "Compute Engine machine type. Mimir with a year of 39 teams needs about 200 MB of memory.",
+        doc: "Compute Engine machine type. Mimir with a year of 39 teams took 0.6 GB of memory at most (docs/sizing.md).",
         example: "e2-standard-2",
         derived: None,
     },

@@ -365,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn what_may_cost_data_is_marked_even_when_unchanged() {
+        let machine = note(
+            step(Action::NoOp, "compute.instance/dorainfra-mimir", ""),
+            "danger",
+            "compactor.deletion_delay: deletes",
+        );
+        let view = PlanView(&plan(vec![machine])).human(&Style::plain());
+        assert!(view.contains("May cost data") && view.contains("!!"), "{view}");
+    }
+
+    #[test]
     fn what_is_open_to_the_world_is_marked_even_when_unchanged() {
         let firewall =
             note(step(Action::NoOp, "compute.firewall/dorainfra-mimir", ""), "access", "tcp 9009 from ::/0");

@@ -312,4 +312,8 @@ async fn a_mimir_that_does_not_answer_is_told_with_what_to_do() {
     );
     assert_eq!(error.hint.as_deref(), Some("open the door"));
     assert!(!error.unknown_outcome);
+    // One that took the request: the door is open, and what it did with it is not known.
+    let slow = super::api::MimirError::Silent { at: "10.0.0.1:9009".into() }.told("open the door");
+    assert!(slow.hint.unwrap().contains("dorainfra status"), "{}", slow.message);
+    assert!(slow.unknown_outcome);
 }
