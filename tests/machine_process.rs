@@ -52,7 +52,7 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
         line.unwrap().trim_end_matches("KiB").parse::<u64>().unwrap()
     };
     // Kibibytes, and shares of the same memory in bytes.
-    assert_eq!(number("GOMEMLIMIT") * 1280 / (1 << 20), number("DORAINFRA_MEMORY_16TH") * 16 >> 20);
+    assert_eq!(number("GOMEMLIMIT") * 1280 / (1 << 20), (number("DORAINFRA_MEMORY_16TH") * 16) >> 20);
     assert_eq!(number("DORAINFRA_MEMORY_QUARTER"), 4 * number("DORAINFRA_MEMORY_16TH"));
     let serial = lab.serial();
     for line in ["startup-script[", "dorainfra: ready: ", "mimir[", "init: Started mimir.service"] {
