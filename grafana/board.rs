@@ -11,6 +11,8 @@ const COLUMNS: u32 = 24;
 pub const ENVIRONMENT: &str = "environment=\"$environment\"";
 
 pub enum Teams {
+    /// It is about no team, and no environment.
+    None,
     /// No choice: all of them.
     All,
     /// Some, all at first.
@@ -104,6 +106,7 @@ impl Board {
         let mut team =
             labels("team", "Team", format!("label_values(dora_deployments_total{{{ENVIRONMENT}}}, team)"));
         match self.teams {
+            Teams::None => return all[..1].to_vec(),
             Teams::All => return all,
             Teams::Some => {
                 team["multi"] = true.into();

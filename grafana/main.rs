@@ -20,6 +20,7 @@ mod browser;
 mod collector;
 mod compare;
 mod lint;
+mod mimir;
 mod overview;
 mod panel;
 mod pipeline;
@@ -35,8 +36,10 @@ use std::process::Command;
 use board::Board;
 use serde_json::Value;
 
-fn boards() -> [Board; 4] {
-    [overview::board(), compare::board(), team::board(), pipeline::board()]
+fn boards() -> Vec<Board> {
+    let mut boards: Vec<Board> = mimir::boards().into();
+    boards.extend([overview::board(), compare::board(), team::board(), pipeline::board()]);
+    boards
 }
 
 fn folder() -> PathBuf {
@@ -45,10 +48,10 @@ fn folder() -> PathBuf {
 
 /// The files that are generated, below `grafana/`.
 fn files() -> Vec<(String, Value)> {
-    let boards = boards().map(|board| board.json());
+    let boards: Vec<Value> = boards().iter().map(Board::json).collect();
     let rules = alerts::json(boards.last().unwrap());
     let name = |board: &Value| format!("dashboards/{}.json", board["uid"].as_str().unwrap());
-    let dashboards = boards.iter().map(|board| (name(board), board.clone()));
+    let dashboards = boards.iter().map(|board| (name(board), board.clone())).collect::<Vec<_>>().into_iter();
     dashboards.chain([("alerting/rules.json".into(), rules)]).collect()
 }
 

@@ -24,6 +24,8 @@ pub enum Unit {
     Share,
     /// Things a second.
     Rate,
+    /// Of memory: by 1024.
+    Bytes,
 }
 
 impl Unit {
@@ -33,6 +35,7 @@ impl Unit {
             Self::Seconds => "s",
             Self::Share => "percentunit",
             Self::Rate => "cps",
+            Self::Bytes => "bytes",
         }
     }
 }

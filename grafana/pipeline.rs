@@ -90,7 +90,7 @@ pub fn board() -> Board {
                 vec![
                     Panel::ranked("Age of each team's newest value", "Seconds since the newest value came to be: the older of its sample's and its push's time. Of the last day; who is silent for longer is in the table beside.", Unit::Seconds, now(format!("sort_desc({})", age(ENVIRONMENT)), "{{team}}"))
                         .size(8, 16)
-                        .thresholds(&[(None, GREEN), (Some(60.0), ORANGE), (Some(FRESH), VERMILLION)])
+                        .thresholds(&[(None, GREEN), (Some(150.0), ORANGE), (Some(FRESH), VERMILLION)])
                         .leads_to_team(),
                     Panel::states("Days without a sample, by team", "A mark at the end of each day of which a team that had samples before has none. Nothing is shown where no day is missing.", Unit::Count, over_time(gaps(ENVIRONMENT), "{{team}}", DAILY))
                         .size(16, 8)

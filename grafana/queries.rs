@@ -14,6 +14,7 @@ use dorainfra::query::{Instant, Query, Range};
 use time::{Duration, OffsetDateTime};
 
 use super::collector::Receiver;
+use super::mimir::{self, Shown};
 use super::{alerts, boards, pipeline};
 
 const DAY: i64 = 86_400_000;
@@ -86,9 +87,17 @@ pub async fn store(receiver: &Receiver) -> (Query, Damage, i64) {
         of_itself("prometheus_remote_storage_samples_retried_total", &agent, &|_| 0.0),
         of_itself("prometheus_remote_storage_samples_pending", &agent, &|_| 3.0),
         of_itself("cortex_distributor_received_samples_total", &[("user", "dora")], &growing),
-        of_itself("cortex_ingester_memory_series", &[], &|_| 1318.0),
+        of_itself("cortex_ingester_memory_series", &[("instance", "dorainfra-mimir")], &|_| 1318.0),
         of_itself("up", &agent, &|_| 1.0),
     ]);
+    let of_mimir = mimir::shown().into_iter().map(|(name, labels, shown)| {
+        of_itself(name, &labels, &|at| match shown {
+            Shown::Grows => growing(at),
+            Shown::Now => at as f64 / 1000.0,
+            Shown::Stays(value) => value,
+        })
+    });
+    all.extend(of_mimir);
     // Three replicas, of which one is lost ten minutes ago.
     let lost = |at: i64| at > now - 10 * MINUTE;
     all.push(of_itself("cortex_ring_members", &[("name", "ingester"), ("state", "ACTIVE")], &|at| {

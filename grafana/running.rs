@@ -312,7 +312,7 @@ async fn a_real_grafana_loads_all_of_it_answers_and_is_photographed() {
         let dashboard = board.json();
         let team = match board.teams {
             Teams::One => format!("&var-team={}", damage.sound),
-            Teams::All | Teams::Some => String::new(),
+            Teams::None | Teams::All | Teams::Some => String::new(),
         };
         let url = format!(
             "{}/d/{}?kiosk&theme=light&timezone=utc&from={}&to=now&var-environment=production{team}",

@@ -108,7 +108,7 @@ fn the_world_only_after_consent() {
 #[test]
 fn values_that_do_not_agree() {
     insta::assert_snapshot!(errors(
-        "region: us-central1\nzones: [europe-west1-b, us-central1-a]\nmimir:\n  retention: 90d\n  limits:\n    \
+        "region: us-central1\nzones: [europe-west1-b, us-central1-a]\nmimir:\n  extra: {limits: {compactor_block_upload_enabled: false}}\n  retention: 90d\n  limits:\n    \
          out_of_order_window: 30d\n    max_series: 100\nstack:\n  ports:\n    grafana: 9090\n",
         &[("DORAINFRA_GENERATOR_DAYS", "200")],
         &["stack.ports.pushgateway=9090"],
@@ -128,7 +128,15 @@ fn native_histograms_that_would_end_with_the_history() {
 #[test]
 fn a_history_that_is_too_long_for_the_window() {
     let window = "mimir.limits.out_of_order_window=400d";
-    insta::assert_snapshot!(errors("generator:\n  days: 400\n", &[], &[window]));
+    // Where it goes through the ingester; as blocks it needs no window.
+    let sources = "sources: [{type: git, path: ../shop, team: orders}]\n";
+    insta::assert_snapshot!(errors(&format!("generator:\n  days: 400\n{sources}"), &[], &[window]));
+}
+
+#[test]
+fn a_watchdog_without_rules_would_never_bark() {
+    let said = errors("alerts:\n  watchdog: switch.url\n  rules: false\n", &[], &[]);
+    assert!(said.contains("dorainfra.yaml:2") && said.contains("set `alerts.rules` to `true`"), "{said}");
 }
 
 #[test]

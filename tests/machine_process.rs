@@ -46,8 +46,14 @@ async fn a_machine_reports_each_stage_until_it_is_ready() {
     let environment = std::fs::read_to_string(lab.home().join("machine.env")).unwrap();
     let own = address(lab.port);
     let expected = format!("DORAINFRA_ADDRESS={own}\nDORAINFRA_LISTEN={own}\n");
-    assert!(environment.starts_with(&expected) && environment.ends_with("KiB\n"), "{environment}");
-    assert!(environment.contains("\nGOMEMLIMIT="), "{environment}");
+    assert!(environment.starts_with(&expected), "{environment}");
+    let number = |name: &str| {
+        let line = environment.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.unwrap().trim_end_matches("KiB").parse::<u64>().unwrap()
+    };
+    // Kibibytes, and shares of the same memory in bytes.
+    assert_eq!(number("GOMEMLIMIT") * 1280 / (1 << 20), (number("DORAINFRA_MEMORY_16TH") * 16) >> 20);
+    assert_eq!(number("DORAINFRA_MEMORY_QUARTER"), 4 * number("DORAINFRA_MEMORY_16TH"));
     let serial = lab.serial();
     for line in ["startup-script[", "dorainfra: ready: ", "mimir[", "init: Started mimir.service"] {
         assert!(serial.contains(line), "{line} is not in\n{serial}");

@@ -84,6 +84,8 @@ fn three_replicas_live_from_single_and_back() {
 
     // Two more, while the first one serves; then that one joins them.
     let grown = replicas.apply(&[ha, older]).ends_with(0);
+    // What is missing is told, and not that it is ready.
+    assert!(!grown.stdout.contains("readyno"), "{}", grown.stdout);
     let changed = grown.machines_changed();
     assert_eq!(changed[4..], ["started dorainfra-mimir", "finished dorainfra-mimir"], "{changed:?}");
     let status = replicas.status(&[ha]);

@@ -390,3 +390,30 @@ async fn teams_of_any_name_are_proven_and_what_is_missing_of_them_is_named() {
     assert!(verify::history_stored(&receiver.target, &series).await);
     assert!(verify_history(&receiver.target, &series).await.ok());
 }
+
+/// Whoever answers "not ready" is reached: an address that may have changed is no advice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_ready_is_not_told_as_one_that_is_not_reached() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 8\r\nConnection: close\r\n\r\nstarting");
+        }
+    });
+    for (address, advice) in [(address, false), (closed, true)] {
+        let target = Target::new(dorainfra::blueprint::Flavour::Mimir, format!("http://{address}"), address);
+        let bounds = Bounds { ready: Duration::from_millis(1), ..Bounds::default() };
+        let request =
+            Request { target: &target, live: None, history: &NOTHING, teams: &[], bucket: None, bounds };
+        let report = verify::run(&request, &Events::none()).await;
+        let check = report.check("endpoint").unwrap();
+        assert_eq!(check.outcome, Outcome::Failed, "{check:?}");
+        let hint = check.hint.as_deref().unwrap_or_default();
+        assert_eq!(hint.contains("access.allow"), advice, "{hint}");
+    }
+}

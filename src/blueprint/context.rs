@@ -152,7 +152,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "secrets": {"replication": replication(&config.secrets.locations)},
         "clients": clients(config, facts),
         // Of the user's own file its digest only: it has secrets in it.
-        "alerts": {"rules": config.alerts.rules, "config": alertmanager},
+        "alerts": {"rules": config.alerts.rules, "config": alertmanager, "url": config.alerts.url},
         "leaf_ttl": seconds(LEAF_SECONDS),
         "authority_ttl": seconds(AUTHORITY_SECONDS),
         "restore_disks": facts.restore_disks,
@@ -192,8 +192,23 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
     fields["generator"]["follows"] = (!config.sources.is_empty()).into();
     fields["generator"]["native_histograms"] = facts.native_histograms(config).into();
     fields["mimir"]["bucket"] = Value::String(names.bucket);
+    fields["mimir"]["dangers"] = match config::dangers(&config.mimir.extra).join("; ") {
+        none if none.is_empty() => Value::Null,
+        dangers => dangers.into(),
+    };
+    if stand_in {
+        fields["mimir"]["limits"]["out_of_order_window"] = window_of_the_stand_in(config).into();
+    }
     no_references(&values, &mut String::new())?;
     Ok(values)
+}
+
+/// It takes no blocks: the history goes the way of live samples, and has to fit.
+fn window_of_the_stand_in(config: &Config) -> String {
+    let (given, needed) =
+        (&config.mimir.limits.out_of_order_window, config::history_window(config.generator.days));
+    let long = |text: &str| config::parse_duration(text).unwrap_or_default();
+    if long(given) < long(&needed) { needed } else { given.clone() }
 }
 
 /// Everybody with a certificate of the deployment, by name; the stack always is

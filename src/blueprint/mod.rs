@@ -4,6 +4,7 @@
 //! `context` documents the values that templates see. How a template becomes
 //! text is `render`'s; what a manifest means is the engine's and the kinds'.
 
+mod alertmanager;
 mod context;
 mod error;
 mod extra;
@@ -23,6 +24,7 @@ use crate::config::{Config, ScrapeJobs};
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
+pub use self::alertmanager::{AlertmanagerError, Private, alertmanager_config, alertmanager_digest};
 pub use self::context::{LEAF_SECONDS, Names, PORT, Replica, STACK};
 pub use self::error::BlueprintError;
 pub use self::stack::{
@@ -48,7 +50,7 @@ pub struct Facts {
     /// Data disks that are to be restored, and the snapshot that each is made from.
     #[serde(default)]
     pub restore_disks: BTreeMap<String, String>,
-    /// The user's own configuration of the alertmanager.
+    /// The configuration of the alertmanager.
     #[serde(default)]
     pub alertmanager: Option<Private>,
     /// The user's own jobs for the collector.
@@ -62,14 +64,6 @@ impl Facts {
     pub fn native_histograms(&self, config: &Config) -> bool {
         config.generator.native_histograms && self.engine.flavour == Flavour::Mimir
     }
-}
-
-/// A file with secrets in it: nothing of it is rendered, shown or kept but its digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Private {
-    /// SHA-256, lower-case hex.
-    pub sha256: String,
-    pub path: PathBuf,
 }
 
 /// A client with a name, and so with an authority and a certificate of its own.
@@ -124,6 +118,8 @@ pub struct File {
 pub enum Content {
     Bytes(bytes::Bytes),
     File(PathBuf),
+    /// Mimir's to have, and no bucket's.
+    Private(Private),
 }
 
 /// Everything that should exist.
@@ -157,7 +153,12 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
     let names = static_rules.iter().map(|file| file.path.as_str()).collect();
     let values = context::with_rule_files(&base, names);
     let machine = machine::machine(&renderer, &Context::new(&values), flavour, extra, static_rules.clone())?;
-    let values = context::with_bundle(&base, &machine.digest, &machine.startup_script, rules::groups()?);
+    let values = context::with_bundle(
+        &base,
+        &machine.digest,
+        &machine.startup_script,
+        rules::groups(config.alerts.watchdog.is_some())?,
+    );
     let (manifests, mut files) = resources::manifests(&renderer, &Context::new(&values))?;
     let endpoint = endpoint_reference(config);
     let path = remote_write_path(facts.engine.flavour);
@@ -172,8 +173,8 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
         (machine.digest.clone(), Content::Bytes(machine.bundle.into())),
         (facts.engine.sha256.clone(), Content::File(facts.engine.path.clone())),
     ]);
-    if let Some(file) = &facts.alertmanager {
-        contents.insert(file.sha256.clone(), Content::File(file.path.clone()));
+    if let Some(private) = &facts.alertmanager {
+        contents.insert(private.sha256.clone(), Content::Private(private.clone()));
     }
     Ok(Blueprint {
         deployment: config.name.clone(),

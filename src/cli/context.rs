@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Environment, Global, caller};
-use crate::blueprint::{self, Blueprint, Engine, Facts, Flavour, Private};
+use crate::blueprint::{self, AlertmanagerError, Blueprint, Engine, Facts, Flavour, Private};
 use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
 use crate::sandbox::Handle;
@@ -164,7 +163,10 @@ impl Context {
         {
             *path = folder.join(&*path);
         }
-        for path in [&mut config.alerts.config, &mut config.stack.scrape_jobs].into_iter().flatten() {
+        for path in [&mut config.alerts.config, &mut config.alerts.watchdog, &mut config.stack.scrape_jobs]
+            .into_iter()
+            .flatten()
+        {
             *path = folder.join(&*path);
         }
         for source in &mut config.sources {
@@ -401,23 +403,32 @@ impl Context {
     }
 }
 
-/// The user's configuration of the alertmanager: read to know its digest, and that
-/// it is one. It has secrets in it, which a parser's error may quote.
+/// What the alertmanager is to have: read to know its digest, and that it is a
+/// configuration. It has secrets in it, which a parser's error may quote.
 pub fn alertmanager(project: &Project) -> CommandResult<Option<Private>> {
-    let Some(path) = &project.config.alerts.config else { return Ok(None) };
-    let wrong = |why: String| {
-        CommandError::usage(format!("`alerts.config`: {} {why}", path.display()))
-            .hint("it takes the alertmanager's own configuration: `route` and `receivers`")
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("can't be read: {error}")))?;
-    let document: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| {
-        let line = error.without_snippet().location().map_or(1, |location| location.line());
-        wrong(format!("is not YAML: line {line}"))
-    })?;
-    for key in ["route", "receivers"] {
-        if document.get(key).is_none() {
-            return Err(wrong(format!("has no `{key}`")));
-        }
+    let alerts = &project.config.alerts;
+    let (path, watchdog) = (alerts.config.clone(), alerts.watchdog.clone());
+    if path.is_none() && watchdog.is_none() {
+        return Ok(None);
     }
-    Ok(Some(Private { sha256: hex::encode(Sha256::digest(&text)), path: path.clone() }))
+    let wrong = |key: &str, path: &Option<PathBuf>, why: String| {
+        let file = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        CommandError::usage(format!("`{key}`: {file} {why}"))
+    };
+    let read = |key: &str, path: &Option<PathBuf>| match path {
+        Some(file) => {
+            let text = std::fs::read_to_string(file);
+            text.map(Some).map_err(|error| wrong(key, path, format!("can't be read: {error}")))
+        }
+        None => Ok(None),
+    };
+    let (own, url) = (read("alerts.config", &path)?, read("alerts.watchdog", &watchdog)?);
+    let text =
+        blueprint::alertmanager_config(own.as_deref(), url.as_deref()).map_err(|error| match error {
+            AlertmanagerError::NoUrl => wrong("alerts.watchdog", &watchdog, error.to_string())
+                .hint("it takes the URL that the dead man's switch gave you, and nothing else"),
+            _ => wrong("alerts.config", &path, error.to_string())
+                .hint("it takes the alertmanager's own configuration: `route` and `receivers`"),
+        })?;
+    Ok(Some(Private { sha256: blueprint::alertmanager_digest(&text), path, watchdog }))
 }

@@ -258,7 +258,7 @@ impl<'a> Run<'a> {
                 objects: &objects,
                 prefix: format!("blocks/{}/", config.mimir.tenant),
             }),
-            bounds: verify::Bounds::default(),
+            bounds: verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds),
         };
         Ok(verify::run(&request, events).await)
     }

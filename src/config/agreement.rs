@@ -17,13 +17,15 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     let mut found = Vec::new();
     found.extend(zones(config, settings));
     found.extend(public_networks(config, settings));
-    found.extend(history_against(
-        config,
-        settings,
-        "mimir.limits.out_of_order_window",
-        &config.mimir.limits.out_of_order_window,
-        "Mimir would reject the oldest samples",
-    ));
+    if config.history_by_ingester() {
+        found.extend(history_against(
+            config,
+            settings,
+            "mimir.limits.out_of_order_window",
+            &config.mimir.limits.out_of_order_window,
+            "Mimir would reject the oldest samples",
+        ));
+    }
     found.extend(history_against(
         config,
         settings,
@@ -38,6 +40,7 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(own_network(config, settings));
     found.extend(machines_addresses(config, settings));
     found.extend(native_histograms(config, settings));
+    found.extend(watchdog(config, settings));
     found.extend(mimir_options(config, settings));
     found
 }
@@ -275,6 +278,21 @@ fn native_histograms(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         PATHS[1],
         settings.origin(PATHS[1]),
     )))]
+}
+
+/// A switch that is never pressed tells of a death that is none.
+fn watchdog(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 2] = ["alerts.watchdog", "alerts.rules"];
+    if config.alerts.watchdog.is_none() || config.alerts.rules || !settings.sound(&PATHS) {
+        return Vec::new();
+    }
+    let message =
+        format!("`{}`: without the rules no `Watchdog` is sent, which looks like a death", PATHS[0]);
+    let origin = settings.origin(PATHS[1]);
+    vec![
+        Problem::new(settings.place(&PATHS), message)
+            .help(Some(format!("set `{}` to `true`; it is `false` {origin}", PATHS[1]))),
+    ]
 }
 
 /// Mimir's own keys: known to the version that is wanted, and the user's to set.

@@ -15,7 +15,7 @@ use super::problem::{ConfigErrors, Origin, Problem, Source, quoted};
 use super::schema::{self, KEYS, Key, Kind, VARIABLE_PREFIX};
 use super::suggest::nearest;
 use super::tree::{self, Entry, Node, Span, Value};
-use super::{Basis, Config, Topology};
+use super::{Basis, Config, Topology, options};
 
 /// Everything that a configuration is made of, read by the caller.
 #[derive(Clone, Debug, Default)]
@@ -302,6 +302,15 @@ impl Reading {
             },
             teams: whole("generator.teams", built_in.generator.teams),
             days: whole("generator.days", built_in.generator.days),
+            by_ingester: {
+                let of = |path: &str| self.settings.get(path).map(|setting| &setting.value);
+                let sources =
+                    of("sources").and_then(serde_json::Value::as_array).is_some_and(|list| !list.is_empty());
+                sources
+                    || of("mimir.extra")
+                        .and_then(serde_json::Value::as_object)
+                        .is_some_and(options::takes_no_blocks)
+            },
         });
         let mut tree = serde_json::to_value(defaults).expect("a configuration is plain data");
         for (path, setting) in &self.settings {

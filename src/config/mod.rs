@@ -35,12 +35,12 @@ use sha2::{Digest, Sha256};
 
 pub use self::duration::{DurationError, parse_duration};
 pub use self::load::{Loaded, Sources, load};
-pub use self::options::{keys as mimir_options, known as is_mimir_option};
+pub use self::options::{dangers, keys as mimir_options, known as is_mimir_option};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
 pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
-pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM};
+pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, history_window};
 pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
 pub use self::template::template;
 pub use self::versions::{MimirVersion, default_version, mimir_stops, mimir_version, mimir_versions};
@@ -83,6 +83,7 @@ pub struct Mimir {
     /// Data disk (WAL, unshipped blocks, caches), GB.
     pub disk_gb: u32,
     pub disk_type: String,
+    pub log_level: LogLevel,
     /// Days that daily snapshots of the data disk are kept.
     pub snapshot_days: u32,
     /// Bucket name; default `<project>-<name>-mimir`, empty while `project` is.
@@ -107,6 +108,16 @@ pub struct Mimir {
 pub enum Topology {
     Single,
     Ha,
+}
+
+/// The least important lines that Mimir writes to its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,6 +185,10 @@ pub struct Alerts {
     pub rules: bool,
     /// The user's own configuration of the alertmanager.
     pub config: Option<PathBuf>,
+    /// A file with the URL of a dead man's switch.
+    pub watchdog: Option<PathBuf>,
+    /// Where people look at metrics: what an alert's link to its expression begins with.
+    pub url: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -268,13 +283,14 @@ impl Default for Config {
                 boot_disk_type: "pd-balanced".into(),
                 disk_gb: 20,
                 disk_type: "pd-balanced".into(),
+                log_level: LogLevel::Info,
                 snapshot_days: 14,
                 bucket: String::new(),
                 bucket_location: "europe-west1".into(),
                 soft_delete_days: 7,
                 retention: sizes::retention(365),
                 tenant: "dora".into(),
-                limits: sizes::limits(39, 365),
+                limits: sizes::limits(39, 365, false),
                 extra: serde_json::Map::new(),
                 service_account: None,
                 binary: None,
@@ -301,7 +317,7 @@ impl Default for Config {
                 endpoint: None,
             },
             secrets: Secrets { locations: Vec::new() },
-            alerts: Alerts { rules: true, config: None },
+            alerts: Alerts { rules: true, config: None, watchdog: None, url: None },
             stack: Stack {
                 runtime: Runtime::Auto,
                 grafana: Grafana::Run,
@@ -324,7 +340,7 @@ impl Default for Config {
                     )
                     .into(),
                 },
-                scrape_seconds: 5,
+                scrape_seconds: 60,
                 scrape_jobs: None,
                 prometheus: None,
                 pushgateway: None,
@@ -333,7 +349,7 @@ impl Default for Config {
                 teams: 39,
                 days: 365,
                 seed: 1,
-                interval_seconds: 5,
+                interval_seconds: 60,
                 native_histograms: false,
             },
             sources: Vec::new(),
@@ -368,6 +384,7 @@ struct Basis<'a> {
     topology: Topology,
     teams: u32,
     days: u32,
+    by_ingester: bool,
 }
 
 impl<'a> Basis<'a> {
@@ -379,6 +396,7 @@ impl<'a> Basis<'a> {
             topology: config.mimir.topology,
             teams: config.generator.teams,
             days: config.generator.days,
+            by_ingester: config.history_by_ingester(),
         }
     }
 }
@@ -397,7 +415,7 @@ impl Config {
 
     /// The defaults beside those from which others follow.
     fn defaults_of(basis: &Basis<'_>) -> Self {
-        let Basis { project, name, region, topology, teams, days } = *basis;
+        let Basis { project, name, region, topology, teams, days, by_ingester } = *basis;
         let mut defaults = Self {
             project: project.to_owned(),
             name: name.to_owned(),
@@ -407,11 +425,17 @@ impl Config {
         };
         defaults.mimir.bucket_location = region.to_owned();
         defaults.mimir.retention = sizes::retention(days);
-        defaults.mimir.limits = sizes::limits(teams, days);
+        defaults.mimir.limits = sizes::limits(teams, days, by_ingester);
         if !project.is_empty() {
             defaults.mimir.bucket = default_bucket(project, name);
         }
         defaults
+    }
+
+    /// Whether history may go through Mimir's ingester, and not to the bucket as blocks:
+    /// what is told late of real events does, and all of it where Mimir takes no blocks.
+    pub fn history_by_ingester(&self) -> bool {
+        !self.sources.is_empty() || options::takes_no_blocks(&self.mimir.extra)
     }
 
     /// The zones that three replicas have, or would have.

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use serde_json::{Map, Value};
+
 use super::problem::{Place, Problem, quoted};
 use super::suggest::nearest;
 use super::versions::{exactly, mimir_versions};
@@ -41,6 +43,60 @@ const OURS: &[(&str, &str)] = &[
 const WHERE: &str = "the firewall and the health checks are made for dorainfra's addresses and ports";
 const BUCKET: &str = "`mimir.bucket` names the bucket, and its folders are told apart by dorainfra";
 const DISK: &str = "data lies on the data disk only";
+
+/// The user's to set, with all that is below them, but a plan says loudly what they may cost.
+const DANGERS: &[(&str, &str)] = &[
+    ("blocks_storage.bucket_store.ignore_blocks_within", HIDES),
+    ("blocks_storage.tsdb.close_idle_tsdb_timeout", "deletes what is on the data disk of an idle tenant"),
+    (
+        "blocks_storage.tsdb.flush_blocks_on_shutdown",
+        "a stop may take longer than it is given, and be killed",
+    ),
+    ("blocks_storage.tsdb.retention_period", "deletes blocks on the data disk that queries may still need"),
+    ("blocks_storage.tsdb.ship_interval", "0 ends the way to the bucket: the data disk is the only copy"),
+    ("compactor.block_ranges", "blocks of the history may be refused, or never be compacted"),
+    ("compactor.deletion_delay", "deletes replaced blocks while queries may still read them"),
+    ("compactor.disabled_tenants", "nothing is compacted, indexed or deleted any more"),
+    ("compactor.enabled_tenants", "nothing of other tenants is compacted, indexed or deleted any more"),
+    ("compactor.tenant_cleanup_delay", "deletes what is left of a deleted tenant"),
+    ("distributor.ha_tracker", DROPS),
+    ("ingest_storage", "writes go to Kafka, and are lost where there is none"),
+    ("ingester.ring.replication_factor", COPIES),
+    ("ingester.ring.unregister_on_shutdown", COPIES),
+    ("ingester.ring.zone_awareness_enabled", COPIES),
+    ("limits.accept_ha_samples", DROPS),
+    ("limits.compactor_blocks_retention_period", "deletes all that is older; `mimir.retention` is checked"),
+    ("limits.compactor_partial_block_deletion_delay", "deletes blocks whose upload takes longer"),
+    ("limits.drop_labels", DROPS),
+    ("limits.ingestion_tenant_shard_size", COPIES),
+    ("limits.metric_relabel_configs", DROPS),
+    ("limits.out_of_order_time_window", "what comes later is refused and lost"),
+    ("limits.past_grace_period", "what comes later is refused and lost"),
+    ("limits.query_ingesters_within", HIDES),
+    ("querier.query_store_after", HIDES),
+    ("store_gateway.sharding_ring.replication_factor", COPIES),
+];
+const HIDES: &str = "queries may not see what is stored";
+const DROPS: &str = "samples are dropped, or become one another's";
+const COPIES: &str = "fewer copies: a zone that is away may take samples with it";
+
+/// `KEY: WHY` for each key of `mimir.extra` that may cost data, in their order.
+pub fn dangers(extra: &Map<String, Value>) -> Vec<String> {
+    let set = |path: &str| {
+        let mut fields = Some(extra);
+        for name in path.split('.') {
+            let Some(value) = fields.and_then(|fields| fields.get(name)) else { return false };
+            fields = value.as_object();
+        }
+        true
+    };
+    DANGERS.iter().filter(|(path, _)| set(path)).map(|(path, why)| format!("{path}: {why}")).collect()
+}
+
+/// Whether it turns the upload of blocks off.
+pub(super) fn takes_no_blocks(extra: &Map<String, Value>) -> bool {
+    extra.get("limits").is_some_and(|limits| limits["compactor_block_upload_enabled"] == false)
+}
 
 struct List {
     /// Full paths of keys.
@@ -145,6 +201,8 @@ fn unknown(version: &str, path: &str, place: &Place, list: &List) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn told(version: &str, keys: &[&str]) -> Vec<String> {
@@ -198,9 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn what_may_cost_data_is_told_with_its_reason() {
+        let extra = json!({
+            "limits": {"ingestion_rate": 5, "compactor_blocks_retention_period": "1d"},
+            "distributor": {"ha_tracker": {"enable_ha_tracker": true}},
+            "compactor": {"compaction_concurrency": 2},
+        });
+        let told = dangers(extra.as_object().unwrap());
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("distributor.ha_tracker: ") && told[1].contains("deletes"), "{told:?}");
+        assert_eq!(dangers(&Map::new()), Vec::<String>::new());
+        assert!(!takes_no_blocks(extra.as_object().unwrap()));
+        let off = json!({"limits": {"compactor_block_upload_enabled": false}});
+        assert!(takes_no_blocks(off.as_object().unwrap()));
+    }
+
+    #[test]
     fn what_is_ours_exists() {
         for version in mimir_versions() {
-            for (ours, _) in OURS {
+            for (ours, _) in OURS.iter().chain(DANGERS) {
                 assert_eq!(known(&version.newest, ours), Some(true), "{ours} in {}", version.newest);
             }
         }

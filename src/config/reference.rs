@@ -45,8 +45,10 @@ Keys are checked against each other too:
 
 - `zones` are zones of `region`: one for `topology: single`, three for `ha`.
 - `access.allow` with a network as wide as the internet needs `access.public`.
-- `generator.days` and a day more fit into `mimir.limits.out_of_order_window`
-  and into `mimir.retention`: older samples would be rejected, or deleted.
+- `generator.days` and a day more fit into `mimir.retention`, and into
+  `mimir.limits.out_of_order_window` where history goes through Mimir's ingester (`sources`, or a
+  Mimir that takes no blocks): older samples would be deleted, or rejected.
+- `alerts.watchdog` needs `alerts.rules`.
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
 - `generator.teams` times 50 is at most `mimir.limits.max_series`.
 - `network.create` excludes `network.name` and `network.subnet`.

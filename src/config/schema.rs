@@ -25,6 +25,11 @@ pub fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
 const SECONDS: &[(u64, u64)] = &[(1, 3600)];
 const PORT: &[(u64, u64)] = &[(1, 65_535)];
 
+/// A key with a default of its own, in a few words.
+const fn plain(path: &'static str, kind: Kind, doc: &'static str, example: &'static str) -> Key {
+    Key { path, kind, doc, example, derived: None }
+}
+
 pub const KEYS: &[Key] = &[
     Key {
         path: "project",
@@ -105,7 +110,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.machine_type",
         kind: Kind::Text(rules::MACHINE_TYPE),
-        doc: "Compute Engine machine type. Mimir with a year of 39 teams needs about 200 MB of memory.",
+        doc: "Compute Engine machine type. Mimir with a year of 39 teams took 0.6 GB of memory at most (docs/sizing.md).",
         example: "e2-standard-2",
         derived: None,
     },
@@ -131,20 +136,25 @@ pub const KEYS: &[Key] = &[
         example: "50",
         derived: None,
     },
+    plain(
+        "mimir.disk_type",
+        Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
+        "Type of the data disk.",
+        "pd-ssd",
+    ),
     Key {
-        path: "mimir.disk_type",
-        kind: Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
-        doc: "Type of the data disk.",
-        example: "pd-ssd",
+        path: "mimir.log_level",
+        kind: Kind::Choice(&["debug", "info", "warn", "error"], &[]),
+        doc: "What Mimir writes to its log, which is the machine's journal and its serial port.",
+        example: "warn",
         derived: None,
     },
-    Key {
-        path: "mimir.snapshot_days",
-        kind: Kind::Whole(&[(1, 3650)]),
-        doc: "Days that the daily snapshots of the data disk are kept.",
-        example: "30",
-        derived: None,
-    },
+    plain(
+        "mimir.snapshot_days",
+        Kind::Whole(&[(1, 3650)]),
+        "Days that the daily snapshots of the data disk are kept.",
+        "30",
+    ),
     Key {
         path: "mimir.bucket",
         kind: Kind::Text(rules::BUCKET),
@@ -231,10 +241,14 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.limits.out_of_order_window",
         kind: Kind::Text(rules::DURATION),
-        doc: "How far behind the newest sample older ones may still be written. It has to hold the whole \
-              history: `generator.days` and one day more.",
+        doc: "How far behind the newest sample older ones may still be written. A history that goes \
+              through the ingester, and not to the bucket as blocks, has to fit into it: `generator.days` and one \
+              day more. What stands in for Mimir always has room for that.",
         example: "800d",
-        derived: Some("`generator.days` and 35 days more, at least 400d"),
+        derived: Some(
+            "`6h`, which is what the collector keeps while Mimir is away; with `sources`, or where Mimir takes \
+             no blocks, `generator.days` and 35 days more, at least 400d",
+        ),
     },
     Key {
         path: "network.name",
@@ -350,6 +364,22 @@ pub const KEYS: &[Key] = &[
         derived: Some("none: alerts can be asked for, and nobody is told"),
     },
     Key {
+        path: "alerts.watchdog",
+        kind: Kind::Path,
+        doc: "File with the URL of a dead man's switch outside (a heartbeat check of Healthchecks, PagerDuty, \
+              Better Stack and the like): the alert `Watchdog`, which always fires, is sent there as a webhook \
+              each minute, and whoever owns the switch tells you when that ends. The URL is in no output.",
+        example: "watchdog.url",
+        derived: Some("none: when all of Mimir ends, nobody is told"),
+    },
+    Key {
+        path: "alerts.url",
+        kind: Kind::Text(rules::URL),
+        doc: "Where people look at metrics: what the link of an alert to its expression begins with.",
+        example: "https://prometheus.example.com",
+        derived: Some("none: Mimir's own query API"),
+    },
+    Key {
         path: "stack.runtime",
         kind: Kind::Choice(&["auto", "native", "compose"], &[]),
         doc: "How the stack runs: `native` processes, Docker `compose`, or `auto`: Compose where a Docker \
@@ -402,83 +432,57 @@ pub const KEYS: &[Key] = &[
         example: "/usr/bin/prometheus-pushgateway",
         derived: Some("none: the one on `PATH`"),
     },
-    Key {
-        path: "stack.ports.prometheus",
-        kind: Kind::Whole(PORT),
-        doc: "Port of the Prometheus agent.",
-        example: "19090",
-        derived: None,
-    },
-    Key {
-        path: "stack.ports.pushgateway",
-        kind: Kind::Whole(PORT),
-        doc: "Port of the Pushgateway.",
-        example: "19091",
-        derived: None,
-    },
-    Key {
-        path: "stack.ports.grafana",
-        kind: Kind::Whole(PORT),
-        doc: "Port of Grafana.",
-        example: "13000",
-        derived: None,
-    },
-    Key {
-        path: "stack.ports.generator",
-        kind: Kind::Whole(PORT),
-        doc: "Port of the generator, where `stack.live` is not `pushgateway`.",
-        example: "19464",
-        derived: None,
-    },
-    Key {
-        path: "stack.images.pushgateway",
-        kind: Kind::Text(rules::IMAGE),
-        doc: "Image of the Pushgateway.",
-        example: "mirror.example/prom/pushgateway:v1.11.1",
-        derived: None,
-    },
-    Key {
-        path: "stack.images.prometheus",
-        kind: Kind::Text(rules::IMAGE),
-        doc: "Image of the Prometheus agent, of version 3.",
-        example: "mirror.example/prom/prometheus:v3.5.0",
-        derived: None,
-    },
-    Key {
-        path: "stack.images.grafana",
-        kind: Kind::Text(rules::IMAGE),
-        doc: "Image of Grafana.",
-        example: "mirror.example/grafana/grafana:12.1.1",
-        derived: None,
-    },
-    Key {
-        path: "generator.teams",
-        kind: Kind::Whole(&[(1, 10_000)]),
-        doc: "Number of simulated teams, up to 50 series each.",
-        example: "5",
-        derived: None,
-    },
-    Key {
-        path: "generator.days",
-        kind: Kind::Whole(&[(1, 3650)]),
-        doc: "Days of history written with their true dates, ending today.",
-        example: "90",
-        derived: None,
-    },
-    Key {
-        path: "generator.seed",
-        kind: Kind::Whole(&[(0, u64::MAX)]),
-        doc: "The same seed gives the same history, byte for byte.",
-        example: "42",
-        derived: None,
-    },
-    Key {
-        path: "generator.interval_seconds",
-        kind: Kind::Whole(SECONDS),
-        doc: "Seconds between two rounds of live values.",
-        example: "10",
-        derived: None,
-    },
+    plain("stack.ports.prometheus", Kind::Whole(PORT), "Port of the Prometheus agent.", "19090"),
+    plain("stack.ports.pushgateway", Kind::Whole(PORT), "Port of the Pushgateway.", "19091"),
+    plain("stack.ports.grafana", Kind::Whole(PORT), "Port of Grafana.", "13000"),
+    plain(
+        "stack.ports.generator",
+        Kind::Whole(PORT),
+        "Port of the generator, where `stack.live` is not `pushgateway`.",
+        "19464",
+    ),
+    plain(
+        "stack.images.pushgateway",
+        Kind::Text(rules::IMAGE),
+        "Image of the Pushgateway.",
+        "mirror.example/prom/pushgateway:v1.11.1",
+    ),
+    plain(
+        "stack.images.prometheus",
+        Kind::Text(rules::IMAGE),
+        "Image of the Prometheus agent, of version 3.",
+        "mirror.example/prom/prometheus:v3.5.0",
+    ),
+    plain(
+        "stack.images.grafana",
+        Kind::Text(rules::IMAGE),
+        "Image of Grafana.",
+        "mirror.example/grafana/grafana:12.1.1",
+    ),
+    plain(
+        "generator.teams",
+        Kind::Whole(&[(1, 10_000)]),
+        "Number of simulated teams, up to 50 series each.",
+        "5",
+    ),
+    plain(
+        "generator.days",
+        Kind::Whole(&[(1, 3650)]),
+        "Days of history written with their true dates, ending today.",
+        "90",
+    ),
+    plain(
+        "generator.seed",
+        Kind::Whole(&[(0, u64::MAX)]),
+        "The same seed gives the same history, byte for byte.",
+        "42",
+    ),
+    plain(
+        "generator.interval_seconds",
+        Kind::Whole(SECONDS),
+        "Seconds between two rounds of live values.",
+        "10",
+    ),
     Key {
         path: "generator.native_histograms",
         kind: Kind::Flag,

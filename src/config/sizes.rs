@@ -14,9 +14,19 @@ const OWN_SERIES: u32 = 20_000;
 /// How far back the out-of-order window reaches beyond the history.
 const WINDOW_MARGIN: u32 = 35;
 const YEAR: u32 = 365;
+/// How late a live sample may be: the collector keeps what is not accepted for four
+/// hours, and looks each two hours whether it has kept something for too long. What
+/// the ruler writes meanwhile makes all of that out of order.
+const LATEST: &str = "6h";
 
-/// For a history of `days` of so many teams.
-pub(super) fn limits(teams: u32, days: u32) -> Limits {
+/// A window that holds a history of `days` which goes through the ingester.
+pub fn history_window(days: u32) -> String {
+    format!("{}d", (days + WINDOW_MARGIN).max(400))
+}
+
+/// For a history of `days` of so many teams; `by_ingester`: it is written like live
+/// samples, and not as blocks.
+pub(super) fn limits(teams: u32, days: u32, by_ingester: bool) -> Limits {
     let series = teams * SERIES_PER_TEAM;
     // A sample a day and the one that begins the first day.
     let history = u64::from(series) * u64::from(days + 1);
@@ -25,7 +35,7 @@ pub(super) fn limits(teams: u32, days: u32) -> Limits {
         max_series: (2 * (series + OWN_SERIES)).max(150_000),
         ingestion_rate: rate,
         ingestion_burst: rate * 10,
-        out_of_order_window: format!("{}d", (days + WINDOW_MARGIN).max(400)),
+        out_of_order_window: if by_ingester { history_window(days) } else { LATEST.into() },
     }
 }
 
@@ -39,13 +49,14 @@ mod tests {
 
     #[test]
     fn a_small_deployment_has_room_and_a_large_one_has_what_it_needs() {
-        let small = limits(39, 365);
+        let small = limits(39, 365, false);
         assert_eq!(
             (small.max_series, small.ingestion_rate, small.ingestion_burst),
             (150_000, 200_000, 2_000_000)
         );
-        assert_eq!((small.out_of_order_window.as_str(), retention(365).as_str()), ("400d", "2y"));
-        let large = limits(10_000, 3650);
+        assert_eq!((small.out_of_order_window.as_str(), retention(365).as_str()), ("6h", "2y"));
+        assert_eq!(limits(39, 365, true).out_of_order_window, "400d");
+        let large = limits(10_000, 3650, true);
         assert_eq!((large.max_series, large.ingestion_rate), (1_040_000, 5_000_000));
         assert_eq!((large.out_of_order_window.as_str(), retention(3650).as_str()), ("3685d", "4015d"));
     }

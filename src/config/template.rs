@@ -177,6 +177,8 @@ mod tests {
                 "locations",
                 "endpoint",
                 "config",
+                "watchdog",
+                "url",
                 "scrape_jobs",
             ]
             .contains(&name);

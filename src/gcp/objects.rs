@@ -53,6 +53,10 @@ impl Client {
         let path = format!("projects/_/buckets/{bucket}");
         let what = format!("writing {bucket}/{name}");
         let object = match content {
+            Content::Private(_) => {
+                let reason = "it has secrets in it, and is no object of the bucket".into();
+                return Err(Error::Unexpected { what, reason });
+            }
             Content::Bytes(bytes) => {
                 let mut write = storage
                     .write_object(path, name, bytes.clone())

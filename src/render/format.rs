@@ -39,6 +39,9 @@ impl Format {
         match file.rsplit_once('.').map(|(_, extension)| extension) {
             Some("yaml" | "yml" | "json") => Self::Json(match file {
                 "vm/mimir.yaml" => Dollar::Hidden,
+                // What both of them include, and so the other one.
+                "vm/limits.yaml" | "vm/windows.yaml" => Dollar::Hidden,
+                _ if file.starts_with("kubernetes/") => Dollar::Hidden,
                 _ if file.starts_with("stack/compose.") || file.starts_with("stack/grafana/") => {
                     Dollar::Doubled
                 }

@@ -181,13 +181,14 @@ fn items<'a>(before: &'a Value, after: &'a Value) -> Option<(Vec<&'a str>, Vec<&
 }
 
 /// What is reachable from where, and what is billed, of the steps that make or
-/// change something. What is open to the world, or wants no certificate, is shown
-/// even when unchanged.
+/// change something. What is open to the world, wants no certificate, or may cost
+/// data is shown even when unchanged.
 fn notes(plan: &Plan, style: &Style) -> String {
     let made = |step: &Step| {
         matches!(step.action, Action::Create | Action::Update | Action::Replace | Action::Adopt)
     };
     let mut reachable = Table::bare().indent(2);
+    let mut dangers = Table::bare().indent(2);
     let mut costs = Table::bare().indent(2);
     for step in &plan.steps {
         let id = labels::id(&step.id);
@@ -203,6 +204,9 @@ fn notes(plan: &Plan, style: &Style) -> String {
                 reachable.row([(Role::Plain, ""), (Role::Plain, &id), (Role::Plain, access)]);
             }
         }
+        if let Some(danger) = step.notes.get("danger").filter(|_| step.action != Action::Delete) {
+            dangers.row([(Role::Bad, "!!"), (Role::Bad, &id), (Role::Bad, danger)]);
+        }
         if let Some(cost) = step.notes.get("cost")
             && made(step)
         {
@@ -210,7 +214,7 @@ fn notes(plan: &Plan, style: &Style) -> String {
         }
     }
     let mut out = String::new();
-    for (title, table) in [("Reachable", reachable), ("Billed", costs)] {
+    for (title, table) in [("Reachable", reachable), ("May cost data", dangers), ("Billed", costs)] {
         if !table.is_empty() {
             out.push_str(&format!("\n{}\n{}", style.paint(Role::Heading, title), table.render(style)));
         }
@@ -358,6 +362,17 @@ mod tests {
             step(Action::NoOp, "compute.address/dorainfra-mimir", ""),
         ]);
         insta::assert_snapshot!(PlanView(&plan).human(&Style::plain()), @"Nothing to do: dorainfra is as configured (2 resources).");
+    }
+
+    #[test]
+    fn what_may_cost_data_is_marked_even_when_unchanged() {
+        let machine = note(
+            step(Action::NoOp, "compute.instance/dorainfra-mimir", ""),
+            "danger",
+            "compactor.deletion_delay: deletes",
+        );
+        let view = PlanView(&plan(vec![machine])).human(&Style::plain());
+        assert!(view.contains("May cost data") && view.contains("!!"), "{view}");
     }
 
     #[test]

@@ -20,26 +20,33 @@ pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check,
     };
     let begun = Instant::now();
     loop {
-        let found = match query.http().get(target.ready_url()).send().await {
+        let (found, answers) = match query.http().get(target.ready_url()).send().await {
             Ok(response) if response.status().is_success() => {
                 return Ok((stage.passed(expected, "ready"), query));
             }
             Ok(response) => {
                 let status = response.status();
-                format!("{status}: {}", answer::words(response, 300).await)
+                (format!("{status}: {}", answer::words(response, 300).await), true)
             }
             Err(error) => match tls_failure(&error) {
                 Some(message) => {
                     let hint = "`dorainfra credentials` fetches the client certificate and the CA again";
                     return Err(stage.failed(expected, format!("no TLS connection: {message}"), hint));
                 }
-                None => reason(&error),
+                None => (reason(&error), error.is_timeout() && !error.is_connect()),
             },
         };
         if begun.elapsed() >= request.bounds.ready {
             let seconds = request.bounds.ready.as_secs();
-            let hint = "`dorainfra status` shows whether the machine runs its engine; check `access.allow`, too \
-                        (your address may have changed)";
+            let hint = match answers {
+                true => {
+                    "its port is reached: `dorainfra status` shows what the machine is at, and its log says more"
+                }
+                false => {
+                    "`dorainfra status` shows whether the machine runs its engine; check `access.allow`, \
+                          too (your address may have changed)"
+                }
+            };
             return Err(stage.failed(expected, format!("not ready after {seconds} s: {found}"), hint));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -119,6 +119,20 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// Where a live value is made, and fetched, each so many seconds.
+    pub fn of(made: u32, fetched: u32) -> Self {
+        let (made, fetched) = (Duration::from_secs(made.into()), Duration::from_secs(fetched.into()));
+        let Self { ready, marker, fresh, settle } = Self::default();
+        Self {
+            ready,
+            marker: marker + fetched,
+            fresh: fresh + made + fetched,
+            settle: settle + made + fetched,
+        }
+    }
+}
+
 /// All stages of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {

@@ -22,7 +22,7 @@ fn yaml(text: &str) -> Value {
 fn bytes(blueprint: &Blueprint) -> bytes::Bytes {
     match &blueprint.contents[&blueprint.bundle] {
         Content::Bytes(bytes) => bytes.clone(),
-        Content::File(path) => panic!("the bundle is not a file: {path:?}"),
+        other => panic!("the bundle is not a file: {other:?}"),
     }
 }
 
@@ -157,7 +157,10 @@ proptest! {
         if !stand_in {
             let text = file(&built.files, "vm/mimir.yaml");
             // Mimir expands variables: of a value, there is none to be found.
-            let own = ["ADDRESS", "LISTEN", "INSTANCE", "ZONE", "MEMBER_1", "MEMBER_2", "MEMBER_3"];
+            let own = [
+                "ADDRESS", "LISTEN", "INSTANCE", "ZONE", "MEMBER_1", "MEMBER_2", "MEMBER_3",
+                "MEMORY_3_QUARTERS", "MEMORY_QUARTER", "MEMORY_16TH", "MEMORY_64TH",
+            ];
             let rest = own.iter().fold(text.to_owned(), |rest, name| rest.replace(&format!("${{DORAINFRA_{name}}}"), ""));
             prop_assert!(!rest.contains('$'), "{}", text);
             let mimir = yaml(text);

@@ -139,6 +139,149 @@ fn no_team_has_more_series_than_the_limits_count_with() {
     }
 }
 
+/// What a machine and Kubernetes have alike, in two files that nobody compares by eye.
+#[test]
+fn kubernetes_has_the_limits_and_windows_of_the_machine() {
+    // Parts of a memory that is the machine's or a pod's, and levels of nesting that only one has.
+    const BY_MEMORY: [&str; 2] =
+        ["limits.max_estimated_memory_consumption_per_query", "ingester.read_path_memory_utilization_limit"];
+    for all in [false, true] {
+        let config = with(config::default_version(), Topology::Ha, all);
+        let machine: Value = serde_saphyr::from_str(&file(&config, "vm/mimir.yaml")).unwrap();
+        let chart: Value =
+            serde_saphyr::from_str(&file(&config, "kubernetes/mimir-distributed.values.yaml")).unwrap();
+        let chart = &chart["mimir"]["structuredConfig"];
+        let mut keys = Vec::new();
+        leaves(chart, "", &mut keys);
+        let at = |whole: &Value, key: &str| whole.pointer(&format!("/{}", key.replace('.', "/"))).cloned();
+        let shared: Vec<&String> = keys.iter().filter(|key| at(&machine, key).is_some()).collect();
+        for key in shared.iter().filter(|key| !BY_MEMORY.contains(&key.as_str())) {
+            assert_eq!(at(&machine, key), at(chart, key), "{key}");
+        }
+        assert!(shared.len() >= 20, "{shared:?}");
+        let limits = |whole: &Value| whole["limits"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(limits(&machine), limits(chart));
+        for key in [
+            "blocks_storage.tsdb.flush_blocks_on_shutdown",
+            "blocks_storage.bucket_store.ignore_blocks_within",
+            "compactor.block_ranges",
+            "compactor.cleanup_interval",
+            "querier.query_store_after",
+        ] {
+            assert!(shared.iter().any(|shared| *shared == key), "{key}");
+        }
+    }
+}
+
+/// A gateway without certificates would be one that the machine's configuration refuses.
+#[test]
+fn kubernetes_asks_for_the_certificates_that_the_machine_asks_for() {
+    let mut config = fixture::config();
+    let values = |config: &Config| file(config, "kubernetes/mimir-distributed.values.yaml");
+    for (tls, asks, says) in [
+        (Tls::Mutual, true, "with the certificates"),
+        (Tls::Server, false, "ASKS FOR NONE"),
+        (Tls::Off, false, "NOBODY SHOWS A CERTIFICATE"),
+    ] {
+        config.access.tls = tls;
+        let text = values(&config);
+        let read: Value = serde_saphyr::from_str(&text).unwrap();
+        let nginx = &read["gateway"]["nginx"]["config"];
+        let server = nginx["serverSnippet"].as_str().unwrap_or_default();
+        assert_eq!(server.contains("ssl_verify_client on;"), asks, "{tls:?}");
+        assert_eq!(server.contains("listen 9009 ssl;"), tls != Tls::Off, "{tls:?}");
+        // The port without TLS, which the chart's own configuration opens, lets nobody past.
+        assert_eq!(server.contains("return 403;"), tls != Tls::Off, "{tls:?}");
+        assert!(text.contains(says), "{tls:?}");
+    }
+    let read: Value = serde_saphyr::from_str(&values(&fixture::config())).unwrap();
+    for part in ["ingester", "store_gateway", "compactor", "querier", "distributor", "ruler"] {
+        let limit = read[part]["resources"]["limits"]["memory"].as_str().unwrap();
+        assert_eq!(read[part]["resources"]["requests"]["memory"].as_str(), Some(limit), "{part}");
+        let whole: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
+        let env = &read[part]["env"][0];
+        assert_eq!(
+            (&env["name"], &env["value"]),
+            (&json!("GOMEMLIMIT"), &json!(format!("{}MiB", whole * 4 / 5)))
+        );
+    }
+    for cache in ["chunks-cache", "index-cache", "metadata-cache", "results-cache"] {
+        assert_eq!(read[cache]["enabled"], true, "{cache}");
+    }
+}
+
+/// Only what goes through the ingester needs a window as long as itself.
+#[test]
+fn the_out_of_order_window_is_as_long_as_what_goes_through_it() {
+    let window = |text: &str, flavour: Flavour| {
+        let sources = config::Sources {
+            file: Some(("dorainfra.yaml".into(), format!("project: acme-metrics\n{text}"))),
+            ..config::Sources::default()
+        };
+        let config = config::load(sources).unwrap().config;
+        let built = blueprint::build(&config, &fixture::facts(flavour), &Overrides::none()).unwrap();
+        let (path, pointer) = match flavour {
+            Flavour::Mimir => ("vm/mimir.yaml", "/limits/out_of_order_time_window"),
+            Flavour::StandIn => ("vm/standin-prometheus.yml", "/storage/tsdb/out_of_order_time_window"),
+        };
+        let file = built.files.iter().find(|file| file.path == path).unwrap();
+        let read: Value = serde_saphyr::from_str(&file.contents).unwrap();
+        read.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(window("", Flavour::Mimir), "6h");
+    assert_eq!(window("", Flavour::StandIn), "400d");
+    assert_eq!(window("generator: {days: 500}\n", Flavour::StandIn), "535d");
+    let off = "mimir: {extra: {limits: {compactor_block_upload_enabled: false}}}\n";
+    assert_eq!(window(off, Flavour::Mimir), "400d");
+    let real = "sources: [{type: git, path: ../shop, team: orders}]\n";
+    assert_eq!(window(real, Flavour::Mimir), "400d");
+    let given = "mimir: {limits: {out_of_order_window: 800d}}\n";
+    assert_eq!([Flavour::Mimir, Flavour::StandIn].map(|flavour| window(given, flavour)), ["800d", "800d"]);
+}
+
+/// What Mimir's configuration takes from its environment, the machine writes there, and as a
+/// number also where `mimir.extra` is laid over it.
+#[test]
+fn what_the_configuration_expands_is_what_the_machine_writes() {
+    let mut config = fixture::config();
+    config.mimir.extra = json!({"limits": {"max_label_names_per_series": 40}}).as_object().unwrap().clone();
+    let script = file(&config, "vm/machine");
+    let text = file(&config, "vm/mimir.yaml");
+    let names: Vec<&str> = text.split("${").skip(1).map(|rest| rest.split('}').next().unwrap()).collect();
+    assert!(names.iter().filter(|name| name.starts_with("DORAINFRA_MEMORY_")).count() >= 4, "{names:?}");
+    for name in names {
+        assert!(script.contains(&format!("\"{name}=")), "{name}");
+        assert!(!text.contains(&format!("\"${{{name}}}\"")), "{name} would be a text");
+    }
+}
+
+#[test]
+fn keys_that_may_cost_data_are_noted_on_the_machine() {
+    let mut config = fixture::config();
+    let note = |config: &Config| {
+        let built = blueprint::build(config, &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
+        let machine = built.manifests.into_iter().find(|one| one.kind == "compute.instance").unwrap();
+        machine.notes.get("danger").cloned()
+    };
+    assert_eq!(note(&config), None);
+    config.mimir.extra = json!({"compactor": {"deletion_delay": "0s"}}).as_object().unwrap().clone();
+    let said = note(&config).unwrap();
+    assert!(said.starts_with("compactor.deletion_delay: ") && said.ends_with("(mimir.extra)"), "{said}");
+}
+
+/// The switch's URL is in no file and no manifest; that somebody listens brings the alert.
+#[test]
+fn the_watchdog_is_there_where_somebody_listens() {
+    let group = |config: &Config| {
+        let built = blueprint::build(config, &fixture::facts(Flavour::Mimir), &Overrides::none()).unwrap();
+        built.manifests.iter().any(|one| one.kind == "mimir.ruleGroup" && one.name == "alerts-watchdog")
+    };
+    let mut config = fixture::config();
+    assert!(!group(&config));
+    config.alerts.watchdog = Some("watchdog.url".into());
+    assert!(group(&config));
+}
+
 /// systemd's own measure: 0 is a fortress, 10 is no protection. The agent works
 /// as root, because it installs units.
 #[test]

@@ -22,6 +22,7 @@ fn whole(blueprint: &Blueprint) -> String {
         let content = match content {
             Content::Bytes(bytes) => format!("{} bytes", bytes.len()),
             Content::File(path) => path.display().to_string(),
+            Content::Private(_) => "private".into(),
         };
         out += &format!(
             "content {digest}: {content}

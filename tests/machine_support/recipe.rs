@@ -73,7 +73,9 @@ impl Recipe {
                 "label": label,
                 "querier_ring": dorainfra::config::mimir_version(self.version).querier_ring,
             },
+            "alerts": {"url": null},
             "mimir": {
+                "log_level": "info",
                 "retention": "2y",
                 "tenant": "dora",
                 "limits": {

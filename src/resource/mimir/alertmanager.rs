@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::api::{MimirApi, MimirError};
-use crate::blueprint::Content;
+use crate::blueprint::{Content, alertmanager_config};
 use crate::engine::{KindSpec, Manifest, Mark, Observed, Ownership, ProviderError, ResourceId};
 
 pub(super) const SPEC: KindSpec = KindSpec { keep_on_destroy: true, ..KindSpec::plain("mimir.alertmanager") };
@@ -70,11 +70,23 @@ pub(super) async fn text(
     };
     let wanted = manifest.body["sha256"].as_str().unwrap_or_default();
     let text = match contents.get(wanted) {
-        Some(Content::File(path)) => tokio::fs::read_to_string(path)
-            .await
-            .map_err(|error| fails(format!("{} can't be read: {error}", path.display())))?,
-        Some(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        None => return Err(fails("the alertmanager's configuration is not at hand".into())),
+        Some(Content::Private(private)) => {
+            let mut texts = [None, None];
+            for (text, path) in texts.iter_mut().zip([&private.path, &private.watchdog]) {
+                let Some(path) = path else { continue };
+                let read = tokio::fs::read_to_string(path).await;
+                *text =
+                    Some(read.map_err(|error| fails(format!("{} can't be read: {error}", path.display())))?);
+            }
+            match texts {
+                [Some(own), None] => own,
+                [own, watchdog] => alertmanager_config(own.as_deref(), watchdog.as_deref())
+                    .map_err(|error| fails(format!("the alertmanager's configuration {error}")))?,
+            }
+        }
+        Some(Content::Bytes(_) | Content::File(_)) | None => {
+            return Err(fails("the alertmanager's configuration is not at hand".into()));
+        }
     };
     if hex::encode(Sha256::digest(&text)) != wanted {
         return Err(fails("the alertmanager's configuration was changed after it was planned".into()));

@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(super) enum MimirError {
     #[error("Mimir at {at} cannot be reached from here: {reason}")]
     Unreachable { at: String, reason: String, sent: bool },
+    #[error("Mimir at {at} took a request and gave no answer in time")]
+    Silent { at: String },
     #[error("no TLS connection to Mimir at {at}: {reason}")]
     Tls { at: String, reason: String },
     #[error("Mimir refused to {what}: {message} (HTTP {status})")]
@@ -50,13 +52,15 @@ impl MimirError {
             Self::Refused { status: 400, .. } => {
                 Some("mend what it complains of, and run the command again".into())
             }
-            Self::Refused { .. } | Self::Unreadable { .. } => {
+            // The way is open: it is the machine that is slow.
+            Self::Silent { .. } | Self::Refused { .. } | Self::Unreadable { .. } => {
                 Some("`dorainfra status` shows the machine; its engine's log says more".into())
             }
             Self::Client(_) => None,
         };
         let unknown_outcome = match &self {
             Self::Unreachable { sent, .. } => *sent,
+            Self::Silent { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
             _ => false,
         };
@@ -201,6 +205,7 @@ impl MimirApi {
             let answer = self.once(method.clone(), url, body).await;
             let passes = match &answer {
                 // A port that answers nothing at all is not asked four times.
+                Err(MimirError::Silent { .. }) => false,
                 Err(MimirError::Unreachable { reason, .. }) => !reason.contains("timed out"),
                 Err(_) => false,
                 Ok((status, _)) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
@@ -221,6 +226,7 @@ impl MimirApi {
     ) -> Result<(StatusCode, String), MimirError> {
         let unreachable = |error: reqwest::Error| match tls_failure(&error) {
             Some(reason) => MimirError::Tls { at: self.at(), reason },
+            None if error.is_timeout() && !error.is_connect() => MimirError::Silent { at: self.at() },
             None => {
                 MimirError::Unreachable { at: self.at(), sent: !error.is_connect(), reason: reason(&error) }
             }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::api::NAMESPACE;
 use super::*;
-use crate::blueprint::Flavour;
+use crate::blueprint::{Flavour, Private};
 use crate::engine::{self, Action, ApplyOptions, Plan, PlanOptions};
 use crate::stack::Target;
 
@@ -249,7 +249,10 @@ fn private(folder: &std::path::Path, name: &str, text: &str) -> (Manifest, (Stri
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     let digest = hex::encode(Sha256::digest(text));
-    (manifest("mimir.alertmanager", "config", json!({"sha256": digest})), (digest, Content::File(path)))
+    (
+        manifest("mimir.alertmanager", "config", json!({"sha256": digest.clone()})),
+        (digest.clone(), Content::Private(Private { sha256: digest, path: Some(path), watchdog: None })),
+    )
 }
 
 #[tokio::test]
@@ -309,4 +312,8 @@ async fn a_mimir_that_does_not_answer_is_told_with_what_to_do() {
     );
     assert_eq!(error.hint.as_deref(), Some("open the door"));
     assert!(!error.unknown_outcome);
+    // One that took the request: the door is open, and what it did with it is not known.
+    let slow = super::api::MimirError::Silent { at: "10.0.0.1:9009".into() }.told("open the door");
+    assert!(slow.hint.unwrap().contains("dorainfra status"), "{}", slow.message);
+    assert!(slow.unknown_outcome);
 }

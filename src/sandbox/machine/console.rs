@@ -31,7 +31,12 @@ struct State {
     file: Option<File>,
     /// Bytes that were cut off the beginning of the file.
     cut: u64,
-    journal: BTreeMap<String, VecDeque<String>>,
+    /// Seconds since 1970, and the line.
+    journal: BTreeMap<String, VecDeque<(f64, String)>>,
+}
+
+fn now() -> f64 {
+    OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9
 }
 
 impl Console {
@@ -65,18 +70,20 @@ impl Console {
     pub(in crate::sandbox::machine) fn print(&self, unit: &str, identifier: &str, pid: u32, line: &str) {
         let mut state = self.state();
         let lines = state.journal.entry(unit.to_owned()).or_default();
-        lines.push_back(line.to_owned());
+        lines.push_back((now(), line.to_owned()));
         if lines.len() > JOURNAL_LINES {
             lines.pop_front();
         }
         self.write(&mut state, &format!("{identifier}[{pid}]: {line}"));
     }
 
-    /// The last `count` lines that processes of `unit` printed, oldest first.
-    pub(in crate::sandbox::machine) fn journal(&self, unit: &str, count: usize) -> Vec<String> {
+    /// The last `count` lines that processes of `unit` printed, oldest first; none from
+    /// before `since`, in seconds since 1970.
+    pub(in crate::sandbox::machine) fn journal(&self, unit: &str, count: usize, since: f64) -> Vec<String> {
         let state = self.state();
         let Some(lines) = state.journal.get(unit) else { return Vec::new() };
-        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
+        let lines = lines.iter().skip(lines.len().saturating_sub(count));
+        lines.filter(|(at, _)| *at >= since).map(|(_, line)| line.clone()).collect()
     }
 
     /// The log from byte `start` on, and the offset after it.
@@ -163,8 +170,8 @@ mod tests {
             console.print("a.service", "a", 1, &number.to_string());
         }
         console.print("b.service", "b", 1, "other");
-        assert_eq!(console.journal("a.service", 2), ["298", "299"]);
-        assert_eq!(console.journal("a.service", 1000).len(), JOURNAL_LINES);
-        assert!(console.journal("c.service", 5).is_empty());
+        assert_eq!(console.journal("a.service", 2, 0.0), ["298", "299"]);
+        assert_eq!(console.journal("a.service", 1000, 0.0).len(), JOURNAL_LINES);
+        assert!(console.journal("c.service", 5, 0.0).is_empty());
     }
 }

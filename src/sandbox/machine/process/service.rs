@@ -212,8 +212,11 @@ impl Service {
                 () = stop.cancelled() => {
                     self.enter(State::Stopping, process.pid());
                     let group = unit.kill_mode == KillMode::ControlGroup;
-                    process.terminate(&unit.kill_signal, group, unit.stop_timeout).await;
-                    self.enter(State::Inactive, 0);
+                    // Who had to be killed has failed, and what it was at is not done.
+                    match process.terminate(&unit.kill_signal, group, unit.stop_timeout).await {
+                        Some(_) => self.enter(State::Inactive, 0),
+                        None => self.fail("timeout"),
+                    }
                     return;
                 }
             };

@@ -187,16 +187,18 @@ fn show(supervisor: &Supervisor, units: &[String], options: &Options) -> Answer 
 }
 
 /// The last lines that a unit's processes printed: `--lines N` and either
-/// `--unit U` or `_SYSTEMD_UNIT=U`.
+/// `--unit U` or `_SYSTEMD_UNIT=U`; with `--since @SECONDS` none from before that.
 pub(super) fn journalctl(supervisor: &Supervisor, arguments: &[String]) -> Answer {
-    let (mut lines, mut unit) = (10, None);
+    let (mut lines, mut unit, mut since) = (10, None, 0.0);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let (name, mut value) = match argument.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (argument.as_str(), None),
         };
-        if value.is_none() && ["--lines", "-n", "--unit", "-u", "--output", "-o"].contains(&name) {
+        if value.is_none()
+            && ["--lines", "-n", "--unit", "-u", "--output", "-o", "--since", "-S"].contains(&name)
+        {
             value = arguments.next().cloned();
         }
         match (name, value) {
@@ -205,12 +207,18 @@ pub(super) fn journalctl(supervisor: &Supervisor, arguments: &[String]) -> Answe
                 Err(_) => return Answer::failed(1, format!("Failed to parse lines '{value}'\n")),
             },
             ("--unit" | "-u" | "_SYSTEMD_UNIT", Some(value)) => unit = Some(value),
+            ("--since" | "-S", Some(value)) => {
+                match value.strip_prefix('@').and_then(|seconds| seconds.parse::<f64>().ok()) {
+                    Some(seconds) => since = seconds,
+                    None => return Answer::failed(1, format!("Failed to parse timestamp: {value}\n")),
+                }
+            }
             ("--output" | "-o", Some(value)) if value == "cat" => {}
             ("--no-pager" | "--quiet", None) => {}
             _ => return Answer::failed(1, format!("journalctl: {argument} is not supported\n")),
         }
     }
     let Some(unit) = unit else { return Answer::failed(1, "journalctl: which unit?\n") };
-    let found = supervisor.host.console.journal(&unit, lines);
+    let found = supervisor.host.console.journal(&unit, lines, since);
     Answer::ok(found.into_iter().map(|line| line + "\n").collect::<String>())
 }

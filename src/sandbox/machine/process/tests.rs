@@ -103,6 +103,11 @@ async fn start_show_stop() {
     let mut lines: Vec<&str> = journal.output.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["one", "one", "two", "two"]);
+    // None of it is of a process that starts from now on.
+    let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
+    let since = format!("--since=@{now:.6}");
+    let later = journalctl(&bench.supervisor, &["--lines=9".into(), since, "_SYSTEMD_UNIT=a.service".into()]);
+    assert_eq!(later.output, "");
     bench.end().await;
 }
 
@@ -175,6 +180,8 @@ async fn what_does_not_end_when_asked_is_killed_with_all_that_it_started() {
     });
     up.await.unwrap();
     bench.ok("stop a").await;
+    assert_eq!(bench.show("ActiveState").await, "failed");
+    assert_eq!(bench.show("Result").await, "timeout");
     bench.end().await;
 }
 
