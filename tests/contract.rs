@@ -55,7 +55,9 @@ fn every_call_of_a_whole_life_is_as_google_describes_it() {
 /// The calls of one life, with their bodies.
 fn lived(life: &Life) -> Value {
     let deployment = Deployment::empty();
-    deployment.run(&["sandbox", "start", "--detach", "--record", "--operation", "*=20"]).ends_with(0);
+    deployment
+        .run(&["sandbox", "start", "--detach", "--as-google", "--record", "--operation", "*=20"])
+        .ends_with(0);
     let engine = life.engine.map(|text| {
         let path = deployment.write("engine", text);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -177,6 +177,7 @@ fn login(scheme: &str) -> Value {
     })
 }
 
+const PLAN: [&str; 3] = ["plan", "--set", "access.allow=203.0.113.7/32"];
 const APPLY: [&str; 7] =
     ["apply", "--yes", "--json", "--target", MACHINE, "--set", "access.allow=203.0.113.7/32"];
 
@@ -209,8 +210,7 @@ fn calls_tokens_and_objects_go_through_the_proxy() {
         // Whether somebody pays is not asked where there is nothing to make.
         hosts[0] = format!("{scheme}://oauth2.test");
         hosts.sort();
-        let plan = ["plan", "--set", "access.allow=203.0.113.7/32"];
-        assert_eq!(proxied(&login(scheme), &plan), hosts);
+        assert_eq!(proxied(&login(scheme), &PLAN), hosts);
     }
 }
 
@@ -235,5 +235,60 @@ fn a_file_of_credentials_is_told_as_what_it_is() {
         let run = Run::of(at_google("http", &deployment, &credentials, &APPLY).output().unwrap());
         assert!(run.code != 0 && run.stdout.contains(words), "{}{}", run.stdout, run.stderr);
         assert!(run.stdout.contains("credentials.json"), "{}", run.stdout);
+        // Whoever comes from a workforce pool is not sent back to where they come from.
+        let plain = run.stdout.contains("`gcloud auth application-default login`, or set");
+        assert!(!plain || !words.contains("workforce"), "{}", run.stdout);
     }
+}
+
+/// What a token could not be had for: named with its file, and with what mends it.
+#[test]
+fn a_file_that_gives_no_token_is_named_with_what_mends_it() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let deployment = Deployment::of_records();
+    let mut damaged = key("http", &deployment);
+    damaged["private_key"] = json!("-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n");
+    let mut revoked = login("http");
+    revoked["refresh_token"] = json!("1//revoked");
+    let elsewhere = json!({
+        "type": "external_account", "audience": "//iam.googleapis.com/x", "token_url": "http://sts.test/v1/token",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "credential_source": {"file": "/nowhere/identity.token"},
+    });
+    let proxy = Proxy::to(deployment.port());
+    for (credentials, words) in [
+        (damaged, ["credentials.json", "gcloud iam service-accounts keys create"]),
+        (revoked, ["credentials.json", "the login has ended"]),
+        (elsewhere, ["/nowhere/identity.token", "may ask for an identity token"]),
+    ] {
+        let mut command = at_google("http", &deployment, &credentials, &PLAN);
+        let run = Run::of(command.env("HTTP_PROXY", &proxy.address).output().unwrap());
+        for words in words {
+            assert!(run.code != 0 && run.stderr.contains(words), "{words}: {}{}", run.stdout, run.stderr);
+        }
+    }
+    // A proxy that looks inside, and whose authority nobody has named; one that wants a password.
+    for (address, words) in [(proxy.address.clone(), "SSL_CERT_FILE"), (closed_proxy(), "NAME:PASSWORD@HOST")]
+    {
+        let mut command = at_google("https", &deployment, &login("https"), &PLAN);
+        let run = Run::of(command.env("HTTPS_PROXY", address).output().unwrap());
+        assert!(run.code != 0 && run.stderr.contains(words), "{words}: {}{}", run.stdout, run.stderr);
+    }
+}
+
+/// A proxy that lets nobody through without a password.
+fn closed_proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mut reader = BufReader::new(client);
+            if read_head(&mut reader).is_some() {
+                let answer = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\
+                              Content-Length: 0\r\n\r\n";
+                let _ = reader.into_inner().write_all(answer.as_bytes());
+            }
+        }
+    });
+    address
 }

@@ -32,7 +32,7 @@ fn an_apply_goes_through_in_a_world_that_sees_changes_late() {
     let late = ["service-accounts=3000", "grants=12000", "services=2000", "secrets=1000"]
         .map(|lag| ["--lag", lag])
         .concat();
-    let start = ["sandbox", "start", "--detach", "--operation", "*=20"];
+    let start = ["sandbox", "start", "--detach", "--as-google", "--operation", "*=20"];
     deployment.run(&[&start[..], &late].concat()).ends_with(0);
     let lag = deployment.control("GET", "consistency", None);
     let expected = json!({"defaultNetworkMs": 0, "serviceAccountsMs": 3000, "grantsMs": 12000, "servicesMs": 2000, "secretsMs": 1000, "projectMs": 0, "flapping": false});

@@ -42,7 +42,12 @@ enum Tokens {
     Local(Arc<dyn TokenProvider>),
     /// A file's. The key of a service account signs its tokens here; what has to be
     /// asked for goes where the environment says (`HTTPS_PROXY`, `NO_PROXY`).
-    File(AccessTokenCredentials),
+    File {
+        credentials: AccessTokenCredentials,
+        path: PathBuf,
+        /// Where it says that the identity of somebody else's is to be found.
+        subject: Option<PathBuf>,
+    },
 }
 
 impl std::fmt::Debug for Auth {
@@ -90,8 +95,16 @@ impl Tokens {
             Self::Local(provider) => {
                 provider.token(SCOPES).await.map(|token| token.as_str().to_owned()).map_err(fails)
             }
-            Self::File(credentials) => {
-                credentials.access_token().await.map(|token| token.token).map_err(fails)
+            Self::File { credentials, path, subject } => {
+                let token = credentials.access_token().await;
+                token.map(|token| token.token).map_err(|error| {
+                    let missing = subject.as_deref().filter(|subject| !subject.is_file());
+                    let reason = match missing {
+                        Some(subject) => format!("its `credential_source` is missing: {}", subject.display()),
+                        None => chain(&error),
+                    };
+                    Error::Credentials(format!("{}: {reason}", path.display()))
+                })
             }
         }
     }
@@ -128,6 +141,7 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     // Whoever signs in through a workforce pool is a person, too.
     let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
     let quota_project = person.then(|| project.to_owned());
+    let subject = file["credential_source"]["file"].as_str().map(PathBuf::from);
     let scopes = SCOPES.iter().copied();
     let kind = file["type"].as_str().unwrap_or_default().to_owned();
     let credentials = match &*kind {
@@ -160,7 +174,7 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
         }
     };
     let credentials = credentials.map_err(|error| fails(chain(&error)))?;
-    Ok(Source { tokens: Tokens::File(credentials), quota_project })
+    Ok(Source { tokens: Tokens::File { credentials, path: path.to_owned(), subject }, quota_project })
 }
 
 fn fails(error: impl std::error::Error) -> Error {

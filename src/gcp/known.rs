@@ -213,6 +213,9 @@ static ROWS: &[Row] = &[
         example: (0, "QUOTA_EXCEEDED", "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 500.0 in region europe-west1.") },
 ];
 
+const UNTRUSTED: &str = "who answered there is not trusted by this machine, perhaps a proxy that looks into what it \
+    passes on: name its authority's certificates in SSL_CERT_FILE";
+
 /// The same for what the token endpoint says, which is no API: how it goes on.
 pub fn credentials(message: &str) -> Option<&'static str> {
     const WORDS: &[(&str, &str)] = &[
@@ -223,6 +226,30 @@ pub fn credentials(message: &str) -> Option<&'static str> {
         ),
         // https://cloud.google.com/docs/authentication/troubleshoot-adc
         ("invalid_rapt", "the organisation wants to see you again: `gcloud auth application-default login`"),
+        (
+            "workforce pool",
+            "`gcloud auth application-default login --impersonate-service-account=ACCOUNT`, or a key file in \
+             GOOGLE_APPLICATION_CREDENTIALS",
+        ),
+        (
+            "`credential_source` is missing",
+            "whoever gives this machine its identity (the CI, for example) has not written that file: see that the \
+             job may ask for an identity token, or sign in with `gcloud auth application-default login`",
+        ),
+        (
+            "roxy authorization required",
+            "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
+        ),
+        ("UnknownIssuer", UNTRUSTED),
+        ("unknown issuer", UNTRUSTED),
+        (
+            "failed to parse private key",
+            "the file is damaged: make another (`gcloud iam service-accounts keys create`)",
+        ),
+        (
+            "account not found",
+            "the account of that key was deleted: take a key of another, or `gcloud auth application-default login`",
+        ),
         ("expired or revoked", "the login has ended: `gcloud auth application-default login`"),
         (
             "Invalid JWT Signature",
