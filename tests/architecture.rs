@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verify", &["answer", "blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
     ("report", &["dora", "query", "render"]),
     // What no other module may know.
-    ("sandbox", &["event", "gcp", "tls"]),
+    ("sandbox", &["event", "gcp", "serve", "tls"]),
     ("ui", &["engine", "event", "stack", "verify"]),
 ];
 
