@@ -237,7 +237,7 @@ pub async fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
 
 async fn version_of(path: &Path, flag: &str) -> Result<String, ArtifactError> {
     let fails = |reason: String| ArtifactError::DoesNotRun { path: path.into(), reason };
-    let run = tokio::process::Command::new(path).arg(flag).kill_on_drop(true).output();
+    let run = crate::child::command(path).arg(flag).kill_on_drop(true).output();
     let output = tokio::time::timeout(std::time::Duration::from_secs(20), run)
         .await
         .map_err(|_| fails(format!("`{flag}` did not answer within 20 s")))?

@@ -15,6 +15,7 @@
 mod answer;
 pub mod artifact;
 pub mod blueprint;
+mod child;
 pub mod cli;
 pub mod config;
 pub mod dora;

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["event"]),
     ("event", &["engine", "verify"]),
     ("tls", &[]),
-    ("artifact", &["answer", "blueprint", "event"]),
+    ("artifact", &["answer", "blueprint", "child", "event"]),
     // Google.
     ("gcp", &["answer", "blueprint", "engine", "event"]),
     // A machine that is deleted is asked to write what it holds first.
@@ -29,12 +29,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dora", &["answer", "event", "serve", "stack", "tls"]),
     ("serve", &[]),
     ("answer", &[]),
-    ("stack", &["answer", "blueprint", "config", "dora", "event", "tls"]),
+    ("child", &[]),
+    ("stack", &["answer", "blueprint", "child", "config", "dora", "event", "tls"]),
     ("query", &["answer", "dora", "stack"]),
     ("verify", &["answer", "blueprint", "dora", "event", "gcp", "query", "stack", "tls"]),
     ("report", &["dora", "query", "render"]),
     // What no other module may know.
-    ("sandbox", &["event", "gcp", "serve", "tls"]),
+    ("sandbox", &["child", "event", "gcp", "serve", "tls"]),
     ("ui", &["engine", "event", "stack", "verify"]),
 ];
 
@@ -226,9 +227,29 @@ fn only_ui_and_main_touch_the_terminal() {
 fn only_cli_and_main_read_the_environment() {
     none(forbid(
         &sources(),
-        |module| !["cli", "main"].contains(&module),
+        // `child` hands variables on, and decides nothing by them.
+        |module| !["cli", "main", "child"].contains(&module),
         &["std::env", "env::var", "env::args", "env::current_dir", "env::temp_dir"],
         "cli reads the environment and hands values down",
+    ));
+}
+
+/// Whatever is started elsewhere would see all secrets of the environment.
+#[test]
+fn only_child_starts_programs() {
+    none(forbid(
+        &sources(),
+        // `main` becomes itself again, with more variables.
+        |module| !["child", "main"].contains(&module),
+        &[
+            "process::Command",
+            "Command::new(",
+            "process::{Child, Command",
+            "CommandExt",
+            "posix_spawn",
+            "fork(",
+        ],
+        "programs are started by crate::child, so that they see no variable which they don't need",
     ));
 }
 

@@ -204,7 +204,10 @@ async fn no_body_is_read_without_a_bound() {
 }
 
 fn chromium() -> Option<PathBuf> {
-    ["/usr/bin/chromium", "/usr/bin/chromium-browser"].map(PathBuf::from).into_iter().find(|path| path.is_file())
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.is_file())
 }
 
 /// What a page has become once all that it waits for is there.

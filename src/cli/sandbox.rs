@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit, interrupt};
+use crate::child;
 use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use crate::sandbox::{self, Driver, Handle, Options, Profile};
 use crate::ui::{Printer, Style, View};
@@ -252,7 +253,7 @@ impl Start {
         }
         let log_path = dir.join("sandbox.log");
         let log = std::fs::File::create(&log_path).map_err(fails)?;
-        let mut command = std::process::Command::new(&context.environment.executable);
+        let mut command = child::command(&context.environment.executable);
         command.args(["sandbox", "start", "--machines", self.machines.name()]);
         command.arg("--base-system").arg(&self.base_system).args(["--debian-mirror", &self.debian_mirror]);
         command.arg("--dir").arg(&dir).args(["--sandbox-project", &self.sandbox_project]);
@@ -273,8 +274,7 @@ impl Start {
         if self.record {
             command.arg("--record");
         }
-        use std::os::unix::process::CommandExt as _;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        command.stdout(Stdio::null()).stderr(log).process_group(0);
         let mut child = command.spawn().map_err(fails)?;
         let deadline = tokio::time::Instant::now() + START_WAIT;
         loop {
@@ -285,7 +285,7 @@ impl Start {
             let ended = child.try_wait().map_err(fails)?;
             if ended.is_some() || tokio::time::Instant::now() > deadline {
                 let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-                let _ = child.kill();
+                let _ = child.start_kill();
                 return Err(CommandError::failed(format!("the sandbox did not start:\n{}", log.trim_end())));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -18,10 +18,10 @@ use super::connection::Cutter;
 use super::contract::{CONTRACT, Matched, percent_decode};
 use super::error::ApiError;
 use super::faults::{Action, Damage, Moment, Strike};
+use super::guard::{self, Unread};
 use super::requests::Entry;
 use super::storage::xml;
 use super::token::{self, Caller};
-use super::guard::{self, Unread};
 use super::{api, batch, clock, control, recording};
 
 /// Whether a method changes nothing although it is a POST.

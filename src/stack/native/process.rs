@@ -8,12 +8,12 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::part::Command;
+use crate::child;
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,14 +31,15 @@ const LAUNCH: &str = r#"IFS= read -r stat </proc/self/stat && printf '%s\n' "$st
 /// waits for nothing.
 pub(super) fn start(command: &Command, dir: &Path, identity: &Path, log: &Path) -> std::io::Result<()> {
     let log = append(log)?;
-    let child = tokio::process::Command::new("/bin/sh")
+    let mut child = child::command("/bin/sh");
+    child::hand_on(&mut child, child::NETWORK);
+    let child = child
         .arg("-c")
         .arg(LAUNCH)
         .arg(identity)
         .arg(&command.program)
         .args(&command.args)
         .current_dir(dir)
-        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         // Ctrl-C in the terminal is for the foreground group, not for this one.
