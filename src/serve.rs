@@ -2,6 +2,8 @@
 //! connections that say nothing, and no web page can talk to it through a browser.
 //! What is answered, and how large a body may be, is its users' affair.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
 use crate::child;
 use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use crate::sandbox::{self, Driver, Handle, Options, Profile};
@@ -158,6 +158,9 @@ impl Place {
     }
 
     async fn find(&self, context: &Context) -> CommandResult<Handle> {
+        if self.dir.is_none() {
+            context.own_state()?;
+        }
         Ok(Handle::find(&self.folder(context)).await?)
     }
 }
@@ -179,12 +182,8 @@ impl Start {
             ..Options::new(dir.clone(), self.sandbox_project)
         };
         let (ready, answers) = tokio::sync::oneshot::channel();
-        let stop = tokio_util::sync::CancellationToken::new();
-        let stopping = stop.clone();
-        tokio::spawn(async move {
-            interrupt::signal().await;
-            stopping.cancel();
-        });
+        // As it ends by itself, too: asked to by `sandbox stop`.
+        let stop = context.signals.ending().child_token();
         let printer = context.printer.clone();
         tokio::spawn(async move {
             if answers.await.is_ok()
@@ -252,7 +251,7 @@ impl Start {
             self.base_system(context).await?;
         }
         let log_path = dir.join("sandbox.log");
-        let log = std::fs::File::create(&log_path).map_err(fails)?;
+        let log = crate::file::create(&log_path).map_err(fails)?;
         let mut command = child::command(&context.environment.executable);
         command.args(["sandbox", "start", "--machines", self.machines.name()]);
         command.arg("--base-system").arg(&self.base_system).args(["--debian-mirror", &self.debian_mirror]);
