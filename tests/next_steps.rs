@@ -5,8 +5,13 @@
 
 mod deployment;
 
+use std::time::{Duration, Instant};
+
 use deployment::{Deployment, Run};
 use serde_json::{Value, json};
+
+/// The longest that a run may take, whatever it is answered.
+const LONGEST: Duration = Duration::from_secs(150);
 
 /// What a call may come to. (What passes by itself is asked again for minutes: its hint
 /// is looked at once, below.)
@@ -91,9 +96,13 @@ fn matrix(arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
                 "faults",
                 Some(json!([{"api": method, "times": times, "action": action}])),
             );
+            let began = Instant::now();
             let run = deployment.run(&whole);
+            let late = (began.elapsed() > LONGEST).then(|| format!("it took {:?}", began.elapsed()));
             deployment.control("DELETE", "faults", None);
-            lacking.extend(lacks(&run).map(|what| format!("{method}: {kind} {action}:\n    {what}")));
+            lacking.extend(
+                late.or_else(|| lacks(&run)).map(|what| format!("{method}: {kind} {action}:\n    {what}")),
+            );
         }
     }
     assert!(lacking.is_empty(), "{}", lacking.join("\n"));
@@ -101,19 +110,19 @@ fn matrix(arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
 
 #[test]
 fn each_error_of_a_plan_says_what_is_next() {
-    matrix(&["plan"], 2, |_| {});
+    matrix(&["plan"], 4, |_| {});
 }
 
 #[test]
 fn each_error_of_an_apply_says_what_is_next() {
     let target = ["apply", "--yes", "--target", "compute.disk/dorainfra-data"];
-    matrix(&target, 4, |_| {});
+    matrix(&target, 6, |_| {});
 }
 
 #[test]
 fn each_error_of_a_destroy_says_what_is_next() {
     let target = ["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"];
-    matrix(&["destroy", "--yes", "--delete-data"], 5, |deployment| {
+    matrix(&["destroy", "--yes", "--delete-data"], 23, |deployment| {
         deployment.run(&target).ends_with(0);
     });
 }

@@ -3,6 +3,7 @@
 //! may make a name of its own point there (DNS rebinding).
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod sandbox_support;
 
