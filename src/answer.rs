@@ -3,6 +3,8 @@
 //! proxy or a login) taken for the one that was asked for, and no wait that somebody
 //! else may choose without a limit.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ pub async fn body(response: Response, most: usize) -> Result<Bytes, BodyError> {
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
-        if body.len() + chunk.len() > most {
+        if chunk.len() > most.saturating_sub(body.len()) {
             return Err(BodyError::TooLarge(most));
         }
         body.extend_from_slice(&chunk);
@@ -95,7 +97,7 @@ pub fn time_there(response: &Response) -> Option<OffsetDateTime> {
 
 /// Seconds that the answering server's clock is ahead of this one's (negative: behind).
 pub fn clock_ahead(response: &Response) -> Option<i64> {
-    Some((time_there(response)? - OffsetDateTime::now_utc()).whole_seconds())
+    Some(time_there(response)?.unix_timestamp().saturating_sub(OffsetDateTime::now_utc().unix_timestamp()))
 }
 
 /// An error's own words and those of what caused it, without the URL.

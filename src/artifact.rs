@@ -3,6 +3,8 @@
 //! Debian's Prometheus standing in. How it gets onto the machine is the
 //! bundle's affair.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,7 +79,7 @@ pub struct Lock {
 impl Lock {
     /// Reads the lock; an absent file is an empty lock.
     pub fn read(path: &Path) -> Result<Self, ArtifactError> {
-        match std::fs::read_to_string(path) {
+        match crate::file::text(path) {
             Ok(text) => serde_json::from_str(&text)
                 .map_err(|error| ArtifactError::BadLock { path: path.into(), reason: error.to_string() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -179,7 +181,7 @@ pub async fn fetch(
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| download(version, &url, &error))?;
         hash.update(&chunk);
-        done += chunk.len() as u64;
+        done = done.saturating_add(chunk.len() as u64);
         file.write_all(&chunk).await.map_err(unwritable)?;
         events.send(Event::Progress { what: format!("Mimir {version}"), done, total, unit: "bytes" });
     }
@@ -223,7 +225,7 @@ fn download(version: &str, url: &str, error: &reqwest::Error) -> ArtifactError {
 /// SHA-256 of a file, lower-case hex.
 pub async fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
     let unreadable = |source| ArtifactError::Unreadable { path: path.into(), source };
-    let mut file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let mut file = tokio::fs::File::from_std(crate::file::open(path).map_err(unreadable)?);
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -237,7 +239,7 @@ pub async fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
 
 async fn version_of(path: &Path, flag: &str) -> Result<String, ArtifactError> {
     let fails = |reason: String| ArtifactError::DoesNotRun { path: path.into(), reason };
-    let run = tokio::process::Command::new(path).arg(flag).kill_on_drop(true).output();
+    let run = crate::child::command(path).arg(flag).kill_on_drop(true).output();
     let output = tokio::time::timeout(std::time::Duration::from_secs(20), run)
         .await
         .map_err(|_| fails(format!("`{flag}` did not answer within 20 s")))?
@@ -267,6 +269,19 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fuzzed_locks_are_told_or_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dorainfra.lock");
+        crate::fuzz_tests::five_seconds("lock-file", |input| {
+            std::fs::write(&path, input).unwrap();
+            match Lock::read(&path) {
+                Ok(lock) => drop(lock.sha256("3.1.4").map(str::to_owned)),
+                Err(error) => assert!(error.hint().is_some(), "{error}"),
+            }
+        });
+    }
 
     #[test]
     fn the_version_is_found_where_there_is_one() {

@@ -15,11 +15,15 @@
 mod answer;
 pub mod artifact;
 pub mod blueprint;
+mod child;
 pub mod cli;
 pub mod config;
 pub mod dora;
 pub mod engine;
 pub mod event;
+mod file;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod gcp;
 pub mod machine;
 pub mod query;
@@ -31,4 +35,5 @@ mod serve;
 pub mod stack;
 pub mod tls;
 pub mod ui;
+mod unseen;
 pub mod verify;

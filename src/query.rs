@@ -1,5 +1,7 @@
 //! The Prometheus query API of an endpoint: instant and range queries.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,7 +229,7 @@ impl Query {
     }
 
     async fn ask<T: DeserializeOwned>(&self, route: &str, body: String) -> Result<Vec<T>, QueryError> {
-        let mut attempt = 0;
+        let mut attempt: u32 = 0;
         loop {
             let error = match self.attempt(route, &body).await {
                 Ok(result) => return Ok(result),
@@ -238,7 +240,7 @@ impl Query {
                 QueryError::Refused { status, .. } => *status == 429 || *status >= 500,
                 _ => false,
             };
-            attempt += 1;
+            attempt = attempt.saturating_add(1);
             if !passes || attempt == ATTEMPTS {
                 return Err(error);
             }
@@ -322,6 +324,18 @@ struct Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fuzzed_answers_are_told_or_read() {
+        crate::fuzz_tests::five_seconds("query-answers", |input| {
+            let Ok(answer) = serde_json::from_slice::<Answer<Range>>(input) else { return };
+            for range in answer.data.result {
+                let samples: Vec<_> = range.samples().collect();
+                let histograms: Vec<_> = range.histograms().map(|(at, one)| (at, one.count())).collect();
+                let _ = format!("{samples:?} {histograms:?} {}", milliseconds(i64::MIN));
+            }
+        });
+    }
 
     #[test]
     fn forms_are_encoded_and_times_exact() {

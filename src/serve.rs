@@ -2,6 +2,8 @@
 //! connections that say nothing, and no web page can talk to it through a browser.
 //! What is answered, and how large a body may be, is its users' affair.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +80,7 @@ async fn connection(stream: TcpStream, app: Router, stop: &CancellationToken) ->
 
 /// A browser names the page that asks. No page has any business here, whatever it
 /// asks for: none of our clients is one.
-async fn refuse_web_pages(request: Request, next: Next) -> Response {
+pub async fn refuse_web_pages(request: Request, next: Next) -> Response {
     let headers = request.headers();
     if headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site") {
         return (StatusCode::FORBIDDEN, "web pages are not answered\n").into_response();
@@ -86,15 +88,20 @@ async fn refuse_web_pages(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
+/// The name or address that a client asked for, without its port. Empty: none.
+pub fn asked_name(headers: &HeaderMap) -> &str {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
 /// Whether the host that a client asked for is this machine's own name for itself:
 /// a name that somebody else points here is a page's that wants to read what is
 /// served on loopback.
 pub fn asks_loopback(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+    let name = asked_name(headers);
     let address = name.parse::<std::net::IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

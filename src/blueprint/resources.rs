@@ -145,6 +145,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzzed_manifests_are_told_or_read() {
+        crate::fuzz_tests::five_seconds("manifests", |input| {
+            let text = String::from_utf8_lossy(input);
+            for document in documents(&text) {
+                if let Ok(manifest) = serde_saphyr::from_str::<Manifest>(document.text) {
+                    let _ = (manifest.id().to_string(), crate::engine::digest(&manifest));
+                }
+            }
+        });
+    }
+
+    #[test]
     fn documents_are_cut_at_their_separators_and_know_where_they_start() {
         let text = "# only a comment\n---\na: 1\n---\n\n\nb: \"---\"\n--- \n";
         let parts = documents(text);

@@ -149,21 +149,23 @@ impl Apply {
             return Ok(());
         }
         run.go_on()?;
-        let target = run.target().await?;
-        run.reachable(&target).await?;
+        let target = run.until_interrupted(run.target()).await?;
+        run.until_interrupted(run.reachable(&target)).await?;
         phase(events, Phase::Stack, async {
             // The generator follows what was collected.
-            run.collect(events).await?;
+            run.until_interrupted(run.collect(events)).await?;
             stack::up(run, &target, events).await
         })
         .await?;
         run.go_on()?;
-        phase(events, Phase::History, run.history(&target, events)).await?;
+        phase(events, Phase::History, run.until_interrupted(run.history(&target, events))).await?;
         if self.no_verify {
             return Ok(());
         }
         run.go_on()?;
-        progress.report = Some(phase(events, Phase::Verify, run.verify(&target, events)).await?);
+        let verified =
+            phase(events, Phase::Verify, run.until_interrupted(run.verify(&target, events))).await?;
+        progress.report = Some(verified);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use time::{Date, OffsetDateTime};
 use super::context::Context;
 use super::screen::Screen;
 use super::sources::{self, Files};
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
 use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
 use crate::dora::source::webhook;
 use crate::event::Events;
@@ -171,7 +171,11 @@ impl Collect {
             }
         };
         let files = Files::of(file)?;
-        let stop = interrupt::watch(&context.printer, &context.stop_now);
+        // A single reading may be cut off anywhere: the next one goes on from there.
+        let stop = match self.listen.is_some() || self.every.is_some() {
+            true => context.signals.finishing(),
+            false => context.signals.asked(),
+        };
         if let Some(address) = self.listen {
             let secret = secret(context, self.secret_file.as_deref())?;
             let settings = webhook::Settings {

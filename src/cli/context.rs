@@ -2,16 +2,17 @@
 //! that several commands share (configuration, sandbox, client, facts).
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::environment::TOOL_VARIABLES;
+use super::interrupt::Signals;
 use super::{CommandError, CommandResult, Environment, Global, caller};
 use crate::blueprint::{self, AlertmanagerError, Blueprint, Engine, Facts, Flavour, Private};
 use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
+use crate::file;
 use crate::sandbox::Handle;
 use crate::ui::{self, Mode, Printer};
 use crate::{artifact, gcp, render};
@@ -58,8 +59,7 @@ pub struct Context {
     pub global: Global,
     pub environment: Environment,
     pub printer: Printer,
-    /// Cancelled by the second Ctrl-C.
-    pub stop_now: CancellationToken,
+    pub signals: Signals,
 }
 
 /// A configuration together with the cloud that it is meant for.
@@ -72,7 +72,7 @@ pub struct Project {
 
 impl Context {
     pub fn new(global: Global, environment: Environment, printer: Printer) -> Self {
-        Self { global, environment, printer, stop_now: CancellationToken::new() }
+        Self { global, environment, printer, signals: Signals::default() }
     }
 
     /// The configuration file, if there is one.
@@ -95,7 +95,28 @@ impl Context {
         self.folder().join(".dorainfra")
     }
 
+    /// Refuses a folder of local state that is somebody else's, or a way to one: keys and
+    /// tokens are in it.
+    pub fn own_state(&self) -> CommandResult<()> {
+        let folder = self.state();
+        let wrong = match std::fs::symlink_metadata(&folder) {
+            Err(_) => None,
+            Ok(found) if found.is_symlink() => Some("is a link"),
+            Ok(found) if !found.is_dir() => Some("is no folder"),
+            Ok(found) if found.uid() != rustix::process::geteuid().as_raw() => {
+                Some("belongs to somebody else")
+            }
+            Ok(found) if found.mode() & 0o002 != 0 => Some("can be written to by everybody"),
+            Ok(_) => None,
+        };
+        wrong.map_or(Ok(()), |wrong| {
+            Err(CommandError::usage(format!("{} {wrong}, and keys would be kept in it", folder.display()))
+                .hint("look at what it is, and move it away; a folder of your own is made in its place"))
+        })
+    }
+
     pub fn make_state(&self) -> CommandResult<PathBuf> {
+        self.own_state()?;
         let folder = self.state();
         let ignore = folder.join(".gitignore");
         std::fs::create_dir_all(&folder)
@@ -128,13 +149,14 @@ impl Context {
     /// Configuration from file, environment and flags; nothing is contacted but
     /// a running sandbox, under `--sandbox`.
     pub async fn project(&self) -> CommandResult<Project> {
+        self.own_state()?;
         let sandbox = match self.global.sandbox {
             true => Some(Handle::find(&self.sandbox_folder()).await?),
             false => None,
         };
         let file = match self.config_file() {
             Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|error| {
+                let text = file::text(&path).map_err(|error| {
                     CommandError::usage(format!("{} can't be read: {error}", path.display()))
                         .hint("`dorainfra init` writes one")
                 })?;
@@ -293,15 +315,12 @@ impl Context {
     pub fn scrape_jobs(&self, project: &Project) -> CommandResult<ScrapeJobs> {
         let Some(path) = &project.config.stack.scrape_jobs else { return Ok(ScrapeJobs::default()) };
         let shown = path.strip_prefix(&self.environment.folder).unwrap_or(path).display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = file::text(path).map_err(|error| {
             CommandError::usage(format!("`stack.scrape_jobs`: {shown} can't be read: {error}"))
                 .hint("it takes a file with a list of Prometheus's `scrape_configs`")
         })?;
         let folder = path.parent().unwrap_or(&self.environment.folder);
-        let readable = |path: &Path| match std::fs::metadata(path).and_then(|_| std::fs::File::open(path)) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        };
+        let readable = |path: &Path| file::open(path).map(drop).map_err(|error| error.to_string());
         Ok(config::scrape_jobs(&shown, &text, folder, &readable)?)
     }
 
@@ -417,7 +436,7 @@ pub fn alertmanager(project: &Project) -> CommandResult<Option<Private>> {
     };
     let read = |key: &str, path: &Option<PathBuf>| match path {
         Some(file) => {
-            let text = std::fs::read_to_string(file);
+            let text = file::text(file);
             text.map(Some).map_err(|error| wrong(key, path, format!("can't be read: {error}")))
         }
         None => Ok(None),

@@ -20,6 +20,8 @@ pub enum Exit {
     PlanStale = 5,
     VerifyFailed = 6,
     Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
 }
 
 /// A command's failure.
@@ -44,6 +46,14 @@ impl CommandError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What to do next, for errors that don't say it themselves, too.
+    pub fn next_step(&self) -> String {
+        self.hint.clone().unwrap_or_else(|| match self.exit {
+            Exit::Usage => "`dorainfra COMMAND --help` and docs/configuration.md say what is taken".into(),
+            _ => super::panics::report_it("run the same command again, with -v; if it fails again, "),
+        })
     }
 
     pub fn exit(mut self, exit: Exit) -> Self {

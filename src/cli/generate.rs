@@ -13,7 +13,7 @@ use super::history::natives;
 use super::live::Live;
 use super::screen::Screen;
 use super::told::{History, Told, yesterday};
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
 use crate::config::Config;
 use crate::dora::export::Format;
 use crate::dora::feed::Feed;
@@ -114,7 +114,7 @@ impl Generate {
 
 /// Sends a history to an endpoint.
 async fn write_history(context: &Context, client: &Client, history: &History) -> CommandResult {
-    let stop = interrupt::watch(&context.printer, &context.stop_now);
+    let stop = context.signals.finishing();
     let screen = Screen::open(&context.printer);
     let samples = history.extent().samples;
     let sent = tokio::select! {

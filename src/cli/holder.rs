@@ -1,6 +1,8 @@
 //! Who holds the lease: words for people, and an identity that tells whether
 //! the process that took it is still there.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use crate::engine::{LeaseStore, ProviderError};
 use crate::gcp::BucketLease;
 

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::context::Context;
 use super::endpoint::Endpoint;
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
 use crate::dora::JOB;
 use crate::dora::feed::Feed;
 use crate::dora::live::{self, Clock, Outlet, Pushed, SHOWN, Served, Settings, Speed, Written};
@@ -74,7 +74,7 @@ impl Live {
         let interval = Duration::from_secs(self.interval.unwrap_or(usual_interval).into());
         let settings = Settings { feed, interval, withdraw: self.withdraw };
         let clock = Clock::new(OffsetDateTime::now_utc, self.speed);
-        let stop = interrupt::watch(&context.printer, &context.stop_now);
+        let stop = context.signals.finishing();
         let screen = Screen::open(&context.printer);
         let result = async {
             let mut outlets = self.outlets(context, endpoint, &screen.events).await?;

@@ -20,6 +20,7 @@ mod holder;
 mod init;
 mod interrupt;
 mod live;
+mod panics;
 mod pipeline;
 mod plan;
 mod planning;
@@ -142,6 +143,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
             return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
         }
     };
+    panics::watch(context::printer(&cli.global, &environment), &environment.variables);
     // The process-wide TLS provider; a second call in the same process is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -165,6 +167,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
 async fn run(cli: Cli, environment: Environment) -> Exit {
     let printer = context::printer(&cli.global, &environment);
     let context = context::Context::new(cli.global, environment, printer.clone());
+    context.signals.watch(&printer);
     let work = async {
         match cli.command {
             Command::Init(command) => command.run(&context).await,
@@ -184,12 +187,14 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
             Command::Completions(command) => command.run(&context).await,
         }
     };
-    // A second Ctrl-C drops the command where it stands.
     let result = tokio::select! {
         result = work => result,
-        () = context.stop_now.cancelled() => Err(CommandError::failed("stopped at once")
-            .hint("run the same command again: it finds what was made")
-            .exit(Exit::Interrupted)),
+        () = context.signals.over() => Err(match context.signals.had_time() {
+            true => CommandError::failed("stopped at once")
+                .hint("run the same command again: it finds what was made"),
+            false => CommandError::failed("interrupted").hint("run the same command again"),
+        }
+        .exit(Exit::Interrupted)),
     };
     let result = result.and_then(|exit| {
         // A full disk behind `> file` is a failure like any other.
@@ -201,9 +206,12 @@ async fn run(cli: Cli, environment: Environment) -> Exit {
     match result {
         Ok(exit) => exit,
         Err(error) => {
-            let hints: Vec<String> = error.hint.into_iter().collect();
-            printer.error(&error.message, &[], &hints, error.exit as u8);
-            error.exit
+            let exit = match error.exit {
+                Exit::Interrupted => context.signals.code(),
+                exit => exit,
+            };
+            printer.error(&error.message, &[], &[error.next_step()], exit as u8);
+            exit
         }
     }
 }

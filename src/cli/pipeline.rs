@@ -14,7 +14,7 @@ use super::context::{Context, Project, Purpose};
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
-use super::{CommandError, CommandResult, Exit, credentials, holder, interrupt};
+use super::{CommandError, CommandResult, Exit, credentials, holder};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
 use crate::dora::metrics::Histograms;
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         let provider = Arc::new(Google::new(client.clone(), machines, &blueprint.deployment, contents));
         let fence = Arc::<Fence>::default();
         client.fenced(Arc::clone(&fence));
-        let interrupt = interrupt::watch(&context.printer, &context.stop_now);
+        let interrupt = context.signals.asked();
         let run = Self {
             context,
             project,
@@ -117,8 +117,10 @@ impl<'a> Run<'a> {
         Ok(self.connected())
     }
 
-    /// Creates, changes and deletes, under the lease.
+    /// Creates, changes and deletes, under the lease. From here on an interrupted command
+    /// finishes what is in flight.
     pub async fn resources(&self, plan: &Plan, events: &Events) -> CommandResult<Outcome> {
+        self.context.signals.finishing();
         let store = gcp::BucketLease::new(self.client.clone(), Names::of(&self.project.config).bucket);
         let (holder, id) = (self.context.holder(), holder::identity());
         holder::release_of_the_dead(&store).await?;
@@ -129,14 +131,29 @@ impl<'a> Run<'a> {
         Ok(engine::apply(plan, provider, &options, Some(leasing), &self.interrupt, events).await?)
     }
 
+    /// What may be cut off anywhere: it is, once the user has asked to stop.
+    pub async fn until_interrupted<T>(
+        &self,
+        work: impl Future<Output = CommandResult<T>>,
+    ) -> CommandResult<T> {
+        tokio::select! {
+            result = work => result,
+            () = self.interrupt.cancelled() => Err(Self::interrupted()),
+        }
+    }
+
     /// An error once the user has asked to stop.
     pub fn go_on(&self) -> CommandResult<()> {
         if !self.interrupt.is_cancelled() {
             return Ok(());
         }
-        Err(CommandError::failed("interrupted before everything was done")
+        Err(Self::interrupted())
+    }
+
+    fn interrupted() -> CommandError {
+        CommandError::failed("interrupted before everything was done")
             .hint("run the same command again: it goes on from here")
-            .exit(Exit::Interrupted))
+            .exit(Exit::Interrupted)
     }
 
     /// Has the engine's binary on this machine, to be uploaded from here.

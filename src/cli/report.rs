@@ -190,7 +190,7 @@ impl Report {
             return Ok(report::collect(&Query::new(&target)?, &question).await?);
         };
         let read = |path: &PathBuf| {
-            std::fs::read_to_string(context.environment.folder.join(path)).map_err(|error| {
+            crate::file::text(&context.environment.folder.join(path)).map_err(|error| {
                 CommandError::usage(format!("{} can't be read: {error}", path.display()))
                     .hint("give the name of a file in PEM format")
             })

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
+use crate::child;
 use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use crate::sandbox::{self, Driver, Handle, Options, Profile};
 use crate::ui::{Printer, Style, View};
@@ -160,6 +161,9 @@ impl Place {
     }
 
     async fn find(&self, context: &Context) -> CommandResult<Handle> {
+        if self.dir.is_none() {
+            context.own_state()?;
+        }
         Ok(Handle::find(&self.folder(context)).await?)
     }
 }
@@ -181,12 +185,8 @@ impl Start {
             ..Options::new(dir.clone(), self.sandbox_project)
         };
         let (ready, answers) = tokio::sync::oneshot::channel();
-        let stop = tokio_util::sync::CancellationToken::new();
-        let stopping = stop.clone();
-        tokio::spawn(async move {
-            interrupt::signal().await;
-            stopping.cancel();
-        });
+        // As it ends by itself, too: asked to by `sandbox stop`.
+        let stop = context.signals.ending().child_token();
         let printer = context.printer.clone();
         tokio::spawn(async move {
             if answers.await.is_ok()
@@ -256,8 +256,8 @@ impl Start {
             self.base_system(context).await?;
         }
         let log_path = dir.join("sandbox.log");
-        let log = std::fs::File::create(&log_path).map_err(fails)?;
-        let mut command = std::process::Command::new(&context.environment.executable);
+        let log = crate::file::create(&log_path).map_err(fails)?;
+        let mut command = child::command(&context.environment.executable);
         command.args(["sandbox", "start", "--machines", self.machines.name()]);
         command.arg("--base-system").arg(&self.base_system).args(["--debian-mirror", &self.debian_mirror]);
         command.arg("--dir").arg(&dir).args(["--sandbox-project", &self.sandbox_project]);
@@ -278,8 +278,7 @@ impl Start {
         if self.record {
             command.arg("--record");
         }
-        use std::os::unix::process::CommandExt as _;
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        command.stdout(Stdio::null()).stderr(log).process_group(0);
         let mut child = command.spawn().map_err(fails)?;
         let deadline = tokio::time::Instant::now() + START_WAIT;
         loop {
@@ -290,7 +289,7 @@ impl Start {
             let ended = child.try_wait().map_err(fails)?;
             if ended.is_some() || tokio::time::Instant::now() > deadline {
                 let log = std::fs::read_to_string(&log_path).unwrap_or_default();
-                let _ = child.kill();
+                let _ = child.start_kill();
                 return Err(CommandError::failed(format!("the sandbox did not start:\n{}", log.trim_end())));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,6 +2,8 @@
 //! Everything that it needs is in it but the templates and the binary, whose
 //! digests are.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +56,7 @@ impl Saved {
     }
 
     pub fn read(path: &Path) -> CommandResult<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = crate::file::text(path).map_err(|error| {
             CommandError::usage(format!("{} can't be read: {error}", path.display()))
                 .hint("`dorainfra plan --out FILE` writes a plan")
         })?;
@@ -89,5 +91,23 @@ impl Saved {
         ))
         .exit(Exit::PlanStale)
         .hint("apply it where it was made, or make a plan of this deployment"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzzed_plans_are_told_or_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan");
+        crate::fuzz_tests::five_seconds("plan-file", |input| {
+            std::fs::write(&path, input).unwrap();
+            match Saved::read(&path) {
+                Ok(saved) => drop(saved.plan.has_changes()),
+                Err(error) => assert!(error.hint.is_some(), "{}", error.message),
+            }
+        });
     }
 }

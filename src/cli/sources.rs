@@ -92,7 +92,7 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
 
 /// The content of a file that holds a secret, without the line's end.
 pub fn secret_of(file: &Path) -> CommandResult<String> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let text = crate::file::text(file).map_err(|error| {
         CommandError::usage(format!("{} can't be read: {error}", file.display()))
             .hint("check the path and its permissions")
     })?;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit, interrupt};
+use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::{Flavour, Names};
 use crate::config::Live;
 use crate::stack::native;
@@ -57,8 +57,7 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let mut watch = Watch::open(&context.printer).map_err(broken)?;
     let mut bucket = Stage::new("bucket", "objects");
     let mut looks: u64 = 0;
-    let stop = interrupt::signal();
-    tokio::pin!(stop);
+    let stop = context.signals.ending();
     loop {
         if looks.is_multiple_of(BUCKET_EVERY) {
             bucket = look_at_bucket(&run).await;
@@ -82,7 +81,7 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
         tokio::pin!(next);
         loop {
             tokio::select! {
-                () = &mut stop => return Ok(Exit::Done),
+                () = stop.cancelled() => return Ok(Exit::Done),
                 () = &mut next => break,
                 () = tokio::time::sleep(KEYS) => {}
             }

@@ -1,5 +1,7 @@
 //! Durations as Prometheus and Mimir write them: `15s`, `1h30m`, `400d`, `2y`.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::time::Duration;
 
 /// Units, largest first: they must be written in this order, each at most once.
@@ -85,7 +87,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             .and_then(|ms| ms.checked_add(total))
             .filter(|total| *total <= LONGEST_MS)
             .ok_or(DurationError::TooLong)?;
-        next_unit = index + 1;
+        next_unit = index.saturating_add(1);
         rest = behind;
     }
     Ok(Duration::from_millis(total))

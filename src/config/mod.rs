@@ -490,6 +490,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzzed_configurations_are_told_or_loaded() {
+        crate::fuzz_tests::five_seconds("configuration", |input| {
+            let text = String::from_utf8_lossy(input).into_owned();
+            let file = Some((std::path::PathBuf::from("dorainfra.yaml"), text));
+            let sources = Sources {
+                file,
+                environment: Vec::new(),
+                tool_variables: Vec::new(),
+                set: Vec::new(),
+                project: None,
+            };
+            match load(sources) {
+                Ok(loaded) => drop(format!("{:?}", loaded.config)),
+                Err(errors) => drop(errors.to_string()),
+            }
+        });
+    }
+
+    #[test]
     fn a_long_default_bucket_is_cut_and_stays_its_own() {
         assert_eq!(default_bucket("my-gcp", "dorainfra"), "my-gcp-dorainfra-mimir");
         let (a, b) = (default_bucket(&"p".repeat(60), "a"), default_bucket(&"p".repeat(60), "b"));

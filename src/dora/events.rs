@@ -4,6 +4,8 @@
 //!
 //! Nothing here computes a metric or knows where events come from.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
@@ -173,7 +175,7 @@ pub fn read(lines: impl BufRead) -> impl Iterator<Item = Result<Event, ReadError
             return None;
         }
         Some(event_of(&line).map_err(|(column, message)| ReadError::Line {
-            line: index + 1,
+            line: index.saturating_add(1),
             column,
             message,
         }))
@@ -187,7 +189,7 @@ pub(super) fn event_of(line: &str) -> Result<Event, (usize, String)> {
     {
         return Ok(event);
     }
-    let column = |bytes: usize| line.get(..bytes).unwrap_or(line).chars().count() + 1;
+    let column = |bytes: usize| line.get(..bytes).unwrap_or(line).chars().count().saturating_add(1);
     let value: Value = serde_json::from_str(line).map_err(|error| {
         let text = error.to_string();
         // Which line it is, the caller knows.
@@ -254,6 +256,23 @@ pub fn write<'a>(mut out: impl Write, events: impl IntoIterator<Item = &'a Event
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whatever is read can be written, and read again.
+    #[test]
+    fn fuzzed_events_are_told_or_read() {
+        crate::fuzz_tests::five_seconds("event-files", |input| {
+            for event in read(input) {
+                match event {
+                    Ok(event) => {
+                        let mut line = Vec::new();
+                        write(&mut line, [&event]).unwrap();
+                        assert_eq!(read(&line[..]).next().unwrap().unwrap(), event);
+                    }
+                    Err(error) => drop(error.to_string()),
+                }
+            }
+        });
+    }
 
     const LINES: &str = r#"{"type":"change","id":"c1","team":"orders","service":"cart","at":"2026-03-02T09:00:00Z"}
 {"type":"deployment","id":"d1","team":"orders","service":"cart","environment":"production","at":"2026-03-02T15:30:00Z","kind":"planned","changes":["c1"]}

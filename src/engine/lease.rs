@@ -9,6 +9,8 @@
 //! or not. Each write asks the [`Fence`] first: who was frozen past the end of the
 //! lease and wakes writes nothing more.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,6 +27,10 @@ pub const LIFE: Duration = Duration::from_secs(60);
 const RENEWAL: Duration = Duration::from_secs(20);
 /// How much longer others wait: a store may tell ages by whole seconds.
 const MARGIN: Duration = Duration::from_secs(5);
+/// What has to be left of it for a lease to be begun with.
+const HALF_LIFE: Duration = Duration::from_secs(LIFE.as_secs() / 2);
+/// Until the next try, where it could not be renewed.
+const SOON: Duration = Duration::from_secs(RENEWAL.as_secs() / 4);
 /// How often a store that keeps changing under us is tried.
 const ATTEMPTS: u32 = 5;
 
@@ -105,7 +111,8 @@ impl<F: Fn() -> OffsetDateTime + Send + Sync> Clock for F {
     }
 
     fn passed(&self) -> Duration {
-        (self() - OffsetDateTime::UNIX_EPOCH).try_into().unwrap_or_default()
+        let nanoseconds = self().unix_timestamp_nanos();
+        u64::try_from(nanoseconds).map(Duration::from_nanos).unwrap_or_default()
     }
 }
 
@@ -190,16 +197,17 @@ impl<'a> Lease<'a> {
                 None => 0,
                 // Ours already: the answer to an earlier write was lost.
                 Some(kept) if self.is_ours(&kept) => kept.generation,
-                Some(kept) if kept.age >= LIFE + MARGIN => kept.generation,
+                Some(kept) if kept.age >= LIFE.saturating_add(MARGIN) => kept.generation,
                 Some(Kept { record, age, .. }) => {
                     let holder = record.map_or("somebody (its record can't be read)".into(), |of| of.holder);
-                    let expires = self.leasing.clock.now() + LIFE.saturating_sub(age);
+                    let expires = later(self.leasing.clock.now(), LIFE.saturating_sub(age));
                     return Err(EngineError::LeaseHeld { holder, expires });
                 }
             };
-            let (acquired, until) = (self.leasing.clock.now(), self.leasing.clock.passed() + LIFE);
+            let (acquired, until) =
+                (self.leasing.clock.now(), self.leasing.clock.passed().saturating_add(LIFE));
             match self.leasing.store.write(&self.record(acquired), generation).await {
-                Ok(Ok(generation)) if self.left(until) > LIFE / 2 => {
+                Ok(Ok(generation)) if self.left(until) > HALF_LIFE => {
                     self.leasing.fence.open(Some(until));
                     *held = Some(Held { generation, acquired, until });
                     return Ok(());
@@ -249,7 +257,7 @@ impl<'a> Lease<'a> {
             }
             if now_held.until <= current.until {
                 // Not renewed: again soon, and in any case at its end.
-                pause = (RENEWAL / 4).min(self.left(current.until));
+                pause = SOON.min(self.left(current.until));
             }
             *held = Some(now_held);
         }
@@ -291,13 +299,13 @@ impl<'a> Lease<'a> {
             holder: self.leasing.holder.to_owned(),
             id: self.leasing.id.to_owned(),
             acquired,
-            expires: self.leasing.clock.now() + LIFE,
+            expires: later(self.leasing.clock.now(), LIFE),
         }
     }
 
     async fn renewed(&self, current: &Held) -> Renewal {
         let acquired = current.acquired;
-        let (record, until) = (self.record(acquired), self.leasing.clock.passed() + LIFE);
+        let (record, until) = (self.record(acquired), self.leasing.clock.passed().saturating_add(LIFE));
         let written = self.leasing.store.write(&record, current.generation);
         if let Ok(Ok(Ok(generation))) = tokio::time::timeout(RENEWAL, written).await {
             return Renewal::Renewed(Held { generation, acquired, until });
@@ -308,7 +316,8 @@ impl<'a> Lease<'a> {
             // Ours: as just written, or, if the write never arrived, as before. Its age is
             // told by whole seconds.
             Ok(Ok(Some(kept))) if self.is_ours(&kept) => {
-                let until = (asked + LIFE).saturating_sub(kept.age + MARGIN).clamp(current.until, until);
+                let since = kept.age.saturating_add(MARGIN);
+                let until = asked.saturating_add(LIFE).saturating_sub(since).clamp(current.until, until);
                 Renewal::Renewed(Held { generation: kept.generation, acquired, until })
             }
             Ok(Ok(Some(kept))) => Renewal::Lost(match kept.record {
@@ -319,6 +328,11 @@ impl<'a> Lease<'a> {
             Ok(Err(_)) | Err(_) => Renewal::NotNow,
         }
     }
+}
+
+/// A time and what is added to it, within the times that can be told.
+fn later(time: OffsetDateTime, by: Duration) -> OffsetDateTime {
+    time::Duration::try_from(by).ok().and_then(|by| time.checked_add(by)).unwrap_or(time)
 }
 
 enum Renewal {

@@ -136,7 +136,7 @@ async fn find(key_file: Option<&Path>, person: bool, project: &str) -> Result<So
 
 fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| fails(error.to_string()))?;
+    let text = crate::file::text(path).map_err(|error| fails(error.to_string()))?;
     let file: Value = serde_json::from_str(&text).map_err(|_| fails("not a credentials file".into()))?;
     // Whoever signs in through a workforce pool is a person, too.
     let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();

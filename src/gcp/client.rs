@@ -20,6 +20,8 @@ use crate::engine::{Fence, SystemClock};
 /// The longest wait of one request; `wait` calls of operations hold theirs for
 /// up to two minutes.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
+/// The most pages of a list: far more than any deployment has.
+const MOST_PAGES: u32 = 2000;
 /// How long one call goes on trying.
 const RETRY_FOR: Duration = Duration::from_secs(90);
 /// How long the first calls of a run wait for one of them to see the project.
@@ -222,8 +224,7 @@ impl Client {
     }
 
     pub(super) async fn answer(&self, call: &Call) -> Result<Answer, Error> {
-        let began = Instant::now();
-        let (mut deadline, late_until) = (began + RETRY_FOR, began + ENABLED_WITHIN);
+        let (began, mut within) = (Instant::now(), RETRY_FOR);
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
         loop {
@@ -258,7 +259,7 @@ impl Client {
                 // A refused connection never reached anybody.
                 Error::Transport { sent, .. } => call.repeatable || !sent,
                 Error::Api(api) if api.is_service_disabled() => {
-                    deadline = late_until;
+                    within = ENABLED_WITHIN;
                     self.inner.enabled.load(Ordering::Relaxed)
                 }
                 // Refused before anything was done. One that nobody has seen yet is rather
@@ -271,7 +272,7 @@ impl Client {
             };
             // Who says "at once" again and again is not believed.
             let wait = after.unwrap_or_default().min(RETRY_FOR).max(jitter(backoff));
-            if !again || Instant::now() + wait > deadline {
+            if !again || began.elapsed().saturating_add(wait) > within {
                 if let Error::Api(api) = &mut error
                     && matches!(api.status, 400 | 403 | 404)
                     && !self.project_is_seen(&token).await
@@ -281,7 +282,7 @@ impl Client {
                 return Err(error);
             }
             tokio::time::sleep(wait).await;
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            backoff = backoff.saturating_mul(2).min(LONGEST_BACKOFF);
         }
     }
 
@@ -378,24 +379,29 @@ impl Client {
         if text.trim().is_empty() || status == StatusCode::NO_CONTENT {
             return Ok(Answer { body: Value::Null, at });
         }
-        serde_json::from_str(&text).map(|body| Answer { body, at }).map_err(damaged)
+        let body: Value = serde_json::from_str(&text).map_err(damaged)?;
+        if !body.is_object() {
+            let reason = "what it says is no object".into();
+            return Err((Error::Unexpected { what: call.what(), reason }, None));
+        }
+        Ok(Answer { body, at })
     }
 
     /// All pages of a list, items concatenated.
     pub async fn list(&self, call: Call, items: &str) -> Result<Vec<Value>, Error> {
         let mut found = Vec::new();
         let mut page = None::<String>;
-        loop {
+        for _ in 0..MOST_PAGES {
             let mut call = call.clone();
             if let Some(token) = page {
                 call = call.query("pageToken", token);
             }
             let mut answer = self.call(&call).await?;
-            if !answer.is_object() {
-                let reason = "a list that is no object".into();
-                return Err(Error::Unexpected { what: call.what(), reason });
-            }
             if let Value::Array(more) = answer[items].take() {
+                if !more.iter().all(Value::is_object) {
+                    let reason = "an item of the list is no object".into();
+                    return Err(Error::Unexpected { what: call.what(), reason });
+                }
                 found.extend(more);
             }
             match answer["nextPageToken"].as_str() {
@@ -403,6 +409,8 @@ impl Client {
                 _ => return Ok(found),
             }
         }
+        let reason = format!("a list without an end: {MOST_PAGES} pages were read");
+        Err(Error::Unexpected { what: call.what(), reason })
     }
 
     /// The permissions of `wanted` that the caller lacks in the project; an

@@ -7,6 +7,11 @@ use super::known;
 /// Seconds that Google forgives a signature that was made "in the future".
 const CLOCK_TOLERANCE: i64 = 60;
 
+/// What to do where credentials are not accepted.
+const LOGIN: &str = "the credentials are not accepted: the login has ended (`gcloud auth application-default login`), \
+                     or the key or its account was deleted (make another key, `gcloud iam service-accounts keys \
+                     create`)";
+
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -178,7 +183,7 @@ impl ApiError {
     /// is minutes away from Google's.
     fn wrong_clock(&self) -> Option<String> {
         let ahead = self.clock_ahead.filter(|ahead| self.status == 401 && ahead.abs() > CLOCK_TOLERANCE)?;
-        let minutes = (ahead.abs() + 30) / 60;
+        let minutes = ahead.unsigned_abs().saturating_add(30) / 60;
         let direction = if ahead > 0 { "behind" } else { "ahead of" };
         Some(format!(
             "this machine's clock is {minutes} minutes {direction} Google's: set it (`timedatectl set-ntp \
@@ -243,12 +248,7 @@ impl ApiError {
             "SERVICE_ACCOUNT_ACCESS_DENIED" => {
                 "the caller lacks `iam.serviceAccounts.actAs`; roles/iam.serviceAccountUser has it".into()
             }
-            "UNAUTHENTICATED" | "authError" => {
-                "the credentials are not accepted: the login has ended (`gcloud auth application-default login`), \
-                 or the key or its account was deleted (make another key, `gcloud iam service-accounts keys \
-                 create`)"
-                    .into()
-            }
+            "UNAUTHENTICATED" | "authError" => LOGIN.into(),
             _ if self.status == 403 => match &self.permission {
                 Some(permission) => format!(
                     "the caller lacks `{permission}`; {} has it",
@@ -256,7 +256,33 @@ impl ApiError {
                 ),
                 None => "check the project's id and the caller's roles in it".into(),
             },
-            _ => return None,
+            _ => match self.status {
+                400 => {
+                    "Google does not take what was asked for: its message names the field, which a key of \
+                        the configuration or a template of yours (`templates_dir`) sets"
+                        .into()
+                }
+                401 => LOGIN.into(),
+                404 => {
+                    "it is not there, or these credentials may not see it: check `project` and the names in \
+                        the configuration, and run the command again"
+                        .into()
+                }
+                409 | 412 => {
+                    "somebody else made or changed it meanwhile: run the command again, it reads anew. If \
+                              it stays so, look into the console what else changes this project"
+                        .into()
+                }
+                429 => {
+                    "too many calls at once in this project: wait a minute, and run the command again".into()
+                }
+                500.. => {
+                    "Google's service fails: run the command again in a few minutes, it goes on from what is \
+                          there; https://status.cloud.google.com tells of outages"
+                        .into()
+                }
+                _ => "the message is Google's; run the command again, it goes on from what is there".into(),
+            },
         })
     }
 }
@@ -275,7 +301,11 @@ impl Error {
                     .into(),
             ),
             Self::Fenced { .. } => Some("run the same command again: what is done stays done".into()),
-            Self::Unexpected { .. } => None,
+            Self::Unexpected { .. } => Some(
+                "that is no answer of this API: check the endpoint if one was set, and whether a proxy stands in \
+                 between; then run the command again"
+                    .into(),
+            ),
             Self::Pointless { instead, .. } => Some(instead.clone()),
         }
     }
@@ -354,6 +384,24 @@ mod tests {
         assert!(!unseen("The resource 'projects/p/zones/z/disks/d' was not found"));
         assert!(!unseen("The specified bucket does not exist."));
         assert!(!unseen("The project's secret was not found"));
+    }
+
+    #[test]
+    fn fuzzed_answers_become_errors_with_a_next_step() {
+        crate::fuzz_tests::five_seconds("api-answers", |input| {
+            let text = String::from_utf8_lossy(input);
+            for status in [200, 400, 401, 403, 404, 409, 412, 429, 503, 999] {
+                let mut error = ApiError::of("GET it", status, &text);
+                error.clock_ahead = Some(i64::from(input.len() as i32) * i64::from(i32::MIN));
+                assert!(!error.to_string().is_empty() && error.hint().is_some(), "{error:?}");
+                let _ = (error.is_not_found(), error.is_conflict(), error.is_stale(), error.is_transient());
+            }
+            if let Ok(operation) = serde_json::from_str::<Value>(&text)
+                && let Some(error) = ApiError::of_operation("an operation", &operation)
+            {
+                assert!(error.hint().is_some(), "{error:?}");
+            }
+        });
     }
 
     #[test]

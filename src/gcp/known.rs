@@ -1,6 +1,6 @@
 //! What Google says to those who begin, as others met it, and what to do about it. A
 //! row is told by its reason or by words that only this error has: an answer that is
-//! not in here keeps Google's own words and no advice.
+//! not in here keeps Google's own words, and the advice of its status.
 
 use super::ApiError;
 
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_one_gets_no_advice() {
+    fn what_only_looks_like_one_gets_the_advice_of_its_status_only() {
         for (status, reason, message) in [
             (404, "notFound", "The resource 'projects/p/zones/z/instances/project-x' was not found"),
             (404, "notFound", "The specified bucket does not exist."),
@@ -297,7 +297,8 @@ mod tests {
             (500, "backendError", "Backend Error"),
         ] {
             assert!(row(&error(status, reason, message)).is_none(), "{message}");
-            assert_eq!(error(status, reason, message).hint(), None, "{message}");
+            let hint = error(status, reason, message).hint().unwrap();
+            assert_eq!(Some(hint), error(status, reason, "something else").hint(), "{message}");
         }
         // A stale fingerprint is somebody else's write, a constraint is a policy.
         let fingerprint = "Supplied fingerprint does not match current metadata fingerprint.";

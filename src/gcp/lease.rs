@@ -45,8 +45,11 @@ impl LeaseStore for BucketLease {
                 continue;
             }
             let updated = object["updated"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-            let age = updated.zip(now).map(|(updated, now)| now - updated);
-            let age = age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default();
+            let age = updated.zip(now).map(|(updated, now)| {
+                now.unix_timestamp_nanos().saturating_sub(updated.unix_timestamp_nanos())
+            });
+            let age =
+                age.and_then(|age| u64::try_from(age).ok()).map(Duration::from_nanos).unwrap_or_default();
             let record = serde_json::from_slice(&bytes).ok();
             return Ok(Some(Kept { record, generation, age }));
         }
@@ -64,7 +67,7 @@ impl LeaseStore for BucketLease {
     ) -> Result<Result<i64, Conflict>, ProviderError> {
         let bytes = serde_json::to_vec(record).map_err(|error| ProviderError {
             message: format!("the lease can't be written: {error}"),
-            hint: None,
+            hint: Some("run the command again".into()),
             unknown_outcome: false,
         })?;
         let upload = Upload {

@@ -2,6 +2,8 @@
 //! with retries and request ids, operations, object data, typed errors with
 //! hints. It knows no kinds and no manifests.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 mod auth;
 mod client;
 mod endpoints;

@@ -49,6 +49,32 @@ impl Client {
         content: &Content,
         upload: &Upload,
     ) -> Result<i64, Error> {
+        self.renewing(|| self.stored(bucket, name, content, upload)).await
+    }
+
+    /// Refused before anything was done: once more, with a fresh token. (Google's client
+    /// would go on with the old one.)
+    async fn renewing<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let token = self.inner.auth.token().await?;
+        match work().await {
+            Err(Error::Api(error)) if error.status == 401 => {
+                self.inner.auth.refused(&token).await;
+                work().await
+            }
+            done => done,
+        }
+    }
+
+    async fn stored(
+        &self,
+        bucket: &str,
+        name: &str,
+        content: &Content,
+        upload: &Upload,
+    ) -> Result<i64, Error> {
         let storage = self.storage().await?;
         let path = format!("projects/_/buckets/{bucket}");
         let what = format!("writing {bucket}/{name}");
@@ -87,6 +113,10 @@ impl Client {
 
     /// An object's bytes and generation; `None`: there is none.
     pub async fn read_object(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
+        self.renewing(|| self.read(bucket, name)).await
+    }
+
+    async fn read(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
         let what = format!("reading {bucket}/{name}");
         let storage = self.storage().await?;
         let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
@@ -171,7 +201,7 @@ impl Client {
             other => other?,
         };
         let total = versions.len() as u64;
-        let mut done = 0;
+        let mut done: u64 = 0;
         let mut deletions = futures::stream::iter(versions)
             .map(|version| async move {
                 let name = encoded(version["name"].as_str().unwrap_or_default());
@@ -187,7 +217,7 @@ impl Client {
             })
             .buffer_unordered(DELETES);
         while (deletions.try_next().await?).is_some() {
-            done += 1;
+            done = done.saturating_add(1);
             progress(done, total);
         }
         Ok(())

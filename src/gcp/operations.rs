@@ -26,7 +26,7 @@ impl Client {
     }
 
     async fn wait(&self, mut operation: Value, id: &ResourceId, events: &Events) -> Result<Value, Error> {
-        let deadline = Instant::now() + LONGEST;
+        let began = Instant::now();
         loop {
             if operation["status"] == "DONE" {
                 let what = format!("{} of {id}", operation["operationType"].as_str().unwrap_or("operation"));
@@ -37,7 +37,7 @@ impl Client {
             }
             let path = wait_path(&operation)?;
             events.send(Event::ResourceProgress { id: id.clone(), message: progress(&operation) });
-            if Instant::now() > deadline {
+            if began.elapsed() > LONGEST {
                 return Err(Error::Transport {
                     what: format!("the operation on {id}"),
                     reason: format!("not done after {} minutes", LONGEST.as_secs() / 60),
@@ -60,17 +60,17 @@ impl Client {
     /// Waits for an operation of Service Usage, which has no `wait` call.
     pub async fn wait_service(&self, mut operation: Value) -> Result<Value, Error> {
         let began = Instant::now();
-        let deadline = began + LONGEST;
         while operation["done"] != true {
             let name = operation["name"].as_str().unwrap_or_default().to_owned();
-            if name.is_empty() || Instant::now() > deadline {
+            if name.is_empty() || began.elapsed() > LONGEST {
                 return Err(Error::Unexpected {
                     what: "enabling services".into(),
                     reason: "its operation does not end".into(),
                 });
             }
             // Whatever it takes, at most a twentieth of it is lost.
-            let pause = (began.elapsed() / 20).clamp(Duration::from_millis(50), Duration::from_secs(2));
+            let pause =
+                began.elapsed().div_f64(20.0).clamp(Duration::from_millis(50), Duration::from_secs(2));
             tokio::time::sleep(pause).await;
             operation = self.call(&Call::get(Api::ServiceUsage, format!("v1/{name}"))).await?;
         }

@@ -3,6 +3,8 @@
 //! ready; and what it is asked to do before it goes (`flush`). What happens on it is
 //! in `templates/vm`.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 mod flush;
 mod reader;
 mod status;
@@ -206,7 +208,7 @@ pub async fn wait_ready(
             }
             _ => {}
         }
-        let bound = if report.retrying { bound * PATIENCE } else { bound };
+        let bound = if report.retrying { bound.saturating_mul(PATIENCE) } else { bound };
         if began.elapsed() > bound {
             log(client, machine, events).await;
             let stage = match report.status.as_str() {
@@ -221,7 +223,7 @@ pub async fn wait_ready(
             () = tokio::time::sleep(pause) => {}
             () = interrupt.cancelled() => return Err(MachineError::Interrupted(name)),
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) struct Serial {
 impl Serial {
     pub fn feed(&mut self, text: &str) {
         self.rest.push_str(text);
-        let whole = self.rest.rfind('\n').map_or(0, |end| end + 1);
+        let whole = self.rest.rfind('\n').map_or(0, |end| end.saturating_add(1));
         let lines: String = self.rest.drain(..whole).collect();
         lines.lines().for_each(|line| self.line(line));
         self.begun = true;

@@ -101,3 +101,17 @@ fn who_is_heard_lives_whatever_the_clocks_say() {
     serial.feed("[    0.000000] Linux version 6.1.0\n");
     assert_eq!(believed(&serial, None), Some((8, false)));
 }
+
+#[test]
+fn fuzzed_metadata_is_told_or_read() {
+    crate::fuzz_tests::five_seconds("machine-metadata", |input| {
+        let text = String::from_utf8_lossy(input);
+        let mut serial = Serial::default();
+        serial.feed(&text);
+        if let Ok(items) = serde_json::from_str::<Vec<Value>>(&text) {
+            let _ = format!("{:?}", Document::of_attributes(&items));
+            let document = items.iter().find_map(|item| item["value"].as_str()).unwrap_or_default();
+            serial.feed(&format!("dorainfra-status: {document}\n"));
+        }
+    });
+}

@@ -63,10 +63,13 @@ impl RenderError {
                  `x is defined` asks for a name, `x | default(…)` gives one in its stead"
                     .into(),
             ),
-            Self::Template { .. } => None,
-            Self::Unknown { nearest, .. } => {
-                nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"))
+            Self::Template { .. } => {
+                Some("correct the template at that line; docs/templates.md says what it may use".into())
             }
+            Self::Unknown { nearest, .. } => Some(match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => "docs/templates.md lists the templates".into(),
+            }),
             Self::UnknownOverride { nearest, .. } => Some(match nearest {
                 Some(nearest) => {
                     format!("did you mean `{nearest}`? Otherwise move the file out of the folder")

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{RenderError, embedded_names};
+use crate::file;
 
 /// Template name (`vm/mimir.yaml.j2`) → text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,7 @@ fn read_into(dir: &Path, prefix: &str, files: &mut BTreeMap<String, String>) -> 
             let nearest = nearest(&template, known.into_iter()).map(str::to_owned);
             return Err(RenderError::UnknownOverride { path, nearest });
         }
-        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        let text = file::text(&path).map_err(failed(&path))?;
         files.insert(template, text);
     }
     Ok(())

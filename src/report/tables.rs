@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Figures, Key, Report, Standing, words};
+use crate::unseen::is_unseen;
 
 /// One line a team, and first one of all together; numbers in their base units,
 /// empty where there is nothing to measure.
@@ -31,12 +32,17 @@ pub fn csv(report: &Report) -> String {
     out
 }
 
-/// RFC 4180: quoted where it has to be; what a spreadsheet would compute, is text.
+/// RFC 4180: quoted where it has to be; what a spreadsheet would compute, is text; what
+/// nobody sees is shown as an escape.
 fn field(text: &str) -> String {
-    let text = match text.starts_with(['=', '+', '-', '@', '\t']) {
-        true => format!("'{text}"),
-        false => text.to_owned(),
-    };
+    let mut shown = if text.starts_with(['=', '+', '-', '@', '\t']) { "'".to_owned() } else { String::new() };
+    for c in text.chars() {
+        match is_unseen(c) && !"\t\n\r".contains(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+    }
+    let text = shown;
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text,
@@ -102,7 +108,11 @@ fn escaped(text: &str) -> String {
         if "\\`*_{}[]<>#|~".contains(c) {
             out.push('\\');
         }
-        out.push(if c.is_control() { ' ' } else { c });
+        match c {
+            c if c.is_control() => out.push(' '),
+            c if is_unseen(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
     }
     out
 }
@@ -116,6 +126,9 @@ mod tests {
         assert_eq!(field("orders"), "orders");
         assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(field("=1+2"), "'=1+2");
+        assert_eq!(field("team\u{202e}gpj.exe\u{7}"), "team\\u{202e}gpj.exe\\u{7}");
+        assert_eq!(escaped("team\u{202e}\u{2066}\u{200f}x"), "team\\u{202e}\\u{2066}\\u{200f}x");
+        assert_eq!(field("équipe 👩‍💻"), "équipe 👩‍💻");
         assert_eq!(escaped("a|b\n*c*"), "a\\|b \\*c\\*");
     }
 }

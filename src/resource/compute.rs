@@ -261,10 +261,10 @@ impl Row {
             let mut answer = cloud.client.call(&call).await?;
             whole(&answer, self.collection)?;
             if let Value::Object(places) = answer["items"].take() {
-                for (_, mut place) in places {
-                    if let Value::Array(items) = place[self.collection].take() {
-                        found.extend(items);
-                    }
+                for place in places.into_iter().map(|(_, place)| place) {
+                    let items = place.get(self.collection).and_then(Value::as_array).into_iter().flatten();
+                    // What is no object is no resource.
+                    found.extend(items.filter(|item| item.is_object()).cloned());
                 }
             }
             match answer["nextPageToken"].as_str() {

@@ -80,14 +80,18 @@ pub fn identify(
     if caller.is_some() {
         return caller;
     }
-    if kind == Kind::Upload
-        && let Some(id) = query.get("upload_id").and_then(|ids| ids.first())
-    {
-        let session = cloud.read(&format!("uploads/{id}"))?;
-        return serde_json::from_value(session["caller"].clone()).ok();
+    if kind == Kind::Upload && query.contains_key("upload_id") {
+        return opened(cloud, kind, query);
     }
     let anonymous = matched.method.api == "storage" && !parts.headers.contains_key("authorization");
     anonymous.then(Caller::anonymous)
+}
+
+/// Who opened the upload that a request goes on with.
+pub fn opened(cloud: &Cloud, kind: Kind, query: &BTreeMap<String, Vec<String>>) -> Option<Caller> {
+    let id = query.get("upload_id").filter(|_| kind == Kind::Upload)?.first()?;
+    let session = cloud.read(&format!("uploads/{id}"))?;
+    serde_json::from_value(session["caller"].clone()).ok()
 }
 
 /// What of the answer is asked for.

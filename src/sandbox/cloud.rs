@@ -30,6 +30,8 @@ pub struct Cloud {
     /// The owner's service account.
     pub owner: String,
     pub owner_key: Vec<u8>,
+    /// What the control routes ask for, another one with each start.
+    pub control_token: String,
     pub tokens: Tokens,
     pub faults: Faults,
     pub requests: Log<Entry>,

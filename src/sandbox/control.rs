@@ -1,6 +1,6 @@
 //! The sandbox's own routes below `/sandbox/`: state, faults, the list of calls,
-//! and switches that no API of Google's has. They ask for no token: whoever
-//! reaches loopback may use them, and they tell no secret.
+//! and switches that no API of Google's has. They ask for a token that is in the
+//! sandbox's folder, and tell no secret.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::compute::{self, capacity, catalogue, machines};
 use super::consistency::Lag;
 use super::error::ApiError;
 use super::faults::Rule;
+use super::guard::{self, Unread};
 use super::profile::Profile;
 use super::server::{error_response, json_response};
 use super::{billing, clock, constraints};
@@ -78,7 +79,14 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
     if let Some(page) = caller_page(cloud, parts) {
         return page;
     }
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let bytes = match guard::may_control(cloud, &parts.headers) {
+        Err(error) => return error_response("", &error),
+        Ok(()) => match guard::read(parts, body, guard::largest(false, true)).await {
+            Ok(bytes) => bytes,
+            Err(Unread::TooLarge(error)) => return error_response("", &error),
+            Err(Unread::Broken) => return Response::new(Body::empty()),
+        },
+    };
     let done = match (parts.method.as_str(), parts.uri.path()) {
         ("GET", "/sandbox/status") => Ok(status(cloud)),
         ("GET", "/sandbox/metadata") => Ok(json!({"requests": cloud.asked.list()})),

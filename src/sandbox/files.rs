@@ -40,6 +40,11 @@ pub fn key_file(dir: &Path) -> PathBuf {
     dir.join("key.json")
 }
 
+/// The token of the control routes, while the sandbox runs.
+pub fn control_token(dir: &Path) -> PathBuf {
+    dir.join("control.token")
+}
+
 /// A folder that only its owner may enter: keys and secrets are in it.
 pub fn create_dir(path: &Path) -> Result<(), SandboxError> {
     use std::os::unix::fs::DirBuilderExt as _;

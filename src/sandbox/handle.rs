@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::SandboxError;
-use super::files::{StateFile, key_file};
+use super::files::{StateFile, control_token, key_file};
 use crate::gcp::Endpoints;
 
 /// A sandbox that answered a moment ago.
@@ -114,6 +114,10 @@ impl Handle {
             why: error.without_url().to_string(),
         };
         let mut request = self.http.request(method, format!("{}sandbox/{route}", self.base()));
+        // Where it can't be read, the sandbox says what is missing.
+        if let Ok(token) = std::fs::read_to_string(control_token(&self.state.dir)) {
+            request = request.bearer_auth(token.trim());
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -27,6 +27,7 @@ mod faults;
 mod fields;
 mod files;
 mod filter;
+mod guard;
 mod guest;
 mod handle;
 mod iam;
@@ -132,6 +133,7 @@ impl Drop for Closing {
         self.0.stop.cancel();
         self.0.close();
         let _ = std::fs::remove_file(StateFile::path(&self.0.dir));
+        let _ = std::fs::remove_file(files::control_token(&self.0.dir));
     }
 }
 
@@ -156,6 +158,9 @@ pub async fn serve(
     let _ = cloud.machines.set(Arc::clone(&machines));
 
     let app = axum::Router::new().fallback(server::handle).with_state(Arc::clone(&cloud));
+    let app = app
+        .layer(axum::middleware::from_fn(guard::own_names))
+        .layer(axum::middleware::from_fn(crate::serve::refuse_web_pages));
     let service = app.into_make_service_with_connect_info::<connection::Cutter>();
     let server = axum::serve(connection::Connections(listener), service)
         .with_graceful_shutdown(cloud.stop.clone().cancelled_owned());
@@ -171,6 +176,7 @@ pub async fn serve(
         dir: cloud.dir.clone(),
         started: clock::timestamp(),
     };
+    guard::give_token(&cloud.dir, &cloud.control_token)?;
     state.write()?;
     // Nobody may be waiting.
     let _ = ready.send(state);
@@ -207,7 +213,8 @@ pub fn forget(dir: &Path) -> Result<(), SandboxError> {
         return Err(error);
     }
     let folders = FOLDERS.map(|folder| dir.join(folder));
-    for path in folders.into_iter().chain([file, files::key_file(dir), StateFile::path(dir)]) {
+    let kept = [file, files::key_file(dir), files::control_token(dir), StateFile::path(dir)];
+    for path in folders.into_iter().chain(kept) {
         let removed =
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         match removed {
@@ -289,6 +296,7 @@ async fn prepare(
         port,
         owner,
         owner_key,
+        control_token: hex::encode(random()),
         tokens: token::Tokens::new(&secret),
         faults: faults::Faults::default(),
         requests: requests::Log::default(),
@@ -329,13 +337,18 @@ fn identity(store: &mut Store, port: u16) -> Result<Vec<u8>, SandboxError> {
     let known = store.get("secret").and_then(|secret| hex::decode(secret.as_str()?).ok());
     let secret = match known {
         Some(secret) => secret,
-        None => [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|id| *id.as_bytes()).collect(),
+        None => random(),
     };
     let mut tx = store.begin();
     tx.put("secret", json!(hex::encode(&secret)));
     tx.edit("project", |project| project["port"] = json!(port));
     tx.commit()?;
     Ok(secret)
+}
+
+/// What nobody can guess.
+fn random() -> Vec<u8> {
+    [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|id| *id.as_bytes()).collect()
 }
 
 /// Locks; what a panicking holder has left is taken as it is.

@@ -19,6 +19,7 @@ use super::connection::Cutter;
 use super::contract::{CONTRACT, Matched, percent_decode};
 use super::error::ApiError;
 use super::faults::{Action, Damage, Moment, Strike};
+use super::guard::{self, Unread};
 use super::requests::Entry;
 use super::storage::xml;
 use super::token::{self, Caller};
@@ -99,8 +100,11 @@ pub async fn handle(
         return control::handle(&cloud, &parts, body).await;
     }
     if matches!(route, Route::Batch) {
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-        return batch::carry_out(&cloud, &cutter, &parts, &bytes).await;
+        return match guard::read(&parts, body, guard::largest(false, false)).await {
+            Ok(bytes) => batch::carry_out(&cloud, &cutter, &parts, &bytes).await,
+            Err(Unread::TooLarge(error)) => error_response("", &error),
+            Err(Unread::Broken) => Response::new(Body::empty()),
+        };
     }
     let began = Instant::now();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -178,12 +182,13 @@ async fn answer(
         Route::Api(matched, _) => matched.method.api,
         _ => "",
     };
+    let most = largest(cloud, parts, &route, caller.as_ref());
     if let Some(strike) = &strike {
         pause(strike.action.delay_before_ms).await;
         stop_at(cloud, strike, Moment::Before).await?;
         if let Some(answer) = injected(api, &strike.action, Moment::Before) {
             // The request is read to its end, as a server in front would.
-            let _ = axum::body::to_bytes(body, usize::MAX).await;
+            let _ = guard::read(parts, body, most).await;
             return Some(answer);
         }
     }
@@ -194,8 +199,9 @@ async fn answer(
         return None;
     }
     let fault = strike.as_ref().map(|strike| strike.action.clone()).unwrap_or_default();
-    let response = match axum::body::to_bytes(body, usize::MAX).await {
-        Err(_) => return None,
+    let response = match guard::read(parts, body, most).await {
+        Err(Unread::Broken) => return None,
+        Err(Unread::TooLarge(error)) => return Some(error_response(api, &error)),
         // In a task of its own: what has begun is finished although the client may go away.
         Ok(bytes) => {
             *heard = bytes.clone();
@@ -215,6 +221,16 @@ async fn answer(
         }
     }
     Some(response)
+}
+
+/// How much of a body is read, bytes.
+fn largest(cloud: &Cloud, parts: &Parts, route: &Route, caller: Option<&Caller>) -> usize {
+    let Route::Api(_, kind) = route else { return guard::largest(false, false) };
+    let media = matches!(kind, Kind::Upload | Kind::Xml);
+    let query = parse_query(parts.uri.query().unwrap_or_default());
+    // Whoever goes on with an upload is known by it; whoever needs no credentials is nobody.
+    let known = || caller.is_some() || api::opened(cloud, *kind, &query).is_some();
+    guard::largest(media, media && known())
 }
 
 /// An answer that arrives in part, or in a shape that is none.

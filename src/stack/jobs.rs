@@ -22,12 +22,12 @@ pub(super) fn copy(dir: &Path, files: &[JobFile], owner: Option<(u32, u32)>) -> 
     for file in files {
         for (from, to) in matched(file)? {
             let to = dir.join(to);
-            let text = fs::read(&from).map_err(failed(&from))?;
+            let text = crate::file::text(&from).map_err(failed(&from))?;
             if let Some(folder) = to.parent() {
                 let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
                 made.map_err(failed(folder))?;
             }
-            private::write(&to, &text, owner).map_err(failed(&to))?;
+            private::write(&to, text.as_bytes(), owner).map_err(failed(&to))?;
             wanted.insert(to);
         }
     }

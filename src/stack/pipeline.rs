@@ -2,6 +2,8 @@
 //! Rates are for whoever looks twice: here are only totals. Nothing that does
 //! not answer is an error of the look; it is what the look finds.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -240,7 +242,7 @@ pub fn last_error(log: &str) -> Option<String> {
     };
     let line = log.lines().rev().find(bad)?;
     let field = |name: &str| {
-        let rest = &line[line.find(&format!(" {name}="))? + name.len() + 2..];
+        let (_, rest) = line.split_once(&format!(" {name}="))?;
         Some(match rest.strip_prefix('"') {
             Some(quoted) => {
                 quoted.split("\" ").next().unwrap_or(quoted).trim_end_matches('"').replace("\\\"", "\"")

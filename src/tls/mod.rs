@@ -7,6 +7,8 @@
 //! authority of a client ─▶ its certificate    the server trusts the authority
 //! ```
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 mod files;
 
 use rcgen::{
@@ -113,7 +115,7 @@ impl Authority {
         let fails =
             |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
         let key = KeyPair::generate().map_err(fails)?;
-        let mut params = params(common_name, now, now + life);
+        let mut params = params(common_name, now, now.saturating_add(life));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(fails)?.pem();
@@ -157,7 +159,7 @@ impl Authority {
             |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
         let ca_key = KeyPair::from_pem(&self.key).map_err(fails)?;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate, ca_key).map_err(fails)?;
-        let end = (now + life).min(Validity::of(&self.certificate)?.not_after);
+        let end = now.saturating_add(life).min(Validity::of(&self.certificate)?.not_after);
         let key = KeyPair::generate().map_err(fails)?;
         let mut params = params(common_name, now, end);
         for name in dns_names {
@@ -178,7 +180,7 @@ fn params(common_name: &str, now: OffsetDateTime, end: OffsetDateTime) -> Certif
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params.distinguished_name.push(DnType::OrganizationName, ORGANIZATION);
-    params.not_before = now - EARLIER;
+    params.not_before = now.saturating_sub(EARLIER);
     params.not_after = end;
     params
 }
@@ -206,8 +208,9 @@ impl Validity {
     /// Whether it is time for another one: 30 days before the end, and in the
     /// last third of a life that is shorter than 90 days.
     pub fn is_due(&self, now: OffsetDateTime) -> bool {
-        let life = self.not_after - self.not_before;
-        self.not_after - now < RENEWED_BEFORE.min(life / 3)
+        let seconds =
+            |from: OffsetDateTime| self.not_after.unix_timestamp().saturating_sub(from.unix_timestamp());
+        seconds(now) < RENEWED_BEFORE.whole_seconds().min(seconds(self.not_before) / 3)
     }
 
     pub fn is_over(&self, now: OffsetDateTime) -> bool {

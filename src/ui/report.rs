@@ -17,7 +17,8 @@ pub struct Report {
     pub run_id: String,
     pub ok: bool,
     pub samples_sent: u64,
-    pub samples_found: u64,
+    /// `None`: the endpoint could not be asked.
+    pub samples_found: Option<u64>,
     pub checks: Vec<Check>,
 }
 
@@ -33,7 +34,11 @@ impl View for Report {
         if skipped > 0 {
             counts.push(format!("{skipped} not applicable"));
         }
-        let samples = format!("{} of {} samples", count(self.samples_found), count(self.samples_sent));
+        let sent = count(self.samples_sent);
+        let samples = match self.samples_found {
+            Some(found) => format!("{} of {sent} samples", count(found)),
+            None => format!("the endpoint could not be asked for the {sent} samples"),
+        };
         let (role, verdict) = match self.ok {
             true => (Role::Good, "✓ verified:"),
             false => (Role::Bad, "✗ not verified:"),
@@ -100,15 +105,21 @@ mod tests {
             check("bucket", "Blocks in the bucket", Outcome::NotApplicable, "the stand-in writes none"),
         ];
         let rows: String = checks.iter().map(|check| row(check, &Style::plain())).collect();
-        let report =
-            Report { run_id: "0e1f".into(), ok: false, samples_sent: 56_940, samples_found: 56_939, checks };
+        let report = Report {
+            run_id: "0e1f".into(),
+            ok: false,
+            samples_sent: 56_940,
+            samples_found: Some(56_939),
+            checks,
+        };
         insta::assert_snapshot!(rows + &report.human(&Style::plain()));
     }
 
     #[test]
     fn a_passed_report() {
         let checks = vec![check("endpoint", "The endpoint is ready", Outcome::Passed, "ready")];
-        let report = Report { run_id: "0e1f".into(), ok: true, samples_sent: 4, samples_found: 4, checks };
+        let report =
+            Report { run_id: "0e1f".into(), ok: true, samples_sent: 4, samples_found: Some(4), checks };
         insta::assert_snapshot!(report.human(&Style::plain()));
         assert_eq!(report.json()["checks"][0]["outcome"], "passed");
     }

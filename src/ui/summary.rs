@@ -172,7 +172,7 @@ mod tests {
                 run_id: "0e1f".into(),
                 ok: true,
                 samples_sent: 56_940,
-                samples_found: 56_940,
+                samples_found: Some(56_940),
                 checks: Vec::new(),
             }),
             next: vec!["dorainfra status".into()],

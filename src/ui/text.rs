@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use crate::unseen::is_unseen;
+
 /// Columns that `text` takes on a terminal (wide characters take two; colour
 /// codes none).
 pub(super) fn width(text: &str) -> usize {
@@ -69,10 +71,10 @@ pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
 }
 
 /// Text from outside (a serial port, a cloud's error) without its control
-/// characters: an escape sequence in it must not reach the terminal. Line ends
+/// characters and marks of direction: an escape sequence in it must not reach the terminal. Line ends
 /// and tabs stay.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    let harmless = |c: char| !is_unseen(c) || c == '\n' || c == '\t';
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }

@@ -7,6 +7,8 @@
 //! told as a number; it is a failure when Mimir says that uploads failed, or when
 //! it has run long enough to have shipped.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
@@ -52,7 +54,7 @@ pub(super) async fn check(
     report.blocks = Some(blocks);
     report.samples_in_bucket = Some(held);
     if held == sent && blocks > 0 {
-        let all = contents.blocks.iter().map(|block| block.stats.num_samples).sum();
+        let all = contents.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
         let found = format!("in {} with {}", counted(blocks, "block"), counted(all, "sample"));
         return stage.passed(expected, found);
     }
@@ -62,7 +64,7 @@ pub(super) async fn check(
             "{} of {}; {} on the machine only",
             thousands(held),
             thousands(sent),
-            counted(sent - held, "sample")
+            counted(sent.saturating_sub(held), "sample")
         ),
     };
     let Some(query) = query else { return stage.not_attempted(expected) };
@@ -116,13 +118,13 @@ fn apart(blocks: &mut [&Meta]) -> u64 {
     let (mut sum, mut largest, mut end) = (0, 0, i64::MIN);
     for block in blocks {
         if block.min_time >= end {
-            sum += largest;
+            sum = u64::saturating_add(sum, largest);
             largest = 0;
         }
         largest = largest.max(block.stats.num_samples);
         end = end.max(block.max_time);
     }
-    sum + largest
+    sum.saturating_add(largest)
 }
 
 #[derive(Debug, PartialEq)]

@@ -114,6 +114,7 @@ pub(super) async fn check(
     let sent = report.samples_sent;
     let expected = format!("{}, equal in time and value", counted(sent, "sample"));
     if sent == 0 {
+        report.samples_found = Some(0);
         return stage.not_applicable(expected, "no history was written");
     }
     let compared = compare_all(query, request.history, |tally| {
@@ -130,7 +131,7 @@ pub(super) async fn check(
         Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
     };
 
-    report.samples_found = tally.equal;
+    report.samples_found = Some(tally.equal);
     tally
         .first
         .sort_by(|a, b| (a.timestamp_ms, &a.metric, &a.labels).cmp(&(b.timestamp_ms, &b.metric, &b.labels)));

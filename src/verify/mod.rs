@@ -139,8 +139,8 @@ pub struct Report {
     pub run_id: String,
     pub checks: Vec<Check>,
     pub samples_sent: u64,
-    /// Found with the same time and value.
-    pub samples_found: u64,
+    /// Found with the same time and value; `None`: the endpoint could not be asked.
+    pub samples_found: Option<u64>,
     /// The first samples that are missing or differ.
     pub mismatches: Vec<Mismatch>,
     /// From the push to the Pushgateway (or from the generator) until seen at the
@@ -174,7 +174,7 @@ impl Report {
             run_id: uuid::Uuid::new_v4().to_string(),
             checks: Vec::new(),
             samples_sent: request.history.extent().samples,
-            samples_found: 0,
+            samples_found: None,
             mismatches: Vec::new(),
             marker_latency_ms: None,
             stale_teams: Vec::new(),

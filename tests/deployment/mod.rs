@@ -194,8 +194,10 @@ impl Deployment {
     /// Calls a control route of the sandbox.
     pub fn control(&self, method: &str, route: &str, body: Option<Value>) -> Value {
         let url = format!("http://127.0.0.1:{}/sandbox/{route}", self.port());
+        let token = std::fs::read_to_string(self.path().join(".dorainfra/sandbox/control.token")).unwrap();
         let mut curl = Command::new("curl");
         curl.args(["-fsS", "-X", method, &url]);
+        curl.args(["-H", &format!("Authorization: Bearer {}", token.trim())]);
         if let Some(body) = body {
             curl.args(["-H", "Content-Type: application/json", "--data", &body.to_string()]);
         }

@@ -33,7 +33,7 @@ impl LiveError {
             Self::Listen { .. } => {
                 Some("give `--listen` an address of this machine and a free port; 0 chooses one".into())
             }
-            Self::Serve(_) => None,
+            Self::Serve(_) => Some("start it again, on another port if it fails again".into()),
         }
     }
 

@@ -203,7 +203,7 @@ impl WriteError {
                  address"
                     .into(),
             ),
-            Self::Broken { .. } => None,
+            Self::Broken { .. } => Some("send it again: what is there already does no harm".into()),
         }
     }
 }
@@ -211,6 +211,19 @@ impl WriteError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fuzzed_answers_are_told() {
+        crate::fuzz_tests::five_seconds("remote-write-answers", |input| {
+            let text = String::from_utf8_lossy(input);
+            for status in [200, 204, 400, 401, 409, 413, 415, 422, 429, 500] {
+                let _ = Reason::of(status, &text);
+            }
+            let now = time::OffsetDateTime::UNIX_EPOCH;
+            let wait = crate::dora::remote_write::retry_after(&text, now);
+            assert!(wait.is_none_or(|wait| wait <= crate::answer::LONGEST_WAIT), "{wait:?}");
+        });
+    }
 
     #[test]
     fn refusals_are_understood_from_mimir_and_from_prometheus() {

@@ -1,5 +1,7 @@
 //! How often, and after which wait, a request is repeated.
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -38,7 +40,7 @@ pub fn jitter(base: Duration, attempt: u32, longest: Duration) -> Duration {
     let ceiling = base.saturating_mul(1u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(longest);
     let nanoseconds = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
     let random = StdRng::try_from_rng(&mut rand::rngs::SysRng).map_or(u64::MAX, |mut rng| rng.next_u64());
-    Duration::from_nanos(((u128::from(random) * u128::from(nanoseconds)) >> 64) as u64)
+    Duration::from_nanos((u128::from(random).saturating_mul(u128::from(nanoseconds)) >> 64) as u64)
 }
 
 /// `Retry-After`: seconds, or a date, which is counted from `now`; never longer than

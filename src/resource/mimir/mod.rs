@@ -150,7 +150,7 @@ impl Mimir {
             false => error.clone(),
             true => ProviderError {
                 message: "Mimir does not serve, as told of another resource".into(),
-                hint: None,
+                hint: Some("`dorainfra status` shows what the machine does; then run this again".into()),
                 unknown_outcome: false,
             },
         })

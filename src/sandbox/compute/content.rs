@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokio::process::Command;
+use crate::child;
 
 /// Copying a folder that a machine writes to can meet a file that is just gone.
 const ATTEMPTS: usize = 5;
@@ -33,7 +33,7 @@ pub async fn copy(from: &Path, to: &Path) -> Result<(), String> {
         }
         let mut source = from.as_os_str().to_owned();
         source.push("/.");
-        let copied = Command::new("cp")
+        let copied = child::command("cp")
             .args(["--archive", "--reflink=auto", "--sparse=always"])
             .arg(source)
             .arg(&new)

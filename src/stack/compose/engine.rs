@@ -1,12 +1,10 @@
 //! The Docker engine of this machine, spoken to by its own programs: they know
 //! its address, its credentials and its contexts.
 
-use std::process::Stdio;
-
 use serde::Deserialize;
-use tokio::process::Command;
 
 use super::{ComposeError, Container, Setup, State};
+use crate::child;
 
 /// An engine that answers, and the Compose that drives it.
 #[derive(Clone, Debug)]
@@ -118,13 +116,14 @@ impl Row {
 /// prints a container's log on the streams that it was written to.
 async fn run(program: &str, arguments: &[&str]) -> Result<String, ComposeError> {
     let command = format!("{program} {}", arguments.join(" "));
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|error| ComposeError::NoEngine { command: command.clone(), reason: error.to_string() })?;
+    let mut docker = child::command(program);
+    child::hand_on(&mut docker, child::DOCKER);
+    child::hand_on(&mut docker, child::NETWORK);
+    let output =
+        docker.args(arguments).kill_on_drop(true).output().await.map_err(|error| ComposeError::NoEngine {
+            command: command.clone(),
+            reason: error.to_string(),
+        })?;
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     if output.status.success() {
         let log = arguments.first() == Some(&"logs");

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::StackError;
 use super::{Binaries, Live, Setup};
+use crate::child;
 
 /// A part of the stack, in the order of starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -207,9 +208,8 @@ async fn agent_flag(prometheus: &Path) -> Result<&'static str, StackError> {
         setting: "stack.prometheus",
         message,
     };
-    let output = tokio::process::Command::new(prometheus)
+    let output = child::command(prometheus)
         .arg("--version")
-        .stdin(std::process::Stdio::null())
         .output()
         .await
         .map_err(|error| not_runnable(error.to_string()))?;

@@ -5,15 +5,13 @@
 //! itself writes both down before it becomes the program: whoever starts it may
 //! be killed at any moment and the next one still finds it.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::part::Command;
+use crate::{child, file};
 
 /// A process, told apart from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -30,15 +28,16 @@ const LAUNCH: &str = r#"IFS= read -r stat </proc/self/stat && printf '%s\n' "$st
 /// Starts a command in its own process group, with its output in `log`, and
 /// waits for nothing.
 pub(super) fn start(command: &Command, dir: &Path, identity: &Path, log: &Path) -> std::io::Result<()> {
-    let log = append(log)?;
-    let child = tokio::process::Command::new("/bin/sh")
+    let log = file::append(log)?;
+    let mut child = child::command("/bin/sh");
+    child::hand_on(&mut child, child::NETWORK);
+    let child = child
         .arg("-c")
         .arg(LAUNCH)
         .arg(identity)
         .arg(&command.program)
         .args(&command.args)
         .current_dir(dir)
-        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         // Ctrl-C in the terminal is for the foreground group, not for this one.
@@ -48,10 +47,6 @@ pub(super) fn start(command: &Command, dir: &Path, identity: &Path, log: &Path) 
     // Dropped, not waited for: tokio reaps it, or init does when we are gone.
     drop(child);
     Ok(())
-}
-
-fn append(log: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(log)
 }
 
 /// The identity that a child wrote, if it got as far.

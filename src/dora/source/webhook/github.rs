@@ -245,4 +245,21 @@ mod tests {
         assert_eq!(told("transferred", Some("incident")), [[""; 0]]);
         assert_eq!(told("pinned", None), [[""; 0]; 0]);
     }
+
+    #[test]
+    fn fuzzed_bodies_of_both_forges_are_told_or_read() {
+        crate::fuzz_tests::five_seconds("webhook-bodies", |input| {
+            let github = |project: &str| Subscribed::unknown(Forge::Github, project).reading;
+            let gitlab = |project: &str| Subscribed::unknown(Forge::Gitlab, project).reading;
+            for event in ["deployment_status", "workflow_run", "push", "pull_request", "release", "issues"] {
+                let _ = facts(event, input, github).map(|(_, facts)| format!("{facts:?}"));
+            }
+            for event in
+                ["Deployment Hook", "Pipeline Hook", "Push Hook", "Merge Request Hook", "Release Hook"]
+            {
+                let _ =
+                    super::super::gitlab::facts(event, input, gitlab).map(|(_, facts)| format!("{facts:?}"));
+            }
+        });
+    }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::tree::Node;
 pub(super) use self::tree::mac;
 use super::{Boot, World};
+use crate::sandbox::guard;
 
 /// A guest attribute's value may have this many bytes.
 const VALUE_LIMIT: usize = 256 << 10;
@@ -182,6 +183,11 @@ impl Query {
 
 impl Server {
     async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Response {
+        // A page's own name that points here would be of the same origin, and could send
+        // the header.
+        if !guard::ours(headers) {
+            return refuse(StatusCode::FORBIDDEN, "Ask for metadata.google.internal.");
+        }
         if headers.contains_key("x-forwarded-for") {
             return refuse(StatusCode::FORBIDDEN, "Requests with X-Forwarded-For are not accepted.");
         }

@@ -6,9 +6,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use crate::child;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
 
 use super::host;
 use crate::event::{Event, Events};
@@ -127,7 +127,9 @@ fn stage(events: &Events, stage: &str, message: &str) {
 async fn build(target: &Path, mirror: &str, events: &Events) -> Result<(), NspawnError> {
     stage(events, "debootstrap", &format!("building Debian 12 from {mirror}"));
     // A proxy is named by the environment: it stays.
-    let mut child = Command::new("unshare")
+    let mut child = child::command("unshare");
+    child::hand_on(&mut child, child::NETWORK);
+    let mut child = child
         .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"])
         .args(["debootstrap", "--variant=minbase"])
         .arg(format!("--include={}", PACKAGES.join(",")))
@@ -136,7 +138,6 @@ async fn build(target: &Path, mirror: &str, events: &Events) -> Result<(), Nspaw
         .arg(mirror)
         .env("PATH", host::PATH)
         .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)

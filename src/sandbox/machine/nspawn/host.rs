@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use crate::child::{self, Child, Command};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, Command};
 
 use crate::sandbox::machine::MachineId;
 
@@ -51,8 +51,8 @@ pub(super) fn unfit() -> Option<String> {
 }
 
 fn command(program: &str) -> Command {
-    let mut command = Command::new(program);
-    command.env_clear().env("PATH", PATH).env("LC_ALL", "C.UTF-8").current_dir("/");
+    let mut command = child::bare(program);
+    command.env("PATH", PATH).env("LC_ALL", "C.UTF-8").current_dir("/");
     command
 }
 

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::child::{self, Child};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -200,16 +200,14 @@ impl Shared {
     async fn launch(self: &Arc<Self>) -> Result<Child, VmError> {
         let dir = prepare(self)?;
         let space = self.site.names.machine(&self.boot.id());
-        let mut child = Command::new("unshare")
+        let mut child = child::bare("unshare")
             .args(["--mount", "--propagation", "private", "/bin/sh", "-c", LAUNCHER, "dorainfra-launch"])
             .arg(space)
             .arg(dir)
             .arg(&self.site.base)
             .arg(&self.boot.name)
-            .env_clear()
             .env("PATH", PATH)
             .current_dir("/")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

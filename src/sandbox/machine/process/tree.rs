@@ -10,8 +10,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::child::{self, Child};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use crate::sandbox::machine::console::Console;
@@ -44,12 +44,10 @@ impl Process {
     pub(super) fn spawn(program: &Program, console: &Arc<Console>) -> std::io::Result<Self> {
         let (name, arguments) =
             program.words.split_first().ok_or_else(|| std::io::Error::other("no program given"))?;
-        let mut child = Command::new(name)
+        let mut child = child::bare(name)
             .args(arguments)
             .current_dir(&program.directory)
-            .env_clear()
             .envs(program.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -128,10 +126,9 @@ async fn copy_lines(
 
 /// `kill` of the shell: it knows groups, and that a target is gone already is fine.
 async fn kill(signal: &str, targets: &[String]) {
-    let _ = Command::new("/bin/sh")
+    let _ = child::command("/bin/sh")
         .args(["-c", "signal=$1; shift; kill -s \"$signal\" -- \"$@\" 2>/dev/null", "sh", signal])
         .args(targets)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -193,11 +190,10 @@ done
 impl Guard {
     /// Watches over the processes whose environment holds this boot's id.
     pub(super) fn spawn(boot_id: &str) -> std::io::Result<Self> {
-        let child = Command::new("/bin/sh")
+        let child = child::bare("/bin/sh")
             .args(["-c", GUARD, "dorainfra-guard"])
             .arg(format!("{BOOT_VARIABLE}={boot_id}"))
             .current_dir("/")
-            .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
