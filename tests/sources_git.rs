@@ -24,10 +24,14 @@ fn number(repository: &Path, arguments: &[&str]) -> usize {
 /// The events that `dorainfra collect git` writes.
 fn collect(repository: &Path, arguments: &[&str]) -> Vec<Event> {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
-    command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]).arg(repository);
-    command.args(["--team", "t", "--service", "s"]).args(arguments).assert().success();
-    let text = std::fs::read(folder.path().join("out.jsonl")).unwrap();
+    // Two processes, two files: the same bytes.
+    let [text, again] = ["out.jsonl", "again.jsonl"].map(|file| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", file, "git"]).arg(repository);
+        command.args(["--team", "t", "--service", "s"]).args(arguments).assert().success();
+        std::fs::read(folder.path().join(file)).unwrap()
+    });
+    assert_eq!(text, again);
     read(text.as_slice()).collect::<Result<_, _>>().unwrap()
 }
 

@@ -261,7 +261,8 @@ impl Reader<'_, State> {
                     continue;
                 };
                 let labels = names(request.labels);
-                self.state.project.add(Fact::Labelled { id: commit.clone(), labels });
+                let updated = Some(request.updated_at);
+                self.state.project.add(Fact::Labelled { id: commit.clone(), labels, updated });
                 if self.settings.unit == Unit::Requests {
                     let reverts = reverted(request.body.as_deref().unwrap_or_default());
                     let change = Landed {

@@ -203,7 +203,11 @@ impl Reader<'_, State> {
                 // last commit where the branch was moved forward.
                 let commit = request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha);
                 let Some(commit) = commit else { continue };
-                self.state.project.add(Fact::Labelled { id: commit.clone(), labels: request.labels });
+                self.state.project.add(Fact::Labelled {
+                    id: commit.clone(),
+                    labels: request.labels,
+                    updated: Some(request.updated_at),
+                });
                 if self.settings.unit == Unit::Requests {
                     let change = Landed {
                         at: Some(request.created_at),

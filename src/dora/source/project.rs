@@ -31,6 +31,9 @@ pub struct Landed {
     pub title: String,
     #[serde(default)]
     pub labels: Vec<String>,
+    /// When the tool said so of the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub labelled: Option<OffsetDateTime>,
     /// The commits that it says it takes back.
     #[serde(default)]
     pub reverts: Vec<String>,
@@ -95,6 +98,9 @@ pub enum Fact {
     Labelled {
         id: String,
         labels: Vec<String>,
+        /// When the tool said so: an older word does not replace it.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+        updated: Option<OffsetDateTime>,
     },
     Ran {
         id: String,
@@ -112,7 +118,7 @@ impl Fact {
     pub fn problem(&self) -> Option<String> {
         let (id, times, named): (&str, Vec<OffsetDateTime>, &[(&str, &str)]) = match self {
             Self::Landed { id, change } => (id, change.at.into_iter().collect(), &[]),
-            Self::Labelled { id, .. } => (id, Vec::new(), &[]),
+            Self::Labelled { id, updated, .. } => (id, updated.iter().copied().collect(), &[]),
             Self::Ran { id, deployment } => (
                 id,
                 deployment.statuses.iter().map(|status| status.at).collect(),
@@ -156,12 +162,12 @@ impl Project {
         let mut landed: Vec<(String, Landed)> = self.changes.into_iter().collect();
         landed.sort_by_key(|(_, change)| change.order);
         for (id, mut change) in landed {
-            let labels = std::mem::take(&mut change.labels);
+            let (labels, updated) = (std::mem::take(&mut change.labels), change.labelled.take());
             if change.order.is_some() {
                 all.push(Fact::Landed { id: id.clone(), change });
             }
-            if !labels.is_empty() {
-                all.push(Fact::Labelled { id, labels });
+            if !labels.is_empty() || updated.is_some() {
+                all.push(Fact::Labelled { id, labels, updated });
             }
         }
         all.extend(self.deployments.into_iter().map(|(id, deployment)| Fact::Ran { id, deployment }));
@@ -177,11 +183,18 @@ impl Project {
                     self.landed += 1;
                     self.landed
                 });
-                let labels = std::mem::take(&mut known.labels);
-                *known = Landed { order: Some(order), labels, ..change };
+                // A push knows a merge's place, and its request when it was written: either may
+                // come first.
+                if change.at.is_some() || known.at.is_none() {
+                    let (labels, labelled) = (std::mem::take(&mut known.labels), known.labelled);
+                    *known = Landed { order: Some(order), labels, labelled, ..change };
+                }
             }
-            Fact::Labelled { id, labels } => {
-                self.changes.entry(id).or_default().labels = labels;
+            Fact::Labelled { id, labels, updated } => {
+                let known = self.changes.entry(id).or_default();
+                if updated >= known.labelled {
+                    (known.labels, known.labelled) = (labels, updated);
+                }
             }
             Fact::Ran { id, deployment } => {
                 let known = self.deployments.entry(id).or_default();
@@ -242,7 +255,7 @@ mod tests {
             status(datetime!(2026-03-02 12:00 UTC), false),
             status(datetime!(2026-03-02 10:00 UTC), true),
             status(datetime!(2026-03-02 09:00 UTC), false),
-            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()] },
+            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None },
             Fact::Landed {
                 id: "c".into(),
                 change: Landed { at: Some(datetime!(2026-03-02 08:00 UTC)), ..Landed::default() },

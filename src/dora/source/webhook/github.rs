@@ -83,6 +83,8 @@ struct Request {
     merge_commit_sha: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    updated_at: Option<OffsetDateTime>,
 }
 
 #[derive(Deserialize)]
@@ -164,8 +166,11 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             let PullRequest { action, pull_request: request } = serde_json::from_slice(body)?;
             match request.merge_commit_sha {
                 Some(commit) if action == "closed" && request.merged => {
-                    let mut facts =
-                        vec![Fact::Labelled { id: commit.clone(), labels: names(request.labels) }];
+                    let mut facts = vec![Fact::Labelled {
+                        id: commit.clone(),
+                        labels: names(request.labels),
+                        updated: request.updated_at,
+                    }];
                     if reading.unit == Unit::Requests {
                         let change = Landed {
                             at: Some(request.created_at),

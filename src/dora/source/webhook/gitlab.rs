@@ -76,6 +76,8 @@ struct Merge {
     state: String,
     created_at: String,
     #[serde(default)]
+    updated_at: Option<String>,
+    #[serde(default)]
     merge_commit_sha: Option<String>,
 }
 
@@ -155,7 +157,9 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             let MergeRequest { object_attributes: it, labels } = serde_json::from_slice(body)?;
             match it.merge_commit_sha {
                 Some(commit) if it.state == "merged" => {
-                    let mut facts = vec![Fact::Labelled { id: commit.clone(), labels: names(labels) }];
+                    let updated = it.updated_at.as_deref().map(time).transpose()?;
+                    let mut facts =
+                        vec![Fact::Labelled { id: commit.clone(), labels: names(labels), updated }];
                     if reading.unit == Unit::Requests {
                         let change = Landed {
                             at: Some(time(&it.created_at)?),

@@ -251,7 +251,7 @@ mod tests {
             id: id.into(),
             forge: Forge::Github,
             project: "o/r".into(),
-            facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()] }],
+            facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None }],
         }
     }
 
@@ -329,7 +329,11 @@ mod tests {
                 project: format!("o/{}", number % 2),
                 facts: vec![
                     Fact::Landed { id: format!("c{}", number / 30), change },
-                    Fact::Labelled { id: format!("c{}", number / 40), labels: vec![number.to_string()] },
+                    Fact::Labelled {
+                        id: format!("c{}", number / 40),
+                        labels: vec![number.to_string()],
+                        updated: None,
+                    },
                     Fact::Ran { id, deployment },
                 ],
             };

@@ -39,6 +39,9 @@ struct Run<'a> {
     kind: Kind,
 }
 
+/// Changes by their titles.
+type Titles<'a> = BTreeMap<&'a str, Vec<&'a str>>;
+
 impl<'a> Judge<'a> {
     /// What ran in the owner's environment, by time. Each change is with the
     /// deployment that brought it first.
@@ -163,8 +166,7 @@ impl<'a> Judge<'a> {
             .enumerate()
             .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
             .collect();
-        let titles: HashMap<&str, &str> =
-            brought.keys().filter_map(|id| Some((self.change(id)?.title.as_str(), *id))).collect();
+        let titles = self.titles(runs);
         for (index, run) in runs.iter().enumerate() {
             // By the deployment that failed: when that was noticed.
             let mut failed: BTreeMap<usize, OffsetDateTime> = BTreeMap::new();
@@ -196,13 +198,32 @@ impl<'a> Judge<'a> {
     }
 
     /// The changes that one takes back: by their hashes, or by the title in quotes.
-    fn taken_back(&self, change: &Landed, titles: &HashMap<&str, &str>) -> Vec<String> {
+    fn taken_back(&self, change: &Landed, titles: &Titles<'_>) -> Vec<String> {
         if !change.reverts.is_empty() || !self.rules.revert.matches(&change.title) {
             return change.reverts.clone();
         }
         let quoted = change.title.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
-        let found = quoted.and_then(|(title, _)| titles.get(title));
-        found.map(|id| (*id).to_owned()).into_iter().collect()
+        let landed = quoted.and_then(|(title, _)| titles.get(title)).into_iter().flatten();
+        // Of several with one title it is the newest that was there to be taken back.
+        let before = landed.rev().find(|id| {
+            let at = self.change(id).and_then(|change| change.at);
+            at.zip(change.at).is_none_or(|(at, taken_back)| at < taken_back)
+        });
+        before.map(|id| (*id).to_owned()).into_iter().collect()
+    }
+
+    /// What was deployed under each title, the newest last.
+    fn titles(&self, runs: &[Run<'a>]) -> Titles<'a> {
+        let mut titles = Titles::new();
+        for run in runs {
+            let mut brought: Vec<_> =
+                run.changes.iter().filter_map(|id| Some((self.change(id)?, *id))).collect();
+            brought.sort_by_key(|(change, id)| (change.at, *id));
+            for (change, id) in brought {
+                titles.entry(&change.title).or_default().push(id);
+            }
+        }
+        titles
     }
 
     /// The deployment that brought a change, which may be named by the beginning
@@ -244,168 +265,4 @@ impl<'a> Judge<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::project::{Fact, Incident, Status};
-    use super::*;
-    use time::macros::datetime;
-
-    const NOON: OffsetDateTime = datetime!(2026-03-02 12:00 UTC);
-
-    fn hours(hours: i64) -> OffsetDateTime {
-        NOON + time::Duration::hours(hours)
-    }
-
-    fn change(id: &str, at: i64, title: &str) -> Fact {
-        let reverts = super::super::project::reverted(title);
-        let title = super::super::project::title(title);
-        Fact::Landed {
-            id: id.into(),
-            change: Landed { at: Some(hours(at)), title, reverts, ..Landed::default() },
-        }
-    }
-
-    fn ran(id: &str, at: i64, changes: &[&str]) -> Fact {
-        Fact::Ran {
-            id: id.into(),
-            deployment: Ran {
-                environment: "production".into(),
-                name: id.into(),
-                statuses: vec![Status { at: hours(at), ok: true }],
-                changes: Some(changes.iter().map(|id| (*id).to_owned()).collect()),
-                ..Ran::default()
-            },
-        }
-    }
-
-    fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
-        Fact::Reported {
-            id: id.into(),
-            incident: Incident {
-                opened: hours(opened),
-                closed: closed.map(hours),
-                labels: vec!["Incident".into()],
-                updated: hours(opened),
-            },
-        }
-    }
-
-    /// One line for each event: what, which, hours since noon, what it refers to.
-    fn judged(facts: Vec<Fact>) -> String {
-        let mut project = Project::default();
-        facts.into_iter().for_each(|fact| project.add(fact));
-        let owner = Owner { team: "t".into(), service: "s".into(), environment: "production".into() };
-        let lines = events(&project, &owner, &Rules::default()).into_iter().map(|event| {
-            let hour = (event.at() - NOON).whole_hours();
-            let text = match event {
-                Event::Change(it) => format!("{hour} change {}", it.id),
-                Event::Deployment(it) => format!("{hour} {:?} {} {}", it.kind, it.id, it.changes.join(" ")),
-                Event::Failure(it) => {
-                    format!("{hour} failure {} of {}", it.id, it.deployment.unwrap_or_default())
-                }
-                Event::Recovery(it) => {
-                    format!("{hour} recovery {} by {}", it.failure, it.deployment.unwrap_or_default())
-                }
-            };
-            text.trim_end().replace("t/s@", "") + "\n"
-        });
-        lines.collect()
-    }
-
-    #[test]
-    fn a_revert_is_the_failure_of_what_brought_the_reverted_change() {
-        insta::assert_snapshot!(judged(vec![
-            change("aaaaaaa1", -5, "Add a cart"),
-            change("bbbbbbb2", -4, "Add a list"),
-            change("ccccccc3", 30, "Revert \"Add a cart\"\n\nThis reverts commit aaaaaaa1."),
-            change("ddddddd4", 31, "Go on"),
-            change("eeeeeee5", 32, "And on"),
-            ran("v1", 0, &["aaaaaaa1"]),
-            ran("v2", 24, &["bbbbbbb2", "aaaaaaa1"]),
-            ran("v3", 48, &["ccccccc3", "ddddddd4", "eeeeeee5"]),
-        ]), @r"
-        -5 change aaaaaaa1
-        -4 change bbbbbbb2
-        0 Planned v1 aaaaaaa1
-        24 Planned v2 bbbbbbb2
-        30 change ccccccc3
-        30 failure v1~v3 of v1
-        31 change ddddddd4
-        32 change eeeeeee5
-        48 Planned v3 ccccccc3 ddddddd4 eeeeeee5
-        48 recovery v1~v3 by v3
-        ");
-    }
-
-    #[test]
-    fn a_hotfix_is_rework_and_the_failure_of_the_deployment_before() {
-        insta::assert_snapshot!(judged(vec![
-            change("a", -5, "Add a cart"),
-            change("b", 2, "Hotfix: the cart is empty"),
-            ran("v1", 0, &["a"]),
-            ran("v1.0.1", 3, &["b"]),
-            ran("hotfix-2", 5, &[]),
-        ]), @r"
-        -5 change a
-        0 Planned v1 a
-        2 change b
-        2 failure v1~v1.0.1 of v1
-        3 Rework v1.0.1 b
-        3 recovery v1~v1.0.1 by v1.0.1
-        5 Rework hotfix-2
-        5 failure v1.0.1~hotfix-2 of v1.0.1
-        5 recovery v1.0.1~hotfix-2 by hotfix-2
-        ");
-    }
-
-    #[test]
-    fn an_incident_blames_the_deployment_before_it_and_counts_once() {
-        insta::assert_snapshot!(judged(vec![
-            issue("7", 1, Some(4)),
-            issue("8", 100, None),
-            issue("9", -1, Some(0)),
-            change("b", 2, "hotfix it"),
-            ran("v1", 0, &[]),
-            ran("v2", 3, &["b"]),
-        ]), @r"
-        -1 failure issue-9 of
-        0 Planned v1
-        0 recovery issue-9 by
-        1 failure issue-7 of v1
-        2 change b
-        3 Rework v2 b
-        4 recovery issue-7 by
-        100 failure issue-8 of
-        ");
-    }
-
-    #[test]
-    fn without_a_list_a_deployment_brings_what_landed_up_to_its_revision() {
-        let at = |id: &str, at: i64, revision: &str| Fact::Ran {
-            id: id.into(),
-            deployment: Ran {
-                environment: "production".into(),
-                revision: revision.into(),
-                statuses: vec![Status { at: hours(at), ok: true }, Status { at: hours(at + 1), ok: at == 2 }],
-                ..Ran::default()
-            },
-        };
-        insta::assert_snapshot!(judged(vec![
-            change("z", -3, "one"),
-            change("y", -2, "two"),
-            change("x", 1, "three"),
-            at("1", 0, "y"),
-            at("2", 2, "x"),
-            at("3", 9, "unknown"),
-        ]), @r"
-        -3 change z
-        -2 change y
-        0 Planned 1 z y
-        1 change x
-        1 failure 1~broke of 1
-        2 Planned 2 x
-        2 recovery 1~broke by 2
-        9 Planned 3
-        10 failure 3~broke of 3
-        ");
-    }
-}
+mod tests;
