@@ -11,7 +11,8 @@ use gix::ObjectId;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::SourceError;
-use super::project::{Fact, Landed, Project, Ran, Status, reverted, title};
+use super::message::title;
+use super::project::{Fact, Landed, Project, Ran, Status};
 use super::rules::Patterns;
 
 /// What of a repository is a deployment.
@@ -169,15 +170,15 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
-            let before = waiting.len();
-            waiting.extend(commit.parent_ids().map(gix::Id::detach));
-            let is_change = waiting.len() - before < 2;
+            let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
+            waiting.extend(&parents);
+            let is_change = parents.len() < 2;
             let message = commit.message_raw_sloppy().to_string();
             let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
             let at = written.or_else(|| commit.time().ok().and_then(time)).filter(|_| is_change);
             let id = id.to_string();
-            let change =
-                Landed { at, title: title(&message), reverts: reverted(&message), ..Landed::default() };
+            let parents = parents.iter().map(ToString::to_string).collect();
+            let change = Landed { parents, ..Landed::told(at, &message) };
             project.add(Fact::Landed { id: id.clone(), change });
             changes.push(id);
         }

@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
-use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted, title};
+use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::state::{self, Newest};
 use crate::event::Events;
 
@@ -73,6 +73,8 @@ struct Release {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    number: Option<u64>,
     title: String,
     #[serde(default)]
     body: Option<String>,
@@ -141,7 +143,12 @@ struct Comparison {
 struct Commit {
     sha: String,
     commit: CommitText,
-    parents: Vec<serde::de::IgnoredAny>,
+    parents: Vec<Parent>,
+}
+
+#[derive(Deserialize)]
+struct Parent {
+    sha: String,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +161,12 @@ struct CommitText {
 struct Written {
     #[serde(with = "time::serde::rfc3339")]
     date: OffsetDateTime,
+}
+
+/// A merged request as one change, from when it was opened.
+pub(super) fn landed(opened: OffsetDateTime, number: Option<u64>, title: &str, body: Option<&str>) -> Landed {
+    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", body.unwrap_or_default()));
+    Landed { requests: number.map(|number| format!("#{number}")).into_iter().collect(), ..told }
 }
 
 pub(super) fn names(labels: Vec<Label>) -> Vec<String> {
@@ -264,13 +277,8 @@ impl Reader<'_, State> {
                 let updated = Some(request.updated_at);
                 self.state.project.add(Fact::Labelled { id: commit.clone(), labels, updated });
                 if self.settings.unit == Unit::Requests {
-                    let reverts = reverted(request.body.as_deref().unwrap_or_default());
-                    let change = Landed {
-                        at: Some(request.created_at),
-                        title: request.title,
-                        reverts,
-                        ..Landed::default()
-                    };
+                    let change =
+                        landed(request.created_at, request.number, &request.title, request.body.as_deref());
                     self.state.project.add(Fact::Landed { id: commit, change });
                 }
             }
@@ -345,12 +353,9 @@ impl Reader<'_, State> {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parents.len() < 2;
-                let change = Landed {
-                    at: is_change.then_some(commit.commit.author.date),
-                    title: title(&commit.commit.message),
-                    reverts: reverted(&commit.commit.message),
-                    ..Landed::default()
-                };
+                let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
+                let at = is_change.then_some(commit.commit.author.date);
+                let change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
                 self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
                 changes.push(commit.sha);
             }

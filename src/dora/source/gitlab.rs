@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
-use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted};
+use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::state;
 use crate::event::Events;
 
@@ -77,6 +77,8 @@ struct Release {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    iid: Option<u64>,
     title: String,
     #[serde(default)]
     description: Option<String>,
@@ -112,7 +114,6 @@ struct Comparison {
 #[derive(Deserialize)]
 struct Commit {
     id: String,
-    title: String,
     message: String,
     #[serde(with = "time::serde::rfc3339")]
     authored_date: OffsetDateTime,
@@ -209,12 +210,8 @@ impl Reader<'_, State> {
                     updated: Some(request.updated_at),
                 });
                 if self.settings.unit == Unit::Requests {
-                    let change = Landed {
-                        at: Some(request.created_at),
-                        title: request.title,
-                        reverts: reverted(request.description.as_deref().unwrap_or_default()),
-                        ..Landed::default()
-                    };
+                    let text = request.description.as_deref();
+                    let change = landed(request.created_at, request.iid, &request.title, text);
                     self.state.project.add(Fact::Landed { id: commit, change });
                 }
             }
@@ -278,12 +275,8 @@ impl Reader<'_, State> {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parent_ids.len() < 2;
-                let change = Landed {
-                    at: is_change.then_some(commit.authored_date),
-                    title: commit.title,
-                    reverts: reverted(&commit.message),
-                    ..Landed::default()
-                };
+                let at = is_change.then_some(commit.authored_date);
+                let change = Landed { parents: commit.parent_ids, ..Landed::told(at, &commit.message) };
                 self.state.project.add(Fact::Landed { id: commit.id.clone(), change });
                 changes.push(commit.id);
             }
@@ -291,6 +284,17 @@ impl Reader<'_, State> {
             _ => {}
         }
     }
+}
+
+/// A merged request as one change, from when it was opened.
+pub(super) fn landed(
+    opened: OffsetDateTime,
+    number: Option<u64>,
+    title: &str,
+    description: Option<&str>,
+) -> Landed {
+    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", description.unwrap_or_default()));
+    Landed { requests: number.map(|number| format!("!{number}")).into_iter().collect(), ..told }
 }
 
 /// An issue of the type `incident` needs no label of that name.

@@ -16,6 +16,7 @@ pub mod git;
 pub mod github;
 pub mod gitlab;
 mod judge;
+mod message;
 mod project;
 mod rest;
 mod rules;

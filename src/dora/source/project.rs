@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::super::events;
+use super::message;
 
 /// All that is known of a project, by the ids that its tools give.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,9 +35,16 @@ pub struct Landed {
     /// When the tool said so of the labels.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub labelled: Option<OffsetDateTime>,
-    /// The commits that it says it takes back.
+    /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`.
     #[serde(default)]
     pub reverts: Vec<String>,
+    /// The requests that it came with: `#12`, `!12`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
+    /// The commits that it builds on, where that is told; those of a merge have the branch that
+    /// it went into first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
     /// Its place in the order of landing; `None`: only its labels are known yet.
     #[serde(default)]
     pub order: Option<u64>,
@@ -137,6 +145,14 @@ impl Fact {
     }
 }
 
+impl Landed {
+    /// What a commit's message says of it, or the text of a request.
+    pub(super) fn told(at: Option<OffsetDateTime>, message: &str) -> Self {
+        let (title, reverts) = (message::title(message), message::reverted(message));
+        Self { at, title, reverts, requests: message::requests(message), ..Self::default() }
+    }
+}
+
 impl Ran {
     /// When it ran there first.
     pub fn at(&self) -> Option<OffsetDateTime> {
@@ -224,18 +240,6 @@ impl Project {
     }
 }
 
-/// The commits that a message says it takes back, as git writes it.
-pub(super) fn reverted(message: &str) -> Vec<String> {
-    let hash = |rest: &str| -> String { rest.chars().take_while(char::is_ascii_hexdigit).collect() };
-    let hashes = message.split("reverts commit ").skip(1).map(hash);
-    hashes.filter(|hash| hash.len() >= 7).map(|hash| hash.to_lowercase()).collect()
-}
-
-/// The first line of a message.
-pub(super) fn title(message: &str) -> String {
-    message.trim_start().lines().next().unwrap_or_default().trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,13 +278,5 @@ mod tests {
         let mut merged = backwards.clone();
         merged.merge(project.clone());
         assert_eq!(merged, project);
-    }
-
-    #[test]
-    fn reverted_commits_are_found_in_messages() {
-        let message = "Revert \"x\"\n\nThis reverts commit 1B2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e, reversing\nchanges";
-        assert_eq!(reverted(message), ["1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e"]);
-        assert!(reverted("this reverts commit messages").is_empty());
-        assert_eq!(title("\nRevert \"x\"\n\nThis"), "Revert \"x\"");
     }
 }

@@ -1,19 +1,25 @@
 //! Facts → events: what is a deployment, a change, a failure, a recovery.
 //! docs/sources.md says the same in words; a change here is a change there.
 
+mod reverts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use time::OffsetDateTime;
 
+use self::reverts::Reverts;
 use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
+use super::message::merged_from;
 use super::project::{Landed, Project, Ran};
 use super::rules::{Owner, Rules};
 
 /// The events of an owner, sorted by time. Of the same facts and rules, the same.
 pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
-    let judge = Judge { project, owner, rules, prefix: owner.prefix() };
-    let runs = judge.runs();
+    let mut judge = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
+    let mut runs = judge.runs();
+    judge.reverts = Reverts::among(project, rules, &runs);
+    judge.kinds(&mut runs);
     let mut events = Vec::new();
     judge.deployed(&runs, &mut events);
     let mut blamed = judge.incidents(&runs, &mut events);
@@ -28,6 +34,7 @@ struct Judge<'a> {
     owner: &'a Owner,
     rules: &'a Rules,
     prefix: String,
+    reverts: Reverts<'a>,
 }
 
 /// A deployment that ran, with what it brought first.
@@ -36,11 +43,10 @@ struct Run<'a> {
     at: OffsetDateTime,
     ran: &'a Ran,
     changes: Vec<&'a str>,
+    /// Those of them that mend what users suffered from.
+    mending: Vec<&'a str>,
     kind: Kind,
 }
-
-/// Changes by their titles.
-type Titles<'a> = BTreeMap<&'a str, Vec<&'a str>>;
 
 impl<'a> Judge<'a> {
     /// What ran in the owner's environment, by time. Each change is with the
@@ -50,7 +56,14 @@ impl<'a> Judge<'a> {
             self.project.deployments.iter().filter(|(_, ran)| ran.environment == self.owner.environment);
         let mut runs: Vec<Run<'a>> = here
             .filter_map(|(id, ran)| {
-                Some(Run { id, at: ran.at()?, ran, changes: Vec::new(), kind: Kind::Planned })
+                Some(Run {
+                    id,
+                    at: ran.at()?,
+                    ran,
+                    changes: Vec::new(),
+                    mending: Vec::new(),
+                    kind: Kind::Planned,
+                })
             })
             .collect();
         runs.sort_by(|a, b| (a.at, a.id).cmp(&(b.at, b.id)));
@@ -70,29 +83,51 @@ impl<'a> Judge<'a> {
                 },
             };
             run.changes = brought.into_iter().filter(|id| deployed.insert(id)).collect();
-            run.kind = self.kind(run);
         }
         runs
     }
 
     /// Rework: its name says so, or at least half of its changes mend something.
-    fn kind(&self, run: &Run<'_>) -> Kind {
-        let mending = run.changes.iter().filter(|id| self.mends(id)).count();
-        // Merges are no changes, but a hotfix's branch or label may be known by them.
-        let all = run.changes.iter().filter(|id| self.writes(id) || self.mends(id)).count();
-        let named = self.rules.hotfix.matches(&run.ran.name) || self.rules.revert.matches(&run.ran.name);
-        if named || (mending > 0 && 2 * mending >= all) { Kind::Rework } else { Kind::Planned }
+    fn kinds(&self, runs: &mut [Run<'a>]) {
+        for run in runs {
+            let here: HashSet<&str> = run.changes.iter().copied().collect();
+            // What a merged request says of itself it says of all its commits. Where they are
+            // not known, the merge stands for them.
+            let mut by_request: HashSet<&str> = HashSet::new();
+            for id in run.changes.iter().filter(|id| self.says_hotfix(id)) {
+                let commits = merged(self.project, id, &here);
+                if commits.is_empty() {
+                    by_request.insert(id);
+                }
+                by_request.extend(commits);
+            }
+            let mends = |id: &&str| {
+                !self.reverts.unseen(id) && (by_request.contains(id) || self.reverts.takes_back(id))
+            };
+            run.mending = run.changes.iter().filter(|id| mends(id)).copied().collect();
+            let counts = |id: &&&str| mends(id) || (self.writes(id) && !self.reverts.unseen(id));
+            let all = run.changes.iter().filter(counts).count();
+            let mending = run.mending.len();
+            let rework = self.named(run) || (mending > 0 && 2 * mending >= all);
+            run.kind = if rework { Kind::Rework } else { Kind::Planned };
+        }
+    }
+
+    /// Whether its tag, branch or merge says that it mends something. Where that is the title
+    /// of a change, it is judged as one.
+    fn named(&self, run: &Run<'_>) -> bool {
+        let name = &run.ran.name;
+        let is_title = || run.changes.iter().any(|id| self.change(id).is_some_and(|it| it.title == *name));
+        self.rules.hotfix.matches(merged_from(name)) || self.rules.revert.matches(name) && !is_title()
     }
 
     fn writes(&self, id: &str) -> bool {
-        self.project.changes.get(id).is_some_and(|change| change.at.is_some())
+        self.change(id).is_some_and(|change| change.at.is_some())
     }
 
-    fn mends(&self, id: &str) -> bool {
-        self.project.changes.get(id).is_some_and(|change| {
-            self.rules.hotfix.matches(&change.title)
-                || self.rules.revert.matches(&change.title)
-                || !change.reverts.is_empty()
+    fn says_hotfix(&self, id: &str) -> bool {
+        self.change(id).is_some_and(|change| {
+            self.rules.hotfix.matches(merged_from(&change.title))
                 || change.labels.iter().any(|label| self.rules.hotfix_labels.matches(label))
         })
     }
@@ -166,23 +201,25 @@ impl<'a> Judge<'a> {
             .enumerate()
             .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
             .collect();
-        let titles = self.titles(runs);
         for (index, run) in runs.iter().enumerate() {
             // By the deployment that failed: when that was noticed.
             let mut failed: BTreeMap<usize, OffsetDateTime> = BTreeMap::new();
             let mut begun: Option<OffsetDateTime> = None;
-            for id in run.changes.iter().filter(|id| self.mends(id)) {
+            let mut unnamed = self.named(run);
+            for id in &run.mending {
                 let Some(change) = self.change(id) else { continue };
                 let at = change.at.unwrap_or(run.at);
                 begun = Some(begun.map_or(at, |begun| begun.min(at)));
-                for target in self.taken_back(change, &titles) {
-                    if let Some(cause) = self.find(&target, &brought).filter(|cause| *cause < index) {
+                let (targets, names) = self.reverts.targets(id);
+                unnamed |= !names;
+                for target in targets {
+                    if let Some(cause) = brought.get(target).copied().filter(|cause| *cause < index) {
                         let noticed = failed.entry(cause).or_insert(at);
                         *noticed = at.min(*noticed);
                     }
                 }
             }
-            if failed.is_empty() && run.kind == Kind::Rework && index > 0 {
+            if failed.is_empty() && unnamed && run.kind == Kind::Rework && index > 0 {
                 failed.insert(index - 1, begun.unwrap_or(run.at));
             }
             for (cause, noticed) in failed {
@@ -195,46 +232,6 @@ impl<'a> Judge<'a> {
                 events.push(self.recovery(&id, run.at, Some(run.id)));
             }
         }
-    }
-
-    /// The changes that one takes back: by their hashes, or by the title in quotes.
-    fn taken_back(&self, change: &Landed, titles: &Titles<'_>) -> Vec<String> {
-        if !change.reverts.is_empty() || !self.rules.revert.matches(&change.title) {
-            return change.reverts.clone();
-        }
-        let quoted = change.title.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
-        let landed = quoted.and_then(|(title, _)| titles.get(title)).into_iter().flatten();
-        // Of several with one title it is the newest that was there to be taken back.
-        let before = landed.rev().find(|id| {
-            let at = self.change(id).and_then(|change| change.at);
-            at.zip(change.at).is_none_or(|(at, taken_back)| at < taken_back)
-        });
-        before.map(|id| (*id).to_owned()).into_iter().collect()
-    }
-
-    /// What was deployed under each title, the newest last.
-    fn titles(&self, runs: &[Run<'a>]) -> Titles<'a> {
-        let mut titles = Titles::new();
-        for run in runs {
-            let mut brought: Vec<_> =
-                run.changes.iter().filter_map(|id| Some((self.change(id)?, *id))).collect();
-            brought.sort_by_key(|(change, id)| (change.at, *id));
-            for (change, id) in brought {
-                titles.entry(&change.title).or_default().push(id);
-            }
-        }
-        titles
-    }
-
-    /// The deployment that brought a change, which may be named by the beginning
-    /// of its hash.
-    fn find(&self, target: &str, brought: &HashMap<&str, usize>) -> Option<usize> {
-        if let Some(index) = brought.get(target) {
-            return Some(*index);
-        }
-        let mut longer = self.project.changes.range(target.to_owned()..);
-        let (id, _) = longer.next().filter(|(id, _)| id.starts_with(target))?;
-        brought.get(id.as_str()).copied()
     }
 
     fn change(&self, id: &str) -> Option<&'a Landed> {
@@ -262,6 +259,28 @@ impl<'a> Judge<'a> {
             deployment: deployment.map(|id| self.id(id)),
         })
     }
+}
+
+/// The commits of a merged branch, among those that are `here`: what its other parents have
+/// and its first has not. None for what is no merge, or whose parents nobody told.
+fn merged<'a>(project: &'a Project, merge: &str, here: &HashSet<&'a str>) -> Vec<&'a str> {
+    let parents = |id: &str| project.changes.get(id).map_or(&[][..], |change| change.parents.as_slice());
+    let [first, others @ ..] = parents(merge) else { return Vec::new() };
+    let reachable = |from: &mut dyn Iterator<Item = &String>, not: &HashSet<&str>| -> HashSet<&'a str> {
+        let mut found = HashSet::new();
+        let mut waiting: Vec<&str> = from.map(String::as_str).collect();
+        while let Some(id) = waiting.pop() {
+            let Some(id) = here.get(id).copied().filter(|id| !not.contains(id)) else { continue };
+            if found.insert(id) {
+                waiting.extend(parents(id).iter().map(String::as_str));
+            }
+        }
+        found
+    };
+    let line = reachable(&mut std::iter::once(first), &HashSet::new());
+    let mut branch: Vec<&str> = reachable(&mut others.iter(), &line).into_iter().collect();
+    branch.sort_unstable();
+    branch
 }
 
 #[cfg(test)]

@@ -11,12 +11,7 @@ fn hours(hours: i64) -> OffsetDateTime {
 }
 
 fn change(id: &str, at: i64, title: &str) -> Fact {
-    let reverts = super::super::project::reverted(title);
-    let title = super::super::project::title(title);
-    Fact::Landed {
-        id: id.into(),
-        change: Landed { at: Some(hours(at)), title, reverts, ..Landed::default() },
-    }
+    Fact::Landed { id: id.into(), change: Landed::told(Some(hours(at)), title) }
 }
 
 fn ran(id: &str, at: i64, changes: &[&str]) -> Fact {
@@ -109,6 +104,150 @@ fn of_two_changes_with_one_title_the_newest_before_it_is_blamed_whatever_the_has
     for _ in 0..32 {
         let told = judged(facts());
         assert!(told.contains("30 failure v2~v3 of v2") && !told.contains("v1~"), "{told}");
+    }
+}
+
+#[test]
+fn what_a_revert_took_back_is_given_back_by_its_own_revert() {
+    let told = |third: &str| {
+        judged(vec![
+            change("aaaaaaa1", -5, "a"),
+            change("fffffff6", -4, "z"),
+            change("bbbbbbb2", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+            change("ccccccc3", 40, third),
+            ran("v1", 0, &["aaaaaaa1", "fffffff6"]),
+            ran("v2", 24, &["bbbbbbb2"]),
+            ran("v3", 48, &["ccccccc3"]),
+        ])
+    };
+    for third in [
+        "Revert \"Revert \"a\"\"",
+        "Revert \"Revert \"a\"\"\n\nThis reverts commit bbbbbbb2.",
+        "Reapply \"a\"\n\nThis reverts commit bbbbbbb2.",
+        "Reapply \"a\"",
+    ] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told(third), @r"
+            -5 change aaaaaaa1
+            -4 change fffffff6
+            0 Planned v1 aaaaaaa1 fffffff6
+            20 change bbbbbbb2
+            20 failure v1~v2 of v1
+            24 Rework v2 bbbbbbb2
+            24 recovery v1~v2 by v2
+            40 change ccccccc3
+            48 Planned v3 ccccccc3
+            ");
+        }
+    }
+}
+
+#[test]
+fn what_was_never_released_has_failed_nobody() {
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -5, "a"),
+        change("bbbbbbb2", -4, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+        change("ccccccc3", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+        change("ddddddd4", 21, "Revert \"Revert \"a\"\"\n\nThis reverts commit ccccccc3."),
+        change("eeeeeee5", 30, "e"),
+        change("fffffff6", 31, "Revert \"e\" (#9)\n\nReverts o/r#8"),
+        ran("v1", 0, &["aaaaaaa1", "bbbbbbb2"]),
+        ran("v2", 24, &["ccccccc3", "ddddddd4"]),
+        ran("v3", 48, &["eeeeeee5", "fffffff6"]),
+    ]), @r"
+    -5 change aaaaaaa1
+    -4 change bbbbbbb2
+    0 Planned v1 aaaaaaa1 bbbbbbb2
+    20 change ccccccc3
+    21 change ddddddd4
+    24 Planned v2 ccccccc3 ddddddd4
+    30 change eeeeeee5
+    31 change fffffff6
+    48 Planned v3 eeeeeee5 fffffff6
+    ");
+}
+
+#[test]
+fn every_way_to_name_what_is_taken_back_blames_that_and_nothing_else() {
+    let facts = |revert: &str| {
+        vec![
+            change("aaaaaaa1", -5, "A (#12)\n\nSee merge request group/project!12"),
+            change("bbbbbbb2", -4, "B (#13)"),
+            change("ccccccc3", 20, "C"),
+            change("ddddddd4", 40, revert),
+            ran("v1", 0, &["aaaaaaa1"]),
+            ran("v2", 10, &["bbbbbbb2"]),
+            ran("v3", 24, &["ccccccc3"]),
+            ran("v4", 48, &["ddddddd4"]),
+        ]
+    };
+    for (revert, blamed) in [
+        ("Revert \"A (#12)\" (#14)\n\nReverts o/r#12", "v1"),
+        ("Revert \"A\" (#14)\n\nReverts o/r#12", "v1"),
+        ("Revert \"A\" (#14)", "v1"),
+        ("Revert \"A (#12)\" (#14)", "v1"),
+        ("revert: A", "v1"),
+        ("revert: something\n\nRefs: aaaaaaa1", "v1"),
+        ("revert: A\n\nRefs: bbbbbbb2, aaaaaaa1", "v1 v2"),
+        ("Take two back\n\nThis reverts commits aaaaaaa1 and bbbbbbb2.", "v1 v2"),
+        ("Take two back\n\nThis reverts commits aaaaaaa1,\nbbbbbbb2.", "v1 v2"),
+        ("Revert \"A\"\n\nThis reverts commit aaaaaaa1, reversing\nchanges made to bbbbbbb2.", "v1"),
+        ("Revert \"x\"\n\nThis reverts merge request !12", "v1"),
+        ("Revert \"x\"\n\nThis reverts merge request group/project!12", "v1"),
+        // It names what nobody knows, so nobody is blamed.
+        ("Revert \"Z\"\n\nThis reverts commit 99999999.", ""),
+        ("Revert \"Z\"", ""),
+        // It names nothing: what ran before it.
+        ("Revert the last one", "v3"),
+    ] {
+        let told = judged(facts(revert));
+        let of = told.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+        let of: Vec<&str> = of.map(|(_, deployment)| deployment).collect();
+        assert_eq!(of.join(" "), blamed, "{revert}\n{told}");
+        assert!(told.contains("48 Rework v4"), "{revert}\n{told}");
+    }
+}
+
+fn merged(id: &str, title: &str, parents: &[&str]) -> Fact {
+    let parents = parents.iter().map(|id| (*id).to_owned()).collect();
+    Fact::Landed { id: id.into(), change: Landed { title: title.into(), parents, ..Landed::default() } }
+}
+
+fn child(fact: Fact, parent: &str) -> Fact {
+    let Fact::Landed { id, change } = fact else { return fact };
+    Fact::Landed { id, change: Landed { parents: vec![parent.into()], ..change } }
+}
+
+#[test]
+fn a_request_that_mends_does_so_with_all_its_commits() {
+    let facts = |title: &str, labels: &[&str]| {
+        vec![
+            change("a", -5, "A"),
+            child(change("b", 1, "One"), "a"),
+            child(change("c", 2, "Two"), "b"),
+            child(change("d", 3, "Three"), "c"),
+            child(change("x", 4, "Something else"), "a"),
+            merged("m", title, &["x", "d"]),
+            Fact::Labelled {
+                id: "m".into(),
+                labels: labels.iter().map(|label| (*label).into()).collect(),
+                updated: None,
+            },
+            ran("v1", 0, &["a"]),
+            ran("v2", 24, &["b", "c", "d", "x", "m"]),
+        ]
+    };
+    for (title, labels, mends) in [
+        ("Merge pull request #2 from o/cart", &["hotfix"][..], true),
+        ("Merge branch 'hotfix/cart'", &[], true),
+        ("Merge branch 'hotfix/cart' into 'main'", &[], true),
+        ("Merge pull request #2 from o/hotfix-cart", &[], true),
+        ("Merge branch 'main' into hotfix/cart", &[], false),
+        ("Merge pull request #2 from o/cart", &[], false),
+    ] {
+        let told = judged(facts(title, labels));
+        assert_eq!(told.contains("24 Rework v2"), mends, "{title}\n{told}");
+        assert_eq!(told.contains("1 failure v1~v2 of v1"), mends, "{title}\n{told}");
     }
 }
 

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::github::{Issue, Label, names, runs};
-use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::super::github::{Issue, Label, landed, names, runs};
+use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
 use super::payload::{Parsed, Pushed};
 
@@ -76,6 +76,8 @@ struct PullRequest {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    number: Option<u64>,
     title: String,
     body: Option<String>,
     labels: Vec<Label>,
@@ -172,12 +174,8 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                         updated: request.updated_at,
                     }];
                     if reading.unit == Unit::Requests {
-                        let change = Landed {
-                            at: Some(request.created_at),
-                            title: request.title,
-                            reverts: reverted(request.body.as_deref().unwrap_or_default()),
-                            ..Landed::default()
-                        };
+                        let (opened, body) = (request.created_at, request.body.as_deref());
+                        let change = landed(opened, request.number, &request.title, body);
                         facts.push(Fact::Landed { id: commit, change });
                     }
                     facts

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::gitlab::labelled;
-use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::super::gitlab::{labelled, landed};
+use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
 use super::payload::{Parsed, Pushed, gitlab_time};
 
@@ -70,6 +70,8 @@ struct MergeRequest {
 
 #[derive(Deserialize)]
 struct Merge {
+    #[serde(default)]
+    iid: Option<u64>,
     title: String,
     #[serde(default)]
     description: Option<String>,
@@ -161,12 +163,8 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                     let mut facts =
                         vec![Fact::Labelled { id: commit.clone(), labels: names(labels), updated }];
                     if reading.unit == Unit::Requests {
-                        let change = Landed {
-                            at: Some(time(&it.created_at)?),
-                            title: it.title,
-                            reverts: reverted(it.description.as_deref().unwrap_or_default()),
-                            ..Landed::default()
-                        };
+                        let (opened, text) = (time(&it.created_at)?, it.description.as_deref());
+                        let change = landed(opened, it.iid, &it.title, text);
                         facts.push(Fact::Landed { id: commit, change });
                     }
                     facts
