@@ -13,7 +13,7 @@ use super::screen::Screen;
 use super::sources::{self, Files};
 use super::{CommandError, CommandResult, Exit, interrupt};
 use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
-use crate::dora::source::webhook;
+use crate::dora::{self, source::webhook};
 use crate::event::Events;
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
@@ -228,6 +228,10 @@ impl Collect {
         let mut all = sources::Collecting::begin(files);
         for source in wanted {
             all.collect(context, source, since, events).await?;
+        }
+        // Told of the whole file: what refers to each other may come from two sources.
+        for (what, hint) in dora::source::loose(&sources::known(&files.events, &context.printer)?) {
+            events.warn(what, Some(hint.to_owned()));
         }
         let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
         Ok(all.end(shown))

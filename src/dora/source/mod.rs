@@ -16,6 +16,7 @@ pub mod git;
 pub mod github;
 pub mod gitlab;
 mod judge;
+mod loose;
 mod message;
 mod project;
 mod rest;
@@ -26,6 +27,7 @@ pub mod webhook;
 
 pub use error::SourceError;
 pub use judge::events;
+pub use loose::loose;
 pub use project::{Fact, Incident, Landed, Project, Ran, Status};
 pub use rest::Access;
 pub use rules::{Owner, Patterns, Rules};
