@@ -1,6 +1,7 @@
 //! From an item of `sources` to what it is read with, and the reading itself:
 //! what `collect` and `apply` have in common.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ impl<'a> Collecting<'a> {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
                 let name = format!("file {}", shown(context, source.path.as_deref()));
-                return self.add(name, None, told);
+                return self.add(name, None, told, events);
             }
             SourceKind::Git => {
                 let deployed = match &source.branch {
@@ -236,10 +237,17 @@ impl<'a> Collecting<'a> {
             }
         };
         let told = crate::dora::source::events(&known, &owner, &rules(source));
-        self.add(name, Some(owner), told)
+        self.add(name, Some(owner), told, events)
     }
 
-    fn add(&mut self, source: String, owner: Option<Owner>, told: Vec<Event>) -> CommandResult<()> {
+    fn add(
+        &mut self,
+        source: String,
+        owner: Option<Owner>,
+        told: Vec<Event>,
+        events: &Events,
+    ) -> CommandResult<()> {
+        note_unknown_lead_times(&source, &told, events);
         let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
         let various = || ("various".to_owned(), "various".to_owned());
         let prefix = owner.as_ref().map(Owner::prefix);
@@ -276,6 +284,30 @@ impl<'a> Collecting<'a> {
             removed,
             events: total,
         }
+    }
+}
+
+/// Changes that a deployment brought, but that have no time of their own.
+fn note_unknown_lead_times(source: &str, told: &[Event], events: &Events) {
+    let timed: HashSet<&str> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Change(change) => Some(change.id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let deployments = told.iter().filter_map(|event| match event {
+        Event::Deployment(deployment) => Some(&deployment.changes),
+        _ => None,
+    });
+    let (all, unknown) = deployments
+        .flatten()
+        .fold((0, 0), |(all, unknown), id| (all + 1, unknown + usize::from(!timed.contains(id.as_str()))));
+    if unknown > 0 {
+        events.note(format!(
+            "{source}: of {unknown} of {all} changes the lead time is unknown: nothing tells when they were \
+             written, only when they landed (squashed requests)"
+        ));
     }
 }
 

@@ -41,10 +41,11 @@ pub fn read(settings: &Settings) -> Result<Project, SourceError> {
         Deployed::Tags(pattern) => reader.tags(pattern)?,
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
+    let alone = matches!(settings.deployed, Deployed::Branch(_));
     let mut project = Project::default();
     let mut seen = HashSet::new();
     for release in releases {
-        let changes = reader.brought(release.commit, &mut seen, &mut project)?;
+        let changes = reader.brought(release.commit, alone, &mut seen, &mut project)?;
         project.add(Fact::Ran {
             id: release.id,
             deployment: Ran {
@@ -156,10 +157,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The commits that are reachable from this one and were not seen before.
-    /// Merges among them are no changes (they write nothing), but have a title.
+    /// Merges among them are no changes (they write nothing), but have a title. `alone`: each
+    /// commit that landed is a deployment of its own.
     fn brought(
         &self,
         from: ObjectId,
+        alone: bool,
         seen: &mut HashSet<ObjectId>,
         project: &mut Project,
     ) -> Result<Vec<String>, SourceError> {
@@ -173,14 +176,19 @@ impl<'a> Reader<'a> {
             let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
             waiting.extend(&parents);
             let is_change = parents.len() < 2;
+            let committed = commit.time().ok().and_then(time);
             let message = commit.message_raw_sloppy().to_string();
             let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
-            let at = written.or_else(|| commit.time().ok().and_then(time)).filter(|_| is_change);
-            let id = id.to_string();
+            let at = written.or(committed).filter(|_| is_change);
             let parents = parents.iter().map(ToString::to_string).collect();
-            let change = Landed { parents, ..Landed::told(at, &message) };
-            project.add(Fact::Landed { id: id.clone(), change });
-            changes.push(id);
+            let mut change = Landed { parents, ..Landed::told(at, &message) };
+            // A squashed request, or what was written on the branch itself where its commits are
+            // the deployments: it has the time of its landing.
+            if change.at == committed && is_change && (alone && id == from || change.came_with_request()) {
+                (change.at, change.untimed) = (None, true);
+            }
+            project.add(Fact::Landed { id: id.to_string(), change });
+            changes.push(id.to_string());
         }
         Ok(changes)
     }

@@ -5,6 +5,8 @@
 //! cut off (a rate limit, a killed process) is gone on with by the next one, and
 //! a run after a complete one reads what is new.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -28,6 +30,8 @@ struct State {
     requests: Newest,
     /// Issues that were changed before this are known.
     issues: Option<String>,
+    /// Requests whose first commit was asked for, and is not told.
+    without_commits: BTreeSet<String>,
 }
 
 /// Reads what is new, and answers all that is known.
@@ -40,6 +44,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.requests().await?;
     reader.issues().await?;
     reader.compare().await?;
+    reader.first_commits().await?;
     Ok(reader.state.project)
 }
 
@@ -155,6 +160,8 @@ struct Parent {
 struct CommitText {
     message: String,
     author: Written,
+    #[serde(default)]
+    committer: Option<Written>,
 }
 
 #[derive(Deserialize)]
@@ -266,7 +273,7 @@ impl Reader<'_, State> {
         while let Some(url) = walk.url() {
             let page = self.rest.get::<Vec<Request>>(&url).await?;
             for request in page.items {
-                let (true, Some(_), Some(commit)) = (
+                let (true, Some(merged), Some(commit)) = (
                     walk.passes(request.updated_at, since, Duration::ZERO),
                     request.merged_at,
                     request.merge_commit_sha,
@@ -280,6 +287,9 @@ impl Reader<'_, State> {
                     let change =
                         landed(request.created_at, request.number, &request.title, request.body.as_deref());
                     self.state.project.add(Fact::Landed { id: commit, change });
+                } else {
+                    let request = request.number.map(|number| format!("#{number}"));
+                    self.state.project.add(Fact::Merged { id: commit, request, at: merged, begun: None });
                 }
             }
             walk.turn(page.next);
@@ -349,13 +359,40 @@ impl Reader<'_, State> {
         Ok(())
     }
 
+    /// Asks for the commits of the requests that were squashed: one has the time of its
+    /// landing, which is no lead time. Without a token an hour's requests would be used up.
+    async fn first_commits(&mut self) -> Result<(), SourceError> {
+        if self.settings.access.token.is_none() {
+            return Ok(());
+        }
+        for (id, request) in state::squashed(&self.state.project, '#', &self.state.without_commits) {
+            let path = self.path(&format!("pulls/{}/commits", &request[1..]));
+            let commits = match self.rest.get::<Vec<Commit>>(&self.rest.url(&path, &[PER_PAGE])).await {
+                Ok(page) => page.items,
+                Err(SourceError::Refused { status: 404, .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let begun = commits.iter().map(|commit| commit.commit.author.date).min();
+            if !state::began(&mut self.state.project, id, begun) {
+                self.state.without_commits.insert(request);
+            }
+            self.save()?;
+        }
+        Ok(())
+    }
+
     fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parents.len() < 2;
                 let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
-                let at = is_change.then_some(commit.commit.author.date);
-                let change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
+                let written = commit.commit.author.date;
+                let at = is_change.then_some(written);
+                let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
+                let landed = commit.commit.committer.is_some_and(|committer| committer.date == written);
+                if is_change && landed && change.came_with_request() {
+                    (change.at, change.untimed) = (None, true);
+                }
                 self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
                 changes.push(commit.sha);
             }

@@ -4,6 +4,8 @@
 //! Its lists can begin with what was changed longest ago, so how far a run went
 //! is one time for each list; a run that is cut off is gone on with.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -24,6 +26,8 @@ struct State {
     deployments: Option<String>,
     requests: Option<String>,
     issues: Option<String>,
+    /// Requests whose first commit was asked for, and is not told.
+    without_commits: BTreeSet<String>,
 }
 
 /// Reads what is new, and answers all that is known.
@@ -36,6 +40,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.requests().await?;
     reader.issues().await?;
     reader.compare().await?;
+    reader.first_commits().await?;
     Ok(reader.state.project)
 }
 
@@ -90,6 +95,8 @@ struct Request {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
 }
 
 #[derive(Deserialize)]
@@ -202,7 +209,8 @@ impl Reader<'_, State> {
                 self.state.requests = Some(cursor(request.updated_at));
                 // What is on the branch of it: a merge, a squashed commit, or the
                 // last commit where the branch was moved forward.
-                let commit = request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha);
+                let squash = request.squash_commit_sha.clone();
+                let commit = request.merge_commit_sha.or(squash).or(request.sha);
                 let Some(commit) = commit else { continue };
                 self.state.project.add(Fact::Labelled {
                     id: commit.clone(),
@@ -213,6 +221,13 @@ impl Reader<'_, State> {
                     let text = request.description.as_deref();
                     let change = landed(request.created_at, request.iid, &request.title, text);
                     self.state.project.add(Fact::Landed { id: commit, change });
+                } else if let Some(at) = request.merged_at {
+                    let number = request.iid.map(|number| format!("!{number}"));
+                    // Below a merge, a squashed commit has no other sign of it.
+                    for id in request.squash_commit_sha.into_iter().chain([commit]).collect::<BTreeSet<_>>() {
+                        let request = number.clone();
+                        self.state.project.add(Fact::Merged { id, request, at, begun: None });
+                    }
                 }
             }
             self.save()?;
@@ -266,6 +281,31 @@ impl Reader<'_, State> {
                 }
             }
             state::brought(&mut self.state.project, id, changes);
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the commits of the requests that were squashed: one has the time of its
+    /// landing, which is no lead time.
+    async fn first_commits(&mut self) -> Result<(), SourceError> {
+        for (id, request) in state::squashed(&self.state.project, '!', &self.state.without_commits) {
+            let path = self.path(&format!("merge_requests/{}/commits", &request[1..]));
+            // The newest first: what was written first is on the last page.
+            let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+            let mut begun: Option<OffsetDateTime> = None;
+            while let Some(url) = next {
+                let page = match self.rest.get::<Vec<Commit>>(&url).await {
+                    Ok(page) => page,
+                    Err(SourceError::Refused { status: 404, .. }) => break,
+                    Err(error) => return Err(error),
+                };
+                begun = page.items.iter().map(|commit| commit.authored_date).chain(begun).min();
+                next = page.next;
+            }
+            if !state::began(&mut self.state.project, id, begun) {
+                self.state.without_commits.insert(request);
+            }
             self.save()?;
         }
         Ok(())

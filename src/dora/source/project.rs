@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::super::events;
 use super::message;
@@ -41,6 +41,15 @@ pub struct Landed {
     /// The requests that it came with: `#12`, `!12`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
+    /// It is a change, but `at` would be when it landed: nobody knows when it was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untimed: bool,
+    /// When it was merged by a request as this one commit, or as the last of several.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub merged: Option<OffsetDateTime>,
+    /// When the first commit of its request was written, where the forge was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub begun: Option<OffsetDateTime>,
     /// The commits that it builds on, where that is told; those of a merge have the branch that
     /// it went into first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +119,18 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
         updated: Option<OffsetDateTime>,
     },
+    /// A request was merged, and this commit is what landed.
+    Merged {
+        id: String,
+        /// `#12`, `!12`
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// When its first commit was written, where that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+        begun: Option<OffsetDateTime>,
+    },
     Ran {
         id: String,
         deployment: Ran,
@@ -126,6 +147,7 @@ impl Fact {
     pub fn problem(&self) -> Option<String> {
         let (id, times, named): (&str, Vec<OffsetDateTime>, &[(&str, &str)]) = match self {
             Self::Landed { id, change } => (id, change.at.into_iter().collect(), &[]),
+            Self::Merged { id, at, begun, .. } => (id, begun.iter().chain([at]).copied().collect(), &[]),
             Self::Labelled { id, updated, .. } => (id, updated.iter().copied().collect(), &[]),
             Self::Ran { id, deployment } => (
                 id,
@@ -145,7 +167,27 @@ impl Fact {
     }
 }
 
+/// A squashed commit is written by the forge while it merges.
+const WHILE_MERGING: Duration = Duration::minutes(1);
+
 impl Landed {
+    /// Whether its title says that it is a request squashed into one commit: `A (#12)`.
+    pub(super) fn came_with_request(&self) -> bool {
+        message::plain(&self.title) != self.title
+    }
+
+    /// Whether it is a change at all, and no merge of others.
+    pub fn is_change(&self) -> bool {
+        self.at.is_some() || self.untimed
+    }
+
+    /// When work on it began; `None`: all that is known is when it landed.
+    pub fn begun(&self) -> Option<OffsetDateTime> {
+        let squashed =
+            self.merged.zip(self.at).is_some_and(|(merged, at)| (merged - at).abs() <= WHILE_MERGING);
+        self.begun.or_else(|| self.at.filter(|_| !squashed && !self.untimed))
+    }
+
     /// What a commit's message says of it, or the text of a request.
     pub(super) fn told(at: Option<OffsetDateTime>, message: &str) -> Self {
         let (title, reverts) = (message::title(message), message::reverted(message));
@@ -179,11 +221,16 @@ impl Project {
         landed.sort_by_key(|(_, change)| change.order);
         for (id, mut change) in landed {
             let (labels, updated) = (std::mem::take(&mut change.labels), change.labelled.take());
+            let (merged, begun, request) =
+                (change.merged.take(), change.begun.take(), change.requests.first().cloned());
             if change.order.is_some() {
                 all.push(Fact::Landed { id: id.clone(), change });
             }
             if !labels.is_empty() || updated.is_some() {
-                all.push(Fact::Labelled { id, labels, updated });
+                all.push(Fact::Labelled { id: id.clone(), labels, updated });
+            }
+            if let Some(at) = merged {
+                all.push(Fact::Merged { id, request, at, begun });
             }
         }
         all.extend(self.deployments.into_iter().map(|(id, deployment)| Fact::Ran { id, deployment }));
@@ -201,10 +248,24 @@ impl Project {
                 });
                 // A push knows a merge's place, and its request when it was written: either may
                 // come first.
-                if change.at.is_some() || known.at.is_none() {
+                if change.at.is_some() || known.at.is_none() && !known.untimed {
                     let (labels, labelled) = (std::mem::take(&mut known.labels), known.labelled);
-                    *known = Landed { order: Some(order), labels, labelled, ..change };
+                    let (merged, begun) = (known.merged, known.begun);
+                    let mut requests = std::mem::take(&mut known.requests);
+                    requests.extend(change.requests);
+                    requests.sort_unstable();
+                    requests.dedup();
+                    let order = Some(order);
+                    *known = Landed { order, labels, labelled, merged, begun, requests, ..change };
                 }
+            }
+            Fact::Merged { id, request, at, begun } => {
+                let known = self.changes.entry(id).or_default();
+                known.merged = Some(at);
+                known.begun = known.begun.into_iter().chain(begun).min();
+                known.requests.extend(request);
+                known.requests.sort_unstable();
+                known.requests.dedup();
             }
             Fact::Labelled { id, labels, updated } => {
                 let known = self.changes.entry(id).or_default();

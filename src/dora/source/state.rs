@@ -1,5 +1,6 @@
 //! What a source of pages keeps between two runs: the facts, and how far it went.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -145,6 +146,28 @@ pub(super) fn brought(project: &mut Project, id: String, changes: Vec<String>) {
     if let Some(ran) = project.deployments.get_mut(&id) {
         ran.changes = Some(changes);
     }
+}
+
+/// Squashed requests whose first commit nobody has told yet: the commit that landed, and the
+/// request's number with its sign. `not`: those that the forge does not tell.
+pub(super) fn squashed(project: &Project, sign: char, not: &BTreeSet<String>) -> Vec<(String, String)> {
+    let changes = project
+        .changes
+        .iter()
+        .filter(|(_, change)| change.order.is_some() && change.is_change() && change.begun().is_none());
+    let numbered = changes.filter_map(|(id, change)| {
+        let mut requests = change.requests.iter().filter(|request| request.starts_with(sign));
+        Some((id.clone(), requests.next().filter(|request| !not.contains(*request))?.clone()))
+    });
+    numbered.collect()
+}
+
+/// Keeps when work on a squashed request began; `false`: that is not known.
+pub(super) fn began(project: &mut Project, id: String, begun: Option<OffsetDateTime>) -> bool {
+    let Some(begun) = begun else { return false };
+    let Some(change) = project.changes.get_mut(&id) else { return false };
+    change.begun = Some(begun);
+    true
 }
 
 /// Says that a comparison isn't possible any more.

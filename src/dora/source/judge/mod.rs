@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
     }
 
     fn writes(&self, id: &str) -> bool {
-        self.change(id).is_some_and(|change| change.at.is_some())
+        self.change(id).is_some_and(Landed::is_change)
     }
 
     fn says_hotfix(&self, id: &str) -> bool {
@@ -134,10 +134,10 @@ impl<'a> Judge<'a> {
 
     fn deployed(&self, runs: &[Run<'_>], events: &mut Vec<Event>) {
         for run in runs {
-            let known = |id: &&&str| self.change(id).is_some_and(|change| change.at.is_some());
-            let changes: Vec<&str> = run.changes.iter().filter(known).copied().collect();
+            let changes: Vec<&str> = run.changes.iter().filter(|id| self.writes(id)).copied().collect();
             for id in &changes {
-                let Some(at) = self.change(id).and_then(|change| change.at) else { continue };
+                // Of one that has only the time of its landing, the lead time is unknown.
+                let Some(at) = self.change(id).and_then(Landed::begun) else { continue };
                 events.push(Event::Change(Change {
                     id: self.id(id),
                     team: self.owner.team.clone(),
@@ -202,25 +202,25 @@ impl<'a> Judge<'a> {
             .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
             .collect();
         for (index, run) in runs.iter().enumerate() {
-            // By the deployment that failed: when that was noticed.
-            let mut failed: BTreeMap<usize, OffsetDateTime> = BTreeMap::new();
+            // By the deployment that failed: when that was noticed, if anybody knows.
+            let mut failed: BTreeMap<usize, Option<OffsetDateTime>> = BTreeMap::new();
             let mut begun: Option<OffsetDateTime> = None;
             let mut unnamed = self.named(run);
             for id in &run.mending {
                 let Some(change) = self.change(id) else { continue };
-                let at = change.at.unwrap_or(run.at);
-                begun = Some(begun.map_or(at, |begun| begun.min(at)));
+                let at = change.begun();
+                begun = earlier(begun, at);
                 let (targets, names) = self.reverts.targets(id);
                 unnamed |= !names;
                 for target in targets {
                     if let Some(cause) = brought.get(target).copied().filter(|cause| *cause < index) {
                         let noticed = failed.entry(cause).or_insert(at);
-                        *noticed = at.min(*noticed);
+                        *noticed = earlier(*noticed, at);
                     }
                 }
             }
             if failed.is_empty() && unnamed && run.kind == Kind::Rework && index > 0 {
-                failed.insert(index - 1, begun.unwrap_or(run.at));
+                failed.insert(index - 1, begun);
             }
             for (cause, noticed) in failed {
                 let cause = &runs[cause];
@@ -228,8 +228,12 @@ impl<'a> Judge<'a> {
                     continue;
                 }
                 let id = format!("{}~{}", cause.id, run.id);
-                events.push(self.failure(&id, noticed.clamp(cause.at, run.at), Some(cause.id)));
-                events.push(self.recovery(&id, run.at, Some(run.id)));
+                let noticed = noticed.map(|at| at.clamp(cause.at, run.at));
+                events.push(self.failure(&id, noticed.unwrap_or(run.at), Some(cause.id)));
+                // How long it lasted is unknown where its beginning is: no time is no zero.
+                if noticed.is_some() {
+                    events.push(self.recovery(&id, run.at, Some(run.id)));
+                }
             }
         }
     }
@@ -259,6 +263,10 @@ impl<'a> Judge<'a> {
             deployment: deployment.map(|id| self.id(id)),
         })
     }
+}
+
+fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    a.into_iter().chain(b).min()
 }
 
 /// The commits of a merged branch, among those that are `here`: what its other parents have

@@ -268,8 +268,7 @@ fn a_hotfix_is_rework_and_the_failure_of_the_deployment_before() {
     3 recovery v1~v1.0.1 by v1.0.1
     5 Rework hotfix-2
     5 failure v1.0.1~hotfix-2 of v1.0.1
-    5 recovery v1.0.1~hotfix-2 by hotfix-2
-    ");
+        ");
 }
 
 #[test]
@@ -384,4 +383,50 @@ proptest::proptest! {
         let twice = shuffled.iter().chain(facts.iter().rev()).cloned().collect();
         proptest::prop_assert_eq!(&judged(twice), &told);
     }
+}
+
+fn landed(id: &str, at: i64, message: &str, begun: Option<i64>) -> [Fact; 2] {
+    let (at, begun) = (hours(at), begun.map(hours));
+    let change = Landed { parents: vec!["p".into()], ..Landed::told(Some(at), message) };
+    let merged = Fact::Merged { id: id.into(), request: Some("#7".into()), at, begun };
+    [Fact::Landed { id: id.into(), change }, merged]
+}
+
+#[test]
+fn what_has_only_the_time_of_its_landing_has_no_lead_time_and_no_time_to_recover() {
+    let told = |begun: Option<i64>| {
+        let mut facts = vec![change("a", -9, "A"), ran("v1", 0, &["a"]), ran("v2", 5, &["b"])];
+        facts.extend(landed("b", 5, "Hotfix the cart (#7)", begun));
+        judged(facts)
+    };
+    insta::assert_snapshot!(told(None), @r"
+    -9 change a
+    0 Planned v1 a
+    5 Rework v2 b
+    5 failure v1~v2 of v1
+    ");
+    // The forge knows when work on the request began.
+    insta::assert_snapshot!(told(Some(2)), @r"
+    -9 change a
+    0 Planned v1 a
+    2 change b
+    2 failure v1~v2 of v1
+    5 Rework v2 b
+    5 recovery v1~v2 by v2
+    ");
+    // A request that was rebased keeps the times of its commits.
+    let mut facts = vec![ran("v1", 5, &["b"])];
+    facts.extend(landed("b", 5, "A list (#7)", None));
+    let Fact::Landed { change, .. } = &mut facts[1] else { unreachable!("it has just been made") };
+    change.at = Some(hours(3));
+    assert!(judged(facts).contains("3 change b"));
+}
+
+#[test]
+fn a_name_that_says_hotfix_does_not_say_when_it_began() {
+    insta::assert_snapshot!(judged(vec![ran("v1", 0, &[]), ran("hotfix-2", 5, &[])]), @r"
+    0 Planned v1
+    5 Rework hotfix-2
+    5 failure v1~hotfix-2 of v1
+    ");
 }

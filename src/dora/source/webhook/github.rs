@@ -87,6 +87,8 @@ struct Request {
     created_at: OffsetDateTime,
     #[serde(default, with = "time::serde::rfc3339::option")]
     updated_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +179,9 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                         let (opened, body) = (request.created_at, request.body.as_deref());
                         let change = landed(opened, request.number, &request.title, body);
                         facts.push(Fact::Landed { id: commit, change });
+                    } else if let Some(at) = request.merged_at {
+                        let request = request.number.map(|number| format!("#{number}"));
+                        facts.push(Fact::Merged { id: commit, request, at, begun: None });
                     }
                     facts
                 }
