@@ -218,6 +218,15 @@ impl Made {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// A commit that changes one file.
+    fn change(&self, hour: i64, file: &str) -> String {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, hour.to_string()).unwrap();
+        self.run(hour, &["add", "."]);
+        self.commit(hour, file)
+    }
+
     fn commit(&self, hour: i64, message: &str) -> String {
         self.run(hour, &["commit", "-q", "--allow-empty", "-m", message]);
         self.run(hour, &["rev-parse", "HEAD"])
@@ -269,6 +278,76 @@ fn tags_reverts_and_hotfixes_are_judged() {
     let events = collect(made.folder.path(), &["--hotfix", "nothing", "--revert", "nothing"]);
     let reworks = deployments(&events).into_iter().filter(|one| one.kind == Kind::Rework).count();
     assert_eq!(reworks, 1, "what takes back a commit by its hash is told without a pattern");
+}
+
+/// By tag, what each deployment brought.
+fn brought(events: &[Event]) -> Vec<(String, usize)> {
+    deployments(events).into_iter().map(|one| (one.id.replace("t/s@", ""), one.changes.len())).collect()
+}
+
+#[test]
+fn an_older_line_brings_what_is_its_own_and_prereleases_bring_nothing() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    let expected = |all: &[(&str, usize)]| -> Vec<(String, usize)> {
+        all.iter().map(|(tag, changes)| ((*tag).to_owned(), *changes)).collect()
+    };
+    made.commit(0, "One");
+    made.run(1, &["tag", "v1.9.0"]);
+    made.run(1, &["branch", "line"]);
+    made.commit(2, "Two");
+    made.run(3, &["tag", "-a", "v2.0.0-rc.1", "-m", "rc"]);
+    made.commit(4, "Three");
+    made.run(5, &["tag", "v2.0.0"]);
+    // Moved with each release.
+    made.run(5, &["tag", "-a", "v2", "-m", "v2"]);
+    made.run(5, &["tag", "v2-latest"]);
+    made.run(6, &["checkout", "-q", "line"]);
+    made.commit(7, "Mend one");
+    made.commit(8, "Hotfix: mend two");
+    made.run(9, &["tag", "v1.9.1"]);
+    let events = collect(made.folder.path(), &[]);
+    assert_eq!(brought(&events), expected(&[("v1.9.0", 1), ("v2.0.0", 2), ("v1.9.1", 2)]));
+    let failed = events.iter().find_map(|event| match event {
+        Event::Failure(failure) => failure.deployment.clone(),
+        _ => None,
+    });
+    assert_eq!(failed.as_deref(), Some("t/s@v1.9.0"), "v2.0.0 is of another line");
+    // Whoever wants them has them.
+    let all = brought(&collect(made.folder.path(), &["--exclude", "*-latest"]));
+    let tags: Vec<&str> = all.iter().map(|(tag, _)| tag.as_str()).collect();
+    assert_eq!(tags, ["v1.9.0", "v2.0.0-rc.1", "v2.0.0", "v2", "v1.9.1"]);
+}
+
+#[test]
+fn a_commit_of_a_monorepo_belongs_to_the_services_whose_paths_it_touches() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.change(0, "cart/main.py");
+    made.change(1, "list/main.py");
+    made.change(2, "proto/list.proto");
+    made.run(3, &["tag", "v1"]);
+    made.run(4, &["checkout", "-q", "-b", "side"]);
+    made.change(5, "list/more.py");
+    made.run(6, &["checkout", "-q", "main"]);
+    made.change(7, "cart/more.py");
+    made.run(8, &["merge", "-q", "--no-edit", "side"]);
+    made.run(9, &["tag", "v3"]);
+    let of = |paths: &[&str]| {
+        let arguments: Vec<&str> = paths.iter().flat_map(|path| ["--paths", *path]).collect();
+        brought(&collect(made.folder.path(), &arguments)).into_iter().map(|(_, changes)| changes).collect()
+    };
+    let counted: [Vec<usize>; 4] = [of(&[]), of(&["cart"]), of(&["list", "proto"]), of(&["cart/main.py"])];
+    assert_eq!(counted, [vec![3, 2], vec![1, 1], vec![2, 1], vec![1, 0]]);
+    // Only what lands for a service is a deployment of it.
+    let landed = collect(made.folder.path(), &["--branch", "main", "--paths", "list"]);
+    assert_eq!(deployments(&landed).len(), 2, "its own commit, and the merge");
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.args(["collect", "--events", "out.jsonl", "git", ".", "--paths", "../other"]).assert().code(3);
 }
 
 /// One project of 2,963 changes had a median lead time of 0 s.

@@ -14,7 +14,7 @@ use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
 use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
-use crate::dora::source::{Access, Owner, Patterns, Rules, file, forge, git, github, gitlab};
+use crate::dora::source::{Access, Exclude, Owner, Patterns, Rules, file, forge, git, github, gitlab};
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
 
@@ -81,6 +81,12 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
     ];
     for (name, value) in texts {
         if let Some(value) = value {
+            config::check_text(name, value)
+                .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
+        }
+    }
+    for (name, values) in [("paths", &source.paths), ("exclude", &source.exclude)] {
+        for value in values.iter().flatten() {
             config::check_text(name, value)
                 .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
         }
@@ -152,7 +158,12 @@ fn rules(source: &Source) -> Rules {
         revert: given(&source.revert, usual.revert),
         hotfix_labels: given(&source.hotfix_labels, usual.hotfix_labels),
         incident_labels: given(&source.incident_labels, usual.incident_labels),
+        exclude: exclude(source),
     }
+}
+
+fn exclude(source: &Source) -> Exclude {
+    source.exclude.as_ref().map_or(Exclude::Usual, |patterns| Exclude::Patterns(Patterns::new(patterns)))
 }
 
 fn deployed(source: &Source) -> forge::Deployed {
@@ -203,7 +214,13 @@ impl<'a> Collecting<'a> {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
                 };
-                let settings = git::Settings { path, deployed, environment: owner.environment.clone() };
+                let settings = git::Settings {
+                    path,
+                    deployed,
+                    exclude: exclude(source),
+                    paths: source.paths.iter().flatten().map(PathBuf::from).collect(),
+                    environment: owner.environment.clone(),
+                };
                 let name = format!("git {}", shown(context, source.path.as_deref()));
                 (name, blocking(move || git::read(&settings)).await?)
             }

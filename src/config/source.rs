@@ -34,6 +34,11 @@ pub struct Source {
     pub tags: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// Tags and releases that are no deployments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Vec<String>>,
     /// `owner/name` or `group/project`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
@@ -91,6 +96,8 @@ impl Source {
             path: None,
             tags: None,
             branch: None,
+            paths: None,
+            exclude: None,
             project: None,
             url: None,
             token_file: None,
@@ -181,6 +188,22 @@ pub(super) const FIELDS: &[Field] = &[
         &[],
         "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
         "main",
+    ),
+    field(
+        "sources.exclude",
+        Kind::List(rules::PATTERN),
+        PROJECTS,
+        &[],
+        "Tags and releases that are no deployments; default: prereleases (`v2.0.0-rc.1`) and names that move (`latest`, `v1` beside `v1.2.3`).",
+        "[\"*-internal\"]",
+    ),
+    field(
+        "sources.paths",
+        Kind::List(rules::INSIDE),
+        &["git"],
+        &[],
+        "The service's folders and files in the repository: only commits that change one of them are its changes; default: all of it.",
+        "[services/cart, proto]",
     ),
     field(
         "sources.url",

@@ -4,7 +4,7 @@
 //! Only commits, tags and references are read, by `gix`: no program is started,
 //! and nothing of the repository's own configuration can run anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
@@ -13,6 +13,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::SourceError;
 use super::message::title;
 use super::project::{Fact, Landed, Project, Ran, Status};
+use super::releases::Exclude;
 use super::rules::Patterns;
 
 /// What of a repository is a deployment.
@@ -29,6 +30,10 @@ pub enum Deployed {
 pub struct Settings {
     pub path: PathBuf,
     pub deployed: Deployed,
+    /// Tags that are no deployments.
+    pub exclude: Exclude,
+    /// The service's folders and files; none: all of the repository.
+    pub paths: Vec<PathBuf>,
     /// As the owner's events name it.
     pub environment: String,
 }
@@ -36,9 +41,9 @@ pub struct Settings {
 /// All facts of a repository. Blocking, and as long as the history is: a million
 /// commits take about half a minute.
 pub fn read(settings: &Settings) -> Result<Project, SourceError> {
-    let reader = Reader::open(&settings.path)?;
+    let reader = Reader::open(settings)?;
     let releases = match &settings.deployed {
-        Deployed::Tags(pattern) => reader.tags(pattern)?,
+        Deployed::Tags(pattern) => reader.tags(pattern, &settings.exclude)?,
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
     let alone = matches!(settings.deployed, Deployed::Branch(_));
@@ -62,6 +67,7 @@ pub fn read(settings: &Settings) -> Result<Project, SourceError> {
 
 struct Reader<'a> {
     path: &'a Path,
+    paths: &'a [PathBuf],
     repository: gix::Repository,
 }
 
@@ -74,7 +80,8 @@ struct Release {
 }
 
 impl<'a> Reader<'a> {
-    fn open(path: &'a Path) -> Result<Self, SourceError> {
+    fn open(settings: &'a Settings) -> Result<Self, SourceError> {
+        let path = settings.path.as_path();
         let fails = |message: String| SourceError::Git {
             path: path.to_owned(),
             message,
@@ -90,7 +97,7 @@ impl<'a> Reader<'a> {
                        (`fetch-depth: 0`)",
             });
         }
-        Ok(Self { path, repository })
+        Ok(Self { path, paths: &settings.paths, repository })
     }
 
     fn fails(&self, error: impl std::fmt::Display) -> SourceError {
@@ -102,13 +109,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The tags that match, by time.
-    fn tags(&self, pattern: &Patterns) -> Result<Vec<Release>, SourceError> {
+    fn tags(&self, pattern: &Patterns, exclude: &Exclude) -> Result<Vec<Release>, SourceError> {
         let references = self.repository.references().map_err(|error| self.fails(error))?;
-        let mut releases = Vec::new();
+        let mut releases: Vec<Release> = Vec::new();
+        let mut left_out = 0;
         for reference in references.tags().map_err(|error| self.fails(error))? {
             let mut reference = reference.map_err(|error| self.fails(error))?;
             let name = reference.name().shorten().to_string();
             if !pattern.matches(&name) {
+                continue;
+            }
+            if exclude.matches(&name) {
+                left_out += 1;
                 continue;
             }
             // An annotated tag has a time of its own.
@@ -127,10 +139,20 @@ impl<'a> Reader<'a> {
         if releases.is_empty() {
             return Err(SourceError::Git {
                 path: self.path.to_owned(),
-                message: "no tag matches the pattern".into(),
+                message: match left_out {
+                    0 => "no tag matches the pattern".into(),
+                    all => format!("all {all} tags that match the pattern are left out (`exclude`)"),
+                },
                 hint: "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
             });
         }
+        let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
+        for release in &releases {
+            names.entry(release.commit).or_default().push(release.name.clone());
+        }
+        releases.retain(|release| {
+            !exclude.is_moving(&release.name, names[&release.commit].iter().map(String::as_str))
+        });
         releases.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
         Ok(releases)
     }
@@ -148,12 +170,41 @@ impl<'a> Reader<'a> {
         while let Some(id) = next {
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
             next = commit.parent_ids().next().map(gix::Id::detach);
+            if !self.touches(&commit, next)? {
+                continue;
+            }
             let Some(at) = commit.time().ok().and_then(time) else { continue };
             let name = title(&commit.message_raw_sloppy().to_string());
             releases.push(Release { id: id.to_string(), name, at, commit: id });
         }
         releases.reverse();
         Ok(releases)
+    }
+
+    /// Whether a commit changed one of the service's paths: what is there differs from what its
+    /// (first) parent has there.
+    fn touches(&self, commit: &gix::Commit<'_>, parent: Option<ObjectId>) -> Result<bool, SourceError> {
+        if self.paths.is_empty() {
+            return Ok(true);
+        }
+        let tree = commit.tree().map_err(|error| self.fails(error))?;
+        let before = match parent {
+            Some(parent) => {
+                let parent = self.repository.find_commit(parent).map_err(|error| self.fails(error))?;
+                Some(parent.tree().map_err(|error| self.fails(error))?)
+            }
+            None => None,
+        };
+        for path in self.paths {
+            let at = |tree: &gix::Tree<'_>| -> Result<Option<ObjectId>, SourceError> {
+                let entry = tree.lookup_entry_by_path(path).map_err(|error| self.fails(error))?;
+                Ok(entry.map(|entry| entry.object_id()))
+            };
+            if at(&tree)? != before.as_ref().map(at).transpose()?.flatten() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The commits that are reachable from this one and were not seen before.
@@ -175,6 +226,9 @@ impl<'a> Reader<'a> {
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
             let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
             waiting.extend(&parents);
+            if !self.touches(&commit, parents.first().copied())? {
+                continue;
+            }
             let is_change = parents.len() < 2;
             let committed = commit.time().ok().and_then(time);
             let message = commit.message_raw_sloppy().to_string();

@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
-use super::state::{self, Newest};
+use super::state::{self, Newest, ToCompare};
 use crate::event::Events;
 
 pub const API: &str = "https://api.github.com";
@@ -141,6 +141,9 @@ impl Issue {
 
 #[derive(Deserialize)]
 struct Comparison {
+    /// `ahead`, `behind`, `diverged`, `identical`
+    #[serde(default)]
+    status: Option<String>,
     commits: Vec<Commit>,
 }
 
@@ -333,30 +336,48 @@ impl Reader<'_, State> {
     /// Asks for what each deployment brought: the commits that its revision has
     /// and the one before has not. Nobody can say that of the first one.
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
-            let mut changes = Vec::new();
-            if base != head {
-                let path = self.path(&format!("compare/{base}...{head}"));
-                let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
-                while let Some(url) = next {
-                    let page = match self.rest.get::<Comparison>(&url).await {
-                        Ok(page) => page,
-                        Err(SourceError::Refused { status: 404, .. }) => {
-                            state::gone(self.events, &self.settings.project, &base, &head);
-                            break;
-                        }
-                        Err(error) => return Err(error),
-                    };
-                    for commit in page.items.commits {
-                        self.commit(commit, &mut changes);
-                    }
-                    next = page.next;
+        for ToCompare { id, bases, head, .. } in
+            state::to_compare(&self.state.project, &self.settings.environment)
+        {
+            let mut changes = None;
+            // What ran before brings nothing new.
+            let again = bases.contains(&head);
+            for base in bases.iter().filter(|_| !again) {
+                let (found, diverged) = self.between(base, &head).await?;
+                state::narrow(&mut changes, found);
+                // Of another release line: what is new against that one is not all new.
+                if !diverged {
+                    break;
                 }
             }
-            state::brought(&mut self.state.project, id, changes);
+            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
             self.save()?;
         }
         Ok(())
+    }
+
+    /// The commits that one revision has and another has not, and whether that one has
+    /// others, too.
+    async fn between(&mut self, base: &str, head: &str) -> Result<(Vec<String>, bool), SourceError> {
+        let (mut changes, mut diverged) = (Vec::new(), false);
+        let path = self.path(&format!("compare/{base}...{head}"));
+        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+        while let Some(url) = next {
+            let page = match self.rest.get::<Comparison>(&url).await {
+                Ok(page) => page,
+                Err(SourceError::Refused { status: 404, .. }) => {
+                    state::gone(self.events, &self.settings.project, base, head);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            diverged |= page.items.status.as_deref() == Some("diverged");
+            for commit in page.items.commits {
+                self.commit(commit, &mut changes);
+            }
+            next = page.next;
+        }
+        Ok((changes, diverged))
     }
 
     /// Asks for the commits of the requests that were squashed: one has the time of its

@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
-use super::state;
+use super::state::{self, ToCompare};
 use crate::event::Events;
 
 pub const SERVER: &str = "https://gitlab.com";
@@ -263,24 +263,31 @@ impl Reader<'_, State> {
     }
 
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
-            let mut changes = Vec::new();
-            if base != head {
+        for ToCompare { id, bases, head, lines } in
+            state::to_compare(&self.state.project, &self.settings.environment)
+        {
+            let mut changes = None;
+            // What ran before brings nothing new.
+            let again = bases.contains(&head);
+            // A comparison does not say whether the two have diverged; the names may.
+            for base in bases.iter().filter(|_| !again).take(1 + usize::from(lines)) {
+                let mut found = Vec::new();
                 let query = [("from", base.as_str()), ("to", head.as_str())];
                 let url = self.rest.url(&self.path("repository/compare"), &query);
                 match self.rest.get::<Comparison>(&url).await {
                     Ok(page) => {
                         for commit in page.items.commits {
-                            self.commit(commit, &mut changes);
+                            self.commit(commit, &mut found);
                         }
                     }
                     Err(SourceError::Refused { status: 404, .. }) => {
-                        state::gone(self.events, &self.settings.project, &base, &head);
+                        state::gone(self.events, &self.settings.project, base, &head);
                     }
                     Err(error) => return Err(error),
                 }
+                state::narrow(&mut changes, found);
             }
-            state::brought(&mut self.state.project, id, changes);
+            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
             self.save()?;
         }
         Ok(())

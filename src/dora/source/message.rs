@@ -57,6 +57,12 @@ pub(super) fn requests(message: &str) -> Vec<String> {
     suffix(&title).map(|(_, request)| request.to_owned()).into_iter().chain(merged).chain(see).collect()
 }
 
+/// The commit that this one is a copy of, as `git cherry-pick -x` says it.
+pub(super) fn picked(message: &str) -> Option<String> {
+    let (_, from) = message.rsplit_once("(cherry picked from commit ")?;
+    hashes(&from.to_ascii_lowercase()).into_iter().next()
+}
+
 /// A title without the request that it ends with: `A (#12)` → `A`.
 pub(super) fn plain(title: &str) -> &str {
     suffix(title).map_or(title, |(plain, _)| plain)
@@ -175,6 +181,7 @@ mod tests {
         ] {
             assert_eq!(requests(message).join(" "), expected, "{message}");
         }
+        assert_eq!(picked("A\n\n(cherry picked from commit 1B2C3D4e5f)").as_deref(), Some("1b2c3d4e5f"));
         assert_eq!((plain("A (#12)"), plain("A (b)")), ("A", "A (b)"));
     }
 

@@ -38,6 +38,9 @@ pub struct Landed {
     /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`.
     #[serde(default)]
     pub reverts: Vec<String>,
+    /// The commit that it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picked: Option<String>,
     /// The requests that it came with: `#12`, `!12`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
@@ -191,7 +194,8 @@ impl Landed {
     /// What a commit's message says of it, or the text of a request.
     pub(super) fn told(at: Option<OffsetDateTime>, message: &str) -> Self {
         let (title, reverts) = (message::title(message), message::reverted(message));
-        Self { at, title, reverts, requests: message::requests(message), ..Self::default() }
+        let (requests, picked) = (message::requests(message), message::picked(message));
+        Self { at, title, reverts, requests, picked, ..Self::default() }
     }
 }
 

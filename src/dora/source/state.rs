@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::project::Project;
+use super::project::{Project, Ran};
 use super::{SourceError, store};
 use crate::event::Events;
 
@@ -119,9 +119,23 @@ impl Walk {
     }
 }
 
-/// The deployments whose changes are to be asked for, in the order of time: id,
-/// the revision before, its own. What the first one brought cannot be asked for.
-pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<(String, String, String)> {
+/// Earlier revisions that one is compared with, at most.
+const MOST_BASES: usize = 6;
+
+/// A deployment whose changes are to be asked for.
+pub(super) struct ToCompare {
+    pub id: String,
+    /// Earlier revisions: first the one before in time, then the likeliest of its own release
+    /// line. None: nobody can say what the first one brought.
+    pub bases: Vec<String>,
+    pub head: String,
+    /// Whether the second has a name that is more like its own than the first: `v1.9.0` for
+    /// `v1.9.1` after `v2.0.0`.
+    pub lines: bool,
+}
+
+/// The deployments whose changes are to be asked for, in the order of time.
+pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<ToCompare> {
     let mut runs: Vec<_> = project
         .deployments
         .iter()
@@ -129,16 +143,37 @@ pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<(String, S
         .filter_map(|(id, ran)| Some((ran.at()?, id, ran)))
         .collect();
     runs.sort_by_key(|(at, id, _)| (*at, *id));
-    let mut before: Option<&str> = None;
     let mut asked = Vec::new();
-    for (_, id, ran) in runs {
-        if ran.changes.is_none() {
-            let base = before.unwrap_or(&ran.revision);
-            asked.push((id.clone(), base.to_owned(), ran.revision.clone()));
+    for (index, (_, id, ran)) in runs.iter().enumerate() {
+        if ran.changes.is_some() {
+            continue;
         }
-        before = Some(&ran.revision);
+        let alike = |name: &str| name.bytes().zip(ran.name.bytes()).take_while(|(a, b)| a == b).count();
+        let mut earlier = runs[..index].iter().rev().map(|(_, _, before)| *before);
+        let first = earlier.next();
+        let mut others: Vec<&Ran> = earlier.collect();
+        others.sort_by_key(|before| std::cmp::Reverse(alike(&before.name)));
+        let lines = first.zip(others.first()).is_some_and(|(a, b)| alike(&b.name) > alike(&a.name));
+        let mut bases: Vec<String> = Vec::new();
+        for base in first.into_iter().chain(others).map(|before| &before.revision) {
+            if bases.len() < MOST_BASES && !bases.contains(base) {
+                bases.push(base.clone());
+            }
+        }
+        asked.push(ToCompare { id: (*id).clone(), bases, head: ran.revision.clone(), lines });
     }
     asked
+}
+
+/// What is new against this base as well as against those before it.
+pub(super) fn narrow(changes: &mut Option<Vec<String>>, found: Vec<String>) {
+    *changes = Some(match changes.take() {
+        None => found,
+        Some(known) => {
+            let found: BTreeSet<String> = found.into_iter().collect();
+            known.into_iter().filter(|id| found.contains(id)).collect()
+        }
+    });
 }
 
 /// Keeps what a deployment brought.

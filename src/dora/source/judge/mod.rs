@@ -43,6 +43,8 @@ struct Run<'a> {
     at: OffsetDateTime,
     ran: &'a Ran,
     changes: Vec<&'a str>,
+    /// Those of them that are changes, and no copies of earlier ones.
+    new: Vec<&'a str>,
     /// Those of them that mend what users suffered from.
     mending: Vec<&'a str>,
     kind: Kind,
@@ -61,6 +63,7 @@ impl<'a> Judge<'a> {
                     at: ran.at()?,
                     ran,
                     changes: Vec::new(),
+                    new: Vec::new(),
                     mending: Vec::new(),
                     kind: Kind::Planned,
                 })
@@ -74,7 +77,10 @@ impl<'a> Judge<'a> {
         let place: HashMap<&str, usize> =
             landed.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         let mut deployed: HashSet<&str> = HashSet::new();
-        for run in &mut runs {
+        let mut picks = Picks::default();
+        // What came with a release that does not count is the next one's.
+        let mut carried: Vec<&str> = Vec::new();
+        runs.retain_mut(|run| {
             let brought: Vec<&str> = match &run.ran.changes {
                 Some(changes) => changes.iter().map(String::as_str).collect(),
                 None => match place.get(run.ran.revision.as_str()) {
@@ -82,9 +88,43 @@ impl<'a> Judge<'a> {
                     None => Vec::new(),
                 },
             };
-            run.changes = brought.into_iter().filter(|id| deployed.insert(id)).collect();
-        }
+            // Only a release is called as it is named.
+            if run.id == run.ran.name && self.rules.exclude.matches(run.id) {
+                carried.extend(brought);
+                return false;
+            }
+            let brought = carried.drain(..).chain(brought);
+            run.changes = brought.filter(|id| deployed.insert(id)).collect();
+            let written = run.changes.iter().copied().filter(|id| self.writes(id));
+            run.new = written
+                .filter_map(|id| Some((id, self.change(id)?)))
+                .filter_map(|(id, change)| picks.insert(id, change).then_some(id))
+                .collect();
+            true
+        });
         runs
+    }
+
+    /// The deployment that a run came after: of two release lines the one of its own, where
+    /// the commits between them are known; else the one before in time.
+    fn before(&self, runs: &[Run<'a>], index: usize) -> Option<usize> {
+        let earlier: HashMap<&str, usize> =
+            runs[..index].iter().enumerate().map(|(index, run)| (run.ran.revision.as_str(), index)).collect();
+        let mut seen = HashSet::new();
+        let mut waiting = vec![runs[index].ran.revision.as_str()];
+        let mut found = None;
+        while let Some(id) = waiting.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match earlier.get(id) {
+                Some(before) => found = found.max(Some(*before)),
+                None => {
+                    waiting.extend(self.change(id).into_iter().flat_map(|it| &it.parents).map(String::as_str))
+                }
+            }
+        }
+        found.or_else(|| index.checked_sub(1))
     }
 
     /// Rework: its name says so, or at least half of its changes mend something.
@@ -134,8 +174,7 @@ impl<'a> Judge<'a> {
 
     fn deployed(&self, runs: &[Run<'_>], events: &mut Vec<Event>) {
         for run in runs {
-            let changes: Vec<&str> = run.changes.iter().filter(|id| self.writes(id)).copied().collect();
-            for id in &changes {
+            for id in &run.new {
                 // Of one that has only the time of its landing, the lead time is unknown.
                 let Some(at) = self.change(id).and_then(Landed::begun) else { continue };
                 events.push(Event::Change(Change {
@@ -152,7 +191,7 @@ impl<'a> Judge<'a> {
                 environment: self.owner.environment.clone(),
                 at: run.at,
                 kind: run.kind,
-                changes: changes.into_iter().map(|id| self.id(id)).collect(),
+                changes: run.new.iter().map(|id| self.id(id)).collect(),
             }));
         }
     }
@@ -219,8 +258,8 @@ impl<'a> Judge<'a> {
                     }
                 }
             }
-            if failed.is_empty() && unnamed && run.kind == Kind::Rework && index > 0 {
-                failed.insert(index - 1, begun);
+            if failed.is_empty() && unnamed && run.kind == Kind::Rework {
+                failed.extend(self.before(runs, index).map(|before| (before, begun)));
             }
             for (cause, noticed) in failed {
                 let cause = &runs[cause];
@@ -262,6 +301,25 @@ impl<'a> Judge<'a> {
             at,
             deployment: deployment.map(|id| self.id(id)),
         })
+    }
+}
+
+/// What is one change, whichever branch it is on.
+#[derive(Default)]
+struct Picks<'a> {
+    commits: HashSet<&'a str>,
+    /// A copy keeps the time at which it was written, and its title.
+    written: HashSet<(OffsetDateTime, &'a str)>,
+}
+
+impl<'a> Picks<'a> {
+    /// Whether it is the first of its copies.
+    fn insert(&mut self, id: &'a str, change: &'a Landed) -> bool {
+        let known = self.commits.contains(id);
+        let picked = change.picked.as_deref().is_some_and(|from| !self.commits.insert(from));
+        let copied = change.at.is_some_and(|at| !self.written.insert((at, &change.title)));
+        self.commits.insert(id);
+        !known && !picked && !copied
     }
 }
 

@@ -430,3 +430,55 @@ fn a_name_that_says_hotfix_does_not_say_when_it_began() {
     5 failure v1~hotfix-2 of v1
     ");
 }
+
+#[test]
+fn a_prerelease_is_no_deployment_and_what_it_brought_is_the_next_ones() {
+    insta::assert_snapshot!(judged(vec![
+        change("a", -5, "A"),
+        change("b", -4, "B"),
+        ran("v1.0.0-rc.1", 0, &["a"]),
+        ran("v1.0.0", 5, &["b"]),
+    ]), @r"
+    -5 change a
+    -4 change b
+    5 Planned v1.0.0 a b
+    ");
+}
+
+#[test]
+fn a_cherry_pick_is_one_change_on_whichever_line_it_is_deployed_first() {
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -5, "A"),
+        change("bbbbbbb2", 1, "B"),
+        change("ccccccc3", 1, "B"),
+        change("ddddddd4", 2, "D\n\n(cherry picked from commit eeeeeee5)"),
+        change("eeeeeee5", -2, "D"),
+        ran("v1.0.0", 0, &["aaaaaaa1"]),
+        ran("v1.0.1", 5, &["ccccccc3", "ddddddd4"]),
+        ran("v2.0.0", 9, &["bbbbbbb2", "eeeeeee5"]),
+    ]), @r"
+    -5 change aaaaaaa1
+    0 Planned v1.0.0 aaaaaaa1
+    1 change ccccccc3
+    2 change ddddddd4
+    5 Planned v1.0.1 ccccccc3 ddddddd4
+    9 Planned v2.0.0
+    ");
+}
+
+#[test]
+fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
+    let at = |id: &str, at: i64, revision: &str| {
+        let Fact::Ran { id, deployment } = ran(id, at, &[revision]) else { unreachable!("it ran") };
+        Fact::Ran { id, deployment: Ran { revision: revision.into(), ..deployment } }
+    };
+    let told = judged(vec![
+        change("a", -5, "A"),
+        child(change("b", 2, "B"), "a"),
+        child(change("c", 8, "Hotfix"), "a"),
+        at("v1.9.0", 0, "a"),
+        at("v2.0.0", 5, "b"),
+        at("v1.9.1", 10, "c"),
+    ]);
+    assert!(told.contains("8 failure v1.9.0~v1.9.1 of v1.9.0"), "{told}");
+}
