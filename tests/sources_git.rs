@@ -395,6 +395,22 @@ fn what_is_no_repository_and_what_was_cut_off_say_so() {
     assert!(said.contains("no tag matches"), "{said}");
     let said = refused(made.folder.path(), &["--branch", "nowhere"]);
     assert!(said.contains("nowhere") && said.contains("name a branch"), "{said}");
+    // A tag of a branch's name is not the branch.
+    made.run(1, &["tag", "main", "HEAD~1"]);
+    assert_eq!(deployments(&collect(made.folder.path(), &["--branch", "main"])).len(), 2);
+    made.run(1, &["tag", "-d", "main"]);
+    for (name, argument) in [("sha256", "--object-format=sha256"), ("reftable", "-q")] {
+        let path = folder.path().join(name);
+        made.run(1, &["init", "-q", argument, path.to_str().unwrap()]);
+        if name == "reftable" {
+            // As a newer git writes it.
+            let config = path.join(".git/config");
+            let text = std::fs::read_to_string(&config).unwrap();
+            std::fs::write(&config, text + "[extensions]\n\trefStorage = reftable\n").unwrap();
+        }
+        let said = refused(&path, &[]);
+        assert!(said.contains(name) && said.contains("not read yet"), "{said}");
+    }
     let shallow = folder.path().join("shallow");
     let url = format!("file://{}", made.folder.path().display());
     made.run(2, &["clone", "-q", "--depth", "1", &url, shallow.to_str().unwrap()]);

@@ -264,6 +264,13 @@ impl<'a> Collecting<'a> {
         told: Vec<Event>,
         events: &Events,
     ) -> CommandResult<()> {
+        let (told, refused) = store::storable(told);
+        if refused > 0 {
+            events.warn(
+                format!("{source}: {refused} events are left out: their time is before 1970 or after 2199"),
+                Some("look for a wrong clock among the commits and deployments".into()),
+            );
+        }
         note_unknown_lead_times(&source, &told, events);
         let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
         let various = || ("various".to_owned(), "various".to_owned());

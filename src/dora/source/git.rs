@@ -87,6 +87,9 @@ impl<'a> Reader<'a> {
             message,
             hint: "give the folder of a repository: the one that has `.git` in it, or a bare one",
         };
+        if let Some((message, hint)) = unsupported(path) {
+            return Err(SourceError::Git { path: path.to_owned(), message: message.into(), hint });
+        }
         let options = gix::open::Options::isolated();
         let repository = gix::open_opts(path, options).map_err(|error| fails(error.to_string()))?;
         if repository.is_shallow().unwrap_or(false) {
@@ -159,11 +162,17 @@ impl<'a> Reader<'a> {
 
     /// The first-parent line of a branch, the oldest first.
     fn first_parents(&self, branch: &str) -> Result<Vec<Release>, SourceError> {
-        let mut reference = self.repository.find_reference(branch).map_err(|error| SourceError::Git {
-            path: self.path.to_owned(),
-            message: error.to_string(),
-            hint: "name a branch of this repository, for example `main` or `origin/main`",
-        })?;
+        // A tag may have the same name.
+        let kinds = ["refs/heads/", "refs/remotes/", ""].map(|kind| format!("{kind}{branch}"));
+        let found = kinds.iter().find_map(|name| self.repository.find_reference(name.as_str()).ok());
+        let mut reference =
+            found.map_or_else(|| self.repository.find_reference(branch), Ok).map_err(|error| {
+                SourceError::Git {
+                    path: self.path.to_owned(),
+                    message: error.to_string(),
+                    hint: "name a branch of this repository, for example `main` or `origin/main`",
+                }
+            })?;
         let tip = reference.peel_to_commit().map_err(|error| self.fails(error))?;
         let mut releases = Vec::new();
         let mut next = Some(tip.id().detach());
@@ -246,6 +255,27 @@ impl<'a> Reader<'a> {
         }
         Ok(changes)
     }
+}
+
+/// What a repository is made of that is not read here, and what to do.
+fn unsupported(path: &Path) -> Option<(&'static str, &'static str)> {
+    let configuration = [path.join(".git/config"), path.join("config")];
+    let text = configuration.iter().find_map(|file| std::fs::read_to_string(file).ok())?;
+    let has = |key: &str, value: &str| {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let mut pairs = pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"')));
+        pairs.any(|(name, set)| name.eq_ignore_ascii_case(key) && set.eq_ignore_ascii_case(value))
+    };
+    if has("objectformat", "sha256") {
+        return Some((
+            "its objects have sha256 names, which are not read yet",
+            "use its forge as the source (`github`, `gitlab`), or write its events to a `file`",
+        ));
+    }
+    has("refstorage", "reftable").then_some((
+        "its references are in a reftable, which is not read yet",
+        "`git clone --mirror --ref-format=files` makes a copy that is read",
+    ))
 }
 
 /// `None`: a time that no clock has shown.

@@ -214,7 +214,8 @@ pub(super) fn gone(events: &Events, project: &str, base: &str, head: &str) {
 }
 
 pub(super) fn text(at: OffsetDateTime) -> String {
-    at.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+    // A year that no calendar has in UTC stays as it is.
+    at.checked_to_offset(time::UtcOffset::UTC).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -223,6 +224,12 @@ mod tests {
     use time::macros::datetime;
 
     const SINCE: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+
+    #[test]
+    fn the_last_moment_of_the_calendar_is_written_in_any_offset() {
+        assert_eq!(text(datetime!(9999-12-31 23:59:59 -23)), "9999-12-31T23:59:59-23:00");
+        assert_eq!(text(datetime!(2026-03-02 01:00 +1)), "2026-03-02T00:00:00Z");
+    }
 
     fn day(day: i64) -> OffsetDateTime {
         SINCE + Duration::days(day)
