@@ -47,11 +47,14 @@ struct Problem {
 /// The events of a file, each with its line.
 type Lines = Vec<(usize, Event)>;
 
+/// How two bytes are a unit of UTF-16.
+type Unit = fn([u8; 2]) -> u16;
+
 /// A file's text: UTF-8 or, where a byte-order mark says so, UTF-16, which spreadsheets write.
 fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Problem>> {
     let wrong =
         |line: usize, column: usize, message: &str| vec![Problem { line, column, message: message.into() }];
-    let (rest, unit): (&[u8], fn([u8; 2]) -> u16) = match bytes {
+    let (rest, unit): (&[u8], Unit) = match bytes {
         [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
         _ => {
