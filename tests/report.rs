@@ -41,6 +41,14 @@ fn equal(figures: &Value, truth: &Summary, what: &str) {
     close(&figures["deployments"], Some(truth.deployments as f64), what);
     close(&figures["frequency"], Some(truth.frequency_per_day), what);
     close(&figures["failure_rate"], truth.failure_rate, what);
+    for (count, of) in [
+        ("failed", truth.failed),
+        ("rework", truth.rework),
+        ("changes", truth.lead_times.len() as u64),
+        ("recoveries", truth.recoveries.len() as u64),
+    ] {
+        close(&figures[count], Some(of as f64), &format!("{count} of {what}"));
+    }
     close(&figures["rework_rate"], truth.rework_rate, what);
     assert_eq!(figures["lead_time"].is_null(), truth.lead_times.is_empty(), "{what}");
     assert_eq!(figures["recovery"].is_null(), truth.recoveries.is_empty(), "{what}");

@@ -76,3 +76,24 @@ sources:
     let said = deployment.run(&["collect"]).ends_with(3);
     insta::assert_snapshot!(said.stderr);
 }
+
+/// Each would have deleted the other's events in every round.
+#[test]
+fn two_sources_of_one_service_are_refused_with_their_lines() {
+    let deployment = Deployment::empty();
+    deployment.write(
+        "dorainfra.yaml",
+        "project: my-gcp
+sources:
+  - {type: github, project: example/shop}
+  - {type: file, path: incidents.csv}
+  - {type: git, path: ../clone, team: example, service: shop}
+  - {type: github, project: example/shop, environment: staging}
+  - {type: github, project: example/shop, environment: staging, service: shop-staging}
+",
+    );
+    let said = deployment.run(&["collect"]).ends_with(3).stderr;
+    assert!(said.contains("dorainfra.yaml:5:") && said.contains("dorainfra.yaml:6:"), "{said}");
+    assert_eq!(said.matches("the other is in line 3").count(), 2, "{said}");
+    assert!(!said.contains("dorainfra.yaml:7:") && !said.contains("dorainfra.yaml:4:"), "{said}");
+}

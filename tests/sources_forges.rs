@@ -263,6 +263,98 @@ async fn a_release_of_an_old_commit_is_read_when_it_is_published() {
     }
 }
 
+/// v1.9.0, v2.0.0, then v1.9.1 of the older line, which brings two commits, one of them squashed.
+fn two_lines(gitlab: bool) -> Forge {
+    let mut forge = Forge::default();
+    let hash = |letter: char| letter.to_string().repeat(40);
+    let commit = |letter: char, hour: u32, message: &str| {
+        let date = format!("2026-03-02T{hour:02}:00:00Z");
+        json!({"sha": hash(letter), "id": hash(letter), "message": message, "authored_date": date,
+            "parents": [{"sha": hash('a')}], "parent_ids": [hash('a')],
+            "commit": {"message": message, "author": {"date": date}, "committer": {"date": date}}})
+    };
+    let of = |status: &str, letters: &[char]| {
+        let commits: Vec<Value> = letters
+            .iter()
+            .map(|letter| match letter {
+                's' => commit('s', 12, "Mend the list"),
+                letter => commit(*letter, *letter as u32 - 'a' as u32, "Work"),
+            })
+            .collect();
+        json!({"status": status, "commits": commits})
+    };
+    let merged = json!([{"number": 7, "iid": 7, "title": "Mend the list", "labels": [],
+        "merge_commit_sha": hash('s'), "sha": hash('s'), "created_at": "2026-03-02T08:00:00Z",
+        "updated_at": "2026-03-02T12:00:20Z", "merged_at": "2026-03-02T12:00:10Z"}]);
+    let releases: Vec<Value> = [("v1.9.0", 1), ("v2.0.0", 2), ("v1.9.1", 3)]
+        .map(|(tag, day)| {
+            let at = format!("2026-03-{day:02}T18:00:00Z");
+            json!({"tag_name": tag, "draft": false, "prerelease": false, "published_at": at, "released_at": at})
+        })
+        .to_vec();
+    let compared = [
+        ("v1.9.0", "v2.0.0", of("ahead", &['d', 'e'])),
+        // What v1.9.0 brought is not in v2.0.0 either.
+        ("v2.0.0", "v1.9.1", of("diverged", &['b', 'c', 'f', 's'])),
+        ("v1.9.0", "v1.9.1", of("ahead", &['f', 's'])),
+    ];
+    let own = json!([commit('t', 9, "Begin"), commit('u', 10, "Go on")]);
+    if gitlab {
+        let project = "/api/v4/projects/example%2Fshop";
+        forge.answer(&format!("{project}/releases"), "", releases.into(), None);
+        forge.answer(&format!("{project}/merge_requests"), "", merged, None);
+        forge.answer(&format!("{project}/merge_requests/7/commits"), "", own, None);
+        forge.answer(&format!("{project}/issues"), "", json!([]), None);
+        for (base, head, body) in compared {
+            let query = format!("from={base}&to={head}");
+            forge.answer(&format!("{project}/repository/compare"), &query, body, None);
+        }
+    } else {
+        let project = "/repos/example/shop";
+        forge.answer(&format!("{project}/releases"), "", releases.into(), None);
+        forge.answer(&format!("{project}/pulls"), "", merged, None);
+        forge.answer(&format!("{project}/pulls/7/commits"), "", own, None);
+        forge.answer(&format!("{project}/issues"), "", json!([]), None);
+        for (base, head, body) in compared {
+            forge.answer(&format!("{project}/compare/{base}...{head}"), "", body, None);
+        }
+    }
+    forge
+}
+
+#[tokio::test]
+async fn an_older_release_line_brings_its_own_and_a_squashed_request_begins_with_its_first_commit() {
+    for on_gitlab in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (url, forge) = two_lines(on_gitlab).serve().await;
+        let settings =
+            Settings { deployed: Deployed::Releases, ..settings(&url, folder.path().join("state.json")) };
+        let read = async || match on_gitlab {
+            true => gitlab::read(&settings, &Events::none()).await.unwrap(),
+            false => github::read(&settings, &Events::none()).await.unwrap(),
+        };
+        let events = judged(&read().await, &owner(), &Rules::default());
+        let brought: Vec<(String, usize)> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Deployment(it) => Some((it.id.replace("orders/shop@", ""), it.changes.len())),
+                _ => None,
+            })
+            .collect();
+        let expected = [("v1.9.0", 0), ("v2.0.0", 2), ("v1.9.1", 2)].map(|(tag, all)| (tag.to_owned(), all));
+        assert_eq!(brought, expected, "on GitLab: {on_gitlab}");
+        let squashed = events.iter().find_map(|event| match event {
+            Event::Change(it) if it.id.contains("ssss") => Some(it.at),
+            _ => None,
+        });
+        assert_eq!(squashed, Some(datetime!(2026-03-02 09:00 UTC)), "on GitLab: {on_gitlab}");
+        forge.clear();
+        read().await;
+        let asked = forge.clear();
+        assert!(!asked.iter().any(|url| url.contains("/commits") || url.contains("compare")), "{asked:#?}");
+    }
+}
+
 #[tokio::test]
 async fn limits_failures_and_torn_answers_change_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -24,10 +24,14 @@ fn number(repository: &Path, arguments: &[&str]) -> usize {
 /// The events that `dorainfra collect git` writes.
 fn collect(repository: &Path, arguments: &[&str]) -> Vec<Event> {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
-    command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]).arg(repository);
-    command.args(["--team", "t", "--service", "s"]).args(arguments).assert().success();
-    let text = std::fs::read(folder.path().join("out.jsonl")).unwrap();
+    // Two processes, two files: the same bytes.
+    let [text, again] = ["out.jsonl", "again.jsonl"].map(|file| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", file, "git"]).arg(repository);
+        command.args(["--team", "t", "--service", "s"]).args(arguments).assert().success();
+        std::fs::read(folder.path().join(file)).unwrap()
+    });
+    assert_eq!(text, again);
     read(text.as_slice()).collect::<Result<_, _>>().unwrap()
 }
 
@@ -91,17 +95,23 @@ fn compare_tags(repository: &Path, pattern: &str) -> usize {
     for index in [1, tags.len() / 2, tags.len() - 1] {
         let mut range = vec![all[index], "--not"];
         range.extend(&all[..index]);
-        let lines = run(with(&["log", "--no-merges", "--format=%H %at"], &range));
-        let mut expected: Vec<(String, i64)> = lines
+        let lines = run(with(&["log", "--no-merges", "--format=%H %at %ct %s"], &range));
+        let mut expected: Vec<(String, Option<i64>)> = lines
             .lines()
-            .map(|line| line.split_once(' ').unwrap())
-            .map(|(hash, time)| (hash.to_owned(), time.parse().unwrap()))
+            .map(|line| {
+                let [hash, written, landed, title] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+                    panic!("{line}")
+                };
+                // A squashed request has the time of its landing.
+                let squashed = written == landed && title.ends_with(')') && title.contains(" (#");
+                (hash.to_owned(), (!squashed).then(|| written.parse().unwrap()))
+            })
             .collect();
-        let mut found: Vec<(String, i64)> = deployed[index]
+        let mut found: Vec<(String, Option<i64>)> = deployed[index]
             .changes
             .iter()
             .map(|id| id.replace("t/s@", ""))
-            .map(|hash| (hash.clone(), written[&hash]))
+            .map(|hash| (hash.clone(), written.get(&hash).copied()))
             .collect();
         expected.sort_unstable();
         found.sort_unstable();
@@ -123,9 +133,13 @@ fn this_projects_own_history_gives_the_numbers_that_git_counts() {
     let brought: usize = deployed.iter().map(|one| one.changes.len()).sum();
     assert_eq!(brought, number(own, &["rev-list", "--no-merges", "--count", "HEAD"]));
     let written = changes(&events);
-    for line in git(own, &["log", "--no-merges", "--format=%H %at", "HEAD"]).unwrap().lines() {
-        let (hash, time) = line.split_once(' ').unwrap();
-        assert_eq!(written[hash], time.parse::<i64>().unwrap(), "{hash}");
+    let line = git(own, &["rev-list", "--first-parent", "HEAD"]).unwrap();
+    let line: std::collections::BTreeSet<&str> = line.lines().collect();
+    for commit in git(own, &["log", "--no-merges", "--format=%H %at %ct", "HEAD"]).unwrap().lines() {
+        let [hash, time, landed] = commit.split(' ').collect::<Vec<_>>()[..] else { panic!("{commit}") };
+        // What was written on the branch itself is deployed in that moment: no lead time.
+        let known = time != landed || !line.contains(hash);
+        assert_eq!(written.get(hash).copied(), known.then(|| time.parse::<i64>().unwrap()), "{hash}");
     }
     // What the last merge brought, and when it landed.
     if let Some(merge) = git(own, &["log", "--first-parent", "--merges", "-1", "--format=%H", "HEAD"])
@@ -204,6 +218,15 @@ impl Made {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// A commit that changes one file.
+    fn change(&self, hour: i64, file: &str) -> String {
+        let path = self.folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, hour.to_string()).unwrap();
+        self.run(hour, &["add", "."]);
+        self.commit(hour, file)
+    }
+
     fn commit(&self, hour: i64, message: &str) -> String {
         self.run(hour, &["commit", "-q", "--allow-empty", "-m", message]);
         self.run(hour, &["rev-parse", "HEAD"])
@@ -257,6 +280,100 @@ fn tags_reverts_and_hotfixes_are_judged() {
     assert_eq!(reworks, 1, "what takes back a commit by its hash is told without a pattern");
 }
 
+/// By tag, what each deployment brought.
+fn brought(events: &[Event]) -> Vec<(String, usize)> {
+    deployments(events).into_iter().map(|one| (one.id.replace("t/s@", ""), one.changes.len())).collect()
+}
+
+#[test]
+fn an_older_line_brings_what_is_its_own_and_prereleases_bring_nothing() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    let expected = |all: &[(&str, usize)]| -> Vec<(String, usize)> {
+        all.iter().map(|(tag, changes)| ((*tag).to_owned(), *changes)).collect()
+    };
+    made.commit(0, "One");
+    made.run(1, &["tag", "v1.9.0"]);
+    made.run(1, &["branch", "line"]);
+    made.commit(2, "Two");
+    made.run(3, &["tag", "-a", "v2.0.0-rc.1", "-m", "rc"]);
+    made.commit(4, "Three");
+    made.run(5, &["tag", "v2.0.0"]);
+    // Moved with each release.
+    made.run(5, &["tag", "-a", "v2", "-m", "v2"]);
+    made.run(5, &["tag", "v2-latest"]);
+    made.run(6, &["checkout", "-q", "line"]);
+    made.commit(7, "Mend one");
+    made.commit(8, "Hotfix: mend two");
+    made.run(9, &["tag", "v1.9.1"]);
+    let events = collect(made.folder.path(), &[]);
+    assert_eq!(brought(&events), expected(&[("v1.9.0", 1), ("v2.0.0", 2), ("v1.9.1", 2)]));
+    let failed = events.iter().find_map(|event| match event {
+        Event::Failure(failure) => failure.deployment.clone(),
+        _ => None,
+    });
+    assert_eq!(failed.as_deref(), Some("t/s@v1.9.0"), "v2.0.0 is of another line");
+    // Whoever wants them has them.
+    let all = brought(&collect(made.folder.path(), &["--exclude", "*-latest"]));
+    let tags: Vec<&str> = all.iter().map(|(tag, _)| tag.as_str()).collect();
+    assert_eq!(tags, ["v1.9.0", "v2.0.0-rc.1", "v2.0.0", "v2", "v1.9.1"]);
+}
+
+#[test]
+fn a_commit_of_a_monorepo_belongs_to_the_services_whose_paths_it_touches() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.change(0, "cart/main.py");
+    made.change(1, "list/main.py");
+    made.change(2, "proto/list.proto");
+    made.run(3, &["tag", "v1"]);
+    made.run(4, &["checkout", "-q", "-b", "side"]);
+    made.change(5, "list/more.py");
+    made.run(6, &["checkout", "-q", "main"]);
+    made.change(7, "cart/more.py");
+    made.run(8, &["merge", "-q", "--no-edit", "side"]);
+    made.run(9, &["tag", "v3"]);
+    let of = |paths: &[&str]| {
+        let arguments: Vec<&str> = paths.iter().flat_map(|path| ["--paths", *path]).collect();
+        brought(&collect(made.folder.path(), &arguments)).into_iter().map(|(_, changes)| changes).collect()
+    };
+    let counted: [Vec<usize>; 4] = [of(&[]), of(&["cart"]), of(&["list", "proto"]), of(&["cart/main.py"])];
+    assert_eq!(counted, [vec![3, 2], vec![1, 1], vec![2, 1], vec![1, 0]]);
+    // Only what lands for a service is a deployment of it.
+    let landed = collect(made.folder.path(), &["--branch", "main", "--paths", "list"]);
+    assert_eq!(deployments(&landed).len(), 2, "its own commit, and the merge");
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.args(["collect", "--events", "out.jsonl", "git", ".", "--paths", "../other"]).assert().code(3);
+}
+
+/// One project of 2,963 changes had a median lead time of 0 s.
+#[test]
+fn squashed_requests_have_no_lead_time() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.commit(0, "Add a cart (#1)");
+    let plain = made.commit(1, "Add a list");
+    made.run(2, &["tag", "v1.0"]);
+    let events = collect(made.folder.path(), &[]);
+    assert_eq!(changes(&events).into_keys().collect::<Vec<_>>(), [plain], "only what was written has a time");
+    assert_eq!(deployments(&events)[0].changes.len(), 2);
+    // Where each commit on the branch is a deployment, none of these has.
+    let events = collect(made.folder.path(), &["--branch", "main"]);
+    assert!(changes(&events).is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]);
+    let said = command.arg(made.folder.path()).assert().success();
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("of 1 of 2 changes") && said.contains("lead time is unknown"), "{said}");
+}
+
 #[test]
 fn what_is_no_repository_and_what_was_cut_off_say_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -278,6 +395,22 @@ fn what_is_no_repository_and_what_was_cut_off_say_so() {
     assert!(said.contains("no tag matches"), "{said}");
     let said = refused(made.folder.path(), &["--branch", "nowhere"]);
     assert!(said.contains("nowhere") && said.contains("name a branch"), "{said}");
+    // A tag of a branch's name is not the branch.
+    made.run(1, &["tag", "main", "HEAD~1"]);
+    assert_eq!(deployments(&collect(made.folder.path(), &["--branch", "main"])).len(), 2);
+    made.run(1, &["tag", "-d", "main"]);
+    for (name, argument) in [("sha256", "--object-format=sha256"), ("reftable", "-q")] {
+        let path = folder.path().join(name);
+        made.run(1, &["init", "-q", argument, path.to_str().unwrap()]);
+        if name == "reftable" {
+            // As a newer git writes it.
+            let config = path.join(".git/config");
+            let text = std::fs::read_to_string(&config).unwrap();
+            std::fs::write(&config, text + "[extensions]\n\trefStorage = reftable\n").unwrap();
+        }
+        let said = refused(&path, &[]);
+        assert!(said.contains(name) && said.contains("not read yet"), "{said}");
+    }
     let shallow = folder.path().join("shallow");
     let url = format!("file://{}", made.folder.path().display());
     made.run(2, &["clone", "-q", "--depth", "1", &url, shallow.to_str().unwrap()]);

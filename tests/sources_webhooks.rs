@@ -459,3 +459,96 @@ async fn strangers_exhaust_neither_its_memory_nor_its_connections() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(half);
 }
+
+/// What a delivery of GitLab's was answered.
+async fn deliver(http: &reqwest::Client, url: &str, event: &str, body: &Value) -> u16 {
+    let request = http.post(url).header("X-Gitlab-Event", event).header("X-Gitlab-Token", SECRET);
+    request.body(body.to_string()).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_in_another_case_is_the_same_project() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    for (id, name) in [(1, "example/shop"), (2, "Example/shop"), (3, "EXAMPLE/SHOP")] {
+        let mut body = deployment_status(id);
+        body["repository"]["full_name"] = name.into();
+        assert_eq!(send(&http, &receiver.url, &id.to_string(), &body).await, Some(202));
+    }
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    let expected = ["example/shop@1", "example/shop@2", "example/shop@3"].map(|id| (id.to_owned(), 1));
+    assert_eq!(deployments(folder.path()), BTreeMap::from(expected));
+    // After a restart, too.
+    let mut receiver = Receiver::start(folder.path());
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    assert_eq!(deployments(folder.path()).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_is_read_as_its_payload() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let payload = deployment_status(1).to_string();
+    let escaped: Vec<String> = payload.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let body = format!("payload={}", escaped.concat());
+    let request = http()
+        .post(&receiver.url)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .header("X-GitHub-Event", "deployment_status")
+        .header("X-GitHub-Delivery", "1")
+        .header("X-Hub-Signature-256", signed(body.as_bytes()))
+        .body(body);
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 202);
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    assert_eq!(deployments(folder.path()), BTreeMap::from([("example/shop@1".to_owned(), 1)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitlabs_confidential_incidents_and_fast_forward_merges_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let http = http();
+    let project = json!({"path_with_namespace": "bank/shop", "default_branch": "main"});
+    let hash = |letter: &str| letter.repeat(40);
+    let deployed = |id: u64, letter: &str, hour: u32| {
+        json!({"status": "success", "deployment_id": id, "environment": "production", "ref": "main",
+            "status_changed_at": format!("2026-03-02 {hour:02}:00:00 +0000"), "project": project,
+            "short_sha": &hash(letter)[..8],
+            "commit_url": format!("https://gitlab.example.com/bank/shop/-/commit/{}", hash(letter))})
+    };
+    let pushed = |letter: &str, hour: u32| {
+        json!({"ref": "refs/heads/main", "project": project, "commits": [{"id": hash(letter),
+            "message": "Go on", "timestamp": format!("2026-03-02T{hour:02}:00:00Z")}]})
+    };
+    let incident = json!({"project": project, "labels": [{"title": "incident"}], "object_attributes": {
+        "iid": 5, "confidential": true, "created_at": "2026-03-02 10:00:00 UTC",
+        "updated_at": "2026-03-02 11:00:00 UTC", "closed_at": "2026-03-02 11:00:00 UTC"}});
+    // Its branch was moved forward: there is no merge commit.
+    let merged = json!({"project": project, "labels": [{"title": "hotfix"}], "object_attributes": {
+        "iid": 3, "title": "Go on", "state": "merged", "action": "merge",
+        "created_at": "2026-03-02 11:00:00 UTC", "updated_at": "2026-03-02 14:00:00 UTC",
+        "merge_commit_sha": null, "last_commit": {"id": hash("b")}}});
+    for (event, body) in [
+        ("Push Hook", pushed("a", 8)),
+        ("Deployment Hook", deployed(1, "a", 9)),
+        ("Confidential Issue Hook", incident),
+        ("Push Hook", pushed("b", 12)),
+        ("Merge Request Hook", merged),
+        ("Deployment Hook", deployed(2, "b", 15)),
+    ] {
+        assert_eq!(deliver(&http, &receiver.url, event, &body).await, 202, "{event}");
+    }
+    assert_eq!(receiver.signal(Signal::INT), Some(0));
+    let events = collected(folder.path());
+    let failed = events.iter().find_map(|event| match event {
+        Event::Failure(it) => Some((it.id.clone(), it.deployment.clone())),
+        _ => None,
+    });
+    assert_eq!(failed, Some(("bank/shop@issue-5".into(), Some("bank/shop@1".into()))));
+    let rework = events.iter().any(|event| {
+        matches!(event, Event::Deployment(it) if it.id == "bank/shop@2"
+            && it.kind == dorainfra::dora::events::Kind::Rework)
+    });
+    assert!(rework, "the request's label is known: {events:?}");
+}

@@ -13,7 +13,7 @@ use super::screen::Screen;
 use super::sources::{self, Files};
 use super::{CommandError, CommandResult, Exit};
 use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
-use crate::dora::source::webhook;
+use crate::dora::{self, source::webhook};
 use crate::event::Events;
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
@@ -57,6 +57,9 @@ enum SourceCommand {
         /// Take each commit on this branch's first-parent line as a deployment
         #[arg(long)]
         branch: Option<String>,
+        /// A folder or file of the service: other commits are no changes of it (repeatable)
+        #[arg(long, value_name = "PATH")]
+        paths: Vec<String>,
         #[command(flatten)]
         owner: OwnerArguments,
         #[command(flatten)]
@@ -114,6 +117,9 @@ struct TitleArguments {
     /// Titles of changes that take back another one (repeatable)
     #[arg(long, value_name = "PATTERN")]
     revert: Vec<String>,
+    /// Tags and releases that are no deployments (repeatable) [default: prereleases, and names that move]
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -233,6 +239,10 @@ impl Collect {
         for source in wanted {
             all.collect(context, source, since, events).await?;
         }
+        // Told of the whole file: what refers to each other may come from two sources.
+        for (what, hint) in dora::source::loose(&sources::known(&files.events, &context.printer)?) {
+            events.warn(what, Some(hint.to_owned()));
+        }
         let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
         Ok(all.end(shown))
     }
@@ -242,7 +252,8 @@ impl SourceCommand {
     /// The same as an item of `sources`.
     fn source(&self) -> Source {
         match self {
-            Self::Git { path, tags, branch, owner, titles } => Source {
+            Self::Git { path, tags, branch, paths, owner, titles } => Source {
+                paths: some(paths),
                 path: Some(path.clone()),
                 tags: tags.clone(),
                 branch: branch.clone(),
@@ -272,7 +283,12 @@ impl OwnerArguments {
 
 impl TitleArguments {
     fn add(&self, source: Source) -> Source {
-        Source { hotfix: some(&self.hotfix), revert: some(&self.revert), ..source }
+        Source {
+            hotfix: some(&self.hotfix),
+            revert: some(&self.revert),
+            exclude: some(&self.exclude),
+            ..source
+        }
     }
 }
 

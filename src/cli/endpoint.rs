@@ -47,6 +47,14 @@ impl Endpoint {
         Ok(Some(move || client(&target, folder.as_deref())))
     }
 
+    /// The endpoint as it can be asked, with its certificates. `None`: none is named.
+    pub async fn reached(&self, context: &Context) -> CommandResult<Option<Target>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let target = self.target(url).await?;
+        let folder = self.tls_dir.as_ref().map(|dir| context.environment.folder.join(dir));
+        Ok(Some(with_tls(target, folder.as_deref())?))
+    }
+
     pub fn histograms(&self) -> Histograms {
         if self.native_histograms { Histograms::Both } else { Histograms::Classic }
     }
@@ -72,15 +80,22 @@ impl Endpoint {
         };
         let mut target = Target::new(Flavour::Mimir, format!("{}://{host}:{port}", parsed.scheme()), connect);
         parsed.path().clone_into(&mut target.write_path);
+        // A Prometheus has both of its APIs below one path.
+        if let Some(prefix) = parsed.path().strip_suffix("/api/v1/write") {
+            prefix.clone_into(&mut target.query_prefix);
+        }
         target.tenant.clone_from(&self.tenant);
         Ok(target)
     }
 }
 
 fn client(target: &Target, folder: Option<&Path>) -> Result<Client, LiveError> {
-    let mut target = target.clone();
-    if let Some(folder) = folder {
-        target = target.with_tls(ClientFiles::in_folder(folder).read()?);
-    }
-    Ok(Client::new(&target)?)
+    Ok(Client::new(&with_tls(target.clone(), folder)?)?)
+}
+
+fn with_tls(target: Target, folder: Option<&Path>) -> Result<Target, LiveError> {
+    Ok(match folder {
+        Some(folder) => target.with_tls(ClientFiles::in_folder(folder).read()?),
+        None => target,
+    })
 }

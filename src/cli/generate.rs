@@ -20,7 +20,11 @@ use crate::dora::feed::Feed;
 use crate::dora::remote_write::{Client, Limits};
 use crate::dora::simulator::{self, Team};
 use crate::dora::{Past as _, events, write_gauges};
+use crate::event::Events;
+use crate::query::Query;
+use crate::stack::Target;
 use crate::ui::Printer;
+use crate::verify;
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values
 ///
@@ -50,8 +54,8 @@ pub struct Generate {
     /// File to write simulated events to, as JSON lines sorted by time (`-`: standard output)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["live", "out", "format"])]
     events: Option<PathBuf>,
-    /// Show live what this file of collected events tells, instead of simulated values
-    #[arg(long, value_name = "FILE", requires = "live", conflicts_with_all = ["teams", "seed", "speed"])]
+    /// With --live or --remote-write: what this file of collected events tells, instead of simulated values
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["teams", "seed", "speed", "events"])]
     follow: Option<PathBuf>,
     /// Hours after which a collected event counts [default: of the configuration]
     #[arg(long, value_name = "HOURS", requires = "follow")]
@@ -99,9 +103,17 @@ impl Generate {
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(generator.days);
         if let Some(connect) = self.endpoint.connect(context).await? {
-            let told = Told::Simulated { teams: simulator::teams(teams), seed };
+            let told = match &self.follow {
+                Some(path) => self.collected(context, path, config.settle_hours)?,
+                None => Told::Simulated { teams: simulator::teams(teams), seed },
+            };
             let history = History::of(told, until, days, self.endpoint.histograms());
-            return write_history(context, &connect()?, &history).await;
+            let target = self.endpoint.reached(context).await?;
+            return write_history(context, &connect()?, target.as_ref(), &history).await;
+        }
+        if self.follow.is_some() {
+            return Err(CommandError::usage("`--follow` has nowhere to write to")
+                .hint("give `--remote-write URL` for the history, and `--live` for what comes"));
         }
         let fails =
             |error: std::io::Error| CommandError::failed(format!("the history can't be written: {error}"));
@@ -112,8 +124,27 @@ impl Generate {
     }
 }
 
+impl Generate {
+    /// What a file of events tells, as it counts.
+    fn collected(&self, context: &Context, path: &Path, settle_hours: u32) -> CommandResult<Told> {
+        let file = context.environment.folder.join(path);
+        let events = super::sources::known(&file, &context.printer)?;
+        if events.is_empty() {
+            return Err(CommandError::usage(format!("{} holds no events", path.display()))
+                .hint("`dorainfra collect … --events FILE` reads real ones; docs/events.md has the form"));
+        }
+        let settle = time::Duration::hours(self.settle_hours.unwrap_or(settle_hours).into());
+        Ok(Told::Collected { events, settle })
+    }
+}
+
 /// Sends a history to an endpoint.
-async fn write_history(context: &Context, client: &Client, history: &History) -> CommandResult {
+async fn write_history(
+    context: &Context,
+    client: &Client,
+    target: Option<&Target>,
+    history: &History,
+) -> CommandResult {
     let stop = context.signals.finishing();
     let screen = Screen::open(&context.printer);
     let samples = history.extent().samples;
@@ -130,6 +161,9 @@ async fn write_history(context: &Context, client: &Client, history: &History) ->
             accepted.requests,
             accepted.samples as f64 / seconds.max(f64::EPSILON)
         ));
+        if let Some(target) = target {
+            unseen(target, history, &screen.events).await;
+        }
     }
     screen.close().await;
     match sent {
@@ -141,6 +175,64 @@ async fn write_history(context: &Context, client: &Client, history: &History) ->
             .hint("run the same command again: what is there already does no harm")
             .exit(Exit::Interrupted)),
     }
+}
+
+/// Says what of a history is accepted and still not shown: a Mimir asks its ingesters for
+/// recent samples only, unless it is told otherwise, and what is older shows once it is in
+/// the bucket.
+async fn unseen(target: &Target, history: &History, events: &Events) {
+    let within = match config_of(target).await {
+        Some(text) => query_ingesters_within(&text),
+        None => None,
+    };
+    let stored = match Query::new(target) {
+        Ok(query) => verify::stored(&query, history).await.ok(),
+        Err(_) => None,
+    };
+    let samples = history.extent().samples;
+    let shown = stored.map(|stored| stored.equal);
+    let what = match shown {
+        Some(shown) if shown < samples => format!("queries show {shown} of {samples} samples so far"),
+        Some(_) => return,
+        // It has no queries to ask, or not with these credentials.
+        None if within.is_some() => "older samples may not be shown yet".to_owned(),
+        None => return,
+    };
+    match within {
+        Some(within) => events.warn(
+            format!("{what}: this Mimir asks its ingesters for the last {within} only"),
+            Some(
+                "set `limits.query_ingesters_within: 0s` (`querier.query_ingesters_within` before Mimir 3), \
+                 or wait until the samples are in blocks in the bucket; nothing has to be sent again"
+                    .into(),
+            ),
+        ),
+        None => events.warn(
+            what,
+            Some(
+                "a receiver may show them later; of a Mimir look at `query_ingesters_within` and \
+                 `out_of_order_time_window`"
+                    .into(),
+            ),
+        ),
+    }
+}
+
+/// The configuration that a Mimir tells of itself.
+async fn config_of(target: &Target) -> Option<String> {
+    let url = format!("{}/config", target.base_url.trim_end_matches('/'));
+    let answer = target.http_client().ok()?.get(url).send().await.ok()?;
+    if !answer.status().is_success() {
+        return None;
+    }
+    crate::answer::text(answer).await.ok()
+}
+
+/// The key's value in a configuration, unless it has no bound.
+fn query_ingesters_within(text: &str) -> Option<String> {
+    let mut values = text.lines().filter_map(|line| line.trim().strip_prefix("query_ingesters_within:"));
+    let value = values.next()?.trim().to_owned();
+    (!matches!(value.as_str(), "" | "0" | "0s")).then_some(value)
 }
 
 /// A file in the folder of the call; without one, or with `-`, standard output.

@@ -174,6 +174,7 @@ impl Report {
             subject: String::new(),
             source: String::new(),
             environment: self.environment.clone(),
+            settle_hours: None,
             teams: self.teams.clone(),
             first,
             until,
@@ -187,6 +188,8 @@ impl Report {
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
             question.sent = closing(run.past()?, &question);
+            let config = &run.project.config;
+            question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
             return Ok(report::collect(&Query::new(&target)?, &question).await?);
         };
         let read = |path: &PathBuf| {

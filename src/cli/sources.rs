@@ -1,6 +1,7 @@
 //! From an item of `sources` to what it is read with, and the reading itself:
 //! what `collect` and `apply` have in common.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
 use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
-use crate::dora::source::{Access, Owner, Patterns, Rules, file, forge, git, github, gitlab};
+use crate::dora::source::{Access, Exclude, Owner, Patterns, Rules, file, forge, git, github, gitlab};
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
 
@@ -80,6 +81,12 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
     ];
     for (name, value) in texts {
         if let Some(value) = value {
+            config::check_text(name, value)
+                .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
+        }
+    }
+    for (name, values) in [("paths", &source.paths), ("exclude", &source.exclude)] {
+        for value in values.iter().flatten() {
             config::check_text(name, value)
                 .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
         }
@@ -151,7 +158,12 @@ fn rules(source: &Source) -> Rules {
         revert: given(&source.revert, usual.revert),
         hotfix_labels: given(&source.hotfix_labels, usual.hotfix_labels),
         incident_labels: given(&source.incident_labels, usual.incident_labels),
+        exclude: exclude(source),
     }
+}
+
+fn exclude(source: &Source) -> Exclude {
+    source.exclude.as_ref().map_or(Exclude::Usual, |patterns| Exclude::Patterns(Patterns::new(patterns)))
 }
 
 fn deployed(source: &Source) -> forge::Deployed {
@@ -195,14 +207,20 @@ impl<'a> Collecting<'a> {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
                 let name = format!("file {}", shown(context, source.path.as_deref()));
-                return self.add(name, None, told);
+                return self.add(name, None, told, events);
             }
             SourceKind::Git => {
                 let deployed = match &source.branch {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
                 };
-                let settings = git::Settings { path, deployed, environment: owner.environment.clone() };
+                let settings = git::Settings {
+                    path,
+                    deployed,
+                    exclude: exclude(source),
+                    paths: source.paths.iter().flatten().map(PathBuf::from).collect(),
+                    environment: owner.environment.clone(),
+                };
                 let name = format!("git {}", shown(context, source.path.as_deref()));
                 (name, blocking(move || git::read(&settings)).await?)
             }
@@ -236,10 +254,24 @@ impl<'a> Collecting<'a> {
             }
         };
         let told = crate::dora::source::events(&known, &owner, &rules(source));
-        self.add(name, Some(owner), told)
+        self.add(name, Some(owner), told, events)
     }
 
-    fn add(&mut self, source: String, owner: Option<Owner>, told: Vec<Event>) -> CommandResult<()> {
+    fn add(
+        &mut self,
+        source: String,
+        owner: Option<Owner>,
+        told: Vec<Event>,
+        events: &Events,
+    ) -> CommandResult<()> {
+        let (told, refused) = store::storable(told);
+        if refused > 0 {
+            events.warn(
+                format!("{source}: {refused} events are left out: their time is before 1970 or after 2199"),
+                Some("look for a wrong clock among the commits and deployments".into()),
+            );
+        }
+        note_unknown_lead_times(&source, &told, events);
         let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
         let various = || ("various".to_owned(), "various".to_owned());
         let prefix = owner.as_ref().map(Owner::prefix);
@@ -276,6 +308,30 @@ impl<'a> Collecting<'a> {
             removed,
             events: total,
         }
+    }
+}
+
+/// Changes that a deployment brought, but that have no time of their own.
+fn note_unknown_lead_times(source: &str, told: &[Event], events: &Events) {
+    let timed: HashSet<&str> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::Change(change) => Some(change.id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let deployments = told.iter().filter_map(|event| match event {
+        Event::Deployment(deployment) => Some(&deployment.changes),
+        _ => None,
+    });
+    let (all, unknown) = deployments
+        .flatten()
+        .fold((0, 0), |(all, unknown), id| (all + 1, unknown + usize::from(!timed.contains(id.as_str()))));
+    if unknown > 0 {
+        events.note(format!(
+            "{source}: of {unknown} of {all} changes the lead time is unknown: nothing tells when they were \
+             written, only when they landed (squashed requests)"
+        ));
     }
 }
 

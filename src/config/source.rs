@@ -34,6 +34,11 @@ pub struct Source {
     pub tags: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// Tags and releases that are no deployments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Vec<String>>,
     /// `owner/name` or `group/project`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
@@ -91,6 +96,8 @@ impl Source {
             path: None,
             tags: None,
             branch: None,
+            paths: None,
+            exclude: None,
             project: None,
             url: None,
             token_file: None,
@@ -181,6 +188,22 @@ pub(super) const FIELDS: &[Field] = &[
         &[],
         "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
         "main",
+    ),
+    field(
+        "sources.exclude",
+        Kind::List(rules::PATTERN),
+        PROJECTS,
+        &[],
+        "Tags and releases that are no deployments; default: prereleases (`v2.0.0-rc.1`) and names that move (`latest`, `v1` beside `v1.2.3`).",
+        "[\"*-internal\"]",
+    ),
+    field(
+        "sources.paths",
+        Kind::List(rules::INSIDE),
+        &["git"],
+        &[],
+        "The service's folders and files in the repository: only commits that change one of them are its changes; default: all of it.",
+        "[services/cart, proto]",
     ),
     field(
         "sources.url",
@@ -291,8 +314,44 @@ pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, 
     if !problems.is_empty() {
         return Err(problems);
     }
+    let mut owners: Vec<(usize, String)> = Vec::new();
+    for (index, owner) in all.iter().enumerate().filter_map(|(index, source)| Some((index, owner(source)?))) {
+        match owners.iter().find(|(_, other)| *other == owner) {
+            Some((first, _)) => {
+                let message = "`sources`: this has the team and the service of another source: each would \
+                               delete the other's events";
+                let line = items[*first].span.line;
+                let help = format!("the other is in line {line}: give one of them another `service`");
+                let place = text.place(items[index].span);
+                problems.push(Problem::new(place, message).help(Some(help)));
+            }
+            None => owners.push((index, owner)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let places = items.iter().map(|item| text.place(item.span)).collect();
     Ok(Setting { items: places, ..Setting::new(json!(all), text.place(node.span)) })
+}
+
+/// Whose a source's events are, as its ids will say; `None`: a file says it itself, or it is
+/// called like a folder that is not known here.
+fn owner(source: &serde_json::Value) -> Option<String> {
+    let text = |key: &str| source.get(key).and_then(serde_json::Value::as_str);
+    let (group, name) = match (text("project"), text("path")) {
+        (Some(project), _) => project.rsplit_once('/').unwrap_or((project, project)),
+        (None, Some(path)) if text("type") == Some("git") => {
+            let folder = Path::new(path).file_name().and_then(|name| name.to_str());
+            match (folder, text("team").zip(text("service"))) {
+                (Some(folder), _) => (folder, folder),
+                (None, Some(given)) => given,
+                (None, None) => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(format!("{}/{}", text("team").unwrap_or(group), text("service").unwrap_or(name)))
 }
 
 fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serde_json::Value, Vec<Problem>> {

@@ -75,16 +75,16 @@ pub fn summary(events: &[Event], days: Days, environment: &str, teams: &[&str]) 
         _ => None,
     });
 
-    let failed_ones: BTreeSet<&str> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Failure(failure) => {
-                let id = failure.deployment.as_deref()?;
-                (failure.at <= deployments.get(id)?.at + OUTCOME_WINDOW).then_some(id)
-            }
-            _ => None,
+    // What a deployment broke: not before it ran, and not long after. By the failure.
+    let broke: BTreeMap<&str, &Deployment> = failures
+        .values()
+        .filter_map(|failure| {
+            let cause = *deployments.get(failure.deployment.as_deref()?)?;
+            let range = cause.at..=cause.at + OUTCOME_WINDOW;
+            range.contains(&failure.at).then_some((failure.id.as_str(), cause))
         })
         .collect();
+    let failed_ones: BTreeSet<&str> = broke.values().map(|cause| cause.id.as_str()).collect();
 
     let mut summary = Summary::default();
     let counted =
@@ -98,7 +98,7 @@ pub fn summary(events: &[Event], days: Days, environment: &str, teams: &[&str]) 
     }
     for (failure, end) in ends {
         if let Some(failure) = failures.get(failure)
-            && let Some(cause) = failure.deployment.as_deref().and_then(|id| deployments.get(id))
+            && let Some(cause) = broke.get(failure.id.as_str())
             && mine(&failure.team)
             && cause.environment == environment
             && days.contains(end)

@@ -19,6 +19,8 @@ pub struct Question {
     pub subject: String,
     pub source: String,
     pub environment: String,
+    /// Of real events, where it is known.
+    pub settle_hours: Option<u32>,
     /// Only these; none: all.
     pub teams: Vec<String>,
     /// The first and the last day (UTC), both included and over.
@@ -143,6 +145,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
+        settle_hours: question.settle_hours,
         asked: asked.first,
         first: question.first,
         until: question.until,
@@ -192,21 +195,31 @@ async fn figures(
     let days = question.days();
     let ask = question.ask(days, by);
     let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
-    let (deployments, failed, rework, lead_time, recovery) = tokio::try_join!(
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
         at(ask.deployments()),
         at(ask.failed()),
         at(ask.rework()),
         at(ask.lead_time(0.5)),
-        at(ask.recovery(0.5))
+        at(ask.recovery(0.5)),
+        at(ask.changes()),
+        at(ask.recoveries())
     )?;
     let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
         found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
     };
     let (failed, rework) = (values(failed), values(rework));
     let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let (changes, recoveries) = (values(changes), values(recoveries));
     let figures = values(deployments).into_iter().map(|(name, deployments)| {
         let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
-        let figures = measured(deployments, of(&failed), of(&rework), of(&lead_time), of(&recovery), days);
+        let counted = Counted {
+            deployments,
+            failed: of(&failed),
+            rework: of(&rework),
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+        };
+        let figures = measured(counted, of(&lead_time), of(&recovery), days);
         (name, figures)
     });
     Ok(figures.collect())
@@ -226,26 +239,33 @@ async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, Quer
     let (start, end) = ends(question);
     let ask = question.ask(period, "");
     let at = |expression: String| async move { query.range(&expression, start, end, period * DAY).await };
-    let (deployments, failed, rework, lead_time, recovery) = tokio::try_join!(
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
         at(ask.deployments()),
         at(ask.failed()),
         at(ask.rework()),
         at(ask.lead_time(0.5)),
-        at(ask.recovery(0.5))
+        at(ask.recovery(0.5)),
+        at(ask.changes()),
+        at(ask.recoveries())
     )?;
     let values = |found: Vec<Range>| -> BTreeMap<i64, f64> {
         found.first().map(|one| one.samples().collect()).unwrap_or_default()
     };
     let (deployments, failed, rework) = (values(deployments), values(failed), values(rework));
     let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let (changes, recoveries) = (values(changes), values(recoveries));
     let one = |at: i64| {
         let of = |values: &BTreeMap<i64, f64>| values.get(&at).copied();
         Period {
             until: question.until - Duration::days((end - at) / DAY),
             figures: measured(
-                of(&deployments).unwrap_or_default(),
-                of(&failed),
-                of(&rework),
+                Counted {
+                    deployments: of(&deployments).unwrap_or_default(),
+                    failed: of(&failed),
+                    rework: of(&rework),
+                    changes: of(&changes),
+                    recoveries: of(&recoveries),
+                },
                 of(&lead_time),
                 of(&recovery),
                 period,
@@ -276,18 +296,14 @@ fn label(metric: &BTreeMap<String, String>) -> String {
     metric.get("team").cloned().unwrap_or_default()
 }
 
-fn measured(
-    deployments: f64,
-    failed: Option<f64>,
-    rework: Option<f64>,
-    lead_time: Option<f64>,
-    recovery: Option<f64>,
-    days: i64,
-) -> Figures {
+fn measured(counted: Counted, lead_time: Option<f64>, recovery: Option<f64>, days: i64) -> Figures {
     let number = |value: Option<f64>| value.filter(|value| value.is_finite());
-    let deployments = number(Some(deployments)).unwrap_or_default();
-    // A count that is not there is none, where anything was deployed at all.
-    let share = |part: Option<f64>| (deployments >= 0.5).then(|| number(part).unwrap_or(0.0) / deployments);
+    // A count that is not there is none.
+    let count = |value: Option<f64>| number(value).unwrap_or_default();
+    let deployments = count(Some(counted.deployments));
+    let (failed, rework) = (count(counted.failed), count(counted.rework));
+    // And no share, where nothing was deployed at all.
+    let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
     Figures {
         deployments,
         frequency: deployments / days as f64,
@@ -295,7 +311,20 @@ fn measured(
         failure_rate: share(failed),
         recovery: number(recovery),
         rework_rate: share(rework),
+        changes: count(counted.changes),
+        failed,
+        recoveries: count(counted.recoveries),
+        rework,
     }
+}
+
+/// What was counted; `None`: there is no such series.
+struct Counted {
+    deployments: f64,
+    failed: Option<f64>,
+    rework: Option<f64>,
+    changes: Option<f64>,
+    recoveries: Option<f64>,
 }
 
 /// When each team's newest value came to be, Unix seconds; of the last day.
@@ -422,6 +451,7 @@ async fn environments(query: &Query, question: &Question) -> Result<Vec<String>,
 
 #[cfg(test)]
 mod tests {
+    use super::super::Key;
     use super::*;
 
     #[test]
@@ -432,9 +462,20 @@ mod tests {
 
     #[test]
     fn nothing_deployed_is_no_rate_and_no_number_is_none() {
-        let figures = measured(0.0, Some(f64::NAN), None, Some(f64::NAN), None, 7);
+        let counted = |deployments, failed, rework| Counted {
+            deployments,
+            failed,
+            rework,
+            changes: Some(f64::NAN),
+            recoveries: None,
+        };
+        let figures = measured(counted(0.0, Some(f64::NAN), None), Some(f64::NAN), None, 7);
         assert_eq!(figures, Figures::default());
-        let figures = measured(14.0, None, Some(7.0), Some(60.0), Some(f64::INFINITY), 7);
+        let figures = measured(counted(14.0, None, Some(7.0)), Some(60.0), Some(f64::INFINITY), 7);
+        assert_eq!(
+            (figures.count(Key::FailureRate), figures.count(Key::Rework)),
+            ("0 of 14".into(), "7 of 14".into())
+        );
         assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
         assert_eq!((figures.frequency, figures.recovery), (2.0, None));
     }

@@ -49,7 +49,10 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
         let value = figure(team, key);
         let part = value.filter(|_| largest > 0.0).map_or(0.0, |value| value / largest);
         Cell {
-            text: key.text(value),
+            text: match (key, value) {
+                (Key::Frequency, _) | (_, None) => key.text(value),
+                (_, value) => format!("{} ({})", key.text(value), team.figures.count(key)),
+            },
             part: rounded(part.clamp(0.0, 1.0) * 100.0),
             band: value
                 .and_then(|_| band_of(key, &team.figures, report.bands_year))

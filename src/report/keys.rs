@@ -4,7 +4,7 @@
 
 use super::words;
 use crate::dora::bands::{Measured, Thresholds};
-use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES};
 
 /// A metric. The first two are about speed, the others about stability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +93,21 @@ impl Key {
     pub fn text(self, value: Option<f64>) -> String {
         match self {
             Self::Frequency => value.map_or(words::NOTHING.into(), words::rate),
+            // A histogram knows nothing beyond its last edge.
+            Self::LeadTime | Self::Recovery if value.is_some_and(|value| value >= self.longest()) => {
+                format!("over {}", words::duration(value))
+            }
             Self::LeadTime | Self::Recovery => words::duration(value),
             Self::FailureRate | Self::Rework => words::share(value),
+        }
+    }
+
+    /// The last edge of its histogram, seconds: a median beyond it is told as this.
+    fn longest(self) -> f64 {
+        match self {
+            Self::LeadTime => LEAD_TIME_EDGES[LEAD_TIME_EDGES.len() - 1] as f64,
+            Self::Recovery => RECOVERY_EDGES[RECOVERY_EDGES.len() - 1] as f64,
+            Self::Frequency | Self::FailureRate | Self::Rework => f64::INFINITY,
         }
     }
 
@@ -171,6 +184,16 @@ impl Ask {
 
     pub fn recovery(&self, quantile: f64) -> String {
         self.quantile(RECOVERY, quantile)
+    }
+
+    /// How many lead times are known.
+    pub fn changes(&self) -> String {
+        self.increase(&format!("{LEAD_TIME}_count"), "", self.by)
+    }
+
+    /// How many failures of deployments are over.
+    pub fn recoveries(&self) -> String {
+        self.increase(&format!("{RECOVERY}_count"), "", self.by)
     }
 
     /// Deployments by labels of the caller's choice.

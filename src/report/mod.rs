@@ -39,6 +39,9 @@ pub struct Report {
     #[serde(with = "time::serde::rfc3339")]
     pub generated: OffsetDateTime,
     pub environment: String,
+    /// Hours after which a real event counts, where the events are real: every figure is of
+    /// what happened so much earlier.
+    pub settle_hours: Option<u32>,
     /// The first day (UTC) that was asked for.
     #[serde(serialize_with = "day")]
     pub asked: Date,
@@ -82,6 +85,25 @@ pub struct Figures {
     pub recovery: Option<f64>,
     /// 0..1
     pub rework_rate: Option<f64>,
+    /// What the medians and the shares are of, and what was counted for these: changes with a
+    /// known lead time, failed deployments, recoveries, and rework.
+    pub changes: f64,
+    pub failed: f64,
+    pub recoveries: f64,
+    pub rework: f64,
+}
+
+impl Report {
+    /// By how much what is shown is late, in words.
+    fn settled(&self) -> Option<String> {
+        let hours = self.settle_hours.filter(|hours| *hours > 0)?;
+        let days = f64::from(hours) / 24.0;
+        Some(format!(
+            "Real events count {hours} hours after they happened, when it is known what failed: the figures of \
+             a day are of what happened {} days before it.",
+            words::short(days)
+        ))
+    }
 }
 
 impl Figures {
@@ -92,6 +114,18 @@ impl Figures {
             Key::FailureRate => self.failure_rate,
             Key::Recovery => self.recovery,
             Key::Rework => self.rework_rate,
+        }
+    }
+
+    /// How many events a figure is of: `40`, `7 of 56`. A share of few says little.
+    pub fn count(&self, key: Key) -> String {
+        let of = |part| format!("{} of {}", words::count(part), words::count(self.deployments));
+        match key {
+            Key::Frequency => words::count(self.deployments),
+            Key::LeadTime => words::count(self.changes),
+            Key::FailureRate => of(self.failed),
+            Key::Recovery => words::count(self.recoveries),
+            Key::Rework => of(self.rework),
         }
     }
 }

@@ -53,6 +53,7 @@ fn values(report: &Report, by: Key) -> Value {
         "generated": format!("{} {:02}:{:02} UTC", generated.date(), generated.hour(), generated.minute()),
         "teams_counted": words::counted(report.teams.len(), "team"),
         "deployments": words::count(report.all.deployments),
+        "settled": report.settled(),
         "standing": standing(report),
         "empty": empty(report),
         "advice": advice(report),
@@ -162,7 +163,10 @@ fn card(report: &Report, key: Key) -> Value {
             Key::Frequency if report.teams.len() > 1 && value.is_some() => {
                 format!("per day; {} a team", words::rate(report.all.frequency / report.teams.len() as f64))
             }
-            _ => key.statistic().to_owned(),
+            Key::Frequency => key.statistic().to_owned(),
+            _ if value.is_none() => key.statistic().to_owned(),
+            Key::LeadTime | Key::Recovery => format!("{} of {}", key.statistic(), report.all.count(key)),
+            Key::FailureRate | Key::Rework => format!("{}: {}", key.statistic(), report.all.count(key)),
         },
         "band": band.map(|band| format!("{band} · {}", report.bands_year)),
         "no_band": match judged.and_then(|judged| judged.reason) {

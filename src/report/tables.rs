@@ -10,19 +10,24 @@ use crate::unseen::is_unseen;
 pub fn csv(report: &Report) -> String {
     let mut out = String::from(
         "team,first,until,deployments,frequency_per_day,lead_time_p50_seconds,change_failure_rate,\
-         recovery_p50_seconds,rework_rate,newest_value_age_seconds,days_without_samples\n",
+         recovery_p50_seconds,rework_rate,newest_value_age_seconds,days_without_samples,changes,\
+         failed_deployments,recoveries,rework_deployments\n",
     );
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let mut line = |name: &str, figures: &Figures, age: Option<f64>, gaps: usize| {
         let keys = Key::ALL.map(|key| number(figures.of(key))).join(",");
         let _ = writeln!(
             out,
-            "{},{},{},{:.0},{keys},{},{gaps}",
+            "{},{},{},{:.0},{keys},{},{gaps},{:.0},{:.0},{:.0},{:.0}",
             field(name),
             report.first,
             report.until,
             figures.deployments,
             number(age),
+            figures.changes,
+            figures.failed,
+            figures.recoveries,
+            figures.rework,
         );
     };
     line("(all)", &report.all, None, report.teams.iter().map(|team| team.gaps.len()).sum());
@@ -59,6 +64,9 @@ pub fn markdown(report: &Report) -> String {
         escaped(&report.environment),
         escaped(&report.source)
     );
+    if let Some(settled) = report.settled() {
+        let _ = writeln!(out, "{settled}\n");
+    }
     if report.all.deployments < 0.5 {
         out.push_str("**No deployment is stored in this range.**\n\n");
     }
@@ -70,7 +78,11 @@ pub fn markdown(report: &Report) -> String {
     }
     let _ = writeln!(out, "{heading}\n{rule}");
     let mut row = |name: &str, figures: &Figures| {
-        let keys = Key::ALL.map(|key| key.text(figures.of(key))).join(" | ");
+        let cell = |key: Key| match (key, figures.of(key)) {
+            (Key::Frequency, _) | (_, None) => key.text(figures.of(key)),
+            (_, value) => format!("{} ({})", key.text(value), figures.count(key)),
+        };
+        let keys = Key::ALL.map(cell).join(" | ");
         let _ = writeln!(out, "| {name} | {} | {keys} |", words::count(figures.deployments));
     };
     row("**all**", &report.all);

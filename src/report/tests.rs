@@ -12,6 +12,10 @@ fn report() -> Report {
         failure_rate: Some(0.125),
         recovery: None,
         rework_rate: Some(0.05),
+        changes: 40.0,
+        failed: 7.0,
+        recoveries: 0.0,
+        rework: 3.0,
     };
     let team = |name: &str, deployments: f64, gaps: Vec<Date>, age| Team {
         name: name.into(),
@@ -46,6 +50,7 @@ fn report() -> Report {
         source: "https://mimir.dora.internal:9009".into(),
         generated: datetime!(2026-03-29 08:05 UTC),
         environment: "production".into(),
+        settle_hours: Some(72),
         asked: date!(2026 - 03 - 01),
         first: date!(2026 - 03 - 01),
         until: date!(2026 - 03 - 28),
@@ -86,6 +91,10 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
         "high · 2023",
         "per day; 1.00 a team",
         "12.5 %",
+        "share of deployments: 7 of 56",
+        "median of 40",
+        "12.5 % (7 of 50)",
+        "count 72 hours after they happened",
         "▲ 100 %, better",
         "▲ 2.5 points, worse",
         "1 of 2 teams have no value of the last 5 minutes: many &amp; more (last on 2026-03-28)",
@@ -105,6 +114,14 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
     assert_eq!(page.matches("url(").count(), page.matches("url(#missing)").count());
     let few = page.find(">few</th>").unwrap();
     assert!(page.find(">many &amp; more</th>").unwrap() < few, "ranked by deployments");
+}
+
+#[test]
+fn what_a_histogram_does_not_know_is_told_as_over_its_last_edge() {
+    assert_eq!(Key::LeadTime.text(Some(60.0 * 86_400.0)), "over 60 d");
+    assert_eq!(Key::LeadTime.text(Some(59.0 * 86_400.0)), "59 d");
+    assert_eq!(Key::Recovery.text(Some(30.0 * 86_400.0)), "over 30 d");
+    assert_eq!(Key::Recovery.text(None), words::NOTHING);
 }
 
 #[test]

@@ -31,6 +31,19 @@ pub const PATTERN: Rule = Rule {
     check: |text| length(text, 1, 256),
 };
 
+pub const INSIDE: Rule = Rule {
+    allowed: "a folder or file of the repository, such as `services/cart`",
+    check: |text| {
+        length(text, 1, 512)?;
+        let parts = || text.trim_end_matches('/').split('/');
+        require(
+            parts().all(|part| !part.is_empty() && part != "." && part != ".."),
+            "is no path inside of it",
+        )?;
+        require(!text.contains(['*', '?']), "has a pattern in it")
+    },
+};
+
 pub const URL: Rule = Rule {
     allowed: "an address that begins with https:// or http://",
     check: |text| {

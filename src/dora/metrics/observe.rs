@@ -2,11 +2,13 @@
 //!
 //! - A deployment counts at its own time. It is a failure if a failure that
 //!   names it began within [`OUTCOME_WINDOW`]: later ones don't change what has
-//!   been counted. So a day's numbers are final once that window is over.
+//!   been counted. So a day's numbers are final once that window is over. What
+//!   began before a deployment was not caused by it.
 //! - A change's lead time counts at the time of the deployment that brings it;
 //!   deployments that others caused to fail keep theirs.
 //! - A recovery counts at the time of the recovery, once for each failure, and
-//!   only where a deployment caused it: that is how the metric is defined.
+//!   only of those that make a deployment a failure: that is how the metric is
+//!   defined, and both tell of the same failures.
 //!
 //! What refers to something unknown doesn't count. A time that would be negative
 //! is zero: clocks of two systems differ.
@@ -74,8 +76,7 @@ fn observe_within(events: &[Event], window: Duration) -> Vec<Observation> {
             }
             Event::Recovery(recovery) => {
                 if let Some(failure) = index.failures.get(recovery.failure.as_str())
-                    && let Some(cause) = failure.deployment.as_deref()
-                    && let Some(deployment) = index.deployments.get(cause)
+                    && let Some(deployment) = index.caused(failure)
                     && recovered.insert(&recovery.failure)
                 {
                     all.push(Observation {
@@ -100,8 +101,8 @@ struct Index<'a> {
     changes: HashMap<&'a str, OffsetDateTime>,
     deployments: HashMap<&'a str, &'a Deployment>,
     failures: HashMap<&'a str, &'a Failure>,
-    /// When each deployment failed first.
-    failed: HashMap<&'a str, OffsetDateTime>,
+    /// The deployments that failed.
+    failed: HashSet<&'a str>,
     /// How long after a deployment that counts.
     window: Duration,
 }
@@ -115,7 +116,7 @@ impl<'a> Index<'a> {
             changes: HashMap::new(),
             deployments: HashMap::new(),
             failures: HashMap::new(),
-            failed: HashMap::new(),
+            failed: HashSet::new(),
             window,
         };
         for &event in &index.in_order {
@@ -128,19 +129,24 @@ impl<'a> Index<'a> {
                 }
                 Event::Failure(failure) => {
                     index.failures.entry(&failure.id).or_insert(failure);
-                    if let Some(deployment) = &failure.deployment {
-                        index.failed.entry(deployment).or_insert(failure.at);
-                    }
                 }
                 Event::Recovery(_) => {}
             }
         }
+        let failed = index.failures.values().filter_map(|failure| index.caused(failure));
+        index.failed = failed.map(|deployment| deployment.id.as_str()).collect();
         index
     }
 
+    /// The deployment that a failure counts against.
+    fn caused(&self, failure: &Failure) -> Option<&'a Deployment> {
+        let deployment = *self.deployments.get(failure.deployment.as_deref()?)?;
+        let after = failure.at - deployment.at;
+        (!after.is_negative() && after <= self.window).then_some(deployment)
+    }
+
     fn deployment(&self, deployment: &Deployment, all: &mut Vec<Observation>) {
-        let failed =
-            self.failed.get(deployment.id.as_str()).is_some_and(|at| *at - deployment.at <= self.window);
+        let failed = self.failed.contains(deployment.id.as_str());
         let observation = |id: &str, observed| Observation {
             at: deployment.at,
             id: id.to_owned(),

@@ -55,6 +55,62 @@ fn what_counts_is_counted_on_its_day() {
     assert_eq!(times[3], datetime!(2026-03-05 0:00 UTC).unix_timestamp() * 1000);
 }
 
+/// One deployment, and a failure so many hours after it that lasted an hour.
+fn failed_after(hours: &[i64]) -> Vec<Event> {
+    let at = datetime!(2026-03-02 12:00 UTC);
+    let mut lines =
+        r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z"}"#.to_owned();
+    for (number, hours) in hours.iter().enumerate() {
+        let time = |hours: i64| {
+            let at = at + time::Duration::hours(hours);
+            at.format(&time::format_description::well_known::Rfc3339).unwrap()
+        };
+        let (begun, over) = (time(*hours), time(*hours + 1));
+        lines += &format!(
+            r#"
+{{"type":"failure","id":"f{number}","team":"t","service":"s","at":"{begun}","deployment":"d"}}
+{{"type":"recovery","failure":"f{number}","at":"{over}"}}"#
+        );
+    }
+    events(&lines)
+}
+
+#[test]
+fn failures_that_count_are_the_same_in_the_rate_and_in_the_recoveries() {
+    use crate::dora::truth::{Days, summary};
+    for (hours, failed, recoveries) in [
+        (&[1][..], 1, 1),
+        (&[72], 1, 1),
+        // Three days and an hour later, or before it: no failure of this deployment.
+        (&[73], 0, 0),
+        (&[-1], 0, 0),
+        (&[-1, 1], 1, 1),
+        (&[1, 2, 17 * 24], 1, 2),
+    ] {
+        let events = failed_after(hours);
+        let (first, until) = (date!(2026 - 03 - 01), date!(2026 - 03 - 31));
+        let series = series(&events, first, until);
+        let last = |name, labels: &[(&str, &str)]| *values(&series, name, labels).last().unwrap();
+        let failures = [("outcome", "failure"), ("kind", "planned")];
+        let counted = (last(DEPLOYMENTS, &failures), last("dora_deployment_recovery_seconds_count", &[]));
+        assert_eq!(counted, (f64::from(failed), f64::from(recoveries)), "{hours:?}");
+        let truth = summary(&events, Days { first, until }, "production", &[]);
+        assert_eq!((truth.failed, truth.recoveries.len()), (failed as u64, recoveries as usize), "{hours:?}");
+        let rows = gauges::rows(&observe(&events), first, date!(2026 - 03 - 22));
+        let row = rows.last().unwrap().1;
+        assert_eq!(row[2], Some(f64::from(failed)), "{hours:?}");
+        assert_eq!(row[3].is_some(), recoveries > 0, "{hours:?}");
+    }
+    // Real events wait less long, if it is said so: neither counts then.
+    let late = failed_after(&[30]);
+    let counted = |hours| {
+        let all = settled(&late, time::Duration::hours(hours));
+        let failed = all.iter().any(|one| matches!(one.observed, Observed::Deployment { failed: true, .. }));
+        (failed, all.iter().any(|one| matches!(one.observed, Observed::Recovery(_))))
+    };
+    assert_eq!((counted(72), counted(24)), ((true, true), (false, false)));
+}
+
 #[test]
 fn the_former_gauges_are_computed_from_the_same_events() {
     let series = series(&events(LINES), date!(2026 - 03 - 02), date!(2026 - 03 - 04));

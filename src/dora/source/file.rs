@@ -1,11 +1,13 @@
 //! Events that somebody else wrote: JSON lines, or CSV with the same fields as
 //! columns (docs/events.md). All that is wrong is told at once, with its place.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::super::events::{self, Event, ReadError, Wrong};
+use super::super::events::{self, Event, Wrong};
 use super::SourceError;
 
 /// Problems that are told; a file of another kind has one in each line.
@@ -17,10 +19,10 @@ const COLUMNS: [&str; 10] =
 
 /// The events of a file: `.csv` is CSV, everything else JSON lines.
 pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
-    let text = std::fs::read_to_string(path).map_err(SourceError::file("can't be read", path))?;
+    let bytes = std::fs::read(path).map_err(SourceError::file("can't be read", path))?;
     let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let parsed = if is_csv { csv(&text) } else { json_lines(&text) };
-    parsed.map_err(|mut problems| {
+    let parsed = text(&bytes).and_then(|text| if is_csv { csv(&text) } else { json_lines(&text) });
+    parsed.and_then(each_once).map_err(|mut problems| {
         let more = problems.len().saturating_sub(MOST_PROBLEMS);
         problems.truncate(MOST_PROBLEMS);
         let mut problems: Vec<String> = problems
@@ -42,26 +44,82 @@ struct Problem {
     message: String,
 }
 
-fn json_lines(text: &str) -> Result<Vec<Event>, Vec<Problem>> {
-    let (mut all, mut problems) = (Vec::new(), Vec::new());
-    for event in events::read(text.as_bytes()) {
-        match event {
-            Ok(event) => all.push(event),
-            Err(ReadError::Line { line, column, message }) => {
-                problems.push(Problem { line, column, message })
+/// The events of a file, each with its line.
+type Lines = Vec<(usize, Event)>;
+
+/// How two bytes are a unit of UTF-16.
+type Unit = fn([u8; 2]) -> u16;
+
+/// A file's text: UTF-8 or, where a byte-order mark says so, UTF-16, which spreadsheets write.
+fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Problem>> {
+    let wrong =
+        |line: usize, column: usize, message: &str| vec![Problem { line, column, message: message.into() }];
+    let (rest, unit): (&[u8], Unit) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => {
+            let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            return std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
+                let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+                let line = before.matches('\n').count() + 1;
+                let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                wrong(line, column, "this is no UTF-8: save the file as UTF-8")
+            });
+        }
+    };
+    let units = rest.chunks(2).map(|pair| match pair {
+        [first, second] => unit([*first, *second]),
+        // Half a character: no text has this.
+        _ => 0xd800,
+    });
+    let text: Result<String, _> = char::decode_utf16(units).collect();
+    text.map(Cow::Owned)
+        .map_err(|_| wrong(1, 1, "this is no UTF-16, as its first two bytes say: save it as UTF-8"))
+}
+
+/// What is there twice is one event, if it is the same.
+fn each_once(lines: Lines) -> Result<Vec<Event>, Vec<Problem>> {
+    let mut seen: BTreeMap<(u8, String), (usize, Event)> = BTreeMap::new();
+    let (mut all, mut problems) = (Vec::with_capacity(lines.len()), Vec::new());
+    for (line, event) in lines {
+        let (_, rank, id) = event.order();
+        match seen.get(&(rank, id.to_owned())) {
+            Some((_, known)) if *known == event => {}
+            Some((first, _)) => {
+                let message = format!("`{id}` is another event of this type already, in line {first}");
+                problems.push(Problem { line, column: 1, message });
             }
-            // Of a text in memory there is none.
-            Err(ReadError::Io(error)) => {
-                problems.push(Problem { line: 1, column: 1, message: error.to_string() });
+            None => {
+                seen.insert((rank, id.to_owned()), (line, event.clone()));
+                all.push(event);
             }
         }
     }
     if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
-fn csv(text: &str) -> Result<Vec<Event>, Vec<Problem>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+fn json_lines(text: &str) -> Result<Lines, Vec<Problem>> {
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        match events::event_of(line) {
+            Ok(event) => all.push((index + 1, event)),
+            Err((column, message)) => problems.push(Problem { line: index + 1, column, message }),
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+/// What stands between the fields: a comma, or what else the header has between its names.
+fn separator(text: &str) -> u8 {
+    let header = text.lines().next().unwrap_or_default();
+    let found = [b',', b';', b'\t'].into_iter().find(|byte| header.as_bytes().contains(byte));
+    found.unwrap_or(b',')
+}
+
+fn csv(text: &str) -> Result<Lines, Vec<Problem>> {
+    let mut form = csv::ReaderBuilder::new();
+    form.has_headers(false).flexible(true).delimiter(separator(text));
+    let mut reader = form.from_reader(text.as_bytes());
     let mut records = reader.records();
     let columns = match records.next() {
         None => return Ok(Vec::new()),
@@ -79,7 +137,7 @@ fn csv(text: &str) -> Result<Vec<Event>, Vec<Problem>> {
         };
         let line = record.position().map_or(0, |position| position.line() as usize);
         match row(&columns, &record) {
-            Ok(event) => all.push(event),
+            Ok(event) => all.push((line, event)),
             Err((column, message)) => {
                 let column = begins_at(text, line, &record, column);
                 problems.push(Problem { line, column, message });
@@ -182,7 +240,29 @@ recovery,,,,2026-03-02T16:10:00Z,,d2,f1,
 {"type":"failure","id":"f1","team":"orders","service":"cart","at":"2026-03-02T15:42:00Z","deployment":"d1"}
 {"type":"recovery","failure":"f1","at":"2026-03-02T16:10:00Z","deployment":"d2"}
 "#;
-        assert_eq!(csv(table).unwrap(), json_lines(lines).unwrap());
+        let expected = each_once(json_lines(lines).unwrap()).unwrap();
+        assert_eq!(each_once(csv(table).unwrap()).unwrap(), expected);
+        // As spreadsheets write it, in their countries.
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| {
+            let units = "\u{feff}".encode_utf16().chain(table.encode_utf16());
+            units.flat_map(bytes).collect::<Vec<u8>>()
+        };
+        let semicolons = table.replace("the, cart", "the! cart").replace(',', ";").replace('!', ",");
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in [
+            ("bom.csv", [b"\xef\xbb\xbf", table.as_bytes()].concat()),
+            ("bom.jsonl", [b"\xef\xbb\xbf", lines.as_bytes()].concat()),
+            ("le.csv", utf16(u16::to_le_bytes)),
+            ("be.csv", utf16(u16::to_be_bytes)),
+            ("semicolon.csv", semicolons.into_bytes()),
+            ("tab.csv", table.replace(", cart", "! cart").replace(',', "\t").replace('!', ",").into_bytes()),
+            ("windows.csv", table.replace('\n', "\r\n").into_bytes()),
+            ("twice.jsonl", [lines, lines].concat().into_bytes()),
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&path).unwrap(), expected, "{name}");
+        }
     }
 
     #[test]
@@ -207,6 +287,34 @@ deployment,d5,orders,cart,2026-03-02T09:00:00Z,planned,more
         events.CSV:1:6: unknown column `ID`; known are type, id, team, service, environment, at, kind, changes, deployment, failure
         events.CSV:1:12: column `at` is there twice
         ");
+    }
+
+    #[test]
+    fn one_id_for_two_events_and_what_is_no_text_have_their_places() {
+        insta::assert_snapshot!(problems("events.csv", "\
+type,id,team,service,at
+deployment,d1,orders,cart,2026-03-02T09:00:00Z
+change,d1,orders,cart,2026-03-02T09:00:00Z
+deployment,d1,orders,cart,2026-03-02T10:00:00Z
+deployment,d1,orders,cart,2026-03-02T09:00:00Z
+deployment,d9,orders,cart,9999-12-31T23:59:59-23:00
+"), @r"
+        events.csv can't be read as events:
+        events.csv:6:27: `at` is after 2199
+        ");
+        insta::assert_snapshot!(problems("events.csv", "\
+type,id,team,service,at
+deployment,d1,orders,cart,2026-03-02T09:00:00Z
+deployment,d1,orders,cart,2026-03-02T10:00:00Z
+"), @r"
+        events.csv can't be read as events:
+        events.csv:3:1: `d1` is another event of this type already, in line 2
+        ");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("latin1.csv");
+        std::fs::write(&path, b"type,id\nchange,caf\xe9\n").unwrap();
+        let said = read(&path).unwrap_err().to_string();
+        assert!(said.contains("latin1.csv:2:11: this is no UTF-8"), "{said}");
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! Only commits, tags and references are read, by `gix`: no program is started,
 //! and nothing of the repository's own configuration can run anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::SourceError;
-use super::project::{Fact, Landed, Project, Ran, Status, reverted, title};
+use super::message::title;
+use super::project::{Fact, Landed, Project, Ran, Status};
+use super::releases::Exclude;
 use super::rules::Patterns;
 
 /// What of a repository is a deployment.
@@ -28,6 +30,10 @@ pub enum Deployed {
 pub struct Settings {
     pub path: PathBuf,
     pub deployed: Deployed,
+    /// Tags that are no deployments.
+    pub exclude: Exclude,
+    /// The service's folders and files; none: all of the repository.
+    pub paths: Vec<PathBuf>,
     /// As the owner's events name it.
     pub environment: String,
 }
@@ -35,15 +41,16 @@ pub struct Settings {
 /// All facts of a repository. Blocking, and as long as the history is: a million
 /// commits take about half a minute.
 pub fn read(settings: &Settings) -> Result<Project, SourceError> {
-    let reader = Reader::open(&settings.path)?;
+    let reader = Reader::open(settings)?;
     let releases = match &settings.deployed {
-        Deployed::Tags(pattern) => reader.tags(pattern)?,
+        Deployed::Tags(pattern) => reader.tags(pattern, &settings.exclude)?,
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
+    let alone = matches!(settings.deployed, Deployed::Branch(_));
     let mut project = Project::default();
     let mut seen = HashSet::new();
     for release in releases {
-        let changes = reader.brought(release.commit, &mut seen, &mut project)?;
+        let changes = reader.brought(release.commit, alone, &mut seen, &mut project)?;
         project.add(Fact::Ran {
             id: release.id,
             deployment: Ran {
@@ -60,6 +67,7 @@ pub fn read(settings: &Settings) -> Result<Project, SourceError> {
 
 struct Reader<'a> {
     path: &'a Path,
+    paths: &'a [PathBuf],
     repository: gix::Repository,
 }
 
@@ -72,12 +80,16 @@ struct Release {
 }
 
 impl<'a> Reader<'a> {
-    fn open(path: &'a Path) -> Result<Self, SourceError> {
+    fn open(settings: &'a Settings) -> Result<Self, SourceError> {
+        let path = settings.path.as_path();
         let fails = |message: String| SourceError::Git {
             path: path.to_owned(),
             message,
             hint: "give the folder of a repository: the one that has `.git` in it, or a bare one",
         };
+        if let Some((message, hint)) = unsupported(path) {
+            return Err(SourceError::Git { path: path.to_owned(), message: message.into(), hint });
+        }
         let options = gix::open::Options::isolated();
         let repository = gix::open_opts(path, options).map_err(|error| fails(error.to_string()))?;
         if repository.is_shallow().unwrap_or(false) {
@@ -88,7 +100,7 @@ impl<'a> Reader<'a> {
                        (`fetch-depth: 0`)",
             });
         }
-        Ok(Self { path, repository })
+        Ok(Self { path, paths: &settings.paths, repository })
     }
 
     fn fails(&self, error: impl std::fmt::Display) -> SourceError {
@@ -100,13 +112,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The tags that match, by time.
-    fn tags(&self, pattern: &Patterns) -> Result<Vec<Release>, SourceError> {
+    fn tags(&self, pattern: &Patterns, exclude: &Exclude) -> Result<Vec<Release>, SourceError> {
         let references = self.repository.references().map_err(|error| self.fails(error))?;
-        let mut releases = Vec::new();
+        let mut releases: Vec<Release> = Vec::new();
+        let mut left_out = 0;
         for reference in references.tags().map_err(|error| self.fails(error))? {
             let mut reference = reference.map_err(|error| self.fails(error))?;
             let name = reference.name().shorten().to_string();
             if !pattern.matches(&name) {
+                continue;
+            }
+            if exclude.matches(&name) {
+                left_out += 1;
                 continue;
             }
             // An annotated tag has a time of its own.
@@ -125,27 +142,46 @@ impl<'a> Reader<'a> {
         if releases.is_empty() {
             return Err(SourceError::Git {
                 path: self.path.to_owned(),
-                message: "no tag matches the pattern".into(),
+                message: match left_out {
+                    0 => "no tag matches the pattern".into(),
+                    all => format!("all {all} tags that match the pattern are left out (`exclude`)"),
+                },
                 hint: "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
             });
         }
+        let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
+        for release in &releases {
+            names.entry(release.commit).or_default().push(release.name.clone());
+        }
+        releases.retain(|release| {
+            !exclude.is_moving(&release.name, names[&release.commit].iter().map(String::as_str))
+        });
         releases.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
         Ok(releases)
     }
 
     /// The first-parent line of a branch, the oldest first.
     fn first_parents(&self, branch: &str) -> Result<Vec<Release>, SourceError> {
-        let mut reference = self.repository.find_reference(branch).map_err(|error| SourceError::Git {
-            path: self.path.to_owned(),
-            message: error.to_string(),
-            hint: "name a branch of this repository, for example `main` or `origin/main`",
-        })?;
+        // A tag may have the same name.
+        let kinds = ["refs/heads/", "refs/remotes/", ""].map(|kind| format!("{kind}{branch}"));
+        let found = kinds.iter().find_map(|name| self.repository.find_reference(name.as_str()).ok());
+        let mut reference =
+            found.map_or_else(|| self.repository.find_reference(branch), Ok).map_err(|error| {
+                SourceError::Git {
+                    path: self.path.to_owned(),
+                    message: error.to_string(),
+                    hint: "name a branch of this repository, for example `main` or `origin/main`",
+                }
+            })?;
         let tip = reference.peel_to_commit().map_err(|error| self.fails(error))?;
         let mut releases = Vec::new();
         let mut next = Some(tip.id().detach());
         while let Some(id) = next {
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
             next = commit.parent_ids().next().map(gix::Id::detach);
+            if !self.touches(&commit, next)? {
+                continue;
+            }
             let Some(at) = commit.time().ok().and_then(time) else { continue };
             let name = title(&commit.message_raw_sloppy().to_string());
             releases.push(Release { id: id.to_string(), name, at, commit: id });
@@ -154,11 +190,39 @@ impl<'a> Reader<'a> {
         Ok(releases)
     }
 
+    /// Whether a commit changed one of the service's paths: what is there differs from what its
+    /// (first) parent has there.
+    fn touches(&self, commit: &gix::Commit<'_>, parent: Option<ObjectId>) -> Result<bool, SourceError> {
+        if self.paths.is_empty() {
+            return Ok(true);
+        }
+        let tree = commit.tree().map_err(|error| self.fails(error))?;
+        let before = match parent {
+            Some(parent) => {
+                let parent = self.repository.find_commit(parent).map_err(|error| self.fails(error))?;
+                Some(parent.tree().map_err(|error| self.fails(error))?)
+            }
+            None => None,
+        };
+        for path in self.paths {
+            let at = |tree: &gix::Tree<'_>| -> Result<Option<ObjectId>, SourceError> {
+                let entry = tree.lookup_entry_by_path(path).map_err(|error| self.fails(error))?;
+                Ok(entry.map(|entry| entry.object_id()))
+            };
+            if at(&tree)? != before.as_ref().map(at).transpose()?.flatten() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The commits that are reachable from this one and were not seen before.
-    /// Merges among them are no changes (they write nothing), but have a title.
+    /// Merges among them are no changes (they write nothing), but have a title. `alone`: each
+    /// commit that landed is a deployment of its own.
     fn brought(
         &self,
         from: ObjectId,
+        alone: bool,
         seen: &mut HashSet<ObjectId>,
         project: &mut Project,
     ) -> Result<Vec<String>, SourceError> {
@@ -169,20 +233,49 @@ impl<'a> Reader<'a> {
                 continue;
             }
             let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
-            let before = waiting.len();
-            waiting.extend(commit.parent_ids().map(gix::Id::detach));
-            let is_change = waiting.len() - before < 2;
+            let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
+            waiting.extend(&parents);
+            if !self.touches(&commit, parents.first().copied())? {
+                continue;
+            }
+            let is_change = parents.len() < 2;
+            let committed = commit.time().ok().and_then(time);
             let message = commit.message_raw_sloppy().to_string();
             let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
-            let at = written.or_else(|| commit.time().ok().and_then(time)).filter(|_| is_change);
-            let id = id.to_string();
-            let change =
-                Landed { at, title: title(&message), reverts: reverted(&message), ..Landed::default() };
-            project.add(Fact::Landed { id: id.clone(), change });
-            changes.push(id);
+            let at = written.or(committed).filter(|_| is_change);
+            let parents = parents.iter().map(ToString::to_string).collect();
+            let mut change = Landed { parents, ..Landed::told(at, &message) };
+            // A squashed request, or what was written on the branch itself where its commits are
+            // the deployments: it has the time of its landing.
+            if change.at == committed && is_change && (alone && id == from || change.came_with_request()) {
+                (change.at, change.untimed) = (None, true);
+            }
+            project.add(Fact::Landed { id: id.to_string(), change });
+            changes.push(id.to_string());
         }
         Ok(changes)
     }
+}
+
+/// What a repository is made of that is not read here, and what to do.
+fn unsupported(path: &Path) -> Option<(&'static str, &'static str)> {
+    let configuration = [path.join(".git/config"), path.join("config")];
+    let text = configuration.iter().find_map(|file| std::fs::read_to_string(file).ok())?;
+    let has = |key: &str, value: &str| {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let mut pairs = pairs.map(|(key, value)| (key.trim(), value.trim().trim_matches('"')));
+        pairs.any(|(name, set)| name.eq_ignore_ascii_case(key) && set.eq_ignore_ascii_case(value))
+    };
+    if has("objectformat", "sha256") {
+        return Some((
+            "its objects have sha256 names, which are not read yet",
+            "use its forge as the source (`github`, `gitlab`), or write its events to a `file`",
+        ));
+    }
+    has("refstorage", "reftable").then_some((
+        "its references are in a reftable, which is not read yet",
+        "`git clone --mirror --ref-format=files` makes a copy that is read",
+    ))
 }
 
 /// `None`: a time that no clock has shown.

@@ -5,13 +5,15 @@
 //! cut off (a rate limit, a killed process) is gone on with by the next one, and
 //! a run after a complete one reads what is new.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
-use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted, title};
-use super::state::{self, Newest};
+use super::project::{Fact, Incident, Landed, Project, Ran, Status};
+use super::state::{self, Newest, ToCompare};
 use crate::event::Events;
 
 pub const API: &str = "https://api.github.com";
@@ -28,6 +30,8 @@ struct State {
     requests: Newest,
     /// Issues that were changed before this are known.
     issues: Option<String>,
+    /// Requests whose first commit was asked for, and is not told.
+    without_commits: BTreeSet<String>,
 }
 
 /// Reads what is new, and answers all that is known.
@@ -40,6 +44,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.requests().await?;
     reader.issues().await?;
     reader.compare().await?;
+    reader.first_commits().await?;
     Ok(reader.state.project)
 }
 
@@ -73,6 +78,8 @@ struct Release {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    number: Option<u64>,
     title: String,
     #[serde(default)]
     body: Option<String>,
@@ -134,6 +141,9 @@ impl Issue {
 
 #[derive(Deserialize)]
 struct Comparison {
+    /// `ahead`, `behind`, `diverged`, `identical`
+    #[serde(default)]
+    status: Option<String>,
     commits: Vec<Commit>,
 }
 
@@ -141,19 +151,32 @@ struct Comparison {
 struct Commit {
     sha: String,
     commit: CommitText,
-    parents: Vec<serde::de::IgnoredAny>,
+    parents: Vec<Parent>,
+}
+
+#[derive(Deserialize)]
+struct Parent {
+    sha: String,
 }
 
 #[derive(Deserialize)]
 struct CommitText {
     message: String,
     author: Written,
+    #[serde(default)]
+    committer: Option<Written>,
 }
 
 #[derive(Deserialize)]
 struct Written {
     #[serde(with = "time::serde::rfc3339")]
     date: OffsetDateTime,
+}
+
+/// A merged request as one change, from when it was opened.
+pub(super) fn landed(opened: OffsetDateTime, number: Option<u64>, title: &str, body: Option<&str>) -> Landed {
+    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", body.unwrap_or_default()));
+    Landed { requests: number.map(|number| format!("#{number}")).into_iter().collect(), ..told }
 }
 
 pub(super) fn names(labels: Vec<Label>) -> Vec<String> {
@@ -253,7 +276,7 @@ impl Reader<'_, State> {
         while let Some(url) = walk.url() {
             let page = self.rest.get::<Vec<Request>>(&url).await?;
             for request in page.items {
-                let (true, Some(_), Some(commit)) = (
+                let (true, Some(merged), Some(commit)) = (
                     walk.passes(request.updated_at, since, Duration::ZERO),
                     request.merged_at,
                     request.merge_commit_sha,
@@ -261,16 +284,15 @@ impl Reader<'_, State> {
                     continue;
                 };
                 let labels = names(request.labels);
-                self.state.project.add(Fact::Labelled { id: commit.clone(), labels });
+                let updated = Some(request.updated_at);
+                self.state.project.add(Fact::Labelled { id: commit.clone(), labels, updated });
                 if self.settings.unit == Unit::Requests {
-                    let reverts = reverted(request.body.as_deref().unwrap_or_default());
-                    let change = Landed {
-                        at: Some(request.created_at),
-                        title: request.title,
-                        reverts,
-                        ..Landed::default()
-                    };
+                    let change =
+                        landed(request.created_at, request.number, &request.title, request.body.as_deref());
                     self.state.project.add(Fact::Landed { id: commit, change });
+                } else {
+                    let request = request.number.map(|number| format!("#{number}"));
+                    self.state.project.add(Fact::Merged { id: commit, request, at: merged, begun: None });
                 }
             }
             walk.turn(page.next);
@@ -314,27 +336,67 @@ impl Reader<'_, State> {
     /// Asks for what each deployment brought: the commits that its revision has
     /// and the one before has not. Nobody can say that of the first one.
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
-            let mut changes = Vec::new();
-            if base != head {
-                let path = self.path(&format!("compare/{base}...{head}"));
-                let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
-                while let Some(url) = next {
-                    let page = match self.rest.get::<Comparison>(&url).await {
-                        Ok(page) => page,
-                        Err(SourceError::Refused { status: 404, .. }) => {
-                            state::gone(self.events, &self.settings.project, &base, &head);
-                            break;
-                        }
-                        Err(error) => return Err(error),
-                    };
-                    for commit in page.items.commits {
-                        self.commit(commit, &mut changes);
-                    }
-                    next = page.next;
+        for ToCompare { id, bases, head, .. } in
+            state::to_compare(&self.state.project, &self.settings.environment)
+        {
+            let mut changes = None;
+            // What ran before brings nothing new.
+            let again = bases.contains(&head);
+            for base in bases.iter().filter(|_| !again) {
+                let (found, diverged) = self.between(base, &head).await?;
+                state::narrow(&mut changes, found);
+                // Of another release line: what is new against that one is not all new.
+                if !diverged {
+                    break;
                 }
             }
-            state::brought(&mut self.state.project, id, changes);
+            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// The commits that one revision has and another has not, and whether that one has
+    /// others, too.
+    async fn between(&mut self, base: &str, head: &str) -> Result<(Vec<String>, bool), SourceError> {
+        let (mut changes, mut diverged) = (Vec::new(), false);
+        let path = self.path(&format!("compare/{base}...{head}"));
+        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+        while let Some(url) = next {
+            let page = match self.rest.get::<Comparison>(&url).await {
+                Ok(page) => page,
+                Err(SourceError::Refused { status: 404, .. }) => {
+                    state::gone(self.events, &self.settings.project, base, head);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            diverged |= page.items.status.as_deref() == Some("diverged");
+            for commit in page.items.commits {
+                self.commit(commit, &mut changes);
+            }
+            next = page.next;
+        }
+        Ok((changes, diverged))
+    }
+
+    /// Asks for the commits of the requests that were squashed: one has the time of its
+    /// landing, which is no lead time. Without a token an hour's requests would be used up.
+    async fn first_commits(&mut self) -> Result<(), SourceError> {
+        if self.settings.access.token.is_none() {
+            return Ok(());
+        }
+        for (id, request) in state::squashed(&self.state.project, '#', &self.state.without_commits) {
+            let path = self.path(&format!("pulls/{}/commits", &request[1..]));
+            let commits = match self.rest.get::<Vec<Commit>>(&self.rest.url(&path, &[PER_PAGE])).await {
+                Ok(page) => page.items,
+                Err(SourceError::Refused { status: 404, .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let begun = commits.iter().map(|commit| commit.commit.author.date).min();
+            if !state::began(&mut self.state.project, id, begun) {
+                self.state.without_commits.insert(request);
+            }
             self.save()?;
         }
         Ok(())
@@ -344,12 +406,14 @@ impl Reader<'_, State> {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parents.len() < 2;
-                let change = Landed {
-                    at: is_change.then_some(commit.commit.author.date),
-                    title: title(&commit.commit.message),
-                    reverts: reverted(&commit.commit.message),
-                    ..Landed::default()
-                };
+                let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
+                let written = commit.commit.author.date;
+                let at = is_change.then_some(written);
+                let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
+                let landed = commit.commit.committer.is_some_and(|committer| committer.date == written);
+                if is_change && landed && change.came_with_request() {
+                    (change.at, change.untimed) = (None, true);
+                }
                 self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
                 changes.push(commit.sha);
             }

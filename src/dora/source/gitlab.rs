@@ -4,13 +4,15 @@
 //! Its lists can begin with what was changed longest ago, so how far a run went
 //! is one time for each list; a run that is cut off is gone on with.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
 use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
-use super::project::{Fact, Incident, Landed, Project, Ran, Status, reverted};
-use super::state;
+use super::project::{Fact, Incident, Landed, Project, Ran, Status};
+use super::state::{self, ToCompare};
 use crate::event::Events;
 
 pub const SERVER: &str = "https://gitlab.com";
@@ -24,6 +26,8 @@ struct State {
     deployments: Option<String>,
     requests: Option<String>,
     issues: Option<String>,
+    /// Requests whose first commit was asked for, and is not told.
+    without_commits: BTreeSet<String>,
 }
 
 /// Reads what is new, and answers all that is known.
@@ -36,6 +40,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.requests().await?;
     reader.issues().await?;
     reader.compare().await?;
+    reader.first_commits().await?;
     Ok(reader.state.project)
 }
 
@@ -77,6 +82,8 @@ struct Release {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    iid: Option<u64>,
     title: String,
     #[serde(default)]
     description: Option<String>,
@@ -88,6 +95,8 @@ struct Request {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     updated_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +121,6 @@ struct Comparison {
 #[derive(Deserialize)]
 struct Commit {
     id: String,
-    title: String,
     message: String,
     #[serde(with = "time::serde::rfc3339")]
     authored_date: OffsetDateTime,
@@ -201,17 +209,25 @@ impl Reader<'_, State> {
                 self.state.requests = Some(cursor(request.updated_at));
                 // What is on the branch of it: a merge, a squashed commit, or the
                 // last commit where the branch was moved forward.
-                let commit = request.merge_commit_sha.or(request.squash_commit_sha).or(request.sha);
+                let squash = request.squash_commit_sha.clone();
+                let commit = request.merge_commit_sha.or(squash).or(request.sha);
                 let Some(commit) = commit else { continue };
-                self.state.project.add(Fact::Labelled { id: commit.clone(), labels: request.labels });
+                self.state.project.add(Fact::Labelled {
+                    id: commit.clone(),
+                    labels: request.labels,
+                    updated: Some(request.updated_at),
+                });
                 if self.settings.unit == Unit::Requests {
-                    let change = Landed {
-                        at: Some(request.created_at),
-                        title: request.title,
-                        reverts: reverted(request.description.as_deref().unwrap_or_default()),
-                        ..Landed::default()
-                    };
+                    let text = request.description.as_deref();
+                    let change = landed(request.created_at, request.iid, &request.title, text);
                     self.state.project.add(Fact::Landed { id: commit, change });
+                } else if let Some(at) = request.merged_at {
+                    let number = request.iid.map(|number| format!("!{number}"));
+                    // Below a merge, a squashed commit has no other sign of it.
+                    for id in request.squash_commit_sha.into_iter().chain([commit]).collect::<BTreeSet<_>>() {
+                        let request = number.clone();
+                        self.state.project.add(Fact::Merged { id, request, at, begun: None });
+                    }
                 }
             }
             self.save()?;
@@ -247,24 +263,56 @@ impl Reader<'_, State> {
     }
 
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for (id, base, head) in state::to_compare(&self.state.project, &self.settings.environment) {
-            let mut changes = Vec::new();
-            if base != head {
+        for ToCompare { id, bases, head, lines } in
+            state::to_compare(&self.state.project, &self.settings.environment)
+        {
+            let mut changes = None;
+            // What ran before brings nothing new.
+            let again = bases.contains(&head);
+            // A comparison does not say whether the two have diverged; the names may.
+            for base in bases.iter().filter(|_| !again).take(1 + usize::from(lines)) {
+                let mut found = Vec::new();
                 let query = [("from", base.as_str()), ("to", head.as_str())];
                 let url = self.rest.url(&self.path("repository/compare"), &query);
                 match self.rest.get::<Comparison>(&url).await {
                     Ok(page) => {
                         for commit in page.items.commits {
-                            self.commit(commit, &mut changes);
+                            self.commit(commit, &mut found);
                         }
                     }
                     Err(SourceError::Refused { status: 404, .. }) => {
-                        state::gone(self.events, &self.settings.project, &base, &head);
+                        state::gone(self.events, &self.settings.project, base, &head);
                     }
                     Err(error) => return Err(error),
                 }
+                state::narrow(&mut changes, found);
             }
-            state::brought(&mut self.state.project, id, changes);
+            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the commits of the requests that were squashed: one has the time of its
+    /// landing, which is no lead time.
+    async fn first_commits(&mut self) -> Result<(), SourceError> {
+        for (id, request) in state::squashed(&self.state.project, '!', &self.state.without_commits) {
+            let path = self.path(&format!("merge_requests/{}/commits", &request[1..]));
+            // The newest first: what was written first is on the last page.
+            let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+            let mut begun: Option<OffsetDateTime> = None;
+            while let Some(url) = next {
+                let page = match self.rest.get::<Vec<Commit>>(&url).await {
+                    Ok(page) => page,
+                    Err(SourceError::Refused { status: 404, .. }) => break,
+                    Err(error) => return Err(error),
+                };
+                begun = page.items.iter().map(|commit| commit.authored_date).chain(begun).min();
+                next = page.next;
+            }
+            if !state::began(&mut self.state.project, id, begun) {
+                self.state.without_commits.insert(request);
+            }
             self.save()?;
         }
         Ok(())
@@ -274,12 +322,8 @@ impl Reader<'_, State> {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parent_ids.len() < 2;
-                let change = Landed {
-                    at: is_change.then_some(commit.authored_date),
-                    title: commit.title,
-                    reverts: reverted(&commit.message),
-                    ..Landed::default()
-                };
+                let at = is_change.then_some(commit.authored_date);
+                let change = Landed { parents: commit.parent_ids, ..Landed::told(at, &commit.message) };
                 self.state.project.add(Fact::Landed { id: commit.id.clone(), change });
                 changes.push(commit.id);
             }
@@ -287,6 +331,17 @@ impl Reader<'_, State> {
             _ => {}
         }
     }
+}
+
+/// A merged request as one change, from when it was opened.
+pub(super) fn landed(
+    opened: OffsetDateTime,
+    number: Option<u64>,
+    title: &str,
+    description: Option<&str>,
+) -> Landed {
+    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", description.unwrap_or_default()));
+    Landed { requests: number.map(|number| format!("!{number}")).into_iter().collect(), ..told }
 }
 
 /// An issue of the type `incident` needs no label of that name.

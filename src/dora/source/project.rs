@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::super::events;
+use super::message;
 
 /// All that is known of a project, by the ids that its tools give.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,9 +32,31 @@ pub struct Landed {
     pub title: String,
     #[serde(default)]
     pub labels: Vec<String>,
-    /// The commits that it says it takes back.
+    /// When the tool said so of the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub labelled: Option<OffsetDateTime>,
+    /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`.
     #[serde(default)]
     pub reverts: Vec<String>,
+    /// The commit that it is a copy of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picked: Option<String>,
+    /// The requests that it came with: `#12`, `!12`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
+    /// It is a change, but `at` would be when it landed: nobody knows when it was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untimed: bool,
+    /// When it was merged by a request as this one commit, or as the last of several.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub merged: Option<OffsetDateTime>,
+    /// When the first commit of its request was written, where the forge was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub begun: Option<OffsetDateTime>,
+    /// The commits that it builds on, where that is told; those of a merge have the branch that
+    /// it went into first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<String>,
     /// Its place in the order of landing; `None`: only its labels are known yet.
     #[serde(default)]
     pub order: Option<u64>,
@@ -95,6 +118,21 @@ pub enum Fact {
     Labelled {
         id: String,
         labels: Vec<String>,
+        /// When the tool said so: an older word does not replace it.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+        updated: Option<OffsetDateTime>,
+    },
+    /// A request was merged, and this commit is what landed.
+    Merged {
+        id: String,
+        /// `#12`, `!12`
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// When its first commit was written, where that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+        begun: Option<OffsetDateTime>,
     },
     Ran {
         id: String,
@@ -112,7 +150,8 @@ impl Fact {
     pub fn problem(&self) -> Option<String> {
         let (id, times, named): (&str, Vec<OffsetDateTime>, &[(&str, &str)]) = match self {
             Self::Landed { id, change } => (id, change.at.into_iter().collect(), &[]),
-            Self::Labelled { id, .. } => (id, Vec::new(), &[]),
+            Self::Merged { id, at, begun, .. } => (id, begun.iter().chain([at]).copied().collect(), &[]),
+            Self::Labelled { id, updated, .. } => (id, updated.iter().copied().collect(), &[]),
             Self::Ran { id, deployment } => (
                 id,
                 deployment.statuses.iter().map(|status| status.at).collect(),
@@ -128,6 +167,35 @@ impl Fact {
         }
         let mut fields = [("id", id)].into_iter().chain(named.iter().copied());
         fields.find(|(_, text)| text.trim().is_empty()).map(|(name, _)| format!("its {name} is empty"))
+    }
+}
+
+/// A squashed commit is written by the forge while it merges.
+const WHILE_MERGING: Duration = Duration::minutes(1);
+
+impl Landed {
+    /// Whether its title says that it is a request squashed into one commit: `A (#12)`.
+    pub(super) fn came_with_request(&self) -> bool {
+        message::plain(&self.title) != self.title
+    }
+
+    /// Whether it is a change at all, and no merge of others.
+    pub fn is_change(&self) -> bool {
+        self.at.is_some() || self.untimed
+    }
+
+    /// When work on it began; `None`: all that is known is when it landed.
+    pub fn begun(&self) -> Option<OffsetDateTime> {
+        let squashed =
+            self.merged.zip(self.at).is_some_and(|(merged, at)| (merged - at).abs() <= WHILE_MERGING);
+        self.begun.or_else(|| self.at.filter(|_| !squashed && !self.untimed))
+    }
+
+    /// What a commit's message says of it, or the text of a request.
+    pub(super) fn told(at: Option<OffsetDateTime>, message: &str) -> Self {
+        let (title, reverts) = (message::title(message), message::reverted(message));
+        let (requests, picked) = (message::requests(message), message::picked(message));
+        Self { at, title, reverts, requests, picked, ..Self::default() }
     }
 }
 
@@ -156,12 +224,17 @@ impl Project {
         let mut landed: Vec<(String, Landed)> = self.changes.into_iter().collect();
         landed.sort_by_key(|(_, change)| change.order);
         for (id, mut change) in landed {
-            let labels = std::mem::take(&mut change.labels);
+            let (labels, updated) = (std::mem::take(&mut change.labels), change.labelled.take());
+            let (merged, begun, request) =
+                (change.merged.take(), change.begun.take(), change.requests.first().cloned());
             if change.order.is_some() {
                 all.push(Fact::Landed { id: id.clone(), change });
             }
-            if !labels.is_empty() {
-                all.push(Fact::Labelled { id, labels });
+            if !labels.is_empty() || updated.is_some() {
+                all.push(Fact::Labelled { id: id.clone(), labels, updated });
+            }
+            if let Some(at) = merged {
+                all.push(Fact::Merged { id, request, at, begun });
             }
         }
         all.extend(self.deployments.into_iter().map(|(id, deployment)| Fact::Ran { id, deployment }));
@@ -177,11 +250,32 @@ impl Project {
                     self.landed += 1;
                     self.landed
                 });
-                let labels = std::mem::take(&mut known.labels);
-                *known = Landed { order: Some(order), labels, ..change };
+                // A push knows a merge's place, and its request when it was written: either may
+                // come first.
+                if change.at.is_some() || known.at.is_none() && !known.untimed {
+                    let (labels, labelled) = (std::mem::take(&mut known.labels), known.labelled);
+                    let (merged, begun) = (known.merged, known.begun);
+                    let mut requests = std::mem::take(&mut known.requests);
+                    requests.extend(change.requests);
+                    requests.sort_unstable();
+                    requests.dedup();
+                    let order = Some(order);
+                    *known = Landed { order, labels, labelled, merged, begun, requests, ..change };
+                }
             }
-            Fact::Labelled { id, labels } => {
-                self.changes.entry(id).or_default().labels = labels;
+            Fact::Merged { id, request, at, begun } => {
+                let known = self.changes.entry(id).or_default();
+                known.merged = Some(at);
+                known.begun = known.begun.into_iter().chain(begun).min();
+                known.requests.extend(request);
+                known.requests.sort_unstable();
+                known.requests.dedup();
+            }
+            Fact::Labelled { id, labels, updated } => {
+                let known = self.changes.entry(id).or_default();
+                if updated >= known.labelled {
+                    (known.labels, known.labelled) = (labels, updated);
+                }
             }
             Fact::Ran { id, deployment } => {
                 let known = self.deployments.entry(id).or_default();
@@ -211,18 +305,6 @@ impl Project {
     }
 }
 
-/// The commits that a message says it takes back, as git writes it.
-pub(super) fn reverted(message: &str) -> Vec<String> {
-    let hash = |rest: &str| -> String { rest.chars().take_while(char::is_ascii_hexdigit).collect() };
-    let hashes = message.split("reverts commit ").skip(1).map(hash);
-    hashes.filter(|hash| hash.len() >= 7).map(|hash| hash.to_lowercase()).collect()
-}
-
-/// The first line of a message.
-pub(super) fn title(message: &str) -> String {
-    message.trim_start().lines().next().unwrap_or_default().trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +324,7 @@ mod tests {
             status(datetime!(2026-03-02 12:00 UTC), false),
             status(datetime!(2026-03-02 10:00 UTC), true),
             status(datetime!(2026-03-02 09:00 UTC), false),
-            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()] },
+            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None },
             Fact::Landed {
                 id: "c".into(),
                 change: Landed { at: Some(datetime!(2026-03-02 08:00 UTC)), ..Landed::default() },
@@ -261,13 +343,5 @@ mod tests {
         let mut merged = backwards.clone();
         merged.merge(project.clone());
         assert_eq!(merged, project);
-    }
-
-    #[test]
-    fn reverted_commits_are_found_in_messages() {
-        let message = "Revert \"x\"\n\nThis reverts commit 1B2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e, reversing\nchanges";
-        assert_eq!(reverted(message), ["1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e"]);
-        assert!(reverted("this reverts commit messages").is_empty());
-        assert_eq!(title("\nRevert \"x\"\n\nThis"), "Revert \"x\"");
     }
 }

@@ -3,6 +3,8 @@
 
 use wildmatch::WildMatch;
 
+use super::releases::Exclude;
+
 /// Whose a source's events are: one service of one team, in one environment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
@@ -51,6 +53,8 @@ pub struct Rules {
     pub hotfix_labels: Patterns,
     /// Labels of issues that are failures.
     pub incident_labels: Patterns,
+    /// Tags and releases that are no deployments. What they brought is the next one's.
+    pub exclude: Exclude,
 }
 
 impl Rules {
@@ -67,6 +71,7 @@ impl Default for Rules {
             revert: Patterns::new(Self::REVERT),
             hotfix_labels: Patterns::new(Self::HOTFIX_LABELS),
             incident_labels: Patterns::new(Self::INCIDENT_LABELS),
+            exclude: Exclude::Usual,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a source of pages keeps between two runs: the facts, and how far it went.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::project::Project;
+use super::project::{Project, Ran};
 use super::{SourceError, store};
 use crate::event::Events;
 
@@ -118,9 +119,23 @@ impl Walk {
     }
 }
 
-/// The deployments whose changes are to be asked for, in the order of time: id,
-/// the revision before, its own. What the first one brought cannot be asked for.
-pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<(String, String, String)> {
+/// Earlier revisions that one is compared with, at most.
+const MOST_BASES: usize = 6;
+
+/// A deployment whose changes are to be asked for.
+pub(super) struct ToCompare {
+    pub id: String,
+    /// Earlier revisions: first the one before in time, then the likeliest of its own release
+    /// line. None: nobody can say what the first one brought.
+    pub bases: Vec<String>,
+    pub head: String,
+    /// Whether the second has a name that is more like its own than the first: `v1.9.0` for
+    /// `v1.9.1` after `v2.0.0`.
+    pub lines: bool,
+}
+
+/// The deployments whose changes are to be asked for, in the order of time.
+pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<ToCompare> {
     let mut runs: Vec<_> = project
         .deployments
         .iter()
@@ -128,16 +143,37 @@ pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<(String, S
         .filter_map(|(id, ran)| Some((ran.at()?, id, ran)))
         .collect();
     runs.sort_by_key(|(at, id, _)| (*at, *id));
-    let mut before: Option<&str> = None;
     let mut asked = Vec::new();
-    for (_, id, ran) in runs {
-        if ran.changes.is_none() {
-            let base = before.unwrap_or(&ran.revision);
-            asked.push((id.clone(), base.to_owned(), ran.revision.clone()));
+    for (index, (_, id, ran)) in runs.iter().enumerate() {
+        if ran.changes.is_some() {
+            continue;
         }
-        before = Some(&ran.revision);
+        let alike = |name: &str| name.bytes().zip(ran.name.bytes()).take_while(|(a, b)| a == b).count();
+        let mut earlier = runs[..index].iter().rev().map(|(_, _, before)| *before);
+        let first = earlier.next();
+        let mut others: Vec<&Ran> = earlier.collect();
+        others.sort_by_key(|before| std::cmp::Reverse(alike(&before.name)));
+        let lines = first.zip(others.first()).is_some_and(|(a, b)| alike(&b.name) > alike(&a.name));
+        let mut bases: Vec<String> = Vec::new();
+        for base in first.into_iter().chain(others).map(|before| &before.revision) {
+            if bases.len() < MOST_BASES && !bases.contains(base) {
+                bases.push(base.clone());
+            }
+        }
+        asked.push(ToCompare { id: (*id).clone(), bases, head: ran.revision.clone(), lines });
     }
     asked
+}
+
+/// What is new against this base as well as against those before it.
+pub(super) fn narrow(changes: &mut Option<Vec<String>>, found: Vec<String>) {
+    *changes = Some(match changes.take() {
+        None => found,
+        Some(known) => {
+            let found: BTreeSet<String> = found.into_iter().collect();
+            known.into_iter().filter(|id| found.contains(id)).collect()
+        }
+    });
 }
 
 /// Keeps what a deployment brought.
@@ -145,6 +181,28 @@ pub(super) fn brought(project: &mut Project, id: String, changes: Vec<String>) {
     if let Some(ran) = project.deployments.get_mut(&id) {
         ran.changes = Some(changes);
     }
+}
+
+/// Squashed requests whose first commit nobody has told yet: the commit that landed, and the
+/// request's number with its sign. `not`: those that the forge does not tell.
+pub(super) fn squashed(project: &Project, sign: char, not: &BTreeSet<String>) -> Vec<(String, String)> {
+    let changes = project
+        .changes
+        .iter()
+        .filter(|(_, change)| change.order.is_some() && change.is_change() && change.begun().is_none());
+    let numbered = changes.filter_map(|(id, change)| {
+        let mut requests = change.requests.iter().filter(|request| request.starts_with(sign));
+        Some((id.clone(), requests.next().filter(|request| !not.contains(*request))?.clone()))
+    });
+    numbered.collect()
+}
+
+/// Keeps when work on a squashed request began; `false`: that is not known.
+pub(super) fn began(project: &mut Project, id: String, begun: Option<OffsetDateTime>) -> bool {
+    let Some(begun) = begun else { return false };
+    let Some(change) = project.changes.get_mut(&id) else { return false };
+    change.begun = Some(begun);
+    true
 }
 
 /// Says that a comparison isn't possible any more.
@@ -156,7 +214,8 @@ pub(super) fn gone(events: &Events, project: &str, base: &str, head: &str) {
 }
 
 pub(super) fn text(at: OffsetDateTime) -> String {
-    at.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+    // A year that no calendar has in UTC stays as it is.
+    at.checked_to_offset(time::UtcOffset::UTC).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -165,6 +224,12 @@ mod tests {
     use time::macros::datetime;
 
     const SINCE: OffsetDateTime = datetime!(2026-01-01 00:00 UTC);
+
+    #[test]
+    fn the_last_moment_of_the_calendar_is_written_in_any_offset() {
+        assert_eq!(text(datetime!(9999-12-31 23:59:59 -23)), "9999-12-31T23:59:59-23:00");
+        assert_eq!(text(datetime!(2026-03-02 01:00 +1)), "2026-03-02T00:00:00Z");
+    }
 
     fn day(day: i64) -> OffsetDateTime {
         SINCE + Duration::days(day)

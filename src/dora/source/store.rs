@@ -148,6 +148,8 @@ pub fn read(path: &Path) -> Result<Events, SourceError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Events::default()),
         Err(error) => return Err(SourceError::file("can't be read", path)(error)),
     };
+    // Some editors write a mark before the first line.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
     let mut found = Events::default();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = String::from_utf8_lossy(line);
@@ -187,6 +189,15 @@ pub(super) fn set_aside<'a>(
     let fails = |error| SourceError::file("can't be written", &aside)(error);
     let mut file = OpenOptions::new().create(true).append(true).open(&aside).map_err(fails)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fails)
+}
+
+/// What of some events can be stored, each once (the last word counts), and how many can't be.
+pub fn storable(events: Vec<Event>) -> (Vec<Event>, usize) {
+    let all: BTreeMap<Key, Event> = events.into_iter().map(|event| (key(&event), event)).collect();
+    let before = all.len();
+    let kept: Vec<Event> = all.into_values().filter(|event| event.problem().is_none()).collect();
+    let refused = before - kept.len();
+    (kept, refused)
 }
 
 /// By time; at one moment, what is referred to comes first.
@@ -265,6 +276,10 @@ mod tests {
         std::fs::write(&path, format!("{bad}\n{LINES}\u{0}half a li")).unwrap();
         let found = read(&path).unwrap();
         assert_eq!(found.events, parsed(LINES));
+        let marked = folder.path().join("marked.jsonl");
+        std::fs::write(&marked, format!("\u{feff}{LINES}")).unwrap();
+        let of_marked = read(&marked).unwrap();
+        assert_eq!((of_marked.events, of_marked.bad.len()), (parsed(LINES), 0));
         let told: Vec<_> = found.bad.iter().map(|line| (line.line, line.message.contains("1970"))).collect();
         assert_eq!(told, [(1, true), (4, false)]);
         assert!(
@@ -274,11 +289,15 @@ mod tests {
         let mut store = Store::open(&path).unwrap();
         assert_eq!(store.bad().len(), 2);
         // An event that could not be read again is not written.
+        let twice = parsed(&[LINES, LINES].concat());
+        assert_eq!(storable(twice), (parsed(LINES), 0), "counted once");
         let far = parsed(LINES).into_iter().map(|mut event| {
             let Event::Change(change) = &mut event else { return event };
             change.at = time::macros::datetime!(9999-12-31 23:59 -1);
             event
         });
+        let far: Vec<Event> = far.collect();
+        assert_eq!(storable(far.clone()), (parsed(LINES)[1..].to_vec(), 1));
         assert_eq!(store.merge(far).refused, 1);
         store.save().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), LINES);

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::github::{Issue, Label, names, runs};
-use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::super::github::{Issue, Label, landed, names, runs};
+use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
 use super::payload::{Parsed, Pushed};
 
@@ -76,6 +76,8 @@ struct PullRequest {
 
 #[derive(Deserialize)]
 struct Request {
+    #[serde(default)]
+    number: Option<u64>,
     title: String,
     body: Option<String>,
     labels: Vec<Label>,
@@ -83,6 +85,10 @@ struct Request {
     merge_commit_sha: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    updated_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    merged_at: Option<OffsetDateTime>,
 }
 
 #[derive(Deserialize)]
@@ -164,16 +170,18 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             let PullRequest { action, pull_request: request } = serde_json::from_slice(body)?;
             match request.merge_commit_sha {
                 Some(commit) if action == "closed" && request.merged => {
-                    let mut facts =
-                        vec![Fact::Labelled { id: commit.clone(), labels: names(request.labels) }];
+                    let mut facts = vec![Fact::Labelled {
+                        id: commit.clone(),
+                        labels: names(request.labels),
+                        updated: request.updated_at,
+                    }];
                     if reading.unit == Unit::Requests {
-                        let change = Landed {
-                            at: Some(request.created_at),
-                            title: request.title,
-                            reverts: reverted(request.body.as_deref().unwrap_or_default()),
-                            ..Landed::default()
-                        };
+                        let (opened, body) = (request.created_at, request.body.as_deref());
+                        let change = landed(opened, request.number, &request.title, body);
                         facts.push(Fact::Landed { id: commit, change });
+                    } else if let Some(at) = request.merged_at {
+                        let request = request.number.map(|number| format!("#{number}"));
+                        facts.push(Fact::Merged { id: commit, request, at, begun: None });
                     }
                     facts
                 }

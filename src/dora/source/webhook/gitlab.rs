@@ -1,12 +1,14 @@
 //! GitLab's payloads: deployments, pipelines, pushes, merge requests, releases
 //! and issues. All others hold nothing that counts.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::gitlab::labelled;
-use super::super::project::{Fact, Incident, Landed, Ran, Status, reverted};
+use super::super::gitlab::{labelled, landed};
+use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
 use super::payload::{Parsed, Pushed, gitlab_time};
 
@@ -70,13 +72,28 @@ struct MergeRequest {
 
 #[derive(Deserialize)]
 struct Merge {
+    #[serde(default)]
+    iid: Option<u64>,
     title: String,
     #[serde(default)]
     description: Option<String>,
     state: String,
     created_at: String,
     #[serde(default)]
+    updated_at: Option<String>,
+    #[serde(default)]
     merge_commit_sha: Option<String>,
+    #[serde(default)]
+    squash_commit_sha: Option<String>,
+    #[serde(default)]
+    last_commit: Option<Commit>,
+    #[serde(default)]
+    action: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -153,17 +170,24 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
         }
         "Merge Request Hook" => {
             let MergeRequest { object_attributes: it, labels } = serde_json::from_slice(body)?;
-            match it.merge_commit_sha {
+            // What is on the branch of it: a merge, a squashed commit, or the last commit where
+            // the branch was moved forward.
+            let last = it.last_commit.map(|commit| commit.id);
+            let squashed = it.squash_commit_sha.clone();
+            match it.merge_commit_sha.or(it.squash_commit_sha).or(last) {
                 Some(commit) if it.state == "merged" => {
-                    let mut facts = vec![Fact::Labelled { id: commit.clone(), labels: names(labels) }];
+                    let updated = it.updated_at.as_deref().map(time).transpose()?;
+                    let mut facts =
+                        vec![Fact::Labelled { id: commit.clone(), labels: names(labels), updated }];
                     if reading.unit == Unit::Requests {
-                        let change = Landed {
-                            at: Some(time(&it.created_at)?),
-                            title: it.title,
-                            reverts: reverted(it.description.as_deref().unwrap_or_default()),
-                            ..Landed::default()
-                        };
+                        let (opened, text) = (time(&it.created_at)?, it.description.as_deref());
+                        let change = landed(opened, it.iid, &it.title, text);
                         facts.push(Fact::Landed { id: commit, change });
+                    } else if let Some(at) = updated.filter(|_| it.action.as_deref() == Some("merge")) {
+                        let number = it.iid.map(|number| format!("!{number}"));
+                        for id in squashed.into_iter().chain([commit]).collect::<BTreeSet<_>>() {
+                            facts.push(Fact::Merged { id, request: number.clone(), at, begun: None });
+                        }
                     }
                     facts
                 }
@@ -181,7 +205,7 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             let status = if it.action == "create" { "success" } else { "" };
             outcome(status, time(&it.released_at)?, it.tag, ran)
         }
-        "Issue Hook" => {
+        "Issue Hook" | "Confidential Issue Hook" => {
             let IssueEvent { object_attributes: it, labels } = serde_json::from_slice(body)?;
             let incident = Incident {
                 opened: time(&it.created_at)?,

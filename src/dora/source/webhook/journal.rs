@@ -36,6 +36,13 @@ pub struct Delivery {
     pub facts: Vec<Fact>,
 }
 
+impl Delivery {
+    /// The project, in whichever case somebody writes it: forges know no difference.
+    pub fn about(&self) -> (Forge, String) {
+        (self.forge, self.project.to_lowercase())
+    }
+}
+
 /// When a journal is made anew, and what of it stays as it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compaction {
@@ -184,12 +191,13 @@ impl Journal {
 /// before them is one for each project.
 fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
     let newest = all.split_off(all.len().saturating_sub(recent));
-    let mut projects: BTreeMap<(Forge, String), Project> = BTreeMap::new();
+    let mut projects: BTreeMap<(Forge, String), (String, Project)> = BTreeMap::new();
     for delivery in all {
-        let project = projects.entry((delivery.forge, delivery.project)).or_default();
+        let (_, project) =
+            projects.entry(delivery.about()).or_insert_with(|| (delivery.project, Project::default()));
         delivery.facts.into_iter().for_each(|fact| project.add(fact));
     }
-    let old = projects.into_iter().map(|((forge, project), known)| Delivery {
+    let old = projects.into_iter().map(|((forge, _), (project, known))| Delivery {
         id: format!("before: {project}"),
         forge,
         project,
@@ -251,7 +259,7 @@ mod tests {
             id: id.into(),
             forge: Forge::Github,
             project: "o/r".into(),
-            facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()] }],
+            facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None }],
         }
     }
 
@@ -329,7 +337,11 @@ mod tests {
                 project: format!("o/{}", number % 2),
                 facts: vec![
                     Fact::Landed { id: format!("c{}", number / 30), change },
-                    Fact::Labelled { id: format!("c{}", number / 40), labels: vec![number.to_string()] },
+                    Fact::Labelled {
+                        id: format!("c{}", number / 40),
+                        labels: vec![number.to_string()],
+                        updated: None,
+                    },
                     Fact::Ran { id, deployment },
                 ],
             };

@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use ring::hmac;
@@ -229,6 +229,8 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
     if signature.is_some_and(|tag| hmac::verify(&receiver.key, &body, &tag).is_err()) {
         return (StatusCode::UNAUTHORIZED, STRANGER.into());
     }
+    let form = header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(FORM));
+    let body = if form { payload_of_form(&body) } else { body };
     let id = match forge {
         Forge::Github => header("x-github-delivery"),
         Forge::Gitlab => header("idempotency-key").or(header("x-gitlab-event-uuid")),
@@ -265,6 +267,16 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n")),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
     }
+}
+
+/// What GitHub sends where a webhook's content type is this one, its usual one.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The JSON of a form's field `payload`.
+fn payload_of_form(body: &[u8]) -> Bytes {
+    let mut fields = form_urlencoded::parse(body);
+    let payload = fields.find(|(name, _)| name == "payload");
+    payload.map(|(_, value)| Bytes::from(value.into_owned())).unwrap_or_default()
 }
 
 /// The HMAC in `sha256=` and hexadecimal digits.
@@ -374,7 +386,8 @@ async fn make(
 struct Maker {
     events: PathBuf,
     subscriptions: Arc<Subscriptions>,
-    projects: BTreeMap<(Forge, String), Project>,
+    /// As they were called first, whose events their ids name, and what is known of them.
+    projects: BTreeMap<(Forge, String), (String, Project)>,
     changed: BTreeSet<(Forge, String)>,
 }
 
@@ -385,8 +398,9 @@ impl Maker {
 
     fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
         for delivery in deliveries {
-            let key = (delivery.forge, delivery.project);
-            let project = self.projects.entry(key.clone()).or_default();
+            let key = delivery.about();
+            let (_, project) =
+                self.projects.entry(key.clone()).or_insert_with(|| (delivery.project, Project::default()));
             delivery.facts.into_iter().for_each(|fact| project.add(fact));
             self.changed.insert(key);
         }
@@ -396,8 +410,8 @@ impl Maker {
         let mut store = Store::open(&self.events)?;
         let mut all = Merged::default();
         for key in &self.changed {
-            let Some(told) = self.projects.get(key) else { continue };
-            let subscribed = self.subscriptions.of(key.0, &key.1);
+            let Some((name, told)) = self.projects.get(key) else { continue };
+            let subscribed = self.subscriptions.of(key.0, name);
             let mut project = match &subscribed.state {
                 Some(state) => state::project(state)?,
                 None => Project::default(),

@@ -6,7 +6,7 @@ use time::format_description::FormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::super::project::{Fact, Landed, reverted, title};
+use super::super::project::{Fact, Landed};
 
 /// Of a payload: the project that it is about, and what it tells of it.
 pub(super) type Parsed = Result<(String, Vec<Fact>), serde_json::Error>;
@@ -24,11 +24,13 @@ impl Pushed {
     /// A payload does not name parents: a merge is told by its title, and gives
     /// the place of its hash only.
     pub fn fact(self, is_change: bool) -> Fact {
-        let title = title(&self.message);
-        let merges = title.starts_with("Merge ");
-        let at = (is_change && !merges).then_some(self.timestamp);
-        let reverts = if merges { Vec::new() } else { reverted(&self.message) };
-        Fact::Landed { id: self.id, change: Landed { at, title, reverts, ..Landed::default() } }
+        let mut change = Landed::told(None, &self.message);
+        let merges = change.title.starts_with("Merge ");
+        change.at = (is_change && !merges).then_some(self.timestamp);
+        if merges {
+            change.reverts.clear();
+        }
+        Fact::Landed { id: self.id, change }
     }
 }
 

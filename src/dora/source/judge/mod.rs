@@ -1,0 +1,353 @@
+//! Facts → events: what is a deployment, a change, a failure, a recovery.
+//! docs/sources.md says the same in words; a change here is a change there.
+
+mod reverts;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use time::OffsetDateTime;
+
+use self::reverts::Reverts;
+use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
+use super::super::metrics::OUTCOME_WINDOW;
+use super::message::merged_from;
+use super::project::{Landed, Project, Ran};
+use super::rules::{Owner, Rules};
+
+/// The events of an owner, sorted by time. Of the same facts and rules, the same.
+pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
+    let mut judge = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
+    let mut runs = judge.runs();
+    judge.reverts = Reverts::among(project, rules, &runs);
+    judge.kinds(&mut runs);
+    let mut events = Vec::new();
+    judge.deployed(&runs, &mut events);
+    let mut blamed = judge.incidents(&runs, &mut events);
+    judge.broken(&runs, &mut blamed, &mut events);
+    judge.mended(&runs, &blamed, &mut events);
+    super::store::sort(&mut events);
+    events
+}
+
+struct Judge<'a> {
+    project: &'a Project,
+    owner: &'a Owner,
+    rules: &'a Rules,
+    prefix: String,
+    reverts: Reverts<'a>,
+}
+
+/// A deployment that ran, with what it brought first.
+struct Run<'a> {
+    id: &'a str,
+    at: OffsetDateTime,
+    ran: &'a Ran,
+    changes: Vec<&'a str>,
+    /// Those of them that are changes, and no copies of earlier ones.
+    new: Vec<&'a str>,
+    /// Those of them that mend what users suffered from.
+    mending: Vec<&'a str>,
+    kind: Kind,
+}
+
+impl<'a> Judge<'a> {
+    /// What ran in the owner's environment, by time. Each change is with the
+    /// deployment that brought it first.
+    fn runs(&self) -> Vec<Run<'a>> {
+        let here =
+            self.project.deployments.iter().filter(|(_, ran)| ran.environment == self.owner.environment);
+        let mut runs: Vec<Run<'a>> = here
+            .filter_map(|(id, ran)| {
+                Some(Run {
+                    id,
+                    at: ran.at()?,
+                    ran,
+                    changes: Vec::new(),
+                    new: Vec::new(),
+                    mending: Vec::new(),
+                    kind: Kind::Planned,
+                })
+            })
+            .collect();
+        runs.sort_by(|a, b| (a.at, a.id).cmp(&(b.at, b.id)));
+
+        let changes = self.project.changes.iter().filter(|(_, change)| change.order.is_some());
+        let mut landed: Vec<(&str, &Landed)> = changes.map(|(id, change)| (id.as_str(), change)).collect();
+        landed.sort_by_key(|(_, change)| change.order);
+        let place: HashMap<&str, usize> =
+            landed.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
+        let mut deployed: HashSet<&str> = HashSet::new();
+        let mut picks = Picks::default();
+        // What came with a release that does not count is the next one's.
+        let mut carried: Vec<&str> = Vec::new();
+        runs.retain_mut(|run| {
+            let brought: Vec<&str> = match &run.ran.changes {
+                Some(changes) => changes.iter().map(String::as_str).collect(),
+                None => match place.get(run.ran.revision.as_str()) {
+                    Some(last) => landed[..=*last].iter().map(|(id, _)| *id).collect(),
+                    None => Vec::new(),
+                },
+            };
+            // Only a release is called as it is named.
+            if run.id == run.ran.name && self.rules.exclude.matches(run.id) {
+                carried.extend(brought);
+                return false;
+            }
+            let brought = carried.drain(..).chain(brought);
+            run.changes = brought.filter(|id| deployed.insert(id)).collect();
+            let written = run.changes.iter().copied().filter(|id| self.writes(id));
+            run.new = written
+                .filter_map(|id| Some((id, self.change(id)?)))
+                .filter_map(|(id, change)| picks.insert(id, change).then_some(id))
+                .collect();
+            true
+        });
+        runs
+    }
+
+    /// The deployment that a run came after: of two release lines the one of its own, where
+    /// the commits between them are known; else the one before in time.
+    fn before(&self, runs: &[Run<'a>], index: usize) -> Option<usize> {
+        let earlier: HashMap<&str, usize> =
+            runs[..index].iter().enumerate().map(|(index, run)| (run.ran.revision.as_str(), index)).collect();
+        let mut seen = HashSet::new();
+        let mut waiting = vec![runs[index].ran.revision.as_str()];
+        let mut found = None;
+        while let Some(id) = waiting.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match earlier.get(id) {
+                Some(before) => found = found.max(Some(*before)),
+                None => {
+                    waiting.extend(self.change(id).into_iter().flat_map(|it| &it.parents).map(String::as_str))
+                }
+            }
+        }
+        found.or_else(|| index.checked_sub(1))
+    }
+
+    /// Rework: its name says so, or at least half of its changes mend something.
+    fn kinds(&self, runs: &mut [Run<'a>]) {
+        for run in runs {
+            let here: HashSet<&str> = run.changes.iter().copied().collect();
+            // What a merged request says of itself it says of all its commits. Where they are
+            // not known, the merge stands for them.
+            let mut by_request: HashSet<&str> = HashSet::new();
+            for id in run.changes.iter().filter(|id| self.says_hotfix(id)) {
+                let commits = merged(self.project, id, &here);
+                if commits.is_empty() {
+                    by_request.insert(id);
+                }
+                by_request.extend(commits);
+            }
+            let mends = |id: &&str| {
+                !self.reverts.unseen(id) && (by_request.contains(id) || self.reverts.takes_back(id))
+            };
+            run.mending = run.changes.iter().filter(|id| mends(id)).copied().collect();
+            let counts = |id: &&&str| mends(id) || (self.writes(id) && !self.reverts.unseen(id));
+            let all = run.changes.iter().filter(counts).count();
+            let mending = run.mending.len();
+            let rework = self.named(run) || (mending > 0 && 2 * mending >= all);
+            run.kind = if rework { Kind::Rework } else { Kind::Planned };
+        }
+    }
+
+    /// Whether its tag, branch or merge says that it mends something. Where that is the title
+    /// of a change, it is judged as one.
+    fn named(&self, run: &Run<'_>) -> bool {
+        let name = &run.ran.name;
+        let is_title = || run.changes.iter().any(|id| self.change(id).is_some_and(|it| it.title == *name));
+        self.rules.hotfix.matches(merged_from(name)) || self.rules.revert.matches(name) && !is_title()
+    }
+
+    fn writes(&self, id: &str) -> bool {
+        self.change(id).is_some_and(Landed::is_change)
+    }
+
+    fn says_hotfix(&self, id: &str) -> bool {
+        self.change(id).is_some_and(|change| {
+            self.rules.hotfix.matches(merged_from(&change.title))
+                || change.labels.iter().any(|label| self.rules.hotfix_labels.matches(label))
+        })
+    }
+
+    fn deployed(&self, runs: &[Run<'_>], events: &mut Vec<Event>) {
+        for run in runs {
+            for id in &run.new {
+                // Of one that has only the time of its landing, the lead time is unknown.
+                let Some(at) = self.change(id).and_then(Landed::begun) else { continue };
+                events.push(Event::Change(Change {
+                    id: self.id(id),
+                    team: self.owner.team.clone(),
+                    service: self.owner.service.clone(),
+                    at,
+                }));
+            }
+            events.push(Event::Deployment(Deployment {
+                id: self.id(run.id),
+                team: self.owner.team.clone(),
+                service: self.owner.service.clone(),
+                environment: self.owner.environment.clone(),
+                at: run.at,
+                kind: run.kind,
+                changes: run.new.iter().map(|id| self.id(id)).collect(),
+            }));
+        }
+    }
+
+    /// Issues with an incident's label: failures of the deployment before them,
+    /// where that was not too long ago. Answers the deployments that are to blame.
+    fn incidents(&self, runs: &[Run<'a>], events: &mut Vec<Event>) -> BTreeSet<&'a str> {
+        let mut blamed = BTreeSet::new();
+        for (id, incident) in &self.project.incidents {
+            if !incident.labels.iter().any(|label| self.rules.incident_labels.matches(label)) {
+                continue;
+            }
+            let before = runs.partition_point(|run| run.at <= incident.opened);
+            let cause = runs[..before].last().filter(|run| incident.opened - run.at <= OUTCOME_WINDOW);
+            blamed.extend(cause.map(|run| run.id));
+            let id = format!("issue-{id}");
+            events.push(self.failure(&id, incident.opened, cause.map(|run| run.id)));
+            if let Some(closed) = incident.closed {
+                events.push(self.recovery(&id, closed, None));
+            }
+        }
+        blamed
+    }
+
+    /// Deployments that their own tool says have broken: over with the next one.
+    fn broken(&self, runs: &[Run<'a>], blamed: &mut BTreeSet<&'a str>, events: &mut Vec<Event>) {
+        for (index, run) in runs.iter().enumerate() {
+            let Some(broke) = run.ran.broke() else { continue };
+            if !blamed.insert(run.id) {
+                continue;
+            }
+            let id = format!("{}~broke", run.id);
+            events.push(self.failure(&id, broke, Some(run.id)));
+            if let Some(next) = runs[index + 1..].iter().find(|next| next.at > broke) {
+                events.push(self.recovery(&id, next.at, Some(next.id)));
+            }
+        }
+    }
+
+    /// What a later deployment mends had failed: the deployment that brought what
+    /// is taken back, or else the one before a rework. It began, as far as one can
+    /// see, when the first commit that mends it was written.
+    fn mended(&self, runs: &[Run<'a>], blamed: &BTreeSet<&str>, events: &mut Vec<Event>) {
+        let brought: HashMap<&str, usize> = runs
+            .iter()
+            .enumerate()
+            .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
+            .collect();
+        for (index, run) in runs.iter().enumerate() {
+            // By the deployment that failed: when that was noticed, if anybody knows.
+            let mut failed: BTreeMap<usize, Option<OffsetDateTime>> = BTreeMap::new();
+            let mut begun: Option<OffsetDateTime> = None;
+            let mut unnamed = self.named(run);
+            for id in &run.mending {
+                let Some(change) = self.change(id) else { continue };
+                let at = change.begun();
+                begun = earlier(begun, at);
+                let (targets, names) = self.reverts.targets(id);
+                unnamed |= !names;
+                for target in targets {
+                    if let Some(cause) = brought.get(target).copied().filter(|cause| *cause < index) {
+                        let noticed = failed.entry(cause).or_insert(at);
+                        *noticed = earlier(*noticed, at);
+                    }
+                }
+            }
+            if failed.is_empty() && unnamed && run.kind == Kind::Rework {
+                failed.extend(self.before(runs, index).map(|before| (before, begun)));
+            }
+            for (cause, noticed) in failed {
+                let cause = &runs[cause];
+                if blamed.contains(cause.id) {
+                    continue;
+                }
+                let id = format!("{}~{}", cause.id, run.id);
+                let noticed = noticed.map(|at| at.clamp(cause.at, run.at));
+                events.push(self.failure(&id, noticed.unwrap_or(run.at), Some(cause.id)));
+                // How long it lasted is unknown where its beginning is: no time is no zero.
+                if noticed.is_some() {
+                    events.push(self.recovery(&id, run.at, Some(run.id)));
+                }
+            }
+        }
+    }
+
+    fn change(&self, id: &str) -> Option<&'a Landed> {
+        self.project.changes.get(id)
+    }
+
+    fn id(&self, id: &str) -> String {
+        format!("{}{id}", self.prefix)
+    }
+
+    fn failure(&self, id: &str, at: OffsetDateTime, deployment: Option<&str>) -> Event {
+        Event::Failure(Failure {
+            id: self.id(id),
+            team: self.owner.team.clone(),
+            service: self.owner.service.clone(),
+            at,
+            deployment: deployment.map(|id| self.id(id)),
+        })
+    }
+
+    fn recovery(&self, failure: &str, at: OffsetDateTime, deployment: Option<&str>) -> Event {
+        Event::Recovery(Recovery {
+            failure: self.id(failure),
+            at,
+            deployment: deployment.map(|id| self.id(id)),
+        })
+    }
+}
+
+/// What is one change, whichever branch it is on.
+#[derive(Default)]
+struct Picks<'a> {
+    commits: HashSet<&'a str>,
+    /// A copy keeps the time at which it was written, and its title.
+    written: HashSet<(OffsetDateTime, &'a str)>,
+}
+
+impl<'a> Picks<'a> {
+    /// Whether it is the first of its copies.
+    fn insert(&mut self, id: &'a str, change: &'a Landed) -> bool {
+        let known = self.commits.contains(id);
+        let picked = change.picked.as_deref().is_some_and(|from| !self.commits.insert(from));
+        let copied = change.at.is_some_and(|at| !self.written.insert((at, &change.title)));
+        self.commits.insert(id);
+        !known && !picked && !copied
+    }
+}
+
+fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    a.into_iter().chain(b).min()
+}
+
+/// The commits of a merged branch, among those that are `here`: what its other parents have
+/// and its first has not. None for what is no merge, or whose parents nobody told.
+fn merged<'a>(project: &'a Project, merge: &str, here: &HashSet<&'a str>) -> Vec<&'a str> {
+    let parents = |id: &str| project.changes.get(id).map_or(&[][..], |change| change.parents.as_slice());
+    let [first, others @ ..] = parents(merge) else { return Vec::new() };
+    let reachable = |from: &mut dyn Iterator<Item = &String>, not: &HashSet<&str>| -> HashSet<&'a str> {
+        let mut found = HashSet::new();
+        let mut waiting: Vec<&str> = from.map(String::as_str).collect();
+        while let Some(id) = waiting.pop() {
+            let Some(id) = here.get(id).copied().filter(|id| !not.contains(id)) else { continue };
+            if found.insert(id) {
+                waiting.extend(parents(id).iter().map(String::as_str));
+            }
+        }
+        found
+    };
+    let line = reachable(&mut std::iter::once(first), &HashSet::new());
+    let mut branch: Vec<&str> = reachable(&mut others.iter(), &line).into_iter().collect();
+    branch.sort_unstable();
+    branch
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What takes back what, and what of it users saw. Something that is taken back before it
+//! was ever deployed has failed nobody, and what takes back a revert gives it back.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::super::message::{depth, named, plain, reapplied};
+use super::super::project::{Landed, Project};
+use super::super::rules::Rules;
+use super::Run;
+
+/// The reverts among what was deployed.
+#[derive(Default)]
+pub(super) struct Reverts<'a> {
+    all: HashMap<&'a str, Revert<'a>>,
+    /// What is taken back by the very deployment that brought it, and what does that.
+    unseen: HashSet<&'a str>,
+}
+
+/// A change that takes back others.
+struct Revert<'a> {
+    targets: Vec<&'a str>,
+    /// Whether it says what it takes back, be that known or not.
+    names: bool,
+    /// 1: it takes something back; 2: it takes a revert back, and gives something back.
+    depth: usize,
+}
+
+impl<'a> Reverts<'a> {
+    /// `runs` by time, each with what it brought first.
+    pub fn among(project: &'a Project, rules: &Rules, runs: &[Run<'a>]) -> Self {
+        let change = |id: &str| project.changes.get(id);
+        let known = Known::of(project, runs);
+        let mut reverts = Self::default();
+        for run in runs {
+            for id in &run.changes {
+                let Some(change) = change(id) else { continue };
+                let by_title = rules.revert.matches(&change.title);
+                if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
+                    continue;
+                }
+                let (targets, names) = known.targets(id, change, by_title);
+                let nested = depth(&change.title).max(1);
+                let deepest = targets.iter().map(|target| {
+                    let told = reverts.all.get(target).map(|revert| revert.depth);
+                    told.unwrap_or_else(|| project.changes.get(*target).map_or(0, |it| depth(&it.title)))
+                });
+                let depth = match deepest.max() {
+                    Some(depth) if reapplied(&change.title).is_none() => depth + 1,
+                    _ => nested,
+                };
+                reverts.all.insert(id, Revert { targets, names, depth });
+            }
+            reverts.settle(project, run);
+        }
+        reverts
+    }
+
+    /// What comes and goes in one deployment. The last word first: a revert that is taken
+    /// back itself takes nothing back.
+    fn settle(&mut self, project: &'a Project, run: &Run<'a>) {
+        let here: HashSet<&str> = run.changes.iter().copied().collect();
+        let mut reverts: Vec<&str> =
+            run.changes.iter().filter(|id| self.all.contains_key(*id)).copied().collect();
+        reverts.sort_by_key(|id| std::cmp::Reverse((self.all[id].depth, *id)));
+        for id in reverts {
+            if self.unseen.contains(id) {
+                continue;
+            }
+            let revert = &self.all[id];
+            let inside: Vec<&str> = revert.targets.iter().filter(|id| here.contains(*id)).copied().collect();
+            if !inside.is_empty() && inside.len() == revert.targets.len() {
+                self.unseen.insert(id);
+            }
+            for target in inside {
+                self.unseen.extend(super::merged(project, target, &here));
+                self.unseen.insert(target);
+            }
+        }
+    }
+
+    /// Whether users saw nothing of it.
+    pub fn unseen(&self, id: &str) -> bool {
+        self.unseen.contains(id)
+    }
+
+    /// Whether it takes something back that users had.
+    pub fn takes_back(&self, id: &str) -> bool {
+        !self.unseen(id) && self.all.get(id).is_some_and(|revert| revert.depth % 2 == 1)
+    }
+
+    /// What it takes back, and whether that is all that it says: nothing else is to blame.
+    pub fn targets(&self, id: &str) -> (&[&'a str], bool) {
+        self.all.get(id).map_or((&[], false), |revert| (&revert.targets, revert.names))
+    }
+}
+
+/// What was deployed, by everything that it is called, the newest last.
+struct Known<'a> {
+    project: &'a Project,
+    deployed: HashSet<&'a str>,
+    names: BTreeMap<&'a str, Vec<&'a str>>,
+    requests: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Known<'a> {
+    fn of(project: &'a Project, runs: &[Run<'a>]) -> Self {
+        let mut known =
+            Self { project, deployed: HashSet::new(), names: BTreeMap::new(), requests: BTreeMap::new() };
+        for run in runs {
+            let brought = run.changes.iter().filter_map(|id| Some((project.changes.get(*id)?, *id)));
+            let mut brought: Vec<_> = brought.collect();
+            brought.sort_by_key(|(change, id)| (change.at, *id));
+            for (change, id) in brought {
+                known.deployed.insert(id);
+                known.names.entry(&change.title).or_default().push(id);
+                let short = plain(&change.title);
+                if short != change.title {
+                    known.names.entry(short).or_default().push(id);
+                }
+                for request in &change.requests {
+                    known.requests.entry(request).or_default().push(id);
+                }
+            }
+        }
+        known
+    }
+
+    /// What a change takes back, and whether it says so itself.
+    fn targets(&self, id: &'a str, change: &'a Landed, by_title: bool) -> (Vec<&'a str>, bool) {
+        if !change.reverts.is_empty() {
+            let target = |named: &String| match named.starts_with(['#', '!']) {
+                true => self.newest(self.requests.get(named.as_str())?, id, change),
+                false => self.hash(named),
+            };
+            let mut targets: Vec<&str> = change.reverts.iter().filter_map(target).collect();
+            targets.dedup();
+            if !targets.is_empty() {
+                return (targets, true);
+            }
+        }
+        if let Some(again) = reapplied(&change.title) {
+            let revert = |(title, ids): (&&'a str, &Vec<&'a str>)| {
+                named(title).filter(|(name, _)| *name == again || plain(name) == again)?;
+                self.newest(ids, id, change)
+            };
+            return (self.names.iter().rev().find_map(revert).into_iter().collect(), true);
+        }
+        let Some((name, quoted)) = named(&change.title).filter(|_| by_title) else {
+            return (Vec::new(), !change.reverts.is_empty());
+        };
+        let called = [name, plain(name)].into_iter().filter_map(|name| self.names.get(name));
+        let found = called.filter_map(|ids| self.newest(ids, id, change)).next();
+        (found.into_iter().collect(), quoted || found.is_some() || !change.reverts.is_empty())
+    }
+
+    /// Of several with one name it is the newest that was there to be taken back.
+    fn newest(&self, ids: &[&'a str], id: &str, revert: &Landed) -> Option<&'a str> {
+        let before = |other: &&&'a str| {
+            let at = self.project.changes.get(**other).and_then(|change| change.at);
+            **other != id && at.zip(revert.at).is_none_or(|(at, reverted)| at <= reverted)
+        };
+        ids.iter().rev().find(before).copied()
+    }
+
+    /// A change by its hash, or the beginning of it.
+    fn hash(&self, named: &str) -> Option<&'a str> {
+        let mut longer = self.project.changes.range(named.to_owned()..);
+        let (id, _) = longer.next().filter(|(id, _)| id.starts_with(named))?;
+        self.deployed.get(id.as_str()).copied()
+    }
+}

@@ -1,0 +1,484 @@
+//! Facts in, events out: each rule with the smallest project that shows it.
+
+use super::super::project::{Fact, Incident, Status};
+use super::*;
+use time::macros::datetime;
+
+const NOON: OffsetDateTime = datetime!(2026-03-02 12:00 UTC);
+
+fn hours(hours: i64) -> OffsetDateTime {
+    NOON + time::Duration::hours(hours)
+}
+
+fn change(id: &str, at: i64, title: &str) -> Fact {
+    Fact::Landed { id: id.into(), change: Landed::told(Some(hours(at)), title) }
+}
+
+fn ran(id: &str, at: i64, changes: &[&str]) -> Fact {
+    Fact::Ran {
+        id: id.into(),
+        deployment: Ran {
+            environment: "production".into(),
+            name: id.into(),
+            statuses: vec![Status { at: hours(at), ok: true }],
+            changes: Some(changes.iter().map(|id| (*id).to_owned()).collect()),
+            ..Ran::default()
+        },
+    }
+}
+
+fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
+    Fact::Reported {
+        id: id.into(),
+        incident: Incident {
+            opened: hours(opened),
+            closed: closed.map(hours),
+            labels: vec!["Incident".into()],
+            updated: hours(opened),
+        },
+    }
+}
+
+/// One line for each event: what, which, hours since noon, what it refers to.
+fn judged(facts: Vec<Fact>) -> String {
+    let mut project = Project::default();
+    facts.into_iter().for_each(|fact| project.add(fact));
+    let owner = Owner { team: "t".into(), service: "s".into(), environment: "production".into() };
+    let lines = events(&project, &owner, &Rules::default()).into_iter().map(|event| {
+        let hour = (event.at() - NOON).whole_hours();
+        let text = match event {
+            Event::Change(it) => format!("{hour} change {}", it.id),
+            Event::Deployment(it) => format!("{hour} {:?} {} {}", it.kind, it.id, it.changes.join(" ")),
+            Event::Failure(it) => {
+                format!("{hour} failure {} of {}", it.id, it.deployment.unwrap_or_default())
+            }
+            Event::Recovery(it) => {
+                format!("{hour} recovery {} by {}", it.failure, it.deployment.unwrap_or_default())
+            }
+        };
+        text.trim_end().replace("t/s@", "") + "\n"
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_revert_is_the_failure_of_what_brought_the_reverted_change() {
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -5, "Add a cart"),
+        change("bbbbbbb2", -4, "Add a list"),
+        change("ccccccc3", 30, "Revert \"Add a cart\"\n\nThis reverts commit aaaaaaa1."),
+        change("ddddddd4", 31, "Go on"),
+        change("eeeeeee5", 32, "And on"),
+        ran("v1", 0, &["aaaaaaa1"]),
+        ran("v2", 24, &["bbbbbbb2", "aaaaaaa1"]),
+        ran("v3", 48, &["ccccccc3", "ddddddd4", "eeeeeee5"]),
+    ]), @r"
+    -5 change aaaaaaa1
+    -4 change bbbbbbb2
+    0 Planned v1 aaaaaaa1
+    24 Planned v2 bbbbbbb2
+    30 change ccccccc3
+    30 failure v1~v3 of v1
+    31 change ddddddd4
+    32 change eeeeeee5
+    48 Planned v3 ccccccc3 ddddddd4 eeeeeee5
+    48 recovery v1~v3 by v3
+    ");
+}
+
+#[test]
+fn of_two_changes_with_one_title_the_newest_before_it_is_blamed_whatever_the_hash_maps_do() {
+    let facts = || {
+        vec![
+            change("a", -5, "Bump the parser"),
+            change("b", 2, "Bump the parser"),
+            change("c", 30, "Revert \"Bump the parser\""),
+            change("d", 50, "Bump the parser"),
+            ran("v1", 0, &["a"]),
+            ran("v2", 24, &["b"]),
+            ran("v3", 48, &["c"]),
+            ran("v4", 72, &["d"]),
+        ]
+    };
+    // Each hash map has a seed of its own: what depends on it differs within a few.
+    for _ in 0..32 {
+        let told = judged(facts());
+        assert!(told.contains("30 failure v2~v3 of v2") && !told.contains("v1~"), "{told}");
+    }
+}
+
+#[test]
+fn what_a_revert_took_back_is_given_back_by_its_own_revert() {
+    let told = |third: &str| {
+        judged(vec![
+            change("aaaaaaa1", -5, "a"),
+            change("fffffff6", -4, "z"),
+            change("bbbbbbb2", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+            change("ccccccc3", 40, third),
+            ran("v1", 0, &["aaaaaaa1", "fffffff6"]),
+            ran("v2", 24, &["bbbbbbb2"]),
+            ran("v3", 48, &["ccccccc3"]),
+        ])
+    };
+    for third in [
+        "Revert \"Revert \"a\"\"",
+        "Revert \"Revert \"a\"\"\n\nThis reverts commit bbbbbbb2.",
+        "Reapply \"a\"\n\nThis reverts commit bbbbbbb2.",
+        "Reapply \"a\"",
+    ] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told(third), @r"
+            -5 change aaaaaaa1
+            -4 change fffffff6
+            0 Planned v1 aaaaaaa1 fffffff6
+            20 change bbbbbbb2
+            20 failure v1~v2 of v1
+            24 Rework v2 bbbbbbb2
+            24 recovery v1~v2 by v2
+            40 change ccccccc3
+            48 Planned v3 ccccccc3
+            ");
+        }
+    }
+}
+
+#[test]
+fn what_was_never_released_has_failed_nobody() {
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -5, "a"),
+        change("bbbbbbb2", -4, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+        change("ccccccc3", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
+        change("ddddddd4", 21, "Revert \"Revert \"a\"\"\n\nThis reverts commit ccccccc3."),
+        change("eeeeeee5", 30, "e"),
+        change("fffffff6", 31, "Revert \"e\" (#9)\n\nReverts o/r#8"),
+        ran("v1", 0, &["aaaaaaa1", "bbbbbbb2"]),
+        ran("v2", 24, &["ccccccc3", "ddddddd4"]),
+        ran("v3", 48, &["eeeeeee5", "fffffff6"]),
+    ]), @r"
+    -5 change aaaaaaa1
+    -4 change bbbbbbb2
+    0 Planned v1 aaaaaaa1 bbbbbbb2
+    20 change ccccccc3
+    21 change ddddddd4
+    24 Planned v2 ccccccc3 ddddddd4
+    30 change eeeeeee5
+    31 change fffffff6
+    48 Planned v3 eeeeeee5 fffffff6
+    ");
+}
+
+#[test]
+fn every_way_to_name_what_is_taken_back_blames_that_and_nothing_else() {
+    let facts = |revert: &str| {
+        vec![
+            change("aaaaaaa1", -5, "A (#12)\n\nSee merge request group/project!12"),
+            change("bbbbbbb2", -4, "B (#13)"),
+            change("ccccccc3", 20, "C"),
+            change("ddddddd4", 40, revert),
+            ran("v1", 0, &["aaaaaaa1"]),
+            ran("v2", 10, &["bbbbbbb2"]),
+            ran("v3", 24, &["ccccccc3"]),
+            ran("v4", 48, &["ddddddd4"]),
+        ]
+    };
+    for (revert, blamed) in [
+        ("Revert \"A (#12)\" (#14)\n\nReverts o/r#12", "v1"),
+        ("Revert \"A\" (#14)\n\nReverts o/r#12", "v1"),
+        ("Revert \"A\" (#14)", "v1"),
+        ("Revert \"A (#12)\" (#14)", "v1"),
+        ("revert: A", "v1"),
+        ("revert: something\n\nRefs: aaaaaaa1", "v1"),
+        ("revert: A\n\nRefs: bbbbbbb2, aaaaaaa1", "v1 v2"),
+        ("Take two back\n\nThis reverts commits aaaaaaa1 and bbbbbbb2.", "v1 v2"),
+        ("Take two back\n\nThis reverts commits aaaaaaa1,\nbbbbbbb2.", "v1 v2"),
+        ("Revert \"A\"\n\nThis reverts commit aaaaaaa1, reversing\nchanges made to bbbbbbb2.", "v1"),
+        ("Revert \"x\"\n\nThis reverts merge request !12", "v1"),
+        ("Revert \"x\"\n\nThis reverts merge request group/project!12", "v1"),
+        // It names what nobody knows, so nobody is blamed.
+        ("Revert \"Z\"\n\nThis reverts commit 99999999.", ""),
+        ("Revert \"Z\"", ""),
+        // It names nothing: what ran before it.
+        ("Revert the last one", "v3"),
+    ] {
+        let told = judged(facts(revert));
+        let of = told.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+        let of: Vec<&str> = of.map(|(_, deployment)| deployment).collect();
+        assert_eq!(of.join(" "), blamed, "{revert}\n{told}");
+        assert!(told.contains("48 Rework v4"), "{revert}\n{told}");
+    }
+}
+
+fn merged(id: &str, title: &str, parents: &[&str]) -> Fact {
+    let parents = parents.iter().map(|id| (*id).to_owned()).collect();
+    Fact::Landed { id: id.into(), change: Landed { title: title.into(), parents, ..Landed::default() } }
+}
+
+fn child(fact: Fact, parent: &str) -> Fact {
+    let Fact::Landed { id, change } = fact else { return fact };
+    Fact::Landed { id, change: Landed { parents: vec![parent.into()], ..change } }
+}
+
+#[test]
+fn a_request_that_mends_does_so_with_all_its_commits() {
+    let facts = |title: &str, labels: &[&str]| {
+        vec![
+            change("a", -5, "A"),
+            child(change("b", 1, "One"), "a"),
+            child(change("c", 2, "Two"), "b"),
+            child(change("d", 3, "Three"), "c"),
+            child(change("x", 4, "Something else"), "a"),
+            merged("m", title, &["x", "d"]),
+            Fact::Labelled {
+                id: "m".into(),
+                labels: labels.iter().map(|label| (*label).into()).collect(),
+                updated: None,
+            },
+            ran("v1", 0, &["a"]),
+            ran("v2", 24, &["b", "c", "d", "x", "m"]),
+        ]
+    };
+    for (title, labels, mends) in [
+        ("Merge pull request #2 from o/cart", &["hotfix"][..], true),
+        ("Merge branch 'hotfix/cart'", &[], true),
+        ("Merge branch 'hotfix/cart' into 'main'", &[], true),
+        ("Merge pull request #2 from o/hotfix-cart", &[], true),
+        ("Merge branch 'main' into hotfix/cart", &[], false),
+        ("Merge pull request #2 from o/cart", &[], false),
+    ] {
+        let told = judged(facts(title, labels));
+        assert_eq!(told.contains("24 Rework v2"), mends, "{title}\n{told}");
+        assert_eq!(told.contains("1 failure v1~v2 of v1"), mends, "{title}\n{told}");
+    }
+}
+
+#[test]
+fn a_hotfix_is_rework_and_the_failure_of_the_deployment_before() {
+    insta::assert_snapshot!(judged(vec![
+        change("a", -5, "Add a cart"),
+        change("b", 2, "Hotfix: the cart is empty"),
+        ran("v1", 0, &["a"]),
+        ran("v1.0.1", 3, &["b"]),
+        ran("hotfix-2", 5, &[]),
+    ]), @r"
+    -5 change a
+    0 Planned v1 a
+    2 change b
+    2 failure v1~v1.0.1 of v1
+    3 Rework v1.0.1 b
+    3 recovery v1~v1.0.1 by v1.0.1
+    5 Rework hotfix-2
+    5 failure v1.0.1~hotfix-2 of v1.0.1
+        ");
+}
+
+#[test]
+fn an_incident_blames_the_deployment_before_it_and_counts_once() {
+    insta::assert_snapshot!(judged(vec![
+        issue("7", 1, Some(4)),
+        issue("8", 100, None),
+        issue("9", -1, Some(0)),
+        change("b", 2, "hotfix it"),
+        ran("v1", 0, &[]),
+        ran("v2", 3, &["b"]),
+    ]), @r"
+    -1 failure issue-9 of
+    0 Planned v1
+    0 recovery issue-9 by
+    1 failure issue-7 of v1
+    2 change b
+    3 Rework v2 b
+    4 recovery issue-7 by
+    100 failure issue-8 of
+    ");
+}
+
+#[test]
+fn without_a_list_a_deployment_brings_what_landed_up_to_its_revision() {
+    let at = |id: &str, at: i64, revision: &str| Fact::Ran {
+        id: id.into(),
+        deployment: Ran {
+            environment: "production".into(),
+            revision: revision.into(),
+            statuses: vec![Status { at: hours(at), ok: true }, Status { at: hours(at + 1), ok: at == 2 }],
+            ..Ran::default()
+        },
+    };
+    insta::assert_snapshot!(judged(vec![
+        change("z", -3, "one"),
+        change("y", -2, "two"),
+        change("x", 1, "three"),
+        at("1", 0, "y"),
+        at("2", 2, "x"),
+        at("3", 9, "unknown"),
+    ]), @r"
+    -3 change z
+    -2 change y
+    0 Planned 1 z y
+    1 change x
+    1 failure 1~broke of 1
+    2 Planned 2 x
+    2 recovery 1~broke by 2
+    9 Planned 3
+    10 failure 3~broke of 3
+    ");
+}
+
+/// A project of which everything is told: reverts by title, labels that changed, issues.
+fn many(seed: u64) -> Vec<Fact> {
+    let mut draw = seed;
+    let mut next = |below: u64| {
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (draw >> 33) % below
+    };
+    let mut facts = Vec::new();
+    for number in 0..next(40) {
+        let title = match next(4) {
+            0 => format!("Revert \"Change {}\"", next(4)),
+            1 => format!("Hotfix {}", next(4)),
+            _ => format!("Change {}", next(4)),
+        };
+        facts.push(change(&format!("c{number}"), next(300) as i64, &title));
+        for updated in 0..next(3) {
+            let labels = vec![["hotfix", "docs"][next(2) as usize].to_owned()];
+            let updated = Some(hours(300 + updated as i64));
+            facts.push(Fact::Labelled { id: format!("c{number}"), labels, updated });
+        }
+    }
+    let changes = facts.len() as u64;
+    for number in 0..next(20) {
+        let id = format!("v{number}");
+        let brought: Vec<String> = (0..next(6)).map(|_| format!("c{}", next(changes + 1))).collect();
+        let brought: Vec<&str> = brought.iter().map(String::as_str).collect();
+        let at = next(300) as i64;
+        facts.push(ran(&id, at, &brought));
+        if next(3) == 0 {
+            let statuses = vec![Status { at: hours(at + next(20) as i64), ok: next(2) == 0 }];
+            let environment = "production".to_owned();
+            let deployment = Ran { environment, name: id.clone(), statuses, ..Ran::default() };
+            facts.push(Fact::Ran { id, deployment });
+        }
+    }
+    for number in 0..next(5) {
+        let opened = next(300) as i64;
+        facts.push(issue(&number.to_string(), opened, (next(2) == 0).then_some(opened + next(50) as i64)));
+    }
+    facts
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(256))]
+    #[test]
+    fn the_same_facts_give_the_same_bytes_in_whichever_order_they_came(seed: u64, keys: Vec<u16>) {
+        let facts = many(seed);
+        let told = judged(facts.clone());
+        let mut shuffled: Vec<(u16, Fact)> = facts
+            .iter()
+            .enumerate()
+            .map(|(index, fact)| (keys.get(index % keys.len().max(1)).map_or(0, |key| key ^ (index as u16).wrapping_mul(7919)), fact.clone()))
+            .collect();
+        shuffled.sort_by_key(|(key, _)| *key);
+        let shuffled: Vec<Fact> = shuffled.into_iter().map(|(_, fact)| fact).collect();
+        proptest::prop_assert_eq!(&judged(shuffled.clone()), &told);
+        // And twice, as senders do that were not answered.
+        let twice = shuffled.iter().chain(facts.iter().rev()).cloned().collect();
+        proptest::prop_assert_eq!(&judged(twice), &told);
+    }
+}
+
+fn landed(id: &str, at: i64, message: &str, begun: Option<i64>) -> [Fact; 2] {
+    let (at, begun) = (hours(at), begun.map(hours));
+    let change = Landed { parents: vec!["p".into()], ..Landed::told(Some(at), message) };
+    let merged = Fact::Merged { id: id.into(), request: Some("#7".into()), at, begun };
+    [Fact::Landed { id: id.into(), change }, merged]
+}
+
+#[test]
+fn what_has_only_the_time_of_its_landing_has_no_lead_time_and_no_time_to_recover() {
+    let told = |begun: Option<i64>| {
+        let mut facts = vec![change("a", -9, "A"), ran("v1", 0, &["a"]), ran("v2", 5, &["b"])];
+        facts.extend(landed("b", 5, "Hotfix the cart (#7)", begun));
+        judged(facts)
+    };
+    insta::assert_snapshot!(told(None), @r"
+    -9 change a
+    0 Planned v1 a
+    5 Rework v2 b
+    5 failure v1~v2 of v1
+    ");
+    // The forge knows when work on the request began.
+    insta::assert_snapshot!(told(Some(2)), @r"
+    -9 change a
+    0 Planned v1 a
+    2 change b
+    2 failure v1~v2 of v1
+    5 Rework v2 b
+    5 recovery v1~v2 by v2
+    ");
+    // A request that was rebased keeps the times of its commits.
+    let mut facts = vec![ran("v1", 5, &["b"])];
+    facts.extend(landed("b", 5, "A list (#7)", None));
+    let Fact::Landed { change, .. } = &mut facts[1] else { unreachable!("it has just been made") };
+    change.at = Some(hours(3));
+    assert!(judged(facts).contains("3 change b"));
+}
+
+#[test]
+fn a_name_that_says_hotfix_does_not_say_when_it_began() {
+    insta::assert_snapshot!(judged(vec![ran("v1", 0, &[]), ran("hotfix-2", 5, &[])]), @r"
+    0 Planned v1
+    5 Rework hotfix-2
+    5 failure v1~hotfix-2 of v1
+    ");
+}
+
+#[test]
+fn a_prerelease_is_no_deployment_and_what_it_brought_is_the_next_ones() {
+    insta::assert_snapshot!(judged(vec![
+        change("a", -5, "A"),
+        change("b", -4, "B"),
+        ran("v1.0.0-rc.1", 0, &["a"]),
+        ran("v1.0.0", 5, &["b"]),
+    ]), @r"
+    -5 change a
+    -4 change b
+    5 Planned v1.0.0 a b
+    ");
+}
+
+#[test]
+fn a_cherry_pick_is_one_change_on_whichever_line_it_is_deployed_first() {
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -5, "A"),
+        change("bbbbbbb2", 1, "B"),
+        change("ccccccc3", 1, "B"),
+        change("ddddddd4", 2, "D\n\n(cherry picked from commit eeeeeee5)"),
+        change("eeeeeee5", -2, "D"),
+        ran("v1.0.0", 0, &["aaaaaaa1"]),
+        ran("v1.0.1", 5, &["ccccccc3", "ddddddd4"]),
+        ran("v2.0.0", 9, &["bbbbbbb2", "eeeeeee5"]),
+    ]), @r"
+    -5 change aaaaaaa1
+    0 Planned v1.0.0 aaaaaaa1
+    1 change ccccccc3
+    2 change ddddddd4
+    5 Planned v1.0.1 ccccccc3 ddddddd4
+    9 Planned v2.0.0
+    ");
+}
+
+#[test]
+fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
+    let at = |id: &str, at: i64, revision: &str| {
+        let Fact::Ran { id, deployment } = ran(id, at, &[revision]) else { unreachable!("it ran") };
+        Fact::Ran { id, deployment: Ran { revision: revision.into(), ..deployment } }
+    };
+    let told = judged(vec![
+        change("a", -5, "A"),
+        child(change("b", 2, "B"), "a"),
+        child(change("c", 8, "Hotfix"), "a"),
+        at("v1.9.0", 0, "a"),
+        at("v2.0.0", 5, "b"),
+        at("v1.9.1", 10, "c"),
+    ]);
+    assert!(told.contains("8 failure v1.9.0~v1.9.1 of v1.9.0"), "{told}");
+}

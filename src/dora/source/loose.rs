@@ -1,0 +1,104 @@
+//! Events that refer to what isn't there, or to what came later: they count nowhere, and
+//! whoever collects them should know.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use super::super::events::Event;
+
+/// Examples of one kind that are named; the others are counted.
+const NAMED: usize = 3;
+
+/// What of some events counts nowhere, in words, and what to do about it.
+pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
+    let mut deployments: BTreeMap<&str, OffsetDateTime> = BTreeMap::new();
+    let mut failures: BTreeMap<&str, OffsetDateTime> = BTreeMap::new();
+    for event in events {
+        let (known, id, at) = match event {
+            Event::Deployment(it) => (&mut deployments, it.id.as_str(), it.at),
+            Event::Failure(it) => (&mut failures, it.id.as_str(), it.at),
+            Event::Change(_) | Event::Recovery(_) => continue,
+        };
+        let first = known.entry(id).or_insert(at);
+        *first = at.min(*first);
+    }
+    let [mut of_nothing, mut before_failure, mut by_nothing, mut before_cause] =
+        [const { Vec::<&str>::new() }; 4];
+    for event in events {
+        match event {
+            Event::Recovery(it) => match failures.get(it.failure.as_str()) {
+                None => of_nothing.push(it.failure.as_str()),
+                Some(begun) if it.at < *begun => before_failure.push(it.failure.as_str()),
+                Some(_) => {}
+            },
+            Event::Failure(it) => match it.deployment.as_deref().map(|id| deployments.get(id)) {
+                Some(None) => by_nothing.push(it.id.as_str()),
+                Some(Some(ran)) if it.at < *ran => before_cause.push(it.id.as_str()),
+                Some(Some(_)) | None => {}
+            },
+            Event::Change(_) | Event::Deployment(_) => {}
+        }
+    }
+    let told = [
+        (
+            of_nothing,
+            "recoveries of failures that are not among the events count nowhere",
+            "each `failure` of a recovery has to be the `id` of a failure",
+        ),
+        (
+            before_failure,
+            "recoveries before their failure count as 0 seconds",
+            "compare the two systems' clocks",
+        ),
+        (
+            by_nothing,
+            "failures by deployments that are not among the events count nowhere",
+            "each `deployment` of a failure has to be the `id` of a deployment",
+        ),
+        (
+            before_cause,
+            "failures that began before their deployment count nowhere",
+            "name the deployment that caused it, or none",
+        ),
+    ];
+    let told = told.into_iter().filter(|(ids, ..)| !ids.is_empty());
+    told.map(|(mut ids, what, hint)| {
+        ids.sort_unstable();
+        ids.dedup();
+        let more = if ids.len() > NAMED { ", …" } else { "" };
+        (format!("{what} ({}): {}{more}", ids.len(), ids[..ids.len().min(NAMED)].join(", ")), hint)
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::events::read;
+    use super::*;
+
+    #[test]
+    fn what_counts_nowhere_is_named() {
+        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z"}
+{"type":"failure","id":"early","team":"t","service":"s","at":"2026-03-02T11:00:00Z","deployment":"d"}
+{"type":"failure","id":"lost","team":"t","service":"s","at":"2026-03-02T13:00:00Z","deployment":"x"}
+{"type":"failure","id":"own","team":"t","service":"s","at":"2026-03-02T13:00:00Z"}
+{"type":"recovery","failure":"own","at":"2026-03-02T12:30:00Z"}
+{"type":"recovery","failure":"f4","at":"2026-03-02T14:00:00Z"}
+{"type":"recovery","failure":"f3","at":"2026-03-02T14:00:00Z"}
+{"type":"recovery","failure":"f2","at":"2026-03-02T14:00:00Z"}
+{"type":"recovery","failure":"f1","at":"2026-03-02T14:00:00Z"}"#;
+        let events: Vec<Event> = read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
+        let told: Vec<String> = loose(&events).into_iter().map(|(what, _)| what).collect();
+        assert_eq!(
+            told,
+            [
+                "recoveries of failures that are not among the events count nowhere (4): f1, f2, f3, …",
+                "recoveries before their failure count as 0 seconds (1): own",
+                "failures by deployments that are not among the events count nowhere (1): lost",
+                "failures that began before their deployment count nowhere (1): early",
+            ]
+        );
+        assert!(loose(&events[..1]).is_empty());
+    }
+}
