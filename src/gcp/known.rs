@@ -1,5 +1,5 @@
-//! What Google says to those who begin, as others met it, and what to do about it. A
-//! row is told by its reason or by words that only this error has: an answer that is
+//! What Google says to those who begin, as others met it or its documentation tells it, and
+//! what to do about it. A row is told by its reason or by words that only this error has: an answer that is
 //! not in here keeps Google's own words, and the advice of its status.
 
 use super::ApiError;
