@@ -417,6 +417,23 @@ fn doctor_names_the_rules_of_others_that_open_or_close_the_machines_ports() {
     let told = doctor().ends_with(1);
     tells(&told, &["rule 10 of the firewall policy `organisation` keeps out what `dorainfra-mimir` lets in"]);
     deployment.control("PUT", "firewall-policy", Some(json!([])));
+    // Out, too: the machine has to reach its bucket.
+    let out = |name: &str, priority: u32, kind: &str, to: &str| {
+        let body = json!({"name": name, "network": network, "priority": priority, "direction": "EGRESS",
+            "destinationRanges": [to], kind: [{"IPProtocol": "all"}]});
+        deployment.google("POST", rules, &body.to_string());
+        let seen = || deployment.google("GET", rules, "")["items"].to_string();
+        deployment.until("it is there", || seen().contains(&format!("\"{name}\"")));
+    };
+    out("elsewhere", 50, "denied", "203.0.113.0/24");
+    quiet(&doctor());
+    out("shut", 60, "denied", "0.0.0.0/0");
+    tells(
+        &doctor().ends_with(1),
+        &["`shut` (priority 60) keeps the machine from Google's APIs", "199.36.153.8/30"],
+    );
+    out("apis", 55, "allowed", "199.36.153.8/30");
+    quiet(&doctor());
     let denial = json!({"member": "owner", "permission": "compute.networks.getEffectiveFirewalls"});
     deployment.control("POST", "deny", Some(denial));
     tells(&doctor(), &["can't be read", "roles/compute.securityAdmin"]);

@@ -1,5 +1,5 @@
-//! Who reaches the machine's ports besides those that this deployment lets in, and what
-//! keeps those out: firewall rules and policies that others made, in the order in which
+//! Who reaches the machine's ports besides those that this deployment lets in, what keeps
+//! those out, and what keeps the machine from Google's APIs: firewall rules and policies that others made, in the order in which
 //! Google looks at them. Of a hierarchical policy nobody in the project may be able to see
 //! more than this.
 
@@ -23,7 +23,19 @@ enum Verdict {
     Next,
 }
 
-/// A rule of either kind that concerns what comes in to the machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Direction {
+    In,
+    Out,
+}
+
+impl Direction {
+    fn is_of(self, rule: &Value) -> bool {
+        (rule["direction"] == "EGRESS") == (self == Self::Out)
+    }
+}
+
+/// A rule of either kind that concerns what comes in to the machine, or goes out.
 #[derive(Clone, Debug)]
 struct Rule {
     /// For people, with its place.
@@ -32,7 +44,7 @@ struct Rule {
     /// `None`: of a policy, which is looked at before all rules of the network.
     priority: Option<i64>,
     verdict: Verdict,
-    /// None: not told by ranges (tags, accounts, names).
+    /// Where it comes from, or goes to. None: not told by ranges (tags, accounts, names).
     sources: Option<Vec<Ipv4Net>>,
     /// `(protocol, ports)`; no ports: all.
     what: Vec<(String, Vec<String>)>,
@@ -137,7 +149,10 @@ fn classic(rule: &Value) -> Rule {
         ),
         priority: Some(priority),
         verdict: if allows { Verdict::Allow } else { Verdict::Deny },
-        sources: sources(&rule["sourceRanges"], others),
+        sources: match Direction::Out.is_of(rule) {
+            true => sources(&rule["destinationRanges"], false),
+            false => sources(&rule["sourceRanges"], others),
+        },
         what: entries
             .iter()
             .map(|entry| {
@@ -151,8 +166,12 @@ fn classic(rule: &Value) -> Rule {
 /// A rule of a policy.
 fn of_policy(policy: &str, rule: &Value) -> Rule {
     let matches = &rule["match"];
+    let (side, ranges) = match Direction::Out.is_of(rule) {
+        true => ("dest", "destIpRanges"),
+        false => ("src", "srcIpRanges"),
+    };
     let others = matches.as_object().into_iter().flatten().any(|(name, value)| {
-        name.starts_with("src") && name != "srcIpRanges" && !value.is_null() && *value != "UNSPECIFIED"
+        name.starts_with(side) && name != ranges && !value.is_null() && *value != "UNSPECIFIED"
     });
     Rule {
         name: format!("rule {} of the firewall policy `{policy}`", rule["priority"]),
@@ -165,7 +184,7 @@ fn of_policy(policy: &str, rule: &Value) -> Rule {
             Some("deny") => Verdict::Deny,
             _ => Verdict::Allow,
         },
-        sources: sources(&matches["srcIpRanges"], others),
+        sources: sources(&matches[ranges], others),
         what: matches["layer4Configs"]
             .as_array()
             .into_iter()
@@ -179,7 +198,13 @@ fn of_policy(policy: &str, rule: &Value) -> Rule {
 }
 
 /// All that concern the machine, in Google's order; without `own`.
-fn in_order(effective: &Value, policies_first: bool, machine: &Machine, own: &[&str]) -> Vec<Rule> {
+fn in_order(
+    effective: &Value,
+    policies_first: bool,
+    machine: &Machine,
+    own: &[&str],
+    direction: Direction,
+) -> Vec<Rule> {
     let mut rules = Vec::new();
     for policy in effective["firewallPolicys"].as_array().into_iter().flatten() {
         // Those of the network itself come where the network says; the others first.
@@ -193,7 +218,7 @@ fn in_order(effective: &Value, policies_first: bool, machine: &Machine, own: &[&
             let networks = &rule["targetResources"];
             let here = strings(networks).next().is_none()
                 || strings(networks).any(|network| short(network) == machine.network);
-            rule["direction"] != "EGRESS"
+            direction.is_of(rule)
                 && rule["disabled"] != true
                 && rule["targetSecureTags"].as_array().is_none_or(Vec::is_empty)
                 && here
@@ -204,7 +229,7 @@ fn in_order(effective: &Value, policies_first: bool, machine: &Machine, own: &[&
     let mut of: Vec<&Value> = effective["firewalls"].as_array().into_iter().flatten().collect();
     of.sort_by_key(|rule| (rule["priority"].as_i64().unwrap_or(1000), rule["denied"].is_null()));
     let concerns = |rule: &&Value| {
-        rule["direction"] != "EGRESS"
+        direction.is_of(rule)
             && rule["disabled"] != true
             && !own.contains(&rule["name"].as_str().unwrap_or_default())
             && machine.is_meant(rule)
@@ -290,7 +315,39 @@ fn judge(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Fi
     findings
 }
 
-/// Rules and policies of others that open or close the machine's ports.
+/// By which Google's APIs are reached without an external address: `private.googleapis.com`
+/// and `restricted.googleapis.com`. Source: "Configure Private Google Access".
+const APIS: [&str; 2] = ["199.36.153.8/30", "199.36.153.4/30"];
+
+/// What keeps the machine from its bucket and its secrets: out everything may go, unless
+/// somebody says otherwise.
+fn shut_in(rules: &[Rule], subject: &ResourceId) -> Option<Finding> {
+    let apis: Vec<Ipv4Net> = APIS.iter().filter_map(|net| net.parse().ok()).collect();
+    for rule in rules.iter().filter(|rule| rule.concerns(443)) {
+        match rule.verdict {
+            Verdict::Allow if rule.is_for_everybody() || rule.overlaps(&apis) => return None,
+            Verdict::Deny if rule.is_for_everybody() => {
+                return Some(Finding {
+                    subject: subject.clone(),
+                    problem: format!(
+                        "{} keeps the machine from Google's APIs, where its bucket and its secrets are",
+                        rule.name
+                    ),
+                    instead: format!(
+                        "let port 443 out by a rule with a lower number: to everybody, or to {}, if the names of \
+                         Google's APIs lead there",
+                        APIS[0]
+                    ),
+                    refuses: true,
+                });
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Rules and policies of others that open or close the machine's ports, or its way out.
 pub(super) async fn findings(cloud: &Cloud, manifests: &[Manifest]) -> Vec<Finding> {
     let Some((machine, subject)) = Machine::of(manifests, cloud.client.project()) else { return Vec::new() };
     let path = format!("global/networks/{}", machine.network);
@@ -308,7 +365,10 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[Manifest]) -> Vec<Findi
                 .filter(|manifest| manifest.kind == "compute.firewall")
                 .map(|manifest| manifest.name.as_str())
                 .collect();
-            judge(&in_order(&effective, first, &machine, &own), manifests, &subject)
+            let of = |direction| in_order(&effective, first, &machine, &own, direction);
+            let mut found = judge(&of(Direction::In), manifests, &subject);
+            found.extend(shut_in(&of(Direction::Out), &subject));
+            found
         }
         // Not there yet, and nobody's rules either.
         Err(error) if absent(&error) => Vec::new(),
@@ -360,7 +420,7 @@ mod tests {
         let manifests = manifests();
         let (machine, subject) = Machine::of(&manifests, "p").unwrap();
         assert_eq!((&*machine.network, &*machine.account), ("default", "m@p.iam.gserviceaccount.com"));
-        let rules = in_order(effective, policies_first, &machine, &["m", "deny"]);
+        let rules = in_order(effective, policies_first, &machine, &["m", "deny"], Direction::In);
         judge(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
     }
 
