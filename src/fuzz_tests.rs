@@ -1,4 +1,4 @@
-//! Five seconds of fuzzing for each reader: what is kept in tests/fixtures/fuzz/READER/,
+//! Five seconds of fuzzing for each reader (a minute in `scripts/nightly`): what is kept in tests/fixtures/fuzz/READER/,
 //! and what becomes of it by chance. A reader may refuse anything; it may not panic.
 
 use std::panic::AssertUnwindSafe;
@@ -8,7 +8,12 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-const TIME: Duration = Duration::from_secs(5);
+/// How long each reader is fuzzed.
+fn time() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
+    let nightly = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    Duration::from_secs(if nightly { 60 } else { 5 })
+}
 
 /// What is put in the place of something else: numbers and times at the edges of what
 /// can be computed with, and what ends or begins something.
@@ -57,12 +62,12 @@ pub fn five_seconds(reader: &str, read: impl Fn(&[u8])) {
     corpus.sort();
     assert!(!corpus.is_empty(), "{} has nothing to begin with", folder.display());
     let mut random = StdRng::seed_from_u64(7);
-    let began = Instant::now();
+    let (began, time) = (Instant::now(), time());
     let mut inputs: u64 = 0;
     for input in corpus.clone() {
         tried(reader, &input, &read);
     }
-    while began.elapsed() < TIME {
+    while began.elapsed() < time {
         let mut input = corpus[random.random_range(0..corpus.len())].clone();
         for _ in 0..random.random_range(1..6) {
             mutate(&mut input, &corpus, &mut random);
@@ -70,7 +75,7 @@ pub fn five_seconds(reader: &str, read: impl Fn(&[u8])) {
         tried(reader, &input, &read);
         inputs += 1;
     }
-    assert!(inputs > 10, "{reader}: {inputs} inputs in {TIME:?}: it is too slow");
+    assert!(inputs > 10, "{reader}: {inputs} inputs in {time:?}: it is too slow");
 }
 
 #[track_caller]

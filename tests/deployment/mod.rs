@@ -315,6 +315,13 @@ impl Drop for Deployment {
 }
 
 /// PATH, and the folder that scripts/setup unpacks programs to.
+/// Whether `scripts/nightly` runs: matrices are gone through whole, not by sample.
+pub fn nightly() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
+    let nightly = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    nightly
+}
+
 fn search_path() -> String {
     #[expect(clippy::disallowed_methods, reason = "programs are searched for where the test runs")]
     let path = std::env::var("PATH").unwrap();
