@@ -4,6 +4,7 @@
 
 mod deployment;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Child;
@@ -156,4 +157,50 @@ fn every_command_that_changes_nothing_ends_at_once_when_it_is_told_to() {
         assert!(run.stderr.contains("interrupted") && run.stderr.contains("hint:"), "{}", run.stderr);
     }
     deployment.control("DELETE", "faults", None);
+}
+
+/// What waits for a person, or for somebody who reads what it writes, is ended, too.
+#[test]
+fn a_command_that_waits_for_a_person_or_a_reader_ends_when_it_is_told_to() {
+    let deployment = Deployment::of_records();
+    // Nobody reads: the pipe is full, and it writes on.
+    let child = deployment.spawn(&["generate", "--days", "3000"]);
+    let stat = format!("/proc/{}/task", child.id());
+    let writing = || {
+        let tasks = std::fs::read_dir(&stat).into_iter().flatten().flatten();
+        let blocked =
+            |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+        tasks.map(blocked).any(|place| place.contains("pipe_write"))
+    };
+    deployment.until("the pipe is full", writing);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(ends(child, Duration::from_secs(5), "generate").code, 143);
+
+    // At a terminal, where a question waits for its answer.
+    let binary = env!("CARGO_BIN_EXE_dorainfra");
+    let given = deployment.command(&[]);
+    let mut terminal = std::process::Command::new("script");
+    terminal
+        .args([
+            "-qefc",
+            &format!("{binary} --sandbox apply --target {}", "compute.disk/dorainfra-data"),
+            "/dev/null",
+        ])
+        .current_dir(deployment.path())
+        .env_clear()
+        .envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = terminal.spawn().unwrap();
+    let (mut shown, mut seen) = (child.stdout.take().unwrap(), Vec::new());
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&seen).contains("[y/N]") {
+        let count = shown.read(&mut buffer).unwrap();
+        assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..count]);
+    }
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let code = ends(child, Duration::from_secs(5), "apply").code;
+    assert_eq!(code, 130);
 }

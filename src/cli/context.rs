@@ -71,8 +71,8 @@ pub struct Project {
 }
 
 impl Context {
-    pub fn new(global: Global, environment: Environment, printer: Printer) -> Self {
-        Self { global, environment, printer, signals: Signals::default() }
+    pub fn new(global: Global, environment: Environment, printer: Printer, signals: Signals) -> Self {
+        Self { global, environment, printer, signals }
     }
 
     /// The configuration file, if there is one.

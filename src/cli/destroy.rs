@@ -43,16 +43,26 @@ impl Destroy {
                 return Err(CommandError::failed("not destroyed: nothing was changed"));
             }
         }
+        // From here on things are deleted, be it snapshots only.
+        let asked = context.signals.finishing();
+        let go_on = || match asked.is_cancelled() {
+            true => Err(CommandError::failed("interrupted: the rest is still there")
+                .hint("run the same command again: it goes on from what is there")
+                .exit(Exit::Interrupted)),
+            false => Ok(()),
+        };
         let screen = Screen::open(&context.printer);
         let events = &screen.events;
         let (mut outcome, mut remains) = (None, None);
         let result = phase(events, Phase::Destroy, async {
             stack::down(context, &run.blueprint.deployment, events).await?;
+            go_on()?;
             match plan.has_changes() {
                 true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
                 false => Ok(()),
             }?;
             if self.delete_data && !snapshots.is_empty() {
+                go_on()?;
                 resource::delete_snapshots(&run.client, &snapshots, events).await?;
             }
             let left = run.google().remains().await?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Exit;
@@ -31,8 +31,11 @@ impl Signals {
     /// Listens from now on.
     pub fn watch(&self, printer: &Printer) {
         let (signals, printer) = (Arc::clone(&self.0), printer.clone());
+        // Without handlers the default action of the signals applies.
+        let Ok(mut listening) = Listening::begin() else { return };
         tokio::spawn(async move {
-            signals.next().await;
+            let terminated = listening.next().await;
+            signals.terminated.store(terminated, Ordering::SeqCst);
             // Before anybody is told: whoever is told may end the process.
             let finishes = signals.finishes.load(Ordering::SeqCst);
             signals.asked.cancel();
@@ -43,7 +46,8 @@ impl Signals {
                         Some("press Ctrl-C again to stop at once"),
                     );
                 }
-                signals.next().await;
+                let terminated = listening.next().await;
+                signals.terminated.fetch_or(terminated, Ordering::SeqCst);
             }
             signals.over.cancel();
         });
@@ -85,15 +89,22 @@ impl Signals {
     }
 }
 
-impl Inner {
-    async fn next(&self) {
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => self.terminated.store(true, Ordering::SeqCst),
-            },
-            // Without handlers the default action of the signals applies: wait for ever.
-            _ => std::future::pending().await,
+/// SIGINT and SIGTERM, listened to for good: none is lost between two waits.
+struct Listening {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Listening {
+    fn begin() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Whether the next one is SIGTERM.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => true,
         }
     }
 }

@@ -42,8 +42,12 @@ mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use self::interrupt::Signals;
+use crate::ui::Printer;
 
 pub use environment::Environment;
 pub use error::{CommandError, CommandResult, Exit};
@@ -146,55 +150,95 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
     panics::watch(context::printer(&cli.global, &environment), &environment.variables);
     // The process-wide TLS provider; a second call in the same process is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            context::printer(&cli.global, &environment).error(
-                &format!("the runtime can't start: {error}"),
-                &[],
-                &[],
-                Exit::Failed as u8,
-            );
-            return Exit::Failed as u8;
-        }
-    };
-    let code = runtime.block_on(run(cli, environment));
-    // A reader of stdin or a child's pipe must not hold the exit.
-    runtime.shutdown_background();
-    code as u8
+    let printer = context::printer(&cli.global, &environment);
+    let signals = Signals::default();
+    let (ends, ended) = std::sync::mpsc::channel::<Exit>();
+    let given_up = ends.clone();
+    // On a thread of its own: what waits for a person or for a full pipe hears of no signal,
+    // and must not hold the exit.
+    let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => {
+                let code = runtime.block_on(async {
+                    signals.watch(&printer);
+                    tokio::spawn(give_up(signals.clone(), printer.clone(), given_up));
+                    run(cli, environment, printer, signals).await
+                });
+                // Nor must a reader of stdin or of a child's pipe.
+                runtime.shutdown_background();
+                code
+            }
+            Err(error) => {
+                printer.error(&format!("the runtime can't start: {error}"), &[], &[], Exit::Failed as u8);
+                Exit::Failed
+            }
+        };
+        let _ = ends.send(code);
+    });
+    match work {
+        Ok(work) => ended.recv().unwrap_or_else(|_| match work.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Exit::Failed,
+        }) as u8,
+        Err(_) => Exit::Failed as u8,
+    }
 }
 
-async fn run(cli: Cli, environment: Environment) -> Exit {
-    let printer = context::printer(&cli.global, &environment);
-    let context = context::Context::new(cli.global, environment, printer.clone());
-    context.signals.watch(&printer);
-    let work = async {
-        match cli.command {
-            Command::Init(command) => command.run(&context).await,
-            Command::Plan(command) => command.run(&context).await,
-            Command::Apply(command) => command.run(&context).await,
-            Command::Destroy(command) => command.run(&context).await,
-            Command::Status(command) => command.run(&context).await,
-            Command::Verify(command) => command.run(&context).await,
-            Command::Render(command) => command.run(&context).await,
-            Command::Report(command) => command.run(&context).await,
-            Command::Generate(command) => command.run(&context).await,
-            Command::Collect(command) => command.run(&context).await,
-            Command::Stack(command) => command.run(&context).await,
-            Command::Credentials(command) => command.run(&context).await,
-            Command::Sandbox(command) => command.run(&context).await,
-            Command::Doctor(command) => command.run(&context).await,
-            Command::Completions(command) => command.run(&context).await,
-        }
+/// As much room as the main thread has.
+const STACK: usize = 8 << 20;
+/// How long a command that is dropped has to let go of what it holds.
+const LETS_GO_WITHIN: Duration = Duration::from_millis(500);
+
+/// Ends a command that was to be dropped and does not come to a point where it can be.
+async fn give_up(signals: Signals, printer: Printer, ends: std::sync::mpsc::Sender<Exit>) {
+    signals.over().await;
+    tokio::time::sleep(LETS_GO_WITHIN).await;
+    // Who holds the output may be what it waits for.
+    let exit = signals.code();
+    let tell = move || {
+        let error = interrupted(false);
+        printer.error(&error.message, &[], &[error.next_step()], exit as u8);
     };
-    let result = tokio::select! {
-        result = work => result,
-        () = context.signals.over() => Err(match context.signals.had_time() {
-            true => CommandError::failed("stopped at once")
-                .hint("run the same command again: it finds what was made"),
-            false => CommandError::failed("interrupted").hint("run the same command again"),
+    let _ = tokio::time::timeout(LETS_GO_WITHIN, tokio::task::spawn_blocking(tell)).await;
+    let _ = ends.send(exit);
+}
+
+/// `had_time`: the command could have ended by itself after the first signal.
+fn interrupted(had_time: bool) -> CommandError {
+    match had_time {
+        true => {
+            CommandError::failed("stopped at once").hint("run the same command again: it finds what was made")
         }
-        .exit(Exit::Interrupted)),
+        false => CommandError::failed("interrupted").hint("run the same command again"),
+    }
+    .exit(Exit::Interrupted)
+}
+
+async fn carry_out(command: Command, context: &context::Context) -> CommandResult {
+    match command {
+        Command::Init(command) => command.run(context).await,
+        Command::Plan(command) => command.run(context).await,
+        Command::Apply(command) => command.run(context).await,
+        Command::Destroy(command) => command.run(context).await,
+        Command::Status(command) => command.run(context).await,
+        Command::Verify(command) => command.run(context).await,
+        Command::Render(command) => command.run(context).await,
+        Command::Report(command) => command.run(context).await,
+        Command::Generate(command) => command.run(context).await,
+        Command::Collect(command) => command.run(context).await,
+        Command::Stack(command) => command.run(context).await,
+        Command::Credentials(command) => command.run(context).await,
+        Command::Sandbox(command) => command.run(context).await,
+        Command::Doctor(command) => command.run(context).await,
+        Command::Completions(command) => command.run(context).await,
+    }
+}
+
+async fn run(cli: Cli, environment: Environment, printer: Printer, signals: Signals) -> Exit {
+    let context = context::Context::new(cli.global, environment, printer.clone(), signals);
+    let result = tokio::select! {
+        result = carry_out(cli.command, &context) => result,
+        () = context.signals.over() => Err(interrupted(context.signals.had_time())),
     };
     let result = result.and_then(|exit| {
         // A full disk behind `> file` is a failure like any other.

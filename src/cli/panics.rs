@@ -19,11 +19,13 @@ const OPEN: [&str; 8] = ["HOME", "PATH", "PWD", "OLDPWD", "SHELL", "TERM", "LANG
 /// Has every panic of this process leave a report in the folder for temporary files.
 /// `variables`: the environment, whose values are in no report.
 pub fn watch(printer: Printer, variables: &BTreeMap<String, String>) {
-    let values: Vec<String> = variables
+    let mut values: Vec<String> = variables
         .iter()
         .filter(|(name, value)| !OPEN.contains(&name.as_str()) && value.len() >= 4)
         .map(|(_, value)| value.clone())
         .collect();
+    // One may be a part of another.
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     let folder = std::env::temp_dir();
     std::panic::set_hook(Box::new(move |panic| {
         let said = panic.payload_as_str().unwrap_or("no words");

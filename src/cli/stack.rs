@@ -53,6 +53,7 @@ impl Stack {
             }
             StackCommand::Down => {
                 let config = context.project().await?.config;
+                context.signals.finishing();
                 let screen = Screen::open(&context.printer);
                 let result = down(context, &config.name, &screen.events).await;
                 screen.close().await;
@@ -106,6 +107,8 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     let files = blueprint::stack_files(&config, &run.facts, overrides, &address, port, path)?;
     let (generator, tls) = (context.environment.executable.clone(), target.tls.clone());
     let job_files = run.facts.scrape.files.clone();
+    // From here on parts are started.
+    context.signals.finishing();
     if let Some(engine) = engine {
         let ports = config.stack.ports.clone();
         let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };

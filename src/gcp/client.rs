@@ -26,6 +26,8 @@ const MOST_PAGES: u32 = 2000;
 const RETRY_FOR: Duration = Duration::from_secs(90);
 /// How long the first calls of a run wait for one of them to see the project.
 const FIRST_SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// The same for an answer that may mean either: the project, or a permission.
+const FORBIDDEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long an enabled service may be unseen by its own API: minutes, by Service Usage's
 /// documentation.
 const ENABLED_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -122,6 +124,17 @@ impl Call {
 
     fn new(api: Api, method: Method, path: impl Into<String>, repeatable: bool) -> Self {
         Self { api, method, path: path.into(), query: Vec::new(), body: None, repeatable, once: false }
+    }
+
+    /// Whether its answer says that the project is there.
+    fn names_project(&self, project: &str) -> bool {
+        let named = format!("projects/{project}");
+        self.api == Api::Compute
+            || self.path.contains(&named)
+            || self
+                .query
+                .iter()
+                .any(|(name, value)| (*name == "project" && value == project) || value.contains(&named))
     }
 
     /// A refusal that passes is the caller's affair.
@@ -235,7 +248,9 @@ impl Client {
             }
             let (mut error, after) = match self.once(call, &token).await {
                 Ok(answer) => {
-                    self.inner.seen.store(true, Ordering::Relaxed);
+                    if call.names_project(&self.inner.project) {
+                        self.inner.seen.store(true, Ordering::Relaxed);
+                    }
                     return Ok(answer);
                 }
                 Err(failure) => failure,
@@ -265,6 +280,10 @@ impl Client {
                 // Refused before anything was done. One that nobody has seen yet is rather
                 // misspelt, unless a call beside this one was answered.
                 Error::Api(api) if api.is_project_unseen() => {
+                    // What is refused with 403 may be a permission for good.
+                    if api.status == 403 {
+                        within = FORBIDDEN_WITHIN;
+                    }
                     self.inner.seen.load(Ordering::Relaxed) || began.elapsed() < FIRST_SEEN_WITHIN
                 }
                 Error::Api(api) => api.is_transient() && !call.once && (call.repeatable || not_executed(api)),
@@ -381,7 +400,7 @@ impl Client {
         }
         let body: Value = serde_json::from_str(&text).map_err(damaged)?;
         if !body.is_object() {
-            let reason = "what it says is no object".into();
+            let reason = "the answer is no JSON object".into();
             return Err((Error::Unexpected { what: call.what(), reason }, None));
         }
         Ok(Answer { body, at })

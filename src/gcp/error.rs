@@ -257,11 +257,9 @@ impl ApiError {
                 None => "check the project's id and the caller's roles in it".into(),
             },
             _ => match self.status {
-                400 => {
-                    "Google does not take what was asked for: its message names the field, which a key of \
+                400 => "Google rejected the request: its message names the field, which a key of \
                         the configuration or a template of yours (`templates_dir`) sets"
-                        .into()
-                }
+                    .into(),
                 401 => LOGIN.into(),
                 404 => {
                     "it is not there, or these credentials may not see it: check `project` and the names in \
@@ -270,7 +268,7 @@ impl ApiError {
                 }
                 409 | 412 => {
                     "somebody else made or changed it meanwhile: run the command again, it reads anew. If \
-                              it stays so, look into the console what else changes this project"
+                              it stays so, see in the console who else changes this project"
                         .into()
                 }
                 429 => {

@@ -65,6 +65,7 @@ const TABLE: &[Row] = &[
             "getGuestAttributes",
             "getSerialPortOutput",
             "list",
+            "resume",
             "setDeletionProtection",
             "setLabels",
             "setMachineType",
@@ -77,6 +78,13 @@ const TABLE: &[Row] = &[
     ),
     ("compute.instance", "iam.serviceAccounts", &["actAs"]),
     ("compute.instance", "compute.subnetworks", &["use"]),
+    ("compute.instance", "compute.zoneOperations", &["get"]),
+    ("compute.address", "compute.regionOperations", &["get"]),
+    ("compute.firewall", "compute.globalOperations", &["get"]),
+    ("compute.instanceGroup", "compute.instances", &["use"]),
+    ("compute.backendService", "compute.instanceGroups", &["use"]),
+    ("compute.backendService", "compute.regionHealthChecks", &["useReadOnly"]),
+    ("compute.forwardingRule", "compute.regionBackendServices", &["use"]),
     ("compute.instanceGroup", "compute.instanceGroups", &["create", "delete", "get", "list", "update"]),
     ("compute.healthCheck", "compute.healthChecks", &["list"]),
     ("compute.healthCheck", "compute.regionHealthChecks", &["create", "delete", "get", "list", "update"]),
@@ -105,6 +113,14 @@ pub fn permissions(manifests: &[Manifest]) -> Vec<String> {
                 .as_array()
                 .is_some_and(|all| !all.is_empty())
     };
+    // Of an account that is named the right may be on the account alone.
+    let named = |manifest: &Manifest| {
+        let email = manifest.body["serviceAccounts"][0]["email"].as_str().unwrap_or_default();
+        manifest.kind == "compute.instance" && !email.starts_with('$')
+    };
+    if manifests.iter().any(named) {
+        found.remove("iam.serviceAccounts.actAs");
+    }
     if manifests.iter().any(external) {
         found.insert("compute.subnetworks.useExternalIp".into());
     }

@@ -31,7 +31,6 @@ type Stream = Box<dyn Write + Send>;
 struct Streams {
     stdout: Stream,
     stderr: Stream,
-    stdin: Box<dyn BufRead + Send>,
     /// The progress that is being redrawn on stderr, if any: it must step aside
     /// while something is written.
     live: Option<MultiProgress>,
@@ -45,6 +44,8 @@ struct Streams {
 pub struct Printer {
     options: Arc<Options>,
     streams: Arc<Mutex<Streams>>,
+    /// By itself: a question that waits for its answer keeps nobody from writing.
+    stdin: Arc<Mutex<Box<dyn BufRead + Send>>>,
 }
 
 impl Printer {
@@ -65,8 +66,12 @@ impl Printer {
     }
 
     fn over(options: Options, stdout: Stream, stderr: Stream, stdin: Box<dyn BufRead + Send>) -> Self {
-        let streams = Streams { stdout, stderr, stdin, live: None, failed: None };
-        Self { options: Arc::new(options), streams: Arc::new(Mutex::new(streams)) }
+        let streams = Streams { stdout, stderr, live: None, failed: None };
+        Self {
+            options: Arc::new(options),
+            streams: Arc::new(Mutex::new(streams)),
+            stdin: Arc::new(Mutex::new(stdin)),
+        }
     }
 
     pub fn options(&self) -> &Options {
@@ -189,10 +194,10 @@ impl Printer {
 
     /// Writes a question to stderr and reads one line; `None` at the end of input.
     pub(super) fn ask_line(&self, question: &str) -> io::Result<Option<String>> {
-        let mut streams = self.lock();
-        streams.write(question, |streams| &mut streams.stderr);
+        self.err(question);
         let mut answer = String::new();
-        match streams.stdin.read_line(&mut answer)? {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        match stdin.read_line(&mut answer)? {
             0 => Ok(None),
             _ => Ok(Some(answer.trim().to_owned())),
         }
