@@ -194,8 +194,11 @@ impl<'a> Index<'a> {
             usize::try_from(offset).unwrap_or(usize::MAX)
         });
         let (symbols_at, series_at) = starts.next().zip(starts.next()).ok_or("has no table of contents")?;
+        let starts: Vec<usize> = starts.collect();
+        // The two tables follow what is before them at once; everything else is aligned.
+        let tables = [starts[1], starts[3]];
         // Of what an index does not have, it says zero.
-        let mut starts: Vec<usize> = starts.filter(|start| *start > 0).collect();
+        let mut starts: Vec<usize> = starts.into_iter().filter(|start| *start > 0).collect();
         starts.push(end);
         starts.sort_unstable();
         if symbols_at != begin.len() || series_at < symbols_at || starts[0] < series_at {
@@ -213,7 +216,10 @@ impl<'a> Index<'a> {
         let mut at = starts[0];
         for start in starts {
             while at < start {
-                let aligned = at.next_multiple_of(4).min(start);
+                let aligned = match tables.contains(&at) {
+                    true => at,
+                    false => at.next_multiple_of(4).min(start),
+                };
                 self.padding(at..aligned)?;
                 if aligned < start {
                     at = self.section(aligned, start)?.1;
