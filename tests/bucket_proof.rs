@@ -417,7 +417,15 @@ fn a_deployment_comes_back_from_its_bucket_alone() {
     deployment.until("the disk is gone", || deployment.try_google(disk).is_null());
     // Of the bucket alone: no machine is there.
     run(&["verify", "--from-bucket"]).ends_with(0);
-    run(&["apply", "--yes"]).ends_with(0);
+    let again = run(&["apply", "--yes"]).ends_with(0);
+    // None of it was sent a second time.
+    let notes = again.events("note");
+    let words = notes.iter().filter_map(|note| note["message"].as_str()).collect::<Vec<_>>().join("\n");
+    let sent = &result["samples_sent"];
+    let there =
+        [format!("all {sent} samples are stored already"), format!("; {sent} of them were there already")];
+    assert!(there.iter().any(|words_of| words.contains(words_of)), "{words}");
+    eprintln!("{sent} samples in {} blocks", before.events("result")[0]["result"]["blocks"]);
     let after = run(&["verify"]).ends_with(0);
     let result = after.events("result")[0]["result"].clone();
     assert_eq!(result["samples_found"], result["samples_sent"], "{result}");
