@@ -430,4 +430,20 @@ fn a_deployment_comes_back_from_its_bucket_alone() {
     let result = after.events("result")[0]["result"].clone();
     assert_eq!(result["samples_found"], result["samples_sent"], "{result}");
     run(&["verify", "--from-bucket"]).ends_with(0);
+
+    // A block that somebody deletes is told, and sent again once Mimir has noticed.
+    let listed = deployment.google("GET", &format!("storage/v1/b/{BUCKET}/o?prefix={PREFIX}"), "");
+    let names: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|object| object["name"].as_str().unwrap()).collect();
+    let folder = names.iter().find_map(|name| name.strip_suffix("/meta.json")).unwrap();
+    for name in names.iter().filter(|name| name.starts_with(folder)) {
+        deployment.google("DELETE", &format!("storage/v1/b/{BUCKET}/o/{}", name.replace('/', "%2F")), "");
+    }
+    run(&["verify", "--from-bucket"]).ends_with(6);
+    // Its index of the bucket is a minute old at most, and a query may fail until then.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(240);
+    while run(&["verify", "--from-bucket"]).code != 0 {
+        assert!(std::time::Instant::now() < deadline, "the block is not sent again");
+        run(&["apply", "--yes"]);
+    }
 }

@@ -105,8 +105,8 @@ fn of_blocks(
             format!("{} of {} damaged: {named}", damaged.len(), counted(all as u64, "block")),
             format!(
                 "a file that was changed or deleted can be brought back for `mimir.soft_delete_days` (`gcloud \
-                 storage restore`). Or delete the block's folder ({}{first}/): `dorainfra apply` then sends what \
-                 is missing of the history",
+                 storage restore`). Or delete the block's folder ({}{first}/): two minutes later `dorainfra \
+                 apply` sends what is missing of the history",
                 bucket.prefix
             ),
         );
