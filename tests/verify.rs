@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod collector;
+mod memory_bucket;
 
 use std::path::Path;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, agent_config, credentials, eventually, free_port,
     program,
@@ -22,7 +22,8 @@ use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
 use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator, tsdb};
 use dorainfra::event::Events;
 use dorainfra::stack::Target;
-use dorainfra::verify::{self, Bounds, Contents, Objects, Outcome, Report, Request};
+use dorainfra::verify::{self, Bounds, Outcome, Report, Request};
+use memory_bucket::Memory;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -314,16 +315,6 @@ async fn mutual_tls_is_spoken_and_its_failures_are_explained() {
     }
 }
 
-struct Holding(Result<Contents, String>);
-
-#[async_trait]
-impl Objects for Holding {
-    async fn blocks(&self, prefix: &str) -> Result<Contents, String> {
-        assert_eq!(prefix, "blocks/dora/");
-        self.0.clone()
-    }
-}
-
 /// Objects are there in any case; what counts is what the blocks say of themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
@@ -335,35 +326,44 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
     let series = history(1);
     let sent = series.extent().samples;
     let windows = tsdb::windows(&series, series.extent().newest.unwrap() + 1);
-    let all: Vec<tsdb::Meta> = tsdb::blocks(&series, &windows).map(|block| block.meta).collect();
-    let some = all[1..].to_vec();
-    let lacking = all[0].stats.num_samples;
-    let holding = |blocks: Vec<tsdb::Meta>| Ok(Contents { objects: 12, blocks });
-    for (contents, expected, held, words) in [
-        (holding(all), Outcome::Passed, Some(sent), String::new()),
+    let all: Vec<tsdb::Block> = tsdb::blocks(&series, &windows).collect();
+    let lacking = all[0].meta.stats.num_samples;
+    let newest = all.last().unwrap().meta.max_time;
+    let mut damaged = Memory::of(&all);
+    damaged.objects.remove(&format!("blocks/dora/{}/index", all[1].meta.ulid)).unwrap();
+    let refuses = Some("403: storage.objects.list is missing".to_owned());
+    for (holding, expected, held, words) in [
+        (Memory::of(&all), Outcome::Passed, Some(sent), "what is newer than".into()),
         // Its metrics are not where Mimir has them: not proven, so not passed.
         (
-            holding(some),
+            Memory::of(&all[1..]),
             Outcome::Failed,
             Some(sent - lacking),
             format!("{lacking} samples on the machine only"),
         ),
-        (holding(Vec::new()), Outcome::Failed, Some(0), "0 of".into()),
-        (Err("403: storage.objects.list is missing".to_owned()), Outcome::Failed, None, "403".into()),
+        (Memory::default(), Outcome::Failed, Some(0), "0 of".into()),
+        // Not its samples count, nor does the rest make up for it.
+        (
+            damaged,
+            Outcome::Failed,
+            Some(sent - all[1].meta.stats.num_samples),
+            format!("{}: index: is missing", all[1].meta.ulid),
+        ),
+        (Memory { refuses, ..Memory::default() }, Outcome::Failed, None, "403".into()),
     ] {
-        let holding = Holding(contents);
-        let bucket = verify::Bucket { objects: &holding, prefix: "blocks/dora/".into() };
         let request = Request {
             target: &target,
             live: None,
             history: &series,
             teams: &[],
-            bucket: Some(bucket),
+            bucket: Some(holding.bucket()),
             bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
         };
         let report = verify::run(&request, &Events::none()).await;
         assert_eq!(outcome(&report, "bucket"), expected, "{report:?}");
         assert_eq!(report.samples_in_bucket, held);
+        let holds_some = holding.objects.len() > 2 && holding.refuses.is_none();
+        assert_eq!(report.newest_in_bucket_ms, holds_some.then_some(newest));
         assert!(report.check("bucket").unwrap().found.contains(&words), "{words}: {report:?}");
     }
 }

@@ -1,50 +1,46 @@
-//! What lies in the engine's bucket, for `verify`.
-
-use std::collections::BTreeSet;
+//! What lies in the engine's bucket, for `verify` and `status`.
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
 
-use crate::dora::tsdb::Meta;
+use super::pipeline::Run;
+use crate::blueprint::Names;
 use crate::gcp;
-use crate::verify::{Contents, Objects};
+use crate::verify::{Object, Objects};
 
-/// Blocks that are read at the same time.
-const AT_ONCE: usize = 16;
-
+/// The objects of one bucket.
 pub struct BucketObjects<'a> {
-    pub client: &'a gcp::Client,
-    pub bucket: &'a str,
+    client: &'a gcp::Client,
+    bucket: String,
+}
+
+impl<'a> BucketObjects<'a> {
+    /// Those of a run's deployment.
+    pub fn of(run: &'a Run<'_>) -> Self {
+        Self { client: &run.client, bucket: Names::of(&run.project.config).bucket }
+    }
+}
+
+/// Where the blocks of a run's tenant are.
+pub fn blocks_prefix(run: &Run<'_>) -> String {
+    format!("blocks/{}/", run.project.config.mimir.tenant)
 }
 
 #[async_trait]
 impl Objects for BucketObjects<'_> {
-    async fn blocks(&self, prefix: &str) -> Result<Contents, String> {
-        let objects =
-            self.client.list_objects(self.bucket, prefix).await.map_err(|error| error.to_string())?;
-        let names: BTreeSet<&str> = objects.iter().filter_map(|object| object["name"].as_str()).collect();
-        let mut reading = Vec::new();
-        for name in &names {
-            let block = name.strip_prefix(prefix).and_then(|name| name.strip_suffix("/meta.json"));
-            let Some(block) = block.filter(|block| !block.contains('/')) else { continue };
-            // Marked as deleted: what is in it is in another block by now.
-            let mark = format!("{prefix}markers/{block}-deletion-mark.json");
-            if !names.contains(mark.as_str()) {
-                reading.push(self.meta((*name).to_owned()));
-            }
-        }
-        let read = futures::stream::iter(reading).buffer_unordered(AT_ONCE);
-        let blocks: Vec<Option<Meta>> = read.try_collect().await?;
-        Ok(Contents { objects: names.len() as u64, blocks: blocks.into_iter().flatten().collect() })
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, String> {
+        let listed = self.client.list_objects(&self.bucket, prefix).await;
+        let listed = listed.map_err(|error| error.to_string())?;
+        let object = |object: &serde_json::Value| {
+            // A number of 64 bits, which the API writes as a text.
+            let size = object["size"].as_str().and_then(|size| size.parse().ok());
+            Some(Object { name: object["name"].as_str()?.to_owned(), size: size.unwrap_or_default() })
+        };
+        Ok(listed.iter().filter_map(object).collect())
     }
-}
 
-impl BucketObjects<'_> {
-    /// `None`: it was deleted since it was listed.
-    async fn meta(&self, name: String) -> Result<Option<Meta>, String> {
-        let read = self.client.read_object(self.bucket, &name).await.map_err(|error| error.to_string())?;
-        read.map(|(bytes, _)| serde_json::from_slice(&bytes))
-            .transpose()
-            .map_err(|error| format!("{name} is not what a block says of itself: {error}"))
+    async fn read(&self, name: &str) -> Result<Option<Bytes>, String> {
+        let read = self.client.read_object(&self.bucket, name).await;
+        Ok(read.map_err(|error| error.to_string())?.map(|(bytes, _)| bytes))
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::BucketObjects;
+use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Project, Purpose};
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
@@ -258,10 +258,9 @@ impl<'a> Run<'a> {
 
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
-        let names = Names::of(config);
         let history = self.past()?;
         let teams = history.told.teams();
-        let objects = BucketObjects { client: &self.client, bucket: &names.bucket };
+        let objects = BucketObjects::of(self);
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);
         let request = verify::Request {
             target,
@@ -271,13 +270,17 @@ impl<'a> Run<'a> {
             }),
             history,
             teams: &teams,
-            bucket: Some(verify::Bucket {
-                objects: &objects,
-                prefix: format!("blocks/{}/", config.mimir.tenant),
-            }),
+            bucket: Some(verify::Bucket { objects: &objects, prefix: blocks_prefix(self) }),
             bounds: verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds),
         };
         Ok(verify::run(&request, events).await)
+    }
+
+    /// The proof by the bucket alone: nothing else has to exist.
+    pub async fn verify_bucket(&self, events: &Events) -> CommandResult<verify::Report> {
+        let objects = BucketObjects::of(self);
+        let bucket = verify::Bucket { objects: &objects, prefix: blocks_prefix(self) };
+        Ok(verify::from_bucket(self.past()?, &bucket, events).await)
     }
 }
 

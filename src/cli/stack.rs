@@ -69,6 +69,7 @@ impl Stack {
                     endpoint: None,
                     resources: Vec::new(),
                     machines: Vec::new(),
+                    bucket: None,
                     ring: Vec::new(),
                     stack,
                     credentials: Vec::new(),

@@ -3,12 +3,13 @@
 use clap::Args;
 use futures::future::join_all;
 
+use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandResult, Exit, credentials, stack, watch};
-use crate::blueprint::{Names, PORT};
+use crate::blueprint::{Flavour, Names, PORT};
 use crate::config::{Tls, Topology};
 use crate::engine::{Action, Step};
 use crate::event::Events;
@@ -43,10 +44,11 @@ impl Status {
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
-        let (plan, reports, stack) = tokio::join!(
+        let (plan, reports, stack, bucket) = tokio::join!(
             run.plan(&selection, events),
             join_all(machines.iter().map(|machine| machine::report(run.provider.machines(), machine))),
             stack::parts(context, &run.project.config),
+            bucket(&run, events),
         );
         let (plan, stack) = (plan?, stack?);
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -98,6 +100,7 @@ impl Status {
             resources: plan.steps.iter().map(resource).collect(),
             machines: reports.iter().map(machine_line).collect(),
             ring: ring(&run, &reports, events).await,
+            bucket,
             stack,
             credentials: credentials::rows(&run.held),
             tunnel: (!config.access.external).then(|| run.tunnel()),
@@ -147,6 +150,38 @@ fn ring_line(member: verify::RingMember) -> ui::RingMember {
         says: member.state.to_ascii_lowercase(),
         address: member.address,
         heard: member.heard,
+    }
+}
+
+/// How much of the history is in the bucket; `None`: Prometheus stands in for Mimir
+/// and writes no blocks, or it cannot be found out.
+async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
+    if run.facts.engine.flavour != Flavour::Mimir {
+        return None;
+    }
+    let objects = BucketObjects::of(run);
+    let bucket = verify::Bucket { objects: &objects, prefix: blocks_prefix(run) };
+    let found = match run.past() {
+        Ok(history) => verify::in_bucket(history, &bucket).await,
+        Err(error) => Err(error.message),
+    };
+    match found {
+        Ok(verify::InBucket { blocks, sent, held, newest, damaged }) => Some(ui::BucketStatus {
+            state: match (damaged.is_empty(), held == sent && blocks > 0) {
+                (false, _) => State::Failed,
+                (true, false) => State::Changed,
+                (true, true) => State::Ok,
+            },
+            blocks,
+            samples_sent: sent,
+            samples_in_bucket: held,
+            newest,
+            damaged: damaged.iter().map(ToString::to_string).collect(),
+        }),
+        Err(error) => {
+            events.warn(format!("what is in the bucket can't be told: {error}"), None);
+            None
+        }
     }
 }
 

@@ -54,6 +54,10 @@ pub fn report(report: &verify::Report) -> ui::Report {
         ok: report.ok(),
         samples_sent: report.samples_sent,
         samples_found: report.samples_found,
+        blocks: report.blocks,
+        samples_in_bucket: report.samples_in_bucket,
+        newest_in_bucket_ms: report.newest_in_bucket_ms,
+        damaged: report.damaged.clone(),
         checks: report.checks.clone(),
     }
 }

@@ -13,7 +13,11 @@ use crate::verify::Report;
 ///
 /// Changes nothing but a marker metric. Exits with 6 when a check fails.
 #[derive(Debug, Args)]
-pub struct Verify {}
+pub struct Verify {
+    /// Ask no Mimir: download the bucket's blocks, check every byte, and compare every sample of the history
+    #[arg(long)]
+    from_bucket: bool,
+}
 
 impl Verify {
     pub async fn run(self, context: &Context) -> CommandResult {
@@ -29,6 +33,9 @@ impl Verify {
         let run = Run::begin(context, Purpose::Use, events).await?;
         credentials::warn_of_ends(&run.held, events);
         phase(events, Phase::Verify, async {
+            if self.from_bucket {
+                return run.verify_bucket(events).await;
+            }
             let target = run.target().await?;
             run.verify(&target, events).await
         })

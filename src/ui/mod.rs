@@ -34,7 +34,7 @@ pub use printer::{Captured, Printer, View};
 pub use prompt::PromptError;
 pub use report::Report;
 pub use run::{PhaseTime, Tally, run};
-pub use status::{MachineStatus, PartStatus, ResourceStatus, RingMember, State, Status};
+pub use status::{BucketStatus, MachineStatus, PartStatus, ResourceStatus, RingMember, State, Status};
 pub use style::{Role, Style};
 pub use summary::{Failure, Pending, Summary};
 pub use table::Table;

@@ -5,20 +5,25 @@ use serde_json::Value;
 
 use super::text::{count, elapsed, hang, pad, plural, visible};
 use super::{Role, Style, View};
-use crate::verify::{Check, Outcome};
+use crate::verify::{Check, Damaged, Outcome};
 
 /// Columns of a check's title; longer ones push their row aside.
 const TITLE: usize = 44;
 
 /// What `verify` found. Its rows have been printed as the checks finished; the
 /// human form is the verdict.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     pub run_id: String,
     pub ok: bool,
     pub samples_sent: u64,
     /// `None`: the endpoint could not be asked.
     pub samples_found: Option<u64>,
+    /// Of the bucket; `None`: nobody looked.
+    pub blocks: Option<u64>,
+    pub samples_in_bucket: Option<u64>,
+    pub newest_in_bucket_ms: Option<i64>,
+    pub damaged: Vec<Damaged>,
     pub checks: Vec<Check>,
 }
 
@@ -111,6 +116,7 @@ mod tests {
             samples_sent: 56_940,
             samples_found: Some(56_939),
             checks,
+            ..Report::default()
         };
         insta::assert_snapshot!(rows + &report.human(&Style::plain()));
     }
@@ -118,8 +124,14 @@ mod tests {
     #[test]
     fn a_passed_report() {
         let checks = vec![check("endpoint", "The endpoint is ready", Outcome::Passed, "ready")];
-        let report =
-            Report { run_id: "0e1f".into(), ok: true, samples_sent: 4, samples_found: Some(4), checks };
+        let report = Report {
+            run_id: "0e1f".into(),
+            ok: true,
+            samples_sent: 4,
+            samples_found: Some(4),
+            checks,
+            ..Report::default()
+        };
         insta::assert_snapshot!(report.human(&Style::plain()));
         assert_eq!(report.json()["checks"][0]["outcome"], "passed");
     }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::credentials::{self, CredentialStatus};
+use super::text::{count, plural};
 use super::{Role, Style, Table, View, labels};
 use crate::engine::ResourceId;
 
@@ -56,6 +57,41 @@ pub struct RingMember {
     pub heard: String,
 }
 
+/// How much of the history is in the bucket, and what is on the machine only.
+#[derive(Clone, Debug, Serialize)]
+pub struct BucketStatus {
+    pub state: State,
+    pub blocks: u64,
+    pub samples_sent: u64,
+    pub samples_in_bucket: u64,
+    /// The last moment that a block reaches to: RFC 3339.
+    pub newest: Option<String>,
+    /// Blocks that lack a file: name, file, and what is wrong.
+    pub damaged: Vec<String>,
+}
+
+impl BucketStatus {
+    /// What is in the bucket, and what is not.
+    fn words(&self) -> [String; 2] {
+        let (sent, held) = (self.samples_sent, self.samples_in_bucket);
+        let history = format!("{} of {} samples of the history", count(held), count(sent));
+        let mut missing = Vec::new();
+        if sent > held {
+            missing.push(plural(usize::try_from(sent - held).unwrap_or(usize::MAX), "sample"));
+        }
+        missing.extend(self.newest.as_ref().map(|newest| format!("what is newer than {newest}")));
+        let mut missing = match missing.is_empty() {
+            true => String::new(),
+            false => format!("on the machine only: {}", missing.join(", and ")),
+        };
+        for damaged in &self.damaged {
+            missing.push_str(&format!("; {damaged}"));
+        }
+        let blocks = plural(usize::try_from(self.blocks).unwrap_or(usize::MAX), "block");
+        [format!("{history} in {blocks}"), missing]
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct PartStatus {
     pub part: String,
@@ -75,6 +111,8 @@ pub struct Status {
     pub machines: Vec<MachineStatus>,
     /// Empty where there is one machine, or where nobody answers.
     pub ring: Vec<RingMember>,
+    /// `None`: Prometheus stands in for Mimir, and writes no blocks.
+    pub bucket: Option<BucketStatus>,
     pub stack: Vec<PartStatus>,
     pub credentials: Vec<CredentialStatus>,
     /// The command that opens a tunnel to a machine without an external address.
@@ -91,7 +129,15 @@ impl Status {
         let ring = self.ring.iter().map(|member| member.state);
         let stack = self.stack.iter().map(|part| part.state);
         let credentials = self.credentials.iter().map(|one| one.state);
-        resources.chain(machines).chain(ring).chain(stack).chain(credentials).all(|state| state == State::Ok)
+        // What is on the machine only is not wrong yet.
+        let bucket = self.bucket.iter().map(|one| one.state).filter(|state| *state == State::Failed);
+        resources
+            .chain(machines)
+            .chain(ring)
+            .chain(bucket)
+            .chain(stack)
+            .chain(credentials)
+            .all(|state| state == State::Ok)
     }
 }
 
@@ -135,6 +181,11 @@ impl View for Status {
                 (Role::Faint, &member.heard),
             ]);
         }
+        let mut bucket = Table::bare().indent(2);
+        if let Some(found) = &self.bucket {
+            let [held, missing] = found.words();
+            bucket.row([mark(found.state), (Role::Plain, &held), (Role::Faint, &missing)]);
+        }
         let mut stack = Table::bare().indent(2);
         for part in &self.stack {
             stack.row([mark(part.state), (Role::Plain, &part.part), (Role::Faint, &part.detail)]);
@@ -146,6 +197,7 @@ impl View for Status {
             ("Resources", resources),
             ("Machines", machines),
             ("Ring", ring),
+            ("Bucket", bucket),
             ("Stack", stack),
             ("Certificates", certificates),
         ];
@@ -223,6 +275,14 @@ mod tests {
                 address: "10.132.0.3:9095".into(),
                 heard: "2026-01-02T03:04:05Z".into(),
             }],
+            bucket: Some(BucketStatus {
+                state: State::Changed,
+                blocks: 104,
+                samples_sent: 539_885,
+                samples_in_bucket: 538_411,
+                newest: Some("2026-01-01T23:59:59.999Z".into()),
+                damaged: Vec::new(),
+            }),
             stack: vec![
                 part("pushgateway", State::Ok, "running, pid 4711, 127.0.0.1:9091"),
                 part("generator", State::Failed, "ended with code 1"),

@@ -173,7 +173,7 @@ mod tests {
                 ok: true,
                 samples_sent: 56_940,
                 samples_found: Some(56_940),
-                checks: Vec::new(),
+                ..Report::default()
             }),
             next: vec!["dorainfra status".into()],
             ..Summary::default()

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::{Check, Report, Request, Stage, counted, thousands};
+use super::blocks::{self, Damaged};
+use super::{Bucket, Check, Report, Request, Stage, counted, moment, thousands};
 use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
 use crate::dora::Past;
@@ -41,24 +42,38 @@ pub(super) async fn check(
         0 => format!("blocks under {}", bucket.prefix),
         sent => format!("{} of the history in blocks under {}", counted(sent, "sample"), bucket.prefix),
     };
-    let contents = match bucket.objects.blocks(&bucket.prefix).await {
-        Ok(contents) => contents,
+    let found = match blocks::find(bucket).await {
+        Ok(found) => found,
         Err(error) => {
             let hint = "reading the bucket needs roles/storage.objectViewer on it";
             return stage.failed(expected, error, hint);
         }
     };
-    let blocks = contents.blocks.len() as u64;
-    let held = held(request.history, &contents.blocks);
-    report.objects = Some(contents.objects);
+    let blocks = found.blocks.len() as u64;
+    let held = held(request.history, &found.blocks);
+    report.objects = Some(found.objects);
     report.blocks = Some(blocks);
     report.samples_in_bucket = Some(held);
+    report.newest_in_bucket_ms = found.newest();
+    report.damaged.clone_from(&found.damaged);
+    if let Some(damaged) = found.damaged.first() {
+        let found = format!("{} damaged: {damaged}", counted(found.damaged.len() as u64, "block"));
+        let hint = "`dorainfra verify --from-bucket` reads all blocks, and says what to do about those that are \
+                    damaged";
+        return stage.failed(expected, found, hint);
+    }
+    let newest = found.newest().map(|end| moment(end - 1));
     if held == sent && blocks > 0 {
-        let all = contents.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
-        let found = format!("in {} with {}", counted(blocks, "block"), counted(all, "sample"));
+        let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
+        let found = format!(
+            "in {} with {}; what is newer than {} is on the machine only",
+            counted(blocks, "block"),
+            counted(all, "sample"),
+            newest.unwrap_or_default()
+        );
         return stage.passed(expected, found);
     }
-    let lacking = match sent {
+    let mut lacking = match sent {
         0 => "none".to_owned(),
         sent => format!(
             "{} of {}; {} on the machine only",
@@ -67,6 +82,12 @@ pub(super) async fn check(
             counted(sent.saturating_sub(held), "sample")
         ),
     };
+    if let Some(newest) = newest {
+        lacking.push_str(&format!(", and what is newer than {newest}"));
+    }
+    if let Some(unfinished) = found.unfinished.first() {
+        lacking.push_str(&format!("; {unfinished}"));
+    }
     let Some(query) = query else { return stage.not_attempted(expected) };
     let metrics = match metrics(request, query).await {
         Ok(metrics) => metrics,
@@ -96,6 +117,34 @@ pub(super) async fn check(
             ),
         ),
     }
+}
+
+/// How much of a history is in the bucket, by what the blocks say of themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InBucket {
+    pub blocks: u64,
+    /// Samples of the history; all of them, and those that the blocks hold.
+    pub sent: u64,
+    pub held: u64,
+    /// The last moment that a block reaches to, for people; what is newer is on the
+    /// machine only.
+    pub newest: Option<String>,
+    pub damaged: Vec<Damaged>,
+}
+
+/// Looks at the blocks, and asks no Mimir.
+///
+/// # Errors
+/// The bucket cannot be read; in words.
+pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBucket, String> {
+    let found = blocks::find(bucket).await?;
+    Ok(InBucket {
+        blocks: found.blocks.len() as u64,
+        sent: history.extent().samples,
+        held: held(history, &found.blocks),
+        newest: found.newest().map(|end| moment(end - 1)),
+        damaged: found.damaged,
+    })
 }
 
 /// How many samples of a history some blocks hold at least, by their metadata alone.

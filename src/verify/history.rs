@@ -10,11 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::histogram::{Difference, difference};
-use super::{Check, Report, Request, Stage, counted, thousands};
+use super::{Check, Report, Request, Stage, counted, moment, thousands};
 use crate::dora::{JOB, Past, Samples, Series, escaped};
 use crate::event::{Event, Events};
 use crate::query::{Instant, Query, QueryError, Range};
@@ -50,11 +48,7 @@ pub struct Mismatch {
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.timestamp_ms) * 1_000_000)
-            .ok()
-            .and_then(|time| time.format(&Rfc3339).ok())
-            .unwrap_or_else(|| self.timestamp_ms.to_string());
-        write!(f, "{}{} at {time}: ", self.metric, self.labels)?;
+        write!(f, "{}{} at {}: ", self.metric, self.labels, moment(self.timestamp_ms))?;
         if let Some(part) = &self.part {
             write!(f, "{part}: ")?;
         }
@@ -67,8 +61,8 @@ impl std::fmt::Display for Mismatch {
 
 /// What a comparison found; parts of it add up.
 #[derive(Debug, Default)]
-struct Tally {
-    equal: u64,
+pub(super) struct Tally {
+    pub equal: u64,
     missing: u64,
     different: u64,
     /// Those of each that are native histograms.
@@ -132,11 +126,7 @@ pub(super) async fn check(
     };
 
     report.samples_found = Some(tally.equal);
-    tally
-        .first
-        .sort_by(|a, b| (a.timestamp_ms, &a.metric, &a.labels).cmp(&(b.timestamp_ms, &b.metric, &b.labels)));
-    tally.first.truncate(LISTED);
-    report.mismatches = std::mem::take(&mut tally.first);
+    report.mismatches = tally.listed();
     if tally.equal == sent {
         return stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent)));
     }
@@ -240,13 +230,13 @@ impl Tally {
         self.lacks = self.lacks.take().or(other.lacks);
     }
 
-    fn equal(&mut self, series: &Series, timestamp: i64) {
+    pub fn equal(&mut self, series: &Series, timestamp: i64) {
         self.equal += 1;
         self.native.equal += u64::from(series.samples.is_native());
         self.oldest_found = earliest(self.oldest_found, Some(timestamp));
     }
 
-    fn mismatch(
+    pub fn mismatch(
         &mut self,
         series: &Series,
         (timestamp_ms, expected): (i64, f64),
@@ -284,7 +274,15 @@ impl Tally {
         self.first.push(mismatch);
     }
 
-    fn found(&self, sent: u64, first: &[Mismatch]) -> String {
+    /// The first that are missing or differ, in the order of time.
+    pub fn listed(&mut self) -> Vec<Mismatch> {
+        let key = |one: &Mismatch| (one.timestamp_ms, one.metric.clone(), one.labels.clone());
+        self.first.sort_by_cached_key(key);
+        self.first.truncate(LISTED);
+        std::mem::take(&mut self.first)
+    }
+
+    pub fn found(&self, sent: u64, first: &[Mismatch]) -> String {
         let mut text = format!("{} of {}", thousands(self.equal), thousands(sent));
         for (count, what) in [(self.missing, "missing"), (self.different, "with another value")] {
             if count > 0 {

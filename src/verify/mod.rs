@@ -2,12 +2,15 @@
 //! expected, what was found and, when they differ, what to do.
 //!
 //! It asks the endpoint as any client would, by its query API, and believes
-//! nothing that the writers said. What the bucket holds, the caller reads
-//! ([`Objects`]): this module knows no cloud.
+//! nothing that the writers said. The bucket's objects the caller reads
+//! ([`Objects`]): this module knows no cloud. [`from_bucket()`] is the proof by those
+//! alone.
 
+mod blocks;
 mod bucket;
 mod endpoint;
 mod freshness;
+mod from_bucket;
 mod histogram;
 mod history;
 mod marker;
@@ -16,22 +19,28 @@ mod ring;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::dora::Past;
-use crate::dora::tsdb::Meta;
 use crate::event::{Event, Events};
 use crate::query::Query;
 use crate::stack::Target;
 
 pub use crate::query::QueryError;
+pub use blocks::Damaged;
+pub use bucket::{InBucket, in_bucket};
+pub use from_bucket::from_bucket;
 pub use history::{Mismatch, Stored};
 pub use ring::{RingMember, ring};
 
 /// One stage of the proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// Stable identifier: `endpoint`, `history`, `marker`, `freshness`, `bucket`.
+    /// Stable identifier: `endpoint`, `history`, `marker`, `freshness`, `bucket`; by the
+    /// bucket alone `blocks`, `history`.
     pub name: String,
     pub title: String,
     pub outcome: Outcome,
@@ -84,15 +93,19 @@ pub struct Bucket<'a> {
 #[async_trait]
 pub trait Objects: Send + Sync {
     /// What lies under `prefix`; the error is for people.
-    async fn blocks(&self, prefix: &str) -> Result<Contents, String>;
+    async fn list(&self, prefix: &str) -> Result<Vec<Object>, String>;
+
+    /// What is in an object; `None`: there is none of this name.
+    async fn read(&self, name: &str) -> Result<Option<Bytes>, String>;
 }
 
-/// What a bucket holds of a tenant.
-#[derive(Clone, Debug, Default)]
-pub struct Contents {
-    pub objects: u64,
-    /// What each block says of itself, without those that are about to be deleted.
-    pub blocks: Vec<Meta>,
+/// An object of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// All of it: `blocks/TENANT/BLOCK/index`.
+    pub name: String,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// How long to wait, and what is fresh.
@@ -155,6 +168,13 @@ pub struct Report {
     pub blocks: Option<u64>,
     #[serde(default)]
     pub samples_in_bucket: Option<u64>,
+    /// The first millisecond since 1970 that no block has: what is newer is on the
+    /// machine only. `None`: no block, or not looked at.
+    #[serde(default)]
+    pub newest_in_bucket_ms: Option<i64>,
+    /// Blocks that cannot be relied on.
+    #[serde(default)]
+    pub damaged: Vec<Damaged>,
     pub elapsed_ms: u64,
 }
 
@@ -169,11 +189,11 @@ impl Report {
     }
 
     /// Nothing checked yet.
-    fn before(request: &Request<'_>) -> Self {
+    fn before(samples_sent: u64) -> Self {
         Self {
             run_id: uuid::Uuid::new_v4().to_string(),
             checks: Vec::new(),
-            samples_sent: request.history.extent().samples,
+            samples_sent,
             samples_found: None,
             mismatches: Vec::new(),
             marker_latency_ms: None,
@@ -181,6 +201,8 @@ impl Report {
             objects: None,
             blocks: None,
             samples_in_bucket: None,
+            newest_in_bucket_ms: None,
+            damaged: Vec::new(),
             elapsed_ms: 0,
         }
     }
@@ -195,7 +217,7 @@ impl Report {
 /// [`Event::Checked`]. Whatever goes wrong is a failed check, never an error.
 pub async fn run(request: &Request<'_>, events: &Events) -> Report {
     let begun = Instant::now();
-    let mut report = Report::before(request);
+    let mut report = Report::before(request.history.extent().samples);
 
     let stage = Stage::begin("endpoint", "endpoint is ready");
     let query = match endpoint::check(request, stage).await {
@@ -298,6 +320,14 @@ impl Stage {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970 as a moment that people read: RFC 3339, UTC.
+fn moment(milliseconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| milliseconds.to_string())
 }
 
 /// `56940` → `56,940`.

@@ -1,4 +1,4 @@
-//! Numbers as a stream of bits, in the forms that chunks are made of.
+//! Numbers as a stream of bits, in the forms that chunks are made of, and back.
 
 /// Bits, the first one highest in its byte; the last byte is filled up with zeros.
 #[derive(Default)]
@@ -79,6 +79,103 @@ impl Bits {
     }
 }
 
+/// Reads what [`Bits`] writes; `None`: it ends before.
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    /// The next bit.
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub fn bits(&mut self, count: u32) -> Option<u64> {
+        let (mut number, mut left) = (0, count);
+        while left > 0 {
+            let byte = *self.bytes.get(self.at / 8)?;
+            let free = 8 - (self.at % 8) as u32;
+            let now = left.min(free);
+            let part = byte >> (free - now) & (0xff_u8 >> (8 - now));
+            number = number << now | u64::from(part);
+            (self.at, left) = (self.at + now as usize, left - now);
+        }
+        Some(number)
+    }
+
+    /// As many bits as a number with a sign has.
+    pub fn signed(&mut self, count: u32) -> Option<i64> {
+        let number = self.bits(count)?;
+        // As in `fits`: the highest value of the unsigned half is a positive one.
+        let negative = count < 64 && number > 1 << (count - 1);
+        Some(if negative { number as i64 - (1i64 << count) } else { number as i64 })
+    }
+
+    /// How many ones there are before a zero, which ends them; at most `most`.
+    pub fn ones(&mut self, most: u32) -> Option<u32> {
+        for count in 0..most {
+            if self.bits(1)? == 0 {
+                return Some(count);
+            }
+        }
+        Some(most)
+    }
+
+    pub fn uvarint(&mut self) -> Option<u64> {
+        unpacked(|| Some(self.bits(8)? as u8))
+    }
+
+    pub fn varint(&mut self) -> Option<i64> {
+        Some(unzigzag(self.uvarint()?))
+    }
+
+    pub fn varbit(&mut self) -> Option<i64> {
+        match self.varbit_length()? {
+            0 => Some(0),
+            length => self.signed(length),
+        }
+    }
+
+    pub fn uvarbit(&mut self) -> Option<u64> {
+        let length = self.varbit_length()?;
+        self.bits(length)
+    }
+
+    fn varbit_length(&mut self) -> Option<u32> {
+        let ones = self.ones(8)? as usize;
+        Some(match ones {
+            0 => 0,
+            ones => VARBIT.get(ones - 1).copied().unwrap_or(64),
+        })
+    }
+}
+
+/// As [`Reader::uvarint`], from the beginning of some bytes, which it shortens.
+pub(super) fn read_uvarint(bytes: &mut &[u8]) -> Option<u64> {
+    unpacked(|| {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Some(*first)
+    })
+}
+
+pub(super) fn read_varint(bytes: &mut &[u8]) -> Option<i64> {
+    Some(unzigzag(read_uvarint(bytes)?))
+}
+
+fn unpacked(mut next: impl FnMut() -> Option<u8>) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = next()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
 /// Whether a number is told by its lowest `bits` bits, as the format reads them: the
 /// highest value of the unsigned half belongs to the positive ones.
 pub(super) fn fits(value: i64, bits: u32) -> bool {
@@ -102,4 +199,8 @@ pub(super) fn varint(bytes: &mut Vec<u8>, value: i64) {
 
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }

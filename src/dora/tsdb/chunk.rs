@@ -19,7 +19,7 @@ pub enum Encoding {
 /// No reset is told: whoever reads compares the chunk with the one before it.
 const UNKNOWN_RESET: u8 = 0;
 /// A zero threshold of half of `2^x` is told by `x` and this.
-const THRESHOLD_BIAS: i32 = 243;
+pub(super) const THRESHOLD_BIAS: i32 = 243;
 
 /// How the values of a series differ from each other, bit for bit.
 #[derive(Default)]

@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use super::bits::{uvarint, varint};
 
-const MAGIC: u32 = 0xBAAA_D700;
-const VERSION: u8 = 2;
+pub(super) const MAGIC: u32 = 0xBAAA_D700;
+pub(super) const VERSION: u8 = 2;
 /// References to series count in these.
-const SERIES_ALIGNMENT: usize = 16;
+pub(super) const SERIES_ALIGNMENT: usize = 16;
 
 /// All labels of a series, its name among them, sorted.
 pub(super) type Labels = [(String, String)];

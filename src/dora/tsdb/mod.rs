@@ -8,11 +8,15 @@
 //! windows at a time, and never held whole.
 //!
 //! Blocks know no exemplars.
+//!
+//! What is in a block, whoever wrote it, [`read()`] tells.
 
 mod bits;
 mod chunk;
+mod decode;
 mod index;
 mod meta;
+mod read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +26,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Past, Samples, Series};
 use chunk::{Encoding, MOST_SAMPLES};
+pub use decode::Decoded;
 use index::Place;
 pub use meta::{Meta, Stats};
+pub use read::{Damage, Entry, Reading, Stored, chunks_file, read};
 
 /// The times of one block: milliseconds since 1970 (UTC), the end not included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,174 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::dora::native::{self, Histogram};
+use crate::dora::native::Histogram;
 use crate::dora::{Extent, Labels};
 
-/// Reads what [`bits::Bits`] writes, by the format's own description.
-struct Reader<'a>(&'a [u8], usize);
-
-impl Reader<'_> {
-    fn bits(&mut self, count: u32) -> u64 {
-        (0..count).fold(0, |number, _| {
-            let bit = self.0[self.1 / 8] >> (7 - self.1 % 8) & 1;
-            self.1 += 1;
-            number << 1 | u64::from(bit)
-        })
-    }
-
-    fn signed(&mut self, count: u32) -> i64 {
-        let number = self.bits(count);
-        if count < 64 && number > 1 << (count - 1) {
-            return number as i64 - (1i64 << count);
-        }
-        number as i64
-    }
-
-    fn uvarint(&mut self) -> u64 {
-        let (mut number, mut shift) = (0, 0);
-        loop {
-            let byte = self.bits(8);
-            number |= (byte & 0x7f) << shift;
-            shift += 7;
-            if byte < 0x80 {
-                return number;
-            }
-        }
-    }
-
-    fn varint(&mut self) -> i64 {
-        let number = self.uvarint();
-        (number >> 1) as i64 ^ -((number & 1) as i64)
-    }
-
-    fn ones(&mut self, most: u32) -> u32 {
-        (0..most).take_while(|_| self.bits(1) == 1).count() as u32
-    }
-
-    fn varbit_length(&mut self) -> u32 {
-        [0, 3, 6, 9, 12, 18, 25, 56, 64][self.ones(8) as usize]
-    }
-
-    fn varbit(&mut self) -> i64 {
-        match self.varbit_length() {
-            0 => 0,
-            length => self.signed(length),
-        }
-    }
-
-    fn uvarbit(&mut self) -> u64 {
-        let length = self.varbit_length();
-        self.bits(length)
-    }
-}
-
-#[derive(Default)]
-struct ReadValues(u64, u32, u32);
-
-impl ReadValues {
-    fn next(&mut self, reader: &mut Reader<'_>) -> f64 {
-        if reader.bits(1) == 1 {
-            if reader.bits(1) == 1 {
-                self.1 = reader.bits(5) as u32;
-                let length = match reader.bits(6) as u32 {
-                    0 => 64,
-                    length => length,
-                };
-                self.2 = 64 - self.1 - length;
-            }
-            self.0 ^= reader.bits(64 - self.1 - self.2) << self.2;
-        }
-        f64::from_bits(self.0)
-    }
-}
-
 fn read_plain(data: &[u8]) -> Vec<(i64, u64)> {
-    let mut reader = Reader(data, 0);
-    let (mut time, mut step, mut values) = (0, 0, ReadValues::default());
-    let mut samples = Vec::new();
-    for index in 0..reader.bits(16) {
-        let value = match index {
-            0 => {
-                time = reader.varint();
-                values.0 = reader.bits(64);
-                f64::from_bits(values.0)
-            }
-            _ => {
-                step = match index {
-                    1 => reader.uvarint() as i64,
-                    _ => match reader.ones(4) {
-                        0 => step,
-                        ones => step + reader.signed([14, 17, 20, 64][ones as usize - 1]),
-                    },
-                };
-                time += step;
-                values.next(&mut reader)
-            }
-        };
-        samples.push((time, value.to_bits()));
-    }
-    samples
+    let Some(Decoded::Plain(samples)) = decode::decode(Encoding::Plain, data) else { panic!("cut off") };
+    samples.into_iter().map(|(time, value)| (time, value.to_bits())).collect()
 }
 
 fn read_native(data: &[u8]) -> Vec<(i64, Histogram)> {
-    let mut reader = Reader(data, 0);
-    let count = reader.bits(16);
-    assert_eq!(reader.bits(8), 0);
-    let exponent = reader.bits(8) as i32 - 243;
-    assert_eq!((0.5 * 2f64.powi(exponent)).to_bits(), native::ZERO_THRESHOLD.to_bits());
-    assert_eq!(reader.varbit(), i64::from(native::SCHEMA));
-    let (mut indices, mut next) = (Vec::new(), 0);
-    for _ in 0..reader.uvarbit() {
-        let length = reader.uvarbit() as i64;
-        next += reader.varbit();
-        indices.extend(next..next + length);
-        next += length;
-    }
-    assert_eq!(reader.uvarbit(), 0);
-    let mut numbers = vec![(0i64, 0i64); 3 + indices.len()];
-    let mut values = ReadValues::default();
-    let mut samples = Vec::new();
-    for index in 0..count {
-        let mut sum = 0.0;
-        for (place, (value, step)) in numbers.iter_mut().enumerate() {
-            if place == 3 {
-                sum = match index {
-                    0 => {
-                        values.0 = reader.bits(64);
-                        f64::from_bits(values.0)
-                    }
-                    _ => values.next(&mut reader),
-                };
-            }
-            match index {
-                0 => {
-                    *value = if place == 1 || place == 2 { reader.uvarbit() as i64 } else { reader.varbit() };
-                }
-                _ => {
-                    *step += reader.varbit();
-                    *value += *step;
-                }
-            }
-        }
-        if numbers.len() == 3 {
-            sum = match index {
-                0 => {
-                    values.0 = reader.bits(64);
-                    f64::from_bits(values.0)
-                }
-                _ => values.next(&mut reader),
-            };
-        }
-        let mut bucket = 0;
-        let buckets = indices.iter().zip(&numbers[3..]).map(|(index, (delta, _))| {
-            bucket += delta;
-            native::Bucket { index: *index as i32, count: bucket as u32 }
-        });
-        let buckets = Arc::new(buckets.collect());
-        let histogram = Histogram { count: numbers[1].0 as u64, zero: numbers[2].0 as u64, sum, buckets };
-        samples.push((numbers[0].0, histogram));
-    }
-    samples
+    let Some(Decoded::Native(samples)) = decode::decode(Encoding::Native, data) else { panic!("cut off") };
+    samples.into_iter().map(|(time, histogram)| (time, histogram.unwrap())).collect()
 }
 
 /// Times that grow as they do, and as they should not.
@@ -238,10 +81,10 @@ proptest! {
             bits.varint(*number);
         }
         let bytes = bits.into_bytes();
-        let mut reader = Reader(&bytes, 0);
+        let mut reader = bits::Reader::new(&bytes);
         for number in numbers {
-            prop_assert_eq!((reader.varbit(), reader.uvarbit()), (number, number as u64));
-            prop_assert_eq!(reader.varint(), number);
+            prop_assert_eq!((reader.varbit(), reader.uvarbit()), (Some(number), Some(number as u64)));
+            prop_assert_eq!(reader.varint(), Some(number));
         }
     }
 }
@@ -327,4 +170,84 @@ fn a_long_series_is_cut_into_chunks() {
     let past = vec![series("orders", samples)];
     let block = blocks(&past, &windows(&past, WEDNESDAY + DAY)).next().unwrap();
     assert_eq!((block.meta.stats.num_samples, block.meta.stats.num_chunks), (500, 5));
+}
+
+/// All samples of a block by their series, as bits.
+fn samples_of(block: &Block) -> Result<BTreeMap<String, Vec<(i64, u64)>>, Damage> {
+    let chunks = [block.chunks.clone()];
+    let mut all = BTreeMap::new();
+    for entry in read(&block.meta, &block.index, &chunks)?.series {
+        let samples: &mut Vec<_> = all.entry(format!("{:?}", entry.labels)).or_default();
+        for chunk in entry.chunks {
+            let Decoded::Plain(decoded) = chunk.decode()? else { panic!("no plain samples") };
+            samples.extend(decoded.into_iter().map(|(time, value)| (time, value.to_bits())));
+        }
+    }
+    Ok(all)
+}
+
+/// One with several chunks of a series, and several series.
+fn block() -> Block {
+    let samples =
+        |team: i64| (0..200).map(|index| (WEDNESDAY + index * 1000, (index * team) as f64)).collect();
+    let past = vec![series("orders", samples(1)), series("billing", samples(7))];
+    blocks(&past, &windows(&past, WEDNESDAY + DAY)).next().unwrap()
+}
+
+#[test]
+fn a_block_is_read_as_it_was_written() {
+    let read = samples_of(&block()).unwrap();
+    assert_eq!(read.len(), 2);
+    for (labels, samples) in read {
+        let factor = if labels.contains("billing") { 7.0 } else { 1.0 };
+        let expected = (0..200).map(|index| (WEDNESDAY + index * 1000, (index as f64 * factor).to_bits()));
+        assert!(samples.into_iter().eq(expected), "{labels}");
+    }
+}
+
+#[test]
+fn no_byte_of_index_or_chunks_can_change_unseen() {
+    let whole = block();
+    let flipped = |bytes: &Bytes, at: usize, bit: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1 << bit;
+        Bytes::from(bytes)
+    };
+    for at in 0..whole.index.len() {
+        let index = flipped(&whole.index, at, at % 8);
+        let damage = samples_of(&Block { index, ..whole.clone() }).unwrap_err();
+        assert_eq!(damage.file, "index", "byte {at}: {damage}");
+    }
+    for at in 0..whole.chunks.len() {
+        let chunks = flipped(&whole.chunks, at, at % 8);
+        let damage = samples_of(&Block { chunks, ..whole.clone() }).unwrap_err();
+        assert_eq!(damage.file, "chunks/000001", "byte {at}: {damage}");
+    }
+    // Nor can one be cut off anywhere.
+    for end in 0..whole.index.len() {
+        samples_of(&Block { index: whole.index.slice(..end), ..whole.clone() }).unwrap_err();
+    }
+    for end in 0..whole.chunks.len() {
+        samples_of(&Block { chunks: whole.chunks.slice(..end), ..whole.clone() }).unwrap_err();
+    }
+}
+
+#[test]
+fn what_a_block_says_of_itself_is_compared_with_what_is_in_it() {
+    let whole = block();
+    for (change, words) in [
+        (
+            (|meta: &mut Meta| meta.stats.num_samples += 1) as fn(&mut Meta),
+            "says 401 samples, but there are 400",
+        ),
+        (|meta| meta.stats.num_series = 3, "says 3 series, but there are 2"),
+        (|meta| meta.stats.num_chunks = 0, "says 0 chunks, but there are 4"),
+        (|meta| meta.min_time += 1, "lies outside of the block's times"),
+        (|meta| meta.max_time -= 1, "lies outside of the block's times"),
+    ] {
+        let mut block = whole.clone();
+        change(&mut block.meta);
+        let damage = samples_of(&block).unwrap_err().to_string();
+        assert!(damage.contains(words), "{damage}");
+    }
 }

@@ -1,0 +1,469 @@
+//! The proof by the bucket alone: its blocks are downloaded, every byte is checked,
+//! and every sample of the history is compared with the one that lies there. No
+//! Mimir is asked, so none has to run, and what an ingester holds proves nothing.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
+
+use futures::StreamExt as _;
+
+use super::blocks::{self, Damaged, Found};
+use super::histogram::Difference;
+use super::history::Tally;
+use super::{Bucket, Check, Report, Stage, counted, milliseconds, moment, thousands};
+use crate::dora::native::{Histogram, bound};
+use crate::dora::tsdb::{self, Damage, Decoded, Meta, Reading, Window};
+use crate::dora::{Past, Samples, Series, Value};
+use crate::event::{Event, Events};
+
+/// Plain samples of the history, or what takes as much room, that are held at once.
+const HELD: u64 = 4_000_000;
+/// Blocks that are downloaded at the same time.
+const AT_ONCE: usize = 4;
+/// Blocks that are named in a check's text.
+const NAMED: usize = 3;
+/// Names that an upload tries for one block ([`crate::dora::upload`]).
+const RENAMED: usize = 5;
+
+/// Compares all of a history with the blocks of a bucket.
+pub async fn from_bucket(history: &dyn Past, bucket: &Bucket<'_>, events: &Events) -> Report {
+    let begun = Instant::now();
+    let mut report = Report::before(history.extent().samples);
+    let stage = Stage::begin("blocks", "every block in the bucket can be read");
+    let expected = format!("blocks under {}, whole to the last byte", bucket.prefix);
+    let outcome = async {
+        let found = blocks::find(bucket).await?;
+        let compared = compare_all(history, bucket, &found, events).await?;
+        Ok::<_, String>((found, compared))
+    };
+    let (found, mut compared) = match outcome.await {
+        Ok(done) => done,
+        Err(error) => {
+            let hint = "reading the bucket needs roles/storage.objectViewer on it";
+            report.add(stage.failed(expected, error, hint), events);
+            let stage = Stage::begin("history", HISTORY);
+            let found = "not looked at: the bucket cannot be read";
+            report.add(stage.failed(to_be_there(&report), found, "see the check `blocks`"), events);
+            return report;
+        }
+    };
+    // Where nothing is missing, it is of no consequence what is still on its way.
+    if compared.tally.equal < report.samples_sent {
+        let unfinished = found.unfinished.iter().map(|one| (one.block.clone(), one.clone()));
+        compared.damaged.extend(unfinished);
+    }
+    report.objects = Some(found.objects);
+    report.blocks = Some(found.blocks.len() as u64);
+    report.newest_in_bucket_ms = found.newest();
+    report.damaged = compared.damaged.values().cloned().collect();
+    report.samples_found = Some(compared.tally.equal);
+    report.samples_in_bucket = Some(compared.tally.equal);
+    let check = of_blocks(stage, expected, &found, &compared, bucket);
+    report.add(check, events);
+    let stage = Stage::begin("history", HISTORY);
+    report.mismatches = compared.tally.listed();
+    let check = of_history(stage, history, &found, &compared, &report);
+    report.add(check, events);
+    report.elapsed_ms = milliseconds(begun.elapsed());
+    report
+}
+
+const HISTORY: &str = "every sample of the history is in the blocks";
+
+fn to_be_there(report: &Report) -> String {
+    format!("{}, equal in time and value", counted(report.samples_sent, "sample"))
+}
+
+/// What all blocks together came to.
+#[derive(Default)]
+struct Compared {
+    tally: Tally,
+    /// By their names.
+    damaged: BTreeMap<String, Damaged>,
+    /// How many samples lack of each window that lacks some.
+    lacking: BTreeMap<Window, u64>,
+    /// Blocks that hold another value than was sent.
+    differing: BTreeSet<String>,
+    bytes: u64,
+    samples: u64,
+}
+
+fn of_blocks(
+    stage: Stage,
+    expected: String,
+    found: &Found,
+    compared: &Compared,
+    bucket: &Bucket<'_>,
+) -> Check {
+    let damaged = &compared.damaged;
+    if let Some(first) = damaged.keys().next() {
+        let all = found.blocks.len() + found.damaged.len() + found.unfinished.len();
+        let named = some(damaged.values().map(ToString::to_string));
+        return stage.failed(
+            expected,
+            format!("{} of {} damaged: {named}", damaged.len(), counted(all as u64, "block")),
+            format!(
+                "a file that was changed or deleted can be brought back for `mimir.soft_delete_days` (`gcloud \
+                 storage restore`). Or delete the block's folder ({}{first}/): two minutes later `dorainfra \
+                 apply` sends what is missing of the history",
+                bucket.prefix
+            ),
+        );
+    }
+    if found.blocks.is_empty() {
+        let hint = "a Mimir that was just fed ships its first block within about 3 h, and `dorainfra destroy` has it \
+                    written first; Prometheus, where it stands in for Mimir, writes none";
+        return stage.failed(expected, "no block is there", hint);
+    }
+    let found = format!(
+        "{} with {} in {} bytes, up to {}",
+        counted(found.blocks.len() as u64, "block"),
+        counted(compared.samples, "sample"),
+        thousands(compared.bytes),
+        found.newest().map(|end| moment(end - 1)).unwrap_or_default()
+    );
+    stage.passed(expected, found)
+}
+
+fn of_history(
+    stage: Stage,
+    history: &dyn Past,
+    found: &Found,
+    compared: &Compared,
+    report: &Report,
+) -> Check {
+    let (sent, tally) = (report.samples_sent, &compared.tally);
+    let expected = to_be_there(report);
+    if sent == 0 {
+        return stage.not_applicable(expected, "no history was written");
+    }
+    if tally.equal == sent {
+        return stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent)));
+    }
+    let mut text = tally.found(sent, &report.mismatches);
+    if !compared.lacking.is_empty() {
+        let named = compared
+            .lacking
+            .iter()
+            .take(NAMED)
+            .map(|(window, count)| lacks(history, found, &compared.damaged, *window, *count));
+        let mut named: Vec<String> = named.collect();
+        if compared.lacking.len() > NAMED {
+            named.push(format!("{} more", compared.lacking.len() - NAMED));
+        }
+        text.push_str(&format!(". {}", named.join("; ")));
+    }
+    if !compared.differing.is_empty() {
+        text.push_str(&format!(". Other values are in {}", some(compared.differing.iter().cloned())));
+    }
+    let hint = match compared.damaged.is_empty() {
+        false => "see the check `blocks`",
+        true => {
+            "`dorainfra verify` tells whether Mimir still has it (then it is shipped within about 3 h, or by \
+             `dorainfra destroy`); `dorainfra apply` sends what nobody has any more"
+        }
+    };
+    stage.failed(expected, text, hint)
+}
+
+/// Which block should have what is missing of a window.
+fn lacks(
+    history: &dyn Past,
+    found: &Found,
+    damaged: &BTreeMap<String, Damaged>,
+    window: Window,
+    count: u64,
+) -> String {
+    let of = format!("{} of {} to {}", counted(count, "sample"), moment(window.start), moment(window.end));
+    let windows = [window];
+    let Some(made) = tsdb::blocks(history, &windows).next() else { return of };
+    let names: Vec<String> = std::iter::successors(Some(made.meta.clone()), |meta| Some(meta.renamed()))
+        .take(RENAMED)
+        .map(|meta| meta.ulid)
+        .collect();
+    if let Some(name) = names.iter().find(|name| damaged.contains_key(*name)) {
+        return format!("{name}, which is damaged, should have {of}");
+    }
+    let has = |block: &&Meta| {
+        names.contains(&block.ulid) || block.compaction.sources.iter().any(|source| names.contains(source))
+    };
+    match found.blocks.iter().find(has) {
+        Some(block) => format!("{} lacks {of}", block.ulid),
+        None => format!("{}, which should have {of}, is not there", made.meta.ulid),
+    }
+}
+
+/// The first of some, and how many more there are.
+fn some(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(NAMED);
+    let mut named: Vec<String> = all.take(NAMED).collect();
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    named.join("; ")
+}
+
+async fn compare_all(
+    history: &dyn Past,
+    bucket: &Bucket<'_>,
+    found: &Found,
+    events: &Events,
+) -> Result<Compared, String> {
+    let mut compared = Compared::default();
+    compared.damaged.extend(found.damaged.iter().map(|one| (one.block.clone(), one.clone())));
+    let groups = groups(history);
+    let last = groups.len() - 1;
+    let total = found.blocks.len() as u64;
+    let mut read = BTreeSet::new();
+    for (number, windows) in groups.iter().enumerate() {
+        // What is before and after the history belongs to the first and the last.
+        let begin = windows.first().filter(|_| number > 0).map_or(i64::MIN, |window| window.start);
+        let end = windows.last().filter(|_| number < last).map_or(i64::MAX, |window| window.end);
+        let mut sent = Sent::of(history, windows);
+        let here = found.blocks.iter().filter(|block| block.min_time < end && block.max_time > begin);
+        let mut downloads =
+            futures::stream::iter(here.map(|meta| async move {
+                (meta, blocks::download(bucket.objects, &bucket.prefix, meta).await)
+            }))
+            .buffer_unordered(AT_ONCE);
+        while let Some((meta, contents)) = downloads.next().await {
+            let seen = contents?.and_then(|contents| {
+                let reading = tsdb::read(meta, &contents.index, &contents.chunks)?;
+                let bytes =
+                    contents.index.len() + contents.chunks.iter().map(|file| file.len()).sum::<usize>();
+                Ok((sent.seen(&reading)?, bytes as u64))
+            });
+            let new = read.insert(meta.ulid.clone());
+            match seen {
+                // What is in a block that is damaged counts for nothing.
+                Err(damage) => {
+                    compared.damaged.insert(meta.ulid.clone(), Damaged::of(&meta.ulid, damage));
+                }
+                Ok((seen, bytes)) => {
+                    if sent.take(seen) {
+                        compared.differing.insert(meta.ulid.clone());
+                    }
+                    if new {
+                        compared.bytes += bytes;
+                        compared.samples += meta.stats.num_samples;
+                    }
+                }
+            }
+            let done = read.len() as u64;
+            events.send(Event::Progress { what: "reading".into(), done, total, unit: "blocks" });
+        }
+        sent.count(windows, &mut compared);
+    }
+    Ok(compared)
+}
+
+/// The windows of a history, as many together as are held at once; one group at least.
+fn groups(history: &dyn Past) -> Vec<Vec<Window>> {
+    let extent = history.extent();
+    let windows = tsdb::windows(history, extent.newest.map_or(0, |newest| newest + 1));
+    let each = (extent.weight / (windows.len() as u64).max(1)).max(1);
+    let at_once = usize::try_from((HELD / each).max(1)).unwrap_or(usize::MAX);
+    let mut groups: Vec<Vec<Window>> = windows.chunks(at_once).map(<[Window]>::to_vec).collect();
+    if groups.is_empty() {
+        groups.push(Vec::new());
+    }
+    groups
+}
+
+/// What became of one sample.
+#[derive(Clone, Debug)]
+enum Fate {
+    Missing,
+    Equal,
+    Differs { part: Option<String>, expected: f64, found: f64 },
+}
+
+/// What was sent in some windows.
+struct Sent {
+    series: Vec<Series>,
+    fates: Vec<Vec<Fate>>,
+}
+
+/// The number of a series and of its sample, and what a block says of it.
+type Seen = Vec<(usize, usize, Fate)>;
+
+impl Sent {
+    fn of(history: &dyn Past, windows: &[Window]) -> Self {
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+            return Self { series: Vec::new(), fates: Vec::new() };
+        };
+        let within = Window { start: first.start, end: last.end };
+        let series = history.series().filter_map(|one| part(one, within));
+        let series: Vec<Series> = series.collect();
+        let fates = series.iter().map(|one| vec![Fate::Missing; one.samples.len()]).collect();
+        Self { series, fates }
+    }
+
+    /// Compares what a block has of it.
+    fn seen(&self, reading: &Reading<'_>) -> Result<Seen, Damage> {
+        let mut by_labels: HashMap<Vec<(&str, &str)>, usize> = HashMap::with_capacity(self.series.len());
+        for (number, series) in self.series.iter().enumerate() {
+            let name = ("__name__", series.name);
+            let mut labels: Vec<_> = std::iter::once(name).chain(series.labels.iter()).collect();
+            labels.sort_unstable();
+            by_labels.insert(labels, number);
+        }
+        let mut seen = Vec::new();
+        for entry in &reading.series {
+            let Some(number) = by_labels.get(&entry.labels).copied() else { continue };
+            let times: Vec<i64> = self.series[number].samples.times().collect();
+            for chunk in &entry.chunks {
+                let first = times.partition_point(|time| *time < chunk.min);
+                if times.get(first).is_none_or(|time| *time > chunk.max) {
+                    continue;
+                }
+                let decoded = chunk.decode()?;
+                compare(&self.series[number].samples, first, &decoded, |sample, fate| {
+                    seen.push((number, sample, fate));
+                });
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Takes over what a block has; whether any of it differs. Of two blocks that
+    /// contradict each other, the one that is wrong is believed.
+    fn take(&mut self, seen: Seen) -> bool {
+        let mut differs = false;
+        for (series, sample, fate) in seen {
+            let known = &mut self.fates[series][sample];
+            differs |= matches!(fate, Fate::Differs { .. });
+            if !matches!(known, Fate::Differs { .. }) {
+                *known = fate;
+            }
+        }
+        differs
+    }
+
+    fn count(&self, windows: &[Window], compared: &mut Compared) {
+        for (series, fates) in self.series.iter().zip(&self.fates) {
+            for (at, fate) in fates.iter().enumerate() {
+                let (time, value) = series.samples.get(at);
+                let tally = &mut compared.tally;
+                match fate {
+                    Fate::Equal => tally.equal(series, time),
+                    Fate::Differs { part, expected, found } => {
+                        tally.mismatch(series, (time, *expected), part.clone(), Some(*found));
+                    }
+                    Fate::Missing => {
+                        let expected = match value {
+                            Value::Plain(value) => value,
+                            Value::Native(histogram) => histogram.count as f64,
+                        };
+                        tally.mismatch(series, (time, expected), None, None);
+                        let window = windows.partition_point(|window| window.end <= time);
+                        if let Some(window) = windows.get(window) {
+                            *compared.lacking.entry(*window).or_default() += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What of a series is in a window.
+fn part(series: Cow<'_, Series>, window: Window) -> Option<Series> {
+    let times: Vec<i64> = series.samples.times().collect();
+    let begin = times.partition_point(|time| *time < window.start);
+    let end = times.partition_point(|time| *time < window.end);
+    let samples = match &series.samples {
+        Samples::Plain(samples) => Samples::Plain(samples[begin..end].to_vec()),
+        Samples::Native(samples) => Samples::Native(samples[begin..end].to_vec()),
+    };
+    let labels = series.labels.clone();
+    (begin < end).then(|| Series { name: series.name, labels, samples, exemplars: Vec::new() })
+}
+
+/// Tells the fate of each sample, from the number `first` on, that a chunk has one
+/// of the same time for.
+fn compare(sent: &Samples, first: usize, decoded: &Decoded, mut tell: impl FnMut(usize, Fate)) {
+    match (sent, decoded) {
+        (Samples::Plain(sent), Decoded::Plain(found)) => {
+            together(sent, first, found, |at, sent, found| {
+                let same = sent == found || (sent.is_nan() && found.is_nan());
+                let differs = Fate::Differs { part: None, expected: *sent, found: *found };
+                tell(at, if same { Fate::Equal } else { differs });
+            });
+        }
+        (Samples::Native(sent), Decoded::Native(found)) => {
+            together(sent, first, found, |at, sent, found| {
+                tell(
+                    at,
+                    match difference(sent, found.as_ref()) {
+                        None => Fate::Equal,
+                        Some(Difference { part, expected, found }) => {
+                            Fate::Differs { part: Some(part), expected, found }
+                        }
+                    },
+                );
+            });
+        }
+        // A plain sample where a histogram was sent, or the reverse.
+        (Samples::Plain(sent), Decoded::Native(found)) => {
+            together(sent, first, found, |at, sent, _| {
+                let part = Some("a native histogram instead of a plain sample".to_owned());
+                tell(at, Fate::Differs { part, expected: *sent, found: f64::NAN });
+            });
+        }
+        (Samples::Native(sent), Decoded::Plain(found)) => {
+            together(sent, first, found, |at, sent, found| {
+                let part = Some("a plain sample instead of a native histogram".to_owned());
+                tell(at, Fate::Differs { part, expected: sent.count as f64, found: *found });
+            });
+        }
+    }
+}
+
+/// Goes through two lists in the order of time, and calls with what has the same.
+fn together<S, F>(sent: &[(i64, S)], first: usize, found: &[(i64, F)], mut both: impl FnMut(usize, &S, &F)) {
+    let mut at = first;
+    for (time, value) in found {
+        while sent.get(at).is_some_and(|(other, _)| other < time) {
+            at += 1;
+        }
+        if let Some((other, sent)) = sent.get(at)
+            && other == time
+        {
+            both(at, sent, value);
+        }
+    }
+}
+
+/// The first part of a histogram that differs; `None` for `found`: its buckets are
+/// of another kind than those that were sent.
+fn difference(sent: &Histogram, found: Option<&Histogram>) -> Option<Difference> {
+    let differs = |part: String, expected, found| Some(Difference { part, expected, found });
+    let Some(found) = found else {
+        return differs("buckets of another kind".into(), sent.buckets.len() as f64, f64::NAN);
+    };
+    for (part, expected, found) in [
+        ("count", sent.count as f64, found.count as f64),
+        ("sum", sent.sum, found.sum),
+        ("zeros", sent.zero as f64, found.zero as f64),
+    ] {
+        if expected != found {
+            return differs(part.into(), expected, found);
+        }
+    }
+    let count = |histogram: &Histogram, index: i32| {
+        let at = histogram.buckets.binary_search_by_key(&index, |bucket| bucket.index);
+        at.map_or(0.0, |at| f64::from(histogram.buckets[at].count))
+    };
+    let indices = sent.buckets.iter().chain(found.buckets.iter()).map(|bucket| bucket.index);
+    let indices: BTreeSet<i32> = indices.collect();
+    indices.into_iter().find_map(|index| {
+        let (expected, found) = (count(sent, index), count(found, index));
+        (expected != found).then(|| Difference {
+            part: format!("bucket up to {}", bound(index)),
+            expected,
+            found,
+        })
+    })
+}
