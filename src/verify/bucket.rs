@@ -62,7 +62,7 @@ pub(super) async fn check(
                     damaged";
         return stage.failed(expected, found, hint);
     }
-    let newest = found.newest().map(|end| moment(end - 1));
+    let newest = found.newest().map(|end| moment(end.saturating_sub(1)));
     if held == sent && blocks > 0 {
         let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
         let found = format!(
@@ -142,7 +142,7 @@ pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBuck
         blocks: found.blocks.len() as u64,
         sent: history.extent().samples,
         held: held(history, &found.blocks),
-        newest: found.newest().map(|end| moment(end - 1)),
+        newest: found.newest().map(|end| moment(end.saturating_sub(1))),
         damaged: found.damaged,
     })
 }
