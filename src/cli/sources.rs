@@ -222,7 +222,8 @@ impl<'a> Collecting<'a> {
                     environment: owner.environment.clone(),
                 };
                 let name = format!("git {}", shown(context, source.path.as_deref()));
-                (name, blocking(move || git::read(&settings)).await?)
+                let events = events.clone();
+                (name, blocking(move || git::read(&settings, &events)).await?)
             }
             SourceKind::Github => {
                 let settings = forge::Settings {
@@ -253,6 +254,9 @@ impl<'a> Collecting<'a> {
                 (format!("gitlab {project}"), known)
             }
         };
+        if source.kind != SourceKind::Git {
+            exclude(source).tell(&known, &owner.environment, &name, events);
+        }
         let told = crate::dora::source::events(&known, &owner, &rules(source));
         self.add(name, Some(owner), told, events)
     }

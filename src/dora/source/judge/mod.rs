@@ -88,8 +88,7 @@ impl<'a> Judge<'a> {
                     None => Vec::new(),
                 },
             };
-            // Only a release is called as it is named.
-            if run.id == run.ran.name && self.rules.exclude.matches(run.id) {
+            if self.rules.exclude.leaves_out(run.id, run.ran) {
                 carried.extend(brought);
                 return false;
             }
