@@ -203,7 +203,7 @@ impl<'a> Collecting<'a> {
         let path = source.path.clone().unwrap_or_default();
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
-        let (name, known) = match source.kind {
+        let (name, mut known) = match source.kind {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
                 let name = format!("file {}", shown(context, source.path.as_deref()));
@@ -255,6 +255,9 @@ impl<'a> Collecting<'a> {
             }
         };
         if source.kind != SourceKind::Git {
+            // GitLab's number of a project is in nobody's message.
+            let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
+            known.is_called((!is_number).then_some(project.as_str()));
             exclude(source).tell(&known, &owner.environment, &name, events);
         }
         let told = crate::dora::source::events(&known, &owner, &rules(source));

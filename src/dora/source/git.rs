@@ -63,6 +63,7 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
             },
         });
     }
+    project.is_called(reader.address().as_deref());
     Ok(project)
 }
 
@@ -110,6 +111,17 @@ impl<'a> Reader<'a> {
             message: error.to_string(),
             hint: "`git fsck` says what is wrong with a damaged repository",
         }
+    }
+
+    /// Where it was cloned from, without `.git`; `None`: from nowhere, or from a folder.
+    fn address(&self) -> Option<String> {
+        let address = self.repository.config_snapshot().string("remote.origin.url")?.to_string();
+        let address = address.trim_end_matches('/').trim_end_matches(".git");
+        let is_server = match address.split_once(':') {
+            Some(("file", _)) | None => false,
+            Some((host, _)) => !host.contains('/'),
+        };
+        is_server.then(|| address.to_owned())
     }
 
     /// The tags that match, by time.

@@ -30,6 +30,8 @@ static WHOLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"(?:[0-9]+(?:[-_.][0-9]+){2,}|[0-9]{6,})[-_.][a-z]+$|[0-9]+\.[0-9]+[-_.]stable$").ok()
 });
 
+static VERSION: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("[0-9]+(?:[-_.][0-9]+)*").ok());
+
 /// Tags and releases that are left out.
 #[derive(Clone, Debug, Default)]
 pub enum Exclude {
@@ -69,6 +71,29 @@ impl Exclude {
         let finer = |other: &str| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         matches!(self, Self::Usual) && same_commit.into_iter().any(finer)
     }
+}
+
+/// The version or day in a name: of the numbers that belong together, the most. Zeros at the end
+/// say nothing: 2.0.0 is 2.
+fn version(name: &str) -> Vec<u128> {
+    let Some(form) = &*VERSION else { return Vec::new() };
+    let numbers = |text: &str| -> Vec<u128> {
+        text.split(['-', '_', '.']).map(|number| number.parse().unwrap_or(u128::MAX)).collect()
+    };
+    let groups = form.find_iter(name).map(|group| numbers(group.as_str()));
+    let mut most =
+        groups.reduce(|most, next| if next.len() > most.len() { next } else { most }).unwrap_or_default();
+    while most.last() == Some(&0) {
+        most.pop();
+    }
+    most
+}
+
+/// Whether what was in a prerelease can be in a later release: v2.0.0-rc.1 leads to v2.0.0, and
+/// not to v1.9.1 of another line. A name without a version leads anywhere.
+pub(super) fn leads_to(prerelease: &str, release: &str) -> bool {
+    let (from, to) = (version(prerelease), version(release));
+    to.is_empty() || from <= to
 }
 
 /// Says which tags and releases are left out: a name may mean something else than it seems to.
