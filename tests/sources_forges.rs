@@ -355,6 +355,111 @@ async fn an_older_release_line_brings_its_own_and_a_squashed_request_begins_with
     }
 }
 
+/// What v2.0.0 names is gone: the older line's release still brings what is new against v1.9.0.
+#[tokio::test]
+async fn a_comparison_with_what_is_gone_does_not_empty_the_others() {
+    for on_gitlab in [false, true] {
+        for gone in ["v2.0.0", "v1.9.0"] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut forge = two_lines(on_gitlab);
+            forge.answers.retain(|(pattern, ..)| {
+                !(pattern.contains("compare")
+                    && pattern.contains("v1.9.1")
+                    && pattern.replace("to=v1.9.1", "").contains(gone))
+            });
+            let (url, _forge) = forge.serve().await;
+            let settings =
+                Settings { deployed: Deployed::Releases, ..settings(&url, folder.path().join("state.json")) };
+            let project = match on_gitlab {
+                true => gitlab::read(&settings, &Events::none()).await.unwrap(),
+                false => github::read(&settings, &Events::none()).await.unwrap(),
+            };
+            let brought = project.deployments["v1.9.1"].changes.as_ref().unwrap().len();
+            let expected = if gone == "v2.0.0" { 2 } else { 4 };
+            assert_eq!(brought, expected, "{gone} is gone, on GitLab: {on_gitlab}");
+        }
+    }
+}
+
+/// 250 squashed requests: the state is not written after each, and where the forge allows no more,
+/// what is known is there to be stored.
+#[tokio::test]
+async fn at_a_limit_the_rest_of_the_squashed_requests_waits_for_the_next_run() {
+    for on_gitlab in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut forge = Forge::default();
+        let hash = |number: u32| format!("{number:040}");
+        let requests = (1..=250).map(|number: u32| {
+            json!({"number": number, "iid": number, "title": "Mend", "labels": [],
+                "merge_commit_sha": hash(number), "sha": hash(number), "created_at": "2026-03-02T08:00:00Z",
+                "updated_at": "2026-03-02T12:00:20Z", "merged_at": "2026-03-02T12:00:10Z"})
+        });
+        let requests: Vec<Value> = requests.collect();
+        let commits: Vec<Value> = (1..=250)
+            .map(|number: u32| {
+                let date = "2026-03-02T12:00:00Z";
+                json!({"sha": hash(number), "id": hash(number), "message": "Mend", "authored_date": date,
+                    "parents": [{"sha": hash(0)}], "parent_ids": [hash(0)],
+                    "commit": {"message": "Mend", "author": {"date": date}, "committer": {"date": date}}})
+            })
+            .collect();
+        let releases: Vec<Value> = ["v1.0.0", "v1.1.0"]
+            .iter()
+            .enumerate()
+            .map(|(day, tag)| {
+                let at = format!("2026-03-{:02}T18:00:00Z", day + 1);
+                json!({"tag_name": tag, "draft": false, "prerelease": false,
+                    "published_at": at, "released_at": at})
+            })
+            .collect();
+        let own = json!([{"sha": "1", "id": "1", "message": "Begin", "authored_date": "2026-03-02T09:00:00Z",
+            "parents": [], "parent_ids": [],
+            "commit": {"message": "Begin", "author": {"date": "2026-03-02T09:00:00Z"}, "committer": null}}]);
+        let (project, merged, compared) = match on_gitlab {
+            true => ("/api/v4/projects/example%2Fshop", "merge_requests", "repository/compare".to_owned()),
+            false => ("/repos/example/shop", "pulls", "compare/v1.0.0...v1.1.0".to_owned()),
+        };
+        forge.answer(&format!("{project}/releases"), "", releases.into(), None);
+        forge.answer(&format!("{project}/{merged}"), "", requests.into(), None);
+        forge.answer(&format!("{project}/issues"), "", json!([]), None);
+        forge.answer(
+            &format!("{project}/{compared}"),
+            "",
+            json!({"status": "ahead", "commits": commits}),
+            None,
+        );
+        for number in 1..=250 {
+            forge.answer(&format!("{project}/{merged}/{number}/commits"), "", own.clone(), None);
+        }
+        let (url, forge) = forge.serve().await;
+        let settings =
+            Settings { deployed: Deployed::Releases, ..settings(&url, folder.path().join("state.json")) };
+        let tomorrow = time::OffsetDateTime::now_utc().unix_timestamp() + 86_400;
+        // Releases, requests, issues and one comparison, then 150 of the requests.
+        forge.fail(4 + 150, Fault::Exhausted(tomorrow));
+        let (events, mut heard) = Events::channel();
+        let read = async || match on_gitlab {
+            true => gitlab::read(&settings, &events).await,
+            false => github::read(&settings, &events).await,
+        };
+        let project = read().await.unwrap();
+        let timed = |project: &dorainfra::dora::source::Project| {
+            project.changes.values().filter(|change| change.begun.is_some()).count()
+        };
+        assert_eq!(timed(&project), 150, "on GitLab: {on_gitlab}");
+        let mut said = String::new();
+        while let Ok(event) = heard.try_recv() {
+            said += &format!("{event:?}\n");
+        }
+        assert!(said.contains("100 squashed requests have no lead time yet"), "{said}");
+        assert_eq!(forge.clear().len(), 4 + 151);
+        // The next run asks for the others, and for none of these again.
+        assert_eq!(timed(&read().await.unwrap()), 250);
+        let asked = forge.clear();
+        assert_eq!(asked.iter().filter(|url| url.contains("/commits")).count(), 100, "{asked:#?}");
+    }
+}
+
 #[tokio::test]
 async fn limits_failures_and_torn_answers_change_nothing() {
     let folder = tempfile::tempdir().unwrap();

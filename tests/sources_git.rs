@@ -322,6 +322,35 @@ fn an_older_line_brings_what_is_its_own_and_prereleases_bring_nothing() {
 }
 
 #[test]
+fn what_is_left_out_is_named_with_what_counts_it() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.commit(0, "One");
+    made.run(0, &["tag", "v1.0.0-rc.1"]);
+    let said = |code: i32| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", "out.jsonl", "git"]);
+        let said = command.arg(made.folder.path()).assert().code(code);
+        String::from_utf8_lossy(&said.get_output().stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let all = said(1);
+    assert!(all.contains("v1.0.0-rc.1") && all.contains("`exclude: []` counts all"), "{all}");
+    for tag in ["v1.0.0", "v1.0", "v3.5a", "v2024a", "v2026-03-02b", "v4.3-stable"] {
+        made.run(1, &["tag", tag]);
+        made.commit(2, tag);
+    }
+    made.run(1, &["tag", "v1", "v1.0.0"]);
+    let some = said(0);
+    assert!(some.contains("2 tags left out: v1.0.0-rc.1, v1; `exclude: []` counts them"), "{some}");
+    let tags: Vec<String> =
+        brought(&collect(made.folder.path(), &[])).into_iter().map(|(tag, _)| tag).collect();
+    assert_eq!(tags, ["v1.0.0", "v1.0", "v2024a", "v2026-03-02b", "v3.5a", "v4.3-stable"]);
+}
+
+#[test]
 fn a_commit_of_a_monorepo_belongs_to_the_services_whose_paths_it_touches() {
     let Some(made) = Made::new() else {
         eprintln!("skipped: there is no git to make a repository with");

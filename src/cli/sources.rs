@@ -203,7 +203,7 @@ impl<'a> Collecting<'a> {
         let path = source.path.clone().unwrap_or_default();
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
-        let (name, known) = match source.kind {
+        let (name, mut known) = match source.kind {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
                 let name = format!("file {}", shown(context, source.path.as_deref()));
@@ -222,7 +222,8 @@ impl<'a> Collecting<'a> {
                     environment: owner.environment.clone(),
                 };
                 let name = format!("git {}", shown(context, source.path.as_deref()));
-                (name, blocking(move || git::read(&settings)).await?)
+                let events = events.clone();
+                (name, blocking(move || git::read(&settings, &events)).await?)
             }
             SourceKind::Github => {
                 let settings = forge::Settings {
@@ -253,6 +254,12 @@ impl<'a> Collecting<'a> {
                 (format!("gitlab {project}"), known)
             }
         };
+        if source.kind != SourceKind::Git {
+            // GitLab's number of a project is in nobody's message.
+            let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
+            known.is_called((!is_number).then_some(project.as_str()));
+            exclude(source).tell(&known, &owner.environment, &name, events);
+        }
         let told = crate::dora::source::events(&known, &owner, &rules(source));
         self.add(name, Some(owner), told, events)
     }

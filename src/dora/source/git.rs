@@ -13,8 +13,9 @@ use time::{OffsetDateTime, UtcOffset};
 use super::SourceError;
 use super::message::title;
 use super::project::{Fact, Landed, Project, Ran, Status};
-use super::releases::Exclude;
+use super::releases::{self, Exclude};
 use super::rules::Patterns;
+use crate::event::Events;
 
 /// What of a repository is a deployment.
 #[derive(Clone, Debug)]
@@ -40,10 +41,10 @@ pub struct Settings {
 
 /// All facts of a repository. Blocking, and as long as the history is: a million
 /// commits take about half a minute.
-pub fn read(settings: &Settings) -> Result<Project, SourceError> {
+pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
     let reader = Reader::open(settings)?;
     let releases = match &settings.deployed {
-        Deployed::Tags(pattern) => reader.tags(pattern, &settings.exclude)?,
+        Deployed::Tags(pattern) => reader.tags(pattern, &settings.exclude, events)?,
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
     let alone = matches!(settings.deployed, Deployed::Branch(_));
@@ -62,6 +63,7 @@ pub fn read(settings: &Settings) -> Result<Project, SourceError> {
             },
         });
     }
+    project.is_called(reader.address().as_deref());
     Ok(project)
 }
 
@@ -111,11 +113,27 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Where it was cloned from, without `.git`; `None`: from nowhere, or from a folder.
+    fn address(&self) -> Option<String> {
+        let address = self.repository.config_snapshot().string("remote.origin.url")?.to_string();
+        let address = address.trim_end_matches('/').trim_end_matches(".git");
+        let is_server = match address.split_once(':') {
+            Some(("file", _)) | None => false,
+            Some((host, _)) => !host.contains('/'),
+        };
+        is_server.then(|| address.to_owned())
+    }
+
     /// The tags that match, by time.
-    fn tags(&self, pattern: &Patterns, exclude: &Exclude) -> Result<Vec<Release>, SourceError> {
+    fn tags(
+        &self,
+        pattern: &Patterns,
+        exclude: &Exclude,
+        events: &Events,
+    ) -> Result<Vec<Release>, SourceError> {
         let references = self.repository.references().map_err(|error| self.fails(error))?;
         let mut releases: Vec<Release> = Vec::new();
-        let mut left_out = 0;
+        let mut left_out = Vec::new();
         for reference in references.tags().map_err(|error| self.fails(error))? {
             let mut reference = reference.map_err(|error| self.fails(error))?;
             let name = reference.name().shorten().to_string();
@@ -123,7 +141,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if exclude.matches(&name) {
-                left_out += 1;
+                left_out.push(name);
                 continue;
             }
             // An annotated tag has a time of its own.
@@ -140,22 +158,31 @@ impl<'a> Reader<'a> {
             releases.push(Release { id: name.clone(), name, at, commit: commit.id().detach() });
         }
         if releases.is_empty() {
-            return Err(SourceError::Git {
-                path: self.path.to_owned(),
-                message: match left_out {
-                    0 => "no tag matches the pattern".into(),
-                    all => format!("all {all} tags that match the pattern are left out (`exclude`)"),
-                },
-                hint: "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
-            });
+            let (message, hint) = match left_out.len() {
+                0 => (
+                    "no tag matches the pattern".into(),
+                    "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
+                ),
+                all => (
+                    format!("all {all} tags that match the pattern are left out, {} among them", left_out[0]),
+                    "`exclude` in the configuration (`--exclude PATTERN`) says which tags are no deployments: \
+                     `exclude: []` counts all of them",
+                ),
+            };
+            return Err(SourceError::Git { path: self.path.to_owned(), message, hint });
         }
         let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
         for release in &releases {
             names.entry(release.commit).or_default().push(release.name.clone());
         }
         releases.retain(|release| {
-            !exclude.is_moving(&release.name, names[&release.commit].iter().map(String::as_str))
+            let moves = exclude.is_moving(&release.name, names[&release.commit].iter().map(String::as_str));
+            if moves {
+                left_out.push(release.name.clone());
+            }
+            !moves
         });
+        releases::tell(&left_out, &self.path.display().to_string(), events);
         releases.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
         Ok(releases)
     }

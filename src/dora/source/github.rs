@@ -343,7 +343,8 @@ impl Reader<'_, State> {
             // What ran before brings nothing new.
             let again = bases.contains(&head);
             for base in bases.iter().filter(|_| !again) {
-                let (found, diverged) = self.between(base, &head).await?;
+                // Gone is not empty: the next one may still be there.
+                let Some((found, diverged)) = self.between(base, &head).await? else { continue };
                 state::narrow(&mut changes, found);
                 // Of another release line: what is new against that one is not all new.
                 if !diverged {
@@ -357,8 +358,8 @@ impl Reader<'_, State> {
     }
 
     /// The commits that one revision has and another has not, and whether that one has
-    /// others, too.
-    async fn between(&mut self, base: &str, head: &str) -> Result<(Vec<String>, bool), SourceError> {
+    /// others, too; `None`: one of them is gone.
+    async fn between(&mut self, base: &str, head: &str) -> Result<Option<(Vec<String>, bool)>, SourceError> {
         let (mut changes, mut diverged) = (Vec::new(), false);
         let path = self.path(&format!("compare/{base}...{head}"));
         let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
@@ -367,7 +368,7 @@ impl Reader<'_, State> {
                 Ok(page) => page,
                 Err(SourceError::Refused { status: 404, .. }) => {
                     state::gone(self.events, &self.settings.project, base, head);
-                    break;
+                    return Ok(None);
                 }
                 Err(error) => return Err(error),
             };
@@ -377,7 +378,7 @@ impl Reader<'_, State> {
             }
             next = page.next;
         }
-        Ok((changes, diverged))
+        Ok(Some((changes, diverged)))
     }
 
     /// Asks for the commits of the requests that were squashed: one has the time of its
@@ -386,20 +387,42 @@ impl Reader<'_, State> {
         if self.settings.access.token.is_none() {
             return Ok(());
         }
-        for (id, request) in state::squashed(&self.state.project, '#', &self.state.without_commits) {
-            let path = self.path(&format!("pulls/{}/commits", &request[1..]));
-            let commits = match self.rest.get::<Vec<Commit>>(&self.rest.url(&path, &[PER_PAGE])).await {
-                Ok(page) => page.items,
-                Err(SourceError::Refused { status: 404, .. }) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            let begun = commits.iter().map(|commit| commit.commit.author.date).min();
-            if !state::began(&mut self.state.project, id, begun) {
-                self.state.without_commits.insert(request);
+        let squashed = state::squashed(&self.state.project, '#', &self.state.without_commits);
+        let (all, mut outcome) = (squashed.len(), Ok(()));
+        for (done, (id, request)) in squashed.into_iter().enumerate() {
+            match self.first_commit(&request).await {
+                Ok(begun) => {
+                    if !state::began(&mut self.state.project, id, begun) {
+                        self.state.without_commits.insert(request);
+                    }
+                }
+                Err(limit @ SourceError::Limited { .. }) => {
+                    state::later(self.events, &self.settings.project, all - done, &limit);
+                    break;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
+            if (done + 1) % state::BETWEEN_SAVES == 0 {
+                self.save()?;
+            }
+        }
+        if all > 0 {
             self.save()?;
         }
-        Ok(())
+        outcome
+    }
+
+    /// When the first commit of a request was written; `None`: nobody tells.
+    async fn first_commit(&self, request: &str) -> Result<Option<OffsetDateTime>, SourceError> {
+        let path = self.path(&format!("pulls/{}/commits", &request[1..]));
+        match self.rest.get::<Vec<Commit>>(&self.rest.url(&path, &[PER_PAGE])).await {
+            Ok(page) => Ok(page.items.iter().map(|commit| commit.commit.author.date).min()),
+            Err(SourceError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {

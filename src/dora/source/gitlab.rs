@@ -270,22 +270,28 @@ impl Reader<'_, State> {
             // What ran before brings nothing new.
             let again = bases.contains(&head);
             // A comparison does not say whether the two have diverged; the names may.
-            for base in bases.iter().filter(|_| !again).take(1 + usize::from(lines)) {
-                let mut found = Vec::new();
+            let mut wanted = 1 + usize::from(lines);
+            for base in bases.iter().filter(|_| !again) {
+                if wanted == 0 {
+                    break;
+                }
                 let query = [("from", base.as_str()), ("to", head.as_str())];
                 let url = self.rest.url(&self.path("repository/compare"), &query);
-                match self.rest.get::<Comparison>(&url).await {
-                    Ok(page) => {
-                        for commit in page.items.commits {
-                            self.commit(commit, &mut found);
-                        }
-                    }
+                let commits = match self.rest.get::<Comparison>(&url).await {
+                    Ok(page) => page.items.commits,
+                    // Gone is not empty: the next one may still be there.
                     Err(SourceError::Refused { status: 404, .. }) => {
                         state::gone(self.events, &self.settings.project, base, &head);
+                        continue;
                     }
                     Err(error) => return Err(error),
+                };
+                let mut found = Vec::new();
+                for commit in commits {
+                    self.commit(commit, &mut found);
                 }
                 state::narrow(&mut changes, found);
+                wanted -= 1;
             }
             state::brought(&mut self.state.project, id, changes.unwrap_or_default());
             self.save()?;
@@ -296,26 +302,50 @@ impl Reader<'_, State> {
     /// Asks for the commits of the requests that were squashed: one has the time of its
     /// landing, which is no lead time.
     async fn first_commits(&mut self) -> Result<(), SourceError> {
-        for (id, request) in state::squashed(&self.state.project, '!', &self.state.without_commits) {
-            let path = self.path(&format!("merge_requests/{}/commits", &request[1..]));
-            // The newest first: what was written first is on the last page.
-            let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
-            let mut begun: Option<OffsetDateTime> = None;
-            while let Some(url) = next {
-                let page = match self.rest.get::<Vec<Commit>>(&url).await {
-                    Ok(page) => page,
-                    Err(SourceError::Refused { status: 404, .. }) => break,
-                    Err(error) => return Err(error),
-                };
-                begun = page.items.iter().map(|commit| commit.authored_date).chain(begun).min();
-                next = page.next;
+        let squashed = state::squashed(&self.state.project, '!', &self.state.without_commits);
+        let (all, mut outcome) = (squashed.len(), Ok(()));
+        for (done, (id, request)) in squashed.into_iter().enumerate() {
+            match self.first_commit(&request).await {
+                Ok(begun) => {
+                    if !state::began(&mut self.state.project, id, begun) {
+                        self.state.without_commits.insert(request);
+                    }
+                }
+                Err(limit @ SourceError::Limited { .. }) => {
+                    state::later(self.events, &self.settings.project, all - done, &limit);
+                    break;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
             }
-            if !state::began(&mut self.state.project, id, begun) {
-                self.state.without_commits.insert(request);
+            if (done + 1) % state::BETWEEN_SAVES == 0 {
+                self.save()?;
             }
+        }
+        if all > 0 {
             self.save()?;
         }
-        Ok(())
+        outcome
+    }
+
+    /// When the first commit of a request was written; `None`: nobody tells.
+    async fn first_commit(&self, request: &str) -> Result<Option<OffsetDateTime>, SourceError> {
+        let path = self.path(&format!("merge_requests/{}/commits", &request[1..]));
+        // The newest first: what was written first is on the last page.
+        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+        let mut begun: Option<OffsetDateTime> = None;
+        while let Some(url) = next {
+            let page = match self.rest.get::<Vec<Commit>>(&url).await {
+                Ok(page) => page,
+                Err(SourceError::Refused { status: 404, .. }) => break,
+                Err(error) => return Err(error),
+            };
+            begun = page.items.iter().map(|commit| commit.authored_date).chain(begun).min();
+            next = page.next;
+        }
+        Ok(begun)
     }
 
     fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {

@@ -7,7 +7,7 @@ pub(super) fn title(message: &str) -> String {
 }
 
 /// What a message says it takes back: commits by their hashes (in lower case), requests as
-/// `#12` (GitHub) or `!12` (GitLab).
+/// `#12` (GitHub) or `!12` (GitLab), with the project's name where it is said: `owner/name#12`.
 ///
 /// - git: `This reverts commit A.`, `This reverts commits A and B.`; of `reverts commit A,
 ///   reversing changes made to B` A alone
@@ -29,11 +29,11 @@ pub(super) fn reverted(message: &str) -> Vec<String> {
     }
     for (at, words) in lower.match_indices("reverts merge request ") {
         let place = lower[at + words.len()..].split_whitespace().next().unwrap_or_default();
-        request(place, '!').into_iter().for_each(&mut add);
+        placed(place, '!').into_iter().for_each(&mut add);
     }
     for line in lower.lines() {
         if let Some(place) = line.trim().strip_prefix("reverts ") {
-            request(place, '#').into_iter().for_each(&mut add);
+            placed(place, '#').into_iter().for_each(&mut add);
         }
     }
     if title(&lower).starts_with("revert") {
@@ -127,10 +127,15 @@ fn suffix(title: &str) -> Option<(&str, &str)> {
 
 /// `owner/name#12` → `#12`
 fn request(place: &str, sign: char) -> Option<String> {
+    placed(place, sign).map(|request| request[request.find(sign).unwrap_or(0)..].to_owned())
+}
+
+/// `owner/name#12.` → `owner/name#12`
+fn placed(place: &str, sign: char) -> Option<String> {
     let (project, rest) = place.split_once(sign)?;
     let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
     let is_project = project.chars().all(|c| c.is_alphanumeric() || "-_./".contains(c));
-    (is_project && !number.is_empty()).then(|| format!("{sign}{number}"))
+    (is_project && !number.is_empty()).then(|| format!("{project}{sign}{number}"))
 }
 
 /// The hashes that a text begins with: `A`, `A and B`, `A, B.`
@@ -156,11 +161,11 @@ mod tests {
             ("x\n\nThis reverts commits aaaaaaa,\nbbbbbbb, and ccccccc".into(), "aaaaaaa bbbbbbb ccccccc"),
             ("x\n\nThis reverts commit aaaaaaa.\nThis reverts commit bbbbbbb.".into(), "aaaaaaa bbbbbbb"),
             ("this reverts commit messages".into(), ""),
-            ("Revert \"A\" (#14)\n\nReverts o/r#12".into(), "#12"),
+            ("Revert \"A\" (#14)\n\nReverts O/r#12".into(), "o/r#12"),
             ("Revert \"A\"\n\nReverts #12\r\n".into(), "#12"),
             ("It reverts\nReverts what #12 did".into(), ""),
             ("Revert \"A\"\n\nThis reverts merge request !12".into(), "!12"),
-            ("Revert \"A\"\n\nThis reverts merge request g/p!12.".into(), "!12"),
+            ("Revert \"A\"\n\nThis reverts merge request g/p!12.".into(), "g/p!12"),
             ("revert: A\n\nRefs: 676104e, a215868".into(), "676104e a215868"),
             ("Add a cart\n\nRefs: 676104e".into(), ""),
         ] {

@@ -35,7 +35,8 @@ pub struct Landed {
     /// When the tool said so of the labels.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub labelled: Option<OffsetDateTime>,
-    /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`.
+    /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`, after
+    /// the project's name where it is said.
     #[serde(default)]
     pub reverts: Vec<String>,
     /// The commit that it is a copy of.
@@ -213,6 +214,23 @@ impl Ran {
 }
 
 impl Project {
+    /// What this project is called, as `owner/name` or its address: what it takes back of another
+    /// project is none of its own requests. `None`: nobody knows, and all are taken for its own.
+    pub fn is_called(&mut self, name: Option<&str>) {
+        let name = name.map(str::to_lowercase);
+        for reverted in self.changes.values_mut().flat_map(|change| &mut change.reverts) {
+            let Some(at) = reverted.find(['#', '!']) else { continue };
+            let place = reverted[..at].to_lowercase();
+            let own = name.as_ref().is_none_or(|name| {
+                let rest = name.strip_suffix(&place);
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':']))
+            });
+            if place.is_empty() || own {
+                *reverted = reverted[at..].to_owned();
+            }
+        }
+    }
+
     /// What another source told of the same project.
     pub fn merge(&mut self, other: Self) {
         other.facts().into_iter().for_each(|fact| self.add(fact));

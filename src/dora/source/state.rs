@@ -205,11 +205,25 @@ pub(super) fn began(project: &mut Project, id: String, begun: Option<OffsetDateT
     true
 }
 
+/// How many squashed requests are asked for between two writings of the state.
+pub(super) const BETWEEN_SAVES: usize = 100;
+
+/// Says that the forge has answered enough for now. What is there already is worth having: the
+/// events are stored, and the next run asks for the rest.
+pub(super) fn later(events: &Events, project: &str, left: usize, limit: &SourceError) {
+    events.warn(
+        format!("{project}: {left} squashed requests have no lead time yet: {limit}"),
+        Some("run it again then: it goes on with them".into()),
+    );
+}
+
 /// Says that a comparison isn't possible any more.
 pub(super) fn gone(events: &Events, project: &str, base: &str, head: &str) {
     events.warn(
         format!("{project}: {base} and {head} can't be compared: a history was rewritten"),
-        Some("the deployment counts, without changes".into()),
+        Some(
+            "earlier deployments are tried; with none of them, the deployment counts without changes".into(),
+        ),
     );
 }
 

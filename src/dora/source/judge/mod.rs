@@ -12,6 +12,7 @@ use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
 use super::message::merged_from;
 use super::project::{Landed, Project, Ran};
+use super::releases;
 use super::rules::{Owner, Rules};
 
 /// The events of an owner, sorted by time. Of the same facts and rules, the same.
@@ -78,8 +79,8 @@ impl<'a> Judge<'a> {
             landed.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         let mut deployed: HashSet<&str> = HashSet::new();
         let mut picks = Picks::default();
-        // What came with a release that does not count is the next one's.
-        let mut carried: Vec<&str> = Vec::new();
+        // What came with a release that does not count is the next one's of its line.
+        let mut carried: Vec<(&str, Vec<&str>)> = Vec::new();
         runs.retain_mut(|run| {
             let brought: Vec<&str> = match &run.ran.changes {
                 Some(changes) => changes.iter().map(String::as_str).collect(),
@@ -88,12 +89,13 @@ impl<'a> Judge<'a> {
                     None => Vec::new(),
                 },
             };
-            // Only a release is called as it is named.
-            if run.id == run.ran.name && self.rules.exclude.matches(run.id) {
-                carried.extend(brought);
+            if self.rules.exclude.leaves_out(run.id, run.ran) {
+                carried.push((run.id, brought));
                 return false;
             }
-            let brought = carried.drain(..).chain(brought);
+            let here: Vec<_> =
+                carried.extract_if(.., |(from, _)| releases::leads_to(from, &run.ran.name)).collect();
+            let brought = here.into_iter().flat_map(|(_, changes)| changes).chain(brought);
             run.changes = brought.filter(|id| deployed.insert(id)).collect();
             let written = run.changes.iter().copied().filter(|id| self.writes(id));
             run.new = written
@@ -106,10 +108,13 @@ impl<'a> Judge<'a> {
     }
 
     /// The deployment that a run came after: of two release lines the one of its own, where
-    /// the commits between them are known; else the one before in time.
-    fn before(&self, runs: &[Run<'a>], index: usize) -> Option<usize> {
-        let earlier: HashMap<&str, usize> =
-            runs[..index].iter().enumerate().map(|(index, run)| (run.ran.revision.as_str(), index)).collect();
+    /// the commits between them are known; else the one before in time. `places`: of each
+    /// revision, the runs that had it, by time.
+    fn before(&self, runs: &[Run<'a>], places: &HashMap<&str, Vec<usize>>, index: usize) -> Option<usize> {
+        let earlier = |revision: &str| {
+            let places = places.get(revision)?;
+            places[..places.partition_point(|place| *place < index)].last().copied()
+        };
         let mut seen = HashSet::new();
         let mut waiting = vec![runs[index].ran.revision.as_str()];
         let mut found = None;
@@ -117,8 +122,8 @@ impl<'a> Judge<'a> {
             if !seen.insert(id) {
                 continue;
             }
-            match earlier.get(id) {
-                Some(before) => found = found.max(Some(*before)),
+            match earlier(id) {
+                Some(before) => found = found.max(Some(before)),
                 None => {
                     waiting.extend(self.change(id).into_iter().flat_map(|it| &it.parents).map(String::as_str))
                 }
@@ -240,6 +245,10 @@ impl<'a> Judge<'a> {
             .enumerate()
             .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
             .collect();
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, run) in runs.iter().enumerate() {
+            places.entry(run.ran.revision.as_str()).or_default().push(index);
+        }
         for (index, run) in runs.iter().enumerate() {
             // By the deployment that failed: when that was noticed, if anybody knows.
             let mut failed: BTreeMap<usize, Option<OffsetDateTime>> = BTreeMap::new();
@@ -259,7 +268,7 @@ impl<'a> Judge<'a> {
                 }
             }
             if failed.is_empty() && unnamed && run.kind == Kind::Rework {
-                failed.extend(self.before(runs, index).map(|before| (before, begun)));
+                failed.extend(self.before(runs, &places, index).map(|before| (before, begun)));
             }
             for (cause, noticed) in failed {
                 let cause = &runs[cause];
@@ -331,7 +340,11 @@ fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<Offse
 /// and its first has not. None for what is no merge, or whose parents nobody told.
 fn merged<'a>(project: &'a Project, merge: &str, here: &HashSet<&'a str>) -> Vec<&'a str> {
     let parents = |id: &str| project.changes.get(id).map_or(&[][..], |change| change.parents.as_slice());
+    // One parent is no merge: what is before it is not looked at, for each commit anew.
     let [first, others @ ..] = parents(merge) else { return Vec::new() };
+    if others.is_empty() {
+        return Vec::new();
+    }
     let reachable = |from: &mut dyn Iterator<Item = &String>, not: &HashSet<&str>| -> HashSet<&'a str> {
         let mut found = HashSet::new();
         let mut waiting: Vec<&str> = from.map(String::as_str).collect();

@@ -31,28 +31,56 @@ impl<'a> Reverts<'a> {
         let change = |id: &str| project.changes.get(id);
         let known = Known::of(project, runs);
         let mut reverts = Self::default();
-        for run in runs {
-            for id in &run.changes {
-                let Some(change) = change(id) else { continue };
-                let by_title = rules.revert.matches(&change.title);
-                if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
-                    continue;
-                }
-                let (targets, names) = known.targets(id, change, by_title);
-                let nested = depth(&change.title).max(1);
-                let deepest = targets.iter().map(|target| {
-                    let told = reverts.all.get(target).map(|revert| revert.depth);
-                    told.unwrap_or_else(|| project.changes.get(*target).map_or(0, |it| depth(&it.title)))
-                });
-                let depth = match deepest.max() {
-                    Some(depth) if reapplied(&change.title).is_none() => depth + 1,
-                    _ => nested,
-                };
-                reverts.all.insert(id, Revert { targets, names, depth });
+        for id in runs.iter().flat_map(|run| &run.changes) {
+            let Some(change) = change(id) else { continue };
+            let by_title = rules.revert.matches(&change.title);
+            if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
+                continue;
             }
+            let (targets, names) = known.targets(id, change, by_title);
+            reverts.all.insert(id, Revert { targets, names, depth: 0 });
+        }
+        for (id, depth) in reverts.depths(project) {
+            if let Some(revert) = reverts.all.get_mut(id) {
+                revert.depth = depth;
+            }
+        }
+        for run in runs {
             reverts.settle(project, run);
         }
         reverts
+    }
+
+    /// How deep each revert is: one more than the deepest that it takes back, whichever was read
+    /// first. A chain may be as long as the history, so this keeps its own stack.
+    fn depths(&self, project: &'a Project) -> HashMap<&'a str, usize> {
+        let title = |id: &str| project.changes.get(id).map_or("", |change| change.title.as_str());
+        let mut depths: HashMap<&str, usize> = HashMap::new();
+        let mut begun: HashSet<&str> = HashSet::new();
+        let mut ids: Vec<&str> = self.all.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let mut waiting = vec![id];
+            while let Some(id) = waiting.last().copied() {
+                let targets = &self.all[id].targets;
+                if begun.insert(id) {
+                    // Those that were begun and have no depth yet take each other back in a ring.
+                    let open = |target: &&&str| self.all.contains_key(**target) && !begun.contains(**target);
+                    waiting.extend(targets.iter().filter(open));
+                    continue;
+                }
+                waiting.pop();
+                let deepest = targets
+                    .iter()
+                    .map(|target| depths.get(target).copied().unwrap_or_else(|| depth(title(target))));
+                let depth = match deepest.max() {
+                    Some(depth) if reapplied(title(id)).is_none() => depth + 1,
+                    _ => depth(title(id)).max(1),
+                };
+                depths.insert(id, depth);
+            }
+        }
+        depths
     }
 
     /// What comes and goes in one deployment. The last word first: a revert that is taken

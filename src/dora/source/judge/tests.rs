@@ -43,8 +43,13 @@ fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
 fn judged(facts: Vec<Fact>) -> String {
     let mut project = Project::default();
     facts.into_iter().for_each(|fact| project.add(fact));
+    project.is_called(None);
+    told(&project)
+}
+
+fn told(project: &Project) -> String {
     let owner = Owner { team: "t".into(), service: "s".into(), environment: "production".into() };
-    let lines = events(&project, &owner, &Rules::default()).into_iter().map(|event| {
+    let lines = events(project, &owner, &Rules::default()).into_iter().map(|event| {
         let hour = (event.at() - NOON).whole_hours();
         let text = match event {
             Event::Change(it) => format!("{hour} change {}", it.id),
@@ -481,4 +486,125 @@ fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
         at("v1.9.1", 10, "c"),
     ]);
     assert!(told.contains("8 failure v1.9.0~v1.9.1 of v1.9.0"), "{told}");
+}
+
+#[test]
+fn what_a_prerelease_brought_is_its_own_lines_next_release() {
+    insta::assert_snapshot!(judged(vec![
+        change("a", -9, "A"),
+        change("b", -5, "B"),
+        change("c", 2, "C"),
+        change("d", 5, "D"),
+        ran("v1.9.0", -8, &["a"]),
+        ran("v2.0.0-rc.1", 0, &["b"]),
+        ran("v1.9.1", 3, &["c"]),
+        ran("v2.0.0", 6, &["d"]),
+    ]), @r"
+    -9 change a
+    -8 Planned v1.9.0 a
+    -5 change b
+    2 change c
+    3 Planned v1.9.1 c
+    5 change d
+    6 Planned v2.0.0 b d
+    ");
+    for (prerelease, others, next) in [
+        ("v2.0-rc.1", &["v1.9"][..], "v2"),
+        ("v2.0.0-rc.1", &["v1.9.1"], "v2.0.1"),
+        ("2026-03-02-rc1", &["2026-03-01-hotfix"], "2026-03-05"),
+        ("k8s-v1.10.0-beta.1", &["k8s-v1.9.9"], "k8s-v1.10.0"),
+        ("nightly", &[], "v1.9.1"),
+        ("v3.0.0-rc.1", &["v2.9.9"], "stable-release"),
+    ] {
+        let mut facts = vec![change("b", -5, "B"), ran(prerelease, 0, &["b"])];
+        facts.extend(others.iter().zip(1..).map(|(name, at)| ran(name, at, &[])));
+        facts.push(ran(next, 9, &[]));
+        let told = judged(facts);
+        assert!(told.contains(&format!(" {next} b")), "{prerelease} {next}\n{told}");
+    }
+}
+
+#[test]
+fn reverts_of_reverts_have_one_net_effect_whatever_their_hashes_and_order() {
+    for (first, second) in [("ccccccc3", "ddddddd4"), ("ddddddd4", "ccccccc3")] {
+        for newest_first in [false, true] {
+            // No title says how deep it is: the hashes alone do.
+            let once = change(first, 20, "Undo the cart\n\nThis reverts commit aaaaaaa1.");
+            let twice = change(second, 21, &format!("Undo that\n\nThis reverts commit {first}."));
+            let mut order = vec![first, second];
+            if newest_first {
+                order.reverse();
+            }
+            let a = || change("aaaaaaa1", -5, "A");
+            let one =
+                vec![a(), once.clone(), twice.clone(), ran("v1", 0, &["aaaaaaa1"]), ran("v2", 24, &order)];
+            let told = judged(one);
+            assert!(told.contains("24 Planned v2") && !told.contains("failure"), "{order:?}\n{told}");
+            // A third one takes it back for good.
+            let third = change("eeeeeee5", 22, &format!("Undo it again\n\nThis reverts commit {second}."));
+            let mut order: Vec<&str> = order.clone();
+            order.insert(usize::from(newest_first), "eeeeeee5");
+            let three = vec![a(), once, twice, third, ran("v1", 0, &["aaaaaaa1"]), ran("v2", 24, &order)];
+            let told = judged(three);
+            assert!(told.contains("24 Rework v2"), "{order:?}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn many_hotfixes_in_one_deployment_and_in_many_are_judged_in_a_moment() {
+    const MANY: i64 = 20_000;
+    let name = |number: i64| format!("c{number:06}");
+    let hotfix = |number: i64| child(change(&name(number), number, "Hotfix"), &name(number - 1));
+    let ids: Vec<String> = (0..MANY).map(name).collect();
+    let begun = std::time::Instant::now();
+    let mut facts: Vec<Fact> = (0..MANY).map(hotfix).collect();
+    facts.push(ran("v0", -1, &[]));
+    facts.push(ran("v1", MANY + 1, &ids.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert!(judged(facts).contains("Rework v1 "));
+    let mut facts: Vec<Fact> = (0..MANY).map(hotfix).collect();
+    facts.extend((0..MANY).map(|number| {
+        let Fact::Ran { id, deployment } = ran(&format!("v{number}"), number, &[&name(number)]) else {
+            unreachable!("it ran")
+        };
+        Fact::Ran { id, deployment: Ran { revision: name(number), ..deployment } }
+    }));
+    let told = judged(facts);
+    assert!(told.contains("failure v18998~v18999 of v18998"), "{}", &told[..300]);
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn another_projects_request_is_not_ones_own_of_the_same_number() {
+    let facts = |revert: &str| {
+        vec![
+            change("aaaaaaa1", -5, "A (#12)\n\nSee merge request group/project!12"),
+            change("ccccccc3", 20, "C"),
+            change("ddddddd4", 40, revert),
+            ran("v1", 0, &["aaaaaaa1"]),
+            ran("v2", 24, &["ccccccc3"]),
+            ran("v3", 48, &["ddddddd4"]),
+        ]
+    };
+    for (revert, own, blamed) in [
+        ("Revert \"Z\"\n\nReverts other/repo#12", Some("o/r"), ""),
+        ("Revert \"Z\"\n\nReverts O/r#12", Some("o/R"), "v1"),
+        ("Revert \"Z\"\n\nReverts #12", Some("o/r"), "v1"),
+        ("Revert \"Z\"\n\nReverts o/r#12", None, "v1"),
+        ("Revert \"Z\"\n\nReverts o/r#12", Some("git@forge.example.com:o/r"), "v1"),
+        ("Revert \"Z\"\n\nReverts x/r#12", Some("https://forge.example.com/o/r"), ""),
+        ("Revert \"Z\"\n\nThis reverts merge request other!12", Some("group/project"), ""),
+        ("Revert \"Z\"\n\nThis reverts merge request project!12", Some("group/project"), "v1"),
+        // It was called otherwise then; the title still names it.
+        ("Revert \"A\"\n\nReverts old/name#12", Some("o/r"), "v1"),
+    ] {
+        let mut project = Project::default();
+        facts(revert).into_iter().for_each(|fact| project.add(fact));
+        project.is_called(own);
+        let told = told(&project);
+        let of = told.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+        let of: Vec<&str> = of.map(|(_, deployment)| deployment).collect();
+        assert_eq!(of.join(" "), blamed, "{revert} {own:?}\n{told}");
+    }
 }

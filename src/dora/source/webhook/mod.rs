@@ -417,6 +417,7 @@ impl Maker {
                 None => Project::default(),
             };
             project.merge(told.clone());
+            project.is_called(Some(name));
             let events = judge::events(&project, &subscribed.owner, &subscribed.rules);
             all.add(store.replace(&subscribed.owner.prefix(), events));
         }
