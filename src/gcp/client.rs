@@ -72,8 +72,8 @@ pub(super) struct Inner {
     pub(super) endpoints: Endpoints,
     pub(super) project: String,
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
-    /// The project's number, once it was asked for; `None`: it can't be known.
-    number: tokio::sync::OnceCell<Option<String>>,
+    /// The project's number, once it is known.
+    number: tokio::sync::OnceCell<String>,
     /// Service Usage has said that the services are enabled.
     enabled: AtomicBool,
     /// Something of the project was answered: that it is "not found" passes.
@@ -329,25 +329,47 @@ impl Client {
         if project == self.inner.project {
             return true;
         }
-        let number = self.inner.number.get_or_init(|| async {
-            let project = &self.inner.project;
-            let known = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
-            let name = match self.once(&known, token).await {
-                Ok(project) => project.body["name"].clone(),
-                // Off in a new project, where the service that enables services is on.
-                Err(_) => {
-                    let path = format!("v1/projects/{project}/services/serviceusage.googleapis.com");
-                    let service = self.once(&Call::get(Api::ServiceUsage, path), token).await.ok()?;
-                    service.body["parent"].clone()
-                }
-            };
-            Some(name.as_str()?.strip_prefix("projects/")?.to_owned())
-        });
-        match number.await {
-            Some(number) => project == number,
+        // A lookup that failed is made again the next time.
+        match self.inner.number.get_or_try_init(|| self.number(token)).await {
+            Ok(number) => project == number,
             // Ours was named in the request, and it can't be told by its number.
-            None => token.quota_project.as_deref() == Some(&*self.inner.project),
+            Err(_) => token.quota_project.as_deref() == Some(&*self.inner.project),
         }
+    }
+
+    /// The project's number, by whichever service is on and has seen the project.
+    async fn number(&self, token: &Token) -> Result<String, Error> {
+        const TRIES: usize = 4;
+        let project = &self.inner.project;
+        let managed = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
+        // The other is off in a new project, where the service that enables services is on.
+        let service = Call::get(
+            Api::ServiceUsage,
+            format!("v1/projects/{project}/services/serviceusage.googleapis.com"),
+        );
+        let mut backoff = FIRST_BACKOFF;
+        let mut last = Error::Unexpected { what: managed.what(), reason: "it says no number".into() };
+        for (call, field) in [(&managed, "name"), (&service, "parent")].into_iter().cycle().take(2 * TRIES) {
+            match self.once(call, token).await {
+                Ok(answer) => {
+                    let number = answer.body[field].as_str().and_then(|name| name.strip_prefix("projects/"));
+                    if let Some(number) = number {
+                        return Ok(number.to_owned());
+                    }
+                }
+                Err((error, _)) => {
+                    // Whoever may not ask the one may not ask it later, either.
+                    let passes = error.api().is_none_or(|api| api.is_project_unseen() || api.is_transient());
+                    last = error;
+                    if !passes {
+                        continue;
+                    }
+                }
+            }
+            tokio::time::sleep(jitter(backoff)).await;
+            backoff = (backoff * 2).min(Duration::from_secs(1));
+        }
+        Err(last)
     }
 
     /// One attempt; with the server's `Retry-After`, where it gave one.
