@@ -96,6 +96,11 @@ impl Kind for SecretVersion {
         &VERSION
     }
 
+    /// Version and description are two answers, and one replica may give the older of one.
+    fn is_whole(&self, observed: &Observed) -> bool {
+        observed.body["version"].is_string()
+    }
+
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         let secret = text(&manifest.body, "secret")?;
         let Some((mut version, description)) = newest(&cloud.client, secret).await? else { return Ok(None) };

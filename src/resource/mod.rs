@@ -66,7 +66,9 @@ pub(crate) struct Cloud {
     pub unread: Mutex<Vec<Manifest>>,
 }
 
-/// How long what was just made may be unseen by a read that follows.
+/// Kinds that a read may not see right after they were made.
+const SEEN_LATE: [&str; 2] = ["iam.serviceAccount", "secretmanager.secretVersion"];
+/// For how long.
 const SEEN_WITHIN: Duration = Duration::from_secs(3 * 60);
 
 /// A kind of resource. The same contract as [`Provider`], for one kind.
@@ -75,6 +77,12 @@ pub(crate) trait Kind: Send + Sync {
     fn spec(&self) -> &KindSpec;
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error>;
+
+    /// Whether what was read right after a change is all there, for those of which replicas
+    /// may give a part.
+    fn is_whole(&self, _observed: &Observed) -> bool {
+        true
+    }
 
     /// Everything of this kind that carries the deployment's mark.
     async fn list(&self, _cloud: &Cloud, _deployment: &str) -> Result<Vec<Observed>, gcp::Error> {
@@ -219,9 +227,12 @@ impl Google {
         let began = Instant::now();
         loop {
             match kind.read(&self.cloud, manifest).await? {
-                Some(observed) => return Ok(observed),
+                Some(observed) if kind.is_whole(&observed) || began.elapsed() >= SEEN_WITHIN => {
+                    return Ok(observed);
+                }
+                Some(_) => tokio::time::sleep(Duration::from_millis(500)).await,
                 // Seen by its own creation, and not by the replica that was asked now.
-                None if kind.spec().kind == "iam.serviceAccount" && began.elapsed() < SEEN_WITHIN => {
+                None if SEEN_LATE.contains(&kind.spec().kind) && began.elapsed() < SEEN_WITHIN => {
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 None => return Err(Self::vanished(&manifest.id())),

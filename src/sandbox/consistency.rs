@@ -44,6 +44,8 @@ pub struct Consistency {
     made: Mutex<HashMap<String, Instant>>,
     /// How often something was looked for while replicas differ.
     looks: AtomicU32,
+    /// The same of the project, so that neither changes what the other sees.
+    looks_for_project: AtomicU32,
     /// Policies and secrets that were replaced, oldest first: when, and what they were.
     replaced: Mutex<HashMap<String, Vec<(Instant, Value)>>>,
 }
@@ -83,7 +85,7 @@ impl Consistency {
     pub fn sees_project(&self) -> bool {
         let made = lock(&self.made).get(PROJECT).copied();
         let new = made.is_some_and(|made| made.elapsed() < Duration::from_millis(self.lag().project_ms));
-        !new || self.looks.fetch_add(1, Ordering::Relaxed) % 3 != 2
+        !new || self.looks_for_project.fetch_add(1, Ordering::Relaxed) % 3 != 2
     }
 
     fn sees(&self, key: &str, ms: u64) -> bool {

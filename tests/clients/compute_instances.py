@@ -192,7 +192,7 @@ class Instances(Compute):
         self.assertGreater(len(list(kinds.list(project=PROJECT, zone=ZONE))), 5)
         disks = client("DiskTypes")
         self.assertEqual(disks.get(project=PROJECT, zone=ZONE, disk_type="pd-ssd").name, "pd-ssd")
-        self.assertEqual(len(list(disks.list(project=PROJECT, zone=ZONE))), 4)
+        self.assertEqual(len(list(disks.list(project=PROJECT, zone=ZONE))), 5)
         images = client("Images")
         image = images.get_from_family(project="debian-cloud", family="debian-12")
         self.assertEqual(images.get(project="debian-cloud", image=image.name).family, "debian-12")
