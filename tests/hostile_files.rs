@@ -118,9 +118,14 @@ fn logs_follow_no_link() {
 fn a_file_to_follow_is_never_left_out_without_a_word() {
     let deployment = Deployment::empty();
     deployment.write("events.jsonl", "");
-    for more in [&[][..], &["--remote-write", "http://127.0.0.1:9/api/v1/push"], &["--days", "3"]] {
+    for (more, words) in [
+        (&[][..], "--live"),
+        (&["--days", "3"], "--live"),
+        // What it holds is what is written, and nothing that was made up.
+        (&["--remote-write", "http://127.0.0.1:9/api/v1/push"], "holds no events"),
+    ] {
         let run = deployment.run(&[&["generate", "--follow", "events.jsonl"], more].concat()).ends_with(3);
-        assert!(run.stderr.contains("--live"), "{}", run.stderr);
+        assert!(run.stderr.contains(words), "{more:?}: {}", run.stderr);
     }
 }
 
