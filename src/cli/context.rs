@@ -320,7 +320,12 @@ impl Context {
                 .hint("it takes a file with a list of Prometheus's `scrape_configs`")
         })?;
         let folder = path.parent().unwrap_or(&self.environment.folder);
-        let readable = |path: &Path| file::open(path).map(drop).map_err(|error| error.to_string());
+        let readable = |path: &Path| match file::open(path) {
+            // That of a pattern's files.
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(()),
+            Err(error) => Err(error.to_string()),
+            Ok(_) => Ok(()),
+        };
         Ok(config::scrape_jobs(&shown, &text, folder, &readable)?)
     }
 
