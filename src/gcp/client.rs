@@ -367,7 +367,7 @@ impl Client {
                 }
             }
             tokio::time::sleep(jitter(backoff)).await;
-            backoff = (backoff * 2).min(Duration::from_secs(1));
+            backoff = backoff.saturating_mul(2).min(Duration::from_secs(1));
         }
         Err(last)
     }
