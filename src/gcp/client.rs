@@ -305,13 +305,18 @@ impl Client {
         }
     }
 
+    /// The read of the project by Resource Manager.
+    fn project_itself(&self) -> Call {
+        Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project))
+    }
+
     /// Whether anything of the project was ever answered, or can be: several APIs tell of
     /// a project that is not there as they tell of a permission that is missing.
     async fn project_is_seen(&self, token: &Token) -> bool {
         if self.inner.seen.load(Ordering::Relaxed) {
             return true;
         }
-        let project = Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project));
+        let project = self.project_itself();
         let refused = |error: &Error| {
             error.api().is_some_and(|api| matches!(api.status, 403 | 404) && !api.is_service_disabled())
         };
@@ -340,8 +345,7 @@ impl Client {
     /// The project's number, by whichever service is on and has seen the project.
     async fn number(&self, token: &Token) -> Result<String, Error> {
         const TRIES: usize = 4;
-        let project = &self.inner.project;
-        let managed = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
+        let (project, managed) = (&self.inner.project, self.project_itself());
         // The other is off in a new project, where the service that enables services is on.
         let service = Call::get(
             Api::ServiceUsage,
@@ -460,7 +464,7 @@ impl Client {
         /// `testIamPermissions` takes this many.
         const AT_ONCE: usize = 100;
         let project = self.project();
-        let seen = Call::get(Api::ResourceManager, format!("v3/projects/{project}"));
+        let seen = self.project_itself();
         let test = |wanted: &[String]| {
             let path = format!("v3/projects/{project}:testIamPermissions");
             Call::idempotent(Api::ResourceManager, Method::POST, path)

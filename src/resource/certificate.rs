@@ -97,8 +97,8 @@ impl Kind for SecretVersion {
     }
 
     /// Version and description are two answers, and one replica may give the older of one.
-    fn is_whole(&self, observed: &Observed) -> bool {
-        observed.body["version"].is_string()
+    fn is_seen(&self, read: Option<&Observed>) -> bool {
+        read.is_some_and(|observed| observed.body["version"].is_string())
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

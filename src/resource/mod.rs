@@ -66,9 +66,7 @@ pub(crate) struct Cloud {
     pub unread: Mutex<Vec<Manifest>>,
 }
 
-/// Kinds that a read may not see right after they were made.
-const SEEN_LATE: [&str; 2] = ["iam.serviceAccount", "secretmanager.secretVersion"];
-/// For how long.
+/// How long a change may be unseen by a read that follows.
 const SEEN_WITHIN: Duration = Duration::from_secs(3 * 60);
 
 /// A kind of resource. The same contract as [`Provider`], for one kind.
@@ -78,9 +76,9 @@ pub(crate) trait Kind: Send + Sync {
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error>;
 
-    /// Whether what was read right after a change is all there, for those of which replicas
-    /// may give a part.
-    fn is_whole(&self, _observed: &Observed) -> bool {
+    /// Whether a read right after a change has seen it. What replicas may not know of yet,
+    /// or only in part, is read again.
+    fn is_seen(&self, _read: Option<&Observed>) -> bool {
         true
     }
 
@@ -226,17 +224,11 @@ impl Google {
     async fn after(&self, kind: &dyn Kind, manifest: &Manifest) -> Result<Observed, ProviderError> {
         let began = Instant::now();
         loop {
-            match kind.read(&self.cloud, manifest).await? {
-                Some(observed) if kind.is_whole(&observed) || began.elapsed() >= SEEN_WITHIN => {
-                    return Ok(observed);
-                }
-                Some(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-                // Seen by its own creation, and not by the replica that was asked now.
-                None if SEEN_LATE.contains(&kind.spec().kind) && began.elapsed() < SEEN_WITHIN => {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-                None => return Err(Self::vanished(&manifest.id())),
+            let read = kind.read(&self.cloud, manifest).await?;
+            if kind.is_seen(read.as_ref()) || began.elapsed() >= SEEN_WITHIN {
+                return read.ok_or_else(|| Self::vanished(&manifest.id()));
             }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 }

@@ -22,6 +22,11 @@ impl Kind for ServiceAccount {
         &SPEC
     }
 
+    /// Seen by its own creation, and not by the replica that is asked next.
+    fn is_seen(&self, read: Option<&Observed>) -> bool {
+        read.is_some()
+    }
+
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         let answer = found(cloud.client.call(&Call::get(Api::Iam, path(cloud, &manifest.name))).await)?;
         Ok(answer.map(|answer| observed(cloud, answer)))
