@@ -31,7 +31,7 @@ const FORBIDDEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long an enabled service may be unseen by its own API: minutes, by Service Usage's
 /// documentation.
 const ENABLED_WITHIN: Duration = Duration::from_secs(5 * 60);
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What a client needs to know.
@@ -73,11 +73,11 @@ pub(super) struct Inner {
     pub(super) project: String,
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
     /// The project's number, once it is known.
-    number: tokio::sync::OnceCell<String>,
+    pub(super) number: tokio::sync::OnceCell<String>,
     /// Service Usage has said that the services are enabled.
     enabled: AtomicBool,
     /// Something of the project was answered: that it is "not found" passes.
-    seen: AtomicBool,
+    pub(super) seen: AtomicBool,
     /// What writes ask, where they need a lease.
     fence: OnceLock<Arc<Fence>>,
 }
@@ -154,7 +154,7 @@ impl Call {
     }
 
     /// The call for people: no host, no query.
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 }
@@ -305,79 +305,8 @@ impl Client {
         }
     }
 
-    /// The read of the project by Resource Manager.
-    fn project_itself(&self) -> Call {
-        Call::get(Api::ResourceManager, format!("v3/projects/{}", self.inner.project))
-    }
-
-    /// Whether anything of the project was ever answered, or can be: several APIs tell of
-    /// a project that is not there as they tell of a permission that is missing.
-    async fn project_is_seen(&self, token: &Token) -> bool {
-        if self.inner.seen.load(Ordering::Relaxed) {
-            return true;
-        }
-        let project = self.project_itself();
-        let refused = |error: &Error| {
-            error.api().is_some_and(|api| matches!(api.status, 403 | 404) && !api.is_service_disabled())
-        };
-        match self.once(&project, token).await {
-            Ok(_) => true,
-            // Only the project is hidden, perhaps: what answered meanwhile has seen it.
-            Err((error, _)) => !refused(&error) || self.inner.seen.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Whether a `consumer` (`projects/ID` or `projects/NUMBER`) is the deployment's
-    /// project: whose services and quota an answer speaks of.
-    async fn is_ours(&self, consumer: &str, token: &Token) -> bool {
-        let project = consumer.strip_prefix("projects/").unwrap_or(consumer);
-        if project == self.inner.project {
-            return true;
-        }
-        // A lookup that failed is made again the next time.
-        match self.inner.number.get_or_try_init(|| self.number(token)).await {
-            Ok(number) => project == number,
-            // Ours was named in the request, and it can't be told by its number.
-            Err(_) => token.quota_project.as_deref() == Some(&*self.inner.project),
-        }
-    }
-
-    /// The project's number, by whichever service is on and has seen the project.
-    async fn number(&self, token: &Token) -> Result<String, Error> {
-        const TRIES: usize = 4;
-        let (project, managed) = (&self.inner.project, self.project_itself());
-        // The other is off in a new project, where the service that enables services is on.
-        let service = Call::get(
-            Api::ServiceUsage,
-            format!("v1/projects/{project}/services/serviceusage.googleapis.com"),
-        );
-        let mut backoff = FIRST_BACKOFF;
-        let mut last = Error::Unexpected { what: managed.what(), reason: "it says no number".into() };
-        for (call, field) in [(&managed, "name"), (&service, "parent")].into_iter().cycle().take(2 * TRIES) {
-            match self.once(call, token).await {
-                Ok(answer) => {
-                    let number = answer.body[field].as_str().and_then(|name| name.strip_prefix("projects/"));
-                    if let Some(number) = number {
-                        return Ok(number.to_owned());
-                    }
-                }
-                Err((error, _)) => {
-                    // Whoever may not ask the one may not ask it later, either.
-                    let passes = error.api().is_none_or(|api| api.is_project_unseen() || api.is_transient());
-                    last = error;
-                    if !passes {
-                        continue;
-                    }
-                }
-            }
-            tokio::time::sleep(jitter(backoff)).await;
-            backoff = backoff.saturating_mul(2).min(Duration::from_secs(1));
-        }
-        Err(last)
-    }
-
     /// One attempt; with the server's `Retry-After`, where it gave one.
-    async fn once(&self, call: &Call, token: &Token) -> Result<Answer, (Error, Option<Duration>)> {
+    pub(super) async fn once(&self, call: &Call, token: &Token) -> Result<Answer, (Error, Option<Duration>)> {
         let url = format!("{}{}", self.base(call.api), call.path);
         let mut request =
             self.inner.http.request(call.method.clone(), url).bearer_auth(&token.value).query(&call.query);

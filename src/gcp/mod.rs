@@ -12,6 +12,7 @@ mod known;
 mod lease;
 mod objects;
 mod operations;
+mod project;
 
 pub use client::{Api, Call, Client, Settings, jitter};
 pub use endpoints::Endpoints;
