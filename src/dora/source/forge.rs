@@ -1,12 +1,14 @@
 //! What reading any forge has in common: what is asked for, and a reader that
 //! keeps how far it went. What the forge's lists hold is each forge's own.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
+use super::project::Project;
 use super::rest::{Access, Rest};
 use super::{SourceError, state};
 use crate::event::Events;
@@ -66,5 +68,51 @@ impl<'a, S: Serialize + DeserializeOwned + Default> Reader<'a, S> {
 
     pub fn save(&self) -> Result<(), SourceError> {
         state::save(&self.settings.state, &self.state)
+    }
+}
+
+/// What is kept of requests that were squashed.
+pub(super) trait Squashed {
+    /// The project, and the requests whose first commit was asked for and is not told.
+    fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>);
+}
+
+impl<S: Serialize + DeserializeOwned + Default + Squashed> Reader<'_, S> {
+    /// Asks for the commits of the requests that were squashed: one has the time of its
+    /// landing, which is no lead time. `mark`: what stands before a request's number.
+    /// `first_commit`: when the first commit of a request was written; `None`: nobody tells.
+    pub async fn first_commits(
+        &mut self,
+        mark: char,
+        first_commit: impl AsyncFn(&Self, &str) -> Result<Option<OffsetDateTime>, SourceError>,
+    ) -> Result<(), SourceError> {
+        let (project, without) = self.state.squashed();
+        let squashed = state::squashed(project, mark, without);
+        let (all, mut outcome) = (squashed.len(), Ok(()));
+        for (done, (id, request)) in squashed.into_iter().enumerate() {
+            match first_commit(self, &request).await {
+                Ok(begun) => {
+                    let (project, without) = self.state.squashed();
+                    if !state::began(project, id, begun) {
+                        without.insert(request);
+                    }
+                }
+                Err(limit @ SourceError::Limited { .. }) => {
+                    state::later(self.events, &self.settings.project, all - done, &limit);
+                    break;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+            if (done + 1) % state::BETWEEN_SAVES == 0 {
+                self.save()?;
+            }
+        }
+        if all > 0 {
+            self.save()?;
+        }
+        outcome
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
-use super::forge::{Deployed, PER_PAGE, Reader, Settings, Unit};
+use super::forge::{Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::state::{self, Newest, ToCompare};
 use crate::event::Events;
@@ -34,6 +34,12 @@ struct State {
     without_commits: BTreeSet<String>,
 }
 
+impl Squashed for State {
+    fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>) {
+        (&mut self.project, &mut self.without_commits)
+    }
+}
+
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
     let mut reader = Reader::<State>::new(settings, "", ACCEPT, events)?;
@@ -44,7 +50,10 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.requests().await?;
     reader.issues().await?;
     reader.compare().await?;
-    reader.first_commits().await?;
+    // Without a token an hour's requests would be used up.
+    if settings.access.token.is_some() {
+        reader.first_commits('#', Reader::first_commit).await?;
+    }
     Ok(reader.state.project)
 }
 
@@ -379,40 +388,6 @@ impl Reader<'_, State> {
             next = page.next;
         }
         Ok(Some((changes, diverged)))
-    }
-
-    /// Asks for the commits of the requests that were squashed: one has the time of its
-    /// landing, which is no lead time. Without a token an hour's requests would be used up.
-    async fn first_commits(&mut self) -> Result<(), SourceError> {
-        if self.settings.access.token.is_none() {
-            return Ok(());
-        }
-        let squashed = state::squashed(&self.state.project, '#', &self.state.without_commits);
-        let (all, mut outcome) = (squashed.len(), Ok(()));
-        for (done, (id, request)) in squashed.into_iter().enumerate() {
-            match self.first_commit(&request).await {
-                Ok(begun) => {
-                    if !state::began(&mut self.state.project, id, begun) {
-                        self.state.without_commits.insert(request);
-                    }
-                }
-                Err(limit @ SourceError::Limited { .. }) => {
-                    state::later(self.events, &self.settings.project, all - done, &limit);
-                    break;
-                }
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-            if (done + 1) % state::BETWEEN_SAVES == 0 {
-                self.save()?;
-            }
-        }
-        if all > 0 {
-            self.save()?;
-        }
-        outcome
     }
 
     /// When the first commit of a request was written; `None`: nobody tells.
