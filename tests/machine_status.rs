@@ -180,7 +180,7 @@ fn the_serial_port_serves_where_a_policy_closes_guest_attributes() {
     let run = case.apply(&[]);
     case.serves();
     let told = Case::notes(&run);
-    assert!(told.contains("constraints/compute.disableGuestAttributesAccess"), "{told}");
+    assert!(told.contains("compute.disableGuestAttributesAccess"), "{}", run.stdout);
     assert!(told.contains("serial port"), "{told}");
     let status = case.run(&["status"]).ends_with(0);
     assert_eq!(status.events("result")[0]["result"]["machines"][0]["state"], "ok");

@@ -122,8 +122,11 @@ pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Re
         default_network(cloud, NETWORK_WITHIN).await;
     }
     progress("looking for what would refuse the rest");
-    let refused: Vec<Finding> =
-        findings(cloud, &manifests).await.into_iter().filter(|finding| finding.refuses).collect();
+    let (refused, told): (Vec<Finding>, Vec<Finding>) =
+        findings(cloud, &manifests).await.into_iter().partition(|finding| finding.refuses);
+    for Finding { subject, problem, instead, .. } in told {
+        events.send(Event::Note { message: format!("{subject}: {problem}: {instead}") });
+    }
     if refused.is_empty() {
         return Ok(());
     }

@@ -121,6 +121,7 @@ const ROWS: &[Row] = &[
     Row { constraint: "iam.disableServiceAccountCreation", kinds: &["iam.serviceAccount"], objects: account },
     Row { constraint: "compute.requireOsLogin", kinds: MACHINE, objects: os_login },
     Row { constraint: "compute.requireShieldedVm", kinds: MACHINE, objects: shielded },
+    Row { constraint: "compute.disableGuestAttributesAccess", kinds: MACHINE, objects: guest_attributes },
     Row { constraint: "compute.restrictNonConfidentialComputing", kinds: MACHINE, objects: confidential },
     Row { constraint: "storage.uniformBucketLevelAccess", kinds: BUCKET, objects: uniform_access },
     Row { constraint: "storage.publicAccessPrevention", kinds: BUCKET, objects: public_access },
@@ -242,6 +243,14 @@ fn shielded(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objec
         .all(|field| config[*field] == true);
     (*ruling == Ruling::Enforced && !whole).then_some(())?;
     refused("asks for Shielded VMs, which this machine is not", OWN_TEMPLATE)
+}
+
+fn guest_attributes(ruling: &Ruling, _: &Manifest, _: &Scene<'_>) -> Option<Objection> {
+    (*ruling == Ruling::Enforced).then(|| Objection {
+        what: "closes guest attributes".into(),
+        instead: "nothing is to be done: the machine's state is read from its serial port then".into(),
+        certain: false,
+    })
 }
 
 fn confidential(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objection> {
