@@ -5,7 +5,7 @@
 
 mod deployment;
 
-use deployment::Deployment;
+use deployment::{Deployment, Run};
 use serde_json::{Value, json};
 
 const SNAPSHOTS: &str = "compute/v1/projects/my-gcp/global/snapshots";
@@ -66,12 +66,25 @@ fn from_a_list_that_is_not_whole_nothing_is_concluded() {
     let deployment = Deployment::of_a_machine();
     deployment.control("PUT", "profile", Some(json!({"unreachable": ["europe-west1-c"]})));
     let writes = deployment.writes().len();
-    for command in [&["plan"][..], &["destroy", "--yes", "--delete-data"]] {
-        let run = deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1);
-        assert!(run.stderr.contains("zones/europe-west1-c can't be asked now"), "{}", run.stderr);
-        assert!(!run.stdout.contains("othing"), "{}", run.stdout);
+    let unseen = |run: &Run| {
+        let all = format!("{}{}", run.stdout, run.stderr);
+        assert!(all.contains("zones/europe-west1-c can't be asked now"), "{all}");
+        assert!(!run.stdout.contains("othing"), "{all}");
+    };
+    // Neither is said to be gone what may be there, nor made a second time: a disk with
+    // the data may be in the other zone.
+    for command in [
+        &["destroy", "--yes", "--delete-data"][..],
+        &["--set", "zones=[europe-west1-d]", "apply", "--yes"],
+        &["--set", "zones=[europe-west1-d]", "plan"],
+    ] {
+        unseen(&deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1));
     }
     assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    // What is seen can be changed all the same.
+    let grown = ["--set", "mimir.disk_gb=25", "apply", "--yes", "--target", "compute.disk/dorainfra-data"];
+    unseen(&deployment.run(&[&["--sandbox"][..], &grown].concat()).ends_with(0));
+    unseen(&deployment.run(&["--sandbox", "status"]).ends_with(0));
     deployment.control("PUT", "profile", Some(json!({"unreachable": []})));
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }

@@ -80,6 +80,7 @@ fn a_policy_that_would_refuse_is_told_by_the_plan_with_the_key_that_obeys() {
             tells(&deployment.run(&set(keys, command)).ends_with(1), words);
         }
         tells(&deployment.run(&set(keys, &["doctor"])).ends_with(1), words);
+        tells(&deployment.run(&set(keys, &["status"])).ends_with(0), words);
     }
     assert_eq!(deployment.writes().len(), writes, "nothing was touched");
 }
@@ -92,7 +93,6 @@ fn what_is_obeyed_as_it_is_passes_under_every_such_policy() {
         &[
             enforced("compute.requireOsLogin"),
             enforced("compute.requireShieldedVm"),
-            // The machine is read by its serial port then.
             enforced("compute.disableGuestAttributesAccess"),
             enforced("storage.uniformBucketLevelAccess"),
             enforced("storage.publicAccessPrevention"),
@@ -100,8 +100,20 @@ fn what_is_obeyed_as_it_is_passes_under_every_such_policy() {
         ],
     );
     let keys = ["secrets.locations=[europe-west1]"];
-    deployment.run(&set(&keys, &["apply", "--yes", "--target", MACHINE])).ends_with(0);
+    let apply = deployment.run(&set(&keys, &["apply", "--yes", "--target", MACHINE])).ends_with(0);
+    tells(&apply, &CLOSED);
     deployment.run(&set(&keys, &["plan", "--target", MACHINE, "--detailed-exitcode"])).ends_with(0);
+}
+
+/// It refuses nothing, and whoever waits for the machine should know.
+const CLOSED: [&str; 2] = ["compute.disableGuestAttributesAccess", "serial port"];
+
+#[test]
+fn a_policy_that_closes_guest_attributes_is_told_and_refuses_nothing() {
+    let deployment = begun();
+    rule(&deployment, &[enforced("compute.disableGuestAttributesAccess")]);
+    tells(&deployment.run(&["--sandbox", "plan"]).ends_with(0), &CLOSED);
+    tells(&deployment.run(&["--sandbox", "doctor"]), &CLOSED);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::selection::Selection;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Flavour, Names};
 use crate::config;
-use crate::engine::{self, Action, Manifest, Plan, ResourceId};
+use crate::engine::{self, Action, Manifest, Plan, PlanOptions, ResourceId};
 use crate::event::Events;
 use crate::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
 
@@ -47,26 +47,42 @@ impl Run<'_> {
         self.plan_of(self.blueprint.manifests.clone(), selection, events).await
     }
 
+    /// As [`plan`](Self::plan), to see what there is: what could not be done is no error.
+    pub async fn survey(&self, events: &Events) -> CommandResult<Plan> {
+        let selection = Selection::default();
+        let options = PlanOptions { survey: true, ..selection.options() };
+        self.planned(self.blueprint.manifests.clone(), &selection, &options, events).await
+    }
+
     /// Of other manifests than the blueprint's very own.
     pub async fn plan_of(
         &self,
-        mut manifests: Vec<Manifest>,
+        manifests: Vec<Manifest>,
         selection: &Selection,
         events: &Events,
     ) -> CommandResult<Plan> {
+        self.planned(manifests, selection, &selection.options(), events).await
+    }
+
+    async fn planned(
+        &self,
+        mut manifests: Vec<Manifest>,
+        selection: &Selection,
+        options: &PlanOptions,
+        events: &Events,
+    ) -> CommandResult<Plan> {
         let name = &self.blueprint.deployment;
-        let options = selection.options();
         // Together: what is in Mimir is read with the rest, unless it turns out that it can't be.
         let (unknown, whole) = tokio::join!(
             self.look_into_mimir(selection),
-            engine::plan(name, manifests.clone(), &*self.provider, &options, events)
+            engine::plan(name, manifests.clone(), &*self.provider, options, events)
         );
         let unknown = unknown?;
         let mut plan = match unknown {
             None => whole?,
             Some(_) => {
                 manifests.retain(|manifest| !lives_in_mimir(&manifest.kind));
-                engine::plan(name, manifests, &self.google(), &options, events).await?
+                engine::plan(name, manifests, &self.google(), options, events).await?
             }
         };
         plan.warnings.extend(unknown);

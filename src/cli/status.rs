@@ -7,7 +7,6 @@ use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
-use super::selection::Selection;
 use super::{CommandResult, Exit, credentials, stack, watch};
 use crate::blueprint::{Flavour, Names, PORT};
 use crate::config::{Tls, Topology};
@@ -40,12 +39,11 @@ impl Status {
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = Run::begin(context, Purpose::Use, events).await?;
-        let selection = Selection::default();
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
         let (plan, reports, stack, bucket) = tokio::join!(
-            run.plan(&selection, events),
+            run.survey(events),
             join_all(machines.iter().map(|machine| machine::report(run.provider.machines(), machine))),
             stack::parts(context, &run.project.config),
             bucket(&run, events),
@@ -53,6 +51,9 @@ impl Status {
         let (plan, stack) = (plan?, stack?);
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
         let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
+        for warning in &plan.warnings {
+            events.warn(warning.clone(), None);
+        }
         for note in reports.iter().filter_map(machine::Report::note) {
             events.note(note);
         }

@@ -21,7 +21,8 @@ use crate::event::Events;
 /// as they are, with a warning.
 ///
 /// # Errors
-/// As [`plan`](super::plan()), but for [`EngineError::NotOurs`].
+/// As [`plan`](super::plan()), but for [`EngineError::NotOurs`]; and
+/// [`EngineError::Unseen`], as what can't be seen would be left behind.
 pub async fn plan_destroy(
     deployment: &str,
     manifests: Vec<Manifest>,
@@ -34,6 +35,9 @@ pub async fn plan_destroy(
     let selection = Selection::for_destroy(&manifests, &graph, options);
     let world = read(deployment, &manifests, &selection, provider, options, events).await?;
     selection.check(&graph, &world, options)?;
+    if !world.unseen.is_empty() {
+        return Err(EngineError::Unseen { places: world.unseen });
+    }
 
     let mut warnings = doubles(&world);
     let kept_kinds = protected_kinds(&manifests);

@@ -1,6 +1,8 @@
 //! Every way in which planning or applying can fail as a whole. A resource that
 //! fails while others go on is in [`super::Outcome`], not in here.
 
+use std::collections::BTreeSet;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -83,6 +85,9 @@ pub enum EngineError {
     Provider { id: ResourceId, error: ProviderError },
     #[error("the resources of this deployment could not be listed: {error}")]
     Listing { error: ProviderError },
+    /// Of a list that is not whole nothing may be concluded here.
+    #[error("{} can't be asked now, so what of this deployment is there is not known", joined(.places))]
+    Unseen { places: BTreeSet<String> },
 }
 
 impl EngineError {
@@ -116,12 +121,21 @@ impl EngineError {
             Self::OtherDeployment { plan, .. } => {
                 Some(format!("use the configuration of `{plan}`, or make a new plan"))
             }
+            Self::Unseen { .. } => Some(
+                "nothing was touched: what would be made may be there already, and what is to go may be \
+                 left behind; try again when it answers"
+                    .into(),
+            ),
             Self::Unread => Some("plan again from the saved plan before applying it".into()),
             Self::Lease { error } | Self::Provider { error, .. } | Self::Listing { error } => {
                 error.hint.clone()
             }
         }
     }
+}
+
+fn joined(places: &BTreeSet<String>) -> String {
+    places.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn circle(members: &[ResourceId]) -> String {

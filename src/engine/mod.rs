@@ -43,6 +43,6 @@ pub use lease::{
 };
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use plan::plan;
-pub use provider::{Finding, KindSpec, Mark, Observed, Ownership, Provider, ProviderError};
+pub use provider::{Finding, KindSpec, Mark, Observed, Owned, Ownership, Provider, ProviderError};
 pub use stale::{Stale, check_fresh, replan};
 pub use types::{Action, Basis, Change, Plan, PlanOptions, Step};

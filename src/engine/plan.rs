@@ -31,7 +31,8 @@ use crate::event::Events;
 /// # Errors
 /// Manifests that contradict themselves, a read that failed, and resources that
 /// are not this deployment's ([`EngineError::NotOurs`] names all of them), changes that
-/// the cloud cannot make ([`EngineError::Impossible`]).
+/// the cloud cannot make ([`EngineError::Impossible`]), and something to make while places
+/// can't be asked where it may be already ([`EngineError::Unseen`]).
 pub async fn plan(
     deployment: &str,
     manifests: Vec<Manifest>,
@@ -66,7 +67,12 @@ pub async fn plan(
     if !planning.foreign.is_empty() {
         return Err(EngineError::NotOurs { resources: planning.foreign });
     }
+    planning.look_out_for_unseen()?;
     planning.preflight().await;
+    if options.survey {
+        let obstacles = std::mem::take(&mut planning.impossible);
+        planning.warnings.extend(obstacles.iter().map(told));
+    }
     if !planning.impossible.is_empty() {
         return Err(EngineError::Impossible { findings: planning.impossible });
     }
@@ -111,6 +117,10 @@ impl Fate<'_> {
             }
         }
     }
+}
+
+fn told(finding: &Finding) -> String {
+    format!("{}: {}: {}", finding.subject, finding.problem, finding.instead)
 }
 
 struct Planning<'a> {
@@ -172,6 +182,26 @@ impl<'a> Planning<'a> {
         Ok(())
     }
 
+    /// What can't be asked where it may be already is not made a second time: a data disk in
+    /// another place, say, of which an empty one would take the place.
+    fn look_out_for_unseen(&mut self) -> Result<(), EngineError> {
+        let unseen = &self.world.unseen;
+        if unseen.is_empty() {
+            return Ok(());
+        }
+        let creates = self.fates.iter().flatten().any(|fate| fate.action == Action::Create);
+        if creates && !self.options.survey {
+            return Err(EngineError::Unseen { places: unseen.clone() });
+        }
+        self.warnings.extend(unseen.iter().map(|place| {
+            format!(
+                "{place} can't be asked now: what else of this deployment may be there is left as it is, \
+                 and not part of this plan"
+            )
+        }));
+        Ok(())
+    }
+
     /// Has the provider look at what will be made.
     async fn preflight(&mut self) {
         let makes = |(manifest, fate): (&'a Manifest, &Option<Fate<'a>>)| {
@@ -193,10 +223,7 @@ impl<'a> Planning<'a> {
         for finding in self.provider.preflight(&creating, &changing).await {
             match finding.refuses {
                 true => self.impossible.push(finding),
-                false => {
-                    self.warnings
-                        .push(format!("{}: {}: {}", finding.subject, finding.problem, finding.instead));
-                }
+                false => self.warnings.push(told(&finding)),
             }
         }
     }

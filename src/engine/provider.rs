@@ -1,6 +1,8 @@
 //! What the engine asks of a cloud. `resource::Google` is the real one; tests
 //! use one in memory.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -108,6 +110,29 @@ pub struct Finding {
     pub refuses: bool,
 }
 
+/// What a cloud lists of a deployment.
+#[derive(Debug, Default)]
+pub struct Owned {
+    pub found: Vec<Observed>,
+    /// Places that could not be asked, for people: what is there is not known.
+    pub unseen: BTreeSet<String>,
+}
+
+impl From<Vec<Observed>> for Owned {
+    fn from(found: Vec<Observed>) -> Self {
+        Self { found, unseen: BTreeSet::new() }
+    }
+}
+
+impl Extend<Self> for Owned {
+    fn extend<T: IntoIterator<Item = Self>>(&mut self, lists: T) {
+        for list in lists {
+            self.found.extend(list.found);
+            self.unseen.extend(list.unseen);
+        }
+    }
+}
+
 /// A cloud, seen through its resources. Every method may be called
 /// concurrently. `body` has all references resolved, except in `read`.
 #[async_trait]
@@ -134,7 +159,7 @@ pub trait Provider: Send + Sync {
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError>;
 
     /// Everything that carries `deployment`'s mark, of all markable kinds.
-    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError>;
+    async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError>;
 
     /// Creates it and waits until it is usable. Answers the resource as it is.
     async fn create(

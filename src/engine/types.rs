@@ -94,11 +94,21 @@ pub struct PlanOptions {
     pub delete_data: bool,
     /// How many reads are under way at once, at most.
     pub parallelism: usize,
+    /// For those who only look: what can't be done is a warning of the plan, and no error.
+    #[serde(skip)]
+    pub survey: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { adopt: false, targets: Vec::new(), replace: Vec::new(), delete_data: false, parallelism: 32 }
+        Self {
+            adopt: false,
+            targets: Vec::new(),
+            replace: Vec::new(),
+            delete_data: false,
+            parallelism: 32,
+            survey: false,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct World {
     pub owned: BTreeMap<ResourceId, Observed>,
     /// Names under which the listing found more than one resource.
     pub doubles: Vec<ResourceId>,
+    /// Places that could not be asked what is there.
+    pub unseen: BTreeSet<String>,
 }
 
 impl World {
@@ -74,7 +76,7 @@ pub(super) async fn read(
 
     let mut owned = BTreeMap::new();
     let mut doubles = Vec::new();
-    for observed in listed {
+    for observed in listed.found {
         if read.contains_key(&observed.id) {
             continue;
         }
@@ -82,5 +84,5 @@ pub(super) async fn read(
             doubles.push(other.id);
         }
     }
-    Ok(World { read, owned, doubles })
+    Ok(World { read, owned, doubles, unseen: listed.unseen })
 }

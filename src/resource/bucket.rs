@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Cloud, Kind, found, mark};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId};
 use crate::event::{Event, Events};
 use crate::gcp::{Api, ApiError, Call, Error};
 
@@ -29,9 +29,9 @@ impl Kind for Bucket {
         }
     }
 
-    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Owned, Error> {
         let buckets = owned(cloud).await?;
-        Ok(buckets.into_iter().map(|bucket| observed(cloud, bucket)).collect())
+        Ok(buckets.into_iter().map(|bucket| observed(cloud, bucket)).collect::<Vec<_>>().into())
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {

@@ -3,13 +3,15 @@
 //! instances and disks share with them is here, too: marks, deletions. How a
 //! value is spelled is `links`' affair.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::links::{linked, spelled};
 use super::{Cloud, Kind, absent, found, id, mark, text};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
 
@@ -231,23 +233,30 @@ impl Row {
     }
 
     /// Everything of this kind, in every place, that carries the mark.
-    pub async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+    pub async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
+        let mut unseen = BTreeSet::new();
         let items = match self.scope {
             Scope::Global => {
                 let call = Call::get(Api::Compute, format!("global/{}", self.collection));
                 cloud.client.list(call, "items").await
             }
-            Scope::Zone | Scope::Region => self.aggregated(cloud, deployment).await,
+            Scope::Zone | Scope::Region => self.aggregated(cloud, deployment, &mut unseen).await,
         };
         let items = match items {
             Err(error) if absent(&error) => Vec::new(),
             other => other?,
         };
         let ours = |observed: &Observed| observed.ownership == crate::engine::Ownership::Ours;
-        Ok(items.into_iter().map(|item| self.observed(cloud, item)).filter(ours).collect())
+        let found = items.into_iter().map(|item| self.observed(cloud, item)).filter(ours).collect();
+        Ok(Owned { found, unseen })
     }
 
-    async fn aggregated(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Value>, Error> {
+    async fn aggregated(
+        &self,
+        cloud: &Cloud,
+        deployment: &str,
+        unseen: &mut BTreeSet<String>,
+    ) -> Result<Vec<Value>, Error> {
         let mut found = Vec::new();
         let mut page = None::<String>;
         loop {
@@ -259,7 +268,7 @@ impl Row {
                 call = call.query("pageToken", token.clone());
             }
             let mut answer = cloud.client.call(&call).await?;
-            whole(&answer, self.collection)?;
+            unseen.extend(unreachable(&answer));
             if let Value::Object(places) = answer["items"].take() {
                 for place in places.into_iter().map(|(_, place)| place) {
                     let items = place.get(self.collection).and_then(Value::as_array).into_iter().flatten();
@@ -368,21 +377,25 @@ impl Row {
     }
 }
 
-/// A list that lacks a place says so in a warning, and is answered with 200 all the same.
-///
-/// # Errors
-/// Which place could not be asked: from such a list nothing follows.
-fn whole(answer: &Value, collection: &str) -> Result<(), Error> {
+/// The places that an aggregated list lacks. It says so in warnings, and is answered with
+/// 200 all the same.
+fn unreachable(answer: &Value) -> impl Iterator<Item = String> {
     let of_scopes =
         answer["items"].as_object().into_iter().flatten().map(|(scope, place)| (scope.as_str(), place));
-    let unreachable = of_scopes
+    of_scopes
         .chain([("a part of the project", answer)])
-        .find(|(_, place)| place["warning"]["code"] == "UNREACHABLE");
-    match unreachable {
+        .filter(|(_, place)| place["warning"]["code"] == "UNREACHABLE")
+        .map(|(scope, _)| scope.to_owned())
+}
+
+/// # Errors
+/// Which places could not be asked.
+pub fn whole(unseen: &BTreeSet<String>) -> Result<(), Error> {
+    match unseen.first() {
         None => Ok(()),
-        Some((scope, _)) => Err(Error::Unexpected {
-            what: format!("the list of all {collection}"),
-            reason: format!("{scope} can't be asked now, so what is there is not known; try again later"),
+        Some(place) => Err(Error::Unexpected {
+            what: "a list of all places".into(),
+            reason: format!("{place} can't be asked now, so what is there is not known; try again later"),
         }),
     }
 }
@@ -419,7 +432,7 @@ impl Kind for Compute {
         self.0.read(cloud, manifest).await
     }
 
-    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
         self.0.list(cloud, deployment).await
     }
 

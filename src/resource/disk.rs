@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::compute::{self, Marked, Row, Scope};
 use super::links::linked;
 use super::{Cloud, Kind};
-use crate::engine::{Change, Finding, KindSpec, Manifest, Mark, Observed};
+use crate::engine::{Change, Finding, KindSpec, Manifest, Mark, Observed, Owned};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error, integer};
 
@@ -37,7 +37,7 @@ impl Kind for Disk {
         ROW.read(cloud, manifest).await
     }
 
-    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
         ROW.list(cloud, deployment).await
     }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::compute::{self, Marked, Row, Scope, fingerprinted};
 use super::links::linked;
 use super::{Cloud, Kind, short};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, ProviderError, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ProviderError, ResourceId};
 use crate::event::{Event, Events};
 use crate::gcp::{Api, Call, Error};
 use crate::machine;
@@ -104,8 +104,9 @@ impl Kind for Instance {
         Ok(ROW.read(cloud, manifest).await?.map(starting_is_running))
     }
 
-    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
-        Ok(ROW.list(cloud, deployment).await?.into_iter().map(starting_is_running).collect())
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
+        let Owned { found, unseen } = ROW.list(cloud, deployment).await?;
+        Ok(Owned { found: found.into_iter().map(starting_is_running).collect(), unseen })
     }
 
     async fn create(

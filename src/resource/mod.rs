@@ -37,7 +37,7 @@ use tokio::time::Instant;
 use self::patience::{Fresh, patiently};
 use crate::blueprint::Content;
 use crate::engine::{
-    Change, Finding, KindSpec, Manifest, Mark, Observed, Provider, ProviderError, ResourceId,
+    Change, Finding, KindSpec, Manifest, Mark, Observed, Owned, Provider, ProviderError, ResourceId,
 };
 use crate::event::Events;
 use crate::gcp::{self, Client};
@@ -83,8 +83,8 @@ pub(crate) trait Kind: Send + Sync {
     }
 
     /// Everything of this kind that carries the deployment's mark.
-    async fn list(&self, _cloud: &Cloud, _deployment: &str) -> Result<Vec<Observed>, gcp::Error> {
-        Ok(Vec::new())
+    async fn list(&self, _cloud: &Cloud, _deployment: &str) -> Result<Owned, gcp::Error> {
+        Ok(Owned::default())
     }
 
     async fn create(
@@ -269,17 +269,18 @@ impl Provider for Google {
         Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
     }
 
-    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
+    async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError> {
         let lists = self.kinds.iter().map(|kind| kind.list(&self.cloud, deployment));
         let inside = async {
             match &self.mimir {
                 Some(mimir) => mimir.list_owned(deployment).await,
-                None => Ok(Vec::new()),
+                None => Ok(Owned::default()),
             }
         };
         let google = async { Ok(try_join_all(lists).await?) };
-        let (google, inside) = futures::try_join!(google, inside)?;
-        Ok(google.into_iter().flatten().chain(inside).collect())
+        let (google, mut owned) = futures::try_join!(google, inside)?;
+        owned.extend(google);
+        Ok(owned)
     }
 
     fn impossible(&self, manifest: &Manifest, observed: &Observed, changes: &[Change]) -> Option<Finding> {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Cloud, Kind, bucket, mark, text};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, ApiError, Call, Error, Upload, encoded};
 
@@ -41,7 +41,7 @@ impl Kind for Object {
         Ok(found.map(|object| observed(cloud, bucket, object)))
     }
 
-    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Owned, Error> {
         let mut all = Vec::new();
         for bucket in bucket::owned(cloud).await? {
             let name = text(&bucket, "name")?;
@@ -51,7 +51,7 @@ impl Kind for Object {
             }
         }
         all.retain(|object: &Observed| object.ownership == Ownership::Ours);
-        Ok(all)
+        Ok(all.into())
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {

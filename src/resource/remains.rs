@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 
+use super::compute::whole;
 use super::{Google, absent, mark};
 use crate::engine::{Provider as _, ProviderError, ResourceId};
 use crate::event::Events;
@@ -67,8 +68,9 @@ impl Google {
         let deployment = &self.cloud.deployment;
         let snapshots = async { Ok(snapshots(&self.cloud.client, deployment).await?) };
         let (owned, snapshots) = futures::try_join!(self.list_owned(deployment), snapshots)?;
+        whole(&owned.unseen)?;
         let mut all: Vec<ResourceId> =
-            owned.into_iter().map(|observed| observed.id).chain(snapshots).collect();
+            owned.found.into_iter().map(|observed| observed.id).chain(snapshots).collect();
         all.sort();
         Ok(all)
     }

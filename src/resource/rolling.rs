@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::compute::{Row, row};
+use super::compute::{Row, row, whole};
 use super::links::group_link;
 use super::{Cloud, short};
 use crate::engine::{Manifest, Observed, ProviderError};
@@ -67,7 +67,9 @@ pub(super) fn machine_of(name: &str, body: &Value) -> Machine {
 async fn health(cloud: &Cloud, machine: &Machine) -> Result<Vec<String>, Error> {
     const SERVICES: &Row = row("compute.backendService");
     let mut states = Vec::new();
-    for service in SERVICES.list(cloud, &cloud.deployment).await? {
+    let services = SERVICES.list(cloud, &cloud.deployment).await?;
+    whole(&services.unseen)?;
+    for service in services.found {
         let groups = service.body["backends"].as_array().into_iter().flatten();
         let groups = groups.filter_map(|backend| backend["group"].as_str());
         for group in groups.filter(|group| group.starts_with(&format!("zones/{}/", machine.zone))) {

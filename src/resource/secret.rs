@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::certificate::Description;
 use super::patience::{is_late, until_seen};
 use super::{Cloud, Kind, found, mark, short};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Client, Error};
 use crate::tls::Validity;
@@ -149,10 +149,10 @@ impl Kind for Secret {
         Ok(found(cloud.client.call(&call).await)?.map(|answer| observed(cloud, answer)))
     }
 
-    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
         let secrets = of_deployment(&cloud.client, deployment).await?;
         let ours = |secret: &Observed| secret.ownership == Ownership::Ours;
-        Ok(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours).collect())
+        Ok(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours).collect::<Vec<_>>().into())
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {

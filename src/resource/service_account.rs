@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::patience::until_seen;
 use super::{Cloud, Kind, found, mark, short};
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Ownership, ResourceId};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, ApiError, Call, Error};
 
@@ -32,7 +32,7 @@ impl Kind for ServiceAccount {
         Ok(answer.map(|answer| observed(cloud, answer)))
     }
 
-    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Vec<Observed>, Error> {
+    async fn list(&self, cloud: &Cloud, _: &str) -> Result<Owned, Error> {
         let project = cloud.client.project();
         let call =
             Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "100");
@@ -41,7 +41,12 @@ impl Kind for ServiceAccount {
             other => other?,
         };
         let ours = |account: &Observed| account.ownership == Ownership::Ours;
-        Ok(accounts.into_iter().map(|account| observed(cloud, account)).filter(ours).collect())
+        Ok(accounts
+            .into_iter()
+            .map(|account| observed(cloud, account))
+            .filter(ours)
+            .collect::<Vec<_>>()
+            .into())
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dorainfra::engine::{
-    Change, KindSpec, Manifest, Mark, Observed, Ownership, Provider, ProviderError, ResourceId,
+    Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, Provider, ProviderError, ResourceId,
 };
 use dorainfra::event::Events;
 pub use lease::{MemoryLease, UNREADABLE, clock};
@@ -311,7 +311,7 @@ impl Provider for Memory {
         Ok(state.entries.get(&key).map(|entry| self.with_users(&state, observed(&key, entry))))
     }
 
-    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
+    async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError> {
         self.call("list", &ResourceId::new("all", "all")).await;
         let state = self.state();
         let ours = |entry: &Entry| entry.mark.as_ref().is_some_and(|mark| mark.deployment == deployment);
@@ -320,7 +320,8 @@ impl Provider for Memory {
             .iter()
             .filter(|(_, entry)| ours(entry))
             .map(|(key, entry)| self.with_users(&state, observed(key, entry)))
-            .collect())
+            .collect::<Vec<_>>()
+            .into())
     }
 
     async fn create(

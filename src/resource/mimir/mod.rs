@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::rolling::{LONGEST, machine_of};
 use super::{Google, found};
 use crate::blueprint::Content;
-use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Provider, ProviderError};
+use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Provider, ProviderError};
 use crate::event::Events;
 use crate::gcp::{self, Api, Call, Client};
 use crate::machine::{self, Machine, Reader};
@@ -202,11 +202,11 @@ impl Provider for Mimir {
         }
     }
 
-    async fn list_owned(&self, deployment: &str) -> Result<Vec<Observed>, ProviderError> {
-        let Some(api) = self.before().await? else { return Ok(Vec::new()) };
+    async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError> {
+        let Some(api) = self.before().await? else { return Ok(Owned::default()) };
         let mut all = rule_group::list(api).await.map_err(|error| self.told(error))?;
         all.extend(alertmanager::list(api, deployment).await.map_err(|error| self.told(error))?);
-        Ok(all)
+        Ok(all.into())
     }
 
     async fn create(
