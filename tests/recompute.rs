@@ -1,0 +1,81 @@
+//! The figures computed once more, in Python and from the documentation alone
+//! (`tests/recompute/`): what queries and the report say of simulated years, and which
+//! events `collect git` tells of made-up repositories. `scripts/nightly` has all days and
+//! more repositories.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
+
+mod collector;
+
+use std::path::Path;
+use std::process::Command;
+
+use collector::Receiver;
+
+const UNTIL: &str = "2025-06-30";
+
+fn nightly() -> bool {
+    std::env::var_os("DORAINFRA_NIGHTLY").is_some()
+}
+
+fn dorainfra(folder: &Path, arguments: &[&str]) {
+    assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"))
+        .current_dir(folder)
+        .args(arguments)
+        .assert()
+        .success();
+}
+
+/// Runs a script of `tests/recompute`, and answers what it says in the end.
+#[track_caller]
+fn recompute(folder: &Path, script: &str, arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recompute").join(script);
+    let mut command = Command::new("python3");
+    let output = command.arg("-B").arg(script).args(arguments).current_dir(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    said.lines().last().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_and_report_say_what_the_events_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::real_where_given(dir.path(), "9000d", "9000d").await;
+    let url = format!("{}/prometheus", receiver.target.base_url);
+    let url = url.as_str();
+    let history = ["generate", "--teams", "3", "--seed", "11", "--until", UNTIL, "--days", "920"];
+    dorainfra(dir.path(), &[&history[..], &["--events", "events.jsonl"]].concat());
+    let write = receiver.target.write_url();
+    dorainfra(dir.path(), &[&history[..], &["--remote-write", &write]].concat());
+
+    let days = if nightly() { "1-450,900" } else { "1-10,28,84,190-210/3,365,450" };
+    let documentation = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let (documentation, program) = (documentation.to_str().unwrap(), env!("CARGO_BIN_EXE_dorainfra"));
+    let inputs = ["events.jsonl", url, UNTIL, days, documentation];
+    let report = [program, "report", "--format", "json", "--endpoint", url];
+    let said = recompute(dir.path(), "figures.py", &[&inputs[..], &report].concat());
+    let compared: usize = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(compared > 900, "{said}");
+
+    // That it can fail: the events lack one deployment of the last day.
+    let events = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();
+    let last = events.lines().rfind(|line| line.contains("\"deployment\",\"id\"")).unwrap();
+    std::fs::write(dir.path().join("fewer.jsonl"), events.replace(&format!("{last}\n"), "")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recompute/figures.py");
+    let inputs = ["fewer.jsonl", url, UNTIL, "1", documentation];
+    let output = Command::new("python3").arg("-B").arg(script).args(inputs).current_dir(dir.path()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("deployment frequency of"), "{output:?}");
+}
+
+#[test]
+fn repositories_tell_the_events_that_the_rules_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = if nightly() { "500" } else { "25" };
+    let program = env!("CARGO_BIN_EXE_dorainfra");
+    let folder = dir.path().to_str().unwrap();
+    let said = recompute(dir.path(), "repositories.py", &[folder, "1", last, program, "collect", "git"]);
+    assert!(said.ends_with(" 0 repositories differ"), "{said}");
+}
