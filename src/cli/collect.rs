@@ -68,7 +68,7 @@ enum SourceCommand {
     /// GitHub: deployments or releases, pull requests, issues; the token is read from GITHUB_TOKEN
     Github {
         /// The repository
-        #[arg(value_name = "OWNER/REPO")]
+        #[arg(id = "repository", value_name = "OWNER/REPO")]
         project: String,
         #[command(flatten)]
         forge: ForgeArguments,
@@ -80,7 +80,7 @@ enum SourceCommand {
     /// GitLab: deployments or releases, merge requests, issues; the token is read from GITLAB_TOKEN
     Gitlab {
         /// The project
-        #[arg(value_name = "GROUP/PROJECT")]
+        #[arg(id = "repository", value_name = "GROUP/PROJECT")]
         project: String,
         #[command(flatten)]
         forge: ForgeArguments,
@@ -130,6 +130,10 @@ struct ForgeArguments {
     /// File with the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with authorities (PEM) that the server's certificate is checked by, beside the
+    /// system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// What is a deployment
     #[arg(long, value_enum, default_value_t = DeploymentsArgument::Deployments)]
     deployments: DeploymentsArgument,
@@ -298,6 +302,7 @@ impl ForgeArguments {
             project: Some(project.to_owned()),
             url: self.url.clone(),
             token_file: self.token_file.clone(),
+            ca: self.ca.clone(),
             deployments: Some(match self.deployments {
                 DeploymentsArgument::Deployments => DeployedBy::Deployments,
                 DeploymentsArgument::Releases => DeployedBy::Releases,

@@ -192,7 +192,7 @@ impl Context {
             *path = folder.join(&*path);
         }
         for source in &mut config.sources {
-            for path in [&mut source.path, &mut source.token_file].into_iter().flatten() {
+            for path in [&mut source.path, &mut source.token_file, &mut source.ca].into_iter().flatten() {
                 *path = folder.join(&*path);
             }
         }
@@ -330,12 +330,28 @@ impl Context {
     }
 
     /// A plain client for downloads, without anybody's credentials.
-    pub fn web(&self) -> CommandResult<reqwest::Client> {
-        reqwest::Client::builder()
+    ///
+    /// # Errors
+    /// `ca`, a file of authorities beside the system's, can't be read or holds none.
+    pub fn web(&self, ca: Option<&Path>) -> CommandResult<reqwest::Client> {
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(std::time::Duration::from_secs(10))
-            .read_timeout(std::time::Duration::from_secs(30))
-            .build()
-            .map_err(|error| CommandError::failed(format!("no HTTP client: {error}")))
+            .read_timeout(std::time::Duration::from_secs(30));
+        if let Some(file) = ca {
+            let wrong = |why: &dyn std::fmt::Display| {
+                CommandError::usage(format!("{}: {why}", file.display()))
+                    .hint("`ca` names a file with the authorities' certificates, in PEM")
+            };
+            let text = std::fs::read(file).map_err(|error| wrong(&error))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&text).map_err(|error| wrong(&error))?;
+            if certificates.is_empty() {
+                return Err(wrong(&"there is no certificate in it"));
+            }
+            for certificate in certificates {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        builder.build().map_err(|error| CommandError::failed(format!("no HTTP client: {error}")))
     }
 
     /// The engine's binary: the given one, or the pinned release, or (sandbox
@@ -347,7 +363,7 @@ impl Context {
         }
         let cache = self.make_state()?.join("cache").join("artifacts");
         let lock = self.folder().join("dorainfra.lock");
-        let web = self.web()?;
+        let web = self.web(None)?;
         let released = artifact::released(&config.mimir.version, self.releases(), &lock, &cache, &web);
         if project.sandbox.is_none() {
             return Ok(released.await?);

@@ -271,4 +271,24 @@ mod tests {
         assert!(Cli::try_parse_from(&arguments).is_ok());
         assert_eq!(settings(&arguments), ["a=1", "b=2", "c=3"]);
     }
+
+    /// An argument with the id of a global option is taken for that option.
+    #[test]
+    fn no_argument_has_the_id_of_a_global_option() {
+        fn ids(command: &clap::Command, global: bool) -> impl Iterator<Item = String> {
+            let own = command.get_arguments().filter(move |argument| argument.is_global_set() == global);
+            own.map(|argument| argument.get_id().to_string())
+        }
+        fn check(command: &clap::Command, global: &[String]) {
+            for other in command.get_subcommands() {
+                let same: Vec<String> = ids(other, false).filter(|id| global.contains(id)).collect();
+                assert!(same.is_empty(), "{}: {same:?}", other.get_name());
+                check(other, global);
+            }
+        }
+        let command = <Cli as clap::CommandFactory>::command();
+        let global: Vec<String> = ids(&command, true).collect();
+        assert!(global.contains(&"project".to_owned()), "{global:?}");
+        check(&command, &global);
+    }
 }

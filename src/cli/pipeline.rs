@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
 
     /// Has the engine's binary on this machine, to be uploaded from here.
     pub async fn fetch_engine(&self, events: &Events) -> CommandResult<()> {
-        let web = self.context.web()?;
+        let web = self.context.web(None)?;
         Ok(artifact::fetch(&self.facts.engine, self.context.releases(), &web, events).await?)
     }
 

@@ -91,7 +91,7 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
                 .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
         }
     }
-    for path in [&mut source.path, &mut source.token_file].into_iter().flatten() {
+    for path in [&mut source.path, &mut source.token_file, &mut source.ca].into_iter().flatten() {
         *path = folder.join(&*path);
     }
     Ok(source)
@@ -360,7 +360,7 @@ fn access(context: &Context, source: &Source, url: &str, variables: &[&str]) -> 
         None => variables.iter().find_map(|name| context.environment.get(name)).map(str::to_owned),
     };
     Ok(Access {
-        http: context.web()?,
+        http: context.web(source.ca.as_deref())?,
         url: source.url.clone().unwrap_or_else(|| url.to_owned()),
         token: token.filter(|token| !token.is_empty()),
         patience: PATIENCE,

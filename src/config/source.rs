@@ -46,6 +46,9 @@ pub struct Source {
     pub url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Authorities beside the system's, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployments: Option<DeployedBy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,7 @@ impl Source {
             project: None,
             url: None,
             token_file: None,
+            ca: None,
             deployments: None,
             changes: None,
             workflows: None,
@@ -220,6 +224,14 @@ pub(super) const FIELDS: &[Field] = &[
         &[],
         "File with the token; default: the variable `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
         "/run/secrets/github",
+    ),
+    field(
+        "sources.ca",
+        Kind::Path,
+        FORGES,
+        &[],
+        "File with authorities (PEM) that the server's certificate is checked by, beside the system's.",
+        "/etc/ssl/example-ca.pem",
     ),
     field(
         "sources.deployments",

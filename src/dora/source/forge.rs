@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use time::OffsetDateTime;
+use serde::{Deserialize as _, Deserializer, Serialize};
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::project::Project;
-use super::rest::{Access, Rest};
+use super::rest::{Access, Headers, Rest};
 use super::{SourceError, state};
 use crate::event::Events;
 
@@ -55,20 +57,65 @@ pub(super) struct Reader<'a, S> {
 }
 
 impl<'a, S: Serialize + DeserializeOwned + Default> Reader<'a, S> {
-    /// `base` and `accept` are those of [`Rest::new`].
+    /// `base` and `headers` are those of [`Rest::new`].
     pub fn new(
         settings: &'a Settings,
         base: &str,
-        accept: &'static str,
+        headers: Headers,
         events: &'a Events,
     ) -> Result<Self, SourceError> {
-        let rest = Rest::new(&settings.access, base, accept)?;
+        let rest = Rest::new(&settings.access, base, headers)?;
         Ok(Self { settings, rest, state: state::load(&settings.state)?, events })
     }
 
     pub fn save(&self) -> Result<(), SourceError> {
         state::save(&self.settings.state, &self.state)
     }
+
+    /// Says which environments there are where none of the name that counts was deployed to:
+    /// it may be spelled in another way. `path`: of the list of them, whose items have a
+    /// `name`.
+    pub async fn other_environments(&self, path: &str, project: &Project) {
+        let wanted = &self.settings.environment;
+        if project.deployments.values().any(|ran| ran.environment == *wanted) {
+            return;
+        }
+        // Who may not read the list is told nothing.
+        let Ok(page) = self.rest.get::<Value>(&self.rest.url(path, &[PER_PAGE])).await else { return };
+        let list = page.items.get("environments").unwrap_or(&page.items).as_array();
+        let names: Vec<&str> =
+            list.into_iter().flatten().filter_map(|one| one["name"].as_str()).take(SHOWN).collect();
+        if !names.is_empty() {
+            self.events.warn(
+                format!(
+                    "{}: nothing was deployed to `{wanted}`; its environments are `{}`",
+                    self.settings.project,
+                    names.join("`, `")
+                ),
+                Some("name the one that counts: `environment` of the source".into()),
+            );
+        }
+    }
+}
+
+/// Environments that are named.
+const SHOWN: usize = 10;
+/// For as long a forge may not know yet what was deployed: its replicas are behind.
+const BEHIND: Duration = Duration::days(1);
+
+/// Whether it is so new that parts of the forge may not know of it.
+pub(super) fn is_new(at: OffsetDateTime) -> bool {
+    at > OffsetDateTime::now_utc() - BEHIND
+}
+
+/// When somebody's program says that a commit was written. What no calendar has (a null, a
+/// year with five digits) is no time, and keeps nobody from reading the rest.
+///
+/// # Errors
+/// None but those of the format itself.
+pub(super) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()))
 }
 
 /// What is kept of requests that were squashed.

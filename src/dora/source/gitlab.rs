@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::SourceError;
-use super::forge::{Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
+use super::forge::{self, Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::state::{self, ToCompare};
 use crate::event::Events;
@@ -22,6 +22,9 @@ const BY_CHANGE: [(&str, &str); 2] = [("order_by", "updated_at"), ("sort", "asc"
 #[serde(default, deny_unknown_fields)]
 struct State {
     project: Project,
+    /// Since when everything was asked for.
+    #[serde(with = "time::serde::rfc3339::option")]
+    since: Option<OffsetDateTime>,
     /// What was changed before these times is known.
     deployments: Option<String>,
     requests: Option<String>,
@@ -38,9 +41,13 @@ impl Squashed for State {
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader::<State>::new(settings, "api/v4", "application/json", events)?;
+    let mut reader = Reader::<State>::new(settings, "api/v4", &[("accept", "application/json")], events)?;
+    reader.since();
     match settings.deployed {
-        Deployed::Deployments => reader.deployments().await?,
+        Deployed::Deployments => {
+            reader.deployments().await?;
+            reader.other_environments(&reader.path("environments"), &reader.state.project).await;
+        }
         Deployed::Releases => reader.releases().await?,
     }
     reader.requests().await?;
@@ -128,8 +135,8 @@ struct Comparison {
 struct Commit {
     id: String,
     message: String,
-    #[serde(with = "time::serde::rfc3339")]
-    authored_date: OffsetDateTime,
+    #[serde(default, deserialize_with = "forge::lenient")]
+    authored_date: Option<OffsetDateTime>,
     #[serde(default)]
     parent_ids: Vec<String>,
 }
@@ -145,11 +152,47 @@ impl Reader<'_, State> {
         cursor.clone().unwrap_or_else(|| state::text(self.settings.since))
     }
 
+    /// Who asks for more than before has everything read again: what is known stays.
+    fn since(&mut self) {
+        let asked = self.settings.since;
+        if self.state.since.is_some_and(|known| asked < known) {
+            (self.state.deployments, self.state.requests, self.state.issues) = (None, None, None);
+        }
+        self.state.since = self.state.since.map_or(Some(asked), |known| Some(known.min(asked)));
+    }
+
+    /// The first page of a list, by the time of the last change, after `after`.
+    fn changed(&self, list: &str, which: (&str, &str), after: &str) -> String {
+        let query = [BY_CHANGE[0], BY_CHANGE[1], which, ("updated_after", after), PER_PAGE];
+        self.rest.url(&self.path(list), &query)
+    }
+
+    /// The page after one that ended with what was changed at `newest`. What is changed
+    /// meanwhile moves to the end, and everything behind it a place forward, over the page's
+    /// edge: so it is asked for by its time, unless all of the page had the same one.
+    fn after_page(
+        &self,
+        list: &str,
+        which: (&str, &str),
+        after: &mut String,
+        newest: &Option<String>,
+        next: Option<String>,
+    ) -> Option<String> {
+        let next = next?;
+        match newest {
+            // Only ever later, whatever the forge makes of it.
+            Some(newest) if newest > after => {
+                after.clone_from(newest);
+                Some(self.changed(list, which, newest))
+            }
+            _ => Some(next),
+        }
+    }
+
     async fn deployments(&mut self) -> Result<(), SourceError> {
-        let after = self.after(&self.state.deployments);
+        let mut after = self.after(&self.state.deployments);
         let environment = ("environment", self.settings.environment.as_str());
-        let query = [BY_CHANGE[0], BY_CHANGE[1], environment, ("updated_after", &after), PER_PAGE];
-        let mut next = Some(self.rest.url(&self.path("deployments"), &query));
+        let mut next = Some(self.changed("deployments", environment, &after));
         while let Some(url) = next {
             let page = self.rest.get::<Vec<Deployment>>(&url).await?;
             for deployment in page.items {
@@ -173,7 +216,8 @@ impl Reader<'_, State> {
                 });
             }
             self.save()?;
-            next = page.next;
+            let newest = &self.state.deployments;
+            next = self.after_page("deployments", environment, &mut after, newest, page.next);
         }
         Ok(())
     }
@@ -206,9 +250,9 @@ impl Reader<'_, State> {
     }
 
     async fn requests(&mut self) -> Result<(), SourceError> {
-        let after = self.after(&self.state.requests);
-        let query = [BY_CHANGE[0], BY_CHANGE[1], ("state", "merged"), ("updated_after", &after), PER_PAGE];
-        let mut next = Some(self.rest.url(&self.path("merge_requests"), &query));
+        let mut after = self.after(&self.state.requests);
+        let merged = ("state", "merged");
+        let mut next = Some(self.changed("merge_requests", merged, &after));
         while let Some(url) = next {
             let page = self.rest.get::<Vec<Request>>(&url).await?;
             for request in page.items {
@@ -237,15 +281,16 @@ impl Reader<'_, State> {
                 }
             }
             self.save()?;
-            next = page.next;
+            let newest = &self.state.requests;
+            next = self.after_page("merge_requests", merged, &mut after, newest, page.next);
         }
         Ok(())
     }
 
     async fn issues(&mut self) -> Result<(), SourceError> {
-        let after = self.after(&self.state.issues);
-        let query = [BY_CHANGE[0], BY_CHANGE[1], ("scope", "all"), ("updated_after", &after), PER_PAGE];
-        let mut next = Some(self.rest.url(&self.path("issues"), &query));
+        let mut after = self.after(&self.state.issues);
+        let all = ("scope", "all");
+        let mut next = Some(self.changed("issues", all, &after));
         while let Some(url) = next {
             let page = self.rest.get::<Vec<Issue>>(&url).await?;
             for issue in page.items {
@@ -263,16 +308,16 @@ impl Reader<'_, State> {
                 self.state.project.add(Fact::Reported { id, incident });
             }
             self.save()?;
-            next = page.next;
+            next = self.after_page("issues", all, &mut after, &self.state.issues, page.next);
         }
         Ok(())
     }
 
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for ToCompare { id, bases, head, lines } in
+        for ToCompare { id, bases, head, at, lines } in
             state::to_compare(&self.state.project, &self.settings.environment)
         {
-            let mut changes = None;
+            let (mut changes, mut missing) = (None, Vec::new());
             // What ran before brings nothing new.
             let again = bases.contains(&head);
             // A comparison does not say whether the two have diverged; the names may.
@@ -287,7 +332,7 @@ impl Reader<'_, State> {
                     Ok(page) => page.items.commits,
                     // Gone is not empty: the next one may still be there.
                     Err(SourceError::Refused { status: 404, .. }) => {
-                        state::gone(self.events, &self.settings.project, base, &head);
+                        missing.push(base);
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -298,6 +343,13 @@ impl Reader<'_, State> {
                 }
                 state::narrow(&mut changes, found);
                 wanted -= 1;
+            }
+            if changes.is_none() && !missing.is_empty() && forge::is_new(at) {
+                state::not_yet(self.events, &self.settings.project, &head);
+                continue;
+            }
+            if !missing.is_empty() {
+                state::gone(self.events, &self.settings.project, &missing, &head);
             }
             state::brought(&mut self.state.project, id, changes.unwrap_or_default());
             self.save()?;
@@ -317,7 +369,7 @@ impl Reader<'_, State> {
                 Err(SourceError::Refused { status: 404, .. }) => break,
                 Err(error) => return Err(error),
             };
-            begun = page.items.iter().map(|commit| commit.authored_date).chain(begun).min();
+            begun = page.items.iter().filter_map(|commit| commit.authored_date).chain(begun).min();
             next = page.next;
         }
         Ok(begun)
@@ -327,8 +379,10 @@ impl Reader<'_, State> {
         match self.settings.unit {
             Unit::Commits => {
                 let is_change = commit.parent_ids.len() < 2;
-                let at = is_change.then_some(commit.authored_date);
-                let change = Landed { parents: commit.parent_ids, ..Landed::told(at, &commit.message) };
+                let at = commit.authored_date.filter(|_| is_change);
+                let untimed = is_change && at.is_none();
+                let change =
+                    Landed { parents: commit.parent_ids, untimed, ..Landed::told(at, &commit.message) };
                 self.state.project.add(Fact::Landed { id: commit.id.clone(), change });
                 changes.push(commit.id);
             }

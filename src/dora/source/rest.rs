@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, LINK, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, LINK, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use super::SourceError;
 use crate::answer::{self, BodyError};
@@ -46,8 +47,11 @@ pub(super) struct Page<T> {
 pub(super) struct Rest<'a> {
     access: &'a Access,
     base: Url,
-    accept: &'static str,
+    headers: Headers,
 }
+
+/// What an API wants to be asked with.
+pub(super) type Headers = &'static [(&'static str, &'static str)];
 
 /// What to do after a try.
 enum Outcome<T> {
@@ -59,14 +63,14 @@ enum Outcome<T> {
 
 impl<'a> Rest<'a> {
     /// `below` is the API's path on the server: `api/v4`.
-    pub fn new(access: &'a Access, below: &str, accept: &'static str) -> Result<Self, SourceError> {
+    pub fn new(access: &'a Access, below: &str, headers: Headers) -> Result<Self, SourceError> {
         let address = |message: String| SourceError::Address { url: access.url.clone(), message };
         let whole = format!("{}/{below}", access.url.trim_end_matches('/'));
         let base = Url::parse(&whole).map_err(|error| address(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(address("it begins with neither https:// nor http://".into()));
         }
-        Ok(Self { access, base, accept })
+        Ok(Self { access, base, headers })
     }
 
     /// The address of a path below the API's, with a query.
@@ -111,7 +115,10 @@ impl<'a> Rest<'a> {
             url: shown(),
             message: with_causes(&error.without_url()),
         };
-        let mut request = self.access.http.get(url).header(ACCEPT, self.accept);
+        let mut request = self.access.http.get(url);
+        for (name, value) in self.headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = &self.access.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -141,7 +148,7 @@ impl<'a> Rest<'a> {
                 ),
             };
         }
-        if let Some(wait) = limited(status, &headers, OffsetDateTime::now_utc()) {
+        if let Some(wait) = limited(status, &headers, &message(&body), OffsetDateTime::now_utc()) {
             let until = OffsetDateTime::now_utc() + wait;
             return Outcome::Again(wait, SourceError::Limited { url: shown(), until });
         }
@@ -180,14 +187,22 @@ fn next_link(header: &str) -> Option<&str> {
 }
 
 /// How long a rate limit lasts; `None`: it is none. GitHub answers 403 or 429,
-/// GitLab 429; both say when to come back.
-fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+/// GitLab 429; both say when to come back. GitHub's secondary limits may say it in words alone:
+/// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
+fn limited(status: StatusCode, headers: &HeaderMap, message: &str, now: OffsetDateTime) -> Option<Duration> {
     if !matches!(status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS) {
         return None;
     }
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     if let Some(seconds) = number(RETRY_AFTER.as_str()) {
         return Some(answer::seconds(seconds));
+    }
+    // RFC 9110 allows a date as well.
+    let date =
+        headers.get(RETRY_AFTER).and_then(|value| OffsetDateTime::parse(value.to_str().ok()?, &Rfc2822).ok());
+    if let Some(date) = date {
+        let left = u64::try_from(date.unix_timestamp().saturating_sub(now.unix_timestamp())).unwrap_or(0);
+        return Some(answer::seconds(left.saturating_add(1)));
     }
     let exhausted =
         ["x-ratelimit-remaining", "ratelimit-remaining"].iter().any(|name| number(name) == Some(0));
@@ -199,7 +214,12 @@ fn limited(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Opti
             Some(answer::seconds(reset.saturating_sub(now).saturating_add(1)))
         }
         // A limit that does not say for how long, or a refusal for another reason.
-        _ => (exhausted || status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60)),
+        _ => {
+            let said = message.to_ascii_lowercase();
+            let secondary = said.contains("secondary rate limit") || said.contains("abuse detection");
+            (exhausted || secondary || status == StatusCode::TOO_MANY_REQUESTS)
+                .then_some(Duration::from_secs(60))
+        }
     }
 }
 
@@ -240,7 +260,9 @@ mod tests {
         };
         let now = datetime!(2026-03-02 12:00 UTC);
         let reset = (now.unix_timestamp() + 30).to_string();
+        let date = now.format(&Rfc2822).unwrap();
         for (status, pairs, expected) in [
+            (429, vec![("retry-after", date.as_str())], Some(1)),
             (403, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset.as_str())], Some(31)),
             (403, vec![("retry-after", "7")], Some(7)),
             (403, vec![("x-ratelimit-remaining", "11")], None),
@@ -256,8 +278,18 @@ mod tests {
             ),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
-            let found = limited(status, &headers(&pairs), now).map(|wait| wait.as_secs());
+            let found = limited(status, &headers(&pairs), "No.", now).map(|wait| wait.as_secs());
             assert_eq!(found, expected, "{status} {pairs:?}");
+        }
+        // Requests are left, and the limit is another one.
+        let left = headers(&[("x-ratelimit-remaining", "4990")]);
+        for (said, expected) in [
+            ("You have exceeded a secondary rate limit. Please wait a few minutes.", Some(60)),
+            ("You have triggered an abuse detection mechanism.", Some(60)),
+            ("Resource not accessible by personal access token", None),
+        ] {
+            let found = limited(StatusCode::FORBIDDEN, &left, said, now).map(|wait| wait.as_secs());
+            assert_eq!(found, expected, "{said}");
         }
     }
 }

@@ -129,6 +129,8 @@ pub(super) struct ToCompare {
     /// line. None: nobody can say what the first one brought.
     pub bases: Vec<String>,
     pub head: String,
+    /// When it ran first.
+    pub at: OffsetDateTime,
     /// Whether the second has a name that is more like its own than the first: `v1.9.0` for
     /// `v1.9.1` after `v2.0.0`.
     pub lines: bool,
@@ -144,7 +146,7 @@ pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<ToCompare>
         .collect();
     runs.sort_by_key(|(at, id, _)| (*at, *id));
     let mut asked = Vec::new();
-    for (index, (_, id, ran)) in runs.iter().enumerate() {
+    for (index, (at, id, ran)) in runs.iter().enumerate() {
         if ran.changes.is_some() {
             continue;
         }
@@ -160,7 +162,7 @@ pub(super) fn to_compare(project: &Project, environment: &str) -> Vec<ToCompare>
                 bases.push(base.clone());
             }
         }
-        asked.push(ToCompare { id: (*id).clone(), bases, head: ran.revision.clone(), lines });
+        asked.push(ToCompare { id: (*id).clone(), bases, head: ran.revision.clone(), at: *at, lines });
     }
     asked
 }
@@ -217,13 +219,23 @@ pub(super) fn later(events: &Events, project: &str, left: usize, limit: &SourceE
     );
 }
 
-/// Says that a comparison isn't possible any more.
-pub(super) fn gone(events: &Events, project: &str, base: &str, head: &str) {
+/// Says that what a deployment was to be compared with is gone.
+pub(super) fn gone(events: &Events, project: &str, missing: &[&String], head: &str) {
+    let missing: Vec<&str> = missing.iter().map(|base| base.as_str()).collect();
+    let base = missing.join(", ");
     events.warn(
         format!("{project}: {base} and {head} can't be compared: a history was rewritten"),
         Some(
             "earlier deployments are tried; with none of them, the deployment counts without changes".into(),
         ),
+    );
+}
+
+/// Says that what a deployment brought is asked for once more by the next run.
+pub(super) fn not_yet(events: &Events, project: &str, head: &str) {
+    events.warn(
+        format!("{project}: {head} was deployed, and can't be compared with what ran before yet"),
+        Some("the next run asks again: until then its changes have no lead time".into()),
     );
 }
 

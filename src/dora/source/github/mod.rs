@@ -5,28 +5,43 @@
 //! cut off (a rate limit, a killed process) is gone on with by the next one, and
 //! a run after a complete one reads what is new.
 
-use std::collections::BTreeSet;
+mod answers;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, Request};
+pub(super) use self::answers::{Issue, Label};
 use super::SourceError;
-use super::forge::{Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
-use super::project::{Fact, Incident, Landed, Project, Ran, Status};
+use super::forge::{self, Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
+use super::project::{Fact, Landed, Project, Ran, Status};
 use super::state::{self, Newest, ToCompare};
 use crate::event::Events;
 
 pub const API: &str = "https://api.github.com";
-const ACCEPT: &str = "application/vnd.github+json";
+const HEADERS: &[(&str, &str)] =
+    &[("accept", "application/vnd.github+json"), ("x-github-api-version", "2022-11-28")];
 /// How long statuses of a deployment are looked at again.
 const UNSETTLED: Duration = Duration::days(7);
+/// How long one that has none yet is: it may wait for an approval for 30 days.
+/// <https://docs.github.com/en/actions/how-tos/deploy/configure-and-manage-deployments/review-deployments>
+const WAITING: Duration = Duration::days(35);
 
 /// What is kept between two runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct State {
     project: Project,
+    /// Since when everything was asked for.
+    #[serde(with = "time::serde::rfc3339::option")]
+    since: Option<OffsetDateTime>,
     deployments: Newest,
+    /// Deployments that were looked at by a reading that is not at its end.
+    looked: BTreeSet<String>,
+    /// When those were made that neither ran nor failed yet.
+    waiting: BTreeMap<String, String>,
     requests: Newest,
     /// Issues that were changed before this are known.
     issues: Option<String>,
@@ -42,9 +57,14 @@ impl Squashed for State {
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader::<State>::new(settings, "", ACCEPT, events)?;
+    let mut reader = Reader::<State>::new(settings, "", HEADERS, events)?;
+    reader.since();
     match settings.deployed {
-        Deployed::Deployments => reader.deployments().await?,
+        Deployed::Deployments => {
+            reader.deployments().await?;
+            reader.waiting().await?;
+            reader.other_environments(&reader.path("environments"), &reader.state.project).await;
+        }
         Deployed::Releases => reader.releases().await?,
     }
     reader.requests().await?;
@@ -55,131 +75,6 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
         reader.first_commits('#', Reader::first_commit).await?;
     }
     Ok(reader.state.project)
-}
-
-#[derive(Deserialize)]
-struct Deployment {
-    id: u64,
-    sha: String,
-    #[serde(rename = "ref")]
-    reference: String,
-    environment: String,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-}
-
-#[derive(Deserialize)]
-struct DeploymentStatus {
-    state: String,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-}
-
-#[derive(Deserialize)]
-struct Release {
-    tag_name: String,
-    draft: bool,
-    prerelease: bool,
-    /// When it was made public, which `created_at`, the time of its commit, says nothing of.
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    published_at: Option<OffsetDateTime>,
-}
-
-#[derive(Deserialize)]
-struct Request {
-    #[serde(default)]
-    number: Option<u64>,
-    title: String,
-    #[serde(default)]
-    body: Option<String>,
-    merge_commit_sha: Option<String>,
-    labels: Vec<Label>,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    merged_at: Option<OffsetDateTime>,
-}
-
-/// An issue, as a list of them and a webhook have it.
-#[derive(Deserialize)]
-pub(super) struct Issue {
-    pub number: u64,
-    /// Some payloads say nothing of them, which is not that there are none.
-    labels: Option<Vec<Label>>,
-    #[serde(with = "time::serde::rfc3339")]
-    created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    updated_at: OffsetDateTime,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    closed_at: Option<OffsetDateTime>,
-    pull_request: Option<Links>,
-}
-
-/// Has an address if the issue is a pull request, which lists of issues hold too.
-#[derive(Deserialize)]
-struct Links {
-    html_url: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Label {
-    name: String,
-}
-
-impl Issue {
-    fn is_request(&self) -> bool {
-        self.pull_request.as_ref().is_some_and(|links| links.html_url.is_some())
-    }
-
-    fn has_labels(&self) -> bool {
-        self.labels.as_ref().is_some_and(|labels| !labels.is_empty())
-    }
-
-    /// `None` where labels are not told: whether it is one is not known.
-    pub fn incident(self) -> Option<Incident> {
-        Some(Incident {
-            opened: self.created_at,
-            closed: self.closed_at,
-            labels: names(self.labels?),
-            updated: self.updated_at,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-struct Comparison {
-    /// `ahead`, `behind`, `diverged`, `identical`
-    #[serde(default)]
-    status: Option<String>,
-    commits: Vec<Commit>,
-}
-
-#[derive(Deserialize)]
-struct Commit {
-    sha: String,
-    commit: CommitText,
-    parents: Vec<Parent>,
-}
-
-#[derive(Deserialize)]
-struct Parent {
-    sha: String,
-}
-
-#[derive(Deserialize)]
-struct CommitText {
-    message: String,
-    author: Written,
-    #[serde(default)]
-    committer: Option<Written>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    #[serde(with = "time::serde::rfc3339")]
-    date: OffsetDateTime,
 }
 
 /// A merged request as one change, from when it was opened.
@@ -207,6 +102,17 @@ impl Reader<'_, State> {
         format!("repos/{}/{rest}", self.settings.project)
     }
 
+    /// Who asks for more than before has everything read again: what is known stays.
+    fn since(&mut self) {
+        let asked = self.settings.since;
+        if self.state.since.is_some_and(|known| asked < known) {
+            self.state.deployments = Newest::default();
+            self.state.requests = Newest::default();
+            self.state.issues = None;
+        }
+        self.state.since = self.state.since.map_or(Some(asked), |known| Some(known.min(asked)));
+    }
+
     async fn deployments(&mut self) -> Result<(), SourceError> {
         let environment = ("environment", self.settings.environment.as_str());
         let first = self.rest.url(&self.path("deployments"), &[environment, PER_PAGE]);
@@ -214,19 +120,66 @@ impl Reader<'_, State> {
         while let Some(url) = walk.url() {
             let page = self.rest.get::<Vec<Deployment>>(&url).await?;
             for deployment in &page.items {
-                if walk.passes(deployment.created_at, since, UNSETTLED) {
-                    self.statuses(deployment).await?;
+                let new = walk.passes(deployment.created_at, since, UNSETTLED);
+                // One request a deployment: with few of them left, each run gets further.
+                if new && !self.state.looked.contains(&deployment.id.to_string()) {
+                    if let Err(error) = self.look_at(deployment).await {
+                        self.save()?;
+                        return Err(error);
+                    }
                 }
             }
             walk.turn(page.next);
             self.state.deployments = walk.newest();
             self.save()?;
         }
+        self.state.looked.clear();
+        self.save()
+    }
+
+    async fn look_at(&mut self, deployment: &Deployment) -> Result<(), SourceError> {
+        let id = deployment.id.to_string();
+        let statuses = self.statuses(&id).await?;
+        if statuses.is_empty() {
+            self.state.waiting.insert(id.clone(), state::text(deployment.created_at));
+        } else {
+            self.state.waiting.remove(&id);
+        }
+        self.state.looked.insert(id.clone());
+        self.state.project.add(Fact::Ran {
+            id,
+            deployment: Ran {
+                environment: deployment.environment.clone(),
+                name: deployment.reference.clone(),
+                revision: deployment.sha.clone(),
+                statuses,
+                changes: None,
+            },
+        });
         Ok(())
     }
 
-    async fn statuses(&mut self, deployment: &Deployment) -> Result<(), SourceError> {
-        let path = self.path(&format!("deployments/{}/statuses", deployment.id));
+    /// Looks again at what neither ran nor failed when it was read, and is not among the
+    /// newest any more.
+    async fn waiting(&mut self) -> Result<(), SourceError> {
+        let oldest = state::text(OffsetDateTime::now_utc() - WAITING);
+        self.state.waiting.retain(|_, made| *made >= oldest);
+        let known: Vec<String> = self.state.waiting.keys().cloned().collect();
+        for id in known {
+            let statuses = self.statuses(&id).await?;
+            let Some(ran) = self.state.project.deployments.get(&id).filter(|_| !statuses.is_empty()) else {
+                continue;
+            };
+            let deployment = Ran { statuses, ..ran.clone() };
+            self.state.waiting.remove(&id);
+            self.state.project.add(Fact::Ran { id, deployment });
+        }
+        self.save()
+    }
+
+    /// What was said of a deployment: whether it ran, and when.
+    async fn statuses(&self, id: &str) -> Result<Vec<Status>, SourceError> {
+        let path = self.path(&format!("deployments/{id}/statuses"));
         let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
         let mut statuses = Vec::new();
         while let Some(url) = next {
@@ -238,17 +191,7 @@ impl Reader<'_, State> {
             );
             next = page.next;
         }
-        self.state.project.add(Fact::Ran {
-            id: deployment.id.to_string(),
-            deployment: Ran {
-                environment: deployment.environment.clone(),
-                name: deployment.reference.clone(),
-                revision: deployment.sha.clone(),
-                statuses,
-                changes: None,
-            },
-        });
-        Ok(())
+        Ok(statuses)
     }
 
     /// Releases are few, and their list is in the order of no time that they
@@ -312,13 +255,16 @@ impl Reader<'_, State> {
     }
 
     async fn issues(&mut self) -> Result<(), SourceError> {
-        let since = match &self.state.issues {
+        let mut since = match &self.state.issues {
             Some(since) => since.clone(),
             None => state::text(self.settings.since),
         };
-        let query =
-            [("state", "all"), ("sort", "updated"), ("direction", "asc"), ("since", &since), PER_PAGE];
-        let mut next = Some(self.rest.url(&self.path("issues"), &query));
+        let from = |reader: &Self, since: &str| {
+            let query =
+                [("state", "all"), ("sort", "updated"), ("direction", "asc"), ("since", since), PER_PAGE];
+            reader.rest.url(&reader.path("issues"), &query)
+        };
+        let mut next = Some(from(self, &since));
         while let Some(url) = next {
             let page = self.rest.get::<Vec<Issue>>(&url).await?;
             for issue in page.items {
@@ -333,7 +279,16 @@ impl Reader<'_, State> {
                 }
             }
             self.save()?;
-            next = page.next;
+            // What is changed meanwhile moves to the end, and everything behind it a place
+            // forward, over the page's edge: so the next page is asked for by its time.
+            next = page.next.map(|next| match &self.state.issues {
+                // Only ever later, whatever the forge makes of it.
+                Some(newest) if *newest > since => {
+                    since.clone_from(newest);
+                    from(self, newest)
+                }
+                _ => next,
+            });
         }
         Ok(())
     }
@@ -345,20 +300,30 @@ impl Reader<'_, State> {
     /// Asks for what each deployment brought: the commits that its revision has
     /// and the one before has not. Nobody can say that of the first one.
     async fn compare(&mut self) -> Result<(), SourceError> {
-        for ToCompare { id, bases, head, .. } in
+        for ToCompare { id, bases, head, at, .. } in
             state::to_compare(&self.state.project, &self.settings.environment)
         {
-            let mut changes = None;
+            let (mut changes, mut missing) = (None, Vec::new());
             // What ran before brings nothing new.
             let again = bases.contains(&head);
             for base in bases.iter().filter(|_| !again) {
                 // Gone is not empty: the next one may still be there.
-                let Some((found, diverged)) = self.between(base, &head).await? else { continue };
+                let Some((found, diverged)) = self.between(base, &head).await? else {
+                    missing.push(base);
+                    continue;
+                };
                 state::narrow(&mut changes, found);
                 // Of another release line: what is new against that one is not all new.
                 if !diverged {
                     break;
                 }
+            }
+            if changes.is_none() && !missing.is_empty() && forge::is_new(at) {
+                state::not_yet(self.events, &self.settings.project, &head);
+                continue;
+            }
+            if !missing.is_empty() {
+                state::gone(self.events, &self.settings.project, &missing, &head);
             }
             state::brought(&mut self.state.project, id, changes.unwrap_or_default());
             self.save()?;
@@ -375,10 +340,7 @@ impl Reader<'_, State> {
         while let Some(url) = next {
             let page = match self.rest.get::<Comparison>(&url).await {
                 Ok(page) => page,
-                Err(SourceError::Refused { status: 404, .. }) => {
-                    state::gone(self.events, &self.settings.project, base, head);
-                    return Ok(None);
-                }
+                Err(SourceError::Refused { status: 404, .. }) => return Ok(None),
                 Err(error) => return Err(error),
             };
             diverged |= page.items.status.as_deref() == Some("diverged");
@@ -394,7 +356,7 @@ impl Reader<'_, State> {
     async fn first_commit(&self, request: &str) -> Result<Option<OffsetDateTime>, SourceError> {
         let path = self.path(&format!("pulls/{}/commits", &request[1..]));
         match self.rest.get::<Vec<Commit>>(&self.rest.url(&path, &[PER_PAGE])).await {
-            Ok(page) => Ok(page.items.iter().map(|commit| commit.commit.author.date).min()),
+            Ok(page) => Ok(page.items.iter().filter_map(|commit| commit.commit.written()).min()),
             Err(SourceError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -405,11 +367,12 @@ impl Reader<'_, State> {
             Unit::Commits => {
                 let is_change = commit.parents.len() < 2;
                 let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
-                let written = commit.commit.author.date;
-                let at = is_change.then_some(written);
+                let written = commit.commit.written();
+                let at = written.filter(|_| is_change);
                 let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
-                let landed = commit.commit.committer.is_some_and(|committer| committer.date == written);
-                if is_change && landed && change.came_with_request() {
+                let committed = commit.commit.committer.and_then(|committer| committer.date);
+                let squashed = committed == written && change.came_with_request();
+                if is_change && (written.is_none() || squashed) {
                     (change.at, change.untimed) = (None, true);
                 }
                 self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
@@ -420,26 +383,6 @@ impl Reader<'_, State> {
                 changes.push(commit.sha)
             }
             _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_pull_request_is_an_issue_with_an_address_of_its_own() {
-        for (links, expected) in [
-            (json!(null), false),
-            (json!({"html_url": null, "diff_url": null}), false),
-            (json!({"html_url": "https://github.com/example/shop/pull/1"}), true),
-        ] {
-            let issue = json!({"number": 1, "labels": [], "created_at": "2026-03-02T08:00:00Z",
-                "updated_at": "2026-03-02T08:00:00Z", "pull_request": links});
-            let issue: Issue = serde_json::from_value(issue).unwrap();
-            assert_eq!(issue.is_request(), expected, "{links}");
         }
     }
 }
