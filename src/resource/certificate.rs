@@ -230,23 +230,8 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
             return Ok(());
         }
     }
-    let issuer: Authority = payload(client, text(body, "issuer")?, "latest").await?;
-    let mut trust = String::new();
-    let mut fingerprints = Vec::new();
-    for authority in strings(&body["trust"]) {
-        let authority: Authority = payload(client, &authority, "latest").await?;
-        fingerprints.extend(tls::fingerprints(&authority.ca).map_err(not_made)?);
-        trust.push_str(authority.ca.trim_end());
-        trust.push('\n');
-    }
-    fingerprints.sort();
-    let signer = first(tls::fingerprints(&issuer.certificate).map_err(not_made)?);
-    if signer != issued_by || fingerprints != trusts {
-        return Err(Error::Unexpected {
-            what: format!("secret {secret}"),
-            reason: "its authorities were changed meanwhile; run the command again".into(),
-        });
-    }
+    // Some were made a moment ago, by this run: `latest` is late.
+    let (issuer, mut trust) = once_seen(is_late, || authorities(client, body, &trusts)).await?;
     let usage = match text(body, "material")? {
         "server" => {
             // The machine asks itself, showing the same certificate.
@@ -286,6 +271,28 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
     describe(client, secret, &description).await?;
     // A machine may be about to read the one before.
     prune(client, secret, &description.version, 2).await
+}
+
+/// Who signs, and the certificates of all that are trusted: as they were planned.
+async fn authorities(client: &Client, body: &Value, trusts: &[String]) -> Result<(Authority, String), Error> {
+    let issuer: Authority = payload(client, text(body, "issuer")?, "latest").await?;
+    let mut trust = String::new();
+    let mut fingerprints = Vec::new();
+    for authority in strings(&body["trust"]) {
+        let authority: Authority = payload(client, &authority, "latest").await?;
+        fingerprints.extend(tls::fingerprints(&authority.ca).map_err(not_made)?);
+        trust.push_str(authority.ca.trim_end());
+        trust.push('\n');
+    }
+    fingerprints.sort();
+    let signer = first(tls::fingerprints(&issuer.certificate).map_err(not_made)?);
+    if signer != text(body, "issuedBy")? || fingerprints != trusts {
+        return Err(Error::Unexpected {
+            what: format!("secret {}", text(body, "secret")?),
+            reason: "its authorities were changed meanwhile; run the command again".into(),
+        });
+    }
+    Ok((issuer, trust))
 }
 
 fn not_made(error: TlsError) -> Error {
@@ -389,7 +396,17 @@ async fn destroy(client: &Client, secret: &str, version: &str) -> Result<(), Err
 
 /// The newest version of a secret that holds a certificate and its key.
 pub async fn read_credentials(client: &Client, secret: &str) -> Result<Credentials, Error> {
-    payload(client, secret, "latest").await
+    match payload(client, secret, "latest").await {
+        // `latest` may be late, which a number is not.
+        Err(error) if error.is_not_found() => {
+            let described = client.call(&Call::get(Api::SecretManager, path(client, secret))).await;
+            match described.ok().and_then(|secret| Description::of(&secret)) {
+                Some(known) => payload(client, secret, &known.version).await,
+                None => Err(error),
+            }
+        }
+        other => other,
+    }
 }
 
 async fn payload<T: DeserializeOwned>(client: &Client, secret: &str, version: &str) -> Result<T, Error> {
