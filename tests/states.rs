@@ -157,3 +157,40 @@ fn a_machine_is_not_stopped_for_a_type_that_it_cannot_have() {
     }
     assert_eq!(deployment.writes().len(), writes, "nothing was touched");
 }
+
+/// The disk in its place was deleted first, for a name that was misspelt.
+#[test]
+fn a_snapshot_that_can_not_be_restored_is_refused_before_anything_is_deleted() {
+    let deployment = Deployment::of_a_machine();
+    deployment.google("POST", &format!("{ZONE}/disks/dorainfra-data/createSnapshot"), r#"{"name": "mine"}"#);
+    let snapshot = "compute/v1/projects/my-gcp/global/snapshots/mine";
+    deployment.until("it is ready", || deployment.try_google(snapshot)["status"] == "READY");
+    let writes = deployment.writes().len();
+    for (keys, snapshot, words) in [
+        (&[][..], "nosuch", "there is no snapshot `nosuch`"),
+        (&["--set", "mimir.disk_gb=10"], "mine", "is of a disk of 20 GB, and this one has 10"),
+    ] {
+        let restore = ["--restore-disk", snapshot, "--delete-data"];
+        for command in [&["plan"][..], &["apply", "--yes"]] {
+            let run = deployment.run(&[&["--sandbox"], keys, command, &restore].concat()).ends_with(1);
+            assert!(run.stderr.contains(words), "{}", run.stderr);
+        }
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+    let target = ["--restore-disk", "mine", "--delete-data", "--target", MACHINE];
+    deployment.run(&[&["--sandbox", "plan"][..], &target].concat()).ends_with(0);
+}
+
+/// The check was made for new machines alone: an existing one had its firewall changed, and
+/// then failed after five minutes.
+#[test]
+fn an_account_that_is_not_there_is_refused_for_a_machine_that_is() {
+    let deployment = Deployment::of_a_machine();
+    let writes = deployment.writes().len();
+    let account = "mimir.service_account=foo@my-gcp.iam.gserviceaccount.com";
+    for command in [&["plan"][..], &["apply", "--yes"]] {
+        let run = deployment.run(&[&["--sandbox", "--set", account], command].concat()).ends_with(1);
+        assert!(run.stderr.contains("there is no service account foo@my-gcp"), "{}", run.stderr);
+    }
+    assert_eq!(deployment.writes().len(), writes, "nothing was touched");
+}

@@ -61,6 +61,12 @@ fn key_of(call: &Call, tx: &Tx) -> Result<String, ApiError> {
     let by_id = || tx.scan("serviceAccounts/").into_iter().find(|(_, account)| account["uniqueId"] == name);
     let found = if tx.has(&key) { Some(key) } else { by_id().map(|(key, _)| key) };
     found.filter(|key| call.cloud.consistency.sees_account(key)).ok_or_else(|| {
+        // With the wildcard it is refused, as the reference of `serviceAccounts.get` warns.
+        if call.path("projectsId") == "-" {
+            return ApiError::forbidden(format!(
+                "Permission 'iam.serviceAccounts.get' denied on resource {name} (or it may not exist)."
+            ));
+        }
         ApiError::not_found(format!(
             "Service account projects/{}/serviceAccounts/{name} does not exist.",
             call.path("projectsId")

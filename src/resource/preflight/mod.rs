@@ -32,9 +32,11 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Find
         manifests.iter().filter(|manifest| manifest.kind == "compute.instance").collect();
     let all = join_all(machines.iter().map(|manifest| machine(cloud, manifest)));
     let fitting = join_all(machines.iter().map(|manifest| disks(cloud, manifest, manifests)));
-    let (all, fitting, policies, project) = futures::join!(
+    let snapshots = join_all(manifests.iter().map(|manifest| snapshot(cloud, manifest)));
+    let (all, fitting, snapshots, policies, project) = futures::join!(
         all,
         fitting,
+        snapshots,
         policies::findings(cloud, manifests),
         project::findings(cloud, manifests)
     );
@@ -45,6 +47,7 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Find
     let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
     findings.extend(policies.findings.into_iter().chain(project.findings));
     findings.extend(fitting.into_iter().flatten());
+    findings.extend(snapshots.into_iter().flatten());
     findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
     // Three machines lack one network once.
     findings.dedup_by(|a, b| a.problem == b.problem);
@@ -218,11 +221,13 @@ async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
 /// What would stop machines from being changed in place: nothing is stopped for a type that
 /// it cannot have.
 pub(super) async fn of_changes(cloud: &Cloud, changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
-    let retyped = changing.iter().filter(|(manifest, changes)| {
-        manifest.kind == "compute.instance"
-            && changes.iter().any(|change| change.path.starts_with("machineType"))
-    });
-    let found = join_all(retyped.map(async |(manifest, _)| {
+    let changes = |field: &'static str| {
+        changing.iter().filter(move |(manifest, changes)| {
+            manifest.kind == "compute.instance" && changes.iter().any(|change| change.path.starts_with(field))
+        })
+    };
+    let accounts = join_all(changes("serviceAccounts").map(|(manifest, _)| account(cloud, manifest)));
+    let found = join_all(changes("machineType").map(async |(manifest, _)| {
         let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
         let path = format!("zones/{zone}/machineTypes/{machine_type}");
         let (typed, mut found) = futures::join!(look(cloud, path, machine_type), disks(cloud, manifest, &[]));
@@ -231,7 +236,63 @@ pub(super) async fn of_changes(cloud: &Cloud, changing: &[(&Manifest, &[Change])
         }
         found
     }));
-    found.await.into_iter().flatten().collect()
+    let (found, accounts) = futures::join!(found, accounts);
+    let mut found: Vec<Finding> = found.into_iter().flatten().chain(accounts.into_iter().flatten()).collect();
+    // Three machines lack one account once.
+    found.sort_by(|a, b| a.problem.cmp(&b.problem));
+    found.dedup_by(|a, b| a.problem == b.problem);
+    found
+}
+
+/// What is wrong with the snapshot that a disk is made from. Asked before the disk that is
+/// in its place is deleted: what can't be known is refused, too.
+async fn snapshot(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let name = short(text(&manifest.body["sourceSnapshot"]));
+    if manifest.kind != "compute.disk" || name.is_empty() {
+        return None;
+    }
+    let get = Call::get(Api::Compute, format!("global/snapshots/{name}"));
+    let (problem, instead) = match cloud.client.call(&get).await {
+        Ok(snapshot) => {
+            let (has, needs) = (gb(&manifest.body["sizeGb"]), gb(&snapshot["diskSizeGb"]));
+            match text(&snapshot["status"]) {
+                "READY" if has < needs => (
+                    format!("the snapshot `{name}` is of a disk of {needs} GB, and this one has {has}"),
+                    format!("set `mimir.disk_gb` to {needs} or more"),
+                ),
+                "READY" => return None,
+                other => (
+                    format!("the snapshot `{name}` can't be restored: it is {other}"),
+                    "wait until it is READY, or name another one".into(),
+                ),
+            }
+        }
+        Err(error) if absent(&error) => (
+            format!("there is no snapshot `{name}`"),
+            "`gcloud compute snapshots list` shows what there is".into(),
+        ),
+        Err(error) => (
+            format!("whether there is a snapshot `{name}` is not known: {error}"),
+            "nothing is deleted for one that can't be seen: try again, as somebody who may".into(),
+        ),
+    };
+    Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
+}
+
+/// Google writes numbers of 64 bits as texts.
+fn gb(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_u64()).unwrap_or_default()
+}
+
+/// The project that an account belongs to, by its address; `None`: it is one of Google's own,
+/// of which the address says none.
+fn home(email: &str) -> Option<String> {
+    let place = email.split_once('@')?.1.strip_suffix(".iam.gserviceaccount.com")?;
+    // A project below a domain: `name@shop.example.com.iam…` is of `example.com:shop`.
+    Some(match place.split_once('.') {
+        Some((project, domain)) => format!("{domain}:{project}"),
+        None => place.to_owned(),
+    })
 }
 
 fn no_type(manifest: &Manifest) -> Finding {
@@ -309,7 +370,10 @@ async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
     if !email.contains('@') || email.contains('$') {
         return None;
     }
-    let get = Call::get(Api::Iam, format!("v1/projects/-/serviceAccounts/{email}"));
+    // By its project: of `-` Google says 403 of accounts that do not exist.
+    // https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get
+    let project = home(email).unwrap_or_else(|| cloud.client.project().to_owned());
+    let get = Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts/{email}"));
     let mut looked = answered(cloud, &get).await;
     // One that was made a moment ago is seen by some replicas only.
     for _ in 0..ASK_AGAIN {
@@ -406,6 +470,13 @@ mod tests {
             notes: BTreeMap::new(),
             body,
         }
+    }
+
+    #[test]
+    fn the_project_of_an_account_is_in_its_address() {
+        assert_eq!(home("a@shop-1.iam.gserviceaccount.com").as_deref(), Some("shop-1"));
+        assert_eq!(home("a@shop.example.com.iam.gserviceaccount.com").as_deref(), Some("example.com:shop"));
+        assert_eq!(home("1234-compute@developer.gserviceaccount.com"), None);
     }
 
     #[test]
