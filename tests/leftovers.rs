@@ -89,6 +89,22 @@ fn from_a_list_that_is_not_whole_nothing_is_concluded() {
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }
 
+/// A service that is off answers no list, and keeps what it has: it said that nothing is left.
+#[test]
+fn what_a_service_that_is_off_keeps_is_not_said_to_be_gone() {
+    let deployment = Deployment::of_a_machine();
+    let service = json!({"service": "secretmanager.googleapis.com"});
+    deployment.control("POST", "disable", Some(service));
+    let run = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(1);
+    assert!(run.stderr.contains("secretmanager.googleapis.com is off"), "{}", run.stderr);
+    assert!(run.stderr.contains("gcloud services enable secretmanager.googleapis.com"), "{}", run.stderr);
+    // Where nothing is seen to be there, that is what is said.
+    let run = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+    let all = format!("{}{}", run.stdout, run.stderr);
+    assert!(!all.contains("nothing of dorainfra is left"), "{all}");
+    assert!(all.contains("is seen in my-gcp, where what secretmanager.googleapis.com"), "{all}");
+}
+
 /// The lease of a short run is given back within a second of being taken, which Cloud
 /// Storage refuses at first.
 #[test]

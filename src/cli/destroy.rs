@@ -11,7 +11,7 @@ use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, stack, summary};
 use crate::engine::{Plan, ResourceId};
 use crate::event::{Event, Events, Phase};
-use crate::resource;
+use crate::resource::{self, Remains};
 use crate::ui::Summary;
 
 /// Take the deployment down; its data is kept unless `--delete-data`
@@ -65,15 +65,34 @@ impl Destroy {
                 go_on()?;
                 resource::delete_snapshots(&run.client, &snapshots, events).await?;
             }
-            let left = run.google().remains().await?;
+            // Nothing is changed any more: this need not be waited for.
+            let google = run.google();
+            let Remains { left, off } = tokio::select! {
+                found = google.remains() => found?,
+                () = asked.cancelled() => return go_on(),
+            };
             let (name, project) = (&run.blueprint.deployment, run.client.project());
+            let off: Vec<&str> = off.iter().map(String::as_str).collect();
+            let off = off.join(" ");
             remains = Some(match left.as_slice() {
+                [] if !off.is_empty() => {
+                    format!("nothing of {name} is seen in {project}, where what {off} keeps can't be seen")
+                }
                 [] => format!("nothing of {name} is left in {project}"),
                 left => {
                     let names: Vec<String> = left.iter().map(ToString::to_string).collect();
                     format!("of {name} in {project}: {}", names.join(", "))
                 }
             });
+            // In a project where nothing was, nothing is missed.
+            if self.delete_data && !off.is_empty() && plan.has_changes() {
+                return Err(CommandError::failed(format!(
+                    "{off} is off in {project}: what it keeps of {name} may be there, and billed"
+                ))
+                .hint(format!(
+                    "`gcloud services enable {off} --project {project}`, and run the same command again"
+                )));
+            }
             match self.delete_data && !left.is_empty() {
                 true => Err(CommandError::failed(format!("{} of its resources are still there", left.len()))
                     .hint("run the same command again: it goes on from what is there")),

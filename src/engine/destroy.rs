@@ -40,6 +40,9 @@ pub async fn plan_destroy(
     }
 
     let mut warnings = doubles(&world);
+    warnings.extend(world.off.iter().map(|service| {
+        format!("{service} is off: what it keeps of this deployment can't be seen, and stays")
+    }));
     let kept_kinds = protected_kinds(&manifests);
     let mut candidates = Vec::new();
     let mut kept: BTreeMap<ResourceId, String> = BTreeMap::new();

@@ -116,11 +116,14 @@ pub struct Owned {
     pub found: Vec<Observed>,
     /// Places that could not be asked, for people: what is there is not known.
     pub unseen: BTreeSet<String>,
+    /// Services that are off, for people: what they keep is in no list. Of a new project
+    /// nothing follows from that; of one that is to be empty, that it may not be.
+    pub off: BTreeSet<String>,
 }
 
 impl From<Vec<Observed>> for Owned {
     fn from(found: Vec<Observed>) -> Self {
-        Self { found, unseen: BTreeSet::new() }
+        Self { found, ..Self::default() }
     }
 }
 
@@ -129,6 +132,7 @@ impl Extend<Self> for Owned {
         for list in lists {
             self.found.extend(list.found);
             self.unseen.extend(list.unseen);
+            self.off.extend(list.off);
         }
     }
 }

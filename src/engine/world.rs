@@ -21,6 +21,8 @@ pub(super) struct World {
     pub doubles: Vec<ResourceId>,
     /// Places that could not be asked what is there.
     pub unseen: BTreeSet<String>,
+    /// Services that are off, and answer nothing.
+    pub off: BTreeSet<String>,
 }
 
 impl World {
@@ -84,5 +86,5 @@ pub(super) async fn read(
             doubles.push(other.id);
         }
     }
-    Ok(World { read, owned, doubles, unseen: listed.unseen })
+    Ok(World { read, owned, doubles, unseen: listed.unseen, off: listed.off })
 }

@@ -74,8 +74,8 @@ pub(super) struct Inner {
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
     /// The project's number, once it is known.
     pub(super) number: tokio::sync::OnceCell<String>,
-    /// Service Usage has said that the services are enabled.
-    enabled: AtomicBool,
+    /// Since when Service Usage has said that the services are enabled.
+    enabled: OnceLock<Instant>,
     /// Something of the project was answered: that it is "not found" passes.
     pub(super) seen: AtomicBool,
     /// What writes ask, where they need a lease.
@@ -185,7 +185,7 @@ impl Client {
             project: settings.project,
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
-            enabled: AtomicBool::new(false),
+            enabled: OnceLock::new(),
             seen: AtomicBool::new(false),
             fence: OnceLock::new(),
         };
@@ -213,7 +213,7 @@ impl Client {
     /// From now on an API that says of itself that it is disabled has only not heard of it,
     /// yet: it is asked again. (Before, nothing of the deployment is there.)
     pub fn services_are_enabled(&self) {
-        self.inner.enabled.store(true, Ordering::Relaxed);
+        self.inner.enabled.get_or_init(Instant::now);
     }
 
     /// From now on a write is made only while this fence is open.
@@ -274,8 +274,9 @@ impl Client {
                 // A refused connection never reached anybody.
                 Error::Transport { sent, .. } => call.repeatable || !sent,
                 Error::Api(api) if api.is_service_disabled() => {
+                    // One bound for all calls together.
                     within = ENABLED_WITHIN;
-                    self.inner.enabled.load(Ordering::Relaxed)
+                    self.inner.enabled.get().is_some_and(|since| since.elapsed() < ENABLED_WITHIN)
                 }
                 // Refused before anything was done. One that nobody has seen yet is rather
                 // misspelt, unless a call beside this one was answered.

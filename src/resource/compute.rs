@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::links::{linked, spelled};
-use super::{Cloud, Kind, absent, found, id, mark, text};
+use super::{Cloud, Kind, absent, found, id, listed, mark, text};
 use crate::engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ResourceId};
 use crate::event::Events;
 use crate::gcp::{Api, Call, Error};
@@ -234,7 +234,7 @@ impl Row {
 
     /// Everything of this kind, in every place, that carries the mark.
     pub async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
-        let mut unseen = BTreeSet::new();
+        let (mut unseen, mut off) = (BTreeSet::new(), BTreeSet::new());
         let items = match self.scope {
             Scope::Global => {
                 let call = Call::get(Api::Compute, format!("global/{}", self.collection));
@@ -242,13 +242,10 @@ impl Row {
             }
             Scope::Zone | Scope::Region => self.aggregated(cloud, deployment, &mut unseen).await,
         };
-        let items = match items {
-            Err(error) if absent(&error) => Vec::new(),
-            other => other?,
-        };
+        let items = listed(items, &mut off)?;
         let ours = |observed: &Observed| observed.ownership == crate::engine::Ownership::Ours;
         let found = items.into_iter().map(|item| self.observed(cloud, item)).filter(ours).collect();
-        Ok(Owned { found, unseen })
+        Ok(Owned { found, unseen, off })
     }
 
     async fn aggregated(

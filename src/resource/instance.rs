@@ -105,8 +105,9 @@ impl Kind for Instance {
     }
 
     async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
-        let Owned { found, unseen } = ROW.list(cloud, deployment).await?;
-        Ok(Owned { found: found.into_iter().map(starting_is_running).collect(), unseen })
+        let mut owned = ROW.list(cloud, deployment).await?;
+        owned.found = owned.found.into_iter().map(starting_is_running).collect();
+        Ok(owned)
     }
 
     async fn create(

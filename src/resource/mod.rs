@@ -25,7 +25,7 @@ mod secret;
 mod service_account;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::permissions;
-pub use remains::{delete_snapshots, snapshots};
+pub use remains::{Remains, delete_snapshots, snapshots};
 pub use secret::{Held, held, mark_revoked};
 
 /// What a kind works with.
@@ -360,6 +360,22 @@ pub(crate) fn found(answer: Result<Value, gcp::Error>) -> Result<Option<Value>, 
         Ok(value) => Ok(Some(value)),
         Err(error) if absent(&error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// What a list holds. A service that is off answers none: which one is kept in `off`.
+pub(crate) fn listed(
+    answer: Result<Vec<Value>, gcp::Error>,
+    off: &mut BTreeSet<String>,
+) -> Result<Vec<Value>, gcp::Error> {
+    match answer {
+        Err(error) if absent(&error) => {
+            if let Some(api) = error.api().filter(|api| api.is_service_disabled()) {
+                off.insert(api.service.clone().unwrap_or_else(|| "a service".into()));
+            }
+            Ok(Vec::new())
+        }
+        other => other,
     }
 }
 

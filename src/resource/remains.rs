@@ -2,6 +2,7 @@
 //! made outlive the schedule and the disk. And the proof, by fresh lists, of what is
 //! left of it in the project.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -46,32 +47,40 @@ pub async fn delete_snapshots(client: &Client, ids: &[ResourceId], events: &Even
     stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(DELETES).try_collect::<()>().await
 }
 
+/// What is left of a deployment, as far as it can be seen.
+#[derive(Debug)]
+pub struct Remains {
+    pub left: Vec<ResourceId>,
+    /// Services that are off: what they keep is in no list.
+    pub off: BTreeSet<String>,
+}
+
 impl Google {
-    /// Everything of the deployment that is in the project. "Nothing" is said after three
+    /// What of the deployment is in the project. "Nothing" is said after three
     /// lists in a row: what a run made that was cut off a moment ago is seen by some
     /// replicas first.
     ///
     /// # Errors
     /// A list could not be read whole: then nothing can be said.
-    pub async fn remains(&self) -> Result<Vec<ResourceId>, ProviderError> {
+    pub async fn remains(&self) -> Result<Remains, ProviderError> {
         for _ in 1..LISTS {
-            let left = self.listed().await?;
-            if !left.is_empty() {
-                return Ok(left);
+            let remains = self.listed().await?;
+            if !remains.left.is_empty() {
+                return Ok(remains);
             }
             tokio::time::sleep(BETWEEN).await;
         }
         self.listed().await
     }
 
-    async fn listed(&self) -> Result<Vec<ResourceId>, ProviderError> {
+    async fn listed(&self) -> Result<Remains, ProviderError> {
         let deployment = &self.cloud.deployment;
         let snapshots = async { Ok(snapshots(&self.cloud.client, deployment).await?) };
         let (owned, snapshots) = futures::try_join!(self.list_owned(deployment), snapshots)?;
         whole(&owned.unseen)?;
-        let mut all: Vec<ResourceId> =
+        let mut left: Vec<ResourceId> =
             owned.found.into_iter().map(|observed| observed.id).chain(snapshots).collect();
-        all.sort();
-        Ok(all)
+        left.sort();
+        Ok(Remains { left, off: owned.off })
     }
 }

@@ -2,6 +2,8 @@
 //! the labels of all of a deployment's secrets tell. What is in them is
 //! `certificate`'s.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use reqwest::Method;
@@ -40,13 +42,14 @@ fn observed(cloud: &Cloud, answer: Value) -> Observed {
 }
 
 /// The secrets that carry a deployment's name, as Google answers them.
-async fn of_deployment(client: &Client, deployment: &str) -> Result<Vec<Value>, Error> {
+async fn of_deployment(
+    client: &Client,
+    deployment: &str,
+    off: &mut BTreeSet<String>,
+) -> Result<Vec<Value>, Error> {
     let call = Call::get(Api::SecretManager, format!("v1/projects/{}/secrets", client.project()))
         .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
-    match client.list(call, "secrets").await {
-        Err(error) if super::absent(&error) => Ok(Vec::new()),
-        other => other,
-    }
+    super::listed(client.list(call, "secrets").await, off)
 }
 
 /// Waits until a new secret is found, by its name and in the list that the next command
@@ -58,8 +61,9 @@ async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
     until_seen(is_late, || async {
-        let (read, listed) =
-            futures::try_join!(cloud.client.call(&read), of_deployment(&cloud.client, &cloud.deployment))?;
+        let mut off = BTreeSet::new();
+        let list = of_deployment(&cloud.client, &cloud.deployment, &mut off);
+        let (read, listed) = futures::try_join!(cloud.client.call(&read), list)?;
         listed.iter().any(|other| other["name"] == read["name"]).then_some(()).ok_or_else(late)
     })
     .await
@@ -94,7 +98,7 @@ impl Held {
 /// All of a deployment's certificates, read from labels and annotations: no
 /// permission to see a key is needed.
 pub async fn held(client: &Client, deployment: &str) -> Result<Vec<Held>, Error> {
-    let secrets = of_deployment(client, deployment).await?;
+    let secrets = of_deployment(client, deployment, &mut BTreeSet::new()).await?;
     let ours = |secret: &&Value| {
         mark::from_labels(deployment, ResourceId::new("", ""), (*secret).clone(), "labels").ownership
             == Ownership::Ours
@@ -150,9 +154,11 @@ impl Kind for Secret {
     }
 
     async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
-        let secrets = of_deployment(&cloud.client, deployment).await?;
+        let mut owned = Owned::default();
+        let secrets = of_deployment(&cloud.client, deployment, &mut owned.off).await?;
         let ours = |secret: &Observed| secret.ownership == Ownership::Ours;
-        Ok(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours).collect::<Vec<_>>().into())
+        owned.found.extend(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours));
+        Ok(owned)
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {

@@ -36,17 +36,11 @@ impl Kind for ServiceAccount {
         let project = cloud.client.project();
         let call =
             Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "100");
-        let accounts = match cloud.client.list(call, "accounts").await {
-            Err(error) if super::absent(&error) => Vec::new(),
-            other => other?,
-        };
+        let mut owned = Owned::default();
+        let accounts = super::listed(cloud.client.list(call, "accounts").await, &mut owned.off)?;
         let ours = |account: &Observed| account.ownership == Ownership::Ours;
-        Ok(accounts
-            .into_iter()
-            .map(|account| observed(cloud, account))
-            .filter(ours)
-            .collect::<Vec<_>>()
-            .into())
+        owned.found.extend(accounts.into_iter().map(|account| observed(cloud, account)).filter(ours));
+        Ok(owned)
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {
