@@ -271,9 +271,10 @@ async fn run(number: u64, way: Way, clock: Skewed, seen: Rc<RefCell<Seen>>, give
         seen.borrow_mut().holds = false;
     } else if gives_back {
         // Whoever gives it back writes nothing more.
-        let mut seen = seen.borrow_mut();
-        (seen.holds, seen.last) = (false, None);
-        drop(seen);
+        {
+            let mut seen = seen.borrow_mut();
+            (seen.holds, seen.last) = (false, None);
+        }
         let _ = lease.release().await;
     }
 }
@@ -383,6 +384,7 @@ fn explore(scene: Scene, most: usize) -> Result<usize, String> {
 
 #[test]
 fn in_no_course_of_events_two_runs_hold_it_and_in_each_the_next_one_gets_it() {
+    #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
     let whole = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
     let matrix = matrix::Matrix::new(
         "The lease, in every course of events",
