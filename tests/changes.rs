@@ -60,6 +60,70 @@ fn a_bucket_with_old_versions_is_deleted_with_them() {
     assert_eq!(buckets.get("items").cloned().unwrap_or(json!([])), json!([]));
 }
 
+/// A deployment of the time when the machine could write to all of its bucket, the lease
+/// included: no moment without a grant on the way from there.
+#[test]
+fn the_grant_of_an_earlier_version_is_narrowed_and_the_machine_never_without_one() {
+    let deployment = Deployment::of_a_machine();
+    let path = "storage/v1/b/my-gcp-dorainfra-mimir/iam?optionsRequestedPolicyVersion=3";
+    let member = "serviceAccount:dorainfra-mimir@my-gcp.iam.gserviceaccount.com";
+    let theirs = json!({"role": "roles/storage.objectViewer", "members": ["user:somebody@example.com"]});
+    let admin = "roles/storage.objectAdmin";
+    let grants = || {
+        let policy = deployment.google("GET", path, "");
+        let bindings = policy["bindings"].as_array().unwrap().clone();
+        let ours = bindings.into_iter().filter(|binding| binding["members"].to_string().contains(member));
+        let mut ours: Vec<String> = ours
+            .map(|binding| {
+                let on = if binding["condition"].is_null() { "always" } else { "on condition" };
+                format!("{} {on}", binding["role"].as_str().unwrap())
+            })
+            .collect();
+        ours.sort();
+        (ours, policy)
+    };
+    let (ours, mut policy) = grants();
+    let narrow = ["roles/storage.objectAdmin on condition", "roles/storage.objectViewer always"];
+    assert_eq!(ours, narrow);
+    policy["bindings"] = json!([theirs, {"role": admin, "members": [member]}]);
+    deployment.google("PUT", path.split_once('?').unwrap().0, &policy.to_string());
+
+    // One write for each: what it may go on to do is there before the other is taken away.
+    let run = deployment
+        .run(&["--sandbox", "--json", "apply", "--yes", "--target", deployment::MACHINE])
+        .ends_with(0);
+    let events: Vec<String> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["id"].as_str().is_some_and(|id| id.starts_with("storage.bucketIamBinding/")))
+        .map(|event| format!("{} {}", event["type"], event["id"]).replace('"', ""))
+        .filter(|event| event.starts_with("resource-started") || event.starts_with("resource-finished"))
+        .collect();
+    let (reads, objects) = (
+        "storage.bucketIamBinding/dorainfra-mimir-reads",
+        "storage.bucketIamBinding/dorainfra-mimir-objects",
+    );
+    let one_by_one = [reads, objects]
+        .map(|id| ["started", "finished"].map(|what| format!("resource-{what} {id}")))
+        .concat();
+    assert_eq!(events, one_by_one);
+    assert_eq!(run.machines_changed(), Vec::<String>::new(), "no machine is touched for it");
+    let (ours, policy) = grants();
+    assert_eq!(ours, narrow);
+    assert_eq!(policy["bindings"][0]["members"][0], theirs["members"][0], "somebody else's stays");
+
+    // Wider again by somebody's hand: told, and taken back.
+    let mut wide = policy.clone();
+    wide["bindings"].as_array_mut().unwrap().push(json!({"role": admin, "members": [member]}));
+    deployment.google("PUT", path.split_once('?').unwrap().0, &wide.to_string());
+    let plan = deployment.run(&["--sandbox", "--json", "plan"]).ends_with(0);
+    let seen = changes(&plan, "storage.bucketIamBinding/dorainfra-mimir-objects");
+    assert!(seen.iter().any(|change| change.starts_with("condition")), "{seen:?}");
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", deployment::MACHINE]).ends_with(0);
+    assert_eq!(grants().0, narrow);
+}
+
 #[test]
 fn a_zone_without_machines_is_told_with_the_regions_others() {
     let deployment = Deployment::of_records();

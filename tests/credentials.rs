@@ -436,7 +436,38 @@ fn a_machine_can_read_its_bucket_and_its_certificate_and_nothing_else() {
     let payload = r#"{"payload": {"data": "aGVsbG8="}}"#;
     bench.deployment.google("POST", &format!("{SECRETS}/somebody-elses:addVersion"), payload);
 
-    assert_eq!(status("storage/v1/b/my-gcp-dorainfra-mimir/o"), "200");
+    // In its bucket: what Mimir keeps there, and nothing of the operators'.
+    let bucket = "storage/v1/b/my-gcp-dorainfra-mimir/o";
+    let sent = |method: &str, path: &str, body: &str| {
+        let url = format!("http://127.0.0.1:{}/{path}", bench.deployment.port());
+        let call =
+            ["-o", "/dev/null", "-w", "%{http_code}", "-X", method, "-H", &authorization, "--data", body];
+        let mut code = String::new();
+        // One name is written once a second.
+        bench.deployment.until("it is not too fast", || {
+            code = curl(&[&call[..], &[&url]].concat());
+            code != "429"
+        });
+        code
+    };
+    let upload = |name: &str| sent("POST", &format!("upload/{bucket}?uploadType=media&name={name}"), "x");
+    for prefix in ["blocks", "ruler", "alertmanager", "__mimir_cluster"] {
+        let name = format!("{prefix}%2Fanonymous%2Fx");
+        assert_eq!(upload(&name), "200", "{prefix}");
+        assert_eq!(status(&format!("{bucket}/{name}?alt=media")), "200", "{prefix}");
+        assert_eq!(upload(&name), "200", "{prefix}, over what is there");
+        assert_eq!(sent("DELETE", &format!("{bucket}/{name}"), ""), "204", "{prefix}");
+    }
+    let listed = bench.deployment.google("GET", bucket, "");
+    let ours: Vec<&str> =
+        listed["items"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let of = |prefix: &str| ours.iter().find(|name| name.starts_with(prefix)).unwrap().replace('/', "%2F");
+    for name in ["dorainfra%2Flease".to_owned(), of("artifacts/"), of("bundles/")] {
+        assert_eq!(upload(&name), "403", "{name}");
+        assert_eq!(sent("DELETE", &format!("{bucket}/{name}"), ""), "403", "{name}");
+    }
+    assert_eq!(status(&format!("{bucket}/{}?alt=media", of("bundles/"))), "200");
+    assert_eq!(status(bucket), "200");
     assert_eq!(status(&format!("{SECRETS}/dorainfra-server/versions/latest:access")), "200");
     for refused in [
         "storage/v1/b/somebody-elses-bucket/o".to_owned(),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod deployment;
+mod matrix;
 
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,12 @@ fn lacks(run: &Run) -> Option<String> {
     failed.or(last).or(silent).map(|what| what.to_string())
 }
 
+/// What a run that failed said, and what to do next.
+fn told(run: &Run) -> Option<String> {
+    let error = run.events("error").into_iter().next()?;
+    Some(format!("{} → {}", error["message"].as_str()?, error["hints"][0].as_str()?))
+}
+
 /// Those that a plan, an apply and a destroy ask.
 fn methods(deployment: &Deployment) -> Vec<String> {
     let requests = deployment.control("GET", "requests", None);
@@ -72,7 +79,14 @@ fn methods(deployment: &Deployment) -> Vec<String> {
 }
 
 /// Every `of` of the pairs of a method and a kind of answer; all of them in `scripts/nightly`.
-fn matrix(arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
+fn matrix(test: &str, arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
+    let results = matrix::Matrix::new(
+        &format!("Answers to `{}`", arguments[0]),
+        "Each API method that the command calls is answered wrongly: reads for ever, writes once. The command \
+         ends within 150 seconds, with a documented exit code; where it fails, it says what to do next.",
+        &format!("next_steps {test}"),
+        deployment::nightly(),
+    );
     let of = if deployment::nightly() { 1 } else { of };
     let deployment = Deployment::of_records();
     prepare(&deployment);
@@ -101,9 +115,11 @@ fn matrix(arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
             let run = deployment.run(&whole);
             let late = (began.elapsed() > LONGEST).then(|| format!("it took {:?}", began.elapsed()));
             deployment.control("DELETE", "faults", None);
-            lacking.extend(
-                late.or_else(|| lacks(&run)).map(|what| format!("{method}: {kind} {action}:\n    {what}")),
-            );
+            let wrong = late.or_else(|| lacks(&run));
+            let kind =
+                action["status"].as_u64().filter(|_| kind == "status").map_or(kind.into(), |s| s.to_string());
+            results.tried(&kind, wrong.is_none(), told(&run));
+            lacking.extend(wrong.map(|what| format!("{method}: {kind} {action}:\n    {what}")));
         }
     }
     assert!(lacking.is_empty(), "{}", lacking.join("\n"));
@@ -111,19 +127,22 @@ fn matrix(arguments: &[&str], of: usize, prepare: impl Fn(&Deployment)) {
 
 #[test]
 fn each_error_of_a_plan_says_what_is_next() {
-    matrix(&["plan"], 4, |_| {});
+    let test = "each_error_of_a_plan_says_what_is_next";
+    matrix(test, &["plan"], 4, |_| {});
 }
 
 #[test]
 fn each_error_of_an_apply_says_what_is_next() {
+    let test = "each_error_of_an_apply_says_what_is_next";
     let target = ["apply", "--yes", "--target", "compute.disk/dorainfra-data"];
-    matrix(&target, 6, |_| {});
+    matrix(test, &target, 6, |_| {});
 }
 
 #[test]
 fn each_error_of_a_destroy_says_what_is_next() {
+    let test = "each_error_of_a_destroy_says_what_is_next";
     let target = ["--sandbox", "apply", "--yes", "--target", "compute.disk/dorainfra-data"];
-    matrix(&["destroy", "--yes", "--delete-data"], 23, |deployment| {
+    matrix(test, &["destroy", "--yes", "--delete-data"], 23, |deployment| {
         deployment.run(&target).ends_with(0);
     });
 }

@@ -239,6 +239,77 @@ async fn a_machine_may_do_what_its_bindings_grant_and_no_more() {
     sandbox.stop().await;
 }
 
+/// The condition as `apply` writes it, on every way in which an object can be written.
+#[tokio::test]
+async fn a_condition_keeps_a_machine_from_objects_by_name() {
+    let (mut sandbox, world) = with_world().await;
+    let email = sandbox.account("machine-account").await;
+    let member = format!("serviceAccount:{email}");
+    sandbox.bucket("machine-bucket").await;
+    for name in ["dorainfra/lease", "blocks/a"] {
+        sandbox.upload("machine-bucket", name, b"x").await;
+    }
+    let path = "storage/v1/b/machine-bucket/iam";
+    let versioned = "storage/v1/b/machine-bucket/iam?optionsRequestedPolicyVersion=3";
+    let objects = "projects/_/buckets/machine-bucket/objects/dorainfra/";
+    let conditional = |etag: &Value, version: u8| {
+        json!({"etag": etag, "version": version, "bindings": [{"role": "roles/storage.objectAdmin",
+            "members": [member], "condition": {"title": "t", "expression":
+                format!("!resource.name.startsWith(\"{objects}\")")}}]})
+    };
+    let etag = sandbox.read(path).await["etag"].clone();
+    sandbox.refused(Method::PUT, path, Some(conditional(&etag, 1)), 400).await;
+    assert_eq!(sandbox.call(Method::PUT, path, Some(conditional(&etag, 3))).await.0, 200);
+    // Whoever knows no conditions is told so, and does not lose them.
+    sandbox.refused(Method::GET, path, None, 400).await;
+    let etag = sandbox.read(versioned).await["etag"].clone();
+    sandbox.refused(Method::PUT, path, Some(json!({"etag": etag, "bindings": []})), 400).await;
+    let off = json!({"iamConfiguration": {"uniformBucketLevelAccess": {"enabled": false}}});
+    sandbox.refused(Method::PATCH, "storage/v1/b/machine-bucket", Some(off), 412).await;
+
+    sandbox.token = world.token(ZONE, "some-machine", &email, &[SCOPE.to_owned()]).0;
+    let object = "storage/v1/b/machine-bucket/o/";
+    let upload = async |sandbox: &Sandbox, query: &str, name: &str| {
+        let url = sandbox.url(&format!("upload/storage/v1/b/machine-bucket/o?{query}&name={name}"));
+        let body = if query.ends_with("media") { "x" } else { "" };
+        let request = sandbox.http.post(url).bearer_auth(&sandbox.token).header("content-length", body.len());
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    for (name, code) in
+        [("dorainfra/lease", 403), ("dorainfra/new", 403), ("blocks/a", 200), ("blocks/b", 200)]
+    {
+        let encoded = name.replace('/', "%2F");
+        for query in ["uploadType=media", "uploadType=resumable"] {
+            assert_eq!(upload(&sandbox, query, &encoded).await, code, "{query} {name}");
+        }
+        let url = sandbox.url(&format!("machine-bucket/{name}"));
+        let put = sandbox.http.put(url).bearer_auth(&sandbox.token).body("x").send().await.unwrap();
+        assert_eq!(put.status(), code, "{name}");
+        for how in ["copyTo", "rewriteTo"] {
+            let copy = format!("{object}blocks%2Fa/{how}/b/machine-bucket/o/{encoded}");
+            assert_eq!(sandbox.post(&copy, json!({})).await.0, code, "{how} {name}");
+        }
+        let compose = json!({"sourceObjects": [{"name": "blocks/a"}]});
+        assert_eq!(sandbox.post(&format!("{object}{encoded}/compose"), compose).await.0, code, "{name}");
+        let patch = json!({"contentType": "text/plain"});
+        let (status, _) = sandbox.call(Method::PATCH, &format!("{object}{encoded}"), Some(patch)).await;
+        assert_eq!(status, code, "{name}");
+        assert_eq!(sandbox.get(&format!("{object}{encoded}")).await.0, code, "{name}");
+    }
+    // Neither end of a move, and no source of what is written elsewhere.
+    for (from, to) in [("dorainfra%2Flease", "blocks%2Fc"), ("blocks%2Fb", "dorainfra%2Flease")] {
+        let path = format!("{object}{from}/moveTo/o/{to}");
+        assert_eq!(sandbox.post(&path, json!({})).await.0, 403, "{path}");
+    }
+    let compose = json!({"sourceObjects": [{"name": "dorainfra/lease"}]});
+    assert_eq!(sandbox.post(&format!("{object}blocks%2Fc/compose"), compose).await.0, 403);
+    assert_eq!(sandbox.delete(&format!("{object}dorainfra%2Flease")).await.0, 403);
+    assert_eq!(sandbox.delete(&format!("{object}blocks%2Fa")).await.0, 204);
+    // Asked for on the bucket, whose name is no object's.
+    assert_eq!(sandbox.get("storage/v1/b/machine-bucket/o?prefix=dorainfra/").await.0, 200);
+    sandbox.stop().await;
+}
+
 #[tokio::test]
 async fn a_machine_without_a_way_to_google_is_not_answered() {
     let (mut sandbox, world) = with_world().await;

@@ -170,6 +170,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
         "names": {
             "service_account": format!("{name}-mimir"),
             "tag": format!("{name}-mimir"),
+            "reads_binding": format!("{name}-mimir-reads"),
             "objects_binding": format!("{name}-mimir-objects"),
             "ca": names.ca,
             "server": names.server,

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::condition;
 use super::consumer;
 use super::error::ApiError;
 use super::faults::glob_matches;
@@ -193,8 +194,15 @@ fn grants(role: &str, permission: &str) -> bool {
 }
 
 /// Whether the caller has `permission`, by the project's policy or by the one
-/// under `policy` (a record's key).
+/// under `policy` (a record's key), on what that policy is on.
 pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
+    let bucket = policy.strip_prefix("policy/buckets/");
+    let resource = bucket.map(|bucket| format!("projects/_/buckets/{bucket}")).unwrap_or_default();
+    allowed_on(call, tx, permission, policy, &resource)
+}
+
+/// The same on `resource`, by which conditions are decided.
+fn allowed_on(call: &Call, tx: &Tx, permission: &str, policy: &str, resource: &str) -> bool {
     let owner = call.caller.email == call.cloud.owner;
     let name = if owner { "owner" } else { call.caller.email.as_str() };
     if tx.has(&format!("deny/{name}/{permission}")) {
@@ -206,8 +214,7 @@ pub fn allowed(call: &Call, tx: &Tx, permission: &str, policy: &str) -> bool {
     ["policy/project", policy].iter().filter_map(in_force).any(|policy| {
         let bindings = policy["bindings"].as_array().map_or(&[][..], Vec::as_slice);
         bindings.iter().any(|binding| {
-            // A condition is beyond this sandbox: a conditional grant allows nothing.
-            binding["condition"].is_null()
+            condition::holds(&binding["condition"], resource)
                 && binding["role"].as_str().is_some_and(|role| grants(role, permission))
                 && binding["members"].as_array().is_some_and(|members| {
                     members.iter().any(|each| {
@@ -274,12 +281,31 @@ pub fn needed(call: &Call) -> Option<(String, String)> {
 /// Everything that stands before a method: the caller's identity still exists,
 /// its scopes, the project, the service, the permission.
 pub fn check(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    let names = ["object", "destinationObject", "sourceObject"];
+    // A move is asked for on what is moved; what it writes is asked for besides.
+    let moves = call.method.id == "storage.objects.move";
+    let object = names.iter().filter(|name| !moves || **name == "sourceObject");
+    check_on(call, tx, object.filter_map(|name| call.path.get(*name)).next().map(String::as_str))
+}
+
+/// The same, for a method that tells its object elsewhere than in the path.
+pub fn check_on(call: &Call, tx: &Tx, object: Option<&str>) -> Result<(), ApiError> {
     check_identity(call, tx)?;
     check_scopes(call)?;
     check_project(call)?;
     consumer::check_service(call, tx)?;
     let Some((permission, policy)) = needed(call) else { return Ok(()) };
-    if allowed(call, tx, &permission, &policy) { Ok(()) } else { Err(denied(call, &permission)) }
+    let allowed = match (policy.strip_prefix("policy/buckets/"), object) {
+        (Some(bucket), Some(object)) => {
+            allowed_on(call, tx, &permission, &policy, &object_resource(bucket, object))
+        }
+        _ => allowed(call, tx, &permission, &policy),
+    };
+    if allowed { Ok(()) } else { Err(denied(call, &permission)) }
+}
+
+fn object_resource(bucket: &str, object: &str) -> String {
+    format!("projects/_/buckets/{bucket}/objects/{object}")
 }
 
 fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
@@ -443,10 +469,16 @@ pub fn require(call: &Call, tx: &Tx, permission: &str) -> Result<(), ApiError> {
     if allowed(call, tx, permission, "policy/project") { Ok(()) } else { Err(denied(call, permission)) }
 }
 
-/// The same, on a bucket.
-pub fn require_in(call: &Call, tx: &Tx, permission: &str, bucket: &str) -> Result<(), ApiError> {
-    let policy = format!("policy/buckets/{bucket}");
-    if allowed(call, tx, permission, &policy) { Ok(()) } else { Err(denied(call, permission)) }
+/// The same, on an object of a bucket.
+pub fn require_in(
+    call: &Call,
+    tx: &Tx,
+    permission: &str,
+    bucket: &str,
+    object: &str,
+) -> Result<(), ApiError> {
+    let (policy, resource) = (format!("policy/buckets/{bucket}"), object_resource(bucket, object));
+    if allowed_on(call, tx, permission, &policy, &resource) { Ok(()) } else { Err(denied(call, permission)) }
 }
 
 /// The same, on a service account.

@@ -272,6 +272,10 @@ impl World for Cloud {
         self.balancer.forwarded_ips(&compute::key(&format!("zones/{zone}"), "instances", name))
     }
 
+    fn faults(&self) -> Option<&super::faults::Faults> {
+        Some(&self.faults)
+    }
+
     fn project_number(&self, _project: &str) -> u64 {
         self.number
     }

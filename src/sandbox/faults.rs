@@ -19,9 +19,11 @@ pub struct Rule {
     /// The resource: a glob over the path with its query; `*` is any run of
     /// characters.
     pub path: Option<String>,
-    /// The method's id, or a glob over ids (`compute.instances.*`).
+    /// The method's id, or a glob over ids (`compute.instances.*`); `metadata` are the
+    /// requests of machines to their metadata servers, which no other rule strikes.
     pub api: Option<String>,
-    /// `owner`, `anonymous`, or a glob over service accounts' addresses.
+    /// `owner`, `anonymous`, or a glob over service accounts' addresses; of `metadata`, over
+    /// names of machines.
     pub caller: Option<String>,
     /// Only from the nth matching request on (1: the first).
     pub nth: Option<u64>,
@@ -135,7 +137,9 @@ impl Faults {
         let mut first = None;
         for kept in lock(&self.rules).iter_mut() {
             let rule = &kept.rule;
-            let matches = rule.method.as_deref().is_none_or(|each| each.eq_ignore_ascii_case(method))
+            let meant = api != "metadata" || rule.api.as_deref() == Some("metadata");
+            let matches = meant
+                && rule.method.as_deref().is_none_or(|each| each.eq_ignore_ascii_case(method))
                 && rule.path.as_deref().is_none_or(|glob| glob_matches(glob, path))
                 && rule.api.as_deref().is_none_or(|glob| glob_matches(glob, api))
                 && rule.caller.as_deref().is_none_or(|glob| glob_matches(glob, caller));

@@ -16,6 +16,7 @@ mod call;
 mod clock;
 mod cloud;
 mod compute;
+mod condition;
 mod connection;
 mod consistency;
 mod constraints;

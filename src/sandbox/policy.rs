@@ -5,11 +5,16 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::error::ApiError;
 use super::store::Tx;
-use super::{access, clock, iam};
+use super::{access, clock, condition, iam};
 
 /// The policy under `key`; an empty one where none was ever set.
 pub fn get(tx: &Tx, key: &str) -> Value {
     tx.get(key).cloned().unwrap_or_else(|| json!({"version": 1, "etag": "ACAB"}))
+}
+
+/// Whether a policy says of some grant when it holds: those take version 3.
+pub fn is_conditional(policy: &Value) -> bool {
+    policy["bindings"].as_array().is_some_and(|all| all.iter().any(|each| !each["condition"].is_null()))
 }
 
 /// Replaces the policy under `key`. A stale `etag` is refused with `conflict`;
@@ -28,6 +33,13 @@ pub fn set(
     {
         return Err(conflict);
     }
+    if is_conditional(&current) && wanted["version"] != 3 && wanted["etag"].is_string() {
+        return Err(ApiError::invalid(format!(
+            "Specified policy version ({}) cannot be less than the existing policy version (3). For more \
+             information, please refer to https://cloud.google.com/iam/docs/policies#versions.",
+            wanted["version"].as_i64().unwrap_or_default()
+        )));
+    }
     let mut bindings: Vec<Value> = Vec::new();
     for binding in wanted["bindings"].as_array().map_or(&[][..], Vec::as_slice) {
         let role = binding["role"].as_str().unwrap_or_default();
@@ -40,6 +52,7 @@ pub fn set(
                 "The policy has a conditional role binding but its version is not 3. Set the version to 3.",
             ));
         }
+        condition::check(binding)?;
         for member in &members {
             check_member(call, tx, member.as_str().unwrap_or_default())?;
         }

@@ -233,8 +233,16 @@ fn largest(cloud: &Cloud, parts: &Parts, route: &Route, caller: Option<&Caller>)
     guard::largest(media, media && known())
 }
 
+/// An answer of which no byte of the body arrives before the connection ends.
+pub fn cut(response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.insert("content-length", HeaderValue::from(1));
+    let ended = Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+    Response::from_parts(parts, Body::from_stream(futures::stream::once(std::future::ready(ended))))
+}
+
 /// An answer that arrives in part, or in a shape that is none.
-async fn damaged(response: Response, damage: Damage) -> Response {
+pub async fn damaged(response: Response, damage: Damage) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = bytes.slice(..bytes.len() / 2);

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::faults::Faults;
 pub use metadata::Asked;
 pub use nspawn::{BaseSystem, NspawnError, nspawn_machines};
 pub use process::process_machines;
@@ -249,6 +250,11 @@ pub trait World: Send + Sync + 'static {
 
     /// The machine has powered itself off.
     fn powered_off(&self, _project: &str, _zone: &str, _name: &str) {}
+
+    /// What strikes the requests to a metadata server.
+    fn faults(&self) -> Option<&Faults> {
+        None
+    }
 
     /// A machine has asked its metadata server something, and was answered.
     fn asked(&self, _asked: Asked) {}

@@ -146,6 +146,13 @@ pub fn write(tx: &mut Tx, before: &Value, mut after: Value) -> Result<Value, Api
         after[field] = before[field].clone();
     }
     configuration::complete(&mut after)?;
+    let name = before["name"].as_str().unwrap_or_default();
+    let uniform = after["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] == true;
+    if !uniform && policy::is_conditional(&policy::get(tx, &policy_key(name))) {
+        return Err(ApiError::condition(
+            "Uniform bucket-level access can't be disabled while the bucket has IAM conditions.",
+        ));
+    }
     retention::complete(Some(before), &mut after)?;
     let number: u64 = before["metageneration"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
     after["metageneration"] = json!((number + 1).to_string());
@@ -213,7 +220,15 @@ fn shown(name: &str, mut policy: Value) -> Value {
 fn get_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     bucket(call, tx)?;
     let name = call.path("bucket");
-    Ok(shown(name, policy::get(tx, &policy_key(name))))
+    let policy = policy::get(tx, &policy_key(name));
+    let asked = call.number("optionsRequestedPolicyVersion").unwrap_or(1);
+    if policy::is_conditional(&policy) && asked < 3 {
+        return Err(ApiError::invalid(format!(
+            "Requested policy version ({asked}) cannot be less than the existing policy version (3). For more \
+             information, please refer to https://cloud.google.com/iam/docs/policies#versions."
+        )));
+    }
+    Ok(shown(name, policy))
 }
 
 fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -231,6 +246,12 @@ fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return Err(ApiError::condition(
             "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention \
              is enforced.",
+        ));
+    }
+    let uniform = bucket["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] == true;
+    if policy::is_conditional(&call.body) && !uniform {
+        return Err(ApiError::condition(
+            "Setting IAM conditions on a bucket requires uniform bucket-level access to be enabled.",
         ));
     }
     let policy = policy::set(call, tx, &policy_key(name), &call.body, failed("If-Match"))?;

@@ -74,7 +74,7 @@ fn no_acl(call: &Call) -> Result<(), ApiError> {
 fn source(call: &Call, tx: &Tx) -> Result<(Value, Value), ApiError> {
     let (bucket_name, name) = (call.path("sourceBucket"), call.path("sourceObject"));
     let bucket = bucket_named(call, tx, bucket_name)?;
-    access::require_in(call, tx, "storage.objects.get", bucket_name)?;
+    access::require_in(call, tx, "storage.objects.get", bucket_name, name)?;
     let found = find(tx, bucket_name, name, call.query("sourceGeneration"));
     let object = found.ok_or_else(|| ApiError::not_found(format!("No such object: {bucket_name}/{name}")))?;
     Conditions::of_source(call).check(Some(&object), false)?;
@@ -113,7 +113,7 @@ fn copy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 fn rename(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (bucket_name, name) = (call.path("bucket"), call.path("sourceObject"));
     let bucket = bucket_named(call, tx, bucket_name)?;
-    access::require_in(call, tx, "storage.objects.create", bucket_name)?;
+    access::require_in(call, tx, "storage.objects.create", bucket_name, call.path("destinationObject"))?;
     let source = find(tx, bucket_name, name, None)
         .ok_or_else(|| ApiError::not_found(format!("No such object: {bucket_name}/{name}")))?;
     Conditions::of_source(call).check(Some(&source), false)?;
@@ -184,7 +184,9 @@ fn compose(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             wanted.len()
         )));
     }
-    access::require_in(call, tx, "storage.objects.get", bucket_name)?;
+    for source in &wanted {
+        access::require_in(call, tx, "storage.objects.get", bucket_name, text(source, "name"))?;
+    }
     let sources: Result<Vec<Value>, ApiError> =
         wanted.iter().map(|wanted| component(tx, bucket_name, wanted)).collect();
     let sources = sources?;

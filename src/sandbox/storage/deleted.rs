@@ -93,7 +93,7 @@ pub fn restore_object(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return Err(ApiError::unimplemented("objects.restore with copySourceAcl"));
     }
     let bucket = bucket(call, tx)?;
-    access::require_in(call, tx, "storage.objects.create", call.path("bucket"))?;
+    access::require_in(call, tx, "storage.objects.create", call.path("bucket"), call.path("object"))?;
     let source = object(call, tx)?;
     let (bucket_name, name) = (call.path("bucket").to_owned(), call.path("object").to_owned());
     Conditions::of(call).check(tx.get(&object_key(&bucket_name, &name)), false)?;

@@ -88,7 +88,7 @@ pub async fn adopt(cloud: &Arc<Cloud>, upload: PathBuf) -> Result<Written, ApiEr
 
 /// Whether an upload may go ahead, before any byte is kept.
 pub fn admit_upload(call: &Call, tx: &Tx, name: &str, conditions: &Conditions) -> Result<(), ApiError> {
-    access::check(call, tx)?;
+    access::check_on(call, tx, Some(name))?;
     let bucket = bucket(call, tx)?;
     for parameter in ["predefinedAcl", "kmsKeyName"] {
         if call.query(parameter).is_some() {
@@ -119,7 +119,7 @@ pub fn admit(
     let live = tx.get(&object_key(bucket_name, name));
     conditions.check(live, false)?;
     let Some(live) = live else { return Ok(()) };
-    access::require_in(call, tx, "storage.objects.delete", bucket_name)?;
+    access::require_in(call, tx, "storage.objects.delete", bucket_name, name)?;
     if bucket["versioning"]["enabled"] == true { Ok(()) } else { retention::check(bucket, live) }
 }
 

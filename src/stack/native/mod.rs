@@ -5,7 +5,8 @@
 //! Everything about a stack is in one folder: configuration, certificates, the
 //! agent's write-ahead log, logs, and the record of what runs. `up` makes the
 //! world as the setup says and may be repeated; `down` ends what the record
-//! names; both may be killed at any moment and run again.
+//! names; both may be killed at any moment and run again. A part that was ready once and
+//! ends is started again, by a small shell that stays beside it.
 
 mod error;
 mod part;
@@ -100,7 +101,7 @@ const LOG_LINES: usize = 15;
 pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     record::folder(&setup.dir)?;
     let dir = setup.dir.canonicalize().map_err(StackError::file("cannot resolve", &setup.dir))?;
-    let _lock = lock(&dir)?;
+    let _lock = lock(&dir).await?;
     let configuration = configuration(setup)?;
     let commands = part::commands(setup, &dir, &configuration).await?;
     for folder in ["logs", "run", "agent", "tls"] {
@@ -133,11 +134,15 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
             if started.digest == command.digest {
                 // Perhaps of a run that was killed before this part was ready.
                 wait_ready(&dir, command, &record, setup).await?;
+                keep(&dir, part, &started.keeper)?;
                 say("running", format!("pid {}, unchanged", process.pid));
                 continue;
             }
             say("stopping", "its configuration changed".into());
-            stop(part, process).await?;
+            stop(&dir, part, Some(process)).await?;
+        } else {
+            // Whoever keeps it, and what it may have started meanwhile, must not come in between.
+            stop(&dir, part, None).await?;
         }
         if let Some(port) = command.port {
             check_port(port, part).await?;
@@ -157,7 +162,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     for part in Part::ALL {
         let wanted = commands.iter().any(|command| command.part == part);
         if let (false, Some((_, process))) = (wanted, record.running(part)) {
-            stop(part, process).await?;
+            stop(&dir, part, Some(process)).await?;
             let (part, state) = (part.name().into(), "stopped".into());
             events.send(Event::StackPart { part, state, detail: "no part of the stack any more".into() });
         }
@@ -175,13 +180,14 @@ pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> 
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    let _lock = lock(dir)?;
+    let _lock = lock(dir).await?;
     let record = Record::settled(dir).await?;
     let mut ended = Vec::new();
     // Against the flow, so that nothing is pushed to a part that is gone.
     for part in Part::ALL.into_iter().rev() {
-        if let Some((_, process)) = record.running(part) {
-            stop(part, process).await?;
+        let running = record.running(part).map(|(_, process)| process);
+        stop(dir, part, running).await?;
+        if let Some(process) = running {
             ended.push(part);
             let detail = format!("pid {}", process.pid);
             events.send(Event::StackPart { part: part.name().into(), state: "stopped".into(), detail });
@@ -193,14 +199,21 @@ pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> 
     Ok(ended)
 }
 
-/// One change at a time in a folder; the lock goes with the process that holds it.
-fn lock(dir: &Path) -> Result<fs::File, StackError> {
+/// One change at a time in a folder; the lock goes with the process that holds it. A child
+/// that is just being started holds it, too, until it is the program that it is to be.
+async fn lock(dir: &Path) -> Result<fs::File, StackError> {
     let path = dir.join("lock");
     let file = fs::File::create(&path).map_err(StackError::file("cannot write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StackError::Busy { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(StackError::file("cannot lock", &path)(error)),
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if begun.elapsed() < Duration::from_millis(500) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(StackError::Busy { dir: dir.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(StackError::file("cannot lock", &path)(error)),
+        }
     }
 }
 
@@ -230,12 +243,29 @@ async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
     }
 }
 
-async fn stop(part: Part, process: Identity) -> Result<(), StackError> {
-    if process::end(process, END_WITHIN).await {
-        Ok(())
-    } else {
-        Err(StackError::Immortal { part, pid: process.pid })
+/// The part was ready: from now on it is started again when it ends.
+fn keep(dir: &Path, part: Part, keeper: &str) -> Result<(), StackError> {
+    if keeper.is_empty() {
+        return Ok(());
     }
+    record::write(&record::keep_file(dir, part), &format!("{keeper}\n"))
+}
+
+/// Ends who keeps a part running, and then the part: `process`, or what its keeper has
+/// started last.
+async fn stop(dir: &Path, part: Part, process: Option<Identity>) -> Result<(), StackError> {
+    record::remove(&record::keep_file(dir, part))?;
+    let keeper = process::identity(&record::keeper_file(dir, part));
+    if let Some(keeper) = keeper {
+        process::end(keeper, END_WITHIN).await;
+    }
+    let last = process::identity(&record::identity_file(dir, part)).filter(|last| process::alive(*last));
+    for process in [process, last].into_iter().flatten() {
+        if !process::end(process, END_WITHIN).await {
+            return Err(StackError::Immortal { part, pid: process.pid });
+        }
+    }
+    Ok(())
 }
 
 /// Starts a part, records it, and waits until it is ready. A part that does not
@@ -255,9 +285,11 @@ async fn start(
     let identity = record::identity_file(dir, part);
     record::remove(&identity)?;
     // Written down before there is anything to lose.
-    record.parts.insert(part, Started::now(command, &log));
+    let started = Started::now(command, &log);
+    let keeper = started.keeper.clone();
+    record.parts.insert(part, started);
     record.save(dir)?;
-    process::start(command, dir, &identity, &log)
+    process::start(command, dir, &identity, &keeper, &log)
         .map_err(StackError::file("cannot start", &command.program))?;
 
     match wait_ready(dir, command, record, setup).await {
@@ -266,12 +298,11 @@ async fn start(
                 started.process = Some(process);
             }
             record.save(dir)?;
+            keep(dir, part, &keeper)?;
             Ok(process)
         }
         Err(error) => {
-            if let Some(process) = process::identity(&identity) {
-                stop(part, process).await?;
-            }
+            stop(dir, part, process::identity(&identity)).await?;
             record.parts.remove(&part);
             record.save(dir)?;
             Err(error)

@@ -21,20 +21,46 @@ pub struct Identity {
     pub started: u64,
 }
 
-/// `$0` is the file for the identity, `$@` the program. The shell reads its own
-/// entry of /proc, and keeps pid and start time when it becomes the program.
+/// `$0` is the file for the identity, `$1` who may start it again, `$2` what comes before
+/// the program, and the rest the program. What ends is started again, later each time, for as long as
+/// `$0.keep` names this keeper: that is written when the part was ready once, and taken away
+/// before it is ended. Each run has a process group of its own.
+const KEEP: &str = r#"IFS= read -r stat </proc/self/stat && printf '%s\n' "$stat" >"$0.keeper" || exit
+name=$1 launch=$2 pause=1
+shift 2
+kept() { IFS= read -r keeper <"$0.keep" && [ "$keeper" = "$name" ]; }
+while :; do
+  began=$(date +%s)
+  setsid /bin/sh -c "$launch" "$0" "$@" &
+  wait $!
+  code=$?
+  kept 2>/dev/null || exit 0
+  [ $(($(date +%s) - began)) -lt 60 ] || pause=1
+  echo "dorainfra: ended with status $code; started again in $pause s"
+  sleep "$pause"
+  kept 2>/dev/null || exit 0
+  [ "$pause" -ge 30 ] || pause=$((pause * 2))
+done"#;
+
+/// The shell reads its own entry of /proc, and keeps pid and start time when it becomes the program.
 const LAUNCH: &str = r#"IFS= read -r stat </proc/self/stat && printf '%s\n' "$stat" >"$0" && exec "$@""#;
 
-/// Starts a command in its own process group, with its output in `log`, and
-/// waits for nothing.
-pub(super) fn start(command: &Command, dir: &Path, identity: &Path, log: &Path) -> std::io::Result<()> {
+/// Starts a command with its output in `log`, and who keeps it running, and waits for nothing.
+pub(super) fn start(
+    command: &Command,
+    dir: &Path,
+    identity: &Path,
+    keeper: &str,
+    log: &Path,
+) -> std::io::Result<()> {
     let log = file::append(log)?;
     let mut child = child::command("/bin/sh");
     child::hand_on(&mut child, child::NETWORK);
     let child = child
         .arg("-c")
-        .arg(LAUNCH)
+        .arg(KEEP)
         .arg(identity)
+        .args([keeper, LAUNCH])
         .arg(&command.program)
         .args(&command.args)
         .current_dir(dir)

@@ -26,6 +26,9 @@ pub(super) struct Started {
     pub log_from: u64,
     /// `None`: written before the start; the part's own file says.
     pub process: Option<Identity>,
+    /// Who starts it again; empty: nobody, as in an earlier version.
+    #[serde(default)]
+    pub keeper: String,
 }
 
 /// The record of a stack's folder.
@@ -46,7 +49,8 @@ impl Record {
         let mut record: Self = serde_json::from_str(&text)
             .map_err(|error| StackError::Record { path, message: error.to_string() })?;
         for (part, started) in &mut record.parts {
-            started.process = started.process.or_else(|| process::identity(&identity_file(dir, *part)));
+            // It may have been started again since.
+            started.process = process::identity(&identity_file(dir, *part)).or(started.process);
         }
         Ok(record)
     }
@@ -71,8 +75,11 @@ impl Record {
     }
 
     pub fn remove(dir: &Path) -> Result<(), StackError> {
-        for path in [file(dir)].into_iter().chain(Part::ALL.map(|part| identity_file(dir, part))) {
-            remove(&path)?;
+        remove(&file(dir))?;
+        for part in Part::ALL {
+            for path in [identity_file(dir, part), keep_file(dir, part), keeper_file(dir, part)] {
+                remove(&path)?;
+            }
         }
         Ok(())
     }
@@ -96,6 +103,7 @@ impl Started {
             at: time::OffsetDateTime::now_utc().unix_timestamp(),
             log_from: fs::metadata(log).map_or(0, |data| data.len()),
             process: None,
+            keeper: uuid::Uuid::new_v4().to_string(),
         }
     }
 }
@@ -106,6 +114,16 @@ fn file(dir: &Path) -> PathBuf {
 
 pub(super) fn identity_file(dir: &Path, part: Part) -> PathBuf {
     dir.join("run").join(part.name())
+}
+
+/// Names the keeper that may start the part again.
+pub(super) fn keep_file(dir: &Path, part: Part) -> PathBuf {
+    identity_file(dir, part).with_extension("keep")
+}
+
+/// The identity of the keeper.
+pub(super) fn keeper_file(dir: &Path, part: Part) -> PathBuf {
+    identity_file(dir, part).with_extension("keeper")
 }
 
 pub(super) fn log_file(dir: &Path, part: Part) -> PathBuf {

@@ -66,7 +66,6 @@ pub struct RemoteWrite {
 /// Looks at the stack in `dir`; changes nothing.
 pub async fn status(dir: &Path) -> Result<Status, StackError> {
     let record = Record::load(dir)?;
-    let now = OffsetDateTime::now_utc().unix_timestamp();
     let mut status = Status { parts: Vec::new(), remote_write: None };
     for (part, started) in &record.parts {
         let process = started.process.filter(|process| process::alive(*process));
@@ -75,7 +74,7 @@ pub async fn status(dir: &Path) -> Result<Status, StackError> {
             part: *part,
             state: if process.is_some() { PartState::Running } else { PartState::Died },
             pid: process.map(|process| process.pid),
-            uptime_seconds: process.map(|_| now.saturating_sub(started.at).unsigned_abs()),
+            uptime_seconds: process.map(|_| uptime(dir, *part, started.at)),
             address: started.port.map(|port| format!("127.0.0.1:{port}")),
             last_lines: match process {
                 Some(_) => Vec::new(),
@@ -88,6 +87,14 @@ pub async fn status(dir: &Path) -> Result<Status, StackError> {
         }
     }
     Ok(status)
+}
+
+/// Seconds since the part was started, last: it writes down who it is then.
+fn uptime(dir: &Path, part: Part, first: i64) -> u64 {
+    let now = OffsetDateTime::now_utc();
+    let written = std::fs::metadata(record::identity_file(dir, part)).and_then(|data| data.modified());
+    let last = written.map_or(first, |written| OffsetDateTime::from(written).unix_timestamp());
+    u64::try_from(now.unix_timestamp().saturating_sub(last)).unwrap_or_default()
 }
 
 /// What the agent on a port of loopback tells of its deliveries, when it answers.
