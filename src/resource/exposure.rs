@@ -11,7 +11,7 @@ use crate::engine::{Finding, Manifest, ResourceId};
 use crate::gcp::{Api, Call, Error};
 
 /// Mimir's port, and those by which replicas talk to each other.
-const PORTS: [u16; 3] = [9009, 9095, 7946];
+const PORTS: [u16; 4] = [9009, 9010, 9095, 7946];
 /// Where machines of one network are, for rules that name their sources otherwise.
 const PRIVATE: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
 
