@@ -8,6 +8,7 @@
 //! names; both may be killed at any moment and run again.
 
 mod error;
+mod held;
 mod part;
 mod process;
 mod record;
@@ -31,6 +32,7 @@ use crate::dora::JOB;
 use crate::dora::live::Served;
 use crate::dora::pushgateway::Gateway;
 use crate::event::{Event, Events};
+use crate::stack::Target;
 use crate::tls::Credentials;
 use part::Command;
 use process::Identity;
@@ -54,6 +56,8 @@ pub struct Setup {
     /// What the generator follows; `None`: it simulates.
     pub follow: Option<Follow>,
     pub live: Live,
+    /// Where what an earlier agent could not deliver goes.
+    pub target: Target,
 }
 
 /// How live values reach the endpoint.
@@ -88,8 +92,10 @@ pub struct Binaries {
 
 /// How long a part may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long a part may take to end before it is killed.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long a part may take to end before it is killed. The agent was waited for before.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// How long the kernel may take to give its port back.
+const FREE_WITHIN: Duration = Duration::from_secs(10);
 /// A log larger than this is put aside (once) when its part starts.
 const LOG_BYTES: u64 = 8 << 20;
 const LOG_LINES: usize = 15;
@@ -107,7 +113,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         record::folder(&dir.join(folder))?;
     }
     // The agent reads new certificates by itself: they are no part of what makes
-    // it start anew, which would lose what it has not delivered yet.
+    // it start anew, and scrape nothing meanwhile.
     let tls = setup.tls.as_ref().map(Credentials::files);
     let files = configuration.iter().map(|(path, contents)| (path.as_str(), contents.as_str()));
     for (path, contents) in files.chain(tls.into_iter().flatten()) {
@@ -137,7 +143,8 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
                 continue;
             }
             say("stopping", "its configuration changed".into());
-            stop(part, process).await?;
+            let port = started.port;
+            stop(&dir, part, process, port, events).await?;
         }
         if let Some(port) = command.port {
             check_port(port, part).await?;
@@ -147,6 +154,9 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         match start(&dir, command, &mut record, setup).await {
             Ok(process) => {
                 say("ready", format!("pid {}, after {} ms", process.pid, begun.elapsed().as_millis()));
+                if part == Part::Prometheus {
+                    held::deliver(&dir, &setup.target, events).await?;
+                }
             }
             Err(error) => {
                 say("failed", error.to_string().lines().next().unwrap_or_default().to_owned());
@@ -156,8 +166,8 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     }
     for part in Part::ALL {
         let wanted = commands.iter().any(|command| command.part == part);
-        if let (false, Some((_, process))) = (wanted, record.running(part)) {
-            stop(part, process).await?;
+        if let (false, Some((started, process))) = (wanted, record.running(part)) {
+            stop(&dir, part, process, started.port, events).await?;
             let (part, state) = (part.name().into(), "stopped".into());
             events.send(Event::StackPart { part, state, detail: "no part of the stack any more".into() });
         }
@@ -168,9 +178,9 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     status(&dir).await
 }
 
-/// Ends all parts: first asked, then killed. Removes the record, the client's key
-/// and the copies of what jobs name; keeps the logs and what the agent has not delivered yet.
-/// Returns the parts that ran.
+/// Ends all parts: first asked, then killed. What the agent holds is waited for, as long as
+/// the endpoint takes it. Removes the record, the client's key and the copies of what jobs
+/// name; keeps the logs and what the agent could not deliver. Returns the parts that ran.
 pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> {
     if !dir.exists() {
         return Ok(Vec::new());
@@ -180,8 +190,8 @@ pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> 
     let mut ended = Vec::new();
     // Against the flow, so that nothing is pushed to a part that is gone.
     for part in Part::ALL.into_iter().rev() {
-        if let Some((_, process)) = record.running(part) {
-            stop(part, process).await?;
+        if let Some((started, process)) = record.running(part) {
+            stop(dir, part, process, started.port, events).await?;
             ended.push(part);
             let detail = format!("pid {}", process.pid);
             events.send(Event::StackPart { part: part.name().into(), state: "stopped".into(), detail });
@@ -230,12 +240,33 @@ async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
     }
 }
 
-async fn stop(part: Part, process: Identity) -> Result<(), StackError> {
-    if process::end(process, END_WITHIN).await {
-        Ok(())
-    } else {
-        Err(StackError::Immortal { part, pid: process.pid })
+/// Returns when the process is gone, and nobody listens on its port any more.
+async fn stop(
+    dir: &Path,
+    part: Part,
+    process: Identity,
+    port: Option<u16>,
+    events: &Events,
+) -> Result<(), StackError> {
+    let left = match (part, port) {
+        (Part::Prometheus, Some(port)) => held::drain(port, events).await,
+        _ => None,
+    };
+    if !process::end(process, END_WITHIN).await {
+        return Err(StackError::Immortal { part, pid: process.pid });
     }
+    if let Some(delivered) = left {
+        held::note(dir, delivered, events)?;
+    }
+    // A process is gone a moment before what it had open.
+    let begun = Instant::now();
+    while let Some(port) = port
+        && begun.elapsed() < FREE_WITHIN
+        && matches!(check_port(port, part).await, Err(StackError::PortInUse { .. }))
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Starts a part, records it, and waits until it is ready. A part that does not
@@ -269,8 +300,10 @@ async fn start(
             Ok(process)
         }
         Err(error) => {
-            if let Some(process) = process::identity(&identity) {
-                stop(part, process).await?;
+            if let Some(process) = process::identity(&identity)
+                && !process::end(process, END_WITHIN).await
+            {
+                return Err(StackError::Immortal { part, pid: process.pid });
             }
             record.parts.remove(&part);
             record.save(dir)?;
