@@ -46,15 +46,20 @@ impl Replicas {
         replicas
     }
 
+    /// Where the load balancer is, and a client's files.
+    fn front(&self) -> (SocketAddr, PathBuf) {
+        let path = "compute/v1/projects/my-gcp/regions/europe-west1/forwardingRules/dorainfra-mimir";
+        let rule = self.deployment.google("GET", path, "");
+        let at = SocketAddr::new(rule["IPAddress"].as_str().unwrap().parse().unwrap(), 9009);
+        (at, self.deployment.path().join(".dorainfra/dorainfra/stack/tls"))
+    }
+
     /// From now on, through the load balancer, with a collector beside it.
     fn traffic(&self, collector: bool) -> Traffic {
         if collector {
             self.run(&["mimir.topology=ha"], &["stack", "up"]).ends_with(0);
         }
-        let path = "compute/v1/projects/my-gcp/regions/europe-west1/forwardingRules/dorainfra-mimir";
-        let rule = self.deployment.google("GET", path, "");
-        let at = SocketAddr::new(rule["IPAddress"].as_str().unwrap().parse().unwrap(), 9009);
-        let tls = self.deployment.path().join(".dorainfra/dorainfra/stack/tls");
+        let (at, tls) = self.front();
         let traffic = Traffic::start(at, &tls, collector.then(|| self.deployment.ports()[0]));
         self.deployment.until("traffic flows", || traffic.writes() > 10);
         traffic
@@ -358,6 +363,27 @@ fn three_mimirs_lose_nothing() {
     assert!(orders.map(one_after_the_other).contains(&rolled), "{rolled:?}");
     apply(&[days]).ends_with(0);
     apply(&[ha, days]).ends_with(0);
+}
+
+/// What clients notice of a change, of three Mimirs.
+#[test]
+fn three_mimirs_that_change_lose_no_request() {
+    #[expect(clippy::disallowed_methods, reason = "names a Mimir that this machine has")]
+    let Some(engine) = std::env::var_os("DORAINFRA_MIMIR_BINARY") else {
+        eprintln!("skipped: DORAINFRA_MIMIR_BINARY names no Mimir");
+        return;
+    };
+    let replicas = Replicas { deployment: Deployment::new(), engine: engine.into(), always: &[] };
+    let (ha, few) = ("mimir.topology=ha", "generator.teams=5");
+    replicas.apply(&[ha, few]).ends_with(0);
+    let traffic = replicas.traffic(true);
+    replicas.apply(&[ha, few, "mimir.limits.out_of_order_window=7h"]).ends_with(0);
+    let outcome = traffic.stop();
+    nothing_was_lost(&outcome, f64::INFINITY);
+    assert!(outcome.looks > 50 && outcome.behind <= 15.0, "the collector was {} s behind", outcome.behind);
+    let (at, tls) = replicas.front();
+    let stored = traffic::stored(at, &tls);
+    assert!(stored >= outcome.writes, "{} were acknowledged, {stored} are found", outcome.writes);
 }
 
 /// A file whose path ends so.

@@ -53,8 +53,11 @@ impl Traffic {
             let begun = Instant::now();
             runtime.block_on(async {
                 let mut tasks = tokio::task::JoinSet::new();
-                for client in clients {
-                    let of = |write| again_and_again(client.clone(), write, begun, Arc::clone(&shared));
+                for (which, client) in clients.into_iter().enumerate() {
+                    let of = |write: bool| {
+                        let series = write.then_some(which);
+                        again_and_again(client.clone(), series, begun, Arc::clone(&shared))
+                    };
                     tasks.spawn(until(stopped.clone(), of(true)));
                     tasks.spawn(until(stopped.clone(), of(false)));
                 }
@@ -83,6 +86,18 @@ impl Traffic {
     }
 }
 
+/// How many of the samples that were written are found.
+pub fn stored(at: SocketAddr, tls: &Path) -> usize {
+    let client = client(at, tls, true);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let query = "query?query=sum(count_over_time(traffic_written%5B1h%5D))";
+        let answer = client.get(format!("https://{SERVER}:9009/prometheus/api/v1/{query}")).send().await;
+        let answer: serde_json::Value = answer.unwrap().json().await.unwrap();
+        answer["data"]["result"][0]["value"][1].as_str().and_then(|count| count.parse().ok()).unwrap_or(0)
+    })
+}
+
 fn client(at: SocketAddr, tls: &Path, keeps: bool) -> reqwest::Client {
     let file = |name: &str| std::fs::read(tls.join(name)).unwrap();
     let authorities = reqwest::Certificate::from_pem_bundle(&file("ca.crt")).unwrap();
@@ -106,7 +121,13 @@ async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
     }
 }
 
-async fn again_and_again(client: reqwest::Client, write: bool, begun: Instant, seen: Arc<Mutex<Outcome>>) {
+/// Writes samples of a series of its own, or asks.
+async fn again_and_again(
+    client: reqwest::Client,
+    series: Option<usize>,
+    begun: Instant,
+    seen: Arc<Mutex<Outcome>>,
+) {
     let mut clock = tokio::time::interval(PAUSE);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -114,7 +135,7 @@ async fn again_and_again(client: reqwest::Client, write: bool, begun: Instant, s
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
         let mut errors = Vec::new();
         while errors.len() < 2 {
-            match once(&client, write, now).await {
+            match once(&client, series, now).await {
                 Ok(()) => break,
                 Err(error) => {
                     errors.push(format!("{:.1} s: {error}", begun.elapsed().as_secs_f64()));
@@ -128,7 +149,7 @@ async fn again_and_again(client: reqwest::Client, write: bool, begun: Instant, s
             continue;
         }
         seen.repeated.extend(errors);
-        if write {
+        if series.is_some() {
             seen.writes += 1;
         } else {
             seen.queries += 1;
@@ -136,16 +157,17 @@ async fn again_and_again(client: reqwest::Client, write: bool, begun: Instant, s
     }
 }
 
-async fn once(client: &reqwest::Client, write: bool, now: u128) -> Result<(), String> {
-    let request = if write {
-        let point = json!({"asDouble": 1.0, "timeUnixNano": now.to_string()});
+async fn once(client: &reqwest::Client, series: Option<usize>, now: u128) -> Result<(), String> {
+    let request = if let Some(series) = series {
+        let label = json!({"key": "series", "value": {"stringValue": series.to_string()}});
+        let point = json!({"asDouble": 1.0, "timeUnixNano": now.to_string(), "attributes": [label]});
         let metric = json!({"name": "traffic_written", "gauge": {"dataPoints": [point]}});
         let body = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]});
         client.post(format!("https://{SERVER}:9009/otlp/v1/metrics")).json(&body)
     } else {
         client.get(format!("https://{SERVER}:9009/prometheus/api/v1/query?query=traffic_written"))
     };
-    let what = if write { "write" } else { "query" };
+    let what = if series.is_some() { "write" } else { "query" };
     let answer = request.send().await.map_err(|error| {
         let mut text = format!("{what}: {error}");
         let mut source = std::error::Error::source(&error);
