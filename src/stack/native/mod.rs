@@ -140,6 +140,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
                 // Perhaps of a run that was killed before this part was ready.
                 wait_ready(&dir, command, &record, setup).await?;
                 say("running", format!("pid {}, unchanged", process.pid));
+                deliver_rest(&dir, part, setup, events).await?;
                 continue;
             }
             say("stopping", "its configuration changed".into());
@@ -154,9 +155,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         match start(&dir, command, &mut record, setup).await {
             Ok(process) => {
                 say("ready", format!("pid {}, after {} ms", process.pid, begun.elapsed().as_millis()));
-                if part == Part::Prometheus {
-                    held::deliver(&dir, &setup.target, events).await?;
-                }
+                deliver_rest(&dir, part, setup, events).await?;
             }
             Err(error) => {
                 say("failed", error.to_string().lines().next().unwrap_or_default().to_owned());
@@ -237,6 +236,14 @@ async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
             Err(StackError::PortInUse { port, part })
         }
         Err(error) => Err(StackError::Port { port, part, message: error.to_string() }),
+    }
+}
+
+/// What an agent before this one could not deliver.
+async fn deliver_rest(dir: &Path, part: Part, setup: &Setup, events: &Events) -> Result<(), StackError> {
+    match part {
+        Part::Prometheus => held::deliver(dir, &setup.target, events).await,
+        _ => Ok(()),
     }
 }
 
