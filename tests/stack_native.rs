@@ -324,6 +324,7 @@ async fn what_the_collector_could_not_deliver_is_sent_by_the_next_start() {
     assert!(!bench.dir().join("undelivered.json").exists());
     assert!(!scraped(&receiver).await.is_empty());
     bench.setup.target = gone;
+    eventually("the second one holds some, too", async || waiting(&bench).await > 50).await;
 
     // Its ports are free at once, for the one with the other endpoint.
     let end = now();
