@@ -139,13 +139,15 @@ fn what_is_missing_is_made_before_another_is_taken_down() {
 #[test]
 fn members_that_go_for_good_go_when_the_rest_serves() {
     with_time(async {
-        let memory = begun(same(1), 5).await;
+        let front = manifest("mem.net/front", json!({"range": "y", "behind": "vms/b"}), &["mem.vm/b"]);
+        let memory = begun([same(1), vec![front]].concat(), 5).await;
         let rest = group(&[("a", Replica { size: 2, zone: true })]);
         let outcome = applied(&memory, &planned(&memory, rest).await).await;
         assert!(outcome.is_complete(), "{outcome:?}");
         let told = told(&memory);
         let at = |line: &str| told.iter().position(|other| other == line).unwrap();
-        for gone in ["delete mem.vm/b", "delete mem.vm/c"] {
+        // What is in front of them goes before, and serves as long.
+        for gone in ["delete mem.vm/b", "delete mem.vm/c", "delete mem.net/front"] {
             assert!(at("settle mem.vm/a") < at(gone), "{told:?}");
         }
     });

@@ -417,7 +417,10 @@ fn doctor_names_the_rules_of_others_that_open_or_close_the_machines_ports() {
     quiet(&doctor());
     make("open", 50, "allowed");
     let told = doctor().ends_with(1);
-    tells(&told, &["`open` (priority 50) lets 0.0.0.0/0 reach 9009, 9095", "firewall-rules describe open"]);
+    tells(
+        &told,
+        &["`open` (priority 50) lets 0.0.0.0/0 reach 9009, 9010, 9095", "firewall-rules describe open"],
+    );
     assert!(!told.stdout.contains("`usual`"), "{}", told.stdout);
     deployment.google("DELETE", &format!("{rules}/open"), "");
     deployment.until("it is gone", || {

@@ -6,11 +6,16 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod deployment;
+mod traffic;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use deployment::{Deployment, Run, one_after_the_other};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use traffic::{Outcome, Traffic};
 
 const ENGINE: &str = include_str!("replicas/engine.py");
 const ALL: [&str; 3] = ["dorainfra-mimir", "dorainfra-mimir-2", "dorainfra-mimir-3"];
@@ -28,8 +33,36 @@ impl Replicas {
         let deployment = Deployment::new();
         let engine = deployment.write("engine", ENGINE);
         std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Where no client is to notice nothing, nobody has to be waited for.
+        deployment.write("dorainfra.yaml", "mimir: {extra: {shutdown_delay: 0s}}\n");
         // The small engine has no ruler.
         Self { deployment, engine, always: &["--set", "alerts.rules=false"] }
+    }
+
+    /// With the time that a replica takes to leave.
+    fn that_drain() -> Self {
+        let replicas = Self::new();
+        std::fs::remove_file(replicas.deployment.path().join("dorainfra.yaml")).unwrap();
+        replicas
+    }
+
+    /// Where the load balancer is, and a client's files.
+    fn front(&self) -> (SocketAddr, PathBuf) {
+        let path = "compute/v1/projects/my-gcp/regions/europe-west1/forwardingRules/dorainfra-mimir";
+        let rule = self.deployment.google("GET", path, "");
+        let at = SocketAddr::new(rule["IPAddress"].as_str().unwrap().parse().unwrap(), 9009);
+        (at, self.deployment.path().join(".dorainfra/dorainfra/stack/tls"))
+    }
+
+    /// From now on, through the load balancer, with a collector beside it.
+    fn traffic(&self, collector: bool) -> Traffic {
+        if collector {
+            self.run(&["mimir.topology=ha"], &["stack", "up"]).ends_with(0);
+        }
+        let (at, tls) = self.front();
+        let traffic = Traffic::start(at, &tls, collector.then(|| self.deployment.ports()[0]));
+        self.deployment.until("traffic flows", || traffic.writes() > 10);
+        traffic
     }
 
     fn run(&self, settings: &[&str], command: &[&str]) -> Run {
@@ -149,6 +182,101 @@ fn three_replicas_live_from_single_and_back() {
     });
 }
 
+/// Whatever is done to replicas on purpose, one after the other, clients notice nothing.
+#[test]
+fn no_request_is_lost_while_replicas_change() {
+    let replicas = Replicas::that_drain();
+    let ha = "mimir.topology=ha";
+    let window = "mimir.limits.out_of_order_window=500d";
+    let [.., older, _] = dorainfra::config::mimir_versions() else { panic!("one version only") };
+    let older = format!("mimir.version={}", older.newest);
+    replicas.apply(&[ha, &older]).ends_with(0);
+    let traffic = replicas.traffic(true);
+
+    // A change of the configuration, and another version of Mimir.
+    replicas.apply(&[ha, &older, window]).ends_with(0);
+    replicas.apply(&[ha, window]).ends_with(0);
+    // A machine is made anew.
+    let anew = ["apply", "--yes", "--no-stack", "--replace", "compute.instance/dorainfra-mimir-3"];
+    replicas.run(&[ha, window], &anew).ends_with(0);
+    // One is shut down, and started again.
+    let place = "compute/v1/projects/my-gcp/zones/europe-west1-c/instances/dorainfra-mimir-2";
+    replicas.deployment.google("POST", &format!("{place}/stop"), "");
+    replicas
+        .deployment
+        .until("it is down", || replicas.deployment.google("GET", place, "")["status"] == "TERMINATED");
+    replicas.deployment.google("POST", &format!("{place}/start"), "");
+    replicas.deployment.until("it is back", || replicas.ring("active") == 3);
+    let outcome = traffic.stop();
+    assert!(outcome.looks > 50 && outcome.behind <= 15.0, "the collector was {} s behind", outcome.behind);
+    nothing_was_lost(&outcome, f64::INFINITY);
+
+    // To one machine: its address is another one, and the load balancer's serves until it is deleted.
+    let traffic = replicas.traffic(false);
+    replicas.apply(&[window]).ends_with(0);
+    let requests = replicas.deployment.control("GET", "requests", None);
+    let gone = requests["requests"].as_array().unwrap().iter().rfind(|entry| {
+        entry["method"] == "DELETE"
+            && entry["path"].as_str().unwrap().contains("/forwardingRules/dorainfra-mimir")
+    });
+    let gone = gone.expect("it is deleted")["time"].as_str().unwrap();
+    let gone = OffsetDateTime::parse(gone, &Rfc3339).unwrap().unix_timestamp_nanos() as f64 / 1e9;
+    nothing_was_lost(&traffic.stop(), gone);
+}
+
+/// Until this moment, in Unix seconds.
+fn nothing_was_lost(outcome: &Outcome, until: f64) {
+    let Outcome { writes, queries, repeated, failed, behind, looks } = outcome;
+    eprintln!(
+        "{writes} writes, {queries} queries, {} of them the second time ({:?} …); the collector at most \
+         {behind:.1} s behind in {looks} looks",
+        repeated.len(),
+        repeated.first()
+    );
+    let failed: Vec<_> = failed.iter().filter(|(when, _)| *when < until).collect();
+    assert!(failed.is_empty(), "{} failed: {:#?}", failed.len(), &failed[..failed.len().min(20)]);
+    assert!(*writes > 200 && *queries > 200, "{writes} {queries}");
+}
+
+/// Its load balancer asks Mimir's own port for a connection, and its machines tell nothing at
+/// another one. Each turn waits until the others are healthy, by whatever check there is then.
+#[test]
+fn a_health_check_of_an_earlier_release_is_replaced() {
+    let replicas = Replicas::new();
+    let ha = "mimir.topology=ha";
+    let earlier = |template: &str, changes: &[(&str, &str)]| {
+        let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(template);
+        let mut text = std::fs::read_to_string(own).unwrap();
+        for (now, then) in changes {
+            assert!(text.contains(now), "{template} has no `{now}`");
+            text = text.replace(now, then);
+        }
+        let path = replicas.deployment.path().join("earlier").join(template);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let check = "type: HTTP\n  httpHealthCheck: {port: {{ health.port }}, requestPath: {{ health.path }}}";
+    let changes =
+        [("names.readiness", "names.balancer"), (check, "type: TCP\n  tcpHealthCheck: {port: 9009}")];
+    earlier("resources/load-balancer.yaml.j2", &changes);
+    earlier("resources/network.yaml.j2", &[("health.port | string", "\"9009\"")]);
+    let silent = [("/var/lib/dorainfra/current/readiness", "/bin/sleep infinity")];
+    earlier("vm/dorainfra-readiness.service.j2", &silent);
+    let before = ["mimir.topology=ha", "templates_dir=earlier"];
+    replicas.apply(&before).ends_with(0);
+
+    let changed = replicas.apply(&[ha]).ends_with(0).machines_changed();
+    assert_eq!(changed, one_after_the_other(ALL));
+    replicas.run(&[ha], &["plan", "--detailed-exitcode"]).ends_with(0);
+    let checks = "compute/v1/projects/my-gcp/regions/europe-west1/healthChecks";
+    let checks = replicas.deployment.google("GET", checks, "");
+    let checks: Vec<&Value> = checks["items"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(checks, ["dorainfra-ready"]);
+    // The next change finds all healthy.
+    let changed = replicas.apply(&[ha, "mimir.limits.out_of_order_window=500d"]).ends_with(0);
+    assert_eq!(changed.machines_changed(), one_after_the_other(ALL));
+}
+
 /// Without external addresses the load balancer is an internal one. And one replica's
 /// disk is made anew from a snapshot, while the other two keep theirs.
 #[test]
@@ -235,6 +363,27 @@ fn three_mimirs_lose_nothing() {
     assert!(orders.map(one_after_the_other).contains(&rolled), "{rolled:?}");
     apply(&[days]).ends_with(0);
     apply(&[ha, days]).ends_with(0);
+}
+
+/// What clients notice of a change, of three Mimirs.
+#[test]
+fn three_mimirs_that_change_lose_no_request() {
+    #[expect(clippy::disallowed_methods, reason = "names a Mimir that this machine has")]
+    let Some(engine) = std::env::var_os("DORAINFRA_MIMIR_BINARY") else {
+        eprintln!("skipped: DORAINFRA_MIMIR_BINARY names no Mimir");
+        return;
+    };
+    let replicas = Replicas { deployment: Deployment::new(), engine: engine.into(), always: &[] };
+    let (ha, few) = ("mimir.topology=ha", "generator.teams=5");
+    replicas.apply(&[ha, few]).ends_with(0);
+    let traffic = replicas.traffic(true);
+    replicas.apply(&[ha, few, "mimir.limits.out_of_order_window=7h"]).ends_with(0);
+    let outcome = traffic.stop();
+    nothing_was_lost(&outcome, f64::INFINITY);
+    assert!(outcome.looks > 50 && outcome.behind <= 15.0, "the collector was {} s behind", outcome.behind);
+    let (at, tls) = replicas.front();
+    let stored = traffic::stored(at, &tls);
+    assert!(stored >= outcome.writes, "{} were acknowledged, {stored} are found", outcome.writes);
 }
 
 /// A file whose path ends so.

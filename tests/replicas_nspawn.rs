@@ -8,13 +8,16 @@
 
 mod booted;
 mod deployment;
+mod traffic;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use booted::{Host, connects, is_skipped};
 use deployment::{Run, one_after_the_other};
 use serde_json::Value;
+use traffic::Traffic;
 
 const ENGINE: &str = include_str!("replicas/engine.py");
 const ALL: [&str; 3] = ["dorainfra-mimir", "dorainfra-mimir-2", "dorainfra-mimir-3"];
@@ -73,6 +76,16 @@ impl Replicas {
         status["ring"].as_array().into_iter().flatten().filter(|member| member["says"] == state).count()
     }
 
+    /// From now on, through the load balancer.
+    fn traffic(&self) -> Traffic {
+        let rule = self.google("GET", "regions/europe-west1/forwardingRules/dorainfra-mimir", "");
+        let at = SocketAddr::new(rule["IPAddress"].as_str().unwrap().parse().unwrap(), 9009);
+        let tls = self.host.deployment.path().join(".dorainfra/dorainfra/stack/tls");
+        let traffic = Traffic::start(at, &tls, Some(self.host.deployment.ports()[0]));
+        self.host.until("traffic flows", || traffic.writes() > 10);
+        traffic
+    }
+
     /// How many backends pass their health check.
     fn healthy(&self) -> usize {
         let services = "regions/europe-west1/backendServices/dorainfra-mimir/getHealth";
@@ -98,13 +111,26 @@ fn three_machines_behind_a_load_balancer_that_passes_packets_on() {
     only_health_checkers_and_clients_get_through(&replicas);
     a_zone_is_lost(&replicas);
 
-    // One after the other, each ready before the next begins.
+    // One after the other, each ready before the next begins, and clients notice nothing.
     let window = "mimir.limits.out_of_order_window=500d";
+    if !replicas.is_mimir {
+        host.run(&["stack", "up"]).ends_with(0);
+    }
+    let traffic = replicas.traffic();
     let rolled = replicas.apply(&[DAYS, window]).ends_with(0).machines_changed();
     // The lost one first, if it is not ready again by then.
     let orders = [ALL, [ALL[1], ALL[0], ALL[2]], [ALL[1], ALL[2], ALL[0]]];
     assert!(orders.map(one_after_the_other).contains(&rolled), "{rolled:?}");
     assert_eq!(replicas.ring("active"), 3);
+    // Nor when somebody reboots one.
+    host.machine(ALL[2]).inside("systemctl --no-block reboot");
+    host.until("it goes down", || replicas.healthy() == 2);
+    host.until("it is back", || replicas.ring("active") == 3 && replicas.healthy() == 3);
+    let outcome = traffic.stop();
+    assert!(outcome.writes > 100 && outcome.queries > 100, "{outcome:?}");
+    assert!(outcome.failed.is_empty(), "{:#?}", outcome.failed);
+    assert!(outcome.looks > 20 && outcome.behind <= 15.0, "{} s behind", outcome.behind);
+    assert!(!host.console().contains("mimir.service: State 'stop-sigterm' timed out"));
 
     host.run(&["destroy", "--yes", "--delete-data"]).ends_with(0);
     host.deployment.run(&["sandbox", "stop"]).ends_with(0);
@@ -123,7 +149,7 @@ fn packets_arrive_as_they_were_sent(replicas: &Replicas) {
     }
     // A client is seen as itself: the connection is one of its own with the machine.
     assert_eq!(connects(address, 9009), Some(true));
-    for closed in [22, 7946, 9095] {
+    for closed in [22, 7946, 9010, 9095] {
         assert_eq!(connects(address, closed), None, "{closed}");
     }
 }
@@ -138,10 +164,17 @@ fn only_health_checkers_and_clients_get_through(replicas: &Replicas) {
     assert_eq!(replicas.ring("active"), 3);
     replicas.google("PATCH", rule, r#"{"disabled": false}"#);
     host.until("health checkers get through", || replicas.healthy() == 3);
+    // A health check needs no certificate, and is told nothing but whether Mimir is ready.
+    let asked = |path: &str| {
+        let ask = format!("curl -s -w ' %{{http_code}}' http://127.0.0.1:9010{path}");
+        host.machine(ALL[1]).inside(&ask)
+    };
+    assert_eq!((asked("/ready").as_str(), asked("/metrics").as_str()), ("ready\n 200", "not found\n 404"));
     // What the replicas tell each other, nobody else hears.
     let own = "curl -sf -H 'Metadata-Flavor: Google' \
                http://metadata/computeMetadata/v1/instance/network-interfaces/0/ip";
     let [first, second] = [ALL[0], ALL[1]].map(|name| host.machine(name).inside(own));
+    assert_eq!(connects(&first, 9010), None);
     for port in [7946, 9095] {
         assert_eq!(connects(&first, port), None, "{port}");
         // Taken or refused, but not kept out: 124 is the word for silence.

@@ -77,7 +77,7 @@ async fn balanced(sandbox: &Sandbox, port: u16, check: Value) -> SocketAddr {
     }
     sandbox.insert(&regional("healthChecks"), check).await;
     let service = json!({"name": "web", "healthChecks": [regional("healthChecks/check")],
-        "backends": [{"group": zonal("instanceGroups/g")}]});
+        "connectionDraining": {"drainingTimeoutSec": 2}, "backends": [{"group": zonal("instanceGroups/g")}]});
     sandbox.insert(&regional("backendServices"), service).await;
     sandbox.insert(&regional("addresses"), json!({"name": "front"})).await;
     let rule = json!({"name": "front", "IPAddress": regional("addresses/front"), "ports": [port.to_string()],
@@ -173,4 +173,64 @@ async fn a_page_is_asked_for_where_the_check_says_so() {
     servers.iter().for_each(JoinHandle::abort);
     eventually("nobody is healthy", || async { healthy(&sandbox).await.is_empty() }).await;
     sandbox.stop().await;
+}
+
+/// As at Google: what was connected stays so, until its time is up when the instance has left.
+#[tokio::test]
+async fn connections_outlive_health_and_for_a_while_the_place_in_the_group() {
+    let sandbox = start().await;
+    let port = 7004;
+    let check = json!({"type": "HTTP", "httpHealthCheck": {"port": 7005, "requestPath": "/ready"}});
+    let front = balanced(&sandbox, port, check).await;
+    let addresses = [address_of(&sandbox, "a").await, address_of(&sandbox, "b").await];
+    let ready = std::sync::Arc::new([true, true].map(std::sync::atomic::AtomicBool::new));
+    let mut servers = Vec::new();
+    for (at, name) in NAMES.into_iter().enumerate() {
+        servers.push(backend(name, SocketAddr::new(addresses[at], port)).await);
+        let listener = TcpListener::bind((addresses[at], 7005)).await.unwrap();
+        let ready = std::sync::Arc::clone(&ready);
+        let answer = move || async move {
+            let ready = ready[at].load(std::sync::atomic::Ordering::SeqCst);
+            if ready { axum::http::StatusCode::OK } else { axum::http::StatusCode::SERVICE_UNAVAILABLE }
+        };
+        let app = axum::Router::new().route("/ready", axum::routing::get(answer));
+        servers.push(tokio::spawn(async move { axum::serve(listener, app).await.unwrap() }));
+    }
+    eventually("both are healthy", || async { healthy(&sandbox).await.len() == 2 }).await;
+    let (mut to_a, mut to_b) = (None, None);
+    while to_a.is_none() || to_b.is_none() {
+        let (name, stream) = greeting(front).await.unwrap();
+        if name == "a" { to_a = Some(stream) } else { to_b = Some(stream) }
+    }
+    let (mut to_a, mut to_b) = (to_a.unwrap(), to_b.unwrap());
+
+    ready[0].store(false, std::sync::atomic::Ordering::SeqCst);
+    eventually("a is out", || async { healthy(&sandbox).await == ["b"] }).await;
+    assert!(echoes(&mut to_a).await, "what was connected stays so");
+    for _ in 0..4 {
+        assert_eq!(greeting(front).await.unwrap().0, "b");
+    }
+    // Another check is no end of a connection.
+    let slower = json!({"checkIntervalSec": 2});
+    sandbox.operate(Method::PATCH, &regional("healthChecks/check"), Some(slower)).await;
+    assert!(echoes(&mut to_a).await && echoes(&mut to_b).await);
+
+    let naming = json!({"instances": [{"instance": zonal("instances/b")}]});
+    sandbox.operate(Method::POST, &zonal("instanceGroups/g/removeInstances"), Some(naming)).await;
+    assert!(echoes(&mut to_b).await, "it has left, and takes leave");
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), to_b.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "its time is up");
+    assert!(echoes(&mut to_a).await);
+    // One that is stopped is no backend, and what was connected to it ends.
+    sandbox.operate(Method::POST, &zonal("instances/a/stop"), None).await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), to_a.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the machine is gone");
+    servers.iter().for_each(JoinHandle::abort);
+    sandbox.stop().await;
+}
+
+async fn echoes(stream: &mut TcpStream) -> bool {
+    let mut echo = [0; 4];
+    stream.write_all(b"ping").await.is_ok() && stream.read_exact(&mut echo).await.is_ok() && &echo == b"ping"
 }

@@ -58,6 +58,7 @@ impl Bench {
             generator: Generator { interval_seconds: 1, ..Config::default().generator },
             follow: None,
             live: native::Live::Pushgateway,
+            target: target.clone(),
             dir: dir.clone(),
         };
         Self { setup, _end: EndStack(dir), _folder: folder }
@@ -256,4 +257,131 @@ async fn a_missing_program_names_the_packages() {
     bench.setup.binaries.prometheus = Some("/bin/true".into());
     let error = bench.up().await.unwrap_err();
     assert!(matches!(error, StackError::NotRunnable { setting: "stack.prometheus", .. }), "{error}");
+}
+
+/// A way to a receiver that can be shut: whoever comes then is refused.
+struct Gate {
+    at: std::net::SocketAddr,
+    open: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Gate {
+    async fn to(receiver: &Target) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let open = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (behind, opened) = (receiver.connect, std::sync::Arc::clone(&open));
+        tokio::spawn(async move {
+            loop {
+                let Ok((mut client, _)) = listener.accept().await else { return };
+                // Dropped: the connection ends.
+                if !opened.load(std::sync::atomic::Ordering::SeqCst) {
+                    continue;
+                }
+                tokio::spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(behind).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        Self { at, open }
+    }
+
+    fn open(&self) {
+        self.open.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    fn target(&self) -> Target {
+        Target::new(dorainfra::blueprint::Flavour::StandIn, format!("http://{}", self.at), self.at)
+    }
+}
+
+/// When the receiver has samples of the Pushgateway's being scraped, in Unix seconds.
+async fn scraped(receiver: &Receiver) -> Vec<f64> {
+    let http = receiver.target.http_client().unwrap();
+    let url = receiver.target.query_url("/api/v1/query?query=up%7Bjob=%22pushgateway%22%7D%5B1h%5D");
+    let answer: serde_json::Value = http.get(url).send().await.unwrap().json().await.unwrap();
+    let values = answer["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+    values.iter().map(|value| value[0].as_f64().unwrap()).collect()
+}
+
+/// Scraped each second, once the agent knows its targets; on a busy machine now and then one is
+/// left out.
+#[track_caller]
+fn are_whole(times: &[f64], begin: f64, end: f64) {
+    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    let (first, last) = (times[0], times[times.len() - 1]);
+    assert!(
+        gap < 4.0 && first < begin + 10.0 && last > end - 4.0,
+        "{gap} {first} {begin} {last} {end}: {times:?}"
+    );
+}
+
+fn now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+async fn waiting(bench: &Bench) -> u64 {
+    native::status(bench.dir()).await.unwrap().remote_write.map_or(0, |told| told.pending)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_collector_holds_is_delivered_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), ReceiverOptions::default()).await;
+    let gate = Gate::to(&receiver.target).await;
+    let bench = Bench::new(&gate.target());
+    bench.up().await.unwrap();
+    let begin = now();
+    eventually("it holds much", async || waiting(&bench).await > 200 && now() > begin + 16.0).await;
+    gate.open();
+    let end = now();
+    native::down(bench.dir(), &Events::none()).await.unwrap();
+    are_whole(&scraped(&receiver).await, begin, end);
+    assert!(!bench.dir().join("undelivered.json").exists());
+}
+
+/// The endpoint is gone, as the load balancer's is on the way to one machine: what could not be
+/// delivered there goes to the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_collector_could_not_deliver_is_sent_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(folder.path(), ReceiverOptions::default()).await;
+    let mut bench = Bench::new(&Gate::to(&receiver.target).await.target());
+    bench.up().await.unwrap();
+    let begin = now();
+    eventually("it holds much", async || waiting(&bench).await > 200 && now() > begin + 16.0).await;
+
+    // Still nobody takes it: the next one keeps it, too.
+    let (events, mut told) = Events::channel();
+    native::down(bench.dir(), &events).await.unwrap();
+    drop(events);
+    let mut words = String::new();
+    while let Some(event) = told.recv().await {
+        words.push_str(&format!("{event:?}\n"));
+    }
+    assert!(words.contains("could not deliver what it has scraped in the last"), "{words}");
+    bench.up().await.unwrap();
+    assert!(bench.dir().join("undelivered.json").exists());
+    // Asked once more, with the endpoint back; nothing is restarted for that.
+    let gone = bench.setup.target.clone();
+    bench.setup.target = receiver.target.clone();
+    bench.up().await.unwrap();
+    assert!(!bench.dir().join("undelivered.json").exists());
+    assert!(!scraped(&receiver).await.is_empty());
+    bench.setup.target = gone;
+    eventually("the second one holds some, too", async || waiting(&bench).await > 50).await;
+
+    // Its ports are free at once, for the one with the other endpoint.
+    let end = now();
+    bench.setup.target = receiver.target.clone();
+    bench.setup.files = vec![prometheus_yml(agent_config(bench.setup.ports.pushgateway, &receiver.target))];
+    bench.up().await.unwrap();
+    assert!(!bench.dir().join("undelivered.json").exists());
+    let times = scraped(&receiver).await;
+    // While it did not run, nothing was scraped.
+    let before: Vec<f64> = times.iter().copied().filter(|time| *time < begin + 16.0).collect();
+    are_whole(&before, begin, begin + 16.0);
+    assert!(times.iter().any(|time| (end - 4.0..end + 15.0).contains(time)), "{end}: {times:?}");
+    native::down(bench.dir(), &Events::none()).await.unwrap();
 }

@@ -11,6 +11,8 @@ use crate::config::{self, CALLER, Config, Grafana, Runtime, Tls, Topology};
 
 /// Mimir's HTTP port on the machine.
 pub const PORT: u16 = 9009;
+/// With `ha`: where a machine tells the load balancer's health checks whether Mimir is ready.
+const READINESS_PORT: u16 = 9010;
 /// The client that every deployment has: the collector stack.
 pub const STACK: &str = "stack";
 /// How long a server's or client's certificate lives, unless told otherwise.
@@ -164,6 +166,12 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "label": engine.label(),
             "querier_ring": config::mimir_version(&config.mimir.version).querier_ring,
         },
+        // Found out after `failures` × `interval` at most, and the way of that to each part of
+        // the load balancer takes seconds more. Google gives a machine that is stopped 90 s.
+        "health": {
+            "port": READINESS_PORT, "path": "/ready", "interval": 2, "timeout": 2, "failures": 2,
+            "leave": 15, "draining": 30,
+        },
         "kubernetes": {"zones": config.three_zones()},
         "bucket": names.bucket,
         "server_name": names.server_name,
@@ -179,6 +187,7 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "address": format!("{name}-mimir"),
             "endpoint": names.endpoint,
             "balancer": format!("{name}-mimir"),
+            "readiness": format!("{name}-ready"),
             "firewall": names.firewall,
             "firewall_ssh": format!("{name}-ssh"),
             "firewall_replicas": format!("{name}-replicas"),

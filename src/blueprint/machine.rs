@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{BlueprintError, File, Flavour, extra};
 use crate::render::{Context, Renderer};
 
-/// Template and file name in the bundle; the file of the first one is executable.
+/// Template and file name in the bundle.
 const SHARED: [(&str, &str); 5] = [
     ("vm/machine.sh.j2", "machine"),
     ("vm/bundle.json.j2", "bundle.json"),
@@ -18,6 +18,12 @@ const SHARED: [(&str, &str); 5] = [
 ];
 const MIMIR: [(&str, &str); 1] = [("vm/mimir.yaml.j2", MIMIR_YAML)];
 const MIMIR_YAML: &str = "mimir.yaml";
+/// Behind a load balancer.
+const REPLICA: [(&str, &str); 2] = [
+    ("vm/readiness.py.j2", "readiness"),
+    ("vm/dorainfra-readiness.service.j2", "dorainfra-readiness.service"),
+];
+const EXECUTABLE: [&str; 2] = ["machine", "readiness"];
 const STAND_IN: [(&str, &str); 2] = [
     ("vm/standin-prometheus.yml.j2", "standin-prometheus.yml"),
     ("vm/standin-web.yml.j2", "standin-web.yml"),
@@ -34,12 +40,13 @@ pub(super) struct Machine {
     pub files: Vec<File>,
 }
 
-/// Renders the machine's files for one engine; `extra` are Mimir's own keys, laid
+/// Renders the machine's files for one engine, for one of three replicas where `ha`; `extra` are Mimir's own keys, laid
 /// over its configuration; `more` are files that are taken as they are.
 pub(super) fn machine(
     renderer: &Renderer<'_>,
     context: &Context,
     flavour: Flavour,
+    ha: bool,
     extra: &Map<String, Value>,
     more: Vec<File>,
 ) -> Result<Machine, BlueprintError> {
@@ -47,9 +54,11 @@ pub(super) fn machine(
         Flavour::Mimir => &MIMIR,
         Flavour::StandIn => &STAND_IN,
     };
+    let replica: &[(&str, &str)] = if ha { &REPLICA } else { &[] };
     let mut files = SHARED
         .iter()
         .chain(own)
+        .chain(replica)
         .map(|(template, name)| {
             let rendered = renderer.render(template, context)?.text;
             Ok(File {
@@ -58,7 +67,7 @@ pub(super) fn machine(
                     MIMIR_YAML => extra::laid_over(rendered, extra)?,
                     _ => rendered,
                 },
-                executable: *name == SHARED[0].1,
+                executable: EXECUTABLE.contains(name),
             })
         })
         .collect::<Result<Vec<File>, BlueprintError>>()?;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ScrapeJobs};
+use crate::config::{Config, ScrapeJobs, Topology};
 use crate::engine::Manifest;
 use crate::render::{Context, Overrides, Renderer, SUFFIX};
 
@@ -152,7 +152,8 @@ pub fn build(config: &Config, facts: &Facts, overrides: &Overrides) -> Result<Bl
         if config.alerts.rules && flavour == Flavour::StandIn { rules::files() } else { Vec::new() };
     let names = static_rules.iter().map(|file| file.path.as_str()).collect();
     let values = context::with_rule_files(&base, names);
-    let machine = machine::machine(&renderer, &Context::new(&values), flavour, extra, static_rules.clone())?;
+    let (ha, context) = (config.mimir.topology == Topology::Ha, Context::new(&values));
+    let machine = machine::machine(&renderer, &context, flavour, ha, extra, static_rules.clone())?;
     let values = context::with_bundle(
         &base,
         &machine.digest,

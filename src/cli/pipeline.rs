@@ -29,6 +29,11 @@ use crate::{artifact, gcp, verify};
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);
 
+/// How long the load balancer may take to see that a machine is ready: two answers, and the way
+/// of that news.
+const SEEN_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A configuration that is complete, with everything that works on it.
 pub struct Run<'a> {
     pub context: &'a Context,
@@ -194,6 +199,31 @@ impl<'a> Run<'a> {
             machine::wait_ready(self.provider.machines(), machine, events, MACHINE_WAIT, &self.interrupt)
         });
         try_join_all(ready).await?;
+        if machines.len() > 1 {
+            for machine in &machines {
+                self.balanced(machine, events).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the load balancer has seen that the machine is ready. One that never does is
+    /// told, and stops nobody: where it finds none well it tries them all.
+    async fn balanced(&self, machine: &Machine, events: &Events) -> CommandResult<()> {
+        let begun = Instant::now();
+        while let Some(why) = self.provider.unbalanced(machine).await? {
+            if begun.elapsed() > SEEN_WITHIN {
+                let hint = "its health checks ask port 9010, from 35.191.0.0/16 and 130.211.0.0/22: something \
+                            may keep them out, such as a firewall policy of the organisation";
+                events.warn(why, Some(hint.into()));
+                return Ok(());
+            }
+            self.until_interrupted(async {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                Ok(())
+            })
+            .await?;
+        }
         Ok(())
     }
 

@@ -135,7 +135,9 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         },
     };
     let (ports, generator) = (config.stack.ports, config.generator);
-    let setup = native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live };
+    let target = target.clone();
+    let setup =
+        native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live, target };
     native::up(&setup, events).await?;
     tell_of_ends(run, events).await;
     Ok(())

@@ -80,11 +80,7 @@ pub(super) fn roll(
     down: &BTreeSet<ResourceId>,
 ) -> Result<(), EngineError> {
     for group in groups(plan) {
-        // One that may have been a member goes when the others serve.
-        let kind = &plan.steps[group.turns[0]].id.kind;
-        let going: Vec<usize> = (0..plan.steps.len())
-            .filter(|&step| plan.steps[step].action == Action::Delete && plan.steps[step].id.kind == *kind)
-            .collect();
+        let going = going(plan, &plan.steps[group.turns[0]].id.kind);
         let entangled = |step: usize| EngineError::Entangled {
             group: group.name.clone(),
             member: plan.steps[step].id.clone(),
@@ -121,6 +117,23 @@ pub(super) fn roll(
         }
     }
     Ok(())
+}
+
+/// Those that may have been members, and what has to go before them: a load balancer whose last
+/// members they are. They go when the others serve.
+fn going(plan: &Plan, kind: &str) -> Vec<usize> {
+    let deleted = |step: &usize| plan.steps[*step].action == Action::Delete;
+    let members = (0..plan.steps.len()).filter(deleted).filter(|&step| plan.steps[step].id.kind == kind);
+    let mut going: Vec<usize> = members.collect();
+    let mut at = 0;
+    while let Some(&step) = going.get(at) {
+        let first = (0..plan.steps.len()).filter(deleted);
+        let first = first.filter(|&other| plan.steps[step].needs.contains(&plan.steps[other].id));
+        let first: Vec<usize> = first.filter(|other| !going.contains(other)).collect();
+        going.extend(first);
+        at += 1;
+    }
+    going
 }
 
 /// Answers what the next turn has to wait for.

@@ -10,8 +10,8 @@ use super::{Cloud, absent, short};
 use crate::engine::{Finding, Manifest, ResourceId};
 use crate::gcp::{Api, Call, Error};
 
-/// Mimir's port, and those by which replicas talk to each other.
-const PORTS: [u16; 3] = [9009, 9095, 7946];
+/// Mimir's port, that for health checks, and those by which replicas talk to each other.
+const PORTS: [u16; 4] = [9009, 9010, 9095, 7946];
 /// Where machines of one network are, for rules that name their sources otherwise.
 const PRIVATE: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
 
@@ -438,7 +438,8 @@ mod tests {
         let none = json!({});
         let opened = told(&rule(50, "allowed", "0.0.0.0/0", none.clone()), false);
         assert!(
-            opened.len() == 1 && opened[0].contains("`theirs` (priority 50) lets 0.0.0.0/0 reach 9009, 9095"),
+            opened.len() == 1
+                && opened[0].contains("`theirs` (priority 50) lets 0.0.0.0/0 reach 9009, 9010, 9095"),
             "{opened:?}"
         );
         let closed = told(&rule(100, "denied", "0.0.0.0/0", none.clone()), false);

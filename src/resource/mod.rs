@@ -41,7 +41,7 @@ use crate::engine::{
 };
 use crate::event::Events;
 use crate::gcp::{self, Client};
-use crate::machine::Reader;
+use crate::machine::{Machine, Reader};
 
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
@@ -184,6 +184,12 @@ impl Google {
     pub fn with_mimir(mut self, mimir: Arc<Mimir>) -> Self {
         self.mimir = Some(mimir);
         self
+    }
+
+    /// Why the load balancer sends nobody to a machine that is ready; `None`: it does, or there is
+    /// none.
+    pub async fn unbalanced(&self, machine: &Machine) -> Result<Option<String>, ProviderError> {
+        Ok(rolling::unbalanced(&self.cloud, machine).await?)
     }
 
     /// By whom all of a run read what the machines tell: how often is limited.

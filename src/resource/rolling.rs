@@ -26,16 +26,21 @@ pub(super) async fn serves(cloud: &Cloud, observed: &Observed) -> Result<(), Pro
     if report.status != "RUNNING" || !["ready", "rolled-back"].contains(&report.stage.as_str()) {
         return Err(not_serving(report.summary()));
     }
-    for state in health(cloud, &machine).await? {
-        if state != "HEALTHY" {
-            let state = state.to_ascii_lowercase();
-            let name = machine.instance;
-            return Err(not_serving(format!(
-                "{name} says that it is ready, but its load balancer finds it {state}"
-            )));
-        }
+    match unbalanced(cloud, &machine).await? {
+        Some(why) => Err(not_serving(why)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Why a load balancer sends nobody to a machine that says it is ready; `None`: it does, or there
+/// is none.
+pub(super) async fn unbalanced(cloud: &Cloud, machine: &Machine) -> Result<Option<String>, Error> {
+    let states = health(cloud, machine).await?;
+    let state = states.into_iter().find(|state| state != "HEALTHY");
+    Ok(state.map(|state| {
+        let (name, state) = (&machine.instance, state.to_ascii_lowercase());
+        format!("{name} says that it is ready, but its load balancer finds it {state}")
+    }))
 }
 
 /// Waits until the machine runs what its manifest says, and tells each stage.

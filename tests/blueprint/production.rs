@@ -284,13 +284,50 @@ fn the_watchdog_is_there_where_somebody_listens() {
 
 /// systemd's own measure: 0 is a fortress, 10 is no protection. The agent works
 /// as root, because it installs units.
+/// A replica that ends goes on until the load balancer has found it out for sure, and is gone
+/// before its time is up: the unit's, Google's for a machine that is stopped, and that which its
+/// connections have when it has left its group.
+#[test]
+fn a_replica_that_ends_outlasts_the_health_check() {
+    let mut config = fixture::config();
+    config.mimir.topology = Topology::Ha;
+    config.zones = config.three_zones();
+    let read = |path: &str| -> Value { serde_saphyr::from_str(&file(&config, path)).unwrap() };
+    let check = read("resources/compute.healthCheck.dorainfra-ready.yaml")["body"].clone();
+    let service = read("resources/compute.backendService.dorainfra-mimir.yaml")["body"].clone();
+    let delay = read("vm/mimir.yaml")["shutdown_delay"].as_str().unwrap().to_owned();
+    let delay: u64 = delay.strip_suffix('s').unwrap().parse().unwrap();
+    let number = |value: &Value| value.as_u64().unwrap();
+    let found_out = number(&check["checkIntervalSec"]) * number(&check["unhealthyThreshold"])
+        + number(&check["timeoutSec"]);
+    assert!(delay >= 2 * found_out, "{delay} s, and {found_out} s until it is found out");
+    assert!(delay < number(&service["connectionDraining"]["drainingTimeoutSec"]));
+    let unit = file(&config, "vm/mimir.service");
+    let timeout = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(delay + 60 <= 90 && delay + 60 <= timeout.parse().unwrap(), "{timeout}");
+    // It is asked where it answers, and by nobody else.
+    let rule = read("resources/compute.firewall.dorainfra-health.yaml")["body"].clone();
+    let port = number(&check["httpHealthCheck"]["port"]).to_string();
+    assert_eq!(rule["allowed"][0]["ports"], serde_json::json!([port]));
+    assert!(file(&config, "vm/dorainfra-readiness.service").contains(&format!("_PORT={port}\n")));
+
+    // One alone has nobody to hand over to, and nothing to wait for.
+    let single = fixture::config();
+    assert!(!file(&single, "vm/mimir.yaml").contains("shutdown_delay"));
+    assert!(!file(&single, "vm/machine").contains("start dorainfra-readiness"));
+}
+
 #[test]
 fn the_units_are_confined() {
     let folder = tempfile::tempdir().unwrap();
-    for (unit, most) in
-        [("mimir.service", 2.0), ("dorainfra-agent.service", 2.0), ("dorainfra-grow.service", 2.0)]
+    let mut config = fixture::config();
+    config.mimir.topology = Topology::Ha;
+    config.zones = config.three_zones();
+    for unit in
+        ["mimir.service", "dorainfra-agent.service", "dorainfra-grow.service", "dorainfra-readiness.service"]
     {
-        let text = file(&fixture::config(), &format!("vm/{unit}"));
+        let most = 2.0;
+        let text = file(&config, &format!("vm/{unit}"));
         let path = folder.path().join(unit);
         std::fs::write(&path, text).unwrap();
         match exposure(&path) {

@@ -17,6 +17,7 @@ mod decode;
 mod index;
 mod meta;
 mod read;
+pub mod wal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

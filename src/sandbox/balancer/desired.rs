@@ -39,10 +39,18 @@ pub enum Probe {
     Http { tls: bool, host: Option<String>, path: String, response: String },
 }
 
+/// One backend service.
+#[derive(Debug)]
+pub struct Service {
+    pub specs: Vec<Spec>,
+    /// How long connections to an instance live on when it is none of the service's any more.
+    pub draining: Duration,
+}
+
 #[derive(Debug, Default)]
 pub struct Desired {
     /// By the backend service's key.
-    pub services: BTreeMap<String, Vec<Spec>>,
+    pub services: BTreeMap<String, Service>,
     /// Rule and address to listen at, to the backend service behind.
     pub fronts: BTreeMap<(String, SocketAddr), String>,
 }
@@ -52,7 +60,10 @@ impl Desired {
         let mut desired = Self::default();
         for (key, record) in cloud.scan("compute/regions/") {
             if key.contains("/backendServices/") {
-                desired.services.insert(key, specs(cloud, &record));
+                let draining = record["connectionDraining"]["drainingTimeoutSec"].as_u64().unwrap_or(0);
+                let service =
+                    Service { specs: specs(cloud, &record), draining: Duration::from_secs(draining) };
+                desired.services.insert(key, service);
             } else if key.contains("/forwardingRules/") {
                 let service = record["backendService"].as_str().and_then(key_of_link);
                 let address = record["IPAddress"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
@@ -69,7 +80,7 @@ impl Desired {
     pub fn forwarded(&self) -> BTreeMap<String, BTreeSet<IpAddr>> {
         let mut forwarded: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
         for ((_, at), service) in &self.fronts {
-            for spec in self.services.get(service).into_iter().flatten() {
+            for spec in self.services.get(service).iter().flat_map(|service| &service.specs) {
                 forwarded.entry(spec.instance.clone()).or_default().insert(at.ip());
             }
         }
@@ -87,7 +98,9 @@ fn specs(cloud: &Cloud, service: &Value) -> Vec<Spec> {
         for instance in groups::instances_of(cloud, &group) {
             let record = cloud.read(&instance).unwrap_or_default();
             let address = record["networkInterfaces"][0]["networkIP"].as_str();
-            let running = record["status"] == "RUNNING";
+            // One that stops is there until it has stopped.
+            let running = ["RUNNING", "STOPPING", "SUSPENDING"].map(|status| record["status"] == status);
+            let running = running.contains(&true);
             specs.push(Spec {
                 group: group.clone(),
                 address: address.filter(|_| running).and_then(|text| text.parse().ok()),

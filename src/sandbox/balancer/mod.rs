@@ -10,9 +10,13 @@
 //! more, and no request ever waits for a socket. What a load balancer may say is
 //! left to `compute`.
 //!
+//! As at Google, a connection outlives the health of its backend, and the backend's place
+//! in the group for as long as the service drains connections: whoever takes a machine
+//! away has to have it end them.
+//!
 //! On loopback it differs from Google's: the backend sees the sandbox's address, not
-//! the client's; which backend is chosen depends on no hash; and connections to a
-//! backend that became unhealthy end at once.
+//! the client's; which backend is chosen depends on no hash; and the connections of a
+//! machine that is gone end, where Google's hang.
 
 mod desired;
 mod probe;
@@ -28,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::desired::{Desired, Spec};
+use self::desired::{Desired, Service, Spec};
 use super::cloud::Cloud;
 use super::lock;
 use super::machine::Front;
@@ -60,8 +64,9 @@ struct Member {
     /// The balancer's.
     changes: watch::Sender<u64>,
     /// Ends the connections that were passed on to it.
-    connections: Mutex<CancellationToken>,
+    connections: CancellationToken,
     /// Ends the probing.
+    stop: CancellationToken,
     _probing: DropGuard,
 }
 
@@ -73,13 +78,12 @@ impl Member {
     fn set_healthy(&self, healthy: bool) {
         self.healthy.store(healthy, Ordering::Release);
         self.changes.send_modify(|tick| *tick += 1);
-        if !healthy {
-            self.drop_connections();
-        }
     }
 
-    fn drop_connections(&self) {
-        std::mem::take(&mut *lock(&self.connections)).cancel();
+    /// Whether connections to that one go on as connections to this one.
+    fn takes_over(&self, before: &Self) -> bool {
+        let (now, before) = (&self.spec, &before.spec);
+        (&now.group, &now.instance, now.address) == (&before.group, &before.instance, before.address)
     }
 }
 
@@ -155,16 +159,40 @@ impl Balancer {
     /// Starts probing what is new, from `prober`, and stops what is wanted no more.
     fn probe(&self, desired: &Desired, prober: Ipv4Addr) {
         let mut members = lock(&self.members);
-        let mut before: Vec<Arc<Member>> = std::mem::take(&mut *members).into_values().flatten().collect();
-        for (service, specs) in &desired.services {
-            let now = specs.iter().map(|spec| match before.iter().position(|each| each.spec == *spec) {
-                Some(at) => before.swap_remove(at),
-                None => probe::start(spec.clone(), prober, self.changes.clone()),
+        let mut all = std::mem::take(&mut *members);
+        for (name, service) in &desired.services {
+            let mut before = all.remove(name).unwrap_or_default();
+            let now = service.specs.iter().map(|spec| {
+                if let Some(at) = before.iter().position(|each| each.spec == *spec) {
+                    return before.swap_remove(at);
+                }
+                let mut member = probe::begin(spec.clone(), self.changes.clone());
+                if let Some(at) = before.iter().position(|each| member.takes_over(each)) {
+                    // Another check of the same machine.
+                    member.connections = before.swap_remove(at).connections.clone();
+                }
+                probe::start(member, prober)
             });
-            members.insert(service.clone(), now.collect());
+            members.insert(name.clone(), now.collect());
+            before.into_iter().for_each(|gone| drain(&gone, service));
         }
-        before.iter().for_each(|gone| gone.drop_connections());
+        // Of a service that is gone itself.
+        all.into_values().flatten().for_each(|gone| gone.connections.cancel());
     }
+}
+
+/// The member is none of the service's any more: its connections end, in a while if it
+/// still runs.
+fn drain(gone: &Member, service: &Service) {
+    let there = |spec: &Spec| spec.instance == gone.spec.instance;
+    let (connections, draining) = (gone.connections.clone(), service.draining);
+    if service.specs.iter().any(there) || draining.is_zero() {
+        return connections.cancel();
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(draining).await;
+        connections.cancel();
+    });
 }
 
 /// Listening at one address for a rule.

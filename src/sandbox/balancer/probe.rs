@@ -1,8 +1,8 @@
 //! One backend, asked again and again whether it serves.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -12,17 +12,17 @@ use tokio_util::sync::CancellationToken;
 use super::Member;
 use super::desired::{Check, Probe, Spec};
 
+/// A backend that nobody has asked yet. `changes` ticks when its health changes.
+pub fn begin(spec: Spec, changes: watch::Sender<u64>) -> Member {
+    let (connections, stop) = (CancellationToken::new(), CancellationToken::new());
+    let probing = stop.clone().drop_guard();
+    Member { healthy: AtomicBool::new(false), changes, connections, stop, _probing: probing, spec }
+}
+
 /// Begins to probe. A backend is unhealthy until it has passed as often as its
-/// check wants; one that does not run stays so. `changes` ticks when it changes.
-pub fn start(spec: Spec, prober: Ipv4Addr, changes: watch::Sender<u64>) -> Arc<Member> {
-    let stop = CancellationToken::new();
-    let member = Arc::new(Member {
-        healthy: AtomicBool::new(false),
-        changes,
-        connections: Mutex::default(),
-        _probing: stop.clone().drop_guard(),
-        spec,
-    });
+/// check wants; one that does not run stays so.
+pub fn start(member: Member, prober: Ipv4Addr) -> Arc<Member> {
+    let (stop, member) = (member.stop.clone(), Arc::new(member));
     if let Some(address) = member.spec.address {
         let (check, probed) = (member.spec.check.clone(), Arc::downgrade(&member));
         tokio::spawn(async move {

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Member;
 use crate::sandbox::cloud::Cloud;
-use crate::sandbox::lock;
 
 /// How long a backend may take to accept.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,7 +53,7 @@ fn reset(stream: &TcpStream) {
 }
 
 async fn pass_on(mut client: TcpStream, address: IpAddr, port: u16, member: &Member) {
-    let gone = lock(&member.connections).clone();
+    let gone = member.connections.clone();
     let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(SocketAddr::new(address, port)));
     let Ok(Ok(mut backend)) = connecting.await else {
         reset(&client);

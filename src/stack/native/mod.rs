@@ -9,6 +9,7 @@
 //! ends is started again, by a small shell that stays beside it.
 
 mod error;
+mod held;
 mod part;
 mod process;
 mod record;
@@ -32,6 +33,7 @@ use crate::dora::JOB;
 use crate::dora::live::Served;
 use crate::dora::pushgateway::Gateway;
 use crate::event::{Event, Events};
+use crate::stack::Target;
 use crate::tls::Credentials;
 use part::Command;
 use process::Identity;
@@ -55,6 +57,8 @@ pub struct Setup {
     /// What the generator follows; `None`: it simulates.
     pub follow: Option<Follow>,
     pub live: Live,
+    /// Where what an earlier agent could not deliver goes.
+    pub target: Target,
 }
 
 /// How live values reach the endpoint.
@@ -89,8 +93,10 @@ pub struct Binaries {
 
 /// How long a part may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long a part may take to end before it is killed.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long a part may take to end before it is killed. The agent was waited for before.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// How long the kernel may take to give its port back.
+const FREE_WITHIN: Duration = Duration::from_secs(10);
 /// A log larger than this is put aside (once) when its part starts.
 const LOG_BYTES: u64 = 8 << 20;
 const LOG_LINES: usize = 15;
@@ -108,7 +114,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         record::folder(&dir.join(folder))?;
     }
     // The agent reads new certificates by itself: they are no part of what makes
-    // it start anew, which would lose what it has not delivered yet.
+    // it start anew, and scrape nothing meanwhile.
     let tls = setup.tls.as_ref().map(Credentials::files);
     let files = configuration.iter().map(|(path, contents)| (path.as_str(), contents.as_str()));
     for (path, contents) in files.chain(tls.into_iter().flatten()) {
@@ -136,22 +142,24 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
                 wait_ready(&dir, command, &record, setup).await?;
                 keep(&dir, part, &started.keeper)?;
                 say("running", format!("pid {}, unchanged", process.pid));
+                deliver_rest(&dir, part, setup, events).await?;
                 continue;
             }
             say("stopping", "its configuration changed".into());
-            stop(&dir, part, Some(process)).await?;
+            stop(&dir, part, Some(process), started.port, events).await?;
         } else {
             // Whoever keeps it, and what it may have started meanwhile, must not come in between.
-            stop(&dir, part, None).await?;
+            stop(&dir, part, None, None, events).await?;
         }
         if let Some(port) = command.port {
             check_port(port, part).await?;
         }
         say("starting", command.port.map_or_else(String::new, |port| format!("127.0.0.1:{port}")));
         let begun = Instant::now();
-        match start(&dir, command, &mut record, setup).await {
+        match start(&dir, command, &mut record, setup, events).await {
             Ok(process) => {
                 say("ready", format!("pid {}, after {} ms", process.pid, begun.elapsed().as_millis()));
+                deliver_rest(&dir, part, setup, events).await?;
             }
             Err(error) => {
                 say("failed", error.to_string().lines().next().unwrap_or_default().to_owned());
@@ -161,8 +169,8 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     }
     for part in Part::ALL {
         let wanted = commands.iter().any(|command| command.part == part);
-        if let (false, Some((_, process))) = (wanted, record.running(part)) {
-            stop(&dir, part, Some(process)).await?;
+        if let (false, Some((started, process))) = (wanted, record.running(part)) {
+            stop(&dir, part, Some(process), started.port, events).await?;
             let (part, state) = (part.name().into(), "stopped".into());
             events.send(Event::StackPart { part, state, detail: "no part of the stack any more".into() });
         }
@@ -173,9 +181,9 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
     status(&dir).await
 }
 
-/// Ends all parts: first asked, then killed. Removes the record, the client's key
-/// and the copies of what jobs name; keeps the logs and what the agent has not delivered yet.
-/// Returns the parts that ran.
+/// Ends all parts: first asked, then killed. What the agent holds is waited for, as long as
+/// the endpoint takes it. Removes the record, the client's key and the copies of what jobs
+/// name; keeps the logs and what the agent could not deliver. Returns the parts that ran.
 pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> {
     if !dir.exists() {
         return Ok(Vec::new());
@@ -185,9 +193,10 @@ pub async fn down(dir: &Path, events: &Events) -> Result<Vec<Part>, StackError> 
     let mut ended = Vec::new();
     // Against the flow, so that nothing is pushed to a part that is gone.
     for part in Part::ALL.into_iter().rev() {
-        let running = record.running(part).map(|(_, process)| process);
-        stop(dir, part, running).await?;
-        if let Some(process) = running {
+        let running = record.running(part).map(|(started, process)| (started.port, process));
+        let (port, process) = running.map_or((None, None), |(port, process)| (port, Some(process)));
+        stop(dir, part, process, port, events).await?;
+        if let Some(process) = process {
             ended.push(part);
             let detail = format!("pid {}", process.pid);
             events.send(Event::StackPart { part: part.name().into(), state: "stopped".into(), detail });
@@ -243,6 +252,14 @@ async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
     }
 }
 
+/// What an agent before this one could not deliver.
+async fn deliver_rest(dir: &Path, part: Part, setup: &Setup, events: &Events) -> Result<(), StackError> {
+    match part {
+        Part::Prometheus => held::deliver(dir, &setup.target, events).await,
+        _ => Ok(()),
+    }
+}
+
 /// The part was ready: from now on it is started again when it ends.
 fn keep(dir: &Path, part: Part, keeper: &str) -> Result<(), StackError> {
     if keeper.is_empty() {
@@ -252,8 +269,18 @@ fn keep(dir: &Path, part: Part, keeper: &str) -> Result<(), StackError> {
 }
 
 /// Ends who keeps a part running, and then the part: `process`, or what its keeper has
-/// started last.
-async fn stop(dir: &Path, part: Part, process: Option<Identity>) -> Result<(), StackError> {
+/// started last. Returns when both are gone, and nobody listens on its port any more.
+async fn stop(
+    dir: &Path,
+    part: Part,
+    process: Option<Identity>,
+    port: Option<u16>,
+    events: &Events,
+) -> Result<(), StackError> {
+    let left = match (part, process, port) {
+        (Part::Prometheus, Some(_), Some(port)) => held::drain(port, events).await,
+        _ => None,
+    };
     record::remove(&record::keep_file(dir, part))?;
     let keeper = process::identity(&record::keeper_file(dir, part));
     if let Some(keeper) = keeper {
@@ -265,6 +292,17 @@ async fn stop(dir: &Path, part: Part, process: Option<Identity>) -> Result<(), S
             return Err(StackError::Immortal { part, pid: process.pid });
         }
     }
+    if let Some(delivered) = left {
+        held::note(dir, delivered, events)?;
+    }
+    // A process is gone a moment before what it had open.
+    let begun = Instant::now();
+    while let Some(port) = port
+        && begun.elapsed() < FREE_WITHIN
+        && matches!(check_port(port, part).await, Err(StackError::PortInUse { .. }))
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(())
 }
 
@@ -275,6 +313,7 @@ async fn start(
     command: &Command,
     record: &mut Record,
     setup: &Setup,
+    events: &Events,
 ) -> Result<Identity, StackError> {
     let part = command.part;
     let log = record::log_file(dir, part);
@@ -302,7 +341,7 @@ async fn start(
             Ok(process)
         }
         Err(error) => {
-            stop(dir, part, process::identity(&identity)).await?;
+            stop(dir, part, process::identity(&identity), None, events).await?;
             record.parts.remove(&part);
             record.save(dir)?;
             Err(error)

@@ -133,7 +133,7 @@ pub(super) async fn commands(
                 format!("--config.file={}", text(dir.join("prometheus.yml"))),
                 format!("--storage.agent.path={}", text(dir.join("agent"))),
                 "--storage.agent.wal-compression".into(),
-                // What is pending at a stop stays in the write-ahead log anyway.
+                // What it holds is waited for before it is asked to end: see `held`.
                 "--storage.remote.flush-deadline=5s".into(),
                 format!("--web.listen-address=127.0.0.1:{}", ports.prometheus),
             ],

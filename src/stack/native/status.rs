@@ -53,8 +53,12 @@ pub struct PartStatus {
 /// The agent's side of remote write. Counters are since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RemoteWrite {
-    /// Newest sample scraped less newest sample delivered, seconds.
+    /// Newest sample scraped less newest sample delivered, seconds; of one that has delivered
+    /// nothing yet, since its start.
     pub lag_seconds: f64,
+    /// Newest sample scraped, Unix seconds.
+    #[serde(skip)]
+    pub scraped_to: f64,
     /// Samples that wait for delivery.
     pub pending: u64,
     pub sent: u64,
@@ -119,9 +123,11 @@ impl RemoteWrite {
         let sum = |name: &str| told::sum(text, name).unwrap_or_default();
         let count = |name: &str| sum(name) as u64;
         let scraped = sum("prometheus_remote_storage_highest_timestamp_in_seconds");
-        let delivered = sum("prometheus_remote_storage_queue_highest_sent_timestamp_seconds");
+        let delivered = sum("prometheus_remote_storage_queue_highest_sent_timestamp_seconds")
+            .max(sum("process_start_time_seconds"));
         Self {
             lag_seconds: (scraped - delivered).max(0.0),
+            scraped_to: scraped,
             pending: count("prometheus_remote_storage_samples_pending"),
             sent: count("prometheus_remote_storage_samples_total"),
             failed: count("prometheus_remote_storage_samples_failed_total"),
@@ -144,7 +150,18 @@ prometheus_remote_storage_samples_failed_total{remote_name=\"x\"} 2
 prometheus_remote_storage_highest_timestamp_in_seconds 1.7e+09
 prometheus_remote_storage_queue_highest_sent_timestamp_seconds{remote_name=\"x\"} 1.699999995e+09
 ";
-        let expected = RemoteWrite { lag_seconds: 5.0, pending: 12, sent: 3000, failed: 2, retried: 0 };
+        let expected = RemoteWrite {
+            lag_seconds: 5.0,
+            scraped_to: 1.7e9,
+            pending: 12,
+            sent: 3000,
+            failed: 2,
+            retried: 0,
+        };
         assert_eq!(RemoteWrite::read(text), expected);
+        let new = "process_start_time_seconds 1.699999998e+09\n\
+                   prometheus_remote_storage_highest_timestamp_in_seconds 1.7e+09\n\
+                   prometheus_remote_storage_queue_highest_sent_timestamp_seconds 0\n";
+        assert_eq!(RemoteWrite::read(new).lag_seconds, 2.0);
     }
 }
