@@ -98,6 +98,7 @@ impl Replicas {
 }
 
 #[test]
+#[ignore = "takes minutes: scripts/nightly"]
 fn three_machines_behind_a_load_balancer_that_passes_packets_on() {
     if is_skipped() {
         return;
