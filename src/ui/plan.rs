@@ -48,7 +48,16 @@ impl View for PlanView<'_> {
                 0 => String::new(),
                 kept => format!("; {kept} kept"),
             };
-            let line = format!("Nothing to do: {} is as configured ({as_it_should}{kept}).", plan.deployment);
+            let name = &plan.deployment;
+            let line = match (plan.basis.destroy, plan.count(Action::Keep), plan.warnings.is_empty()) {
+                (true, 0, _) => format!("Nothing to destroy: nothing of {name} is there."),
+                (true, kept, _) => format!("Nothing to destroy: of {name} is there what is kept ({kept})."),
+                (false, _, true) => format!("Nothing to do: {name} is as configured ({as_it_should}{kept})."),
+                // What it warns of may not be as configured.
+                (false, _, false) => {
+                    format!("Nothing to do for {name}, but see above ({as_it_should}{kept}).")
+                }
+            };
             return style.paint(Role::Good, line) + "\n";
         }
         let mut counts = Vec::new();
