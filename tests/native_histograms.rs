@@ -4,7 +4,6 @@
 
 // In a test a panic is the report; clippy knows that of #[test] functions only.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stderr, reason = "a skipped test says why")]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 
 mod collector;
@@ -65,19 +64,16 @@ async fn prove(target: &Target, history: &dyn Past) -> Report {
     verify::run(&request, &Events::none()).await
 }
 
-fn mimir() -> bool {
+#[track_caller]
+fn needs_mimir() {
     let given = std::env::var_os("DORAINFRA_MIMIR_BINARY").is_some_and(|path| !path.is_empty());
-    if !given {
-        eprintln!("skipped: DORAINFRA_MIMIR_BINARY names no Mimir");
-    }
-    given
+    assert!(given, "DORAINFRA_MIMIR_BINARY names no Mimir");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Mimir (DORAINFRA_MIMIR_BINARY): scripts/nightly"]
 async fn native_histograms_tell_the_truth_and_are_proven() {
-    if !mimir() {
-        return;
-    }
+    needs_mimir();
     let dir = tempfile::tempdir().unwrap();
     let Receiver { ref target, .. } = Receiver::real_where_given(dir.path(), "5000d", "5000d").await;
     let names = simulator::teams(3);
@@ -143,10 +139,9 @@ async fn native_histograms_tell_the_truth_and_are_proven() {
 
 /// What lives goes on as a native histogram, and ends as one.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Mimir (DORAINFRA_MIMIR_BINARY): scripts/nightly"]
 async fn live_values_go_on_with_them() {
-    if !mimir() {
-        return;
-    }
+    needs_mimir();
     let dir = tempfile::tempdir().unwrap();
     let Receiver { ref target, .. } = Receiver::real_where_given(dir.path(), "500d", "600d").await;
     let (url, connect) = (target.write_url(), target.connect.to_string());
