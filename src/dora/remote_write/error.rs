@@ -134,7 +134,10 @@ impl Reason {
             }
             Self::Unauthorized => "set `mimir.tenant`; it is sent as X-Scope-OrgID",
             Self::Forbidden => "check the tenant, and whatever stands in front of the receiver",
-            Self::NotFound => "check that the engine is the one that was deployed: `dorainfra status`",
+            Self::NotFound => {
+                "check that the engine is the one that was deployed (`dorainfra status`); an address of your own \
+                 has a path: `/api/v1/push` of Mimir, `/api/v1/write` of Prometheus"
+            }
             Self::Other => return None,
         })
     }
