@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::environment::TOOL_VARIABLES;
 use super::interrupt::Signals;
-use super::{CommandError, CommandResult, Environment, Global, caller};
+use super::{CommandError, CommandResult, Environment, Global, caller, proxy};
 use crate::blueprint::{self, AlertmanagerError, Blueprint, Engine, Facts, Flavour, Private};
 use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
@@ -215,11 +215,13 @@ impl Context {
 
     /// A client of the project's cloud. No call is made yet.
     pub fn client(&self, project: &Project) -> CommandResult<gcp::Client> {
+        let endpoints = match &project.sandbox {
+            Some(sandbox) => sandbox.endpoints(),
+            None => self.endpoints(),
+        };
         let settings = gcp::Settings {
-            endpoints: match &project.sandbox {
-                Some(sandbox) => sandbox.endpoints(),
-                None => self.endpoints(),
-            },
+            proxy: proxy::of(&self.environment, &endpoints.compute)?,
+            endpoints,
             credentials: match &project.sandbox {
                 Some(sandbox) => Some(sandbox.credentials()),
                 None => self.credentials(),

@@ -24,6 +24,7 @@ mod panics;
 mod pipeline;
 mod plan;
 mod planning;
+mod proxy;
 mod reach;
 mod reference;
 mod render;

@@ -292,10 +292,34 @@ impl ApiError {
     }
 }
 
+/// Where a connection fails that goes by a proxy, it is the proxy's, mostly.
+const BY_PROXY: &str = "by the proxy ";
+
 impl Error {
+    /// The same with the proxy, where one is between and the connection failed.
+    pub(super) fn by_proxy(self, proxy: Option<&str>) -> Self {
+        let Some(proxy) = proxy else { return self };
+        match self {
+            Self::Transport { what, reason, sent } => {
+                Self::Transport { what, reason: format!("{BY_PROXY}{proxy}: {reason}"), sent }
+            }
+            Self::Credentials(reason)
+                if ["onnect", "tunnel", "dns error"].iter().any(|words| reason.contains(words)) =>
+            {
+                Self::Credentials(format!("{BY_PROXY}{proxy}: {reason}"))
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn is_by_proxy(&self) -> bool {
+        matches!(self, Self::Transport { reason, .. } if reason.starts_with(BY_PROXY))
+    }
+
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
+            Self::Transport { .. } if self.is_by_proxy() => Some(known::PROXY.into()),
             Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
             Self::Credentials(message) => Some(
                 known::credentials(message)

@@ -286,6 +286,9 @@ pub(super) fn used_up(message: &str) -> String {
 const UNTRUSTED: &str = "who answered there is not trusted by this machine, perhaps a proxy that looks into what it \
     passes on: name its authority's certificates in SSL_CERT_FILE";
 
+pub(super) const PROXY: &str = "see that the proxy runs, and that the variable names it rightly; NO_PROXY=googleapis.com \
+    goes without it";
+
 /// The same for what the token endpoint says, which is no API: how it goes on.
 pub fn credentials(message: &str) -> Option<&'static str> {
     LOGINS.iter().find(|(words, _)| message.contains(words)).map(|(_, hint)| *hint)
@@ -328,6 +331,8 @@ const LOGINS: &[(&str, &str)] = &[
         "Invalid JWT Signature",
         "the key was deleted or replaced: make another (`gcloud iam service-accounts keys create`)",
     ),
+    // Last: what others say of it is more.
+    ("by the proxy ", PROXY),
 ];
 
 #[cfg(test)]
