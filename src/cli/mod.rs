@@ -12,6 +12,7 @@ mod credentials;
 mod destroy;
 mod doctor;
 mod endpoint;
+mod engine;
 mod environment;
 mod error;
 mod generate;
