@@ -235,6 +235,11 @@ impl Context {
         Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
     }
 
+    /// Whether the Google that is asked is on this machine, and so sees it on loopback.
+    pub fn google_is_here(&self, project: &Project) -> bool {
+        project.sandbox.is_some() || self.endpoints().compute.starts_with("http://127.")
+    }
+
     /// Google's addresses, unless the variables that Google's tools use say otherwise.
     fn endpoints(&self) -> gcp::Endpoints {
         let default = gcp::Endpoints::default();
