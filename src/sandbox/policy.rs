@@ -40,6 +40,7 @@ pub fn set(
                 "The policy has a conditional role binding but its version is not 3. Set the version to 3.",
             ));
         }
+        check_condition(&binding["condition"])?;
         for member in &members {
             check_member(call, tx, member.as_str().unwrap_or_default())?;
         }
@@ -78,6 +79,41 @@ pub fn set(
 fn fits(role: &str, key: &str) -> bool {
     let bucket = key.starts_with("policy/buckets/");
     if bucket { role.starts_with("roles/storage.") } else { !role.starts_with("roles/storage.legacy") }
+}
+
+/// A condition has a title, and an expression whose quotes and brackets end. (Whether its
+/// names mean anything is not looked at.)
+fn check_condition(condition: &Value) -> Result<(), ApiError> {
+    if condition.is_null() {
+        return Ok(());
+    }
+    let text = |field: &str| condition[field].as_str().unwrap_or_default();
+    let (mut open, mut quote, mut escaped) = (Vec::new(), None, false);
+    let mut good = !text("expression").trim().is_empty();
+    for each in text("expression").chars() {
+        match (quote, each) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(of), _) if of == each => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(each),
+            (None, '(') => open.push(')'),
+            (None, '[') => open.push(']'),
+            (None, '{') => open.push('}'),
+            (None, ')' | ']' | '}') => good &= open.pop() == Some(each),
+            (None, _) => {}
+        }
+    }
+    if text("title").is_empty() {
+        return Err(ApiError::invalid("Condition title must not be empty."));
+    }
+    if !good || quote.is_some() || !open.is_empty() {
+        return Err(ApiError::invalid(format!(
+            "Expression parsing failed for condition expression: {}",
+            text("expression")
+        )));
+    }
+    Ok(())
 }
 
 fn check_member(call: &Call, tx: &Tx, member: &str) -> Result<(), ApiError> {
