@@ -140,6 +140,31 @@ fn an_address_is_asked_for_where_it_is_written_and_remembered_elsewhere() {
     assert!(destroy.stdout.contains(rule), "{}", destroy.stdout);
 }
 
+/// Where no release can be had: what it is, the machine says itself.
+#[test]
+fn who_only_looks_needs_no_release() {
+    let deployment = Deployment::of_a_machine();
+    let look = |arguments: &[&str]| {
+        let common = ["--project", "my-gcp", "--set", "mimir.version=3.2.0"];
+        run(at_google(&deployment, &[&common[..], arguments].concat()))
+    };
+    let status = look(&["status"]).ends_with(0);
+    assert!(status.stdout.contains("dorainfra-mimir"), "{}", status.stdout);
+    for words in ["can't be downloaded", "is shown as different", "dorainfra.lock"] {
+        assert!(status.stderr.contains(words), "`{words}` is not in:\n{}", status.stderr);
+    }
+    let verify = look(&["verify"]);
+    assert!(!verify.stderr.contains("Error: Mimir 3.2.0 can't be downloaded"), "{}", verify.stderr);
+    // Whoever writes has to know it.
+    let plan = look(&["plan"]).ends_with(1);
+    assert!(plan.stderr.contains("can't be downloaded"), "{}", plan.stderr);
+    // One that is pinned is asked for by nobody.
+    let pinned = json!({"mimir": {"3.2.0": {"linux-amd64": "1".repeat(64)}}});
+    deployment.write("dorainfra.lock", &pinned.to_string());
+    let status = look(&["status"]).ends_with(0);
+    assert!(!status.stderr.contains("can't be downloaded"), "{}", status.stderr);
+}
+
 #[test]
 fn a_token_that_is_refused_is_asked_for_anew() {
     let deployment = Deployment::of_records();

@@ -97,7 +97,7 @@ fn the_guard_of_a_run_without_options_deletes_what_it_made() {
 }
 
 #[test]
-fn what_gcloud_still_finds_is_told_and_an_empty_list_is_not() {
+fn what_gcloud_still_finds_or_does_not_see_is_told_without_names_of_others() {
     let deployment = Deployment::new();
     // So that it ends at its first step.
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -121,9 +121,34 @@ fn what_gcloud_still_finds_is_told_and_an_empty_list_is_not() {
         ("exit 0", "| clean-up | nothing is left |"),
         (name, "| clean-up | **something is left** |"),
         ("echo 'ERROR: no permission' >&2; exit 1", "- disks: ERROR: no permission"),
+        // As gcloud ends where a zone does not answer.
+        (
+            "printf 'WARNING: %s\\n - %s\\n' 'Some requests did not succeed.' 'zone z-7' >&2; echo 'Listed 0 items.' >&2",
+            "- disks: WARNING: Some requests did not succeed. - zone z-7",
+        ),
     ] {
         let report = answers(left);
         assert!(report.contains(words), "{left}:\n{report}");
+    }
+    // The report is made to be sent: Google's words name more than the project.
+    let private = [
+        "114816883330",
+        "a@b.c",
+        "anna.b+c@example.org",
+        "01A2B3-C4D5E6-F70819",
+        "65432",
+        "987654321",
+        "2001:db8::7",
+        "/home/anna",
+    ];
+    let words = "API has not been used in project 114816883330; user:a@b.c and anna.b+c@example.org do not have \
+                 access; billingAccounts/01A2B3-C4D5E6-F70819, organizations/65432, folder: 987654321; 2001:db8::7; \
+                 /home/anna/key.json";
+    assert!(private.iter().all(|one| words.contains(one)));
+    let report = answers(&format!("echo 'ERROR: {words}' >&2; exit 1"));
+    assert!(report.contains("ERROR: API has not been used in project NUMBER"), "{report}");
+    for one in private {
+        assert!(!report.contains(one), "{one}:\n{report}");
     }
 }
 

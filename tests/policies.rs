@@ -422,10 +422,28 @@ fn doctor_names_the_rules_of_others_that_open_or_close_the_machines_ports() {
         &["`open` (priority 50) lets 0.0.0.0/0 reach 9009, 9010, 9095", "firewall-rules describe open"],
     );
     assert!(!told.stdout.contains("`usual`"), "{}", told.stdout);
-    deployment.google("DELETE", &format!("{rules}/open"), "");
-    deployment.until("it is gone", || {
-        !deployment.google("GET", rules, "")["items"].to_string().contains("\"open\"")
-    });
+    // Each failure says what to do, and so does their end.
+    tells(&told, &["hint:", "run `dorainfra doctor` again"]);
+    for words in ["expected:", "with -v"] {
+        assert!(
+            !format!("{}{}", told.stdout, told.stderr).contains(words),
+            "{words}\n{}{}",
+            told.stdout,
+            told.stderr
+        );
+    }
+    let gone = |name: &str| {
+        deployment.google("DELETE", &format!("{rules}/{name}"), "");
+        let listed = || deployment.google("GET", rules, "")["items"].to_string();
+        deployment.until("it is gone", || !listed().contains(&format!("\"{name}\"")));
+    };
+    gone("open");
+    // SSH, of which plan and documentation say: through Identity-Aware Proxy only.
+    let ssh = json!({"name": "r-ssh", "network": network, "priority": 16, "sourceRanges": ["0.0.0.0/0"],
+        "allowed": [{"IPProtocol": "tcp", "ports": ["22"]}, {"IPProtocol": "icmp"}]});
+    deployment.google("POST", rules, &ssh.to_string());
+    tells(&doctor().ends_with(1), &["`r-ssh` (priority 16) lets 0.0.0.0/0 reach 22 of the machine"]);
+    gone("r-ssh");
     let policy = json!([{"priority": 10, "action": "deny", "direction": "INGRESS",
         "match": {"srcIpRanges": ["0.0.0.0/0"], "layer4Configs": [{"ipProtocol": "tcp", "ports": ["9009"]}]}}]);
     deployment.control("PUT", "firewall-policy", Some(policy));

@@ -276,6 +276,32 @@ fn a_file_that_gives_no_token_is_named_with_what_mends_it() {
     }
 }
 
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let deployment = Deployment::of_records();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = format!("http://me:s3same@{free}");
+    let place = format!("http://{free} (HTTPS_PROXY)");
+    for (credentials, address, words) in [
+        (key("https", &deployment), &*refused, [&*place, "Connection refused", "NO_PROXY"]),
+        (login("https"), &refused, [&place, "Connection refused", "NO_PROXY"]),
+        (
+            key("https", &deployment),
+            "http://me:s3same@proxy:port",
+            ["HTTPS_PROXY", "`proxy:port`", "HOST:PORT"],
+        ),
+        (login("https"), "socks5://me:s3same@127.0.0.1:1080", ["HTTPS_PROXY", "one for socks5", "HOST:PORT"]),
+    ] {
+        let mut command = at_google("https", &deployment, &credentials, &PLAN);
+        let run = Run::of(command.env("HTTPS_PROXY", address).output().unwrap());
+        for words in words {
+            assert!(run.code != 0 && run.stderr.contains(words), "{words}: {}{}", run.stdout, run.stderr);
+        }
+        assert!(!format!("{}{}", run.stdout, run.stderr).contains("s3same"), "{}{}", run.stdout, run.stderr);
+    }
+}
+
 /// A proxy that lets nobody through without a password.
 fn closed_proxy() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -361,6 +361,22 @@ async fn a_policy_is_written_under_its_etag() {
     let public = json!({"bindings": [{"role": "roles/storage.objectViewer", "members": ["allUsers"]}]});
     sandbox.refused(Method::PUT, path, Some(public), 412).await;
 
+    let conditional = |condition: Value| {
+        json!({"version": 3, "bindings": [{"role": "roles/storage.objectViewer",
+            "members": [format!("serviceAccount:{email}")], "condition": condition}]})
+    };
+    for condition in [
+        json!({"title": "t", "expression": ""}),
+        json!({"title": "t", "expression": "resource.name.startsWith('x'"}),
+        json!({"title": "t", "expression": "resource.name == \"x"}),
+        json!({"title": "t", "expression": "a[0)]"}),
+        json!({"expression": "true"}),
+    ] {
+        sandbox.refused(Method::PUT, path, Some(conditional(condition)), 400).await;
+    }
+    let good = json!({"title": "t", "expression": "resource.name.startsWith(\"a)'\\\"\") && size([1]) > 0"});
+    assert_eq!(sandbox.call(Method::PUT, path, Some(conditional(good))).await.0, 200);
+
     let project = format!("v3/projects/{PROJECT}");
     let (_, policy) = sandbox.post(&format!("{project}:getIamPolicy"), json!({})).await;
     let set = format!("{project}:setIamPolicy");

@@ -242,6 +242,65 @@ async fn an_instance_needs_what_it_names() {
     sandbox.stop().await;
 }
 
+/// What Google's documentation rules out: a rehearsal that takes it is no rehearsal.
+#[tokio::test]
+async fn what_a_series_a_disk_type_or_a_protocol_does_not_have_is_refused() {
+    let sandbox = start().await;
+    let machines = sandbox.compute(&zonal("instances"));
+    let accelerator = format!("zones/{ZONE}/acceleratorTypes/nvidia-tesla-t4");
+    let tags: Vec<String> = (0..65).map(|number| format!("t{number}")).collect();
+    for (field, value, words) in [
+        (
+            "guestAccelerators",
+            json!([{"acceleratorType": accelerator, "acceleratorCount": 1}]),
+            "nvidia-tesla-t4",
+        ),
+        ("confidentialInstanceConfig", json!({"enableConfidentialCompute": true}), "Confidential Computing"),
+        ("tags", json!({"items": tags}), "at most 64"),
+    ] {
+        let mut body = instance("vm");
+        body[field] = value;
+        let refused = sandbox.refused(Method::POST, &machines, Some(body), 400).await;
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    let kind = |name: &str| format!("zones/{ZONE}/diskTypes/{name}");
+    let disks = sandbox.compute(&zonal("disks"));
+    for (name, choice, value) in [
+        ("pd-balanced", "provisionedIops", 3000),
+        ("pd-ssd", "provisionedThroughput", 200),
+        ("hyperdisk-balanced", "provisionedIops", 999_999),
+        ("hyperdisk-balanced", "provisionedIops", 5001),
+        ("hyperdisk-balanced", "provisionedIops", 100),
+        ("hyperdisk-balanced", "provisionedThroughput", 2401),
+    ] {
+        let body = json!({"name": "d", "sizeGb": "10", "type": kind(name), choice: value.to_string()});
+        let refused = sandbox.refused(Method::POST, &disks, Some(body), 400).await;
+        assert!(refused.contains(choice), "{refused}");
+    }
+    let mut boot = instance("vm");
+    boot["disks"][0]["initializeParams"]["provisionedIops"] = json!("3000");
+    sandbox.refused(Method::POST, &machines, Some(boot), 400).await;
+    let body = json!({"name": "fast", "sizeGb": "10", "type": kind("hyperdisk-balanced"),
+        "provisionedIops": "5000", "provisionedThroughput": "140"});
+    sandbox.insert(&zonal("disks"), body).await;
+
+    let policy = json!({"name": "elsewhere", "snapshotSchedulePolicy": {"schedule":
+        {"dailySchedule": {"daysInCycle": 1, "startTime": "03:00"}}}});
+    sandbox.insert("regions/us-central1/resourcePolicies", policy).await;
+    let far = json!({"resourcePolicies": ["regions/us-central1/resourcePolicies/elsewhere"]});
+    let path = sandbox.compute(&zonal("disks/fast/addResourcePolicies"));
+    assert!(sandbox.refused(Method::POST, &path, Some(far), 400).await.contains("region of the disk"));
+
+    let rule = |protocol: &str| json!({"name": "r", "network": "global/networks/default", "allowed": [{"IPProtocol": protocol, "ports": ["22"]}]});
+    let rules = sandbox.compute("global/firewalls");
+    for protocol in ["icmp", "all", "esp", "1"] {
+        let refused = sandbox.refused(Method::POST, &rules, Some(rule(protocol)), 400).await;
+        assert!(refused.contains("Ports may only be specified"), "{refused}");
+    }
+    sandbox.insert("global/firewalls", rule("tcp")).await;
+    sandbox.stop().await;
+}
+
 #[tokio::test]
 async fn a_machine_that_does_not_boot_fails_the_operation_and_leaves_nothing() {
     let sandbox = start_with(|_| Arc::new(Recorder { moves: Moves::default(), fail_boot: true })).await;

@@ -74,3 +74,16 @@ async fn secrets_are_listed_by_label_and_changed_under_a_mask() {
     sandbox.refused(Method::GET, &a, None, 404).await;
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn a_secret_is_kept_only_where_there_is_a_region() {
+    let sandbox = start().await;
+    let path = format!("v1/projects/{PROJECT}/secrets?secretId=s");
+    let at = |place: &str| json!({"replication": {"userManaged": {"replicas": [{"location": place}]}}});
+    for place in ["europe-west99", "europe-west1-b", "EU", ""] {
+        let refused = sandbox.refused(Method::POST, &path, Some(at(place)), 400).await;
+        assert!(refused.contains("location"), "{place}: {refused}");
+    }
+    assert_eq!(sandbox.post(&path, at("europe-west1")).await.0, 200);
+    sandbox.stop().await;
+}

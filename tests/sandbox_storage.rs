@@ -355,3 +355,21 @@ async fn keys_of_the_customers_own_are_refused_by_name() {
     assert!(body["error"]["message"].as_str().unwrap().contains("encryption keys"), "{body}");
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn names_that_google_keeps_for_itself_are_refused() {
+    let sandbox = start().await;
+    sandbox.bucket(BUCKET).await;
+    let buckets = format!("storage/v1/b?project={PROJECT}");
+    for name in ["my-google-logs", "my-g00gle-logs", "goog-logs"] {
+        sandbox.refused(Method::POST, &buckets, Some(json!({"name": name})), 400).await;
+    }
+    let object = |name: &str| {
+        let name = name.replace('/', "%2F");
+        let path = format!("upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={name}");
+        sandbox.request(Method::POST, &path).body("x").send()
+    };
+    assert_eq!(object(".well-known/acme-challenge/x").await.unwrap().status(), 400);
+    assert_eq!(object(".well-known/other").await.unwrap().status(), 200);
+    sandbox.stop().await;
+}

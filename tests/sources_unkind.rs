@@ -326,7 +326,7 @@ async fn who_asks_for_more_days_than_before_gets_them() {
             let label = if on_gitlab { json!("incident") } else { json!({"name": "incident"}) };
             json!({"number": number, "iid": number, "labels": [label], "created_at": at, "updated_at": at})
         };
-        let issues = vec![issue(1, "2025-03-01T08:00:00Z"), issue(2, "2026-03-01T08:00:00Z")];
+        let issues = [issue(1, "2025-03-01T08:00:00Z"), issue(2, "2026-03-01T08:00:00Z")];
         let url = forge(move |asked| {
             let since = asked.query("since").to_owned() + asked.query("updated_after");
             match asked.path.as_str() {

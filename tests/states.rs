@@ -34,6 +34,29 @@ fn a_machine_that_somebody_stopped_or_suspended_is_planned_and_started() {
 }
 
 #[test]
+fn a_machine_that_is_down_is_shown_as_what_it_is_and_nobody_waits_for_its_answer() {
+    let deployment = Deployment::of_a_machine();
+    let instance = format!("{ZONE}/instances/dorainfra-mimir");
+    for (verb, state, word) in [("stop", "TERMINATED", "stopped"), ("suspend", "SUSPENDED", "suspended")] {
+        deployment.google("POST", &format!("{instance}/{verb}"), "");
+        deployment.until("it is down", || deployment.google("GET", &instance, "")["status"] == state);
+        let status = deployment.run(&["--sandbox", "status"]).ends_with(0);
+        for words in [word, "`dorainfra apply` starts it"] {
+            assert!(status.stdout.contains(words), "`{words}` is not in:\n{}", status.stdout);
+        }
+        assert!(!status.stdout.contains("stopping"), "{}", status.stdout);
+        for command in [&["verify"][..], &["report"], &["stack", "up"]] {
+            let run = deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1);
+            let told = format!("nobody answers: dorainfra-mimir is {word}");
+            for words in [&*told, "`dorainfra apply` starts it"] {
+                assert!(run.stderr.contains(words), "{command:?}: `{words}` is not in:\n{}", run.stderr);
+            }
+        }
+        deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    }
+}
+
+#[test]
 fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
     let deployment = Deployment::of_a_machine();
     deployment.google("POST", &format!("{ZONE}/disks/dorainfra-data/resize"), r#"{"sizeGb": "35"}"#);
@@ -106,6 +129,15 @@ fn what_the_project_does_not_have_is_told_by_the_plan() {
             &["mimir.machine_type=n4-standard-2", "mimir.boot_disk_type=hyperdisk-balanced"],
             ["takes no disk of the type pd-balanced", "`mimir.disk_type` to `hyperdisk-balanced`"],
         ),
+        // What the key says already is no way out.
+        (
+            &[
+                "mimir.machine_type=n4-standard-2",
+                "mimir.boot_disk_type=hyperdisk-balanced",
+                "mimir.disk_type=hyperdisk-balanced",
+            ],
+            ["the data disk that is there keeps its type", "--restore-disk SNAPSHOT --delete-data"],
+        ),
         (&["access.external=false"], ["no Private Google Access", "--enable-private-ip-google-access"]),
     ] {
         let set: Vec<&str> = keys.iter().flat_map(|key| ["--set", key]).collect();
@@ -132,7 +164,14 @@ fn a_newer_machine_series_runs_with_the_disks_that_it_takes() {
     ];
     let set: Vec<&str> =
         ["--sandbox"].into_iter().chain(keys.iter().flat_map(|key| ["--set", key])).collect();
-    deployment.run(&[&set[..], &["apply", "--yes", "--target", MACHINE]].concat()).ends_with(0);
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    // From the disk of an older one: the way that the refusal names.
+    let snapshot = format!("{ZONE}/disks/dorainfra-data/createSnapshot");
+    deployment.google("POST", &snapshot, r#"{"name": "last-night"}"#);
+    let snapshot = "compute/v1/projects/my-gcp/global/snapshots/last-night";
+    deployment.until("the snapshot is there", || deployment.try_google(snapshot)["status"] == "READY");
+    let moved = ["apply", "--yes", "--target", MACHINE, "--restore-disk", "last-night", "--delete-data"];
+    deployment.run(&[&set[..], &moved].concat()).ends_with(0);
     deployment.run(&[&set[..], &["plan", "--target", MACHINE, "--detailed-exitcode"]].concat()).ends_with(0);
     // The sandbox itself refuses what does not fit.
     let machine = r#"{"name": "m", "machineType": "zones/europe-west1-b/machineTypes/n4-standard-2",

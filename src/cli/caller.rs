@@ -44,7 +44,9 @@ pub async fn found(context: &Context, project: &Project, events: &Events) -> Com
         None => project.config.access.caller_services.clone(),
     };
     let remembered = remembered(context, &project.config);
-    match ask(&services).await {
+    let here = context.google_is_here(project);
+    let answers = ask(&services, &|address| here || is_global(address)).await;
+    match answers {
         Ok(address) => {
             let found = format!("{address}/32");
             if let Some(before) = remembered.filter(|before| *before != found) {
@@ -120,7 +122,7 @@ fn file(context: &Context, config: &Config) -> std::path::PathBuf {
 
 /// The first good answer; each further service is asked when those before have failed
 /// or take their time. Else why each of them gave none.
-async fn ask(services: &[String]) -> Result<Ipv4Addr, Vec<String>> {
+async fn ask(services: &[String], seen: &dyn Fn(Ipv4Addr) -> bool) -> Result<Ipv4Addr, Vec<String>> {
     let client = reqwest::Client::builder()
         // The machine is reached directly, and over IPv4: neither a proxy's address nor an
         // IPv6 one would be let in.
@@ -136,7 +138,7 @@ async fn ask(services: &[String]) -> Result<Ipv4Addr, Vec<String>> {
     let mut next = services.next();
     loop {
         if let Some(url) = next.take() {
-            asked.push(one(&client, url));
+            asked.push(one(&client, url, seen));
         }
         if asked.is_empty() {
             return Err(reasons);
@@ -154,7 +156,34 @@ async fn ask(services: &[String]) -> Result<Ipv4Addr, Vec<String>> {
     }
 }
 
-async fn one(client: &reqwest::Client, url: &str) -> Result<Ipv4Addr, String> {
+/// Whether packets with it as their source arrive anywhere on the internet: what is private,
+/// of a provider's translation, of this link or this machine does not, and is told by
+/// whoever stands in between, as a captive portal does.
+/// Source: IANA's registry of special-purpose addresses.
+fn is_global(address: Ipv4Addr) -> bool {
+    const ELSEWHERE: [(Ipv4Addr, u8); 5] = [
+        // This network, a provider's translation (RFC 6598), protocols, benchmarks, reserved.
+        (Ipv4Addr::new(0, 0, 0, 0), 8),
+        (Ipv4Addr::new(100, 64, 0, 0), 10),
+        (Ipv4Addr::new(192, 0, 0, 0), 24),
+        (Ipv4Addr::new(198, 18, 0, 0), 15),
+        (Ipv4Addr::new(240, 0, 0, 0), 4),
+    ];
+    let within = |(net, bits): &(Ipv4Addr, u8)| {
+        ipnet::Ipv4Net::new(*net, *bits).is_ok_and(|net| net.contains(&address))
+    };
+    !(address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_multicast()
+        || ELSEWHERE.iter().any(within))
+}
+
+async fn one(
+    client: &reqwest::Client,
+    url: &str,
+    seen: &dyn Fn(Ipv4Addr) -> bool,
+) -> Result<Ipv4Addr, String> {
     let wrong = |reason: String| format!("{url}: {reason}");
     let response = client.get(url).send().await.map_err(|error| wrong(answer::reason(&error)))?;
     if let Some(reason) = answer::of_somebody_else(&response) {
@@ -167,7 +196,8 @@ async fn one(client: &reqwest::Client, url: &str) -> Result<Ipv4Addr, String> {
         answer::body(response, LONGEST).await.map_err(|_| wrong("it answers more than an address".into()))?;
     let text = String::from_utf8_lossy(&body);
     match text.trim().parse() {
-        Ok(IpAddr::V4(address)) if !address.is_unspecified() => Ok(address),
+        Ok(IpAddr::V4(address)) if !address.is_unspecified() && seen(address) => Ok(address),
+        Ok(IpAddr::V4(address)) => Err(wrong(format!("{address} is not an address that Google sees"))),
         Ok(address) => Err(wrong(format!("it answers {address}, which is no address of IPv4"))),
         Err(_) => Err(wrong("it answers no address".into())),
     }
@@ -199,17 +229,55 @@ mod tests {
             .route("/long", get(|| async { " ".repeat(100) + "203.0.113.9" }))
             .route("/words", get(|| async { "your address is 203.0.113.9" }))
             .route("/never", get(never))
+            .route("/portal", get(|| async { "10.1.2.3" }))
+            .route("/public", get(|| async { "93.184.216.34" }))
             .route("/good", get(|| async { "203.0.113.7\n" }));
         tokio::spawn(async move { axum::serve(listener, app).await });
         let services =
             |names: &[&str]| names.iter().map(|name| format!("{base}/{name}")).collect::<Vec<String>>();
+        let any = |_| true;
         let bad = ["gone", "page", "six", "long", "words", "absent"];
-        let reasons = ask(&services(&bad)).await.unwrap_err().join("\n");
+        let reasons = ask(&services(&bad), &any).await.unwrap_err().join("\n");
         for words in ["redirects", "web page", "2001:db8::7", "more than an address", "no address", "404"] {
             assert!(reasons.contains(words), "{words}: {reasons}");
         }
         let mixed: Vec<&str> = bad.into_iter().chain(["never", "good"]).collect();
-        assert_eq!(ask(&services(&mixed)).await, Ok(Ipv4Addr::new(203, 0, 113, 7)));
-        assert_eq!(ask(&["http://127.0.0.1:9/".to_owned()]).await.unwrap_err().len(), 1);
+        assert_eq!(ask(&services(&mixed), &any).await, Ok(Ipv4Addr::new(203, 0, 113, 7)));
+        assert_eq!(ask(&["http://127.0.0.1:9/".to_owned()], &any).await.unwrap_err().len(), 1);
+        // As a captive portal answers.
+        let portal = ask(&services(&["portal"]), &is_global).await.unwrap_err().join("\n");
+        assert!(portal.contains("10.1.2.3 is not an address that Google sees"), "{portal}");
+        assert_eq!(
+            ask(&services(&["portal", "public"]), &is_global).await,
+            Ok(Ipv4Addr::new(93, 184, 216, 34)),
+            "the next one is asked"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_seen_nowhere_else_is_nobodys_on_the_internet() {
+        let global = |text: &str| is_global(text.parse().unwrap());
+        for seen in ["93.184.216.34", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.32.0.1", "192.0.1.1"] {
+            assert!(global(seen), "{seen}");
+        }
+        for unseen in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.254",
+            "127.0.0.1",
+            "127.90.1.2",
+            "169.254.1.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+        ] {
+            assert!(!global(unseen), "{unseen}");
+        }
     }
 }

@@ -8,17 +8,14 @@ use std::sync::Arc;
 
 use super::environment::TOOL_VARIABLES;
 use super::interrupt::Signals;
-use super::{CommandError, CommandResult, Environment, Global, caller};
-use crate::blueprint::{self, AlertmanagerError, Blueprint, Engine, Facts, Flavour, Private};
+use super::{CommandError, CommandResult, Environment, Global, caller, engine, proxy};
+use crate::blueprint::{self, AlertmanagerError, Blueprint, Facts, Private};
 use crate::config::{self, Config, ScrapeJobs};
 use crate::event::Events;
 use crate::file;
 use crate::sandbox::Handle;
 use crate::ui::{self, Mode, Printer};
 use crate::{artifact, gcp, render};
-
-/// How long the sandbox looks for a release before Prometheus stands in.
-const SANDBOX_RELEASE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 pub fn printer(global: &Global, environment: &Environment) -> Printer {
     let mode = match (global.json, global.quiet) {
@@ -34,23 +31,15 @@ pub fn printer(global: &Global, environment: &Environment) -> Printer {
     })
 }
 
-/// Of an engine that is not pinned yet, or that nobody has to know.
-const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-/// Stands for the engine where nothing of it has to be there: neither a program nor a
-/// lock file that can be read.
-fn unknown_engine(config: &Config) -> Engine {
-    let version = config.mimir.version.clone();
-    Engine { flavour: Flavour::Mimir, version, sha256: NO_DIGEST.into(), path: PathBuf::new() }
-}
-
 /// What a command does with the deployment, and so has to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// It writes what follows from the configuration: all of it is found out.
     Change,
-    /// It looks at what there is, or uses it: by the address that is known.
+    /// It uses what there is, or changes a part of it: by the address that is known.
     Use,
+    /// It only looks at what there is: also where no release can be had.
+    Look,
     /// It takes everything away: names are enough.
     Removal,
 }
@@ -215,11 +204,13 @@ impl Context {
 
     /// A client of the project's cloud. No call is made yet.
     pub fn client(&self, project: &Project) -> CommandResult<gcp::Client> {
+        let endpoints = match &project.sandbox {
+            Some(sandbox) => sandbox.endpoints(),
+            None => self.endpoints(),
+        };
         let settings = gcp::Settings {
-            endpoints: match &project.sandbox {
-                Some(sandbox) => sandbox.endpoints(),
-                None => self.endpoints(),
-            },
+            proxy: proxy::of(&self.environment, &endpoints.compute)?,
+            endpoints,
             credentials: match &project.sandbox {
                 Some(sandbox) => Some(sandbox.credentials()),
                 None => self.credentials(),
@@ -242,6 +233,11 @@ impl Context {
             None => Path::new(self.environment.get("HOME")?).join(".config/gcloud"),
         };
         Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
+    }
+
+    /// Whether the Google that is asked is on this machine, and so sees it on loopback.
+    pub fn google_is_here(&self, project: &Project) -> bool {
+        project.sandbox.is_some() || self.endpoints().compute.starts_with("http://127.")
     }
 
     /// Google's addresses, unless the variables that Google's tools use say otherwise.
@@ -289,7 +285,8 @@ impl Context {
         let engine = async {
             match purpose {
                 Purpose::Change | Purpose::Use => self.engine(project, events).await,
-                Purpose::Removal => Ok(unknown_engine(&project.config)),
+                Purpose::Look => self.seen_engine(project, events).await,
+                Purpose::Removal => Ok(engine::unknown(&project.config)),
             }
         };
         let caller = async {
@@ -298,14 +295,16 @@ impl Context {
             }
             Ok::<_, CommandError>(Some(match purpose {
                 Purpose::Change => caller::found(self, project, events).await?,
-                Purpose::Use => caller::known(self, &project.config, client).await?,
+                Purpose::Use | Purpose::Look => caller::known(self, &project.config, client).await?,
                 Purpose::Removal => caller::NOBODY.to_owned(),
             }))
         };
         let (engine, caller) = tokio::try_join!(engine, caller)?;
         let (alertmanager, scrape) = match purpose {
             Purpose::Removal => (None, ScrapeJobs::default()),
-            Purpose::Change | Purpose::Use => (alertmanager(project)?, self.scrape_jobs(project)?),
+            Purpose::Change | Purpose::Use | Purpose::Look => {
+                (alertmanager(project)?, self.scrape_jobs(project)?)
+            }
         };
         let (clients, restore_disks) = (Vec::new(), BTreeMap::new());
         Ok(Facts { caller, engine, clients, restore_disks, alertmanager, scrape })
@@ -352,65 +351,6 @@ impl Context {
             }
         }
         builder.build().map_err(|error| CommandError::failed(format!("no HTTP client: {error}")))
-    }
-
-    /// The engine's binary: the given one, or the pinned release, or (sandbox
-    /// only, where no release can be had) Debian's Prometheus standing in.
-    async fn engine(&self, project: &Project, events: &Events) -> CommandResult<Engine> {
-        let config = &project.config;
-        if let Some(path) = &config.mimir.binary {
-            return Ok(artifact::given(path, &config.mimir.version).await?);
-        }
-        let cache = self.make_state()?.join("cache").join("artifacts");
-        let lock = self.folder().join("dorainfra.lock");
-        let web = self.web(None)?;
-        let released = artifact::released(&config.mimir.version, self.releases(), &lock, &cache, &web);
-        if project.sandbox.is_none() {
-            return Ok(released.await?);
-        }
-        // The sandbox works without the internet: a release that is pinned or
-        // can be had serves, else Prometheus stands in.
-        let reason = match tokio::time::timeout(SANDBOX_RELEASE_WAIT, released).await {
-            Ok(Ok(engine)) => return Ok(engine),
-            Ok(Err(
-                error @ (artifact::ArtifactError::BadLock { .. } | artifact::ArtifactError::Mismatch { .. }),
-            )) => {
-                return Err(error.into());
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", SANDBOX_RELEASE_WAIT.as_secs()),
-        };
-        let prometheus = self.program("prometheus", config.stack.prometheus.as_deref()).ok_or_else(|| {
-            CommandError::failed(format!("no Mimir ({reason}) and no Prometheus to stand in for it"))
-                .hint("`apt-get install prometheus`, or give a Mimir: `--mimir-binary PATH`")
-        })?;
-        let engine = artifact::stand_in(&prometheus).await?;
-        events.note(format!(
-            "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH takes a real one)",
-            engine.version, config.mimir.version
-        ));
-        if config.alerts.rules || config.alerts.config.is_some() {
-            events.note(
-                "it has no ruler and no alertmanager: the rules are in its own configuration, its alerts can \
-                 be asked for, and nobody is told of them",
-            );
-        }
-        Ok(engine)
-    }
-
-    /// The engine's version and digest, for whoever does not need the program: those of
-    /// the given one, or of the release as far as it is pinned.
-    pub async fn described_engine(&self, project: &Project) -> CommandResult<Engine> {
-        let config = &project.config;
-        if let Some(path) = &config.mimir.binary {
-            return Ok(artifact::given(path, &config.mimir.version).await?);
-        }
-        let mut engine = unknown_engine(config);
-        let lock = artifact::Lock::read(&self.folder().join("dorainfra.lock"))?;
-        if let Some(sha256) = lock.sha256(&engine.version) {
-            engine.sha256 = sha256.to_owned();
-        }
-        Ok(engine)
     }
 
     /// Where programs are searched for: PATH, then `.tools/bin` here and beside

@@ -94,7 +94,10 @@ impl Doctor {
         drop(events);
         let _ = screen.await;
         if failed > 0 {
-            return Err(CommandError::failed(format!("{failed} checks failed")));
+            let checks = if failed == 1 { "1 check".into() } else { format!("{failed} checks") };
+            return Err(CommandError::failed(format!("{checks} failed")).hint(
+                "mend what is marked with ✗, as its hint says, and run `dorainfra doctor` again: `apply` would stop there",
+            ));
         }
         Ok(Exit::Done)
     }

@@ -4,10 +4,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::pipeline::Run;
 use super::{CommandError, CommandResult};
 use crate::blueprint::{Names, PORT, STACK};
 use crate::config::Tls;
+use crate::gcp::{Api, Call};
+use crate::machine;
 use crate::resource::{self, Reach, ReachError};
 use crate::stack::Target;
 use crate::tls::Credentials;
@@ -42,8 +46,31 @@ impl Run<'_> {
 
     /// How the deployment's Mimir is reached from here: its address and this
     /// operator's client certificate, both read from the cloud.
+    ///
+    /// # Errors
+    /// Something is not there, or nobody can answer: all its machines are down.
     pub async fn target(&self) -> CommandResult<Target> {
+        self.is_up().await?;
         Ok(self.reach().target(&self.client).await?)
+    }
+
+    /// What can't be read is no reason: what follows says more.
+    async fn is_up(&self) -> CommandResult<()> {
+        let replicas = Names::of(&self.project.config).replicas;
+        let looks = replicas.iter().map(async |replica| {
+            let path = format!("zones/{}/instances/{}", replica.zone, replica.instance);
+            let instance = self.client.call(&Call::get(Api::Compute, path)).await.ok()?;
+            let down = machine::down(instance["status"].as_str()?)?;
+            Some(format!("{} is {down}", replica.instance))
+        });
+        let down: Vec<String> = join_all(looks).await.into_iter().flatten().collect();
+        match down.is_empty() || down.len() < replicas.len() {
+            true => Ok(()),
+            false => {
+                Err(CommandError::failed(format!("nobody answers: {}", down.join(", ")))
+                    .hint(machine::STARTS))
+            }
+        }
     }
 
     /// A client's certificate and key, read from the cloud.

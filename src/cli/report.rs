@@ -183,7 +183,7 @@ impl Report {
             sent: BTreeMap::new(),
         };
         let Some(url) = &self.endpoint else {
-            let run = Run::begin(context, Purpose::Use, &screen.events).await?;
+            let run = Run::begin(context, Purpose::Look, &screen.events).await?;
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());

@@ -38,7 +38,7 @@ impl Status {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
-        let run = Run::begin(context, Purpose::Use, events).await?;
+        let run = Run::begin(context, Purpose::Look, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
@@ -187,21 +187,27 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
 }
 
 fn machine_line(report: &machine::Report) -> ui::MachineStatus {
+    // What it said last says nothing of one that is down.
+    let down = machine::down(&report.status);
     ui::MachineStatus {
         name: report.machine.clone(),
-        state: match (report.status.as_str(), report.stage.as_str()) {
-            ("RUNNING", "ready") => State::Ok,
-            ("TERMINATED" | "STOPPED", _) => State::Absent,
-            (_, "failed" | "rolled-back") => State::Failed,
+        state: match (down, report.stage.as_str()) {
+            (Some(_), _) => State::Absent,
+            (None, "ready") if report.status == "RUNNING" => State::Ok,
+            (None, "failed" | "rolled-back") => State::Failed,
             _ => State::Changed,
         },
-        stage: match report.stage.as_str() {
-            "" => report.status.to_ascii_lowercase(),
-            stage => stage.to_owned(),
+        stage: match (down, report.stage.as_str()) {
+            (Some(down), _) => down.to_owned(),
+            (None, "") => report.status.to_ascii_lowercase(),
+            (None, stage) => stage.to_owned(),
         },
         bundle: report.bundle.clone(),
         engine: report.engine.clone(),
         address: report.address.clone(),
-        message: report.message.clone(),
+        message: match down {
+            Some(_) => machine::STARTS.to_owned(),
+            None => report.message.clone(),
+        },
     }
 }

@@ -30,7 +30,7 @@ impl Verify {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<Report> {
-        let run = Run::begin(context, Purpose::Use, events).await?;
+        let run = Run::begin(context, Purpose::Look, events).await?;
         credentials::warn_of_ends(&run.held, events);
         phase(events, Phase::Verify, async {
             if self.from_bucket {

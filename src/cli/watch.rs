@@ -26,7 +26,7 @@ const TAIL: u64 = 64 * 1024;
 pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let screen = Screen::open(&context.printer);
     let begun = async {
-        let run = Run::begin(context, Purpose::Use, &screen.events).await?;
+        let run = Run::begin(context, Purpose::Look, &screen.events).await?;
         let target = run.target().await?;
         Ok::<_, CommandError>((run, target))
     }

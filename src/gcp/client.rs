@@ -31,6 +31,8 @@ const FORBIDDEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long an enabled service may be unseen by its own API: minutes, by Service Usage's
 /// documentation.
 const ENABLED_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// How long a proxy is tried that takes no connection: what is set up wrong stays so.
+const PROXY_WITHIN: Duration = Duration::from_secs(3);
 pub(super) const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,8 @@ pub struct Settings {
     /// The metadata server's tokens are a person's, as in Cloud Shell.
     pub person: bool,
     pub project: String,
+    /// The proxy that the environment names, for people.
+    pub proxy: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ pub(super) struct Inner {
     pub(super) auth: Auth,
     pub(super) endpoints: Endpoints,
     pub(super) project: String,
+    proxy: Option<String>,
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
     /// The project's number, once it is known.
     pub(super) number: tokio::sync::OnceCell<String>,
@@ -183,6 +188,7 @@ impl Client {
             auth,
             endpoints: settings.endpoints,
             project: settings.project,
+            proxy: settings.proxy,
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
             enabled: OnceLock::new(),
@@ -241,7 +247,8 @@ impl Client {
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
         loop {
-            let token = self.inner.auth.token().await?;
+            let token =
+                self.inner.auth.token().await.map_err(|error| error.by_proxy(self.inner.proxy.as_deref()))?;
             // Right before it goes out: whatever was waited for may have taken long.
             if call.method != Method::GET {
                 self.may_write(&call.what())?;
@@ -272,7 +279,12 @@ impl Client {
             }
             let again = match &error {
                 // A refused connection never reached anybody.
-                Error::Transport { sent, .. } => call.repeatable || !sent,
+                Error::Transport { sent, .. } => {
+                    if error.is_by_proxy() {
+                        within = PROXY_WITHIN;
+                    }
+                    call.repeatable || !sent
+                }
                 Error::Api(api) if api.is_service_disabled() => {
                     // One bound for all calls together.
                     within = ENABLED_WITHIN;
@@ -321,7 +333,8 @@ impl Client {
         }
         let lost = |error: reqwest::Error| {
             let sent = !error.is_connect() && !error.is_builder();
-            (Error::Transport { what: call.what(), reason: innermost(&error), sent }, None)
+            let proxy = self.inner.proxy.as_deref().filter(|_| error.is_connect());
+            (Error::Transport { what: call.what(), reason: innermost(&error), sent }.by_proxy(proxy), None)
         };
         let response = request.send().await.map_err(lost)?;
         let status = response.status();

@@ -167,16 +167,18 @@ impl ApiError {
         self.reason.starts_with("ZONE_RESOURCE_POOL_EXHAUSTED")
     }
 
-    /// The quota that is used up: `CPUS` of "Quota 'CPUS' exceeded. Limit: 24.0 in region r."
-    fn quota(&self) -> Option<&str> {
-        self.message.split_once("uota '")?.1.split('\'').next()
-    }
-
     /// The same call may be made again: nothing was done.
     pub fn is_transient(&self) -> bool {
-        matches!(self.status, 429 | 500 | 502 | 503 | 504)
+        (matches!(self.status, 429 | 500 | 502 | 503 | 504) && !known::stays(self))
             || (self.status == 403
                 && matches!(self.reason.as_str(), "rateLimitExceeded" | "RATE_LIMIT_EXCEEDED"))
+    }
+
+    /// Of an operation's errors those that say nothing of what was asked for.
+    fn may_pass(&self) -> bool {
+        const PASSING: [&str; 7] =
+            ["INTERNAL", "TIMEOUT", "TIMED_OUT", "UNAVAILABLE", "NOT_READY", "CANCEL", "unknown"];
+        PASSING.iter().any(|words| self.reason.contains(words))
     }
 
     /// Tokens are good for some time only, and are not accepted where this machine's clock
@@ -226,12 +228,7 @@ impl ApiError {
             return Some(row.hint.to_owned());
         }
         Some(match self.reason.as_str() {
-            "QUOTA_EXCEEDED" | "quotaExceeded" => {
-                let quota = self.quota().map_or("that quota".into(), |name| format!("the quota {name}"));
-                format!(
-                    "ask for more of {quota} (IAM & Admin → Quotas), or take another region or machine type"
-                )
-            }
+            "QUOTA_EXCEEDED" | "quotaExceeded" => known::used_up(&self.message),
             _ if self.is_out_of_stock() => match self.other_zones.as_slice() {
                 [] => "that zone has none left now: take another zone of the region, \
                        `--set zones='[ZONE]'`, or try later"
@@ -271,6 +268,11 @@ impl ApiError {
                               it stays so, see in the console who else changes this project"
                         .into()
                 }
+                429 if known::stays(self) => {
+                    "something of this project is used up, as the message says: delete what nobody uses, or ask for \
+                     more of that quota (IAM & Admin → Quotas)"
+                        .into()
+                }
                 429 => {
                     "too many calls at once in this project: wait a minute, and run the command again".into()
                 }
@@ -279,16 +281,45 @@ impl ApiError {
                           there; https://status.cloud.google.com tells of outages"
                         .into()
                 }
+                0 if !self.may_pass() => {
+                    "the message is Google's, and the same will be refused again: change what it names by a key of the \
+                     configuration or a template of yours (`templates_dir`), or in the project"
+                        .into()
+                }
                 _ => "the message is Google's; run the command again, it goes on from what is there".into(),
             },
         })
     }
 }
 
+/// Where a connection fails that goes by a proxy, it is the proxy's, mostly.
+const BY_PROXY: &str = "by the proxy ";
+
 impl Error {
+    /// The same with the proxy, where one is between and the connection failed.
+    pub(super) fn by_proxy(self, proxy: Option<&str>) -> Self {
+        let Some(proxy) = proxy else { return self };
+        match self {
+            Self::Transport { what, reason, sent } => {
+                Self::Transport { what, reason: format!("{BY_PROXY}{proxy}: {reason}"), sent }
+            }
+            Self::Credentials(reason)
+                if ["onnect", "tunnel", "dns error"].iter().any(|words| reason.contains(words)) =>
+            {
+                Self::Credentials(format!("{BY_PROXY}{proxy}: {reason}"))
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn is_by_proxy(&self) -> bool {
+        matches!(self, Self::Transport { reason, .. } if reason.starts_with(BY_PROXY))
+    }
+
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
+            Self::Transport { .. } if self.is_by_proxy() => Some(known::PROXY.into()),
             Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
             Self::Credentials(message) => Some(
                 known::credentials(message)

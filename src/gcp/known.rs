@@ -31,6 +31,9 @@ const LINK_BILLING: &str = "the project has no billing account: \
     `gcloud billing projects link PROJECT --billing-account ACCOUNT` (`gcloud billing accounts list` shows yours)";
 pub(super) const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
     roles/browser, or any role in it. One that was just made is seen everywhere after some minutes";
+const PERIMETER: &str = "a perimeter of VPC Service Controls refuses the call, and no other try will change that: give the \
+    identifier in the message to an administrator of the perimeter, who can let these credentials in from where you are \
+    (an ingress rule), or run this inside the perimeter";
 const POLICIES: &str =
     "https://cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints";
 
@@ -125,9 +128,15 @@ static ROWS: &[Row] = &[
     Row { reason: "", words: "do not belong to a permitted customer", hint: "an organisation policy (iam.allowedPolicyMemberDomains) allows grants to named organisations only: the project's own service accounts have to be among them",
         source: "https://github.com/terraform-google-modules/terraform-example-foundation/issues/1454",
         example: (400, "failedPrecondition", "One or more users named in the policy do not belong to a permitted customer.") },
-    Row { reason: "SECURITY_POLICY_VIOLATED", words: "", hint: "VPC Service Controls refuse the call: its number is in the message; an administrator of the perimeter sees which rule it was",
+    Row { reason: "SECURITY_POLICY_VIOLATED", words: "", hint: PERIMETER,
         source: "https://github.com/cloudquery/cloudquery/issues/1062",
         example: (403, "SECURITY_POLICY_VIOLATED", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: abc") },
+    Row { reason: "", words: "Request is prohibited by organization's policy", hint: PERIMETER,
+        source: "https://github.com/GoogleCloudPlatform/terraform-google-cloud-functions/issues/109",
+        example: (403, "forbidden", "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: VQQnKfXtZ16NHnOm") },
+    Row { reason: "", words: "vpcServiceControlsUniqueIdentifier", hint: PERIMETER,
+        source: "https://cloud.google.com/vpc-service-controls/docs/troubleshooting",
+        example: (403, "PERMISSION_DENIED", "Access denied by organization's policy. vpcServiceControlsUniqueIdentifier: VQQnKfXtZ16NHnOm") },
     Row { reason: "", words: "onstraint constraints/", hint: "an organisation policy refuses this, and no other try will change that: the message names the constraint; an administrator of policies can make an exception for the project",
         source: "https://github.com/terraform-google-modules/terraform-google-project-factory/issues/827",
         example: (412, "conditionNotMet", "Constraint constraints/compute.requireOsLogin violated for project acme-x.") },
@@ -209,6 +218,9 @@ static ROWS: &[Row] = &[
     Row { reason: "", words: "gserviceaccount.com does not exist", hint: "a service account that was just made is known everywhere after a minute: run the command again. One that `mimir.service_account` names has to be there: `gcloud iam service-accounts list`",
         source: "https://github.com/hashicorp/vault-plugin-secrets-gcp/issues/237",
         example: (400, "badRequest", "Service account a@acme-x.iam.gserviceaccount.com does not exist.") },
+    Row { reason: "", words: "Maximum number of service accounts on project reached", hint: "the project has as many service accounts as it may have (100, unless more were asked for): delete those that nobody uses (`gcloud iam service-accounts list`), ask for more of the quota (IAM & Admin → Quotas, Service Account Count), or name one that exists in `mimir.service_account`",
+        source: "https://cloud.google.com/iam/quotas",
+        example: (429, "rateLimitExceeded", "Maximum number of service accounts on project reached.") },
     Row { reason: "ACCESS_TOKEN_SCOPE_INSUFFICIENT", words: "", hint: "these credentials were made for less than this: `gcloud auth application-default login` makes full ones; a machine's account needs the scope cloud-platform",
         source: "https://github.com/analogdotnow/Analog/issues/296",
         example: (403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "Request had insufficient authentication scopes.") },
@@ -218,67 +230,110 @@ static ROWS: &[Row] = &[
     Row { reason: "", words: "Key creation is not allowed on this service account", hint: "no key is needed: `gcloud auth application-default login`, or workload identity in CI",
         source: "https://github.com/google/create-service-account/issues/21",
         example: (400, "FAILED_PRECONDITION", "Key creation is not allowed on this service account.") },
-    // --- Quotas that a new project meets ---
-    Row { reason: "", words: "Quota 'CPUS_ALL_REGIONS' exceeded", hint: "a new or free-trial project may have few CPUs in all: ask for more of the quota CPUS_ALL_REGIONS (IAM & Admin → Quotas), or take a smaller `mimir.machine_type`",
-        source: "https://github.com/GoogleCloudPlatform/ai-on-gke/issues/849",
-        example: (0, "QUOTA_EXCEEDED", "Quota 'CPUS_ALL_REGIONS' exceeded.  Limit: 12.0 globally.") },
-    Row { reason: "", words: "Quota 'IN_USE_ADDRESSES' exceeded", hint: "`access.external: false` needs no external address; else ask for more of the quota IN_USE_ADDRESSES (IAM & Admin → Quotas)",
-        source: "https://github.com/kelseyhightower/kubernetes-the-hard-way/issues/47",
-        example: (403, "quotaExceeded", "Quota 'IN_USE_ADDRESSES' exceeded.  Limit: 4.0 in region us-central1.") },
-    Row { reason: "", words: "Quota 'STATIC_ADDRESSES' exceeded", hint: "release addresses that nobody uses (`gcloud compute addresses list`), or ask for more of the quota STATIC_ADDRESSES (IAM & Admin → Quotas)",
-        source: "https://github.com/cloudfoundry/bosh-google-cpi-release/issues/168",
-        example: (403, "quotaExceeded", "Quota 'STATIC_ADDRESSES' exceeded. Limit: 1.0") },
-    Row { reason: "", words: "Quota 'SSD_TOTAL_GB' exceeded", hint: "take smaller disks (`mimir.disk_gb`), or ask for more of the quota SSD_TOTAL_GB (IAM & Admin → Quotas)",
-        source: "https://github.com/openshift/installer/issues/5936",
-        example: (0, "QUOTA_EXCEEDED", "Quota 'SSD_TOTAL_GB' exceeded.  Limit: 2000.0 in region europe-west1.") },
 ];
+
+/// Whether it stays so for longer than anybody waits, although its status is that of a
+/// limit on how fast one may ask: something is used up, not asked for too often.
+pub fn stays(error: &ApiError) -> bool {
+    const USED_UP: [&str; 4] = ["Maximum number of ", "maximum number of ", " has been reached", " per day"];
+    error.status == 429 && USED_UP.iter().any(|words| error.message.contains(words))
+}
+
+/// What of a quota does with less, by the beginning or the end of its name; the first that fits.
+#[rustfmt::skip]
+static QUOTAS: &[(&str, &str)] = &[
+    // https://github.com/GoogleCloudPlatform/ai-on-gke/issues/849
+    ("CPUS_ALL_REGIONS", "a new or free-trial project may have few CPUs in all: take a smaller `mimir.machine_type`"),
+    // https://cloud.google.com/compute/resource-usage
+    ("CPUS", "take a smaller `mimir.machine_type`, or one of another series"),
+    ("INSTANCES", "delete machines that nobody uses (`gcloud compute instances list`)"),
+    // https://github.com/kelseyhightower/kubernetes-the-hard-way/issues/47
+    ("IN_USE_ADDRESSES", "`access.external: false` needs no external address"),
+    // https://github.com/cloudfoundry/bosh-google-cpi-release/issues/168
+    ("STATIC_ADDRESSES", "release addresses that nobody uses (`gcloud compute addresses list`)"),
+    // https://github.com/openshift/installer/issues/5936
+    ("SSD_TOTAL_GB", "take smaller disks (`mimir.disk_gb`) or `mimir.disk_type: pd-standard`, or delete disks that nobody uses (`gcloud compute disks list`)"),
+    // https://github.com/kubeflow/kubeflow/issues/2401
+    ("TOTAL_GB", "take smaller disks (`mimir.disk_gb`) or another `mimir.disk_type`, or delete disks that nobody uses (`gcloud compute disks list`)"),
+    ("SNAPSHOTS", "delete snapshots that nobody needs (`gcloud compute snapshots list`)"),
+    // https://github.com/kyma-project/test-infra/issues/677
+    ("FIREWALLS", "delete firewall rules that nobody needs (`gcloud compute firewall-rules list`)"),
+    ("NETWORKS", "delete networks that nobody uses, or take one that is there: `network.create: false` and `network.name`"),
+    ("FORWARDING_RULES", "delete load balancers that nobody uses (`gcloud compute forwarding-rules list`); `mimir.topology: single` needs none"),
+    ("BACKEND_SERVICES", "delete load balancers that nobody uses (`gcloud compute backend-services list`); `mimir.topology: single` needs none"),
+    ("HEALTH_CHECKS", "delete health checks that nobody uses (`gcloud compute health-checks list`); `mimir.topology: single` needs none"),
+];
+
+/// What to do where a quota is used up: more of it, or less. Another region helps only
+/// where the limit is a region's.
+pub(super) fn used_up(message: &str) -> String {
+    let quota = message.split_once("uota '").and_then(|(_, rest)| rest.split('\'').next());
+    let less = quota
+        .and_then(|quota| QUOTAS.iter().find(|(name, _)| quota.starts_with(name) || quota.ends_with(name)));
+    let mut hint = match quota {
+        Some(quota) => format!("ask for more of the quota {quota} (IAM & Admin → Quotas)"),
+        None => "ask for more of that quota (IAM & Admin → Quotas)".to_owned(),
+    };
+    if let Some((_, less)) = less {
+        hint = format!("{less}; or {hint}");
+    }
+    if message.contains(" in region ") {
+        hint.push_str(", or take another `region`");
+    }
+    hint
+}
 
 const UNTRUSTED: &str = "who answered there is not trusted by this machine, perhaps a proxy that looks into what it \
     passes on: name its authority's certificates in SSL_CERT_FILE";
 
+pub(super) const PROXY: &str = "see that the proxy runs, and that the variable names it rightly; NO_PROXY=googleapis.com \
+    goes without it";
+
 /// The same for what the token endpoint says, which is no API: how it goes on.
 pub fn credentials(message: &str) -> Option<&'static str> {
-    const WORDS: &[(&str, &str)] = &[
-        // https://github.com/googleapis/python-storage/issues/1387
-        (
-            "Token must be a short-lived token",
-            "this machine's clock is wrong: set it (`timedatectl set-ntp true`), and try again",
-        ),
-        // https://cloud.google.com/docs/authentication/troubleshoot-adc
-        ("invalid_rapt", "the organisation wants to see you again: `gcloud auth application-default login`"),
-        (
-            "workforce pool",
-            "`gcloud auth application-default login --impersonate-service-account=ACCOUNT`, or a key file in \
-             GOOGLE_APPLICATION_CREDENTIALS",
-        ),
-        (
-            "`credential_source` is missing",
-            "whoever gives this machine its identity (the CI, for example) has not written that file: see that the \
-             job may ask for an identity token, or sign in with `gcloud auth application-default login`",
-        ),
-        (
-            "roxy authorization required",
-            "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
-        ),
-        ("UnknownIssuer", UNTRUSTED),
-        ("unknown issuer", UNTRUSTED),
-        (
-            "failed to parse private key",
-            "the file is damaged: make another (`gcloud iam service-accounts keys create`)",
-        ),
-        (
-            "account not found",
-            "the account of that key was deleted: take a key of another, or `gcloud auth application-default login`",
-        ),
-        ("expired or revoked", "the login has ended: `gcloud auth application-default login`"),
-        (
-            "Invalid JWT Signature",
-            "the key was deleted or replaced: make another (`gcloud iam service-accounts keys create`)",
-        ),
-        ("account not found", "the service account of this key is gone: take another key file"),
-    ];
-    WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, hint)| *hint)
+    LOGINS.iter().find(|(words, _)| message.contains(words)).map(|(_, hint)| *hint)
 }
+
+const LOGINS: &[(&str, &str)] = &[
+    // https://github.com/googleapis/python-storage/issues/1387
+    (
+        "Token must be a short-lived token",
+        "this machine's clock is wrong: set it (`timedatectl set-ntp true`), and try again",
+    ),
+    // https://cloud.google.com/docs/authentication/troubleshoot-adc
+    ("invalid_rapt", "the organisation wants to see you again: `gcloud auth application-default login`"),
+    (
+        "workforce pool",
+        "`gcloud auth application-default login --impersonate-service-account=ACCOUNT`, or a key file in \
+         GOOGLE_APPLICATION_CREDENTIALS",
+    ),
+    (
+        "`credential_source` is missing",
+        "whoever gives this machine its identity (the CI, for example) has not written that file: see that the \
+         job may ask for an identity token, or sign in with `gcloud auth application-default login`",
+    ),
+    (
+        "roxy authorization required",
+        "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT",
+    ),
+    ("UnknownIssuer", UNTRUSTED),
+    ("unknown issuer", UNTRUSTED),
+    (
+        "failed to parse private key",
+        "the file is damaged: make another (`gcloud iam service-accounts keys create`)",
+    ),
+    (
+        "account not found",
+        "the account of that key was deleted: take a key of another, or `gcloud auth application-default login`",
+    ),
+    ("expired or revoked", "the login has ended: `gcloud auth application-default login`"),
+    (
+        "Invalid JWT Signature",
+        "the key was deleted or replaced: make another (`gcloud iam service-accounts keys create`)",
+    ),
+    // Last: what others say of it is more.
+    ("by the proxy ", PROXY),
+];
 
 #[cfg(test)]
 mod tests {
@@ -327,6 +382,80 @@ mod tests {
             error(412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated.");
         assert!(!policy.is_stale());
         assert_eq!(policy.constraint(), Some("compute.vmExternalIpAccess"));
+    }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_told_with_what_does_with_less_of_it() {
+        let hint = |message: &str| {
+            let told = error(403, "quotaExceeded", message).hint().unwrap();
+            assert_eq!(error(0, "QUOTA_EXCEEDED", message).hint().unwrap(), told);
+            told
+        };
+        for (quota, key) in [
+            ("CPUS", "`mimir.machine_type`"),
+            ("C4_CPUS", "`mimir.machine_type`"),
+            ("IN_USE_ADDRESSES", "`access.external: false`"),
+            ("STATIC_ADDRESSES", "gcloud compute addresses list"),
+            ("SSD_TOTAL_GB", "`mimir.disk_gb`"),
+            ("DISKS_TOTAL_GB", "`mimir.disk_gb`"),
+            ("HDB_TOTAL_GB", "`mimir.disk_gb`"),
+        ] {
+            let told = hint(&format!("Quota '{quota}' exceeded.  Limit: 8.0 in region europe-west1."));
+            assert!(told.contains(key) && told.contains(&format!("the quota {quota}")), "{told}");
+            assert!(told.ends_with("or take another `region`"), "{told}");
+        }
+        for (quota, words) in [
+            ("FIREWALLS", "gcloud compute firewall-rules list"),
+            ("CPUS_ALL_REGIONS", "`mimir.machine_type`"),
+            ("SNAPSHOTS", "gcloud compute snapshots list"),
+            ("SOMETHING_NEW", "ask for more of the quota SOMETHING_NEW"),
+        ] {
+            let told = hint(&format!("Quota '{quota}' exceeded. Limit: 100.0 globally."));
+            assert!(told.contains(words) && !told.contains("`region`"), "{told}");
+        }
+        assert!(!hint("Quota 'FIREWALLS' exceeded. Limit: 100.0 globally.").contains("machine type"));
+    }
+
+    #[test]
+    fn what_is_used_up_is_not_tried_again_and_what_is_too_fast_is() {
+        for used_up in [
+            "Maximum number of service accounts on project reached.",
+            "Maximum number of services allowed for project p has been reached: limit=500",
+            "Quota exceeded for quota metric 'Writes' and limit 'Writes per day' of service 's'",
+        ] {
+            assert!(!error(429, "rateLimitExceeded", used_up).is_transient(), "{used_up}");
+            let hint = error(429, "rateLimitExceeded", used_up).hint().unwrap();
+            assert!(!hint.contains("wait a minute"), "{hint}");
+        }
+        for fast in [
+            "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute' of service 'compute.googleapis.com'",
+            "The project exceeded the rate limit for creating and deleting buckets.",
+            "Too many requests",
+        ] {
+            assert!(error(429, "rateLimitExceeded", fast).is_transient(), "{fast}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_was_refused_for_good_is_not_said_to_pass() {
+        for code in ["INVALID_USAGE", "UNSUPPORTED_OPERATION", "INVALID_FIELD_VALUE", "SOMETHING_NEW"] {
+            let hint = error(0, code, "Disk is already attached.").hint().unwrap();
+            assert!(
+                hint.contains("will be refused again") && !hint.contains("run the command again"),
+                "{code}: {hint}"
+            );
+        }
+        for code in ["INTERNAL_ERROR", "TIMEOUT", "RESOURCE_NOT_READY", "OPERATION_CANCELED_BY_USER"] {
+            let hint = error(0, code, "Internal error. Please try again.").hint().unwrap();
+            assert!(hint.contains("run the command again"), "{code}: {hint}");
+        }
+    }
+
+    #[test]
+    fn no_words_of_a_refused_login_are_hidden_by_others() {
+        for (index, (words, hint)) in LOGINS.iter().enumerate() {
+            assert_eq!(credentials(words), Some(*hint), "{index}: {words}");
+        }
     }
 
     #[test]

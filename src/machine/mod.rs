@@ -81,6 +81,21 @@ pub struct Report {
     pub closed: Option<String>,
 }
 
+/// What a machine is that does not run, by its instance's status: nothing answers there,
+/// however long one waits; `None`: it runs, or comes up.
+pub fn down(status: &str) -> Option<&'static str> {
+    match status {
+        "TERMINATED" | "STOPPED" => Some("stopped"),
+        "SUSPENDED" => Some("suspended"),
+        "STOPPING" | "PENDING_STOP" => Some("stopping"),
+        "SUSPENDING" => Some("suspending"),
+        _ => None,
+    }
+}
+
+/// How it gets to run.
+pub const STARTS: &str = "`dorainfra apply` starts it";
+
 impl Report {
     /// One line for people.
     pub fn summary(&self) -> String {

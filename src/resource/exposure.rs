@@ -10,8 +10,9 @@ use super::{Cloud, absent, short};
 use crate::engine::{Finding, Manifest, ResourceId};
 use crate::gcp::{Api, Call, Error};
 
-/// Mimir's port, that for health checks, and those by which replicas talk to each other.
-const PORTS: [u16; 4] = [9009, 9010, 9095, 7946];
+/// What listens on a machine: SSH, Mimir's port, that for health checks, and those by which
+/// replicas talk to each other.
+const PORTS: [u16; 5] = [22, 9009, 9010, 9095, 7946];
 /// Where machines of one network are, for rules that name their sources otherwise.
 const PRIVATE: [&str; 3] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
 
@@ -65,6 +66,12 @@ impl Rule {
     fn overlaps(&self, nets: &[Ipv4Net]) -> bool {
         let Some(sources) = &self.sources else { return false };
         sources.iter().any(|one| nets.iter().any(|other| one.contains(other) || other.contains(one)))
+    }
+
+    /// Whether all that it lets in comes from these networks.
+    fn is_within(&self, nets: &[Ipv4Net]) -> bool {
+        let held = |source: &Ipv4Net| nets.iter().any(|net| net.contains(source));
+        self.sources.as_ref().is_some_and(|sources| sources.iter().all(held))
     }
 
     fn whom(&self) -> String {
@@ -263,10 +270,19 @@ fn judge(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Fi
     let last =
         ours().filter(|manifest| manifest.body["denied"].is_array()).map(priority).min().unwrap_or(i64::MAX);
     let mut doors: Vec<(&Rule, Vec<String>)> = Vec::new();
+    let doorways: Vec<Rule> =
+        ours().filter(|manifest| manifest.body["allowed"].is_array()).map(|own| classic(&own.body)).collect();
     for port in PORTS {
+        let meant: Vec<Ipv4Net> = doorways
+            .iter()
+            .filter(|own| own.concerns(port))
+            .flat_map(|own| own.sources.clone())
+            .flatten()
+            .collect();
         for rule in before(rules, last, false).filter(|rule| rule.concerns(port)) {
             match rule.verdict {
-                Verdict::Allow if rule.sources.as_ref().is_none_or(|nets| !nets.is_empty()) => {
+                // Whom this deployment lets in as well, it opens to nobody else.
+                Verdict::Allow if !rule.is_within(&meant) => {
                     match doors.iter_mut().find(|(door, _)| door.name == rule.name) {
                         Some((_, ports)) => ports.push(port.to_string()),
                         None => doors.push((rule, vec![port.to_string()])),
@@ -412,6 +428,12 @@ mod tests {
                 json!({"priority": 100, "sourceRanges": ["203.0.113.7/32"],
                     "allowed": [{"IPProtocol": "tcp", "ports": ["9009"]}]}),
             ),
+            of(
+                "compute.firewall",
+                "ssh",
+                json!({"priority": 100, "sourceRanges": ["35.235.240.0/20"],
+                    "allowed": [{"IPProtocol": "tcp", "ports": ["22"]}]}),
+            ),
             of("compute.firewall", "deny", json!({"priority": 110, "denied": [{"IPProtocol": "all"}]})),
         ]
     }
@@ -420,7 +442,7 @@ mod tests {
         let manifests = manifests();
         let (machine, subject) = Machine::of(&manifests, "p").unwrap();
         assert_eq!((&*machine.network, &*machine.account), ("default", "m@p.iam.gserviceaccount.com"));
-        let rules = in_order(effective, policies_first, &machine, &["m", "deny"], Direction::In);
+        let rules = in_order(effective, policies_first, &machine, &["m", "ssh", "deny"], Direction::In);
         judge(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
     }
 
@@ -464,6 +486,32 @@ mod tests {
             json!({"targetServiceAccounts": ["m@p.iam.gserviceaccount.com"]}),
         );
         assert_eq!(told(&meant, false).len(), 1);
+    }
+
+    #[test]
+    fn ssh_is_open_to_no_more_than_the_deployments_own_rule_says() {
+        let ssh = |sources: &str, entry: Value| rule(16, "allowed", sources, json!({"allowed": [entry]}));
+        for entry in [
+            json!({"IPProtocol": "tcp", "ports": ["22"]}),
+            json!({"IPProtocol": "tcp", "ports": ["20-25"]}),
+            json!({"IPProtocol": "tcp"}),
+            json!({"IPProtocol": "all"}),
+        ] {
+            for sources in ["0.0.0.0/0", "10.0.0.0/8", "35.235.0.0/16"] {
+                let opened = told(&ssh(sources, entry.clone()), false);
+                let words = format!("`theirs` (priority 16) lets {sources} reach 22");
+                assert!(opened.len() == 1 && opened[0].contains(&words), "{entry}: {opened:?}");
+            }
+        }
+        // No more than is open already.
+        let tcp = |port: &str| json!({"IPProtocol": "tcp", "ports": [port]});
+        for (sources, port) in
+            [("35.235.240.0/20", "22"), ("35.235.241.0/24", "22"), ("203.0.113.7/32", "9009")]
+        {
+            assert_eq!(told(&ssh(sources, tcp(port)), false), Vec::<String>::new(), "{sources} {port}");
+        }
+        assert_eq!(told(&ssh("203.0.113.7/32", tcp("22")), false).len(), 1, "another port's sources");
+        assert_eq!(told(&ssh("0.0.0.0/0", json!({"IPProtocol": "icmp"})), false), Vec::<String>::new());
     }
 
     #[test]

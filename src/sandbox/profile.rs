@@ -45,3 +45,17 @@ impl Profile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_switch_is_in_the_documentation() {
+        let page = include_str!("../../docs/sandbox.md");
+        let switches = serde_json::to_value(Profile::as_google()).unwrap();
+        for switch in switches.as_object().unwrap().keys() {
+            assert!(page.contains(&format!("\"{switch}\": ")), "docs/sandbox.md does not name {switch}");
+        }
+    }
+}

@@ -76,7 +76,10 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::Failed => {
             let expected = hang(&visible(&check.expected), 14);
             let mut row = format!("  {symbol} {title}{}  {took}\n", style.paint(Role::Bad, found));
-            row.push_str(&format!("    expected: {expected}\n"));
+            // What a title says whole has no words of its own.
+            if !expected.is_empty() {
+                row.push_str(&format!("    expected: {expected}\n"));
+            }
             if let Some(hint) = &check.hint {
                 let hint = hang(&visible(hint), 10);
                 row.push_str(&format!("    {} {hint}\n", style.paint(Role::Accent, "hint:")));

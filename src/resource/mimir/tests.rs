@@ -109,6 +109,7 @@ impl Lab {
         tokio::spawn(async move { serve(listener, routes).await.unwrap() });
         let target = Target::new(Flavour::Mimir, format!("http://{address}"), address).with_tenant("dora");
         let settings = gcp::Settings {
+            proxy: None,
             endpoints: gcp::Endpoints::default(),
             credentials: None,
             person: false,

@@ -407,28 +407,28 @@ async fn disks(cloud: &Cloud, manifest: &Manifest, all: &[&Manifest]) -> Vec<Fin
     });
     let kept = attached.map(async |name| {
         if let Some(made) = all.iter().find(|other| other.kind == "compute.disk" && other.name == name) {
-            return Some(made.body["type"].as_str()?.to_owned());
+            return Some((made.body["type"].as_str()?.to_owned(), false));
         }
         match look(cloud, format!("zones/{zone}/disks/{name}"), name).await {
-            Look::There(disk) => Some(disk["type"].as_str()?.to_owned()),
+            Look::There(disk) => Some((disk["type"].as_str()?.to_owned(), true)),
             Look::Missing | Look::Unknown => None,
         }
     });
-    let data: Vec<String> = join_all(kept).await.into_iter().flatten().collect();
+    let data: Vec<(String, bool)> = join_all(kept).await.into_iter().flatten().collect();
     fitting(manifest, &data)
 }
 
-/// What is wrong with the types of a machine's disks; `data`: those of its data disks.
-fn fitting(manifest: &Manifest, data: &[String]) -> Vec<Finding> {
+/// What is wrong with the types of a machine's disks; `data`: those of its data disks, and
+/// whether the disk is there already, and stays.
+fn fitting(manifest: &Manifest, data: &[(String, bool)]) -> Vec<Finding> {
     let machine_type = text(&manifest.body["machineType"]);
     let series = machine_type.split('-').next().unwrap_or_default();
-    let boot =
-        manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
-            Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?))
-        });
-    let data = data.iter().map(|kind| ("`mimir.disk_type`", kind.as_str()));
-    let mut wrong: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for (key, link) in boot.chain(data) {
+    let boot = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
+        Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?, false))
+    });
+    let data = data.iter().map(|(kind, kept)| ("`mimir.disk_type`", kind.as_str(), *kept));
+    let mut wrong: BTreeMap<(&str, &str), (Vec<&str>, bool)> = BTreeMap::new();
+    for (key, link, kept) in boot.chain(data) {
         let kind = short(link);
         let other = match kind.starts_with("hyperdisk") {
             false if HYPERDISK_ONLY.contains(&series) => "hyperdisk-balanced",
@@ -436,12 +436,24 @@ fn fitting(manifest: &Manifest, data: &[String]) -> Vec<Finding> {
             false if kind == "pd-standard" && NO_STANDARD.contains(&series) => "pd-balanced",
             _ => continue,
         };
-        wrong.entry((kind, other)).or_default().push(key);
+        let (keys, stays) = wrong.entry((kind, other)).or_default();
+        keys.push(key);
+        *stays |= kept;
     }
-    let finding = |((kind, other), keys): ((&str, &str), Vec<&str>)| Finding {
+    let finding = |((kind, other), (keys, kept)): ((&str, &str), (Vec<&str>, bool))| Finding {
         subject: manifest.id(),
         problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
-        instead: format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),
+        instead: match kept {
+            // A key alone changes nothing: no disk becomes one of another type.
+            true => format!(
+                "take another `mimir.machine_type`, as the data disk that is there keeps its type; or set {} to \
+                 `{other}` and move by a snapshot (each night there is one, `gcloud compute snapshots list`): \
+                 `dorainfra apply --restore-disk SNAPSHOT --delete-data` with these keys makes disk and machine \
+                 anew. What is newer than the snapshot is lost then, but for what is in the bucket",
+                keys.join(" and ")
+            ),
+            false => format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),
+        },
         refuses: true,
     };
     wrong.into_iter().map(finding).collect()
@@ -487,7 +499,7 @@ mod tests {
                 json!({"zone": "z-a", "machineType": machine_type, "disks": [
                     {"initializeParams": {"diskType": format!("zones/z-a/diskTypes/{boot}")}}, {"source": "x"}]}),
             );
-            let found = fitting(&machine, &[data.to_owned()]);
+            let found = fitting(&machine, &[(data.to_owned(), false)]);
             found.iter().map(|finding| finding.instead.clone()).collect::<Vec<_>>().join("; ")
         };
         assert_eq!(told("e2-medium", "pd-balanced", "pd-ssd"), "");

@@ -47,10 +47,51 @@ pub fn size_gb(value: &Value, default: i64, least: i64, field: &str) -> Result<i
     Ok(size)
 }
 
+/// What the type lets be chosen, within its limits.
+/// Source: "Hyperdisk Balanced volumes", limits; "Persistent Disk performance overview".
+pub fn performance(record: &Value, field: &str) -> Result<(), ApiError> {
+    let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_i64());
+    let kind = record["type"].as_str().and_then(|link| link.rsplit('/').next()).unwrap_or_default();
+    let size = number(&record["sizeGb"]).unwrap_or_default();
+    let most = size.saturating_mul(500).min(160_000);
+    for (name, limits) in [
+        (
+            "provisionedIops",
+            match kind {
+                "hyperdisk-balanced" => Some((most.min(3_000), most)),
+                "pd-extreme" => Some((2_500, 120_000)),
+                _ => None,
+            },
+        ),
+        ("provisionedThroughput", (kind == "hyperdisk-balanced").then_some((140, 2_400))),
+    ] {
+        let Some(wanted) = number(&record[name]).filter(|wanted| *wanted != 0) else { continue };
+        let Some((least, most)) = limits else {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field '{field}.{name}': '{wanted}'. {name} is not supported for the disk type {kind}."
+            )));
+        };
+        if !(least..=most).contains(&wanted) {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field '{field}.{name}': '{wanted}'. A disk of the type {kind} with {size} GB takes \
+                 {least} to {most}."
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn policies(call: &Call, tx: &Tx, wanted: &Value) -> Result<Vec<String>, ApiError> {
+    let region = catalogue::region_of(call.path("zone"));
     let texts = wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
     let links = texts.map(|text| {
         let key = reference(call, text, "resourcePolicies", "resource.resourcePolicies")?;
+        if !key.starts_with(&format!("compute/regions/{region}/")) {
+            return Err(ApiError::invalid(format!(
+                "Invalid value for field 'resource.resourcePolicies': '{text}'. The resource policy must be in the \
+                 region of the disk, {region}."
+            )));
+        }
         if tx.has(&key) { Ok(link(&call.cloud.project, &key)) } else { Err(not_found(call, &key)) }
     });
     links.collect()
@@ -83,6 +124,7 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let kind =
         record["type"].as_str().map_or_else(|| format!("zones/{zone}/diskTypes/pd-standard"), str::to_owned);
     record["type"] = json!(disk_type(call, zone, &kind, "resource.type")?);
+    performance(&record, "resource")?;
     if record["resourcePolicies"].is_array() {
         record["resourcePolicies"] = json!(policies(call, tx, &record["resourcePolicies"])?);
     }

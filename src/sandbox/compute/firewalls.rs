@@ -99,6 +99,13 @@ fn check_ports(at: usize, each: &Value) -> Result<(), ApiError> {
             "Invalid value for field 'resource.allowed[{at}].IPProtocol': '{protocol}'. The protocol is unknown."
         )));
     }
+    let numbered = ["tcp", "udp", "sctp", "6", "17", "132"].contains(&protocol);
+    if !numbered && each["ports"].as_array().is_some_and(|ports| !ports.is_empty()) {
+        return Err(ApiError::invalid(format!(
+            "Invalid value for field 'resource.allowed[{at}].ports': ''. Ports may only be specified on rules whose \
+             protocol is one of [TCP, UDP, SCTP]."
+        )));
+    }
     for (index, port) in each["ports"].as_array().into_iter().flatten().enumerate() {
         let port = port.as_str().unwrap_or_default();
         let (from, to) = port.split_once('-').unwrap_or((port, port));

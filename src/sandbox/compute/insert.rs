@@ -49,6 +49,7 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         let words = format!("[{disk}, {machine}] features are not compatible for creating instance.");
         return Err(ApiError::new(400, "badRequest", words));
     }
+    series::check_features(&instance)?;
     instance["networkInterfaces"] = interfaces(call, tx, &own_link, &mut effect)?;
     defaults(&mut instance);
     check_scheduling(&instance["scheduling"], instance["machineType"].as_str().unwrap_or_default())?;
@@ -258,6 +259,12 @@ fn create_disk(
     if params["labels"].is_object() {
         disk["labels"] = params["labels"].clone();
     }
+    for chosen in ["provisionedIops", "provisionedThroughput"] {
+        if !params[chosen].is_null() {
+            disk[chosen] = params[chosen].clone();
+        }
+    }
+    disks::performance(&disk, &field)?;
     let entry = entry(wanted, index, &source, &disk);
     tx.put(disk_key.clone(), disk);
     effect.done.push(Edit::Merge(disk_key.clone(), json!({"status": "READY"})));

@@ -205,8 +205,17 @@ pub fn metadata(wanted: &Value) -> Result<Value, ApiError> {
 }
 
 /// Checks network tags and gives them a fingerprint.
+/// Network tags of one machine. Source: "Add network tags", limits.
+const MOST_TAGS: usize = 64;
+
 pub fn tags(wanted: &Value) -> Result<Value, ApiError> {
     let items = wanted["items"].as_array().cloned().unwrap_or_default();
+    if items.len() > MOST_TAGS {
+        return Err(ApiError::invalid(format!(
+            "Invalid value for field 'tags.items': '{}'. Must have at most {MOST_TAGS} elements.",
+            items.len()
+        )));
+    }
     for item in &items {
         crate::sandbox::labels::check_name(item.as_str().unwrap_or_default()).map_err(|_| {
             ApiError::invalid(format!(

@@ -6,7 +6,8 @@
 
 use serde_json::Value;
 
-use super::key_of_link;
+use super::{key_of_link, last};
+use crate::sandbox::error::ApiError;
 use crate::sandbox::store::Tx;
 
 const PERSISTENT: &[&str] = &["pd-standard", "pd-balanced", "pd-ssd", "pd-extreme"];
@@ -45,6 +46,44 @@ pub fn mismatch(tx: &Tx, machine_type: &str, disks: &Value) -> Option<(String, S
     });
     let mut wrong = types.filter(|disk| !takes(&machine_type, disk));
     wrong.next().map(|disk| (disk, machine_type.clone()))
+}
+
+/// Series with machines of the confidential kind. Source: "Confidential VM: supported
+/// configurations".
+const CONFIDENTIAL: [&str; 7] = ["n2d", "c2d", "c3", "c3d", "c4d", "a3", "c4"];
+/// Series that GPUs are attached to; others come with theirs, or have none. Source: "GPU
+/// machine types".
+const ACCELERATED: [&str; 4] = ["n1", "a2", "a3", "g2"];
+
+/// Refuses what a machine's series does not have.
+pub fn check_features(instance: &Value) -> Result<(), ApiError> {
+    let machine_type = last(instance["machineType"].as_str().unwrap_or_default());
+    // `custom-2-4096` is of N1.
+    let series = match machine_type.split('-').next().unwrap_or_default() {
+        "custom" => "n1",
+        series => series,
+    };
+    let confidential = &instance["confidentialInstanceConfig"];
+    if (confidential["enableConfidentialCompute"] == true
+        || confidential["confidentialInstanceType"].is_string())
+        && !CONFIDENTIAL.contains(&series)
+    {
+        return Err(ApiError::invalid(format!(
+            "Invalid value for field 'resource.confidentialInstanceConfig': ''. The machine type {machine_type} does \
+             not support Confidential Computing."
+        )));
+    }
+    let accelerator = &instance["guestAccelerators"][0]["acceleratorType"];
+    match accelerator.as_str() {
+        Some(accelerator) if !ACCELERATED.contains(&series) => {
+            let words = format!(
+                "[{machine_type}, {}] features are not compatible for creating instance.",
+                last(accelerator)
+            );
+            Err(ApiError::new(400, "badRequest", words))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

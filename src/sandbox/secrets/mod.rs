@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::call::{Call, Handler, page};
+use super::compute::catalogue;
 use super::error::ApiError;
 use super::filter::Filter;
 use super::store::Tx;
@@ -70,6 +71,15 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             "secret.replication",
             "The request is missing a required field: secret.replication.".into(),
         ));
+    }
+    for (at, replica) in replication["userManaged"]["replicas"].as_array().into_iter().flatten().enumerate() {
+        let place = replica["location"].as_str().unwrap_or_default();
+        if !catalogue::is_region(place) {
+            return Err(ApiError::bad_request(
+                &format!("secret.replication.user_managed.replicas[{at}].location"),
+                format!("The location [{place}] is not one that secrets can be kept in."),
+            ));
+        }
     }
     labels::check(&call.body["labels"], "secret.labels")?;
     let mut secret = call.body.clone();

@@ -21,7 +21,8 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
         && name.ends_with(ends)
         && name.parse::<std::net::Ipv4Addr>().is_err()
         && !name.starts_with("goog")
-        && !name.contains("google");
+        // Close misspellings of it neither.
+        && !name.replace('0', "o").contains("google");
     if good { Ok(()) } else { Err(ApiError::invalid(format!("Invalid bucket name: '{name}'"))) }
 }
 

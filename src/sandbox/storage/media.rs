@@ -106,8 +106,11 @@ pub fn admit(
     name: &str,
     conditions: &Conditions,
 ) -> Result<(), ApiError> {
-    let bad =
-        name.is_empty() || name.len() > 1024 || name.contains(['\r', '\n']) || matches!(name, "." | "..");
+    let bad = name.is_empty()
+        || name.len() > 1024
+        || name.contains(['\r', '\n'])
+        || matches!(name, "." | "..")
+        || name.starts_with(".well-known/acme-challenge/");
     if bad {
         return Err(if name.is_empty() {
             ApiError::new(400, "required", "Required")

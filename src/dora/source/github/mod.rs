@@ -122,11 +122,12 @@ impl Reader<'_, State> {
             for deployment in &page.items {
                 let new = walk.passes(deployment.created_at, since, UNSETTLED);
                 // One request a deployment: with few of them left, each run gets further.
-                if new && !self.state.looked.contains(&deployment.id.to_string()) {
-                    if let Err(error) = self.look_at(deployment).await {
-                        self.save()?;
-                        return Err(error);
-                    }
+                if new
+                    && !self.state.looked.contains(&deployment.id.to_string())
+                    && let Err(error) = self.look_at(deployment).await
+                {
+                    self.save()?;
+                    return Err(error);
                 }
             }
             walk.turn(page.next);
