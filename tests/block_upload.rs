@@ -287,6 +287,7 @@ async fn what_passes_is_made_up_for() {
             ("finish", 429, "too many block upload validations in progress, limit is 1"),
             ("finish", 429, "too many block upload validations in progress, limit is 1"),
             ("check", 502, "bad gateway"),
+            ("check", 404, "block doesn't exist"),
         ]
         .into();
         compactor.lost = ["start", "files", "finish"].into();

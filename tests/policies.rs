@@ -281,7 +281,11 @@ fn an_account_that_is_given_is_granted_its_roles_and_outlives_the_deployment() {
     let zone = "compute/v1/projects/my-gcp/zones/europe-west1-b";
     let machine = deployment.google("GET", &format!("{zone}/instances/dorainfra-mimir"), "");
     assert_eq!(machine["serviceAccounts"][0]["email"], email);
-    let policy = deployment.google("GET", "storage/v1/b/my-gcp-dorainfra-mimir/iam", "");
+    let policy = deployment.google(
+        "GET",
+        "storage/v1/b/my-gcp-dorainfra-mimir/iam?optionsRequestedPolicyVersion=3",
+        "",
+    );
     assert!(policy.to_string().contains(email), "{policy}");
     let secret = "v1/projects/my-gcp/secrets/dorainfra-server:getIamPolicy";
     assert!(deployment.google("GET", secret, "").to_string().contains(email));

@@ -116,6 +116,11 @@ impl<'a> Steps<'a> {
             let state = match answer.status.is_success().then(|| serde_json::from_str::<State>(&answer.text))
             {
                 Some(Ok(state)) => state,
+                // Mimir looks for one file, then for the other, and turns the latter into the
+                // former meanwhile: for a moment it has found neither.
+                None if answer.status == StatusCode::NOT_FOUND => {
+                    State { result: "not to be found".into(), error: answer.text }
+                }
                 _ => {
                     let (status, message) = (answer.status.as_u16(), answer.text);
                     return Err(Failure::Refused { step: "check", status, message });
