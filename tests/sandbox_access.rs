@@ -374,7 +374,11 @@ async fn a_policy_is_written_under_its_etag() {
     ] {
         sandbox.refused(Method::PUT, path, Some(conditional(condition)), 400).await;
     }
-    let good = json!({"title": "t", "expression": "resource.name.startsWith(\"a)'\\\"\") && size([1]) > 0"});
+    // What is not read is refused as that, and what is read is kept.
+    let unread =
+        json!({"title": "t", "expression": "resource.name.startsWith(\"a)'\\\"\") && size([1]) > 0"});
+    sandbox.refused(Method::PUT, path, Some(conditional(unread)), 501).await;
+    let good = json!({"title": "t", "expression": "resource.name.startsWith(\"a)'\")"});
     assert_eq!(sandbox.call(Method::PUT, path, Some(conditional(good))).await.0, 200);
 
     let project = format!("v3/projects/{PROJECT}");

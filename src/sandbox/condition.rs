@@ -46,7 +46,33 @@ pub fn check(binding: &Value) -> Result<(), ApiError> {
             "Conditions can't be set on bindings of allUsers or allAuthenticatedUsers.",
         ));
     }
-    parse(text("expression")).map(drop)
+    let expression = text("expression");
+    if !ends(expression) {
+        return Err(ApiError::invalid(format!(
+            "Expression parsing failed for condition expression: {expression}"
+        )));
+    }
+    parse(expression).map(drop)
+}
+
+/// Whether it says something, and its quotes and brackets end: else it is no CEL at all.
+fn ends(expression: &str) -> bool {
+    let (mut open, mut quote, mut escaped) = (Vec::new(), None, false);
+    for each in expression.chars() {
+        match (quote, each) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(of), _) if of == each => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(each),
+            (None, '(') => open.push(')'),
+            (None, '[') => open.push(']'),
+            (None, '{') => open.push('}'),
+            (None, ')' | ']' | '}') if open.pop() != Some(each) => return false,
+            (None, _) => {}
+        }
+    }
+    quote.is_none() && open.is_empty() && !expression.trim().is_empty()
 }
 
 #[derive(Debug, PartialEq, Eq)]
