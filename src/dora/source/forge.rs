@@ -104,7 +104,7 @@ const SHOWN: usize = 10;
 const BEHIND: Duration = Duration::days(1);
 
 /// Whether it is so new that parts of the forge may not know of it.
-pub(super) fn is_new(at: OffsetDateTime) -> bool {
+fn is_new(at: OffsetDateTime) -> bool {
     at > OffsetDateTime::now_utc() - BEHIND
 }
 
@@ -118,13 +118,34 @@ pub(super) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Offse
     Ok(value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()))
 }
 
-/// What is kept of requests that were squashed.
+/// The facts that are kept, and what of requests that were squashed.
 pub(super) trait Squashed {
     /// The project, and the requests whose first commit was asked for and is not told.
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>);
 }
 
 impl<S: Serialize + DeserializeOwned + Default + Squashed> Reader<'_, S> {
+    /// Keeps what comparing a deployment has found. One that can be compared with none of
+    /// `missing` yet is left to the next run.
+    pub fn compared(
+        &mut self,
+        id: String,
+        at: OffsetDateTime,
+        head: &str,
+        changes: Option<Vec<String>>,
+        missing: &[&String],
+    ) -> Result<(), SourceError> {
+        if changes.is_none() && !missing.is_empty() && is_new(at) {
+            state::not_yet(self.events, &self.settings.project, head);
+            return Ok(());
+        }
+        if !missing.is_empty() {
+            state::gone(self.events, &self.settings.project, missing, head);
+        }
+        state::brought(self.state.squashed().0, id, changes.unwrap_or_default());
+        self.save()
+    }
+
     /// Asks for the commits of the requests that were squashed: one has the time of its
     /// landing, which is no lead time. `mark`: what stands before a request's number.
     /// `first_commit`: when the first commit of a request was written; `None`: nobody tells.

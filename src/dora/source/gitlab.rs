@@ -154,11 +154,9 @@ impl Reader<'_, State> {
 
     /// Who asks for more than before has everything read again: what is known stays.
     fn since(&mut self) {
-        let asked = self.settings.since;
-        if self.state.since.is_some_and(|known| asked < known) {
+        if state::reaches_further(&mut self.state.since, self.settings.since) {
             (self.state.deployments, self.state.requests, self.state.issues) = (None, None, None);
         }
-        self.state.since = self.state.since.map_or(Some(asked), |known| Some(known.min(asked)));
     }
 
     /// The first page of a list, by the time of the last change, after `after`.
@@ -344,15 +342,7 @@ impl Reader<'_, State> {
                 state::narrow(&mut changes, found);
                 wanted -= 1;
             }
-            if changes.is_none() && !missing.is_empty() && forge::is_new(at) {
-                state::not_yet(self.events, &self.settings.project, &head);
-                continue;
-            }
-            if !missing.is_empty() {
-                state::gone(self.events, &self.settings.project, &missing, &head);
-            }
-            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
-            self.save()?;
+            self.compared(id, at, &head, changes, &missing)?;
         }
         Ok(())
     }

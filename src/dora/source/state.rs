@@ -119,6 +119,14 @@ impl Walk {
     }
 }
 
+/// Keeps since when everything is asked for; `true`: from earlier than before, so that all
+/// is to be read again.
+pub(super) fn reaches_further(since: &mut Option<OffsetDateTime>, asked: OffsetDateTime) -> bool {
+    let further = since.is_some_and(|known| asked < known);
+    *since = Some(since.map_or(asked, |known| known.min(asked)));
+    further
+}
+
 /// Earlier revisions that one is compared with, at most.
 const MOST_BASES: usize = 6;
 

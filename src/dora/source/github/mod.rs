@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, Request};
 pub(super) use self::answers::{Issue, Label};
 use super::SourceError;
-use super::forge::{self, Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
+use super::forge::{Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
 use super::project::{Fact, Landed, Project, Ran, Status};
 use super::state::{self, Newest, ToCompare};
 use crate::event::Events;
@@ -104,13 +104,11 @@ impl Reader<'_, State> {
 
     /// Who asks for more than before has everything read again: what is known stays.
     fn since(&mut self) {
-        let asked = self.settings.since;
-        if self.state.since.is_some_and(|known| asked < known) {
+        if state::reaches_further(&mut self.state.since, self.settings.since) {
             self.state.deployments = Newest::default();
             self.state.requests = Newest::default();
             self.state.issues = None;
         }
-        self.state.since = self.state.since.map_or(Some(asked), |known| Some(known.min(asked)));
     }
 
     async fn deployments(&mut self) -> Result<(), SourceError> {
@@ -319,15 +317,7 @@ impl Reader<'_, State> {
                     break;
                 }
             }
-            if changes.is_none() && !missing.is_empty() && forge::is_new(at) {
-                state::not_yet(self.events, &self.settings.project, &head);
-                continue;
-            }
-            if !missing.is_empty() {
-                state::gone(self.events, &self.settings.project, &missing, &head);
-            }
-            state::brought(&mut self.state.project, id, changes.unwrap_or_default());
-            self.save()?;
+            self.compared(id, at, &head, changes, &missing)?;
         }
         Ok(())
     }
