@@ -139,7 +139,7 @@ fn writes() -> Board {
             (
                 "Samples",
                 vec![
-                    lines("Taken", "Samples a second that came, and that the ingesters have in their log.", Unit::Rate, &[("sum(rate(cortex_distributor_received_samples_total[$__rate_interval]))".into(), "came"), ("sum(rate(cortex_ingester_ingested_samples_total[$__rate_interval]))".into(), "in the log")]),
+                    lines("Taken", "Samples a second that came, and that each ingester has in its log.", Unit::Rate, &[("sum(rate(cortex_distributor_received_samples_total[$__rate_interval]))".into(), "came"), ("max(sum by (instance) (rate(cortex_ingester_ingested_samples_total[$__rate_interval])))".into(), "in the log")]),
                     lines("Refused, by reason", "Samples that are not stored, by Mimir's own words for why.", Unit::Rate, &[(rate("reason", "cortex_discarded_samples_total"), "{{reason}}")]).no_data_means("none"),
                     lines("Rate by its limit", "Samples a second, as a share of those that may come.", Unit::Share, &[("sum(rate(cortex_distributor_received_samples_total[$__rate_interval])) / max(cortex_limits_defaults{limit_name=\"ingestion_rate\"})".into(), "share")]),
                 ],
@@ -147,7 +147,7 @@ fn writes() -> Board {
             (
                 "Memory and log",
                 vec![
-                    lines("Series", "In memory, and how many a second are new.", Unit::Count, &[("sum(cortex_ingester_memory_series)".into(), "in memory"), ("sum(rate(cortex_ingester_memory_series_created_total[$__rate_interval]))".into(), "new a second")]),
+                    lines("Series", "In the memory of each ingester, and how many a second are new.", Unit::Count, &[("max(sum by (instance) (cortex_ingester_memory_series))".into(), "in memory"), ("max(sum by (instance) (rate(cortex_ingester_memory_series_created_total[$__rate_interval])))".into(), "new a second")]),
                     lines("Blocks that are made of it", "Compactions of what is in memory within an hour, and those that failed.", Unit::Count, &[("sum(increase(cortex_ingester_tsdb_compactions_total[1h]))".into(), "made"), ("sum(increase(cortex_ingester_tsdb_compactions_failed_total[1h]))".into(), "failed")]),
                     lines("Damage of the log", "Parts of the write-ahead log that were found damaged at a start, and writes to it that failed.", Unit::Count, &[("sum(cortex_ingester_tsdb_wal_corruptions_total)".into(), "damaged"), ("sum(cortex_ingester_tsdb_wal_writes_failed_total)".into(), "failed writes")]),
                 ],

@@ -59,8 +59,10 @@ pub fn board() -> Board {
         "sum(rate(cortex_distributor_received_samples_total[$__rate_interval]))",
         "sum(rate(prometheus_tsdb_head_samples_appended_total{job=\"mimir\"}[$__rate_interval]))",
     );
-    let series =
-        of_engine("sum(cortex_ingester_memory_series)", "sum(prometheus_tsdb_head_series{job=\"mimir\"})");
+    let series = of_engine(
+        "max(sum by (instance) (cortex_ingester_memory_series))",
+        "sum(prometheus_tsdb_head_series{job=\"mimir\"})",
+    );
     let sent = format!(
         "sum(rate({}[$__rate_interval])) - sum(rate({}[$__rate_interval]))",
         remote("samples_total"),

@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 /// How long each reader is fuzzed.
 fn time() -> Duration {
     #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
-    let nightly = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    let nightly = std::env::var_os("NIGHTLY").is_some();
     Duration::from_secs(if nightly { 60 } else { 5 })
 }
 

@@ -394,8 +394,8 @@ fn a_deployment_comes_back_from_its_bucket_alone() {
     assert!(Path::new(&mimir).exists());
     let set = |name: &str, usual: &str| std::env::var(name).unwrap_or_else(|_| usual.into());
     // More of it where somebody measures.
-    let teams = format!("generator.teams={}", set("DORAINFRA_TEST_TEAMS", "3"));
-    let days = format!("generator.days={}", set("DORAINFRA_TEST_DAYS", "60"));
+    let teams = format!("generator.teams={}", set("TEST_TEAMS", "3"));
+    let days = format!("generator.days={}", set("TEST_DAYS", "60"));
     let deployment = Deployment::new();
     let run = |arguments: &[&str]| {
         let began = std::time::Instant::now();

@@ -385,7 +385,7 @@ fn explore(scene: Scene, most: usize) -> Result<usize, String> {
 #[test]
 fn in_no_course_of_events_two_runs_hold_it_and_in_each_the_next_one_gets_it() {
     #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
-    let whole = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    let whole = std::env::var_os("NIGHTLY").is_some();
     let matrix = matrix::Matrix::new(
         "The lease, in every course of events",
         "Two runs with clocks three minutes apart, and each course with a bounded number of mishaps. At no \

@@ -16,7 +16,7 @@ use collector::Receiver;
 const UNTIL: &str = "2025-06-30";
 
 fn nightly() -> bool {
-    std::env::var_os("DORAINFRA_NIGHTLY").is_some()
+    std::env::var_os("NIGHTLY").is_some()
 }
 
 fn dorainfra(folder: &Path, arguments: &[&str]) {

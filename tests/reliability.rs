@@ -28,7 +28,7 @@ fn root() -> &'static Path {
 }
 
 fn command(target: &str, test: &str) -> String {
-    format!("DORAINFRA_NIGHTLY=1 cargo test --test {target} {test}")
+    format!("NIGHTLY=1 cargo test --test {target} {test}")
 }
 
 fn results(target: &str, test: &str) -> Results {
@@ -66,7 +66,7 @@ fn page() -> String {
          Made by tests/reliability.rs from the results of the matrices that it names: what was done to the program, \
          how often, how often it came through, and what it said. Each test fails where a single case does not come \
          through, so *survived* is less than *tried* in no version that passes its tests; how much was tried is what to \
-         look at. Without `DORAINFRA_NIGHTLY` a sample is tried.\n\n\
+         look at. Without `NIGHTLY` a sample is tried.\n\n\
          | matrix | tried | survived | how much |\n| --- | --- | --- | --- |\n",
     );
     let all: Vec<Results> = MATRICES.iter().map(|(target, test)| results(target, test)).collect();

@@ -192,7 +192,7 @@ fn no_request_is_lost_while_replicas_change() {
     let [.., older, _] = dorainfra::config::mimir_versions() else { panic!("one version only") };
     let older = format!("mimir.version={}", older.newest);
     #[expect(clippy::disallowed_methods, reason = "the tests' own switch for what takes longer")]
-    let nightly = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    let nightly = std::env::var_os("NIGHTLY").is_some();
     let first: &[&str] = if nightly { &[ha, &older] } else { &[ha] };
     replicas.apply(first).ends_with(0);
     let traffic = replicas.traffic(true);
@@ -391,6 +391,14 @@ fn three_mimirs_that_change_lose_no_request() {
     let (at, tls) = replicas.front();
     let stored = traffic::stored(at, &tls);
     assert!(stored >= outcome.writes, "{} were acknowledged, {stored} are found", outcome.writes);
+    // Each shows what it is by itself, under its own name; the collector could not tell them apart.
+    let each = "count(count by (instance) (up{job=\"mimir\", instance=~\"dorainfra-mimir(-[23])?\"} == 1
+        and on (instance) cortex_ingester_memory_series > 0 and on (instance) dorainfra_replicas == 3))";
+    replicas
+        .deployment
+        .until("three replicas write their own metrics", || traffic::asked(at, &tls, each) == Some(3.0));
+    let other = "count(up{job=\"mimir\"}) - count(up{job=\"mimir\", instance=~\"dorainfra-mimir(-[23])?\"})";
+    assert_eq!(traffic::asked(at, &tls, other), Some(0.0));
 }
 
 /// A file whose path ends so.

@@ -19,11 +19,13 @@ const SHARED: [(&str, &str); 5] = [
 const MIMIR: [(&str, &str); 1] = [("vm/mimir.yaml.j2", MIMIR_YAML)];
 const MIMIR_YAML: &str = "mimir.yaml";
 /// Behind a load balancer.
-const REPLICA: [(&str, &str); 2] = [
+const REPLICA: [(&str, &str); 4] = [
     ("vm/readiness.py.j2", "readiness"),
     ("vm/dorainfra-readiness.service.j2", "dorainfra-readiness.service"),
+    ("vm/metrics.py.j2", "metrics"),
+    ("vm/dorainfra-metrics.service.j2", "dorainfra-metrics.service"),
 ];
-const EXECUTABLE: [&str; 2] = ["machine", "readiness"];
+const EXECUTABLE: [&str; 3] = ["machine", "readiness", "metrics"];
 const STAND_IN: [(&str, &str); 2] = [
     ("vm/standin-prometheus.yml.j2", "standin-prometheus.yml"),
     ("vm/standin-web.yml.j2", "standin-web.yml"),

@@ -318,7 +318,7 @@ impl Drop for Deployment {
 /// Whether `scripts/nightly` runs: matrices are gone through whole, not by sample.
 pub fn nightly() -> bool {
     #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
-    let nightly = std::env::var_os("DORAINFRA_NIGHTLY").is_some();
+    let nightly = std::env::var_os("NIGHTLY").is_some();
     nightly
 }
 

@@ -88,13 +88,18 @@ impl Traffic {
 
 /// How many of the samples that were written are found.
 pub fn stored(at: SocketAddr, tls: &Path) -> usize {
+    asked(at, tls, "sum(count_over_time(traffic_written[1h]))").map_or(0, |count| count as usize)
+}
+
+/// The value of a query that has one.
+pub fn asked(at: SocketAddr, tls: &Path, query: &str) -> Option<f64> {
     let client = client(at, tls, true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let query = "query?query=sum(count_over_time(traffic_written%5B1h%5D))";
-        let answer = client.get(format!("https://{SERVER}:9009/prometheus/api/v1/{query}")).send().await;
-        let answer: serde_json::Value = answer.unwrap().json().await.unwrap();
-        answer["data"]["result"][0]["value"][1].as_str().and_then(|count| count.parse().ok()).unwrap_or(0)
+        let request = client.get(format!("https://{SERVER}:9009/prometheus/api/v1/query"));
+        let answer: serde_json::Value =
+            request.query(&[("query", query)]).send().await.unwrap().json().await.unwrap();
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
     })
 }
 
