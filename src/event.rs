@@ -4,7 +4,7 @@
 //! the stream for people, as JSON lines, or not at all. Nothing in here formats
 //! or prints. The JSON form is an interface: fields are added, never renamed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::engine::{Action, Plan, ResourceId};
@@ -35,6 +35,24 @@ pub enum Phase {
     Destroy,
 }
 
+/// One of the steps that come after the resources: a part of the collector stack on this
+/// machine, the sources, the history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStep {
+    /// `stack.generator`, `stack.prometheus`, `sources`, `history`.
+    pub what: String,
+    pub action: Action,
+    /// One line for people.
+    pub reason: String,
+}
+
+impl FeedStep {
+    /// Whether it changes anything.
+    pub fn is_change(&self) -> bool {
+        self.action != Action::NoOp
+    }
+}
+
 /// One thing that happened. Times are milliseconds.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
@@ -50,6 +68,9 @@ pub enum Event {
     /// The plan, whole; sent once, before anything is changed.
     Planned {
         plan: Plan,
+        /// What is done after the resources.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        feed: Vec<FeedStep>,
     },
     /// An action on a resource has begun.
     ResourceStarted {

@@ -14,7 +14,7 @@ use super::{CommandError, CommandResult, Exit, caller, stack, summary};
 use crate::blueprint::Flavour;
 use crate::config::Topology;
 use crate::engine::{Outcome, Plan, check_fresh};
-use crate::event::{Event, Events, Phase};
+use crate::event::{Event, Events, FeedStep, Phase};
 use crate::ui::Summary;
 use crate::verify::Report;
 
@@ -53,9 +53,9 @@ impl Apply {
         let screen = Screen::open(&context.printer);
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
-        let (run, plan) = planned?;
+        let (run, plan, feed) = planned?;
         refuse_stand_ins(&run)?;
-        if plan.has_changes()
+        if (plan.has_changes() || feed.iter().any(FeedStep::is_change))
             && self.plan.is_none()
             && !self.yes
             && !context.printer.confirm("Apply this?")?
@@ -97,12 +97,17 @@ impl Apply {
         }
     }
 
-    async fn plan<'a>(&self, context: &'a Context, events: &Events) -> CommandResult<(Run<'a>, Plan)> {
+    async fn plan<'a>(
+        &self,
+        context: &'a Context,
+        events: &Events,
+    ) -> CommandResult<(Run<'a>, Plan, Vec<FeedStep>)> {
         let Some(path) = &self.plan else {
             let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
             let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
-            events.send(Event::Planned { plan: plan.clone() });
-            return Ok((run, plan));
+            let feed = self.feeding(&run, &self.selection, &plan).await?;
+            events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
+            return Ok((run, plan, feed));
         };
         let saved = Saved::read(&context.environment.folder.join(path))?;
         let project = context.project().await?;
@@ -112,8 +117,22 @@ impl Apply {
                 .await?;
         let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
         check_fresh(&saved.plan, &plan).map_err(crate::engine::EngineError::Stale)?;
-        events.send(Event::Planned { plan: plan.clone() });
-        Ok((run, plan))
+        let feed = self.feeding(&run, &saved.selection, &plan).await?;
+        saved.shows(&feed)?;
+        events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
+        Ok((run, plan, feed))
+    }
+
+    async fn feeding(
+        &self,
+        run: &Run<'_>,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> CommandResult<Vec<FeedStep>> {
+        match self.no_stack || !selection.target.is_empty() {
+            true => Ok(Vec::new()),
+            false => run.feeding(plan).await,
+        }
     }
 
     async fn carry_out(
@@ -159,6 +178,7 @@ impl Apply {
         .await?;
         run.go_on()?;
         phase(events, Phase::History, run.until_interrupted(run.history(&target, events))).await?;
+        run.history_was_fed();
         if self.no_verify {
             return Ok(());
         }

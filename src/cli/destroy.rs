@@ -8,7 +8,7 @@ use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::selection::Selection;
-use super::{CommandError, CommandResult, Exit, stack, summary};
+use super::{CommandError, CommandResult, Exit, feeding, stack, summary};
 use crate::engine::{Plan, ResourceId};
 use crate::event::{Event, Events, Phase};
 use crate::resource::{self, Remains};
@@ -56,6 +56,7 @@ impl Destroy {
         let (mut outcome, mut remains) = (None, None);
         let result = phase(events, Phase::Destroy, async {
             stack::down(context, &run.blueprint.deployment, events).await?;
+            feeding::forget(context, &run.blueprint.deployment);
             go_on()?;
             match plan.has_changes() {
                 true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
@@ -149,7 +150,7 @@ impl Destroy {
             Ok((plan, snapshots))
         })
         .await?;
-        events.send(Event::Planned { plan: plan.clone() });
+        events.send(Event::Planned { plan: plan.clone(), feed: Vec::new() });
         Ok((run, plan, snapshots))
     }
 }

@@ -15,6 +15,7 @@ mod endpoint;
 mod engine;
 mod environment;
 mod error;
+mod feeding;
 mod generate;
 mod history;
 mod holder;

@@ -10,7 +10,7 @@ use super::saved::Saved;
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandResult, Exit, credentials};
-use crate::event::{Event, Phase};
+use crate::event::{Event, FeedStep, Phase};
 
 /// Show what `apply` would create, change and delete
 ///
@@ -19,6 +19,9 @@ use crate::event::{Event, Phase};
 pub struct PlanCommand {
     #[command(flatten)]
     selection: Selection,
+    /// Of the resources only: no collector stack, no history
+    #[arg(long)]
+    no_stack: bool,
     /// Write the plan to a file, for `dorainfra apply FILE`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -40,11 +43,15 @@ impl PlanCommand {
         let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
-        events.send(Event::Planned { plan: plan.clone() });
-        let changes = plan.has_changes();
+        let feed = match self.no_stack || !self.selection.target.is_empty() {
+            true => Vec::new(),
+            false => run.feeding(&plan).await?,
+        };
+        events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
+        let changes = plan.has_changes() || feed.iter().any(FeedStep::is_change);
         if let Some(name) = &self.out {
             let path = context.environment.folder.join(name);
-            Saved::new(&run, &self.selection, plan).write(&path)?;
+            Saved::new(&run, &self.selection, plan, feed).write(&path)?;
             events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
         }
         Ok(if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done })

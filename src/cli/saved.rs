@@ -14,8 +14,9 @@ use super::{CommandError, CommandResult, Exit};
 use crate::blueprint::Facts;
 use crate::config::Config;
 use crate::engine::Plan;
+use crate::event::FeedStep;
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,10 +28,12 @@ pub struct Saved {
     pub facts: Facts,
     pub selection: Selection,
     pub plan: Plan,
+    /// What comes after the resources.
+    pub feed: Vec<FeedStep>,
 }
 
 impl Saved {
-    pub fn new(run: &Run<'_>, selection: &Selection, plan: Plan) -> Self {
+    pub fn new(run: &Run<'_>, selection: &Selection, plan: Plan, feed: Vec<FeedStep>) -> Self {
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -38,6 +41,7 @@ impl Saved {
             facts: run.facts.clone(),
             selection: selection.clone(),
             plan,
+            feed,
         }
     }
 
@@ -76,6 +80,20 @@ impl Saved {
             .hint("make it again: `dorainfra plan --out FILE`"));
         }
         Ok(saved)
+    }
+
+    /// Refuses to feed what the plan did not show. Less is no reason: it was done meanwhile.
+    pub fn shows(&self, feed: &[FeedStep]) -> CommandResult<()> {
+        let known = |step: &&FeedStep| {
+            !self.feed.iter().any(|own| (&own.what, own.action) == (&step.what, step.action))
+        };
+        let Some(new) = feed.iter().filter(|step| step.is_change()).find(known) else { return Ok(()) };
+        Err(CommandError::failed(format!(
+            "the plan does not show what has to be done now: {}, {}",
+            new.what, new.reason
+        ))
+        .exit(Exit::PlanStale)
+        .hint("make it again: `dorainfra plan --out FILE`; nothing was changed"))
     }
 
     /// Refuses a plan that was made for another deployment than the one that

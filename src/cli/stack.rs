@@ -19,6 +19,9 @@ use crate::ui::{self, PartStatus, State};
 /// Also told by the machine, of its own: see `templates/vm/machine.sh.j2`.
 const CERTIFICATE_END: &str = "dorainfra_certificate_end_seconds";
 
+/// A row of [`parts`] that is no part, but what the agent has delivered.
+pub const DELIVERY: &str = "remote write";
+
 /// Start, stop and look at the collector stack on this machine
 #[derive(Debug, Args)]
 pub struct Stack {
@@ -114,6 +117,7 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
         let ports = config.stack.ports.clone();
         let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };
         compose::up(&engine, &setup, events).await?;
+        run.stack_was_fed().await;
         tell_of_ends(run, events).await;
         return Ok(());
     }
@@ -139,6 +143,7 @@ pub async fn up(run: &Run<'_>, target: &Target, events: &Events) -> CommandResul
     let setup =
         native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live, target };
     native::up(&setup, events).await?;
+    run.stack_was_fed().await;
     tell_of_ends(run, events).await;
     Ok(())
 }
@@ -179,7 +184,7 @@ async fn tell_of_ends(run: &Run<'_>, events: &Events) {
 
 /// The Docker engine that the stack is to run in; `None`: it runs natively. What
 /// runs already stays where it is.
-async fn runtime(context: &Context, config: &Config) -> CommandResult<Option<Engine>> {
+pub(super) async fn runtime(context: &Context, config: &Config) -> CommandResult<Option<Engine>> {
     match config.stack.runtime {
         Runtime::Native => Ok(None),
         Runtime::Compose => Ok(Some(Engine::find().await?)),
@@ -242,7 +247,7 @@ pub async fn parts(context: &Context, config: &Config) -> CommandResult<Vec<Part
 fn delivery(write: RemoteWrite) -> PartStatus {
     let failed = if write.failed > 0 { format!(", {} given up", write.failed) } else { String::new() };
     PartStatus {
-        part: "remote write".into(),
+        part: DELIVERY.into(),
         state: if write.failed > 0 { State::Failed } else { State::Ok },
         detail: format!(
             "{} sent, {} waiting, {:.0} s behind{failed}",

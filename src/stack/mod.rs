@@ -17,7 +17,7 @@ pub mod compose;
 mod jobs;
 pub mod native;
 pub mod pipeline;
-mod private;
+pub(crate) mod private;
 mod target;
 pub mod told;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Writes a file whole, or not at all: somebody may read it at any moment. The same
 /// file when nothing changed, so that nobody has to be told. `owner` is whom it is
 /// given to, user and group.
-pub(super) fn write(path: &Path, contents: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
+pub(crate) fn write(path: &Path, contents: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     if fs::read(path).is_ok_and(|present| present == contents) {
         return Ok(());
     }

@@ -62,7 +62,7 @@ impl Lines {
 
     fn quiet(&self, event: &Event) -> Vec<Line> {
         match event {
-            Event::Planned { plan } => vec![Line::Out(PlanView(plan).brief(&self.style))],
+            Event::Planned { plan, feed } => vec![Line::Out(PlanView(plan, feed).brief(&self.style))],
             Event::Checked { check } if check.outcome == Outcome::Failed => {
                 vec![Line::Out(report::row(check, &self.style))]
             }
@@ -94,7 +94,7 @@ impl Lines {
                     }
                 }]
             }
-            Event::Planned { plan } => vec![Line::Out(PlanView(plan).human(&self.style))],
+            Event::Planned { plan, feed } => vec![Line::Out(PlanView(plan, feed).human(&self.style))],
             Event::ResourceStarted { id, action } => {
                 self.running.insert(id.clone(), *action);
                 let line = format!("  … {}", labels::doing(*action, id));

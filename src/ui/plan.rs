@@ -6,12 +6,13 @@ use serde_json::Value;
 use super::text::{brief_digests, pad, plural, shorten, visible, width};
 use super::{Role, Style, Table, View, diff, labels};
 use crate::engine::{Action, Change, Plan, Step};
+use crate::event::FeedStep;
 
 /// Lines of a multi-line value's diff that are shown.
 const DIFF_LINES: usize = 12;
 
-/// A plan for people; as JSON it is the plan itself.
-pub struct PlanView<'a>(pub &'a Plan);
+/// A plan for people, with what comes after the resources; as JSON it is the plan itself.
+pub struct PlanView<'a>(pub &'a Plan, pub &'a [FeedStep]);
 
 impl View for PlanView<'_> {
     fn human(&self, style: &Style) -> String {
@@ -25,6 +26,7 @@ impl View for PlanView<'_> {
                 write_step(step, names, style, &mut out);
             }
         }
+        out.push_str(&feed(self.1, style));
         out.push_str(&notes(plan, style));
         if !plan.warnings.is_empty() {
             out.push('\n');
@@ -42,7 +44,8 @@ impl View for PlanView<'_> {
 
     fn brief(&self, style: &Style) -> String {
         let plan = self.0;
-        if !plan.has_changes() {
+        let then = self.1.iter().filter(|step| step.is_change()).count();
+        if !plan.has_changes() && then == 0 {
             let as_it_should = plural(plan.count(Action::NoOp), "resource");
             let kept = match plan.count(Action::Keep) {
                 0 => String::new(),
@@ -69,11 +72,38 @@ impl View for PlanView<'_> {
             }
         }
         let heading = style.paint(Role::Heading, format!("Plan for {}:", plan.deployment));
-        format!("{heading} {}.\n", counts.join(", "))
+        let then = match then {
+            0 => String::new(),
+            then => format!("; then {}", plural(then, "step")),
+        };
+        format!("{heading} {}{then}.\n", counts.join(", "))
     }
 
     fn json(&self) -> Value {
         serde_json::to_value(self.0).expect("a plan is plain data with string keys")
+    }
+}
+
+/// The stack, the sources and the history. What stays as it is is not listed, unless there is
+/// something to say of it.
+fn feed(steps: &[FeedStep], style: &Style) -> String {
+    let listed: Vec<&FeedStep> =
+        steps.iter().filter(|step| step.is_change() || !step.reason.is_empty()).collect();
+    let names = listed.iter().map(|step| width(&step.what)).max().unwrap_or(0);
+    let mut out = String::new();
+    for step in listed {
+        let label = labels::action(step.action);
+        let (symbol, reason) = (style.paint(label.role, label.symbol), visible(&step.reason));
+        let reason = super::text::hang(&reason, 6 + names);
+        out.push_str(&format!(
+            "  {symbol} {}  {}\n",
+            pad(&step.what, names),
+            style.paint(Role::Faint, reason)
+        ));
+    }
+    match out.is_empty() {
+        true => out,
+        false => format!("\n{}\n{out}", style.paint(Role::Heading, "Then")),
     }
 }
 
@@ -284,6 +314,23 @@ mod tests {
         step
     }
 
+    /// What stays as it is is not listed, unless there is something to say of it.
+    #[test]
+    fn what_comes_after_the_resources_is_counted_and_listed() {
+        let step =
+            |what: &str, action, reason: &str| FeedStep { what: what.into(), action, reason: reason.into() };
+        let feed = [
+            step("stack.generator", Action::Update, "restarted, with simulated values of 5 teams"),
+            step("stack.prometheus", Action::NoOp, ""),
+            step("history", Action::NoOp, "1 day has ended since"),
+        ];
+        let shown = PlanView(&plan(Vec::new()), &feed).human(&Style::plain());
+        assert!(shown.contains("~ stack.generator") && shown.contains("1 day has ended"), "{shown}");
+        assert!(!shown.contains("stack.prometheus") && !shown.contains("Nothing to do"), "{shown}");
+        let shown = PlanView(&plan(Vec::new()), &feed[1..]).human(&Style::plain());
+        assert!(shown.contains("Nothing to do") && shown.contains("1 day has ended"), "{shown}");
+    }
+
     #[test]
     fn a_first_plan() {
         let mut plan = plan(vec![
@@ -306,7 +353,7 @@ mod tests {
             ),
         ]);
         plan.warnings.push("topology `single` is one machine: it is not highly available".into());
-        insta::assert_snapshot!(PlanView(&plan).human(&Style::plain()));
+        insta::assert_snapshot!(PlanView(&plan, &[]).human(&Style::plain()));
     }
 
     #[test]
@@ -361,7 +408,7 @@ mod tests {
             ),
             step(Action::Create, "compute.disk/dorainfra-data", "does not exist"),
         ]);
-        insta::assert_snapshot!(PlanView(&plan).human(&Style::plain()));
+        insta::assert_snapshot!(PlanView(&plan, &[]).human(&Style::plain()));
     }
 
     #[test]
@@ -370,7 +417,7 @@ mod tests {
             step(Action::NoOp, "compute.disk/dorainfra-data", ""),
             step(Action::NoOp, "compute.address/dorainfra-mimir", ""),
         ]);
-        insta::assert_snapshot!(PlanView(&plan).human(&Style::plain()), @"Nothing to do: dorainfra is as configured (2 resources).");
+        insta::assert_snapshot!(PlanView(&plan, &[]).human(&Style::plain()), @"Nothing to do: dorainfra is as configured (2 resources).");
     }
 
     #[test]
@@ -380,7 +427,7 @@ mod tests {
             "danger",
             "compactor.deletion_delay: deletes",
         );
-        let view = PlanView(&plan(vec![machine])).human(&Style::plain());
+        let view = PlanView(&plan(vec![machine]), &[]).human(&Style::plain());
         assert!(view.contains("May cost data") && view.contains("!!"), "{view}");
     }
 
@@ -388,7 +435,7 @@ mod tests {
     fn what_is_open_to_the_world_is_marked_even_when_unchanged() {
         let firewall =
             note(step(Action::NoOp, "compute.firewall/dorainfra-mimir", ""), "access", "tcp 9009 from ::/0");
-        let view = PlanView(&plan(vec![firewall])).human(&Style::plain());
+        let view = PlanView(&plan(vec![firewall]), &[]).human(&Style::plain());
         assert!(view.contains("!!") && view.contains("OPEN TO THE WORLD"), "{view}");
         assert!(!is_open_to_the_world("tcp 22 from 10.0.0.0/8"));
         assert!(!is_open_to_the_world("tcp 22 from 2001:db8::/32"));
@@ -399,7 +446,7 @@ mod tests {
         let text = |word: &str| (0..20).map(|n| format!("{word} {n}\n")).collect::<String>();
         let mut step = step(Action::Update, "compute.instance/x", "the configuration changed");
         step.changes = vec![change("script", Some(json!(text("old"))), Some(json!(text("new"))))];
-        let view = PlanView(&plan(vec![step])).human(&Style::plain());
+        let view = PlanView(&plan(vec![step]), &[]).human(&Style::plain());
         assert!(view.contains("… 28 more changed lines"), "{view}");
     }
 
@@ -408,7 +455,7 @@ mod tests {
         let mut step = step(Action::Update, "compute.instance/x", "changed \u{1b}[31mred");
         step.changes =
             vec![change("a\u{7}", Some(json!("\u{1b}]0;title\u{7}")), Some(json!("x\n\u{1b}[2Jy")))];
-        let view = PlanView(&plan(vec![step])).human(&Style::plain());
+        let view = PlanView(&plan(vec![step]), &[]).human(&Style::plain());
         assert!(!view.contains('\u{1b}') && !view.contains('\u{7}'), "{view:?}");
     }
 }

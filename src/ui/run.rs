@@ -148,7 +148,7 @@ mod tests {
         vec![
             Event::PhaseStarted { phase: Phase::Plan },
             Event::PhaseFinished { phase: Phase::Plan, elapsed_ms: 212, ok: true },
-            Event::Planned { plan },
+            Event::Planned { plan, feed: Vec::new() },
             Event::PhaseStarted { phase: Phase::Resources },
             Event::ResourceStarted { id: bucket.clone(), action: Action::Create },
             Event::ResourceFinished { id: bucket, action: Action::Create, elapsed_ms: 1_250 },

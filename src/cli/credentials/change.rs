@@ -82,7 +82,7 @@ impl Change {
             return Err(CommandError::failed("this deployment has no machine yet")
                 .hint("`dorainfra apply` makes everything that is missing"));
         }
-        events.send(Event::Planned { plan: plan.clone() });
+        events.send(Event::Planned { plan: plan.clone(), feed: Vec::new() });
         Ok(plan)
     }
 
