@@ -116,7 +116,7 @@ impl EngineError {
             }
             Self::UnknownTarget { id, known } => Some(target_hint(id, known)),
             Self::Meanwhile { .. } => {
-                Some("nothing was changed by this run: run the same command again, it reads anew".into())
+                Some("what was planned for the cloud before is not carried out: run the same command again, it reads anew".into())
             }
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"
