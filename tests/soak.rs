@@ -176,6 +176,8 @@ fn role(arguments: &str) -> Option<&'static str> {
         () if is(&["generate", "--live"]) => Some("the generator"),
         () if is(&["prometheus", "feature=agent"]) => Some("the collector"),
         () if is(&["pushgateway"]) => Some("the Pushgateway"),
+        // Google's agent runs that once a boot, and nobody starts it again.
+        () if is(&["startup-script"]) => None,
         () if is(&["/current/engine"]) => Some("the engine"),
         () if is(&["/machines/"]) => Some("another process of the machine"),
         _ => None,
@@ -183,13 +185,19 @@ fn role(arguments: &str) -> Option<&'static str> {
 }
 
 /// Kills one at random, and answers what it was.
-fn kill_one(deployment: &Deployment, command: &Child, dice: &mut Dice) -> Option<&'static str> {
-    let mut victims: Vec<(&'static str, String)> = vec![("the command", command.id().to_string())];
+fn kill_one(deployment: &Deployment, command: &mut Child, dice: &mut Dice) -> Option<&'static str> {
+    let mut victims: Vec<(&'static str, String)> = Vec::new();
+    if command.try_wait().unwrap().is_none() {
+        victims.push(("the command", command.id().to_string()));
+    }
     for process in deployment.processes() {
         let (pid, arguments) = process.split_once(' ').unwrap();
         if let Some(role) = role(arguments).filter(|_| pid != command.id().to_string()) {
             victims.push((role, pid.to_owned()));
         }
+    }
+    if victims.is_empty() {
+        return None;
     }
     // Of each kind as often as of any other, however many processes it has.
     let kinds: BTreeSet<&'static str> = victims.iter().map(|(role, _)| *role).collect();
@@ -272,7 +280,7 @@ impl Soak {
             while begun.elapsed() < moment {
                 std::thread::park_timeout(Duration::from_millis(10));
             }
-            let victim = kill_one(&self.deployment, child.as_ref().unwrap(), &mut self.dice);
+            let victim = kill_one(&self.deployment, child.as_mut().unwrap(), &mut self.dice);
             killed.extend(victim);
             // Google comes back, and the command is still there.
             if victim == Some("the sandbox") {
