@@ -199,9 +199,12 @@ fn kill_one(deployment: &Deployment, command: &mut Child, dice: &mut Dice) -> Op
     if victims.is_empty() {
         return None;
     }
-    // Of each kind as often as of any other, however many processes it has.
+    // The command one time in three; of each other kind as often, however many processes it has.
     let kinds: BTreeSet<&'static str> = victims.iter().map(|(role, _)| *role).collect();
-    let kind = dice.of(&kinds.into_iter().collect::<Vec<_>>());
+    let kind = match kinds.contains("the command") && dice.below(3) == 0 {
+        true => "the command",
+        false => dice.of(&kinds.into_iter().collect::<Vec<_>>()),
+    };
     let of_kind: Vec<&String> =
         victims.iter().filter(|(role, _)| *role == kind).map(|(_, pid)| pid).collect();
     let pid = of_kind[dice.below(of_kind.len())];
@@ -269,8 +272,14 @@ impl Soak {
         let pid = child.id();
         let begun = Instant::now();
         let mut killed = Vec::new();
+        // About as long as it takes.
+        let within = match command {
+            "collect" => 600,
+            "verify" => 3000,
+            _ => 6000,
+        };
         let moments: Vec<Duration> = (0..1 + self.dice.below(3))
-            .map(|_| Duration::from_millis(self.dice.throw() % 6000))
+            .map(|_| Duration::from_millis(self.dice.throw() % within))
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
