@@ -22,6 +22,9 @@ const WORDS: usize = 64 << 10;
 /// The longest time to come back that is believed. Rate limits of an hour exist.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// A download is on another host, which may have mirrors.
+const MOST_REDIRECTS: usize = 10;
+
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -124,8 +127,26 @@ pub fn seconds(told: u64) -> Duration {
     Duration::from_secs(told).min(LONGEST_WAIT)
 }
 
+/// How far a download or a forge's API is followed: never from https to where anybody in
+/// between can answer.
+pub fn redirects() -> reqwest::redirect::Policy {
+    reqwest::redirect::Policy::custom(|attempt| {
+        let encrypted = attempt.previous().iter().any(|from| from.scheme() == "https");
+        if encrypted && attempt.url().scheme() != "https" {
+            return attempt.error("it redirects from https to http, where anybody in between can answer");
+        }
+        match attempt.previous().len() > MOST_REDIRECTS {
+            true => attempt.error("it redirects again and again"),
+            false => attempt.follow(),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::Arc;
+
     use axum::Router;
     use axum::body::Body;
     use axum::response::{Html, Redirect};
@@ -183,6 +204,53 @@ mod tests {
         let url = server().await;
         assert!(clock_ahead(&asked(&url, "/short").await).unwrap().abs() <= 2, "the same machine");
         assert!(clock_ahead(&asked(&url, "/past").await).unwrap() < -900_000_000);
+    }
+
+    /// Answers each connection with a redirection to there, over TLS, and its certificate.
+    fn redirects_by_tls(to: String) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let config = Arc::new(config);
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let server = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::StreamOwned::new(server, stream);
+                let _ = stream.read(&mut [0; 4096]);
+                let answer = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes());
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        });
+        (format!("https://localhost:{port}"), made.cert.pem())
+    }
+
+    #[tokio::test]
+    async fn no_download_is_followed_from_https_to_http() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let plain = server().await;
+        let client = |certificates: &[&str]| {
+            let builder = reqwest::Client::builder().no_proxy().redirect(redirects());
+            let trusted =
+                certificates.iter().map(|pem| reqwest::Certificate::from_pem(pem.as_bytes()).unwrap());
+            trusted.fold(builder, reqwest::ClientBuilder::add_root_certificate).build().unwrap()
+        };
+        let (first, certificate) = redirects_by_tls(format!("{plain}/short"));
+        let refused = client(&[&certificate]).get(&first).send().await.unwrap_err();
+        assert!(reason(&refused).contains("from https to http"), "{}", reason(&refused));
+        // Over a second host, which is encrypted, too.
+        let (second, other) = redirects_by_tls(first);
+        let refused = client(&[&certificate, &other]).get(second).send().await.unwrap_err();
+        assert!(reason(&refused).contains("from https to http"), "{}", reason(&refused));
+        // What was never encrypted may go on as it was: a mirror on loopback.
+        let followed = client(&[]).get(format!("{plain}/short")).send().await.unwrap();
+        assert_eq!(body(followed, 5).await.unwrap(), "12345");
     }
 
     #[test]

@@ -303,7 +303,14 @@ async fn what_somebody_else_made_meanwhile_is_accepted_only_if_it_is_the_same_an
 }
 
 fn leasing<'a>(store: &'a MemoryLease, clock: &'a dyn dorainfra::engine::Clock) -> Leasing<'a> {
-    Leasing { store, holder: "ada@host 7", id: "run-1", clock, fence: Box::leak(Box::default()) }
+    Leasing {
+        store,
+        holder: "ada@host 7",
+        id: "run-1",
+        clock,
+        fence: Box::leak(Box::default()),
+        noted: Box::leak(Box::default()),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,8 +351,8 @@ async fn a_replaced_arbiter_is_left_and_taken_again() {
     let under = Some(leasing(&store, &clock));
     let outcome = quietly(&memory, &plan, under, &token).await.unwrap();
     assert!(outcome.is_complete(), "{outcome:?}");
-    assert_eq!(store.record(), None);
-    assert_eq!(memory.journal().last().unwrap(), "lease removed");
+    assert!(store.record().unwrap().released);
+    assert_eq!(memory.journal().last().unwrap(), "lease given back");
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,7 +361,13 @@ async fn a_lease_of_another_run_stops_everything_but_the_arbiter() {
     let (store, clock) = (MemoryLease::default(), clock());
     let expires = datetime!(2026-01-01 00:01 UTC);
     let acquired = datetime!(2026-01-01 00:00 UTC);
-    store.put(Some(LeaseRecord { holder: "bob@there 9".into(), id: "run-0".into(), acquired, expires }));
+    store.put(Some(LeaseRecord {
+        holder: "bob@there 9".into(),
+        id: "run-0".into(),
+        acquired,
+        expires,
+        released: false,
+    }));
     let token = CancellationToken::new();
     let refused = async |plan: &Plan| {
         let under = Some(leasing(&store, &clock));
@@ -391,13 +404,20 @@ async fn a_long_run_renews_its_lease_and_a_lost_one_stops_it() {
     let under = Some(leasing(&store, &clock));
     let outcome = quietly(&memory, &plan, under, &token).await.unwrap();
     assert!(outcome.is_complete());
-    // 210 s: taken once, renewed every 20.
-    assert_eq!((store.writes(), store.record()), (11, None));
+    // 210 s: taken once, renewed every 20, given back.
+    assert_eq!(store.writes(), 12);
+    assert!(store.record().unwrap().released);
 
     let memory = slow();
     let plan = planned(&memory, manifests()).await;
     let now = datetime!(2026-01-02 00:00 UTC);
-    let thief = LeaseRecord { holder: "bob@there 9".into(), id: "run-2".into(), acquired: now, expires: now };
+    let thief = LeaseRecord {
+        holder: "bob@there 9".into(),
+        id: "run-2".into(),
+        acquired: now,
+        expires: now,
+        released: false,
+    };
     let theft = async {
         tokio::time::sleep(seconds(75)).await;
         store.put(Some(thief.clone()));

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra::engine::{
-    Action, ApplyOptions, Fence, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider, ResourceId, apply,
-    plan, plan_destroy,
+    Action, ApplyOptions, Fence, Leasing, Manifest, Noted, Outcome, Plan, PlanOptions, Provider, ResourceId,
+    apply, plan, plan_destroy,
 };
 use dorainfra::event::Events;
 use memory::{Fault, Memory, MemoryLease, clock, manifest, stack};
@@ -479,8 +479,8 @@ async fn run_under_lease(
     plan: &Plan,
 ) -> usize {
     let (provider, token) = (Arc::clone(memory) as Arc<dyn Provider>, CancellationToken::new());
-    let fence = Fence::default();
-    let leasing = Leasing { store, holder: "ada@host 7", id, clock: now, fence: &fence };
+    let (fence, noted) = (Fence::default(), Noted::default());
+    let leasing = Leasing { store, holder: "ada@host 7", id, clock: now, fence: &fence, noted: &noted };
     let (options, events) = (ApplyOptions::default(), Events::none());
     tokio::select! {
         biased;

@@ -9,7 +9,9 @@ mod memory;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dorainfra::engine::{Clock, EngineError, Fence, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost};
+use dorainfra::engine::{
+    Clock, EngineError, Fence, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted,
+};
 use memory::{MemoryLease, UNREADABLE, clock};
 use proptest::prelude::*;
 use time::OffsetDateTime;
@@ -20,7 +22,7 @@ fn leasing<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock) -> Lea
 }
 
 fn fenced<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock, fence: &'a Fence) -> Leasing<'a> {
-    Leasing { store, holder: "ada@host 7", id, clock, fence }
+    Leasing { store, holder: "ada@host 7", id, clock, fence, noted: Box::leak(Box::default()) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,14 +68,20 @@ async fn a_lost_answer_does_not_lose_the_lease() {
         let held = tokio::time::timeout(LIFE * 3, lease.keep()).await;
         assert!(held.is_err(), "{held:?}");
         lease.release().await.unwrap();
-        assert_eq!(store.record(), None);
+        assert!(store.record().unwrap().released);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_lost_is_told_with_the_reason() {
     let now = time::macros::datetime!(2026-01-01 00:00 UTC);
-    let other = LeaseRecord { holder: "bob@there 9".into(), id: "x".into(), acquired: now, expires: now };
+    let other = LeaseRecord {
+        holder: "bob@there 9".into(),
+        id: "x".into(),
+        acquired: now,
+        expires: now,
+        released: false,
+    };
     for (found, why) in [(Some(other), "bob@there 9 took it"), (None, "its record was removed")] {
         let (store, clock) = (MemoryLease::default(), clock());
         let lease = Lease::new(leasing(&store, "run-1", &clock));
@@ -101,7 +109,13 @@ async fn no_record_locks_anybody_out_for_longer_than_its_life() {
     let far = time::macros::datetime!(9999-12-31 23:59:59 UTC);
     for id in ["far ahead", UNREADABLE] {
         let (store, clock) = (MemoryLease::default(), clock());
-        store.put(Some(LeaseRecord { holder: "eve".into(), id: id.into(), acquired: now, expires: far }));
+        store.put(Some(LeaseRecord {
+            holder: "eve".into(),
+            id: id.into(),
+            acquired: now,
+            expires: far,
+            released: false,
+        }));
         let lease = Lease::new(leasing(&store, "run-1", &clock));
         tokio::time::advance(LIFE).await;
         let EngineError::LeaseHeld { expires, .. } = lease.acquire().await.unwrap_err() else {
@@ -112,6 +126,43 @@ async fn no_record_locks_anybody_out_for_longer_than_its_life() {
         lease.acquire().await.unwrap();
         assert_eq!(store.record().unwrap().id, "run-1", "{id}");
     }
+}
+
+/// Who planned before somebody else's run changed the cloud is told so when it comes to take
+/// the lease, by name: nothing is carried out that was planned for another cloud.
+#[tokio::test(start_paused = true)]
+async fn who_read_before_another_run_is_told_whose_it_was() {
+    let (store, clock) = (MemoryLease::default(), clock());
+    let generation = async || store.read().await.unwrap().map_or(0, |kept| kept.generation);
+    let run = |id: &'static str, generation: Option<i64>| {
+        let noted: &Noted = Box::leak(Box::default());
+        generation.into_iter().for_each(|generation| noted.note(generation));
+        Lease::new(Leasing { noted, ..leasing(&store, id, &clock) })
+    };
+    for given_back in [true, false] {
+        let before = generation().await;
+        let first = run("first", Some(before));
+        let second = run("second", Some(before));
+        first.acquire().await.unwrap();
+        assert!(matches!(second.acquire().await.unwrap_err(), EngineError::LeaseHeld { .. }));
+        match given_back {
+            true => first.release().await.unwrap(),
+            false => tokio::time::advance(LIFE * 2).await,
+        }
+        let told = second.acquire().await.unwrap_err();
+        assert!(matches!(&told, EngineError::Meanwhile { holder } if holder == "ada@host 7"), "{told}");
+        assert!(told.hint().is_some_and(|hint| hint.contains("run the same command again")));
+        // The same run takes it a second time, and who reads now, too.
+        if given_back {
+            first.acquire().await.unwrap();
+            first.release().await.unwrap();
+        }
+        let third = run("third", Some(generation().await));
+        third.acquire().await.unwrap();
+        third.release().await.unwrap();
+    }
+    // Who noted nothing takes what is free.
+    run("fourth", None).acquire().await.unwrap();
 }
 
 /// Frozen with the lease and woken after its end, before anything else has run: no write
@@ -144,12 +195,17 @@ async fn who_sleeps_through_the_end_of_the_lease_writes_nothing_more() {
 #[tokio::test]
 async fn the_record_is_readable() {
     let now = time::macros::datetime!(2026-01-01 00:00 UTC);
-    let record =
-        LeaseRecord { holder: "ada@host 7".into(), id: "run-1".into(), acquired: now, expires: now + LIFE };
+    let record = LeaseRecord {
+        holder: "ada@host 7".into(),
+        id: "run-1".into(),
+        acquired: now,
+        expires: now + LIFE,
+        released: false,
+    };
     let text = serde_json::to_string(&record).unwrap();
     assert_eq!(
         text,
-        r#"{"holder":"ada@host 7","id":"run-1","acquired":"2026-01-01T00:00:00Z","expires":"2026-01-01T00:01:00Z"}"#
+        r#"{"holder":"ada@host 7","id":"run-1","acquired":"2026-01-01T00:00:00Z","expires":"2026-01-01T00:01:00Z","released":false}"#
     );
     assert_eq!(serde_json::from_str::<LeaseRecord>(&text).unwrap(), record);
 }
@@ -204,7 +260,8 @@ async fn contend(
                 held.lock().unwrap().push((start, Instant::now(), number));
             }
             if !lost && !contender.dies {
-                lease.release().await.unwrap();
+                // Where that is lost, too, it ends by itself.
+                let _ = lease.release().await;
             }
             break;
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dorainfra::engine::{
-    Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, ProviderError,
+    Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Noted, ProviderError,
 };
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
@@ -184,15 +184,6 @@ impl LeaseStore for Way {
         })
         .await
     }
-
-    async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
-        self.go(move |bucket| {
-            if bucket.kept.as_ref().is_some_and(|(_, generation, _)| *generation == if_generation) {
-                bucket.kept = None;
-            }
-        })
-        .await
-    }
 }
 
 /// A clock of the day that is set wrong; what passes is the same for all.
@@ -258,7 +249,8 @@ struct Seen {
 async fn run(number: u64, way: Way, clock: Skewed, seen: Rc<RefCell<Seen>>, gives_back: bool) {
     let fence = Rc::clone(&seen.borrow().fence);
     let id = format!("run-{number}");
-    let leasing = Leasing { store: &way, holder: "ada@host 7", id: &id, clock: &clock, fence: &fence };
+    let (noted, holder) = (Noted::default(), "ada@host 7");
+    let leasing = Leasing { store: &way, holder, id: &id, clock: &clock, fence: &fence, noted: &noted };
     let lease = Lease::new(leasing);
     sleep(Duration::from_secs(7 * number)).await;
     while lease.acquire().await.is_err() {
@@ -295,7 +287,13 @@ fn follow(course: &Arc<Mutex<Course>>, scene: Scene) -> Result<(), String> {
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let begun = Instant::now();
         let far = time::macros::datetime!(9999-12-31 23:59:59 UTC);
-        let record = LeaseRecord { holder: "eve".into(), id: "x".into(), acquired: far, expires: far };
+        let record = LeaseRecord {
+            holder: "eve".into(),
+            id: "x".into(),
+            acquired: far,
+            expires: far,
+            released: false,
+        };
         let kept = match scene.before {
             Before::Nothing => None,
             Before::FarAhead => Some((Some(record), 1, begun)),
@@ -345,8 +343,9 @@ fn follow(course: &Arc<Mutex<Course>>, scene: Scene) -> Result<(), String> {
         // last write that arrived, which may be one that they left under way.
         runs.iter().for_each(tokio::task::JoinHandle::abort);
         course.lock().unwrap().most = 0;
-        let (next, fence) = (way(&Arc::default()), Fence::default());
-        let leasing = Leasing { store: &next, holder: "next@host", id: "next", clock: &clock, fence: &fence };
+        let (next, fence, noted) = (way(&Arc::default()), Fence::default(), Noted::default());
+        let (id, holder) = ("next", "next@host");
+        let leasing = Leasing { store: &next, holder, id, clock: &clock, fence: &fence, noted: &noted };
         let lease = Lease::new(leasing);
         let asked = Instant::now();
         loop {

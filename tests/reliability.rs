@@ -11,7 +11,7 @@ use std::path::Path;
 use matrix::Results;
 
 /// The matrices, in the order of the page: target and test of each.
-const MATRICES: [(&str, &str); 7] = [
+const MATRICES: [(&str, &str); 8] = [
     ("crash_matrix", "a_run_killed_at_any_write_is_mended_by_the_next"),
     ("next_steps", "each_error_of_a_plan_says_what_is_next"),
     ("next_steps", "each_error_of_an_apply_says_what_is_next"),
@@ -19,7 +19,10 @@ const MATRICES: [(&str, &str); 7] = [
     ("machine_faults", "a_machine_gets_its_bundle_whatever_call_of_it_fails"),
     ("concurrency", "two_commands_at_once_end_as_they_should_and_nothing_is_lost"),
     ("lease_model", "in_no_course_of_events_two_runs_hold_it_and_in_each_the_next_one_gets_it"),
+    ("soak", SOAK),
 ];
+/// Its length is chosen, and it is no part of the usual tests.
+const SOAK: &str = "everything_is_killed_at_random_and_nothing_acknowledged_is_lost";
 /// Of a message, characters.
 const SHOWN: usize = 320;
 
@@ -28,14 +31,27 @@ fn root() -> &'static Path {
 }
 
 fn command(target: &str, test: &str) -> String {
-    format!("NIGHTLY=1 cargo test --test {target} {test}")
+    match test {
+        SOAK => format!("cargo test --test {target} -- --ignored --nocapture"),
+        _ => format!("NIGHTLY=1 cargo test --test {target} {test}"),
+    }
 }
 
-fn results(target: &str, test: &str) -> Results {
+/// `None`: the soak was not run.
+fn results(target: &str, test: &str) -> Option<Results> {
     let path = matrix::folder().join(format!("{test}.json"));
-    let text = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; run `{}` first", path.display(), command(target, test)));
-    serde_json::from_str(&text).unwrap()
+    let text = match std::fs::read_to_string(&path) {
+        Err(_) if test == SOAK => return None,
+        text => text.unwrap_or_else(|error| {
+            panic!("{}: {error}; run `{}` first", path.display(), command(target, test))
+        }),
+    };
+    let results: Results = serde_json::from_str(&text).unwrap();
+    // What scripts/nightly says to have gone through whole was.
+    #[expect(clippy::disallowed_methods, reason = "the switch of scripts/nightly")]
+    let nightly = std::env::var_os("NIGHTLY").is_some() && test != SOAK;
+    assert!(results.whole || !nightly, "{test} was gone through by sample: {}", path.display());
+    Some(results)
 }
 
 /// A message in a cell of a table, without what differs from run to run.
@@ -66,19 +82,30 @@ fn page() -> String {
          Made by tests/reliability.rs from the results of the matrices that it names: what was done to the program, \
          how often, how often it came through, and what it said. Each test fails where a single case does not come \
          through, so *survived* is less than *tried* in no version that passes its tests; how much was tried is what to \
-         look at. Without `NIGHTLY` a sample is tried.\n\n\
+         look at. *All* is what the command below tries; *a sample* is what it tries without `NIGHTLY`, and in \
+         the soak, less than an hour.\n\n\
          | matrix | tried | survived | how much |\n| --- | --- | --- | --- |\n",
     );
-    let all: Vec<Results> = MATRICES.iter().map(|(target, test)| results(target, test)).collect();
+    let all: Vec<Option<Results>> = MATRICES.iter().map(|(target, test)| results(target, test)).collect();
     for results in &all {
+        let Some(results) = results else {
+            text += "| Everything killed at random | | | not run |\n";
+            continue;
+        };
         let tried: usize = results.kinds.values().map(|kind| kind.tried).sum();
         let survived: usize = results.kinds.values().map(|kind| kind.survived).sum();
         let how_much = if results.whole { "all" } else { "a sample" };
         text += &format!("| {} | {tried} | {survived} | {how_much} |\n", results.title);
     }
     for (results, (target, test)) in all.iter().zip(MATRICES) {
+        let Some(results) = results else {
+            text += &format!("\n## Everything killed at random\n\n    {}\n", command(target, test));
+            continue;
+        };
         let messages = results.kinds.values().any(|kind| kind.message.is_some());
-        text += &format!("\n## {}\n\n{}\n\n    {}\n\n", results.title, results.what, command(target, test));
+        let how_much = if results.whole { "All of it was tried" } else { "A sample of it was tried" };
+        let (title, what) = (&results.title, &results.what);
+        text += &format!("\n## {title}\n\n{what} {how_much}.\n\n    {}\n\n", command(target, test));
         text += if messages {
             "| what | tried | survived | one of its messages |\n| --- | --- | --- | --- |\n"
         } else {

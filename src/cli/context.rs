@@ -334,6 +334,7 @@ impl Context {
     /// `ca`, a file of authorities beside the system's, can't be read or holds none.
     pub fn web(&self, ca: Option<&Path>) -> CommandResult<reqwest::Client> {
         let mut builder = reqwest::Client::builder()
+            .redirect(crate::answer::redirects())
             .connect_timeout(std::time::Duration::from_secs(10))
             .read_timeout(std::time::Duration::from_secs(30));
         if let Some(file) = ca {

@@ -81,7 +81,7 @@ impl Doctor {
         tell(match new {
             true => {
                 let why =
-                    "permissions are not known: the Cloud Resource Manager API is off, which `apply` enables";
+                    "the Cloud Resource Manager API, which knows the permissions, is off: `apply` enables it";
                 unknown("project", &name, why.into())
             }
             false => check("project", &name, found, hint.as_deref().unwrap_or_default()),
@@ -117,7 +117,10 @@ async fn obstacles(blueprint: &Blueprint, client: gcp::Client, events: &Events) 
         Ok(plan) if plan.warnings.is_empty() => {
             vec![check("plan", title, Ok("nothing stands in the way".into()), "")]
         }
-        Ok(plan) => plan.warnings.into_iter().map(|warning| unknown("plan", title, warning)).collect(),
+        Ok(plan) => {
+            let warning = |found| Check { outcome: Outcome::Warning, ..check("plan", title, Ok(found), "") };
+            plan.warnings.into_iter().map(warning).collect()
+        }
         Err(EngineError::Impossible { findings }) => {
             findings.into_iter().map(|finding| found("plan", title, finding)).collect()
         }
@@ -148,9 +151,9 @@ fn found(name: &str, title: &str, finding: Finding) -> Check {
     }
 }
 
-/// What stops nothing, and should be known.
+/// What could not be found out, which stops nothing.
 fn unknown(name: &str, title: &str, found: String) -> Check {
-    Check { outcome: Outcome::NotApplicable, ..check(name, title, Ok(found), "") }
+    Check { outcome: Outcome::Unknown, ..check(name, title, Ok(found), "") }
 }
 
 fn check(name: &str, title: &str, found: Result<String, String>, hint: &str) -> Check {

@@ -145,7 +145,9 @@ impl From<EngineError> for CommandError {
     fn from(error: EngineError) -> Self {
         let exit = match &error {
             EngineError::LeaseHeld { .. } => Exit::LeaseHeld,
-            EngineError::Stale(_) | EngineError::OtherDeployment { .. } => Exit::PlanStale,
+            EngineError::Stale(_) | EngineError::Meanwhile { .. } | EngineError::OtherDeployment { .. } => {
+                Exit::PlanStale
+            }
             EngineError::UnknownTarget { .. } => Exit::Usage,
             _ => Exit::Failed,
         };

@@ -3,7 +3,7 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
-use crate::engine::{LeaseStore, ProviderError};
+use crate::engine::{LeaseRecord, LeaseStore, Noted, ProviderError};
 use crate::gcp::BucketLease;
 
 /// This process: boot, pid namespace, pid and start time, so that no other
@@ -17,15 +17,31 @@ pub fn identity() -> String {
     }
 }
 
-/// Takes away the lease of a process that ran here and died, so that a run that
+/// Gives back the lease of a process that ran here and died, so that a run that
 /// was killed can be repeated at once. Everybody else's lease ends by itself.
-pub async fn release_of_the_dead(store: &BucketLease) -> Result<(), ProviderError> {
+pub async fn release_of_the_dead(store: &BucketLease, noted: &Noted) -> Result<(), ProviderError> {
     if let Some(kept) = store.read().await?
-        && kept.record.is_some_and(|record| died(&record.id))
+        && let Some(record) = kept.record.filter(|record| !record.released && died(&record.id))
+        && let Ok(generation) =
+            store.write(&LeaseRecord { released: true, ..record }, kept.generation).await?
+        && !noted.is_newer(kept.generation)
     {
-        store.remove(kept.generation).await?;
+        noted.note(generation);
     }
     Ok(())
+}
+
+/// The lease as it is before anything is read. What a run reads while another one works is not
+/// what that one leaves: then whatever is found later is newer.
+pub async fn noted(store: &BucketLease) -> Noted {
+    let noted = Noted::default();
+    // Who may not read it, or not yet, does not take it either.
+    if let Ok(found) = store.read().await {
+        let settled = found
+            .filter(|kept| kept.is_free() || kept.record.as_ref().is_some_and(|record| died(&record.id)));
+        noted.note(settled.map_or(0, |kept| kept.generation));
+    }
+    noted
 }
 
 fn own_process() -> Option<String> {

@@ -19,7 +19,9 @@ use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
 use crate::config::Live;
 use crate::dora::metrics::Histograms;
 use crate::dora::{self, simulator};
-use crate::engine::{self, ApplyOptions, Fence, Leasing, Manifest, Observed, Outcome, Plan, Provider as _};
+use crate::engine::{
+    self, ApplyOptions, Fence, Leasing, Manifest, Noted, Observed, Outcome, Plan, Provider as _,
+};
 use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held, Mimir};
@@ -49,6 +51,10 @@ pub struct Run<'a> {
     pub interrupt: CancellationToken,
     /// What each write of this run asks.
     fence: Arc<Fence>,
+    /// The lease as it was before anything was read.
+    noted: Noted,
+    /// Who this run is, to the lease.
+    id: String,
     /// Found out when it is first asked for: by then the sources are read.
     history: OnceLock<History>,
 }
@@ -70,19 +76,28 @@ impl<'a> Run<'a> {
         project.config.require_project()?;
         let restore_disks = selection::restore_disks(&project.config, &selection.restore_disk)?;
         let client = context.client(&project)?;
+        let noted = match purpose {
+            Purpose::Look => Noted::default(),
+            _ => holder::noted(&Self::lease(&project, &client)).await,
+        };
         let (mut facts, held) = tokio::try_join!(context.facts(&project, &client, purpose, events), async {
             Ok(resource::held(&client, &project.config.name).await?)
         })?;
         facts.clients = credentials::clients(&held);
         facts.restore_disks = restore_disks;
-        Self::build(context, project, facts, client, held)
+        Self::build(context, project, facts, client, held, noted)
     }
 
     /// With facts that a saved plan holds.
     pub async fn with(context: &'a Context, project: Project, facts: Facts) -> CommandResult<Run<'a>> {
         let client = context.client(&project)?;
+        let noted = holder::noted(&Self::lease(&project, &client)).await;
         let held = resource::held(&client, &project.config.name).await?;
-        Self::build(context, project, facts, client, held)
+        Self::build(context, project, facts, client, held, noted)
+    }
+
+    fn lease(project: &Project, client: &gcp::Client) -> gcp::BucketLease {
+        gcp::BucketLease::new(client.clone(), Names::of(&project.config).bucket)
     }
 
     fn build(
@@ -91,6 +106,7 @@ impl<'a> Run<'a> {
         facts: Facts,
         client: gcp::Client,
         held: Vec<Held>,
+        noted: Noted,
     ) -> CommandResult<Run<'a>> {
         let blueprint = context.blueprint(&project, &facts)?;
         let contents = blueprint.contents.clone();
@@ -110,6 +126,8 @@ impl<'a> Run<'a> {
             mimir: None,
             interrupt,
             fence,
+            noted,
+            id: holder::identity(),
             history: OnceLock::new(),
         };
         Ok(run.connected())
@@ -126,11 +144,10 @@ impl<'a> Run<'a> {
     /// finishes what is in flight.
     pub async fn resources(&self, plan: &Plan, events: &Events) -> CommandResult<Outcome> {
         self.context.signals.finishing();
-        let store = gcp::BucketLease::new(self.client.clone(), Names::of(&self.project.config).bucket);
-        let (holder, id) = (self.context.holder(), holder::identity());
-        holder::release_of_the_dead(&store).await?;
-        let (clock, fence) = (&engine::SystemClock, &*self.fence);
-        let leasing = Leasing { store: &store, holder: &holder, id: &id, clock, fence };
+        let (store, holder) = (Self::lease(&self.project, &self.client), self.context.holder());
+        holder::release_of_the_dead(&store, &self.noted).await?;
+        let (clock, fence, noted) = (&engine::SystemClock, &*self.fence, &self.noted);
+        let leasing = Leasing { store: &store, holder: &holder, id: &self.id, clock, fence, noted };
         let options = ApplyOptions::default();
         let provider = self.provider.clone();
         Ok(engine::apply(plan, provider, &options, Some(leasing), &self.interrupt, events).await?)

@@ -72,6 +72,8 @@ pub enum EngineError {
     UnknownTarget { id: ResourceId, known: Vec<ResourceId> },
     #[error("another run changes this deployment: {holder} holds the lease until {}", rfc3339(.expires))]
     LeaseHeld { holder: String, expires: OffsetDateTime },
+    #[error("another run has changed this deployment since this one read it: {holder}")]
+    Meanwhile { holder: String },
     #[error("the lease could not be taken: {error}")]
     Lease { error: ProviderError },
     #[error(transparent)]
@@ -113,6 +115,9 @@ impl EngineError {
                 Some(ways.join("; "))
             }
             Self::UnknownTarget { id, known } => Some(target_hint(id, known)),
+            Self::Meanwhile { .. } => {
+                Some("what was planned for the cloud before is not carried out: run the same command again, it reads anew".into())
+            }
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"
                     .into(),

@@ -11,7 +11,7 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +45,10 @@ pub struct LeaseRecord {
     pub acquired: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub expires: OffsetDateTime,
+    /// Given back: anybody may take it. The record stays, so that whoever read the cloud
+    /// before sees that somebody has changed it since.
+    #[serde(default)]
+    pub released: bool,
 }
 
 /// The object's generation is not the one that the write was bound to.
@@ -61,6 +65,17 @@ pub struct Kept {
     pub age: Duration,
 }
 
+impl Kept {
+    /// Whether anybody may take it.
+    pub fn is_free(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.released) || self.age >= LIFE.saturating_add(MARGIN)
+    }
+}
+
+fn whose(record: Option<LeaseRecord>) -> String {
+    record.map_or("somebody (its record can't be read)".into(), |record| record.holder)
+}
+
 /// Where the record is kept.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
@@ -74,10 +89,35 @@ pub trait LeaseStore: Send + Sync {
         record: &LeaseRecord,
         if_generation: i64,
     ) -> Result<Result<i64, Conflict>, ProviderError>;
+}
 
-    /// Removes the record of that generation. Another one's record stays, and
-    /// that is no error.
-    async fn remove(&self, if_generation: i64) -> Result<(), ProviderError>;
+/// The record's generation when a run began to read the cloud. A run that finds another one
+/// when it takes the lease has planned for a cloud that is no more.
+#[derive(Debug)]
+pub struct Noted {
+    generation: AtomicI64,
+}
+
+/// Nobody looked: whatever is found is taken.
+const NOT_NOTED: i64 = -1;
+
+impl Default for Noted {
+    fn default() -> Self {
+        Self { generation: AtomicI64::new(NOT_NOTED) }
+    }
+}
+
+impl Noted {
+    /// 0: there was no record.
+    pub fn note(&self, generation: i64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Whether a record is of a run that ended or died since.
+    pub fn is_newer(&self, generation: i64) -> bool {
+        let noted = self.generation.load(Ordering::Acquire);
+        noted != NOT_NOTED && noted != generation
+    }
 }
 
 /// The time. A parameter, so that a test needs no waiting.
@@ -154,6 +194,8 @@ pub struct Leasing<'a> {
     pub clock: &'a dyn Clock,
     /// What this run's writes ask.
     pub fence: &'a Fence,
+    /// What was there when this run began to read.
+    pub noted: &'a Noted,
 }
 
 /// Why a lease that was held is not any more, in words.
@@ -185,8 +227,9 @@ impl<'a> Lease<'a> {
     /// Takes the lease, if nobody holds it.
     ///
     /// # Errors
-    /// [`EngineError::LeaseHeld`] by whom and until when; [`EngineError::Lease`]
-    /// when the store cannot be read or written.
+    /// [`EngineError::LeaseHeld`] by whom and until when; [`EngineError::Meanwhile`] when
+    /// somebody held it since this run began to read; [`EngineError::Lease`] when the store
+    /// cannot be read or written.
     pub async fn acquire(&self) -> Result<(), EngineError> {
         let mut held = self.held.lock().await;
         let error = |error| EngineError::Lease { error };
@@ -197,16 +240,19 @@ impl<'a> Lease<'a> {
                 None => 0,
                 // Ours already: the answer to an earlier write was lost.
                 Some(kept) if self.is_ours(&kept) => kept.generation,
-                Some(kept) if kept.age >= LIFE.saturating_add(MARGIN) => kept.generation,
+                Some(kept) if kept.is_free() => match self.leasing.noted.is_newer(kept.generation) {
+                    true => return Err(EngineError::Meanwhile { holder: whose(kept.record) }),
+                    false => kept.generation,
+                },
                 Some(Kept { record, age, .. }) => {
-                    let holder = record.map_or("somebody (its record can't be read)".into(), |of| of.holder);
+                    let holder = whose(record);
                     let expires = later(self.leasing.clock.now(), LIFE.saturating_sub(age));
                     return Err(EngineError::LeaseHeld { holder, expires });
                 }
             };
             let (acquired, until) =
                 (self.leasing.clock.now(), self.leasing.clock.passed().saturating_add(LIFE));
-            match self.leasing.store.write(&self.record(acquired), generation).await {
+            match self.leasing.store.write(&self.record(acquired, false), generation).await {
                 Ok(Ok(generation)) if self.left(until) > HALF_LIFE => {
                     self.leasing.fence.open(Some(until));
                     *held = Some(Held { generation, acquired, until });
@@ -285,27 +331,31 @@ impl<'a> Lease<'a> {
     /// # Errors
     /// The store's; the lease ends by itself then.
     pub async fn release(&self) -> Result<(), ProviderError> {
-        match self.held.lock().await.take() {
-            Some(held) => {
-                self.leasing.fence.open(None);
-                self.leasing.store.remove(held.generation).await
-            }
-            None => Ok(()),
+        let Some(held) = self.held.lock().await.take() else { return Ok(()) };
+        self.leasing.fence.open(None);
+        // Somebody else's record stays.
+        if let Ok(generation) =
+            self.leasing.store.write(&self.record(held.acquired, true), held.generation).await?
+        {
+            self.leasing.noted.note(generation);
         }
+        Ok(())
     }
 
-    fn record(&self, acquired: OffsetDateTime) -> LeaseRecord {
+    fn record(&self, acquired: OffsetDateTime, released: bool) -> LeaseRecord {
         LeaseRecord {
             holder: self.leasing.holder.to_owned(),
             id: self.leasing.id.to_owned(),
             acquired,
             expires: later(self.leasing.clock.now(), LIFE),
+            released,
         }
     }
 
     async fn renewed(&self, current: &Held) -> Renewal {
         let acquired = current.acquired;
-        let (record, until) = (self.record(acquired), self.leasing.clock.passed().saturating_add(LIFE));
+        let (record, until) =
+            (self.record(acquired, false), self.leasing.clock.passed().saturating_add(LIFE));
         let written = self.leasing.store.write(&record, current.generation);
         if let Ok(Ok(Ok(generation))) = tokio::time::timeout(RENEWAL, written).await {
             return Renewal::Renewed(Held { generation, acquired, until });

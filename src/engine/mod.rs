@@ -39,7 +39,7 @@ pub use canonical::digest;
 pub use destroy::plan_destroy;
 pub use error::{EngineError, Foreign, ForeignWhy};
 pub use lease::{
-    Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, SystemClock,
+    Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted, SystemClock,
 };
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use plan::plan;

@@ -81,15 +81,6 @@ impl LeaseStore for BucketLease {
             Err(error) => Err(error.into()),
         }
     }
-
-    async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
-        // The fence is open: this is what the lease ends with.
-        match self.client.delete_object(&self.bucket, OBJECT, Some(if_generation)).await {
-            Ok(()) => Ok(()),
-            Err(Error::Api(error)) if error.is_stale() => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 }
 
 impl From<Error> for ProviderError {

@@ -63,6 +63,8 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::Passed => (Role::Good, "✓"),
         Outcome::Failed => (Role::Bad, "✗"),
         Outcome::NotApplicable => (Role::Faint, "·"),
+        Outcome::Unknown => (Role::Caution, "?"),
+        Outcome::Warning => (Role::Caution, "!"),
     };
     let symbol = style.paint(role, symbol);
     let title = pad(&visible(&check.title), TITLE);
@@ -73,6 +75,8 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::NotApplicable => {
             format!("  {symbol} {}\n", style.paint(Role::Faint, format!("{title}not applicable: {found}")))
         }
+        Outcome::Unknown => format!("  {symbol} {title}unknown: {found}\n"),
+        Outcome::Warning => format!("  {symbol} {title}{found}\n"),
         Outcome::Failed => {
             let expected = hang(&visible(&check.expected), 14);
             let mut row = format!("  {symbol} {title}{}  {took}\n", style.paint(Role::Bad, found));
@@ -111,6 +115,8 @@ mod tests {
             check("endpoint", "The endpoint is ready", Outcome::Passed, "ready in 12 ms"),
             check("history", "Every sample of the history", Outcome::Failed, "56,939 of 56,940 samples"),
             check("bucket", "Blocks in the bucket", Outcome::NotApplicable, "the stand-in writes none"),
+            check("project", "project my-gcp", Outcome::Unknown, "the API that knows is off"),
+            check("plan", "what apply needs", Outcome::Warning, "`single` is one machine"),
         ];
         let rows: String = checks.iter().map(|check| row(check, &Style::plain())).collect();
         let report = Report {

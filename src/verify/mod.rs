@@ -58,6 +58,10 @@ pub enum Outcome {
     Failed,
     /// Does not apply here (the stand-in writes no blocks): `found` says why.
     NotApplicable,
+    /// Nobody could say, which stops nothing; only of `doctor`.
+    Unknown,
+    /// To be known, and stops nothing; only of `doctor`.
+    Warning,
 }
 
 /// What is to be proven.

@@ -101,20 +101,13 @@ impl LeaseStore for MemoryLease {
                 Err(Conflict)
             }
         };
-        self.note(if written.is_ok() { "written" } else { "conflict" });
+        self.note(match (written, record.released) {
+            (Err(Conflict), _) => "conflict",
+            (Ok(_), true) => "given back",
+            (Ok(_), false) => "written",
+        });
         tokio::time::sleep(self.delay).await;
         if fate == Some(true) { Err(lost()) } else { Ok(written) }
-    }
-
-    async fn remove(&self, if_generation: i64) -> Result<(), ProviderError> {
-        tokio::time::sleep(self.delay).await;
-        let mut state = self.state.lock().unwrap();
-        if state.1.as_ref().is_some_and(|(_, generation, _)| *generation == if_generation) {
-            state.1 = None;
-            drop(state);
-            self.note("removed");
-        }
-        Ok(())
     }
 }
 
