@@ -19,6 +19,7 @@ mod generate;
 mod history;
 mod holder;
 mod init;
+mod intake;
 mod interrupt;
 mod live;
 mod panics;

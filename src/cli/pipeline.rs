@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let files = Files::of(self.context.collected(&config.name))?;
-        let mut collecting = Collecting::begin(&files);
+        let mut collecting = Collecting::begin(&files, &config.sources)?;
         for source in &config.sources {
             if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await
             {

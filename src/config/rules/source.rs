@@ -26,6 +26,17 @@ pub const LABEL_TEXT: Rule = Rule {
     },
 };
 
+pub const HOOK: Rule = Rule {
+    allowed: "small letters, digits and `-`, such as `pagerduty-orders`",
+    check: |text| {
+        length(text, 1, 64)?;
+        require(
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
+            "has other characters in it",
+        )
+    },
+};
+
 pub const PATTERN: Rule = Rule {
     allowed: "a text with `*` (anything) and `?` (one character)",
     check: |text| length(text, 1, 256),

@@ -29,7 +29,7 @@ pub mod webhook;
 pub use error::SourceError;
 pub use judge::events;
 pub use loose::loose;
-pub use project::{Fact, Incident, Landed, Project, Ran, Status};
+pub use project::{Fact, Failed, Incident, Landed, Project, Ran, Status};
 pub use releases::Exclude;
 pub use rest::Access;
 pub use rules::{Owner, Patterns, Rules};
