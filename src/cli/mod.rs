@@ -15,6 +15,7 @@ mod endpoint;
 mod engine;
 mod environment;
 mod error;
+mod event;
 mod generate;
 mod history;
 mod holder;
@@ -114,6 +115,7 @@ pub enum Command {
     Report(report::Report),
     Generate(generate::Generate),
     Collect(collect::Collect),
+    Event(event::EventCommand),
     Stack(stack::Stack),
     Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
@@ -229,6 +231,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Report(command) => command.run(context).await,
         Command::Generate(command) => command.run(context).await,
         Command::Collect(command) => command.run(context).await,
+        Command::Event(command) => command.run(context).await,
         Command::Stack(command) => command.run(context).await,
         Command::Credentials(command) => command.run(context).await,
         Command::Sandbox(command) => command.run(context).await,
