@@ -229,7 +229,8 @@ async fn what_several_tools_tell_of_one_service_is_judged_together() {
         "sources:\n\
          - {type: github, project: example/shop, team: orders, service: shop}\n\
          - {type: webhook, mapping: pagerduty, name: calls, team: orders, service: shop}\n\
-         - {type: webhook, path: ours.yaml, team: orders, environment: live}\n",
+         - {type: webhook, path: ours.yaml, team: orders, environment: live}\n\
+         - {type: webhook, mapping: jira, team: orders, service: shop, incident_labels: [story]}\n",
     )
     .unwrap();
     let mut receiver = Receiver::start(folder.path());
@@ -256,6 +257,10 @@ async fn what_several_tools_tell_of_one_service_is_judged_together() {
     assert_eq!(post(&format!("{}ours", receiver.url), &[("Authorization", &bearer())], "{").await.0, 422);
     // The name of the mapping is free for nobody else's, and others are none.
     assert_eq!(hook(&receiver, "another", &triggered).await.0, 400);
+    // Which of Jira's issues are incidents Jira's source says; reopened, it is not over.
+    for name in ["jira-resolved", "jira-reopened", "jira-created"] {
+        assert_eq!(hook(&receiver, "jira", &fixture(&format!("senders/{name}.json"))).await.0, 202);
+    }
     // GitHub tells of the same service.
     let body = json!({"deployment_status": {"state": "success", "created_at": "2021-06-04T12:50:00Z"},
         "deployment": {"id": 7, "sha": "c".repeat(40), "ref": "main", "environment": "production"},
@@ -472,4 +477,93 @@ fn a_deployment_brings_what_the_repository_has() {
     let all = deployments(folder.path());
     let found: Vec<(&str, usize)> = all.iter().map(|it| (it.id.as_str(), it.changes.len())).collect();
     assert_eq!(found, [("orders/cart@v0", 1), ("orders/cart@cdevents:7", 1)]);
+}
+
+#[test]
+fn a_team_is_whom_the_repository_s_codeowners_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = folder.path().join("shop");
+    std::fs::create_dir_all(shop.join(".github")).unwrap();
+    std::fs::write(shop.join(".github/CODEOWNERS"), "* @example/platform\n/cart/ @example/orders\n").unwrap();
+    std::fs::create_dir(shop.join("cart")).unwrap();
+    std::fs::write(shop.join("cart/main"), "1").unwrap();
+    git(&shop, &["init", "--quiet", "--initial-branch", "main"]);
+    git(&shop, &["add", "."]);
+    git(&shop, &["commit", "--quiet", "--message", "Add a cart"]);
+    git(&shop, &["tag", "v1"]);
+    let configure = |more: &str| {
+        let text =
+            format!("sources:\n- {{type: git, path: shop, service: all, team_from: codeowners}}\n{more}");
+        std::fs::write(folder.path().join("dorainfra.yaml"), text).unwrap();
+    };
+    let collect = |code: i32| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).env_clear();
+        let assert = command.args(["collect", "--events", "events.jsonl"]).assert().code(code);
+        String::from_utf8_lossy(&assert.get_output().stderr).into_owned()
+    };
+    configure("- {type: git, path: shop, service: cart, paths: [cart], team_from: codeowners}\n");
+    collect(0);
+    let ids: Vec<String> = deployments(folder.path()).into_iter().map(|it| it.id).collect();
+    assert_eq!(ids, ["orders/cart@v1", "platform/all@v1"]);
+    std::fs::remove_file(shop.join(".github/CODEOWNERS")).unwrap();
+    let said = collect(1);
+    assert!(said.contains("no CODEOWNERS") && said.contains("team: NAME"), "{said}");
+    std::fs::write(shop.join(".github/CODEOWNERS"), "* @example/platform\n").unwrap();
+    for (more, expected) in [
+        ("- {type: git, path: cart, team: a, team_from: codeowners}", "two ways to say whose it is"),
+        ("- {type: webhook}", "needs `mapping`, or `path`"),
+        ("- {type: webhook, mapping: jira, path: x.yaml}", "two mappings"),
+        ("- {type: webhook, mapping: pagerdutty}", "pagerduty"),
+        ("- {type: webhook, mapping: jira}\n- {type: webhook, mapping: jira}", "another webhook is called"),
+        ("- {type: webhook, mapping: jira, name: No}", "other characters"),
+        ("- {type: cdevents, teams: [\"cart\"]}", "no pattern or no team"),
+        ("- {type: cdevents, mapping: jira}", "no `mapping`"),
+        ("- {type: webhook, path: absent.yaml}", "absent.yaml"),
+    ] {
+        configure(more);
+        let said = collect(3);
+        assert!(said.contains(expected), "{more}: {said}");
+    }
+}
+
+/// The container's command, as the documentation has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_container_runs_is_a_receiver() {
+    use std::io::BufRead as _;
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sources.md")).unwrap();
+    let line = |name: &str| page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let entry: Vec<String> = serde_json::from_str(line("ENTRYPOINT ")).unwrap();
+    assert_eq!(entry, ["/usr/local/bin/dorainfra"]);
+    assert_eq!(line("COPY "), "dorainfra /usr/local/bin/dorainfra");
+    let folder = tempfile::tempdir().unwrap();
+    let command: Vec<String> = serde_json::from_str(line("CMD ")).unwrap();
+    let events = format!("{}/events.jsonl", line("VOLUME "));
+    assert!(command.contains(&events) && command.contains(&format!("0.0.0.0:{}", line("EXPOSE "))));
+    let command = command.iter().map(|word| match word.as_str() {
+        "0.0.0.0:8085" => "127.0.0.1:0".to_owned(),
+        word => word.replace("/data", &folder.path().display().to_string()),
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dorainfra"))
+        .args(command)
+        .current_dir(folder.path())
+        .env_clear()
+        .env("DORAINFRA_WEBHOOK_SECRET", SECRET)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.find(|line| line.contains("http://"));
+    let url =
+        said.as_deref().and_then(|said| said.split_whitespace().find(|word| word.starts_with("http://")));
+    let ready = match url {
+        Some(url) => {
+            http().get(format!("{url}healthz")).send().await.map(|answer| answer.status().as_u16()).ok()
+        }
+        None => None,
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(ready, Some(200), "{said:?}");
 }

@@ -178,7 +178,7 @@ impl Collect {
                 if self.events.is_none() {
                     context.make_state()?;
                 }
-                (file, config.sources)
+                (file, sources::with_teams(config.sources)?)
             }
         };
         let files = Files::of(file)?;

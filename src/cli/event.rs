@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
 use super::environment::Environment;
-use super::sources::Files;
+use super::sources::{self, Files};
 use super::{CommandError, CommandResult, Exit, collect, intake};
 use crate::config;
 use crate::dora::events::PRODUCTION;
@@ -220,7 +220,8 @@ impl EventCommand {
             }
         };
         let files = Files::of(file)?;
-        let subscriptions = intake::subscriptions(&configured.sources, &files)?;
+        let sources = sources::with_teams(configured.sources)?;
+        let subscriptions = intake::subscriptions(&sources, &files)?;
         let (journal, events) = (files.journal(), files.events.clone());
         let event = told.event.to_string();
         let recorded = tokio::task::spawn_blocking(move || {

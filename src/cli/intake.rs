@@ -49,9 +49,15 @@ fn intake(sender: Sender, source: &Source, mapping: Option<Mapping>) -> Intake {
         services: source.services.as_ref().map(Patterns::new),
         team: source.team.clone(),
         service: source.service.clone(),
+        teams: teams(source),
         rules: sources::rules(source),
         reading: reading(source),
     }
+}
+
+fn teams(source: &Source) -> Vec<(Patterns, String)> {
+    let pairs = source.teams.iter().flatten().filter_map(|pair| pair.rsplit_once('='));
+    pairs.map(|(pattern, team)| (Patterns::new([pattern.trim()]), team.trim().to_owned())).collect()
 }
 
 fn reading(source: &Source) -> Reading {

@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 use super::context::Context;
 use super::intake;
 use super::{CommandError, CommandResult};
-use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
+use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind, TeamFrom};
 use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Sender, Subscriptions};
 use crate::dora::source::{
-    Access, Exclude, Owner, Patterns, Project, Rules, file, forge, git, github, gitlab,
+    Access, Exclude, Owner, Patterns, Project, Rules, codeowners, file, forge, git, github, gitlab,
 };
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
@@ -107,6 +107,17 @@ pub fn secret_of(file: &Path) -> CommandResult<String> {
             .hint("check the path and its permissions")
     })?;
     Ok(text.trim().to_owned())
+}
+
+/// The same sources with the teams that their repositories say.
+pub fn with_teams(mut configured: Vec<Source>) -> CommandResult<Vec<Source>> {
+    for source in &mut configured {
+        if let (Some(TeamFrom::Codeowners), Some(repository)) = (source.team_from, &source.path) {
+            let path = source.paths.iter().flatten().next();
+            source.team = Some(codeowners::team(repository, path.map_or("", String::as_str))?);
+        }
+    }
+    Ok(configured)
 }
 
 /// Whose the events of a source are.

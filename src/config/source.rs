@@ -71,6 +71,11 @@ pub struct Source {
     /// The path that a mapped webhook is sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team_from: Option<TeamFrom>,
+    /// `PATTERN=TEAM`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teams: Option<Vec<String>>,
     /// Services and repositories, as CDEvents call them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<String>>,
@@ -85,6 +90,12 @@ pub enum SourceKind {
     File,
     Cdevents,
     Webhook,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TeamFrom {
+    Codeowners,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +139,8 @@ impl Source {
             mapping: None,
             name: None,
             services: None,
+            team_from: None,
+            teams: None,
         }
     }
 
@@ -263,6 +276,10 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
             let place = text.place(path.copied().unwrap_or(span));
             problems.push(Problem::new(place, message).help(Some(help)));
         }
+    }
+    if let (Some(_), Some(from)) = (seen.get("team"), seen.get("team_from")) {
+        let message = "`sources`: `team` and `team_from` are two ways to say whose it is: take one";
+        problems.push(Problem::new(text.place(*from), message));
     }
     if let (Some(_), Some(branch)) = (seen.get("tags"), seen.get("branch")) {
         let message = "`sources`: `tags` and `branch` are two ways to tell a deployment: take one";

@@ -194,6 +194,22 @@ pub const FIELDS: &[Field] = &[
         "[incident, outage]",
     ),
     field(
+        "sources.team_from",
+        Kind::Choice(&["codeowners"], &[]),
+        &["git"],
+        &[],
+        "Takes the team from the repository's `CODEOWNERS`: who owns the first of `paths`, or all of it.",
+        "codeowners",
+    ),
+    field(
+        "sources.teams",
+        Kind::List(rules::TEAM),
+        &["cdevents", "webhook"],
+        &[],
+        "Whose services are, by their names: `PATTERN=TEAM`, the first that fits; others are whose the sender says.",
+        "[\"cart*=orders\", \"ledger=bank\"]",
+    ),
+    field(
         "sources.mapping",
         Kind::Choice(&MAPPINGS, &[]),
         &["webhook"],

@@ -26,6 +26,16 @@ pub const LABEL_TEXT: Rule = Rule {
     },
 };
 
+pub const TEAM: Rule = Rule {
+    allowed: "`PATTERN=TEAM`, such as `cart*=orders`",
+    check: |text| {
+        let (pattern, team) = text.rsplit_once('=').unwrap_or((text, ""));
+        require(!pattern.trim().is_empty() && !team.trim().is_empty(), "has no pattern or no team")?;
+        (PATTERN.check)(pattern)?;
+        (LABEL_TEXT.check)(team)
+    },
+};
+
 pub const HOOK: Rule = Rule {
     allowed: "small letters, digits and `-`, such as `pagerduty-orders`",
     check: |text| {

@@ -9,6 +9,7 @@
 //!
 //! Nothing here computes a metric. Tokens are handed in and appear in no error.
 
+pub mod codeowners;
 mod error;
 pub mod file;
 pub mod forge;

@@ -20,6 +20,8 @@ pub(super) struct Maker {
     events: PathBuf,
     subscriptions: Arc<Subscriptions>,
     told: Journalled,
+    /// By what an owner's ids begin with, what is about it.
+    owners: BTreeMap<String, BTreeSet<About>>,
     /// The owners, by what their ids begin with, of whom something new was told.
     changed: BTreeSet<String>,
     /// The ids that were made for an owner before.
@@ -53,7 +55,7 @@ pub fn facts(
         let is_its = also
             .is_some_and(|(sender, project)| about.sender == sender && name.eq_ignore_ascii_case(project));
         if is_its || place.owner.prefix() == owner.prefix() {
-            known.merge(here(project, &place.environment, &owner.environment));
+            known.merge(here(project, about.sender, &place, &owner.environment));
         }
     }
     Ok(known)
@@ -65,6 +67,7 @@ impl Maker {
             events,
             subscriptions,
             told: Journalled::new(),
+            owners: BTreeMap::new(),
             changed: BTreeSet::new(),
             made: BTreeMap::new(),
         }
@@ -73,7 +76,9 @@ impl Maker {
     pub fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
         for delivery in deliveries {
             let (about, name) = add(&mut self.told, delivery);
-            self.changed.insert(self.subscriptions.place(&about, &name).owner.prefix());
+            let prefix = self.subscriptions.place(&about, &name).owner.prefix();
+            self.owners.entry(prefix.clone()).or_default().insert(about);
+            self.changed.insert(prefix);
         }
     }
 
@@ -117,33 +122,27 @@ impl Maker {
     /// All that is known of an owner, and whether a forge tells of it. Where several tools do,
     /// the forge's rules are the owner's.
     fn gather(&self, prefix: &str) -> Result<Option<(Place, Project, bool)>, SourceError> {
-        let placed = self
-            .told
-            .iter()
-            .map(|(about, (name, told))| (about.sender, self.subscriptions.place(about, name), name, told));
-        let mut its: Vec<_> = placed.filter(|(_, place, ..)| place.owner.prefix() == prefix).collect();
-        // A project of a forge that has sent nothing yet.
-        let silent = self.subscriptions.projects.iter().filter(|one| one.owner.prefix() == prefix);
-        let silent = silent.map(|one| {
-            let (rules, state) = (one.rules.clone(), one.state.clone());
-            let environment = one.owner.environment.clone();
-            Place { owner: one.owner.clone(), rules, state, environment, configured: true }
+        let abouts = self.owners.get(prefix).into_iter().flatten();
+        let its = abouts.filter_map(|about| {
+            let (name, told) = self.told.get(about)?;
+            Some((about.sender, self.subscriptions.place(about, name), name, told))
         });
+        let mut its: Vec<_> = its.collect();
+        // A project of a forge that has sent nothing yet.
+        let silent = self.subscriptions.projects.iter().find(|one| one.owner.prefix() == prefix);
         let is_forge = |sender: &Sender| matches!(sender, Sender::Github | Sender::Gitlab);
         its.sort_by_key(|(sender, ..)| !is_forge(sender));
         let forge = its.first().filter(|(sender, ..)| is_forge(sender));
-        let name = forge.map(|(_, _, name, _)| (*name).clone());
+        let name = forge.map(|(_, _, name, _)| (*name).clone()).or(silent.map(|one| one.project.clone()));
         let has_forge = forge.is_some();
         let mut project = Project::default();
-        let mut main: Option<Place> = silent.into_iter().next();
-        if let Some(place) = &main
-            && let Some(state) = &place.state
-        {
+        let mut main: Option<Place> = silent.map(Subscriptions::silent);
+        if let Some(state) = main.as_ref().and_then(|place| place.state.as_ref()) {
             project = state::project(state)?;
         }
-        for (_, place, _, told) in its {
+        for (sender, place, _, told) in its {
             let environment = main.as_ref().map_or(&place.environment, |main| &main.owner.environment);
-            project.merge(here(told.clone(), &place.environment, environment));
+            project.merge(here(told.clone(), sender, &place, environment));
             main.get_or_insert(place);
         }
         project.is_called(name.as_deref());

@@ -144,7 +144,7 @@ struct Waiting {
 type Answer = (StatusCode, String);
 
 /// What sends a request, by its head.
-enum From<'a> {
+enum Origin<'a> {
     Github(&'a str),
     Gitlab(&'a str),
     Cdevents(Mode),
@@ -164,11 +164,11 @@ enum Shown {
 async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let from = match (header("x-github-event"), header("x-gitlab-event"), Mode::of(&headers)) {
-        (Some(event), ..) => From::Github(event),
-        (None, Some(event), _) => From::Gitlab(event),
-        (None, None, Some(mode)) => From::Cdevents(mode),
+        (Some(event), ..) => Origin::Github(event),
+        (None, Some(event), _) => Origin::Gitlab(event),
+        (None, None, Some(mode)) => Origin::Cdevents(mode),
         (None, None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
-            Some(intake) => From::Hook(intake),
+            Some(intake) => Origin::Hook(intake),
             None => return (StatusCode::BAD_REQUEST, UNKNOWN.into()),
         },
     };
@@ -176,7 +176,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     let Some(shown) = receiver.shown(&from, &headers) else {
         return (StatusCode::UNAUTHORIZED, STRANGER.into());
     };
-    if let From::Cdevents(Mode::Other) = from {
+    if let Origin::Cdevents(Mode::Other) = from {
         let why = "content-type: one CloudEvent a request, in JSON: no batches and no other formats\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why.into());
     }
@@ -194,9 +194,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     let form = header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(FORM));
     let body = if form { payload_of_form(&body) } else { body };
     let id = match from {
-        From::Github(_) => header("x-github-delivery"),
-        From::Gitlab(_) => header("idempotency-key").or(header("x-gitlab-event-uuid")),
-        From::Cdevents(_) | From::Hook(_) => None,
+        Origin::Github(_) => header("x-github-delivery"),
+        Origin::Gitlab(_) => header("idempotency-key").or(header("x-gitlab-event-uuid")),
+        Origin::Cdevents(_) | Origin::Hook(_) => None,
     };
     // Without an id, the same content is the same delivery.
     let id =
@@ -209,7 +209,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     }
 }
 
-impl From<'_> {
+impl Origin<'_> {
     /// For people.
     fn event(&self) -> &str {
         match self {
@@ -261,15 +261,15 @@ impl Receiver {
     }
 
     /// What whoever sends this shows, before anything of the payload is read.
-    fn shown(&self, from: &From<'_>, headers: &HeaderMap) -> Option<Shown> {
+    fn shown(&self, from: &Origin<'_>, headers: &HeaderMap) -> Option<Shown> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = |name: &str| header(name).and_then(signature).map(Shown::Signature);
         match from {
-            From::Github(_) => signed("x-hub-signature-256"),
-            From::Gitlab(_) => self.knows_secret(header("x-gitlab-token")).then_some(Shown::Secret),
-            From::Cdevents(_) => self.authorized(headers).then_some(Shown::Secret),
+            Origin::Github(_) => signed("x-hub-signature-256"),
+            Origin::Gitlab(_) => self.knows_secret(header("x-gitlab-token")).then_some(Shown::Secret),
+            Origin::Cdevents(_) => self.authorized(headers).then_some(Shown::Secret),
             // Bitbucket and Jira sign, and so does Flux.
-            From::Hook(_) => match self.authorized(headers) {
+            Origin::Hook(_) => match self.authorized(headers) {
                 true => Some(Shown::Secret),
                 false => signed("x-hub-signature").or_else(|| signed("x-signature")),
             },
@@ -294,7 +294,7 @@ impl Receiver {
 
     fn read(
         &self,
-        from: &From<'_>,
+        from: &Origin<'_>,
         id: String,
         headers: &HeaderMap,
         body: &[u8],
@@ -309,19 +309,19 @@ impl Receiver {
         };
         let wrong = |wrong: Wrong| Unread::Wrong(wrong.to_string());
         match from {
-            From::Github(event) => {
+            Origin::Github(event) => {
                 forge(Sender::Github, event, github::facts(event, body, read(Sender::Github)))
             }
-            From::Gitlab(event) => {
+            Origin::Gitlab(event) => {
                 forge(Sender::Gitlab, event, gitlab::facts(event, body, read(Sender::Gitlab)))
             }
-            From::Cdevents(mode) => {
+            Origin::Cdevents(mode) => {
                 match cdevent(&self.subscriptions, *mode, headers, body).map_err(wrong)? {
                     Ok(delivery) => Ok(vec![delivery]),
                     Err(kind) => Err(Unread::Unused(kind)),
                 }
             }
-            From::Hook(intake) => {
+            Origin::Hook(intake) => {
                 let told = intake.read(body, OffsetDateTime::now_utc()).map_err(wrong)?;
                 let several = told.len() > 1;
                 let told = told.into_iter().enumerate().map(|(number, told)| {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::project::{Fact, Project};
+use super::super::project::{Fact, Failed, Project, Status};
 use super::super::rules::{Owner, Patterns, Rules};
 use super::intake::{Told, Wrong};
 use super::journal::{About, Sender};
@@ -82,6 +82,8 @@ pub struct Intake {
     /// What its events are called here, whatever their sender calls them.
     pub team: Option<String>,
     pub service: Option<String>,
+    /// Whose services are, the first that fits.
+    pub teams: Vec<(Patterns, String)>,
     pub rules: Rules,
     pub reading: Reading,
 }
@@ -95,6 +97,7 @@ impl Intake {
             services: None,
             team: None,
             service: None,
+            teams: Vec::new(),
             rules: Rules::default(),
             reading: Reading::default(),
         }
@@ -165,6 +168,17 @@ impl Subscriptions {
         known.unwrap_or_else(|| Intake::new(Sender::Cdevents, "", None))
     }
 
+    /// Of a configured project, whether or not it has sent anything.
+    pub(super) fn silent(one: &Subscribed) -> Place {
+        Place {
+            owner: one.owner.clone(),
+            rules: one.rules.clone(),
+            state: one.state.clone(),
+            environment: one.owner.environment.clone(),
+            configured: true,
+        }
+    }
+
     /// `name` is the project as it was called first.
     pub(super) fn place(&self, about: &About, name: &str) -> Place {
         let intake = match about.sender {
@@ -174,27 +188,41 @@ impl Subscriptions {
                 let environment = owner.environment.clone();
                 return Place { owner, rules, state, environment, configured };
             }
-            Sender::Cdevents => self.cdevents(Some(name)),
-            Sender::Webhook => {
-                let hook = about.hook.as_deref().unwrap_or_default();
-                self.hook(hook).unwrap_or_else(|| Intake::new(Sender::Webhook, hook, None))
+            Sender::Cdevents => {
+                self.intakes.iter().find(|one| one.sender == Sender::Cdevents && one.is_about(Some(name)))
+            }
+            Sender::Webhook => self
+                .intakes
+                .iter()
+                .find(|one| one.sender == Sender::Webhook && Some(&one.hook) == about.hook.as_ref()),
+        };
+        let unknown;
+        let intake = match intake {
+            Some(intake) => intake,
+            None => {
+                unknown = Intake::new(about.sender, "", None);
+                &unknown
             }
         };
         let service = intake.service.as_deref().unwrap_or(name);
         let told = about.team.as_deref().filter(|team| !team.is_empty());
-        let (team, service) = match intake.team.as_deref().or(told) {
+        let mapped = intake.teams.iter().find(|(services, _)| services.matches(service));
+        let mapped = mapped.map(|(_, team)| team.as_str());
+        let (team, service) = match intake.team.as_deref().or(mapped).or(told) {
             Some(team) => (team, service),
             None => service.rsplit_once('/').unwrap_or((service, service)),
         };
-        let environment = intake.reading.environment;
+        let environment = intake.reading.environment.clone();
         let owner =
             Owner { team: team.to_owned(), service: service.to_owned(), environment: environment.clone() };
-        Place { owner, rules: intake.rules, state: None, environment, configured: false }
+        Place { owner, rules: intake.rules.clone(), state: None, environment, configured: false }
     }
 }
 
-/// What was told of an owner's service by somebody who calls its environment otherwise.
-pub(super) fn here(mut told: Project, theirs: &str, ours: &str) -> Project {
+/// What was told of an owner's service, in the owner's words: its sender may call the environment
+/// otherwise, and which of its issues are incidents its own source says.
+pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str) -> Project {
+    let theirs = place.environment.as_str();
     if theirs != ours {
         let rename = |environment: &mut String| {
             if environment == theirs {
@@ -205,6 +233,17 @@ pub(super) fn here(mut told: Project, theirs: &str, ours: &str) -> Project {
         };
         told.deployments.values_mut().for_each(|ran| rename(&mut ran.environment));
         told.failures.values_mut().for_each(|failed| rename(&mut failed.environment));
+    }
+    if sender == Sender::Webhook {
+        let labels = &place.rules.incident_labels;
+        for (id, issue) in std::mem::take(&mut told.incidents) {
+            if issue.labels.iter().any(|label| labels.matches(label)) {
+                let begun = Some(Status { at: issue.opened, ok: false });
+                let statuses = begun.into_iter().chain(issue.closed.map(|at| Status { at, ok: true }));
+                let failure = Failed { statuses: statuses.collect(), ..Failed::default() };
+                told.failures.insert(id, failure);
+            }
+        }
     }
     told
 }
@@ -222,4 +261,31 @@ pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<S
         return Some(format!("the project is called `{project}`, not `owner/name`"));
     }
     facts.iter().find_map(Fact::problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_whose_the_configuration_says_then_whose_its_sender_says() {
+        let patterns = |text: &str, team: &str| (Patterns::new([text]), team.to_owned());
+        let hook = Intake {
+            teams: vec![patterns("cart*", "orders"), patterns("*/ledger", "bank")],
+            ..Intake::new(Sender::Webhook, "calls", None)
+        };
+        let known = Subscriptions { intakes: vec![hook], ..Subscriptions::default() };
+        let place = |hook: &str, team: Option<&str>, service: &str| {
+            let (hook, team) = (Some(hook.to_owned()), team.map(str::to_owned));
+            let about = About { sender: Sender::Webhook, hook, team, project: service.to_owned() };
+            let owner = known.place(&about, service).owner;
+            format!("{} has {}", owner.team, owner.service)
+        };
+        assert_eq!(place("calls", None, "Cart API"), "orders has Cart API");
+        assert_eq!(place("calls", Some("ops"), "cart"), "orders has cart");
+        assert_eq!(place("calls", Some("ops"), "list"), "ops has list");
+        assert_eq!(place("calls", None, "core/ledger"), "bank has core/ledger");
+        assert_eq!(place("calls", None, "core/list"), "core has list");
+        assert_eq!(place("another", None, "cart"), "cart has cart");
+    }
 }

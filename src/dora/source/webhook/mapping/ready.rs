@@ -1,6 +1,8 @@
 //! The mappings that come with the program.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 
@@ -8,10 +10,18 @@ use super::Mapping;
 
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/mappings");
 
+/// Each is read once: strangers may ask for their names.
+static READY: LazyLock<BTreeMap<&str, Mapping>> = LazyLock::new(|| {
+    let read = |name: &'static str| {
+        let file = FILES.get_file(format!("{name}.yaml"))?;
+        Some((name, Mapping::parse(file.contents_utf8()?).ok()?))
+    };
+    names().filter_map(read).collect()
+});
+
 /// A ready mapping, by its name.
 pub fn ready(name: &str) -> Option<Mapping> {
-    let file = FILES.get_file(format!("{name}.yaml"))?;
-    Mapping::parse(file.contents_utf8()?).ok()
+    READY.get(name).cloned()
 }
 
 /// The names of all ready mappings.
