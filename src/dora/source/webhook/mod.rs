@@ -148,7 +148,7 @@ enum Origin<'a> {
     Github(&'a str),
     Gitlab(&'a str),
     Cdevents(Mode),
-    Hook(Intake),
+    Hook(Box<Intake>),
 }
 
 const UNKNOWN: &str = "neither GitHub's nor GitLab's webhook, nor a CloudEvent, and no mapped webhook is \
@@ -168,7 +168,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
         (None, Some(event), _) => Origin::Gitlab(event),
         (None, None, Some(mode)) => Origin::Cdevents(mode),
         (None, None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
-            Some(intake) => Origin::Hook(intake),
+            Some(intake) => Origin::Hook(Box::new(intake)),
             None => return (StatusCode::BAD_REQUEST, UNKNOWN.into()),
         },
     };

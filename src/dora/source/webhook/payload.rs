@@ -64,9 +64,9 @@ fn since_1970(text: &str) -> Option<OffsetDateTime> {
     let number: i128 = whole.parse().ok()?;
     // Until the year 5138 each is told from the next.
     let scale: i128 = match number {
-        ..100_000_000_000 => 1_000_000_000,
-        ..100_000_000_000_000 => 1_000_000,
-        ..100_000_000_000_000_000 => 1_000,
+        ..=99_999_999_999 => 1_000_000_000,
+        100_000_000_000..=99_999_999_999_999 => 1_000_000,
+        100_000_000_000_000..=99_999_999_999_999_999 => 1_000,
         _ => 1,
     };
     let fraction: i128 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;

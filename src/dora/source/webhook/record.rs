@@ -63,7 +63,7 @@ pub fn record(
     let begun = Instant::now();
     let Opened { mut journal, deliveries, .. } = loop {
         match Journal::open(journal, Compaction::default()) {
-            Err(error) if error.is_taken() && begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(error) if error.is_taken() && begun.elapsed() < PATIENCE => pause(),
             opened => break opened?,
         }
     };
@@ -76,6 +76,12 @@ pub fn record(
         maker.add([delivery]);
     }
     Ok(Recorded { new, merged: maker.make()? })
+}
+
+/// Between two looks at a lock that nobody tells of.
+#[expect(clippy::disallowed_methods, reason = "a condition is waited for, with a bound")]
+fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 /// Makes events of what is in the journal of services that no other source tells of, whoever may
