@@ -376,6 +376,7 @@ fn a_commit_of_a_monorepo_belongs_to_the_services_whose_paths_it_touches() {
     let landed = collect(made.folder.path(), &["--branch", "main", "--paths", "list"]);
     assert_eq!(deployments(&landed).len(), 2, "its own commit, and the merge");
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.current_dir(made.folder.path());
     command.args(["collect", "--events", "out.jsonl", "git", ".", "--paths", "../other"]).assert().code(3);
 }
 

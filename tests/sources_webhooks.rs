@@ -6,67 +6,21 @@
 
 #[path = "support/installed.rs"]
 mod installed;
+#[path = "support/receiver.rs"]
+mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dorainfra::dora::events::{Event, read};
+use dorainfra::dora::events::Event;
+use receiver::{Receiver, SECRET, collected, http, signed};
 use ring::hmac;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-
-const SECRET: &str = "a secret of this test";
-
-/// A running receiver.
-struct Receiver {
-    child: Child,
-    url: String,
-}
-
-impl Receiver {
-    fn start(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dorainfra"))
-            .args(["collect", "--listen", "127.0.0.1:0", "--events", "events.jsonl"])
-            .current_dir(folder)
-            .env_clear()
-            .env("DORAINFRA_WEBHOOK_SECRET", SECRET)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let said = lines.find_map(|line| line.ok().filter(|line| line.contains("http://")));
-        let said = said.expect("it says where it listens");
-        let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
-    }
-
-    fn signal(&mut self, signal: Signal) -> Option<i32> {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn signed(body: &[u8]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-    format!("sha256={}", hex::encode(hmac::sign(&key, body)))
-}
 
 /// As GitHub sends it, cut to what a payload of this kind has to have.
 fn deployment_status(id: u64) -> Value {
@@ -89,11 +43,6 @@ async fn send(http: &reqwest::Client, url: &str, delivery: &str, body: &Value) -
     Some(request.send().await.ok()?.status().as_u16())
 }
 
-fn collected(folder: &Path) -> Vec<Event> {
-    let text = std::fs::read(folder.join("events.jsonl")).unwrap_or_default();
-    read(text.as_slice()).collect::<Result<_, _>>().unwrap()
-}
-
 /// By id, how often each deployment is there.
 fn deployments(folder: &Path) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
@@ -103,12 +52,6 @@ fn deployments(folder: &Path) -> BTreeMap<String, usize> {
         }
     }
     found
-}
-
-fn http() -> reqwest::Client {
-    // A second provider of TLS is no harm; there has to be one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use time::{Date, OffsetDateTime};
 
 use super::context::Context;
+use super::intake;
 use super::screen::Screen;
 use super::sources::{self, Files};
 use super::{CommandError, CommandResult, Exit};
@@ -177,7 +178,7 @@ impl Collect {
                 if self.events.is_none() {
                     context.make_state()?;
                 }
-                (file, config.sources)
+                (file, sources::with_teams(config.sources)?)
             }
         };
         let files = Files::of(file)?;
@@ -193,7 +194,7 @@ impl Collect {
                 secret,
                 journal: files.journal(),
                 events: files.events.clone(),
-                projects: sources::subscribed(&configured, &files),
+                subscriptions: intake::subscriptions(&configured, &files)?,
             };
             let screen = Screen::open(&context.printer);
             let result = webhook::run(settings, &stop, &screen.events).await;
@@ -239,7 +240,7 @@ impl Collect {
         since: OffsetDateTime,
         events: &Events,
     ) -> CommandResult<crate::ui::Collected> {
-        let mut all = sources::Collecting::begin(files);
+        let mut all = sources::Collecting::begin(files, wanted)?;
         for source in wanted {
             all.collect(context, source, since, events).await?;
         }
@@ -323,7 +324,7 @@ fn some(patterns: &[String]) -> Option<Vec<String>> {
 }
 
 /// The webhooks' secret: of the file, or the variable.
-fn secret(context: &Context, file: Option<&Path>) -> CommandResult<String> {
+pub(super) fn secret(context: &Context, file: Option<&Path>) -> CommandResult<String> {
     const VARIABLE: &str = "DORAINFRA_WEBHOOK_SECRET";
     let secret = match file {
         Some(file) => sources::secret_of(&context.environment.folder.join(file))?,
@@ -331,7 +332,7 @@ fn secret(context: &Context, file: Option<&Path>) -> CommandResult<String> {
     };
     if secret.is_empty() {
         return Err(CommandError::usage("webhooks need a secret: anybody could send events otherwise").hint(
-            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at GitHub or GitLab"),
+            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at whoever sends"),
         ));
     }
     Ok(secret)

@@ -15,11 +15,13 @@ mod endpoint;
 mod engine;
 mod environment;
 mod error;
+mod event;
 mod feeding;
 mod generate;
 mod history;
 mod holder;
 mod init;
+mod intake;
 mod interrupt;
 mod live;
 mod panics;
@@ -114,6 +116,7 @@ pub enum Command {
     Report(report::Report),
     Generate(generate::Generate),
     Collect(collect::Collect),
+    Event(event::EventCommand),
     Stack(stack::Stack),
     Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
@@ -229,6 +232,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Report(command) => command.run(context).await,
         Command::Generate(command) => command.run(context).await,
         Command::Collect(command) => command.run(context).await,
+        Command::Event(command) => command.run(context).await,
         Command::Stack(command) => command.run(context).await,
         Command::Credentials(command) => command.run(context).await,
         Command::Sandbox(command) => command.run(context).await,

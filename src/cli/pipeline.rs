@@ -252,8 +252,9 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let files = Files::of(self.context.collected(&config.name))?;
-        let mut collecting = Collecting::begin(&files);
-        for source in &config.sources {
+        let sources = sources::with_teams(config.sources.clone())?;
+        let mut collecting = Collecting::begin(&files, &sources)?;
+        for source in &sources {
             if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await
             {
                 events.warn(error.message, error.hint);

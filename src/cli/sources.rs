@@ -9,12 +9,15 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::context::Context;
+use super::intake;
 use super::{CommandError, CommandResult};
-use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind};
+use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind, TeamFrom};
 use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
-use crate::dora::source::webhook::{self, Forge, Reading, Subscribed};
-use crate::dora::source::{Access, Exclude, Owner, Patterns, Rules, file, forge, git, github, gitlab};
+use crate::dora::source::webhook::{self, Sender, Subscriptions};
+use crate::dora::source::{
+    Access, Exclude, Owner, Patterns, Project, Rules, codeowners, file, forge, git, github, gitlab,
+};
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
 
@@ -56,7 +59,7 @@ impl Files {
     }
 
     /// What a forge's source keeps. Another way to read is another file.
-    fn of_source(&self, source: &Source) -> PathBuf {
+    pub fn of_source(&self, source: &Source) -> PathBuf {
         let kind = if source.kind == SourceKind::Gitlab { "gitlab" } else { "github" };
         let read = format!(
             "{:?}",
@@ -106,30 +109,15 @@ pub fn secret_of(file: &Path) -> CommandResult<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The projects of the configuration, for whoever receives their webhooks.
-pub fn subscribed(configured: &[Source], files: &Files) -> Vec<Subscribed> {
-    let forges = configured.iter().filter_map(|source| {
-        let forge = match source.kind {
-            SourceKind::Github => Forge::Github,
-            SourceKind::Gitlab => Forge::Gitlab,
-            SourceKind::Git | SourceKind::File => return None,
-        };
-        let owner = owner(source);
-        Some(Subscribed {
-            forge,
-            project: source.project.clone().unwrap_or_default(),
-            reading: Reading {
-                environment: owner.environment.clone(),
-                deployed: deployed(source),
-                unit: unit(source),
-                workflows: Patterns::new(source.workflows.iter().flatten()),
-            },
-            owner,
-            rules: rules(source),
-            state: Some(files.of_source(source)),
-        })
-    });
-    forges.collect()
+/// The same sources with the teams that their repositories say.
+pub fn with_teams(mut configured: Vec<Source>) -> CommandResult<Vec<Source>> {
+    for source in &mut configured {
+        if let (Some(TeamFrom::Codeowners), Some(repository)) = (source.team_from, &source.path) {
+            let path = source.paths.iter().flatten().next();
+            source.team = Some(codeowners::team(repository, path.map_or("", String::as_str))?);
+        }
+    }
+    Ok(configured)
 }
 
 /// Whose the events of a source are.
@@ -147,7 +135,7 @@ pub fn owner(source: &Source) -> Owner {
     }
 }
 
-fn rules(source: &Source) -> Rules {
+pub fn rules(source: &Source) -> Rules {
     let usual = Rules::default();
     let given = |patterns: &Option<Vec<String>>, usual: Patterns| match patterns {
         Some(patterns) => Patterns::new(patterns),
@@ -166,14 +154,14 @@ fn exclude(source: &Source) -> Exclude {
     source.exclude.as_ref().map_or(Exclude::Usual, |patterns| Exclude::Patterns(Patterns::new(patterns)))
 }
 
-fn deployed(source: &Source) -> forge::Deployed {
+pub fn deployed(source: &Source) -> forge::Deployed {
     match source.deployments {
         Some(DeployedBy::Releases) => forge::Deployed::Releases,
         Some(DeployedBy::Deployments) | None => forge::Deployed::Deployments,
     }
 }
 
-fn unit(source: &Source) -> forge::Unit {
+pub fn unit(source: &Source) -> forge::Unit {
     match source.changes {
         Some(ChangesAre::Requests) => forge::Unit::Requests,
         Some(ChangesAre::Commits) | None => forge::Unit::Commits,
@@ -183,13 +171,19 @@ fn unit(source: &Source) -> forge::Unit {
 /// A round over some sources.
 pub struct Collecting<'a> {
     files: &'a Files,
+    /// Who else tells of the same services, through the receiver.
+    subscriptions: Subscriptions,
+    /// What it holds of others was made to events.
+    received: bool,
     sources: Vec<CollectedSource>,
     merged: Merged,
 }
 
 impl<'a> Collecting<'a> {
-    pub fn begin(files: &'a Files) -> Self {
-        Self { files, sources: Vec::new(), merged: Merged::default() }
+    /// `configured`: all sources that there are.
+    pub fn begin(files: &'a Files, configured: &[Source]) -> CommandResult<Self> {
+        let subscriptions = intake::subscriptions(configured, files)?;
+        Ok(Self { files, subscriptions, received: false, sources: Vec::new(), merged: Merged::default() })
     }
 
     /// Reads one source, and adds what it tells to the file.
@@ -214,17 +208,22 @@ impl<'a> Collecting<'a> {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
                 };
+                let received = self.received(&owner, None)?;
                 let settings = git::Settings {
                     path,
                     deployed,
                     exclude: exclude(source),
                     paths: source.paths.iter().flatten().map(PathBuf::from).collect(),
                     environment: owner.environment.clone(),
+                    told: git::Told::of(&received, &owner.environment),
                 };
                 let name = format!("git {}", shown(context, source.path.as_deref()));
-                let events = events.clone();
-                (name, blocking(move || git::read(&settings, &events)).await?)
+                let notes = events.clone();
+                let mut known = blocking(move || git::read(&settings, &notes)).await?;
+                known.merge(received);
+                (name, known)
             }
+            SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
             SourceKind::Github => {
                 let settings = forge::Settings {
                     access: access(context, source, github::API, &["GITHUB_TOKEN", "GH_TOKEN"])?,
@@ -236,7 +235,7 @@ impl<'a> Collecting<'a> {
                     state: self.files.of_source(source),
                 };
                 let mut known = github::read(&settings, events).await?;
-                known.merge(webhook::facts(&self.files.journal(), Forge::Github, &project)?);
+                known.merge(self.received(&owner, Some((Sender::Github, &project)))?);
                 (format!("github {project}"), known)
             }
             SourceKind::Gitlab => {
@@ -250,7 +249,7 @@ impl<'a> Collecting<'a> {
                     state: self.files.of_source(source),
                 };
                 let mut known = gitlab::read(&settings, events).await?;
-                known.merge(webhook::facts(&self.files.journal(), Forge::Gitlab, &project)?);
+                known.merge(self.received(&owner, Some((Sender::Gitlab, &project)))?);
                 (format!("gitlab {project}"), known)
             }
         };
@@ -262,6 +261,23 @@ impl<'a> Collecting<'a> {
         }
         let told = crate::dora::source::events(&known, &owner, &rules(source));
         self.add(name, Some(owner), told, events)
+    }
+
+    /// What the receiver was told of an owner.
+    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> CommandResult<Project> {
+        Ok(webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?)
+    }
+
+    /// What the receiver was told of services that no other source reads: of all of them at once.
+    fn others(&mut self, events: &Events) -> CommandResult<()> {
+        if std::mem::replace(&mut self.received, true) {
+            return Ok(());
+        }
+        let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
+        let (merged, told) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
+        self.count("received", None, &told, events);
+        self.merged.add(merged);
+        Ok(())
     }
 
     fn add(
@@ -278,21 +294,8 @@ impl<'a> Collecting<'a> {
                 Some("look for a wrong clock among the commits and deployments".into()),
             );
         }
-        note_unknown_lead_times(&source, &told, events);
-        let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
-        let various = || ("various".to_owned(), "various".to_owned());
         let prefix = owner.as_ref().map(Owner::prefix);
-        let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
-        self.sources.push(CollectedSource {
-            source,
-            team,
-            service,
-            deployments: count(|event| matches!(event, Event::Deployment(_))),
-            rework: count(|event| matches!(event, Event::Deployment(it) if it.kind == Kind::Rework)),
-            changes: count(|event| matches!(event, Event::Change(_))),
-            failures: count(|event| matches!(event, Event::Failure(_))),
-            recoveries: count(|event| matches!(event, Event::Recovery(_))),
-        });
+        self.count(&source, owner, &told, events);
         let mut store = Store::open(&self.files.events)?;
         let merged = match prefix {
             Some(prefix) => store.replace(&prefix, told),
@@ -303,6 +306,23 @@ impl<'a> Collecting<'a> {
         }
         self.merged.add(merged);
         Ok(())
+    }
+
+    fn count(&mut self, source: &str, owner: Option<Owner>, told: &[Event], events: &Events) {
+        note_unknown_lead_times(source, told, events);
+        let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
+        let various = || ("various".to_owned(), "various".to_owned());
+        let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
+        self.sources.push(CollectedSource {
+            source: source.to_owned(),
+            team,
+            service,
+            deployments: count(|event| matches!(event, Event::Deployment(_))),
+            rework: count(|event| matches!(event, Event::Deployment(it) if it.kind == Kind::Rework)),
+            changes: count(|event| matches!(event, Event::Change(_))),
+            failures: count(|event| matches!(event, Event::Failure(_))),
+            recoveries: count(|event| matches!(event, Event::Recovery(_))),
+        });
     }
 
     pub fn end(self, file: &Path) -> Collected {

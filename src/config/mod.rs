@@ -22,6 +22,7 @@ mod scrape;
 mod sections;
 mod sizes;
 mod source;
+mod source_keys;
 mod suggest;
 mod template;
 mod tree;
@@ -41,7 +42,7 @@ pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
 pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
 pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, history_window};
-pub use self::source::{ChangesAre, DeployedBy, Source, SourceKind, check_text};
+pub use self::source::{ChangesAre, DeployedBy, MAPPINGS, Source, SourceKind, TeamFrom, check_text};
 pub use self::template::template;
 pub use self::versions::{MimirVersion, default_version, mimir_stops, mimir_version, mimir_versions};
 

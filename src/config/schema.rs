@@ -73,7 +73,7 @@ pub const KEYS: &[Key] = &[
         path: "sources",
         kind: Kind::Sources,
         doc: "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
-              files.",
+              files, CDEvents, webhooks of other tools.",
         example: "[{type: git, path: ../shop, team: orders}]",
         derived: None,
     },

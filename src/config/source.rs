@@ -1,5 +1,5 @@
-//! `sources`: where real events come from. The one table of an item's keys, and
-//! the check of the list by it.
+//! `sources`: where real events come from, and the check of the list by the table of an
+//! item's keys.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,10 @@ use serde_json::{Map, json};
 
 use super::check::{self, Setting};
 use super::problem::{Problem, Source as Text, quoted};
-use super::rules::{self, Rule};
-use super::schema::{Key, Kind};
+use super::rules::Rule;
+use super::schema::Kind;
+pub use super::source_keys::MAPPINGS;
+pub(super) use super::source_keys::{FIELDS, Field};
 use super::suggest::nearest;
 use super::tree::{Entry, Node, Span, Value};
 
@@ -63,6 +65,20 @@ pub struct Source {
     pub hotfix_labels: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident_labels: Option<Vec<String>>,
+    /// A ready mapping's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// The path that a mapped webhook is sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team_from: Option<TeamFrom>,
+    /// `PATTERN=TEAM`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teams: Option<Vec<String>>,
+    /// Services and repositories, as CDEvents call them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +88,14 @@ pub enum SourceKind {
     Github,
     Gitlab,
     File,
+    Cdevents,
+    Webhook,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TeamFrom {
+    Codeowners,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,198 +136,23 @@ impl Source {
             revert: None,
             hotfix_labels: None,
             incident_labels: None,
+            mapping: None,
+            name: None,
+            services: None,
+            team_from: None,
+            teams: None,
         }
     }
-}
 
-/// A key of an item of `sources`.
-pub(super) struct Field {
-    pub key: Key,
-    /// The types that take it.
-    pub types: &'static [&'static str],
-    /// Of those, the ones that need it.
-    pub needed: &'static [&'static str],
-}
-
-impl Field {
-    pub fn name(&self) -> &'static str {
-        self.key.split().1
+    /// The path that a mapped webhook is sent to: its name, its mapping's, or its file's.
+    pub fn hook(&self) -> Option<String> {
+        let file = || self.path.as_ref()?.file_stem()?.to_str().map(str::to_owned);
+        self.name.clone().or_else(|| self.mapping.clone()).or_else(file)
     }
-}
-
-const TYPES: [&str; 4] = ["git", "github", "gitlab", "file"];
-const PROJECTS: &[&str] = &["git", "github", "gitlab"];
-const FORGES: &[&str] = &["github", "gitlab"];
-
-pub(super) const FIELDS: &[Field] = &[
-    field("sources.type", Kind::Choice(&TYPES, &[]), &TYPES, &TYPES, "What it is read from.", "git"),
-    field(
-        "sources.path",
-        Kind::Path,
-        &["git", "file"],
-        &["git", "file"],
-        "The repository's folder, or the file: `.csv`, else JSON lines.",
-        "../shop",
-    ),
-    field(
-        "sources.project",
-        Kind::Text(rules::FORGE_PROJECT),
-        FORGES,
-        FORGES,
-        "The project on the forge.",
-        "example/shop",
-    ),
-    field(
-        "sources.team",
-        Kind::Text(rules::LABEL_TEXT),
-        PROJECTS,
-        &[],
-        "Whose it is; default: the project's group, of a folder its name.",
-        "orders",
-    ),
-    field(
-        "sources.service",
-        Kind::Text(rules::LABEL_TEXT),
-        PROJECTS,
-        &[],
-        "What is deployed; default: the project's name.",
-        "cart",
-    ),
-    field(
-        "sources.environment",
-        Kind::Text(rules::LABEL_TEXT),
-        PROJECTS,
-        &[],
-        "Whose deployments count, as the forge names it; default: `production`.",
-        "production",
-    ),
-    field(
-        "sources.tags",
-        Kind::Text(rules::PATTERN),
-        &["git"],
-        &[],
-        "Tags that are deployments; default: `v*`.",
-        "release-*",
-    ),
-    field(
-        "sources.branch",
-        Kind::Text(rules::LABEL_TEXT),
-        &["git"],
-        &[],
-        "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
-        "main",
-    ),
-    field(
-        "sources.exclude",
-        Kind::List(rules::PATTERN),
-        PROJECTS,
-        &[],
-        "Tags and releases that are no deployments; default: prereleases (`v2.0.0-rc.1`) and names that move (`latest`, `v1` beside `v1.2.3`).",
-        "[\"*-internal\"]",
-    ),
-    field(
-        "sources.paths",
-        Kind::List(rules::INSIDE),
-        &["git"],
-        &[],
-        "The service's folders and files in the repository: only commits that change one of them are its changes; default: all of it.",
-        "[services/cart, proto]",
-    ),
-    field(
-        "sources.url",
-        Kind::Text(rules::URL),
-        FORGES,
-        &[],
-        "The API's address; default: `https://api.github.com`, `https://gitlab.com`.",
-        "https://github.example.com/api/v3",
-    ),
-    field(
-        "sources.token_file",
-        Kind::Path,
-        FORGES,
-        &[],
-        "File with the token; default: the variable `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
-        "/run/secrets/github",
-    ),
-    field(
-        "sources.ca",
-        Kind::Path,
-        FORGES,
-        &[],
-        "File with authorities (PEM) that the server's certificate is checked by, beside the system's.",
-        "/etc/ssl/example-ca.pem",
-    ),
-    field(
-        "sources.deployments",
-        Kind::Choice(&["deployments", "releases"], &[]),
-        FORGES,
-        &[],
-        "What is a deployment; default: `deployments`.",
-        "releases",
-    ),
-    field(
-        "sources.changes",
-        Kind::Choice(&["commits", "requests"], &[]),
-        FORGES,
-        &[],
-        "What is a change: each commit, from when it was written, or each merged request, from when it was opened; default: `commits`.",
-        "requests",
-    ),
-    field(
-        "sources.workflows",
-        Kind::List(rules::PATTERN),
-        FORGES,
-        &[],
-        "Workflows and pipelines that are deployments by themselves, for webhooks; default: none.",
-        "[Deploy]",
-    ),
-    field(
-        "sources.hotfix",
-        Kind::List(rules::PATTERN),
-        PROJECTS,
-        &[],
-        "Titles of changes, tags and branches that mend what users suffered from.",
-        "[hotfix*]",
-    ),
-    field(
-        "sources.revert",
-        Kind::List(rules::PATTERN),
-        PROJECTS,
-        &[],
-        "Titles of changes that take back another one.",
-        "[\"revert *\"]",
-    ),
-    field(
-        "sources.hotfix_labels",
-        Kind::List(rules::PATTERN),
-        FORGES,
-        &[],
-        "Labels of requests that mend; default: `hotfix`.",
-        "[hotfix]",
-    ),
-    field(
-        "sources.incident_labels",
-        Kind::List(rules::PATTERN),
-        FORGES,
-        &[],
-        "Labels of issues that are failures; default: `incident`.",
-        "[incident, outage]",
-    ),
-];
-
-const fn field(
-    path: &'static str,
-    kind: Kind,
-    types: &'static [&'static str],
-    needed: &'static [&'static str],
-    doc: &'static str,
-    example: &'static str,
-) -> Field {
-    Field { key: Key { path, kind, doc, example, derived: None }, types, needed }
 }
 
 pub(super) const ALLOWED: &str =
-    "a list of mappings, each with a `type`: `git`, `github`, `gitlab` or `file`";
+    "a list of mappings, each with a `type`: `git`, `github`, `gitlab`, `file`, `cdevents` or `webhook`";
 
 /// Checks the whole list; every problem of it is reported.
 pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, Vec<Problem>> {
@@ -325,6 +174,17 @@ pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, 
     }
     if !problems.is_empty() {
         return Err(problems);
+    }
+    let mut hooks: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, source) in all.iter().enumerate() {
+        let source: Option<Source> = serde_json::from_value(source.clone()).ok();
+        let hook = source.filter(|source| source.kind == SourceKind::Webhook).and_then(|one| one.hook());
+        let Some(hook) = hook else { continue };
+        if let Some(first) = hooks.insert(hook.clone(), index) {
+            let message = format!("`sources`: another webhook is called {}, too", quoted(&hook));
+            let help = format!("the other is in line {}: give one of them a `name`", items[first].span.line);
+            problems.push(Problem::new(text.place(items[index].span), message).help(Some(help)));
+        }
     }
     let mut owners: Vec<(usize, String)> = Vec::new();
     for (index, owner) in all.iter().enumerate().filter_map(|(index, source)| Some((index, owner(source)?))) {
@@ -403,6 +263,23 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
         let message = format!("`sources`: a source of the type `{kind}` needs `{}`", field.name());
         let help = format!("for example `{}: {}`", field.name(), field.key.example);
         problems.push(Problem::new(text.place(span), message).help(Some(help)));
+    }
+    if kind == "webhook" {
+        let (mapping, path) = (seen.get("mapping"), seen.get("path"));
+        let message = match (mapping, path) {
+            (None, None) => "`sources`: a source of the type `webhook` needs `mapping`, or `path`",
+            (Some(_), Some(_)) => "`sources`: `mapping` and `path` are two mappings: take one",
+            _ => "",
+        };
+        if !message.is_empty() {
+            let help = format!("`mapping` is one of {}; `path` a file of your own", MAPPINGS.join(", "));
+            let place = text.place(path.copied().unwrap_or(span));
+            problems.push(Problem::new(place, message).help(Some(help)));
+        }
+    }
+    if let (Some(_), Some(from)) = (seen.get("team"), seen.get("team_from")) {
+        let message = "`sources`: `team` and `team_from` are two ways to say whose it is: take one";
+        problems.push(Problem::new(text.place(*from), message));
     }
     if let (Some(_), Some(branch)) = (seen.get("tags"), seen.get("branch")) {
         let message = "`sources`: `tags` and `branch` are two ways to tell a deployment: take one";

@@ -15,7 +15,7 @@ pub use self::google::{
 pub use self::image::IMAGE;
 pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};
 pub use self::network::{CALLER, CIDR, ENDPOINT, NETWORK, SUBNET_RANGE, is_public};
-pub use self::source::{FORGE_PROJECT, INSIDE, LABEL_TEXT, PATTERN, URL};
+pub use self::source::{FORGE_PROJECT, HOOK, INSIDE, LABEL_TEXT, PATTERN, TEAM, URL};
 
 /// A check of one text and, in words without a full stop, what it lets through.
 #[derive(Clone, Copy)]

@@ -26,6 +26,27 @@ pub const LABEL_TEXT: Rule = Rule {
     },
 };
 
+pub const TEAM: Rule = Rule {
+    allowed: "`PATTERN=TEAM`, such as `cart*=orders`",
+    check: |text| {
+        let (pattern, team) = text.rsplit_once('=').unwrap_or((text, ""));
+        require(!pattern.trim().is_empty() && !team.trim().is_empty(), "has no pattern or no team")?;
+        (PATTERN.check)(pattern)?;
+        (LABEL_TEXT.check)(team)
+    },
+};
+
+pub const HOOK: Rule = Rule {
+    allowed: "small letters, digits and `-`, such as `pagerduty-orders`",
+    check: |text| {
+        length(text, 1, 64)?;
+        require(
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
+            "has other characters in it",
+        )
+    },
+};
+
 pub const PATTERN: Rule = Rule {
     allowed: "a text with `*` (anything) and `?` (one character)",
     check: |text| length(text, 1, 256),

@@ -31,9 +31,18 @@ pub enum SourceError {
     Listen { address: String, source: io::Error },
     #[error("the webhooks' journal stopped: {0}")]
     Journal(String),
+    #[error("{0} is another process's: a receiver is running, or something is being recorded")]
+    Taken(String),
+    #[error("the event can't be recorded: {0}")]
+    Event(String),
 }
 
 impl SourceError {
+    /// Whether another process has what is needed, so that it may be free soon.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Taken(_))
+    }
+
     pub(super) fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { what, path, source }
@@ -64,6 +73,8 @@ impl SourceError {
                 "give it as https://github.example.com/api/v3, or https://gitlab.example.com".into()
             }
             Self::Listen { .. } => "give an address of this machine and a free port: 127.0.0.1:8085".into(),
+            Self::Taken(_) => "send it to the receiver (`dorainfra event … --to URL`), or stop it first".into(),
+            Self::Event(_) => "docs/events.md describes what `dorainfra event` takes".into(),
             Self::Journal(_) => {
                 "every delivery that was answered is in the journal; start it again when there is space".into()
             }

@@ -37,16 +37,47 @@ pub struct Settings {
     pub paths: Vec<PathBuf>,
     /// As the owner's events name it.
     pub environment: String,
+    /// What others say was deployed of this repository: they know when, it knows what.
+    pub told: Vec<Told>,
+}
+
+/// A deployment that somebody else tells of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub id: String,
+    pub at: OffsetDateTime,
+    /// Its commit, shortened or not.
+    pub revision: String,
+    pub name: String,
+}
+
+impl Told {
+    /// Those of a project that ran in an environment.
+    pub fn of(project: &Project, environment: &str) -> Vec<Self> {
+        let here = project.deployments.iter().filter(|(_, ran)| ran.environment == environment);
+        here.filter_map(|(id, ran)| {
+            let (revision, name) = (ran.revision.clone(), ran.name.clone());
+            Some(Self { id: id.clone(), at: ran.at()?, revision, name })
+        })
+        .collect()
+    }
 }
 
 /// All facts of a repository. Blocking, and as long as the history is: a million
 /// commits take about half a minute.
 pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
     let reader = Reader::open(settings)?;
-    let releases = match &settings.deployed {
-        Deployed::Tags(pattern) => reader.tags(pattern, &settings.exclude, events)?,
+    let mut releases = match &settings.deployed {
+        Deployed::Tags(pattern) => {
+            reader.tags(pattern, &settings.exclude, settings.told.is_empty(), events)?
+        }
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
+    if !settings.told.is_empty() {
+        releases.extend(settings.told.iter().filter_map(|told| reader.told(told)));
+        // By time; of a branch, the order in which it grew stays where times are the same.
+        releases.sort_by_key(|release| release.at);
+    }
     let alone = matches!(settings.deployed, Deployed::Branch(_));
     let mut project = Project::default();
     let mut seen = HashSet::new();
@@ -60,6 +91,7 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
                 revision: release.commit.to_string(),
                 statuses: vec![Status { at: release.at, ok: true }],
                 changes: Some(changes),
+                mends: false,
             },
         });
     }
@@ -124,11 +156,20 @@ impl<'a> Reader<'a> {
         is_server.then(|| address.to_owned())
     }
 
+    /// What somebody else deployed; `None`: of no commit that is here.
+    fn told(&self, told: &Told) -> Option<Release> {
+        let prefix = gix::hash::Prefix::from_hex(&told.revision).ok()?;
+        let found = self.repository.objects.lookup_prefix(prefix, None).ok()??.ok()?;
+        let commit = self.repository.find_commit(found).ok()?.id().detach();
+        Some(Release { id: told.id.clone(), name: told.name.clone(), at: told.at, commit })
+    }
+
     /// The tags that match, by time.
     fn tags(
         &self,
         pattern: &Patterns,
         exclude: &Exclude,
+        needed: bool,
         events: &Events,
     ) -> Result<Vec<Release>, SourceError> {
         let references = self.repository.references().map_err(|error| self.fails(error))?;
@@ -157,7 +198,7 @@ impl<'a> Reader<'a> {
             let Some(at) = tagged.or_else(committed) else { continue };
             releases.push(Release { id: name.clone(), name, at, commit: commit.id().detach() });
         }
-        if releases.is_empty() {
+        if releases.is_empty() && needed {
             let (message, hint) = match left_out.len() {
                 0 => (
                     "no tag matches the pattern".into(),

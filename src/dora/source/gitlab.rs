@@ -209,7 +209,7 @@ impl Reader<'_, State> {
                         name: deployment.reference,
                         revision: deployment.sha,
                         statuses: vec![Status { at, ok }],
-                        changes: None,
+                        ..Ran::default()
                     },
                 });
             }
@@ -237,7 +237,7 @@ impl Reader<'_, State> {
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at: release.released_at, ok: true }],
-                        changes: None,
+                        ..Ran::default()
                     },
                 });
             }

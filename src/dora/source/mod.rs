@@ -9,6 +9,7 @@
 //!
 //! Nothing here computes a metric. Tokens are handed in and appear in no error.
 
+pub mod codeowners;
 mod error;
 pub mod file;
 pub mod forge;
@@ -29,7 +30,7 @@ pub mod webhook;
 pub use error::SourceError;
 pub use judge::events;
 pub use loose::loose;
-pub use project::{Fact, Incident, Landed, Project, Ran, Status};
+pub use project::{Fact, Failed, Incident, Landed, Project, Ran, Status};
 pub use releases::Exclude;
 pub use rest::Access;
 pub use rules::{Owner, Patterns, Rules};

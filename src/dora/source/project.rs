@@ -17,6 +17,8 @@ pub struct Project {
     pub changes: BTreeMap<String, Landed>,
     pub deployments: BTreeMap<String, Ran>,
     pub incidents: BTreeMap<String, Incident>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, Failed>,
     /// Changes that have landed: the place of the next one.
     landed: u64,
 }
@@ -81,6 +83,9 @@ pub struct Ran {
     /// its revision and was not deployed before.
     #[serde(default)]
     pub changes: Option<Vec<String>>,
+    /// Its tool says that it mends what users suffered from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mends: bool,
 }
 
 /// Whether a deployment ran at a time.
@@ -105,6 +110,20 @@ pub struct Incident {
     /// When the tool said so: an older word does not replace it.
     #[serde(with = "time::serde::rfc3339")]
     pub updated: OffsetDateTime,
+}
+
+/// A failure of which single words are told, in any order: that it began, that it is over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    /// Empty: the one that counts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub environment: String,
+    /// What was said of it, by time: `ok` is its end.
+    pub statuses: Vec<Status>,
+    /// The deployment that caused it, where its tool says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
 }
 
 /// One thing to be known of a project.
@@ -143,6 +162,10 @@ pub enum Fact {
         id: String,
         incident: Incident,
     },
+    Failed {
+        id: String,
+        failure: Failed,
+    },
 }
 
 impl Fact {
@@ -161,6 +184,9 @@ impl Fact {
             Self::Reported { id, incident } => {
                 let times = [Some(incident.opened), incident.closed, Some(incident.updated)];
                 (id, times.into_iter().flatten().collect(), &[])
+            }
+            Self::Failed { id, failure } => {
+                (id, failure.statuses.iter().map(|status| status.at).collect(), &[])
             }
         };
         if let Some(problem) = times.into_iter().find_map(events::time_problem) {
@@ -213,6 +239,19 @@ impl Ran {
     }
 }
 
+impl Failed {
+    /// When it began; `None`: only its end was told yet.
+    pub fn begun(&self) -> Option<OffsetDateTime> {
+        self.statuses.iter().filter(|status| !status.ok).map(|status| status.at).min()
+    }
+
+    /// When it was over; `None`: it goes on, or began again.
+    pub fn over(&self) -> Option<OffsetDateTime> {
+        let last = self.statuses.iter().filter(|status| !status.ok).map(|status| status.at).max()?;
+        self.statuses.iter().filter(|status| status.ok && status.at >= last).map(|status| status.at).min()
+    }
+}
+
 impl Project {
     /// What this project is called, as `owner/name` or its address: what it takes back of another
     /// project is none of its own requests. `None`: nobody knows, and all are taken for its own.
@@ -257,6 +296,7 @@ impl Project {
         }
         all.extend(self.deployments.into_iter().map(|(id, deployment)| Fact::Ran { id, deployment }));
         all.extend(self.incidents.into_iter().map(|(id, incident)| Fact::Reported { id, incident }));
+        all.extend(self.failures.into_iter().map(|(id, failure)| Fact::Failed { id, failure }));
         all
     }
 
@@ -311,6 +351,7 @@ impl Project {
                 if deployment.changes.is_some() {
                     known.changes = deployment.changes;
                 }
+                known.mends |= deployment.mends;
             }
             Fact::Reported { id, incident } => match self.incidents.get_mut(&id) {
                 Some(known) if known.updated > incident.updated => {}
@@ -319,6 +360,16 @@ impl Project {
                     self.incidents.insert(id, incident);
                 }
             },
+            Fact::Failed { id, failure } => {
+                let known = self.failures.entry(id).or_default();
+                known.statuses.extend(failure.statuses);
+                known.statuses.sort_unstable();
+                known.statuses.dedup();
+                if !failure.environment.is_empty() {
+                    known.environment = failure.environment;
+                }
+                known.deployment = known.deployment.take().or(failure.deployment);
+            }
         }
     }
 }
@@ -327,6 +378,26 @@ impl Project {
 mod tests {
     use super::*;
     use time::macros::datetime;
+
+    #[test]
+    fn a_failure_may_end_before_it_is_told_that_it_began_and_begin_again() {
+        let word = |at, ok| Fact::Failed {
+            id: "f".into(),
+            failure: Failed { statuses: vec![Status { at, ok }], ..Failed::default() },
+        };
+        let (ten, eleven) = (datetime!(2026-03-02 10:00 UTC), datetime!(2026-03-02 11:00 UTC));
+        let mut project = Project::default();
+        project.add(word(eleven, true));
+        assert_eq!((project.failures["f"].begun(), project.failures["f"].over()), (None, None));
+        project.add(word(ten, false));
+        project.add(word(eleven, true));
+        assert_eq!((project.failures["f"].begun(), project.failures["f"].over()), (Some(ten), Some(eleven)));
+        let mut again = Project::default();
+        again.merge(project.clone());
+        assert_eq!(again, project);
+        project.add(word(datetime!(2026-03-02 12:00 UTC), false));
+        assert_eq!((project.failures["f"].begun(), project.failures["f"].over()), (Some(ten), None));
+    }
 
     #[test]
     fn facts_may_come_again_and_in_any_order() {

@@ -4,7 +4,7 @@
 //! events or the new ones, and a killed writer harms neither. One writer at a
 //! time holds the lock, a file beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,15 @@ impl Store {
         // What can't be written is refused below, and gone all the same.
         self.events.retain(|key, _| !key.1.starts_with(prefix) || fresh.contains_key(key));
         let removed = (before - self.events.len()) as u64;
+        Merged { removed, ..self.merge(fresh.into_values()) }
+    }
+
+    /// Has these events, and of those that were made `before` (by their ids) no others.
+    pub fn update(&mut self, before: &BTreeSet<String>, new: Vec<Event>) -> Merged {
+        let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
+        let count = self.events.len();
+        self.events.retain(|key, _| !before.contains(&key.1) || fresh.contains_key(key));
+        let removed = (count - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
     }
 

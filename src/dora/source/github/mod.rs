@@ -152,7 +152,7 @@ impl Reader<'_, State> {
                 name: deployment.reference.clone(),
                 revision: deployment.sha.clone(),
                 statuses,
-                changes: None,
+                ..Ran::default()
             },
         });
         Ok(())
@@ -210,7 +210,7 @@ impl Reader<'_, State> {
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at, ok: true }],
-                        changes: None,
+                        ..Ran::default()
                     },
                 });
             }

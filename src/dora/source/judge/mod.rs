@@ -4,6 +4,7 @@
 mod reverts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
 
 use time::OffsetDateTime;
 
@@ -84,8 +85,8 @@ impl<'a> Judge<'a> {
         runs.retain_mut(|run| {
             let brought: Vec<&str> = match &run.ran.changes {
                 Some(changes) => changes.iter().map(String::as_str).collect(),
-                None => match place.get(run.ran.revision.as_str()) {
-                    Some(last) => landed[..=*last].iter().map(|(id, _)| *id).collect(),
+                None => match self.place(&place, &run.ran.revision) {
+                    Some(last) => landed[..=last].iter().map(|(id, _)| *id).collect(),
                     None => Vec::new(),
                 },
             };
@@ -105,6 +106,26 @@ impl<'a> Judge<'a> {
             true
         });
         runs
+    }
+
+    /// The place of a revision; some tools shorten a commit's hash, of the change or of what runs.
+    fn place(&self, place: &HashMap<&str, usize>, revision: &str) -> Option<usize> {
+        const SHORTEST: usize = 7;
+        if let Some(place) = place.get(revision) {
+            return Some(*place);
+        }
+        if revision.len() < SHORTEST || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let shorter = (SHORTEST..revision.len()).rev().find_map(|length| place.get(&revision[..length]));
+        let from = self.project.changes.range::<str, _>((Bound::Included(revision), Bound::Unbounded));
+        let mut longer =
+            from.take_while(|(id, _)| id.starts_with(revision)).filter_map(|(id, _)| place.get(id.as_str()));
+        match (shorter, longer.next(), longer.next()) {
+            (Some(place), None, None) | (None, Some(place), None) => Some(*place),
+            // Nobody can tell which one it is.
+            _ => None,
+        }
     }
 
     /// The deployment that a run came after: of two release lines the one of its own, where
@@ -161,6 +182,9 @@ impl<'a> Judge<'a> {
     /// Whether its tag, branch or merge says that it mends something. Where that is the title
     /// of a change, it is judged as one.
     fn named(&self, run: &Run<'_>) -> bool {
+        if run.ran.mends {
+            return true;
+        }
         let name = &run.ran.name;
         let is_title = || run.changes.iter().any(|id| self.change(id).is_some_and(|it| it.title == *name));
         self.rules.hotfix.matches(merged_from(name)) || self.rules.revert.matches(name) && !is_title()
@@ -201,16 +225,16 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Issues with an incident's label: failures of the deployment before them,
-    /// where that was not too long ago. Answers the deployments that are to blame.
+    /// Issues with an incident's label, and what tools for incidents say: failures of the
+    /// deployment before them, where that was not too long ago. Answers the deployments that are
+    /// to blame.
     fn incidents(&self, runs: &[Run<'a>], events: &mut Vec<Event>) -> BTreeSet<&'a str> {
         let mut blamed = BTreeSet::new();
         for (id, incident) in &self.project.incidents {
             if !incident.labels.iter().any(|label| self.rules.incident_labels.matches(label)) {
                 continue;
             }
-            let before = runs.partition_point(|run| run.at <= incident.opened);
-            let cause = runs[..before].last().filter(|run| incident.opened - run.at <= OUTCOME_WINDOW);
+            let cause = Self::shortly_before(runs, incident.opened);
             blamed.extend(cause.map(|run| run.id));
             let id = format!("issue-{id}");
             events.push(self.failure(&id, incident.opened, cause.map(|run| run.id)));
@@ -218,7 +242,25 @@ impl<'a> Judge<'a> {
                 events.push(self.recovery(&id, closed, None));
             }
         }
+        for (id, failure) in &self.project.failures {
+            let here = failure.environment.is_empty() || failure.environment == self.owner.environment;
+            let Some(begun) = failure.begun().filter(|_| here) else { continue };
+            let named = failure.deployment.as_deref();
+            let named = named.and_then(|id| runs.iter().find(|run| run.id == id && run.at <= begun));
+            let cause = named.or_else(|| Self::shortly_before(runs, begun));
+            blamed.extend(cause.map(|run| run.id));
+            let id = format!("incident-{id}");
+            events.push(self.failure(&id, begun, cause.map(|run| run.id)));
+            if let Some(over) = failure.over() {
+                events.push(self.recovery(&id, over, None));
+            }
+        }
         blamed
+    }
+
+    fn shortly_before<'r>(runs: &'r [Run<'a>], at: OffsetDateTime) -> Option<&'r Run<'a>> {
+        let before = runs.partition_point(|run| run.at <= at);
+        runs[..before].last().filter(|run| at - run.at <= OUTCOME_WINDOW)
     }
 
     /// Deployments that their own tool says have broken: over with the next one.
@@ -326,7 +368,9 @@ impl<'a> Picks<'a> {
     fn insert(&mut self, id: &'a str, change: &'a Landed) -> bool {
         let known = self.commits.contains(id);
         let picked = change.picked.as_deref().is_some_and(|from| !self.commits.insert(from));
-        let copied = change.at.is_some_and(|at| !self.written.insert((at, &change.title)));
+        // Who tells no title tells too little: two may be written in one second.
+        let copied =
+            !change.title.is_empty() && change.at.is_some_and(|at| !self.written.insert((at, &change.title)));
         self.commits.insert(id);
         !known && !picked && !copied
     }

@@ -606,3 +606,89 @@ fn another_projects_request_is_not_ones_own_of_the_same_number() {
         assert_eq!(of.join(" "), blamed, "{revert} {own:?}\n{told}");
     }
 }
+
+fn failed(id: &str, at: i64, ok: bool, environment: &str, deployment: Option<&str>) -> Fact {
+    use super::super::project::Failed;
+    Fact::Failed {
+        id: id.into(),
+        failure: Failed {
+            environment: environment.into(),
+            statuses: vec![Status { at: hours(at), ok }],
+            deployment: deployment.map(str::to_owned),
+        },
+    }
+}
+
+#[test]
+fn an_incident_of_another_tool_is_the_failure_of_the_deployment_before_it_or_of_the_one_it_names() {
+    insta::assert_snapshot!(judged(vec![
+        ran("v1", 0, &[]),
+        ran("v2", 10, &[]),
+        failed("named", 11, false, "production", Some("v1")),
+        failed("unnamed", 12, false, "", None),
+        failed("unnamed", 14, true, "", None),
+        // Of nothing that is known, and of what ran only later.
+        failed("unknown", 13, false, "", Some("v9")),
+        failed("later", 5, false, "", Some("v2")),
+        failed("elsewhere", 13, false, "staging", None),
+        failed("late", 200, false, "", None),
+        failed("never-began", 13, true, "", None),
+    ]), @r"
+    0 Planned v1
+    5 failure incident-later of v1
+    10 Planned v2
+    11 failure incident-named of v1
+    12 failure incident-unnamed of v2
+    13 failure incident-unknown of v2
+    14 recovery incident-unnamed by
+    200 failure incident-late of
+    ");
+}
+
+#[test]
+fn what_its_tool_calls_a_rollback_is_rework_and_a_failure_of_what_ran_before() {
+    let mut back = ran("v3", 2, &[]);
+    if let Fact::Ran { deployment, .. } = &mut back {
+        deployment.mends = true;
+    }
+    insta::assert_snapshot!(judged(vec![ran("v2", 0, &[]), back]), @r"
+    0 Planned v2
+    2 Rework v3
+    2 failure v2~v3 of v2
+    ");
+}
+
+#[test]
+fn a_shortened_hash_is_found_where_it_is_one_commit_s() {
+    let at = |id: &str, at: i64, revision: &str| Fact::Ran {
+        id: id.into(),
+        deployment: Ran {
+            environment: "production".into(),
+            revision: revision.into(),
+            statuses: vec![Status { at: hours(at), ok: true }],
+            ..Ran::default()
+        },
+    };
+    // Two written in one second, without titles: two changes.
+    let facts = ["aaaaaaa1", "aaaaaaa2", "bbbbbbbbbbbb"].map(|id| change(id, -1, ""));
+    let judged = judged(
+        facts
+            .into_iter()
+            .chain([
+                at("ambiguous", 0, "aaaaaaa"),
+                at("short", 1, "AAAAAAA1"),
+                at("first", 2, "aaaaaaa1"),
+                at("longer", 3, "bbbbbbbbbbbbcccc"),
+            ])
+            .collect(),
+    );
+    insta::assert_snapshot!(judged, @r"
+    -1 change aaaaaaa1
+    -1 change aaaaaaa2
+    -1 change bbbbbbbbbbbb
+    0 Planned ambiguous
+    1 Planned short
+    2 Planned first aaaaaaa1
+    3 Planned longer aaaaaaa2 bbbbbbbbbbbb
+    ");
+}

@@ -131,7 +131,7 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                             name: deployment.reference,
                             revision: deployment.sha,
                             statuses: vec![status],
-                            changes: None,
+                            ..Ran::default()
                         },
                     )
                 })
@@ -154,7 +154,7 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                         name: run.head_branch.unwrap_or_default(),
                         revision: run.head_sha,
                         statuses: vec![Status { at: run.updated_at, ok }],
-                        changes: None,
+                        ..Ran::default()
                     },
                 )],
                 None => Vec::new(),
@@ -198,7 +198,7 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at, ok: true }],
-                        changes: None,
+                        ..Ran::default()
                     },
                 )],
                 None => Vec::new(),
@@ -225,7 +225,7 @@ fn ran(id: String, deployment: Ran) -> Fact {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Forge, Subscribed};
+    use super::super::{Sender, Subscribed};
     use super::*;
     use serde_json::json;
 
@@ -238,7 +238,7 @@ mod tests {
                 issue["labels"] = json!([{"name": label}]);
             }
             let body = json!({"action": action, "issue": issue, "repository": {"full_name": "example/shop"}});
-            let reading = |project: &str| Subscribed::unknown(Forge::Github, project).reading;
+            let reading = |project: &str| Subscribed::unknown(Sender::Github, project).reading;
             let facts = facts("issues", body.to_string().as_bytes(), reading).unwrap().1;
             facts
                 .into_iter()
@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn fuzzed_bodies_of_both_forges_are_told_or_read() {
         crate::fuzz_tests::five_seconds("webhook-bodies", |input| {
-            let github = |project: &str| Subscribed::unknown(Forge::Github, project).reading;
-            let gitlab = |project: &str| Subscribed::unknown(Forge::Gitlab, project).reading;
+            let github = |project: &str| Subscribed::unknown(Sender::Github, project).reading;
+            let gitlab = |project: &str| Subscribed::unknown(Sender::Gitlab, project).reading;
             for event in ["deployment_status", "workflow_run", "push", "pull_request", "release", "issues"] {
                 let _ = facts(event, input, github).map(|(_, facts)| format!("{facts:?}"));
             }

@@ -19,9 +19,12 @@ use super::super::store::{BadLine, beside, set_aside};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Forge {
+pub enum Sender {
     Github,
     Gitlab,
+    Cdevents,
+    /// A mapped webhook.
+    Webhook,
 }
 
 /// What one webhook told.
@@ -30,16 +33,36 @@ pub enum Forge {
 pub struct Delivery {
     /// The sender's: the same when it is delivered again.
     pub id: String,
-    pub forge: Forge,
-    /// `owner/name`
+    #[serde(rename = "forge")]
+    pub sender: Sender,
+    /// `owner/name`; of what is no forge's, the service.
     pub project: String,
+    /// Whose it is, where a payload that is no forge's says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// Of a mapped webhook: its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
     pub facts: Vec<Fact>,
+}
+
+/// What a delivery is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct About {
+    pub sender: Sender,
+    pub hook: Option<String>,
+    pub team: Option<String>,
+    pub project: String,
 }
 
 impl Delivery {
     /// The project, in whichever case somebody writes it: forges know no difference.
-    pub fn about(&self) -> (Forge, String) {
-        (self.forge, self.project.to_lowercase())
+    pub fn about(&self) -> About {
+        let project = match self.sender {
+            Sender::Github | Sender::Gitlab => self.project.to_lowercase(),
+            Sender::Cdevents | Sender::Webhook => self.project.clone(),
+        };
+        About { sender: self.sender, hook: self.hook.clone(), team: self.team.clone(), project }
     }
 }
 
@@ -111,9 +134,7 @@ impl Journal {
                 .truncate(false)
                 .open(path)
                 .map_err(fails("can't be opened"))?;
-            file.try_lock().map_err(|_| {
-                fails("is another receiver's")(io::Error::other("it is locked by another process"))
-            })?;
+            file.try_lock().map_err(|_| SourceError::Taken(path.display().to_string()))?;
             let locked = file.metadata().map_err(fails("can't be read"))?.ino();
             if std::fs::metadata(path).is_ok_and(|there| there.ino() == locked) {
                 return Ok(file);
@@ -191,17 +212,22 @@ impl Journal {
 /// before them is one for each project.
 fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
     let newest = all.split_off(all.len().saturating_sub(recent));
-    let mut projects: BTreeMap<(Forge, String), (String, Project)> = BTreeMap::new();
+    let mut projects: BTreeMap<About, (String, Project)> = BTreeMap::new();
     for delivery in all {
         let (_, project) =
             projects.entry(delivery.about()).or_insert_with(|| (delivery.project, Project::default()));
         delivery.facts.into_iter().for_each(|fact| project.add(fact));
     }
-    let old = projects.into_iter().map(|((forge, _), (project, known))| Delivery {
-        id: format!("before: {project}"),
-        forge,
-        project,
-        facts: known.facts(),
+    let old = projects.into_iter().map(|(about, (project, known))| {
+        let team = about.team.as_ref().map(|team| format!("{team}/")).unwrap_or_default();
+        Delivery {
+            id: format!("before: {team}{project}"),
+            sender: about.sender,
+            project,
+            team: about.team,
+            hook: about.hook,
+            facts: known.facts(),
+        }
     });
     old.chain(newest).collect()
 }
@@ -245,9 +271,10 @@ fn lines(text: &[u8]) -> Lines {
     found
 }
 
-/// Two forges may give the same id.
+/// Two senders may give the same id.
 fn key(delivery: &Delivery) -> String {
-    format!("{:?} {}", delivery.forge, delivery.id)
+    let hook = delivery.hook.as_deref().unwrap_or_default();
+    format!("{:?} {hook} {}", delivery.sender, delivery.id)
 }
 
 #[cfg(test)]
@@ -257,8 +284,10 @@ mod tests {
     fn delivery(id: &str) -> Delivery {
         Delivery {
             id: id.into(),
-            forge: Forge::Github,
+            sender: Sender::Github,
             project: "o/r".into(),
+            team: None,
+            hook: None,
             facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None }],
         }
     }
@@ -333,8 +362,10 @@ mod tests {
             let change = Landed { at: Some(at(number)), title: id.clone(), ..Landed::default() };
             let one = Delivery {
                 id: number.to_string(),
-                forge: Forge::Github,
+                sender: Sender::Github,
                 project: format!("o/{}", number % 2),
+                team: None,
+                hook: None,
                 facts: vec![
                     Fact::Landed { id: format!("c{}", number / 30), change },
                     Fact::Labelled {

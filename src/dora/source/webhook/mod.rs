@@ -1,42 +1,52 @@
-//! The receiver of webhooks: checks who sent it, has it on the disk, answers,
+//! The receiver of webhooks and CDEvents: checks who sent it, has it on the disk, answers,
 //! and then makes events of it.
 //!
 //! What is answered with 2xx is in the journal, durably, and in there once,
 //! however often it was delivered. The file of events is made from the journal:
 //! a killed receiver loses nothing, and the next one goes on.
 
+mod cdevents;
 mod github;
 mod gitlab;
+mod intake;
 mod journal;
+mod maker;
+pub mod mapping;
 mod payload;
+mod record;
 mod refused;
+mod subscriptions;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::{get, post};
+use base64::Engine as _;
 use ring::hmac;
+use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub use self::journal::{Delivery, Forge};
+use self::cdevents::Mode;
+use self::intake::{Told, Wrong};
+pub use self::journal::{Delivery, Sender};
 use self::journal::{Journal, Opened};
+use self::maker::Maker;
+pub use self::maker::facts;
+pub use self::payload::any_time;
+use self::record::cdevent;
+pub use self::record::{Recorded, make_others, record};
 use self::refused::Refused;
+use self::subscriptions::problem;
+pub use self::subscriptions::{Intake, Reading, Subscribed, Subscriptions};
 use super::SourceError;
-use super::forge::{Deployed, Unit};
-use super::judge;
-use super::project::{Fact, Project};
-use super::rules::{Owner, Patterns, Rules};
-use super::state;
-use super::store::{Merged, Store};
 use crate::event::Events;
 use crate::serve;
 
@@ -62,69 +72,8 @@ pub struct Settings {
     pub journal: PathBuf,
     /// The file of events.
     pub events: PathBuf,
-    /// What is known beforehand; others are taken with [`Subscribed::unknown`].
-    pub projects: Vec<Subscribed>,
-}
-
-/// A project, and how its deliveries are read.
-#[derive(Clone, Debug)]
-pub struct Subscribed {
-    pub forge: Forge,
-    /// `owner/name`
-    pub project: String,
-    pub owner: Owner,
-    pub rules: Rules,
-    pub reading: Reading,
-    /// What the REST source of the same project keeps, if there is one.
-    pub state: Option<PathBuf>,
-}
-
-/// What of a delivery is a fact.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// Of releases, which know none.
-    pub environment: String,
-    pub deployed: Deployed,
-    pub unit: Unit,
-    /// Names of the workflows and pipelines that are deployments by themselves,
-    /// where no deployments are reported.
-    pub workflows: Patterns,
-}
-
-impl Subscribed {
-    /// A project that nothing was said about: its group is the team.
-    pub fn unknown(forge: Forge, project: &str) -> Self {
-        let environment = crate::dora::events::PRODUCTION.to_owned();
-        let (team, service) = project.rsplit_once('/').unwrap_or((project, project));
-        Self {
-            forge,
-            project: project.to_owned(),
-            owner: Owner {
-                team: team.to_owned(),
-                service: service.to_owned(),
-                environment: environment.clone(),
-            },
-            rules: Rules::default(),
-            reading: Reading {
-                environment,
-                deployed: Deployed::Deployments,
-                unit: Unit::Commits,
-                workflows: Patterns::default(),
-            },
-            state: None,
-        }
-    }
-}
-
-/// All that webhooks told of a project so far.
-pub fn facts(journal: &Path, forge: Forge, project: &str) -> Result<Project, SourceError> {
-    let mut known = Project::default();
-    for delivery in journal::read(journal)? {
-        if delivery.forge == forge && delivery.project.eq_ignore_ascii_case(project) {
-            delivery.facts.into_iter().for_each(|fact| known.add(fact));
-        }
-    }
-    Ok(known)
+    /// What is known beforehand; others are taken for what they say.
+    pub subscriptions: Subscriptions,
 }
 
 /// Receives until `stop` is cancelled; what was received by then is in the file
@@ -145,7 +94,7 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
     let (written, new) = mpsc::unbounded_channel();
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());
     let token = hmac::sign(&key, settings.secret.as_bytes());
-    let subscriptions = Arc::new(Subscriptions(settings.projects));
+    let subscriptions = Arc::new(settings.subscriptions);
     let mut maker = Maker::new(settings.events, subscriptions.clone());
     maker.add(past);
     let told = maker.make()?;
@@ -185,40 +134,51 @@ struct Receiver {
     large: Semaphore,
 }
 
-/// A delivery that its sender waits for.
+/// What one request told, whose sender waits.
 struct Waiting {
-    delivery: Delivery,
-    /// Whether it was new; an error if it is not on the disk.
+    deliveries: Vec<Delivery>,
+    /// Whether anything was new; an error if it is not on the disk.
     answer: oneshot::Sender<Result<bool, String>>,
-}
-
-struct Subscriptions(Vec<Subscribed>);
-
-impl Subscriptions {
-    fn of(&self, forge: Forge, project: &str) -> Subscribed {
-        let known = self.0.iter().find(|one| one.forge == forge && one.project.eq_ignore_ascii_case(project));
-        known.cloned().unwrap_or_else(|| Subscribed::unknown(forge, project))
-    }
 }
 
 type Answer = (StatusCode, String);
 
-async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Answer {
+/// What sends a request, by its head.
+enum Origin<'a> {
+    Github(&'a str),
+    Gitlab(&'a str),
+    Cdevents(Mode),
+    Hook(Box<Intake>),
+}
+
+const UNKNOWN: &str = "neither GitHub's nor GitLab's webhook, nor a CloudEvent, and no mapped webhook is \
+                       called like this path\n";
+const STRANGER: &str = "the signature or the token is missing or wrong\n";
+
+/// Payloads of whoever may send, and what signed them.
+enum Shown {
+    Secret,
+    Signature(Vec<u8>),
+}
+
+async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let (forge, event) = match (header("x-github-event"), header("x-gitlab-event")) {
-        (Some(event), _) => (Forge::Github, event),
-        (None, Some(event)) => (Forge::Gitlab, event),
-        (None, None) => return (StatusCode::BAD_REQUEST, "neither GitHub's nor GitLab's webhook\n".into()),
+    let from = match (header("x-github-event"), header("x-gitlab-event"), Mode::of(&headers)) {
+        (Some(event), ..) => Origin::Github(event),
+        (None, Some(event), _) => Origin::Gitlab(event),
+        (None, None, Some(mode)) => Origin::Cdevents(mode),
+        (None, None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
+            Some(intake) => Origin::Hook(Box::new(intake)),
+            None => return (StatusCode::BAD_REQUEST, UNKNOWN.into()),
+        },
     };
-    const STRANGER: &str = "the signature or the token is missing or wrong\n";
     // Nothing is read for somebody who shows no secret. A signature needs the payload.
-    let signature = header("x-hub-signature-256").and_then(signature);
-    let may_send = match forge {
-        Forge::Github => signature.is_some(),
-        Forge::Gitlab => receiver.knows_secret(header("x-gitlab-token")),
-    };
-    if !may_send {
+    let Some(shown) = receiver.shown(&from, &headers) else {
         return (StatusCode::UNAUTHORIZED, STRANGER.into());
+    };
+    if let Origin::Cdevents(Mode::Other) = from {
+        let why = "content-type: one CloudEvent a request, in JSON: no batches and no other formats\n";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why.into());
     }
     let length = header(CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
     let body = match tokio::time::timeout(ARRIVAL, receiver.payload(body, length)).await {
@@ -226,47 +186,45 @@ async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
         Ok(Err(answer)) => return answer,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "the payload did not arrive in time\n".into()),
     };
-    if signature.is_some_and(|tag| hmac::verify(&receiver.key, &body, &tag).is_err()) {
+    if let Shown::Signature(tag) = shown
+        && hmac::verify(&receiver.key, &body, &tag).is_err()
+    {
         return (StatusCode::UNAUTHORIZED, STRANGER.into());
     }
     let form = header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(FORM));
     let body = if form { payload_of_form(&body) } else { body };
-    let id = match forge {
-        Forge::Github => header("x-github-delivery"),
-        Forge::Gitlab => header("idempotency-key").or(header("x-gitlab-event-uuid")),
+    let id = match from {
+        Origin::Github(_) => header("x-github-delivery"),
+        Origin::Gitlab(_) => header("idempotency-key").or(header("x-gitlab-event-uuid")),
+        Origin::Cdevents(_) | Origin::Hook(_) => None,
     };
     // Without an id, the same content is the same delivery.
     let id =
         id.map_or_else(|| hex::encode(ring::digest::digest(&ring::digest::SHA256, &body)), str::to_owned);
-    let read = |project: &str| receiver.subscriptions.of(forge, project).reading;
-    let parsed = match forge {
-        Forge::Github => github::facts(event, &body, read),
-        Forge::Gitlab => gitlab::facts(event, &body, read),
-    };
-    let (project, facts) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            return receiver.refuse(&id, event, format!("not a payload of `{event}`: {error}"), &body);
+    match receiver.read(&from, id.clone(), &headers, &body) {
+        Ok(deliveries) if deliveries.is_empty() => (StatusCode::OK, "nothing in it counts\n".into()),
+        Ok(deliveries) => receiver.keep(&id, from.event(), deliveries, &body).await,
+        Err(Unread::Unused(kind)) => (StatusCode::OK, format!("not used: {kind}\n")),
+        Err(Unread::Wrong(why)) => receiver.refuse(&id, from.event(), why, &body),
+    }
+}
+
+impl Origin<'_> {
+    /// For people.
+    fn event(&self) -> &str {
+        match self {
+            Self::Github(event) | Self::Gitlab(event) => event,
+            Self::Cdevents(_) => "CDEvents",
+            Self::Hook(intake) => &intake.hook,
         }
-    };
-    if facts.is_empty() {
-        return (StatusCode::OK, "nothing in it counts\n".into());
     }
-    // What is answered with 2xx has to be readable for ever.
-    if let Some(problem) = problem(&project, &facts) {
-        return receiver.refuse(&id, event, problem, &body);
-    }
-    let (answer, written) = oneshot::channel();
-    let waiting = Waiting { delivery: Delivery { id, forge, project, facts }, answer };
-    if receiver.writer.send(waiting).await.is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
-    }
-    match written.await {
-        Ok(Ok(true)) => (StatusCode::ACCEPTED, "kept\n".into()),
-        Ok(Ok(false)) => (StatusCode::OK, "known already\n".into()),
-        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n")),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
-    }
+}
+
+/// A payload that is kept nowhere.
+enum Unread {
+    /// Of a type that tells nothing that counts.
+    Unused(String),
+    Wrong(String),
 }
 
 /// What GitHub sends where a webhook's content type is this one, its usual one.
@@ -285,17 +243,6 @@ fn signature(text: &str) -> Option<Vec<u8>> {
     (tag.len() == hmac::HMAC_SHA256.digest_algorithm().output_len()).then_some(tag)
 }
 
-/// What is wrong with what a genuine payload says.
-fn problem(project: &str, facts: &[Fact]) -> Option<String> {
-    let named = project.rsplit_once('/').is_some_and(|(owner, name)| {
-        [owner, name].iter().all(|part| !part.trim_matches('/').trim().is_empty())
-    });
-    if !named {
-        return Some(format!("the project is called `{project}`, not `owner/name`"));
-    }
-    facts.iter().find_map(Fact::problem)
-}
-
 impl Receiver {
     /// All of a payload, once there is a place for it.
     async fn payload(&self, body: Body, length: Option<usize>) -> Result<Bytes, Answer> {
@@ -311,6 +258,100 @@ impl Receiver {
         let broken =
             |_| (StatusCode::BAD_REQUEST, "the payload is too large, or did not arrive whole\n".into());
         axum::body::to_bytes(body, largest).await.map_err(broken)
+    }
+
+    /// What whoever sends this shows, before anything of the payload is read.
+    fn shown(&self, from: &Origin<'_>, headers: &HeaderMap) -> Option<Shown> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let signed = |name: &str| header(name).and_then(signature).map(Shown::Signature);
+        match from {
+            Origin::Github(_) => signed("x-hub-signature-256"),
+            Origin::Gitlab(_) => self.knows_secret(header("x-gitlab-token")).then_some(Shown::Secret),
+            Origin::Cdevents(_) => self.authorized(headers).then_some(Shown::Secret),
+            // Bitbucket and Jira sign, and so does Flux.
+            Origin::Hook(_) => match self.authorized(headers) {
+                true => Some(Shown::Secret),
+                false => signed("x-hub-signature").or_else(|| signed("x-signature")),
+            },
+        }
+    }
+
+    /// `Authorization: Bearer SECRET`, or the secret as a password.
+    fn authorized(&self, headers: &HeaderMap) -> bool {
+        let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some((scheme, shown)) = header.and_then(|value| value.split_once(' ')) else { return false };
+        let shown = shown.trim();
+        match scheme.to_ascii_lowercase().as_str() {
+            "bearer" => self.knows_secret(Some(shown)),
+            "basic" => {
+                let decoded = base64::engine::general_purpose::STANDARD.decode(shown).unwrap_or_default();
+                let decoded = String::from_utf8(decoded).unwrap_or_default();
+                self.knows_secret(decoded.split_once(':').map(|(_, password)| password))
+            }
+            _ => false,
+        }
+    }
+
+    fn read(
+        &self,
+        from: &Origin<'_>,
+        id: String,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Vec<Delivery>, Unread> {
+        let read = |sender| move |project: &str| self.subscriptions.of(sender, project).reading;
+        let forge = |sender, event: &str, parsed: payload::Parsed| match parsed {
+            Ok((project, facts)) if !facts.is_empty() => {
+                Ok(vec![Delivery { id: id.clone(), sender, project, team: None, hook: None, facts }])
+            }
+            Ok(_) => Ok(Vec::new()),
+            Err(error) => Err(Unread::Wrong(format!("not a payload of `{event}`: {error}"))),
+        };
+        let wrong = |wrong: Wrong| Unread::Wrong(wrong.to_string());
+        match from {
+            Origin::Github(event) => {
+                forge(Sender::Github, event, github::facts(event, body, read(Sender::Github)))
+            }
+            Origin::Gitlab(event) => {
+                forge(Sender::Gitlab, event, gitlab::facts(event, body, read(Sender::Gitlab)))
+            }
+            Origin::Cdevents(mode) => {
+                match cdevent(&self.subscriptions, *mode, headers, body).map_err(wrong)? {
+                    Ok(delivery) => Ok(vec![delivery]),
+                    Err(kind) => Err(Unread::Unused(kind)),
+                }
+            }
+            Origin::Hook(intake) => {
+                let told = intake.read(body, OffsetDateTime::now_utc()).map_err(wrong)?;
+                let several = told.len() > 1;
+                let told = told.into_iter().enumerate().map(|(number, told)| {
+                    let Told { team, service, facts } = told;
+                    let id = if several { format!("{id}/{number}") } else { id.clone() };
+                    let hook = Some(intake.hook.clone());
+                    Delivery { id, sender: Sender::Webhook, project: service, team, hook, facts }
+                });
+                Ok(told.collect())
+            }
+        }
+    }
+
+    /// Has it on the disk before it is answered.
+    async fn keep(&self, id: &str, event: &str, deliveries: Vec<Delivery>, body: &[u8]) -> Answer {
+        // What is answered with 2xx has to be readable for ever.
+        let problem = |one: &Delivery| problem(one.sender, &one.project, &one.facts);
+        if let Some(problem) = deliveries.iter().find_map(problem) {
+            return self.refuse(id, event, problem, body);
+        }
+        let (answer, written) = oneshot::channel();
+        if self.writer.send(Waiting { deliveries, answer }).await.is_err() {
+            return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
+        }
+        match written.await {
+            Ok(Ok(true)) => (StatusCode::ACCEPTED, "kept\n".into()),
+            Ok(Ok(false)) => (StatusCode::OK, "known already\n".into()),
+            Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n")),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
+        }
     }
 
     /// Tells the sender why, and keeps it aside for a person.
@@ -333,14 +374,18 @@ fn write(
 ) {
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, WAITING) > 0 {
-        let (deliveries, answers): (Vec<Delivery>, Vec<_>) =
-            waiting.drain(..).map(|one| (one.delivery, one.answer)).unzip();
+        let (told, answers): (Vec<Vec<Delivery>>, Vec<_>) =
+            waiting.drain(..).map(|one| (one.deliveries, one.answer)).unzip();
+        let deliveries: Vec<Delivery> = told.iter().flatten().cloned().collect();
         match journal.append(&deliveries) {
             Ok(new) => {
-                for ((delivery, answer), new) in deliveries.into_iter().zip(answers).zip(new) {
+                let mut new = new.into_iter();
+                for (deliveries, answer) in told.into_iter().zip(answers) {
+                    let fresh: Vec<Delivery> =
+                        deliveries.into_iter().filter(|_| new.next().unwrap_or_default()).collect();
                     // Whoever does not wait any more will send it again.
-                    let _ = answer.send(Ok(new));
-                    if new {
+                    let _ = answer.send(Ok(!fresh.is_empty()));
+                    for delivery in fresh {
                         let _ = written.send(delivery);
                     }
                 }
@@ -380,51 +425,4 @@ async fn make(
         }
     }
     maker.make().map(|_| ())
-}
-
-/// The projects as the journal tells them, and the file of events.
-struct Maker {
-    events: PathBuf,
-    subscriptions: Arc<Subscriptions>,
-    /// As they were called first, whose events their ids name, and what is known of them.
-    projects: BTreeMap<(Forge, String), (String, Project)>,
-    changed: BTreeSet<(Forge, String)>,
-}
-
-impl Maker {
-    fn new(events: PathBuf, subscriptions: Arc<Subscriptions>) -> Self {
-        Self { events, subscriptions, projects: BTreeMap::new(), changed: BTreeSet::new() }
-    }
-
-    fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
-        for delivery in deliveries {
-            let key = delivery.about();
-            let (_, project) =
-                self.projects.entry(key.clone()).or_insert_with(|| (delivery.project, Project::default()));
-            delivery.facts.into_iter().for_each(|fact| project.add(fact));
-            self.changed.insert(key);
-        }
-    }
-
-    fn make(&mut self) -> Result<Merged, SourceError> {
-        let mut store = Store::open(&self.events)?;
-        let mut all = Merged::default();
-        for key in &self.changed {
-            let Some((name, told)) = self.projects.get(key) else { continue };
-            let subscribed = self.subscriptions.of(key.0, name);
-            let mut project = match &subscribed.state {
-                Some(state) => state::project(state)?,
-                None => Project::default(),
-            };
-            project.merge(told.clone());
-            project.is_called(Some(name));
-            let events = judge::events(&project, &subscribed.owner, &subscribed.rules);
-            all.add(store.replace(&subscribed.owner.prefix(), events));
-        }
-        if !all.is_empty() {
-            store.save()?;
-        }
-        self.changed.clear();
-        Ok(Merged { total: store.total(), ..all })
-    }
 }

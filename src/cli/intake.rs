@@ -1,0 +1,104 @@
+//! From `sources` to what a receiver knows of its senders.
+
+use std::path::Path;
+
+use super::sources::{self, Files};
+use super::{CommandError, CommandResult};
+use crate::config::{Source, SourceKind};
+use crate::dora::events::PRODUCTION;
+use crate::dora::source::Patterns;
+use crate::dora::source::webhook::mapping::{self, Mapping};
+use crate::dora::source::webhook::{Intake, Reading, Sender, Subscribed, Subscriptions};
+
+/// What the configuration says of whoever sends something.
+pub fn subscriptions(configured: &[Source], files: &Files) -> CommandResult<Subscriptions> {
+    let mut known = Subscriptions::default();
+    for source in configured {
+        match source.kind {
+            SourceKind::Github => known.projects.push(project(Sender::Github, source, files)),
+            SourceKind::Gitlab => known.projects.push(project(Sender::Gitlab, source, files)),
+            SourceKind::Git => known.elsewhere.push(sources::owner(source).prefix()),
+            SourceKind::Cdevents => known.intakes.push(intake(Sender::Cdevents, source, None)),
+            SourceKind::Webhook => {
+                let mapping = mapping_of(source)?;
+                known.intakes.push(intake(Sender::Webhook, source, Some(mapping)));
+            }
+            SourceKind::File => {}
+        }
+    }
+    Ok(known)
+}
+
+fn project(sender: Sender, source: &Source, files: &Files) -> Subscribed {
+    let owner = sources::owner(source);
+    Subscribed {
+        sender,
+        project: source.project.clone().unwrap_or_default(),
+        reading: reading(source),
+        owner,
+        rules: sources::rules(source),
+        state: Some(files.of_source(source)),
+    }
+}
+
+fn intake(sender: Sender, source: &Source, mapping: Option<Mapping>) -> Intake {
+    Intake {
+        sender,
+        hook: source.hook().unwrap_or_default(),
+        mapping,
+        services: source.services.as_ref().map(Patterns::new),
+        team: source.team.clone(),
+        service: source.service.clone(),
+        teams: teams(source),
+        rules: sources::rules(source),
+        reading: reading(source),
+    }
+}
+
+fn teams(source: &Source) -> Vec<(Patterns, String)> {
+    let pairs = source.teams.iter().flatten().filter_map(|pair| pair.rsplit_once('='));
+    pairs.map(|(pattern, team)| (Patterns::new([pattern.trim()]), team.trim().to_owned())).collect()
+}
+
+fn reading(source: &Source) -> Reading {
+    Reading {
+        environment: source.environment.clone().unwrap_or_else(|| PRODUCTION.to_owned()),
+        deployed: sources::deployed(source),
+        unit: sources::unit(source),
+        workflows: Patterns::new(source.workflows.iter().flatten()),
+    }
+}
+
+fn mapping_of(source: &Source) -> CommandResult<Mapping> {
+    if let Some(path) = &source.path {
+        return read(path);
+    }
+    let name = source.mapping.as_deref().unwrap_or_default();
+    mapping::ready(name).ok_or_else(|| {
+        CommandError::usage(format!("there is no mapping called `{name}`"))
+            .hint(format!("take one of {}", mapping::names().collect::<Vec<_>>().join(", ")))
+    })
+}
+
+fn read(path: &Path) -> CommandResult<Mapping> {
+    let text = crate::file::text(path).map_err(|error| {
+        CommandError::usage(format!("{} can't be read: {error}", path.display()))
+            .hint("check the path and its permissions")
+    })?;
+    Mapping::parse(&text).map_err(|why| {
+        CommandError::usage(format!("{} is no mapping: {why}", path.display()))
+            .hint("docs/sources.md describes the form; mappings/ has examples")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_all_ready_mappings() {
+        let mut ready: Vec<&str> = mapping::names().collect();
+        ready.sort_unstable();
+        assert_eq!(ready, crate::config::MAPPINGS);
+    }
+}

@@ -1,0 +1,247 @@
+//! The one table of the keys that an item of `sources` may have.
+
+use super::rules;
+use super::schema::{Key, Kind};
+
+/// A key of an item of `sources`.
+pub struct Field {
+    pub key: Key,
+    /// The types that take it.
+    pub types: &'static [&'static str],
+    /// Of those, the ones that need it.
+    pub needed: &'static [&'static str],
+}
+
+impl Field {
+    pub fn name(&self) -> &'static str {
+        self.key.split().1
+    }
+}
+
+const TYPES: [&str; 6] = ["git", "github", "gitlab", "file", "cdevents", "webhook"];
+const PROJECTS: &[&str] = &["git", "github", "gitlab"];
+const FORGES: &[&str] = &["github", "gitlab"];
+const OWNED: &[&str] = &["git", "github", "gitlab", "cdevents", "webhook"];
+const ISSUES: &[&str] = &["github", "gitlab", "webhook"];
+const RAN: &[&str] = &["github", "gitlab", "webhook"];
+const TOLD: &[&str] = &["github", "gitlab", "cdevents"];
+
+/// The mappings that come with the program: `mappings/`.
+pub const MAPPINGS: [&str; 9] = [
+    "alertmanager",
+    "argocd",
+    "azure-devops",
+    "bitbucket",
+    "flux",
+    "jenkins",
+    "jira",
+    "opsgenie",
+    "pagerduty",
+];
+
+pub const FIELDS: &[Field] = &[
+    field("sources.type", Kind::Choice(&TYPES, &[]), &TYPES, &TYPES, "What it is read from.", "git"),
+    field(
+        "sources.path",
+        Kind::Path,
+        &["git", "file", "webhook"],
+        &["git", "file"],
+        "The repository's folder; the file: `.csv`, else JSON lines; a mapping of one's own, instead of `mapping`.",
+        "../shop",
+    ),
+    field(
+        "sources.project",
+        Kind::Text(rules::FORGE_PROJECT),
+        FORGES,
+        FORGES,
+        "The project on the forge.",
+        "example/shop",
+    ),
+    field(
+        "sources.team",
+        Kind::Text(rules::LABEL_TEXT),
+        OWNED,
+        &[],
+        "Whose it is; default: the project's group, of a folder its name, else what the sender says.",
+        "orders",
+    ),
+    field(
+        "sources.service",
+        Kind::Text(rules::LABEL_TEXT),
+        OWNED,
+        &[],
+        "What is deployed; default: the project's name, or what the sender says.",
+        "cart",
+    ),
+    field(
+        "sources.environment",
+        Kind::Text(rules::LABEL_TEXT),
+        OWNED,
+        &[],
+        "Whose deployments count, as the forge or the sender names it; default: `production`.",
+        "production",
+    ),
+    field(
+        "sources.tags",
+        Kind::Text(rules::PATTERN),
+        &["git"],
+        &[],
+        "Tags that are deployments; default: `v*`.",
+        "release-*",
+    ),
+    field(
+        "sources.branch",
+        Kind::Text(rules::LABEL_TEXT),
+        &["git"],
+        &[],
+        "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
+        "main",
+    ),
+    field(
+        "sources.exclude",
+        Kind::List(rules::PATTERN),
+        PROJECTS,
+        &[],
+        "Tags and releases that are no deployments; default: prereleases (`v2.0.0-rc.1`) and names that move (`latest`, `v1` beside `v1.2.3`).",
+        "[\"*-internal\"]",
+    ),
+    field(
+        "sources.paths",
+        Kind::List(rules::INSIDE),
+        &["git"],
+        &[],
+        "The service's folders and files in the repository: only commits that change one of them are its changes; default: all of it.",
+        "[services/cart, proto]",
+    ),
+    field(
+        "sources.url",
+        Kind::Text(rules::URL),
+        FORGES,
+        &[],
+        "The API's address; default: `https://api.github.com`, `https://gitlab.com`.",
+        "https://github.example.com/api/v3",
+    ),
+    field(
+        "sources.token_file",
+        Kind::Path,
+        FORGES,
+        &[],
+        "File with the token; default: the variable `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
+        "/run/secrets/github",
+    ),
+    field(
+        "sources.ca",
+        Kind::Path,
+        FORGES,
+        &[],
+        "File with authorities (PEM) that the server's certificate is checked by, beside the system's.",
+        "/etc/ssl/example-ca.pem",
+    ),
+    field(
+        "sources.deployments",
+        Kind::Choice(&["deployments", "releases"], &[]),
+        TOLD,
+        &[],
+        "What is a deployment; default: `deployments`. Of CDEvents, `releases` are `service.published`.",
+        "releases",
+    ),
+    field(
+        "sources.changes",
+        Kind::Choice(&["commits", "requests"], &[]),
+        FORGES,
+        &[],
+        "What is a change: each commit, from when it was written, or each merged request, from when it was opened; default: `commits`.",
+        "requests",
+    ),
+    field(
+        "sources.workflows",
+        Kind::List(rules::PATTERN),
+        RAN,
+        &[],
+        "Workflows, pipelines and jobs that are deployments by themselves, for webhooks; default: none.",
+        "[Deploy]",
+    ),
+    field(
+        "sources.hotfix",
+        Kind::List(rules::PATTERN),
+        OWNED,
+        &[],
+        "Titles of changes, tags and branches that mend what users suffered from.",
+        "[hotfix*]",
+    ),
+    field(
+        "sources.revert",
+        Kind::List(rules::PATTERN),
+        OWNED,
+        &[],
+        "Titles of changes that take back another one.",
+        "[\"revert *\"]",
+    ),
+    field(
+        "sources.hotfix_labels",
+        Kind::List(rules::PATTERN),
+        FORGES,
+        &[],
+        "Labels of requests that mend; default: `hotfix`.",
+        "[hotfix]",
+    ),
+    field(
+        "sources.incident_labels",
+        Kind::List(rules::PATTERN),
+        ISSUES,
+        &[],
+        "Labels of issues that are failures; default: `incident`.",
+        "[incident, outage]",
+    ),
+    field(
+        "sources.team_from",
+        Kind::Choice(&["codeowners"], &[]),
+        &["git"],
+        &[],
+        "Takes the team from the repository's `CODEOWNERS`: who owns the first of `paths`, or all of it.",
+        "codeowners",
+    ),
+    field(
+        "sources.teams",
+        Kind::List(rules::TEAM),
+        &["cdevents", "webhook"],
+        &[],
+        "Whose services are, by their names: `PATTERN=TEAM`, the first that fits; others are whose the sender says.",
+        "[\"cart*=orders\", \"ledger=bank\"]",
+    ),
+    field(
+        "sources.mapping",
+        Kind::Choice(&MAPPINGS, &[]),
+        &["webhook"],
+        &[],
+        "A ready mapping: whose payloads are sent.",
+        "pagerduty",
+    ),
+    field(
+        "sources.name",
+        Kind::Text(rules::HOOK),
+        &["webhook"],
+        &[],
+        "The path that its payloads are sent to, at the receiver; default: the mapping's name.",
+        "pagerduty-orders",
+    ),
+    field(
+        "sources.services",
+        Kind::List(rules::PATTERN),
+        &["cdevents"],
+        &[],
+        "The services and repositories, as their events call them, that this is said of; default: all.",
+        "[shop/*]",
+    ),
+];
+
+const fn field(
+    path: &'static str,
+    kind: Kind,
+    types: &'static [&'static str],
+    needed: &'static [&'static str],
+    doc: &'static str,
+    example: &'static str,
+) -> Field {
+    Field { key: Key { path, kind, doc, example, derived: None }, types, needed }
+}
