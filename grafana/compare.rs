@@ -6,7 +6,7 @@ use dorainfra::report::Key;
 
 use super::board::{Board, PAGE, Teams, choice, page_of, pages, teams_of};
 use super::panel::{Panel, Unit, WEEKLY, now, over_time};
-use super::questions::{Recorded, about, colour, last, recorded, recorded_of, unit};
+use super::questions::{Recorded, about, colour, last, over, recorded, recorded_of, unit};
 
 /// What is said where nothing is recorded: it is no figure, and no fault of a team.
 const UNRECORDED: &str = "no data (mimir/rules/dora.yaml records it, once an hour)";
@@ -30,6 +30,7 @@ fn ranked(key: Key) -> Panel {
     let one = now(format!("{sort}({})", counted(&page, &recorded_of(key))), "{{team}} (n = {{n}})");
     Panel::ranked(&format!("{} by team", key.short()), &about, unit(key), one)
         .thresholds(&[(None, colour(key))])
+        .means(key.longest(), &over(key))
         .no_data_means(UNRECORDED)
         .leads_to_team()
 }
@@ -84,6 +85,10 @@ fn figures() -> Panel {
          quarters and nine tenths of them took less; beside each figure is what it was counted from.",
         ("team", "Team"),
         columns,
+        |name| {
+            let key = [Key::LeadTime, Key::Recovery].into_iter().find(|key| name.starts_with(key.short()))?;
+            key.longest().filter(|_| name.contains(", p")).map(|longest| (longest, over(key)))
+        },
     )
     .size(24, 18)
     .no_data_means(UNRECORDED)

@@ -226,12 +226,14 @@ impl Panel {
     }
 
     /// A row for each value of the label that all answers have, a column for each answer.
-    /// `columns`: how each query's column is called, and its unit.
+    /// `columns`: how each query's column is called, and its unit; `beyond`: the value of
+    /// a column that means more than it, in words.
     pub fn columns(
         title: &str,
         description: &str,
         label: (&str, &str),
         columns: Vec<(&str, Unit, Query)>,
+        beyond: impl Fn(&str) -> Option<(u64, String)>,
     ) -> Self {
         let names: Vec<(String, &str, Unit)> = columns
             .iter()
@@ -256,10 +258,13 @@ impl Panel {
             }},
         ]);
         let units = names.iter().map(|(_, name, unit)| {
-            json!({
-                "matcher": {"id": "byName", "options": name},
-                "properties": [{"id": "unit", "value": unit.id()}],
-            })
+            let mut properties = vec![json!({"id": "unit", "value": unit.id()})];
+            properties.extend(beyond(name).map(|(value, words)| {
+                json!({"id": "mappings", "value": [
+                    {"type": "value", "options": {value.to_string(): {"text": words, "index": 0}}},
+                ]})
+            }));
+            json!({"matcher": {"id": "byName", "options": name}, "properties": properties})
         });
         panel.json["fieldConfig"]["overrides"] = units.collect();
         panel.thresholds(&[(None, BLUE)])
@@ -330,6 +335,17 @@ impl Panel {
             })
             .collect();
         self.json["fieldConfig"]["defaults"]["mappings"] = mappings.into();
+        self
+    }
+
+    /// A value that means more than it: the last edge of a classic histogram.
+    #[must_use]
+    pub fn means(mut self, value: Option<u64>, words: &str) -> Self {
+        if let Some(value) = value {
+            let mapping =
+                json!({"type": "value", "options": {value.to_string(): {"text": words, "index": 0}}});
+            self.json["fieldConfig"]["defaults"]["mappings"] = json!([mapping]);
+        }
         self
     }
 

@@ -19,12 +19,14 @@ pub fn whole(selector: &str, by: &'static str) -> Ask {
         window: format!("${{__range_s}}s{MORE_MS}ms"),
         days: "($__range_s / 86400)".into(),
         by,
+        native: true,
     }
 }
 
 /// Over the last days before each point.
 pub fn last(days: u32, selector: &str, by: &'static str) -> Ask {
-    Ask { selector: selector.into(), window: format!("{days}d{MORE_MS}ms"), days: days.to_string(), by }
+    let window = format!("{days}d{MORE_MS}ms");
+    Ask { selector: selector.into(), window, days: days.to_string(), by, native: true }
 }
 
 /// A name below `team:` that `mimir/rules/dora.yaml` records.
@@ -113,6 +115,7 @@ pub fn figures(selector: &str) -> Vec<Panel> {
                 unit(key),
                 now(expression(key), key.statistic()),
             )
+            .means(key.longest(), &over(key))
             .of(now(number_of(key, &whole(selector, "")), of_what(key)))
             .size(width, 4),
         );
@@ -166,6 +169,12 @@ pub fn percentiles(key: Key, selector: &str, days: u32, step: &'static str, goal
         unit(key),
         queries,
     )
+    .means(key.longest(), &over(key))
+}
+
+/// What the last edge of a classic histogram means: `over 60 d`.
+pub fn over(key: Key) -> String {
+    key.longest().map_or_else(String::new, |longest| key.text(Some(longest as f64)))
 }
 
 /// A goal as a line; none, where none is chosen.
@@ -183,7 +192,6 @@ pub fn marks(name: &str, colour: &str, enabled: bool, deployments: &str) -> serd
         "iconColor": colour,
         "expr": format!("{deployments} >= 0.5"),
         "step": "1d",
-        "titleFormat": name,
     })
 }
 
