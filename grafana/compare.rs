@@ -9,7 +9,7 @@ use super::panel::{Panel, Unit, WEEKLY, now, over_time};
 use super::questions::{Recorded, about, colour, last, over, recorded, recorded_of, unit};
 
 /// What is said where nothing is recorded: it is no figure, and no fault of a team.
-const UNRECORDED: &str = "no data (mimir/rules/dora.yaml records it, once an hour)";
+const UNRECORDED: &str = "no data yet (mimir/rules/dora.yaml records it)";
 
 /// The value of a team, and by its label `n` how many events it is of.
 fn counted(value: &str, events: &str) -> String {

@@ -33,8 +33,8 @@ pub fn last(days: u32, selector: &str, by: &'static str) -> Ask {
 pub struct Recorded<'a>(pub &'a str);
 
 impl Recorded<'_> {
-    /// The newest value of each chosen team. The rules are evaluated once an hour, and a
-    /// value that is recorded counts for five minutes.
+    /// The newest value of each chosen team. The rules are evaluated each quarter of
+    /// an hour, or each hour, and a value that is recorded counts for five minutes.
     pub fn values(&self) -> String {
         format!("max by (team) (last_over_time(team:{}{{{ONE_TEAM}}}[2h]))", self.0)
     }
