@@ -40,7 +40,11 @@ fn no_group_reads_what_another_one_records_but_the_last_of_some_hours() {
             let last = group.matches(&format!("last_over_time({record}{{")).count();
             assert_eq!(group.matches(&record).count(), last, "{record} is recorded by another group");
             let hours = format!("last_over_time({record}{{environment=\"production\"}}[2h])");
-            assert_eq!(group.matches(&hours).count(), last, "{record}: more than an hour, and less than a day");
+            assert_eq!(
+                group.matches(&hours).count(),
+                last,
+                "{record}: more than an hour, and less than a day"
+            );
         }
     }
 }
