@@ -127,7 +127,7 @@ fn thousand() -> Report {
         team.figures.deployments = 5.0 + (index * 37 % 997) as f64;
         team.figures.frequency = team.figures.deployments / 28.0;
         team.figures.lead_time = Some(60.0 * (1 + index * 61 % 9973) as f64);
-        team.figures.recovery = (index % 3 > 0).then_some(90.0 * (1 + index * 17 % 997) as f64);
+        team.figures.recovery = (!index.is_multiple_of(3)).then_some(90.0 * (1 + index * 17 % 997) as f64);
         team.deployments_by_period = (0..12).map(|week| ((index + week) * 7 % 40) as f64).collect();
         team.gaps = if index < 2 { vec![date!(2026 - 03 - 05); index + 1] } else { Vec::new() };
         team.age = Some(if index == 7 { 4_000.0 } else { 4.0 });
