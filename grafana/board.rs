@@ -25,10 +25,58 @@ pub struct Board {
     pub title: &'static str,
     pub description: &'static str,
     pub teams: Teams,
+    /// What else can be chosen.
+    pub choices: Vec<Value>,
     /// The range at first.
     pub from: &'static str,
     pub rows: Vec<(&'static str, Vec<Panel>)>,
     pub annotations: Vec<Value>,
+}
+
+/// A variable with some values, and what each is called; the first of them at first.
+pub fn choice(name: &str, label: &str, values: &[(&str, &str)]) -> Value {
+    let options: Vec<Value> = values
+        .iter()
+        .enumerate()
+        .map(|(index, (text, value))| json!({"text": text, "value": value, "selected": index == 0}))
+        .collect();
+    let query: Vec<String> = values
+        .iter()
+        .map(|(text, value)| if text == value { (*value).to_owned() } else { format!("{text} : {value}") })
+        .collect();
+    json!({
+        "type": "custom", "name": name, "label": label, "query": query.join(","), "options": options,
+        "current": {"text": values[0].0, "value": values[0].1, "selected": true}, "hide": 0,
+        "skipUrlSync": false, "multi": false, "includeAll": false,
+    })
+}
+
+/// Teams on a page. What is shown of each team is shown of so many at once.
+pub const PAGE: u32 = 25;
+
+/// Which page of the teams.
+pub fn pages() -> Value {
+    let numbers: Vec<String> = (1..=80).map(|page| page.to_string()).collect();
+    let values: Vec<(&str, &str)> = numbers.iter().map(|page| (page.as_str(), page.as_str())).collect();
+    choice("page", "Page of the teams", &values)
+}
+
+/// Of one value for each team those that are on the chosen page, largest (or smallest)
+/// first. Where many have the same value, one may be on two pages; each is on one.
+pub fn page_of(values: &str, largest_first: bool) -> String {
+    let (top, sort) = if largest_first { ("topk", "sort_desc") } else { ("bottomk", "sort") };
+    format!("{sort}({top}({PAGE} * $page, {values}) unless {top}({PAGE} * ($page - 1), {values}))")
+}
+
+/// The values of the label `team` of an expression's answers, all of them chosen, and seen
+/// by nobody.
+pub fn teams_of(name: &str, expression: &str) -> Value {
+    json!({
+        "type": "query", "name": name, "label": "", "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "query": {"query": format!("query_result({expression})"), "refId": name}, "refresh": 2, "sort": 0,
+        "regex": "/team=\"([^\"]+)\"/", "hide": 2, "skipUrlSync": true, "multi": true, "includeAll": true,
+        "options": [], "current": {"text": ["All"], "value": ["$__all"], "selected": true},
+    })
 }
 
 impl Board {
@@ -87,6 +135,12 @@ impl Board {
     }
 
     fn variables(&self) -> Vec<Value> {
+        let mut all = self.of_all_boards();
+        all.extend(self.choices.iter().cloned());
+        all
+    }
+
+    fn of_all_boards(&self) -> Vec<Value> {
         let source = json!({"type": "prometheus", "uid": "${datasource}"});
         let labels = |name: &str, label: &str, expression: String| {
             json!({

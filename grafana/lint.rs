@@ -134,3 +134,31 @@ fn panels_have_a_place_a_number_and_words_for_no_data() {
         assert_eq!((&board["timezone"], &board["uid"]), (&"utc".into(), &uid.into()));
     });
 }
+
+/// A classic histogram knows nothing beyond its last edge, and tells that edge: as "over" it,
+/// wherever a percentile is shown in figures.
+#[test]
+fn a_time_beyond_the_last_bucket_is_told_as_over_it() {
+    let mut shown = 0;
+    each(|uid, board| {
+        for panel in panels(board).filter(|panel| panel["type"] != "histogram") {
+            let of = list(panel, "targets").iter().any(|target| {
+                let expression = target["expr"].as_str().unwrap();
+                expression.contains("dora_")
+                    && (expression.contains("histogram_quantile(") || expression.contains(":p"))
+            });
+            // The bands of a report end long before.
+            if !of || panel["title"].as_str().unwrap().ends_with(": band") {
+                continue;
+            }
+            let config = panel["fieldConfig"].to_string();
+            assert!(
+                config.contains("\"over 60 d\"") || config.contains("\"over 30 d\""),
+                "{uid}: {}",
+                panel["title"]
+            );
+            shown += 1;
+        }
+    });
+    assert!(shown > 8, "{shown}");
+}

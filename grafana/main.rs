@@ -27,6 +27,7 @@ mod pipeline;
 mod queries;
 mod questions;
 mod running;
+mod scale;
 mod team;
 
 use std::fs;

@@ -70,7 +70,16 @@ fn board(
     description: &'static str,
     rows: Vec<(&'static str, Vec<Panel>)>,
 ) -> Board {
-    Board { uid, title, description, teams: Teams::None, from: "now-6h", rows, annotations: Vec::new() }
+    Board {
+        uid,
+        title,
+        description,
+        teams: Teams::None,
+        choices: Vec::new(),
+        from: "now-6h",
+        rows,
+        annotations: Vec::new(),
+    }
 }
 
 pub fn boards() -> [Board; 6] {

@@ -3,8 +3,8 @@
 use dorainfra::report::Key;
 
 use super::board::{Board, ENVIRONMENT, Teams};
-use super::panel::{BLUE, DAILY, ORANGE, Panel, Unit, WEEKLY, over_time};
-use super::questions::{about, colour, figures, last, unit};
+use super::panel::{BLUE, ORANGE, Panel, Unit, VERMILLION, WEEKLY, over_time};
+use super::questions::{about, colour, figures, last, marks, percentiles, unit};
 
 pub fn board() -> Board {
     let week = last(7, ENVIRONMENT, "");
@@ -14,7 +14,8 @@ pub fn board() -> Board {
             key.name(),
             &about(key, "Each point is of the 28 days before it."),
             unit(key),
-            vec![over_time(key.promql(&month), name, DAILY)],
+            // A year of a thousand teams: a point a day would be seven times the work.
+            vec![over_time(key.promql(&month), name, WEEKLY)],
         )
         .size(8, 8)
         .colour(colour(key))
@@ -24,7 +25,9 @@ pub fn board() -> Board {
         title: "DORA: overview",
         description: "The four keys and the rework rate of all teams together.",
         teams: Teams::All,
-        from: "now-1y/d",
+        choices: Vec::new(),
+        // Half a year of a thousand teams is under a second for each panel; a year is not.
+        from: "now-182d/d",
         rows: vec![
             ("The five metrics", figures(ENVIRONMENT)),
             (
@@ -37,26 +40,24 @@ pub fn board() -> Board {
                         vec![over_time(week.deployments_by("kind"), "{{kind}}", WEEKLY)],
                     )
                     .series_colours(&[("planned", BLUE), ("rework", ORANGE)]),
-                    Panel::bars(
-                        "Lead time for changes, by week",
-                        &about(Key::LeadTime, "Each bar is of the seven days that end at its time."),
-                        Unit::Seconds,
-                        vec![over_time(Key::LeadTime.promql(&week), "median", WEEKLY)],
-                    )
-                    .colour(colour(Key::LeadTime)),
+                    percentiles(Key::LeadTime, ENVIRONMENT, 7, WEEKLY, None),
                 ],
             ),
             (
                 "Stability",
                 vec![
                     trend(Key::FailureRate, "failed / all"),
-                    trend(Key::Recovery, "median"),
+                    percentiles(Key::Recovery, ENVIRONMENT, 28, WEEKLY, None).size(8, 8),
                     trend(Key::Rework, "rework / all"),
                 ],
             ),
             ("What the figures mean", vec![definitions()]),
         ],
-        annotations: Vec::new(),
+        // Of many teams every day has some: they are there to be switched on.
+        annotations: vec![
+            marks("Days with a deployment", BLUE, false, &last(1, ENVIRONMENT, "").deployments()),
+            marks("Days with a failed deployment", VERMILLION, false, &last(1, ENVIRONMENT, "").failed()),
+        ],
     }
 }
 

@@ -148,7 +148,7 @@ impl Panel {
         // Any number of series: shades of one colour. A few queries: a colour each.
         panel.json["fieldConfig"]["defaults"]["color"] = json!({"mode": "shades", "fixedColor": BLUE});
         if panel.queries.len() > 1 {
-            let colours = [BLUE, ORANGE, GREEN].iter().zip('A'..).take(panel.queries.len());
+            let colours = [BLUE, ORANGE, SKY, GREEN].iter().zip('A'..).take(panel.queries.len());
             let each = colours.map(|(colour, query)| painted("byFrameRefID", &query.to_string(), colour));
             panel.json["fieldConfig"]["overrides"] = each.collect();
         }
@@ -225,6 +225,63 @@ impl Panel {
         panel
     }
 
+    /// A row for each value of the label that all answers have, a column for each answer.
+    /// `columns`: how each query's column is called, and its unit; `beyond`: the value of
+    /// a column that means more than it, in words.
+    pub fn columns(
+        title: &str,
+        description: &str,
+        label: (&str, &str),
+        columns: Vec<(&str, Unit, Query)>,
+        beyond: impl Fn(&str) -> Option<(u64, String)>,
+    ) -> Self {
+        let names: Vec<(String, &str, Unit)> = columns
+            .iter()
+            .zip('A'..)
+            .map(|((name, unit, _), query)| (format!("Value #{query}"), *name, *unit))
+            .collect();
+        let queries: Vec<Query> = columns.into_iter().map(|(_, _, query)| query.into_table()).collect();
+        let mut panel = Self::new("table", title, description, Some(Unit::Count), queries);
+        panel.json["options"] = json!({"showHeader": true, "cellHeight": "sm", "sortBy": []});
+        let mut renamed: serde_json::Map<String, Value> =
+            names.iter().map(|(of, name, _)| (of.clone(), (*name).into())).collect();
+        renamed.insert(label.0.into(), label.1.into());
+        let order: serde_json::Map<String, Value> = std::iter::once(label.0)
+            .chain(names.iter().map(|(of, ..)| of.as_str()))
+            .enumerate()
+            .map(|(index, of)| (of.to_owned(), index.into()))
+            .collect();
+        panel.json["transformations"] = json!([
+            {"id": "merge", "options": {}},
+            {"id": "organize", "options": {
+                "excludeByName": {"Time": true}, "indexByName": order, "renameByName": renamed,
+            }},
+        ]);
+        let units = names.iter().map(|(_, name, unit)| {
+            let mut properties = vec![json!({"id": "unit", "value": unit.id()})];
+            properties.extend(beyond(name).map(|(value, words)| {
+                json!({"id": "mappings", "value": [
+                    {"type": "value", "options": {value.to_string(): {"text": words, "index": 0}}},
+                ]})
+            }));
+            json!({"matcher": {"id": "byName", "options": name}, "properties": properties})
+        });
+        panel.json["fieldConfig"]["overrides"] = units.collect();
+        panel.thresholds(&[(None, BLUE)])
+    }
+
+    /// Beside the figure, how many events it is of.
+    #[must_use]
+    pub fn of(mut self, counted: Query) -> Self {
+        self.queries.push(counted);
+        self.json["options"]["textMode"] = "value_and_name".into();
+        self.json["fieldConfig"]["overrides"] = json!([{
+            "matcher": {"id": "byFrameRefID", "options": "B"},
+            "properties": [{"id": "unit", "value": Unit::Count.id()}, {"id": "decimals", "value": 0}],
+        }]);
+        self
+    }
+
     /// A row for each answer, coloured by its state over time.
     pub fn states(title: &str, description: &str, unit: Unit, query: Query) -> Self {
         let mut panel = Self::new("status-history", title, description, Some(unit), vec![query]);
@@ -281,6 +338,17 @@ impl Panel {
         self
     }
 
+    /// A value that means more than it: the last edge of a classic histogram.
+    #[must_use]
+    pub fn means(mut self, value: Option<u64>, words: &str) -> Self {
+        if let Some(value) = value {
+            let mapping =
+                json!({"type": "value", "options": {value.to_string(): {"text": words, "index": 0}}});
+            self.json["fieldConfig"]["defaults"]["mappings"] = json!([mapping]);
+        }
+        self
+    }
+
     /// What is said where there is no answer, which here is an answer.
     #[must_use]
     pub fn no_data_means(mut self, words: &str) -> Self {
@@ -314,10 +382,22 @@ impl Panel {
 
     /// A link of each value to the dashboard of its team.
     #[must_use]
-    pub fn leads_to_team(mut self) -> Self {
+    pub fn leads_to_team(self) -> Self {
+        self.leads_to("${__field.labels.team}")
+    }
+
+    /// The same of a table, whose column `team` is called `name`.
+    #[must_use]
+    pub fn rows_lead_to_team(self, name: &str) -> Self {
+        self.leads_to(&format!("${{__data.fields.{name}}}"))
+    }
+
+    fn leads_to(mut self, team: &str) -> Self {
         self.json["fieldConfig"]["defaults"]["links"] = json!([{
-            "title": "${__field.labels.team} in detail",
-            "url": "/d/dora-team?var-team=${__field.labels.team}&${datasource:queryparam}&${environment:queryparam}&${__url_time_range}",
+            "title": format!("{team} in detail"),
+            "url": format!(
+                "/d/dora-team?var-team={team}&${{datasource:queryparam}}&${{environment:queryparam}}&${{__url_time_range}}"
+            ),
         }]);
         self
     }

@@ -109,7 +109,47 @@ pub async fn store(receiver: &Receiver) -> (Query, Damage, i64) {
     let client = Client::new(&receiver.target).unwrap();
     client.send(&all, Limits::default(), 0, &Events::none()).await.unwrap();
     let query = Query::new(&receiver.target).unwrap();
+    record(&client, &query, now).await;
     (query, damage, now)
+}
+
+/// What the recording rules come to at `now`, written as their engine would: a rule after
+/// the other, as one may read what the one before it has recorded.
+pub async fn record(client: &Client, query: &Query, now: i64) {
+    let mut recorded = 0;
+    for text in [include_str!("../mimir/rules/alerts.yaml"), include_str!("../mimir/rules/dora.yaml")] {
+        let document: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        let groups = document["groups"].as_array().unwrap().iter();
+        for rule in groups.flat_map(|group| group["rules"].as_array().unwrap()) {
+            // The history has the former gauges.
+            let Some(name) = rule["record"].as_str().filter(|name| name.starts_with("team:")) else {
+                continue;
+            };
+            let expression = rule["expr"].as_str().unwrap();
+            // Who is stale now was live within the day.
+            let from = if name == "team:dora_newest_sample:timestamp" { now - 60 * MINUTE } else { now };
+            let found = query.range(expression, from, now, 2 * MINUTE).await.unwrap();
+            assert!(!found.is_empty(), "nothing is recorded as {name}: {expression}");
+            let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
+            let series: Vec<Series> = found
+                .iter()
+                .map(|one| Series {
+                    name,
+                    labels: Labels::new(
+                        one.metric
+                            .iter()
+                            .filter(|(label, _)| *label != "job" && *label != "__name__")
+                            .map(|(label, value)| (label.as_str(), value.as_str())),
+                    ),
+                    samples: Samples::Plain(one.samples().collect()),
+                    exemplars: Vec::new(),
+                })
+                .collect();
+            client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+            recorded += 1;
+        }
+    }
+    assert_eq!(recorded, 42);
 }
 
 /// A series as a scrape would have made it.
@@ -131,13 +171,41 @@ fn told(
 
 /// As Grafana writes the variables, for a range of a year.
 pub fn resolved(expression: &str, team: &str) -> String {
-    let seconds = (YEAR / 1000).to_string();
+    resolved_over(expression, team, YEAR, &Chosen::default())
+}
+
+/// What is chosen on a dashboard beside its team and its range.
+pub struct Chosen {
+    pub days: &'static str,
+    pub percentile: &'static str,
+    pub page: u32,
+    /// The teams of the page.
+    pub shown: String,
+}
+
+impl Default for Chosen {
+    fn default() -> Self {
+        Self { days: "28", percentile: "50", page: 1, shown: ".+".into() }
+    }
+}
+
+pub fn resolved_over(expression: &str, team: &str, range: i64, chosen: &Chosen) -> String {
+    let seconds = (range / 1000).to_string();
     let resolved = expression
         .replace("${__range_s}", &seconds)
         .replace("$__range_s", &seconds)
         .replace("$__range", &format!("{seconds}s"))
         .replace("$__rate_interval", "1m")
         .replace("$environment", "production")
+        .replace("${days}", chosen.days)
+        .replace("$days", chosen.days)
+        .replace("${percentile}", chosen.percentile)
+        .replace("$page", &chosen.page.to_string())
+        .replace("$shown", &chosen.shown)
+        .replace("$goal_frequency", "1")
+        .replace("$goal_lead_time", "86400")
+        .replace("$goal_failure_rate", "0.1")
+        .replace("$goal_recovery", "3600")
         .replace("$team", team);
     assert!(!resolved.contains('$'), "a variable is not resolved: {resolved}");
     resolved

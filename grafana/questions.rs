@@ -5,7 +5,7 @@ use dorainfra::dora::bands::{Thresholds, thresholds};
 use dorainfra::report::Key;
 use dorainfra::report::keys::{Ask, MORE_MS};
 
-use super::panel::{BLUE, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now};
+use super::panel::{BLUE, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now, over_time};
 
 /// The newest report whose table has all four keys.
 pub const YEAR: u16 = 2023;
@@ -19,12 +19,56 @@ pub fn whole(selector: &str, by: &'static str) -> Ask {
         window: format!("${{__range_s}}s{MORE_MS}ms"),
         days: "($__range_s / 86400)".into(),
         by,
+        native: true,
     }
 }
 
 /// Over the last days before each point.
 pub fn last(days: u32, selector: &str, by: &'static str) -> Ask {
-    Ask { selector: selector.into(), window: format!("{days}d{MORE_MS}ms"), days: days.to_string(), by }
+    let window = format!("{days}d{MORE_MS}ms");
+    Ask { selector: selector.into(), window, days: days.to_string(), by, native: true }
+}
+
+/// A name below `team:` that `mimir/rules/dora.yaml` records.
+pub struct Recorded<'a>(pub &'a str);
+
+impl Recorded<'_> {
+    /// The newest value of each chosen team. The rules are evaluated each quarter of
+    /// an hour, or each hour, and a value that is recorded counts for five minutes.
+    pub fn values(&self) -> String {
+        format!("max by (team) (last_over_time(team:{}{{{ONE_TEAM}}}[2h]))", self.0)
+    }
+}
+
+/// A metric of each chosen team over the chosen days.
+pub fn recorded(key: Key) -> String {
+    let values = |name: &str| Recorded(name).values();
+    match key {
+        Key::Frequency => format!("{} / $days", values("dora_deployments:increase${days}d")),
+        Key::LeadTime => values("dora_change_lead_time_seconds:p${percentile}_${days}d"),
+        Key::FailureRate => values("dora_deployments_failed:ratio${days}d"),
+        Key::Recovery => values("dora_deployment_recovery_seconds:p${percentile}_${days}d"),
+        Key::Rework => values("dora_deployments_rework:ratio${days}d"),
+    }
+}
+
+/// How many events that is of.
+pub fn recorded_of(key: Key) -> String {
+    Recorded(match key {
+        Key::Frequency | Key::FailureRate | Key::Rework => "dora_deployments:increase${days}d",
+        Key::LeadTime => "dora_change_lead_time_seconds:increase${days}d",
+        Key::Recovery => "dora_deployment_recovery_seconds:increase${days}d",
+    })
+    .values()
+}
+
+/// How many events a metric of some deployments is of, asked as the metric is.
+pub fn number_of(key: Key, ask: &Ask) -> String {
+    match key {
+        Key::Frequency | Key::FailureRate | Key::Rework => ask.deployments(),
+        Key::LeadTime => ask.changes(),
+        Key::Recovery => ask.recoveries(),
+    }
 }
 
 pub fn unit(key: Key) -> Unit {
@@ -69,8 +113,10 @@ pub fn figures(selector: &str) -> Vec<Panel> {
                 title,
                 &about(key, "Over the dashboard's range."),
                 unit(key),
-                now(expression(key), ""),
+                now(expression(key), key.statistic()),
             )
+            .means(key.longest(), &over(key))
+            .of(now(number_of(key, &whole(selector, "")), of_what(key)))
             .size(width, 4),
         );
     }
@@ -91,6 +137,62 @@ pub fn figures(selector: &str) -> Vec<Panel> {
         );
     }
     panels
+}
+
+/// What a metric's events are called.
+fn of_what(key: Key) -> &'static str {
+    match key {
+        Key::Frequency => "deployments",
+        Key::FailureRate | Key::Rework => "of deployments",
+        Key::LeadTime => "of changes",
+        Key::Recovery => "of recoveries",
+    }
+}
+
+/// Half of the times of the `days` before each point, three quarters and nine tenths of
+/// them are shorter; and `goal`, where there is one.
+pub fn percentiles(key: Key, selector: &str, days: u32, step: &'static str, goal: Option<&str>) -> Panel {
+    let ask = last(days, selector, "");
+    let at = |quantile: f64| match key {
+        Key::LeadTime => format!("{} >= 0", ask.lead_time(quantile)),
+        _ => format!("{} >= 0", ask.recovery(quantile)),
+    };
+    let mut queries = vec![
+        over_time(at(0.5), "median", step),
+        over_time(at(0.75), "75 % are shorter", step),
+        over_time(at(0.9), "90 % are shorter", step),
+    ];
+    queries.extend(goal.map(|goal| over_time(reached(goal), "goal", step)));
+    Panel::lines(
+        &format!("{}: percentiles", key.name()),
+        &about(key, &format!("Each point is of the {days} days before it.")),
+        unit(key),
+        queries,
+    )
+    .means(key.longest(), &over(key))
+}
+
+/// What the last edge of a classic histogram means: `over 60 d`.
+pub fn over(key: Key) -> String {
+    key.longest().map_or_else(String::new, |longest| key.text(Some(longest as f64)))
+}
+
+/// A goal as a line; none, where none is chosen.
+pub fn reached(goal: &str) -> String {
+    format!("vector($goal_{goal}) > 0")
+}
+
+/// Marks on days with deployments, or with failed ones.
+pub fn marks(name: &str, colour: &str, enabled: bool, deployments: &str) -> serde_json::Value {
+    serde_json::json!({
+        "name": name,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "enable": enabled,
+        "hide": false,
+        "iconColor": colour,
+        "expr": format!("{deployments} >= 0.5"),
+        "step": "1d",
+    })
 }
 
 fn bands(key: Key, [elite, high, medium]: [f64; 3]) -> Vec<(Option<f64>, Option<f64>, String, &'static str)> {

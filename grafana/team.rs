@@ -1,21 +1,21 @@
 //! One team in detail.
 
-use dorainfra::report::Key;
-use serde_json::json;
-
-use super::board::{Board, Teams};
+use super::board::{Board, Teams, choice};
 use super::panel::{BLUE, DAILY, Panel, Unit, VERMILLION, WEEKLY, now, over_time};
-use super::questions::{ONE_TEAM, about, figures, last, whole};
+use super::questions::{ONE_TEAM, about, figures, last, marks, percentiles, reached, whole};
+use dorainfra::report::Key;
+use serde_json::Value;
 
 pub fn board() -> Board {
     let week = last(7, ONE_TEAM, "");
     let month = last(28, ONE_TEAM, "");
-    let failed = |ask: &dorainfra::report::keys::Ask| ask.failed();
+    let day = last(1, ONE_TEAM, "");
     Board {
         uid: "dora-team",
         title: "DORA: team",
         description: "One team's metrics, services, lead times and failures.",
         teams: Teams::One,
+        choices: goals(),
         from: "now-84d/d",
         rows: vec![
             ("$team", figures(ONE_TEAM)),
@@ -28,6 +28,19 @@ pub fn board() -> Board {
                         Unit::Count,
                         vec![over_time(week.deployments_by("service"), "{{service}}", WEEKLY)],
                     ),
+                    Panel::lines(
+                        "Deployments a day",
+                        &about(
+                            Key::Frequency,
+                            "Each point is of the 28 days before it. The goal is the one that is chosen above.",
+                        ),
+                        Unit::Count,
+                        vec![
+                            over_time(Key::Frequency.promql(&month), "a day", DAILY),
+                            over_time(reached("frequency"), "goal", DAILY),
+                        ],
+                    ),
+                    percentiles(Key::LeadTime, ONE_TEAM, 28, DAILY, Some("lead_time")),
                     Panel::heatmap(
                         "Lead time of changes, by week",
                         "How many changes took how long, of the seven days that end at each column's time. A row \
@@ -46,24 +59,16 @@ pub fn board() -> Board {
                         vec![
                             over_time(Key::FailureRate.promql(&month), "failed / all", DAILY),
                             over_time(Key::Rework.promql(&month), "rework / all", DAILY),
+                            over_time(reached("failure_rate"), "goal of the failure rate", DAILY),
                         ],
                     )
                     .size(8, 8),
-                    Panel::lines(
-                        "Failed deployment recovery time",
-                        &about(Key::Recovery, "Each point is of the 28 days before it."),
-                        Unit::Seconds,
-                        vec![
-                            over_time(Key::Recovery.promql(&month), "median", DAILY),
-                            over_time(format!("{} >= 0", month.recovery(0.9)), "90 % are shorter", DAILY),
-                        ],
-                    )
-                    .size(8, 8),
+                    percentiles(Key::Recovery, ONE_TEAM, 28, DAILY, Some("recovery")).size(8, 8),
                     Panel::bars(
                         "Failed deployments, by week",
                         "Deployments of the seven days that end at each bar's time that caused a failure.",
                         Unit::Count,
-                        vec![over_time(failed(&week), "failed", WEEKLY)],
+                        vec![over_time(week.failed(), "failed", WEEKLY)],
                     )
                     .size(8, 8)
                     .colour(VERMILLION),
@@ -87,15 +92,44 @@ pub fn board() -> Board {
                 ],
             ),
         ],
-        // A mark on each day with a failed deployment.
-        annotations: vec![json!({
-            "name": "Days with a failed deployment",
-            "datasource": {"type": "prometheus", "uid": "${datasource}"},
-            "enable": true,
-            "hide": false,
-            "iconColor": VERMILLION,
-            "expr": format!("{} >= 0.5", failed(&last(1, ONE_TEAM, ""))),
-            "step": "1d",
-        })],
+        annotations: vec![
+            marks("Days with a failed deployment", VERMILLION, true, &day.failed()),
+            marks("Days with a deployment", BLUE, false, &day.deployments()),
+        ],
     }
+}
+
+/// What the team wants to reach. Chosen goals are in the page's address: a link to the
+/// dashboard is a link to the team's goals.
+fn goals() -> Vec<Value> {
+    let none = ("none", "-1");
+    let times = [
+        ("1 hour", "3600"),
+        ("4 hours", "14400"),
+        ("1 day", "86400"),
+        ("2 days", "172800"),
+        ("7 days", "604800"),
+    ];
+    let of_times: Vec<(&str, &str)> = std::iter::once(none).chain(times).collect();
+    vec![
+        choice(
+            "goal_frequency",
+            "Goal: deployments",
+            &[
+                none,
+                ("1 a week", "0.142857"),
+                ("3 a week", "0.428571"),
+                ("1 a day", "1"),
+                ("3 a day", "3"),
+                ("10 a day", "10"),
+            ],
+        ),
+        choice("goal_lead_time", "Goal: lead time", &of_times),
+        choice(
+            "goal_failure_rate",
+            "Goal: failure rate",
+            &[none, ("5 %", "0.05"), ("10 %", "0.1"), ("15 %", "0.15"), ("20 %", "0.2")],
+        ),
+        choice("goal_recovery", "Goal: recovery", &of_times),
+    ]
 }

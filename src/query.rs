@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -143,6 +144,7 @@ pub struct Query {
     url: String,
     tenant: Option<String>,
     places: Arc<Semaphore>,
+    asked: Arc<AtomicU64>,
 }
 
 const ATTEMPTS: u32 = 4;
@@ -159,6 +161,7 @@ impl Query {
             url: target.query_url("/api/v1"),
             tenant: target.tenant.clone(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            asked: Arc::default(),
         })
     }
 
@@ -196,7 +199,18 @@ impl Query {
         }
         let http = builder.build().map_err(|error| TargetError::Client(reason(&error)))?;
         let url = format!("{}/api/v1", url.trim_end_matches('/'));
-        Ok(Self { http, url, tenant: access.tenant.clone(), places: Arc::new(Semaphore::new(AT_ONCE)) })
+        Ok(Self {
+            http,
+            url,
+            tenant: access.tenant.clone(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            asked: Arc::default(),
+        })
+    }
+
+    /// Queries that have been asked by now; one that is tried again is one.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// The client, for requests outside of the query API.
@@ -229,6 +243,7 @@ impl Query {
     }
 
     async fn ask<T: DeserializeOwned>(&self, route: &str, body: String) -> Result<Vec<T>, QueryError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let mut attempt: u32 = 0;
         loop {
             let error = match self.attempt(route, &body).await {

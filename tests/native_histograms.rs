@@ -20,6 +20,8 @@ use dorainfra::dora::simulator::{self, Team};
 use dorainfra::dora::truth::{Days, summary};
 use dorainfra::dora::{Extent, Past, Samples, Series};
 use dorainfra::event::Events;
+use dorainfra::report::Key;
+use dorainfra::report::keys::Ask;
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Report, Request};
 use rustix::process::{Pid, Signal, kill_process};
@@ -111,10 +113,14 @@ async fn native_histograms_tell_the_truth_and_are_proven() {
                     let [low, high] = [values[(values.len() - 1) / 2], values[values.len() / 2]].map(index);
                     let low = low.map_or(0.0, |low| bound(low - 1));
                     let high = high.map_or(0.0, bound);
-                    assert!(
-                        low * (1.0 - 1e-9) <= median && median <= high * (1.0 + 1e-9),
-                        "{median}: {about}"
-                    );
+                    let within = low * (1.0 - 1e-9)..=high * (1.0 + 1e-9);
+                    assert!(within.contains(&median), "{median}: {about}");
+                    // As report, dashboards and rules ask.
+                    let key = if name == LEAD_TIME { Key::LeadTime } else { Key::Recovery };
+                    let selector = format!("environment=\"production\",team=~\"{pattern}\"");
+                    let asked = Ask::over_days(selector, days.count(), "").native_where_whole(true);
+                    let median = ask(target, &key.promql(&asked), until).await.unwrap();
+                    assert!(within.contains(&median), "{median}: {about}");
                 }
             }
         }
@@ -135,6 +141,31 @@ async fn native_histograms_tell_the_truth_and_are_proven() {
     let found: Vec<_> =
         report.mismatches.iter().map(|one| (one.part.as_deref(), one.found.is_some())).collect();
     assert_eq!(found, [(None, false), (Some("count"), true)]);
+}
+
+/// Native ones that began within the range tell of a part of it: then the classic ones are asked.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a Mimir (DORAINFRA_MIMIR_BINARY): scripts/nightly"]
+async fn native_histograms_of_a_part_of_the_range_are_not_taken_for_the_whole() {
+    needs_mimir();
+    let dir = tempfile::tempdir().unwrap();
+    let Receiver { ref target, .. } = Receiver::real_where_given(dir.path(), "5000d", "5000d").await;
+    let mut history: Vec<Series> =
+        metrics::simulated(simulator::teams(1), 1, UNTIL, 60, Histograms::Both).collect();
+    for one in &mut history {
+        if let Samples::Native(samples) = &mut one.samples {
+            samples.drain(..30);
+        }
+    }
+    send(target, &history).await.unwrap();
+    let median = async |days: i64, native: bool| {
+        let asked = Ask::over_days("environment=\"production\"", days, "").native_where_whole(native);
+        ask(target, &Key::LeadTime.promql(&asked), UNTIL).await.unwrap()
+    };
+    for (days, same) in [(60, true), (45, true), (28, false), (7, false)] {
+        let (native, classic) = (median(days, true).await, median(days, false).await);
+        assert_eq!((native - classic).abs() < 1e-6, same, "{days} days: {native}, {classic}");
+    }
 }
 
 /// What lives goes on as a native histogram, and ends as one.

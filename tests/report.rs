@@ -132,11 +132,17 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
         assert_eq!(gaps["standing"], "bad");
     }
 
+    // As many queries for one team as for all; and few.
+    let queries = |json: &Value| json["queries"].as_u64().unwrap();
+    let asked = queries(&json);
+    assert!((20..=50).contains(&asked), "{asked} queries");
+
     // One team, by its name.
     let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);
     let json: Value = serde_json::from_str(&one.stdout).unwrap();
     assert_eq!(json["teams"].as_array().unwrap().len(), 1);
     equal(&json["all"], &summary(&events, days, PRODUCTION, &[&names[1]]), "one team");
+    assert_eq!(queries(&json), asked);
     let none = report(&["--format", "csv", "--teams", "nobody"]).ends_with(0);
     assert!(none.stderr.contains("no team `nobody` is known"), "{}", none.stderr);
 

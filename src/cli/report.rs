@@ -181,6 +181,7 @@ impl Report {
             bands_year: self.bands,
             now,
             sent: BTreeMap::new(),
+            native: false,
         };
         let Some(url) = &self.endpoint else {
             let run = Run::begin(context, Purpose::Look, &screen.events).await?;

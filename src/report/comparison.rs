@@ -1,6 +1,8 @@
 //! Teams side by side: ranked, distributed, and each one's course in small; and
 //! which days of which team are stored.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use time::Date;
 
@@ -20,6 +22,91 @@ pub(super) struct Row {
     rank: usize,
     name: String,
     cells: Vec<Cell>,
+}
+
+/// From so many teams on they are shown a page at a time, in words and no picture for each:
+/// two kilobytes for a team are two megabytes for a thousand.
+pub(super) const MANY: usize = 60;
+/// Teams on a page.
+const PAGE: usize = 50;
+/// Columns of a course in letters.
+const COURSE: usize = 14;
+/// Rows of the picture of what is stored, where there are many teams.
+const WORST: usize = 40;
+
+/// Some teams of the ranking, one after the other.
+#[derive(Debug, Serialize)]
+pub(super) struct Page {
+    first: usize,
+    last: usize,
+    /// The figure that is ranked by, of the first and the last team.
+    from: String,
+    to: String,
+    rows: Vec<Brief>,
+}
+
+/// A team in a line of text.
+#[derive(Debug, Serialize)]
+struct Brief {
+    rank: usize,
+    name: String,
+    cells: Vec<String>,
+    /// Its deployments over time, a letter for each part of the range.
+    course: String,
+    /// Days without a sample.
+    lacks: usize,
+}
+
+/// The ranking in pages.
+pub(super) fn pages(report: &Report, ranking: &[Row], by: Key) -> Vec<Page> {
+    let teams: BTreeMap<&str, &Team> = report.teams.iter().map(|team| (team.name.as_str(), team)).collect();
+    let courses: BTreeMap<&str, Vec<f64>> =
+        teams.iter().map(|(name, team)| (*name, parts(&team.deployments_by_period))).collect();
+    let largest = courses.values().flatten().copied().fold(0.0, f64::max);
+    let column = Key::ALL.iter().position(|key| *key == by).unwrap_or_default();
+    let brief = |row: &Row| {
+        let name = row.name.as_str();
+        let cell = |cell: &Cell| match &cell.band {
+            Some(band) => format!("{} {}", cell.text, band[..1].to_uppercase()),
+            None => cell.text.clone(),
+        };
+        Brief {
+            rank: row.rank,
+            name: row.name.clone(),
+            cells: row.cells.iter().map(cell).collect(),
+            course: courses.get(name).map_or_else(String::new, |values| letters(values, largest)),
+            lacks: teams.get(name).map_or(0, |team| team.gaps.len()),
+        }
+    };
+    let page = |rows: &[Row]| {
+        let figure = |row: Option<&Row>| row.map_or_else(String::new, |row| row.cells[column].text.clone());
+        Page {
+            first: rows.first().map_or(0, |row| row.rank),
+            last: rows.last().map_or(0, |row| row.rank),
+            from: figure(rows.first()),
+            to: figure(rows.last()),
+            rows: rows.iter().map(brief).collect(),
+        }
+    };
+    ranking.chunks(PAGE).map(page).collect()
+}
+
+/// The sums of at most [`COURSE`] parts, as long as each other but for the first.
+fn parts(values: &[f64]) -> Vec<f64> {
+    let each = values.len().div_ceil(COURSE).max(1);
+    let mut parts: Vec<f64> = values.rchunks(each).map(|part| part.iter().sum()).collect();
+    parts.reverse();
+    parts
+}
+
+/// Bars as letters: a space is nothing, and the lowest bar is little.
+fn letters(values: &[f64], largest: f64) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let letter = |value: &f64| match value {
+        value if *value <= 0.0 || largest <= 0.0 => '\u{2007}',
+        value => BARS[((value / largest * 8.0).ceil() as usize).clamp(1, 8) - 1],
+    };
+    values.iter().map(letter).collect()
 }
 
 /// A figure, its part of the column's largest, and its band's letter.
@@ -82,6 +169,8 @@ pub(super) struct Strip {
     base: f64,
     radius: f64,
     dots: Vec<(f64, f64, String)>,
+    /// Instead of dots, where there are many: x, y, width, height, label.
+    bins: Vec<(f64, f64, f64, f64, String)>,
     /// From the first quartile to the third.
     box_x: f64,
     box_width: f64,
@@ -103,11 +192,13 @@ fn strip(report: &Report, key: Key) -> Option<Strip> {
     values.sort_by(|a, b| a.0.total_cmp(&b.0));
     let sorted: Vec<f64> = values.iter().map(|(value, _)| *value).collect();
     let axis = Axis::of(key, &sorted);
+    let bins = if values.len() > MANY { bins(&axis, &sorted) } else { Vec::new() };
+    let each = if bins.is_empty() { values.as_slice() } else { &[] };
     // Dots that would cover each other are stacked.
     let mut columns: Vec<(f64, usize)> = Vec::new();
     let mut dots = Vec::new();
     let mut tallest = 1;
-    for (value, name) in &values {
+    for (value, name) in each {
         let x = axis.x(*value);
         let level = match columns.last_mut() {
             Some((at, height)) if x - *at < 2.0 * DOT => {
@@ -131,7 +222,7 @@ fn strip(report: &Report, key: Key) -> Option<Strip> {
         title: key.name(),
         description: format!(
             "{} teams: half of them between {} and {}, median {}; from {} ({}) to {} ({}).",
-            values.len(),
+            words::count(values.len() as f64),
             key.text(Some(low)),
             key.text(Some(high)),
             key.text(Some(median)),
@@ -150,11 +241,35 @@ fn strip(report: &Report, key: Key) -> Option<Strip> {
                 (rounded(x), rounded(STRIP_BASE - DOT - 1.0 - (level - 1) as f64 * pitch), label)
             })
             .collect(),
+        bins,
         box_x: rounded(axis.x(low)),
         box_width: rounded((axis.x(high) - axis.x(low)).max(1.0)),
         median: rounded(axis.x(median)),
         ticks: axis.ticks.iter().map(|(value, label)| (rounded(axis.x(*value)), label.clone())).collect(),
     })
+}
+
+/// How many teams stand in each of equal parts of the axis.
+fn bins(axis: &Axis, sorted: &[f64]) -> Vec<(f64, f64, f64, f64, String)> {
+    const BINS: usize = 32;
+    let width = (WIDTH - 2.0 * MARGIN) / BINS as f64;
+    let mut counts = [0usize; BINS];
+    for value in sorted {
+        let at = ((axis.x(*value) - MARGIN) / width) as usize;
+        counts[at.min(BINS - 1)] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(0).max(1) as f64;
+    let bin = |(index, count): (usize, usize)| {
+        let height = (STRIP_BASE - 12.0) * count as f64 / most;
+        (
+            rounded(MARGIN + index as f64 * width),
+            rounded(STRIP_BASE - height),
+            rounded(width - 1.0),
+            rounded(height),
+            words::counted(count, "team"),
+        )
+    };
+    counts.into_iter().enumerate().filter(|(_, count)| *count > 0).map(bin).collect()
 }
 
 /// Shares and rates from zero; durations, which spread over magnitudes, by their logarithm.
@@ -294,7 +409,36 @@ const ROW: f64 = 13.0;
 const NAMES: f64 = 132.0;
 const COVERAGE_WIDTH: f64 = 760.0;
 
+/// Of many teams those that lack days, most of them first, and then who is stale.
+fn shown_of(report: &Report) -> Vec<&Team> {
+    let mut teams: Vec<&Team> = report.teams.iter().collect();
+    if teams.len() > MANY {
+        teams.retain(|team| !team.gaps.is_empty() || team.stale());
+        teams.sort_by_key(|team| (std::cmp::Reverse(team.gaps.len()), &team.name));
+        teams.truncate(WORST);
+    }
+    teams
+}
+
+/// What the picture of what is stored leaves out.
+pub(super) fn left_out(report: &Report) -> Option<String> {
+    let (teams, shown) = (report.teams.len(), shown_of(report).len());
+    let lack = report.teams.iter().filter(|team| !team.gaps.is_empty()).count();
+    let stale = report.teams.iter().filter(|team| team.stale()).count();
+    (teams > MANY).then(|| {
+        format!(
+            "Of {} {} lack a day, and {} have no value of the last 5 minutes; here are {} of them, those that \
+             lack most first. The ranking names the days that each team lacks, the JSON all of it.",
+            words::counted(teams, "team"),
+            words::count(lack as f64),
+            words::count(stale as f64),
+            words::count(shown as f64)
+        )
+    })
+}
+
 pub(super) fn coverage(report: &Report) -> Coverage {
+    let shown = shown_of(report);
     let days = report.days as usize;
     let all: Vec<Date> = (0..days).map(|day| report.first + time::Duration::days(day as i64)).collect();
     let step = (COVERAGE_WIDTH - NAMES) / days.max(1) as f64;
@@ -330,10 +474,11 @@ pub(super) fn coverage(report: &Report) -> Coverage {
     let every = (days / 6).max(1);
     Coverage {
         width: COVERAGE_WIDTH,
-        height: report.teams.len() as f64 * ROW + 26.0,
+        height: shown.len() as f64 * ROW + 26.0,
         left: NAMES,
         row: ROW - 3.0,
-        teams: report.teams.iter().enumerate().map(line).collect(),
+        axis: shown.len() as f64 * ROW + 18.0,
+        teams: shown.into_iter().enumerate().map(line).collect(),
         ticks: all
             .iter()
             .enumerate()
@@ -341,6 +486,5 @@ pub(super) fn coverage(report: &Report) -> Coverage {
             .filter(|(index, _)| NAMES + *index as f64 * step < COVERAGE_WIDTH - 50.0)
             .map(|(index, day)| (rounded(NAMES + index as f64 * step), day.to_string()))
             .collect(),
-        axis: report.teams.len() as f64 * ROW + 18.0,
     }
 }

@@ -124,7 +124,12 @@ fn freshness(teams: &[Team]) -> Check {
         ),
         (all, some_are) => make(
             Standing::Bad,
-            format!("{some_are} of {all} teams have no value of the last 5 minutes: {}", some(&stale)),
+            format!(
+                "{} of {} teams have no value of the last 5 minutes: {}",
+                count(some_are as f64),
+                count(all as f64),
+                some(&stale)
+            ),
         ),
     }
 }

@@ -93,8 +93,8 @@ impl Key {
     pub fn text(self, value: Option<f64>) -> String {
         match self {
             Self::Frequency => value.map_or(words::NOTHING.into(), words::rate),
-            // A histogram knows nothing beyond its last edge.
-            Self::LeadTime | Self::Recovery if value.is_some_and(|value| value >= self.longest()) => {
+            // A classic histogram knows nothing beyond its last edge.
+            Self::LeadTime | Self::Recovery if value.is_some_and(|value| self.is_over(value)) => {
                 format!("over {}", words::duration(value))
             }
             Self::LeadTime | Self::Recovery => words::duration(value),
@@ -102,13 +102,18 @@ impl Key {
         }
     }
 
-    /// The last edge of its histogram, seconds: a median beyond it is told as this.
-    fn longest(self) -> f64 {
+    /// The last edge of its classic histogram, seconds: a median beyond it is told as this.
+    pub fn longest(self) -> Option<u64> {
         match self {
-            Self::LeadTime => LEAD_TIME_EDGES[LEAD_TIME_EDGES.len() - 1] as f64,
-            Self::Recovery => RECOVERY_EDGES[RECOVERY_EDGES.len() - 1] as f64,
-            Self::Frequency | Self::FailureRate | Self::Rework => f64::INFINITY,
+            Self::LeadTime => LEAD_TIME_EDGES.last().copied(),
+            Self::Recovery => RECOVERY_EDGES.last().copied(),
+            Self::Frequency | Self::FailureRate | Self::Rework => None,
         }
+    }
+
+    /// That very edge; what a native histogram tells is never on it but by chance.
+    fn is_over(self, value: f64) -> bool {
+        self.longest().is_some_and(|longest| (value - longest as f64).abs() < 0.5)
     }
 
     /// As the bands take it; the rework rate has none.
@@ -158,12 +163,21 @@ pub struct Ask {
     pub days: String,
     /// Labels that are kept: `team`, or none.
     pub by: &'static str,
+    /// Whether quantiles are read from native histograms, where those hold all of the range.
+    pub native: bool,
 }
 
 impl Ask {
     /// Over whole days that end where the query is evaluated.
     pub fn over_days(selector: impl Into<String>, days: i64, by: &'static str) -> Self {
-        Self { selector: selector.into(), window: window(days), days: days.to_string(), by }
+        Self { selector: selector.into(), window: window(days), days: days.to_string(), by, native: false }
+    }
+
+    /// Reads quantiles from native histograms, where they are. Prometheus knows them from 2.40
+    /// on.
+    #[must_use]
+    pub fn native_where_whole(self, native: bool) -> Self {
+        Self { native, ..self }
     }
 
     pub fn deployments(&self) -> String {
@@ -208,7 +222,18 @@ impl Ask {
 
     fn quantile(&self, histogram: &str, quantile: f64) -> String {
         let by = if self.by.is_empty() { "le".to_owned() } else { format!("{}, le", self.by) };
-        format!("histogram_quantile({quantile}, {})", self.increase(&format!("{histogram}_bucket"), "", &by))
+        let buckets = self.increase(&format!("{histogram}_bucket"), "", &by);
+        let classic = format!("histogram_quantile({quantile}, {buckets})");
+        if !self.native {
+            return classic;
+        }
+        // Native ones may have begun within the range, or ended: then they tell of a part only.
+        let by = if self.by.is_empty() { String::new() } else { format!(" by ({}) ", self.by) };
+        let native = format!("sum{by}(increase({histogram}{{{}}}[{}]))", self.selector, self.window);
+        let counted = self.increase(&format!("{histogram}_count"), "", self.by);
+        format!(
+            "(histogram_quantile({quantile}, {native}) and round(histogram_count({native})) == {counted} or {classic})"
+        )
     }
 
     /// Whole numbers: `increase` extrapolates to the range's edges. What it adds is less than
@@ -243,10 +268,17 @@ mod tests {
             "round(sum by (team) (increase(dora_deployments_total{environment=\"production\"}[604800125ms]))) / 7"
         );
         assert_eq!(
-            Key::Recovery.promql(&Ask { by: "", window: "1d125ms".into(), ..ask }),
+            Key::Recovery.promql(&Ask { by: "", window: "1d125ms".into(), ..ask.clone() }),
             "histogram_quantile(0.5, round(sum by (le) (increase(dora_deployment_recovery_seconds_bucket\
              {environment=\"production\"}[1d125ms])))) >= 0"
         );
+        let native = ask.native_where_whole(true).recovery(0.5);
+        let of = "increase(dora_deployment_recovery_seconds{environment=\"production\"}[604800125ms])";
+        assert!(
+            native.contains(&format!("histogram_quantile(0.5, sum by (team) ({of})) and round(")),
+            "{native}"
+        );
+        assert!(native.contains(" or histogram_quantile(0.5, round(sum by (team, le)"), "{native}");
     }
 
     #[test]

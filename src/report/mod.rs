@@ -69,6 +69,11 @@ pub struct Report {
     pub integrity: Integrity,
     /// All environments of the range, where this one has nothing.
     pub other_environments: Vec<String>,
+    /// Whether medians are read from native histograms (within 9 %), where those hold all of
+    /// the range, and not from classic ones.
+    pub native_histograms: bool,
+    /// How many queries the endpoint was asked: as many for a thousand teams as for two.
+    pub queries: u64,
 }
 
 /// The four keys and the rework rate. `None`: nothing happened that could be measured.

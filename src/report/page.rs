@@ -1,5 +1,6 @@
-//! The report as one HTML file that needs nothing else: no script, no network,
-//! light, dark and paper from one style sheet.
+//! The report as one HTML file that needs nothing else: no network, and light, dark and
+//! paper from one style sheet. A script is only in that of many teams, where it searches;
+//! all that is there can be seen without it.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Value, json};
@@ -31,6 +32,10 @@ pub fn html(report: &Report, by: Key) -> String {
 fn values(report: &Report, by: Key) -> Value {
     let generated = report.generated;
     let ranking = comparison::ranked(report, by);
+    // Of many teams a page at a time, and no picture for each.
+    let many = report.teams.len() > comparison::MANY;
+    let pages = if many { comparison::pages(report, &ranking, by) } else { Vec::new() };
+    let ranking = if many { Vec::new() } else { ranking };
     let sparks = comparison::sparks(report, &ranking);
     let table = bands::thresholds(report.bands_year);
     let speed = [
@@ -42,7 +47,7 @@ fn values(report: &Report, by: Key) -> Value {
         ),
     ];
     let stability = [Key::FailureRate, Key::Recovery, Key::Rework].map(|key| trend(report, key));
-    json!({
+    let mut values = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "subject": report.subject,
         "source": report.source,
@@ -104,9 +109,17 @@ fn values(report: &Report, by: Key) -> Value {
                 window: format!("{}d{}ms", report.days, super::keys::MORE_MS),
                 days: report.days.to_string(),
                 by: "team",
+                native: report.native_histograms,
             }),
         })),
-    })
+    });
+    values["pages"] = json!(pages);
+    values["left_out"] = json!(comparison::left_out(report));
+    values["queries"] = match report.queries {
+        1 => "one query".into(),
+        queries => format!("{} queries", words::count(queries as f64)).into(),
+    };
+    values
 }
 
 fn empty(report: &Report) -> bool {

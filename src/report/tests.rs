@@ -64,6 +64,8 @@ fn report() -> Report {
         integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
         teams,
         other_environments: vec![],
+        native_histograms: false,
+        queries: 33,
     }
 }
 
@@ -116,12 +118,65 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
     assert!(page.find(">many &amp; more</th>").unwrap() < few, "ranked by deployments");
 }
 
+/// A thousand teams with names as people give them, two of which lack days.
+fn thousand() -> Report {
+    let few = report();
+    let team = |index: usize| {
+        let mut team = few.teams[index % 2].clone();
+        team.name = format!("team-of-something-{index:04}");
+        team.figures.deployments = 5.0 + (index * 37 % 997) as f64;
+        team.figures.frequency = team.figures.deployments / 28.0;
+        team.figures.lead_time = Some(60.0 * (1 + index * 61 % 9973) as f64);
+        team.figures.recovery = (!index.is_multiple_of(3)).then_some(90.0 * (1 + index * 17 % 997) as f64);
+        team.deployments_by_period = (0..12).map(|week| ((index + week) * 7 % 40) as f64).collect();
+        team.gaps = if index < 2 { vec![date!(2026 - 03 - 05); index + 1] } else { Vec::new() };
+        team.age = Some(if index == 7 { 4_000.0 } else { 4.0 });
+        team
+    };
+    let teams: Vec<Team> = (0..1000).map(team).collect();
+    let integrity =
+        Integrity { checks: integrity::checks(&few.integrity, &teams, 28, 0), ..few.integrity.clone() };
+    Report { teams, integrity, ..few }
+}
+
+#[test]
+fn a_page_of_a_thousand_teams_is_small_and_has_each_of_them_without_a_script() {
+    let report = thousand();
+    let page = html(&report, Key::LeadTime);
+    assert!(page.len() < 300_000, "{} bytes", page.len());
+    let (before, rest) = page.split_once("<script>").unwrap();
+    let (_, after) = rest.split_once("</script>").unwrap();
+    assert!(!after.contains("<script") && !page.contains("src="));
+    let without = format!("{before}{after}");
+    for team in &report.teams {
+        assert_eq!(without.matches(&format!("<th scope=row>{}", team.name)).count(), 1, "{}", team.name);
+    }
+    // Fifty a page, the first of them open; what is hidden is only the search.
+    assert_eq!(without.matches("<details class=\"page\"").count(), 20);
+    assert_eq!(without.matches("<details class=\"page\" open>").count(), 1);
+    assert_eq!(without.matches(" hidden>").count(), 1);
+    assert!(without.contains("<summary>51 to 100 <span class=\"faint\">"), "{without}");
+    for words in [
+        "team-of-something-0001 <b class=bad>lacks 2 d</b>",
+        "Of 1,000 teams 2 lack a day, and 1 have no value of the last 5 minutes; here are 3 of them",
+        "of 33 queries",
+        "its script only searches",
+    ] {
+        assert!(without.contains(words), "{words} is not in\n{without}");
+    }
+    let best = without.find("team-of-something-0000").unwrap();
+    assert!(best < without.find("team-of-something-0003").unwrap(), "ranked by lead time");
+    assert!(!page.contains("NaN") && !page.contains(">inf"));
+}
+
 #[test]
 fn what_a_histogram_does_not_know_is_told_as_over_its_last_edge() {
     assert_eq!(Key::LeadTime.text(Some(60.0 * 86_400.0)), "over 60 d");
     assert_eq!(Key::LeadTime.text(Some(59.0 * 86_400.0)), "59 d");
     assert_eq!(Key::Recovery.text(Some(30.0 * 86_400.0)), "over 30 d");
     assert_eq!(Key::Recovery.text(None), words::NOTHING);
+    // What a native one knows is told as it is.
+    assert_eq!(Key::LeadTime.text(Some(75.0 * 86_400.0)), "75 d");
 }
 
 #[test]
