@@ -143,3 +143,29 @@ fn two_commands_at_once_end_as_they_should_and_nothing_is_lost() {
         );
     }
 }
+
+/// Its machine, its collector and its history are a run's, too: who comes meanwhile changes nothing.
+#[test]
+fn a_run_is_alone_until_its_proof() {
+    let deployment = Deployment::new();
+    let few = ["--sandbox", "--json", "--set", "generator.teams=2", "--set", "generator.days=3"];
+    let with = |own: &[&'static str]| [&few[..], own].concat();
+    let first = deployment.spawn(&with(&["apply", "--yes"]));
+    let parts = deployment.path().join(".dorainfra/dorainfra/stack/stack.json");
+    deployment.until("the stack is started", || parts.exists());
+    let calls = deployment.writes().len();
+    for second in [&["destroy", "--yes"][..], &["credentials", "rotate", "--yes"], &["apply", "--yes"]] {
+        let refused = deployment.run(&with(second)).ends_with(4);
+        let error = refused.events("error")[0].clone();
+        assert!(error["message"].as_str().unwrap().contains("holds the lease"), "{error}");
+    }
+    // But for the lease, which the first one renews.
+    let written = deployment.writes().split_off(calls);
+    let others: Vec<&String> = written.iter().filter(|write| !write.contains("lease")).collect();
+    assert!(others.is_empty(), "{others:?}");
+    Deployment::finish(first).ends_with(0);
+    let again = deployment.run(&with(&["plan", "--detailed-exitcode"])).ends_with(0);
+    assert_eq!(again.code, 0);
+    deployment.run(&with(&["destroy", "--yes"])).ends_with(0);
+    assert!(!parts.exists());
+}

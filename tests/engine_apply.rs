@@ -106,7 +106,7 @@ async fn the_bound_holds_and_the_longest_chain_goes_first() {
     manifests.extend((1..5).map(|at| net(&format!("c{at}"), &[format!("c{}", at - 1).as_str()])));
     let plan = planned(&memory, manifests).await;
     let (begun, token) = (Instant::now(), CancellationToken::new());
-    let options = ApplyOptions { parallelism: 2 };
+    let options = ApplyOptions { parallelism: 2, ..ApplyOptions::default() };
     let before = memory.journal().len();
     let outcome = run(&memory, &plan, &options, None, &token, &Events::none()).await.unwrap();
     assert_eq!((outcome.done.len(), begun.elapsed()), (10, seconds(5)));

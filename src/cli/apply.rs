@@ -151,8 +151,11 @@ impl Apply {
         // Without changes it still clears away the lease of a run that was killed.
         if plan.has_changes() {
             phase(events, Phase::Resources, async {
-                let outcome = progress.outcome.insert(run.resources(plan, events).await?);
-                summary::complete(outcome)
+                let outcome = match self.selection.target.is_empty() {
+                    true => run.resources_first(plan, events).await?,
+                    false => run.resources(plan, events).await?,
+                };
+                summary::complete(progress.outcome.insert(outcome))
             })
             .await?;
         } else {
@@ -162,6 +165,12 @@ impl Apply {
         if !self.selection.target.is_empty() {
             return Ok(());
         }
+        // Nobody deletes or changes what the rest of this run relies on.
+        Box::pin(run.leased(events, self.feed(run, progress, events))).await
+    }
+
+    /// What comes after the resources.
+    async fn feed(&self, run: &Run<'_>, progress: &mut Progress, events: &Events) -> CommandResult<()> {
         run.go_on()?;
         phase(events, Phase::Machine, run.machines_ready(events)).await?;
         if self.no_stack {

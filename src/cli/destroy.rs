@@ -55,8 +55,16 @@ impl Destroy {
         let events = &screen.events;
         let (mut outcome, mut remains) = (None, None);
         let result = phase(events, Phase::Destroy, async {
-            stack::down(context, &run.blueprint.deployment, events).await?;
-            feeding::forget(context, &run.blueprint.deployment);
+            let down = async {
+                stack::down(context, &run.blueprint.deployment, events).await?;
+                feeding::forget(context, &run.blueprint.deployment);
+                Ok(())
+            };
+            // Not while another run starts it, or waits for its values.
+            match plan.basis.observed.keys().any(|id| id.kind == "storage.bucket") {
+                true => run.leased(events, down).await,
+                false => down.await,
+            }?;
             go_on()?;
             match plan.has_changes() {
                 true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),

@@ -143,14 +143,37 @@ impl<'a> Run<'a> {
     /// Creates, changes and deletes, under the lease. From here on an interrupted command
     /// finishes what is in flight.
     pub async fn resources(&self, plan: &Plan, events: &Events) -> CommandResult<Outcome> {
+        self.change(plan, &ApplyOptions::default(), events).await
+    }
+
+    /// The same, before something else that is [`leased`](Self::leased).
+    pub async fn resources_first(&self, plan: &Plan, events: &Events) -> CommandResult<Outcome> {
+        self.change(plan, &ApplyOptions { leaves_lease: true, ..ApplyOptions::default() }, events).await
+    }
+
+    async fn change(&self, plan: &Plan, options: &ApplyOptions, events: &Events) -> CommandResult<Outcome> {
         self.context.signals.finishing();
         let (store, holder) = (Self::lease(&self.project, &self.client), self.context.holder());
         holder::release_of_the_dead(&store, &self.noted).await?;
-        let (clock, fence, noted) = (&engine::SystemClock, &*self.fence, &self.noted);
-        let leasing = Leasing { store: &store, holder: &holder, id: &self.id, clock, fence, noted };
-        let options = ApplyOptions::default();
+        let leasing = self.leasing(&store, &holder);
         let provider = self.provider.clone();
-        Ok(engine::apply(plan, provider, &options, Some(leasing), &self.interrupt, events).await?)
+        Ok(engine::apply(plan, provider, options, Some(leasing), &self.interrupt, events).await?)
+    }
+
+    /// The rest of a run, under the lease like its resources: in between nobody else has had it.
+    pub async fn leased<T>(
+        &self,
+        events: &Events,
+        work: impl Future<Output = CommandResult<T>>,
+    ) -> CommandResult<T> {
+        let (store, holder) = (Self::lease(&self.project, &self.client), self.context.holder());
+        holder::release_of_the_dead(&store, &self.noted).await?;
+        engine::under_lease(self.leasing(&store, &holder), events, work).await
+    }
+
+    fn leasing<'b>(&'b self, store: &'b gcp::BucketLease, holder: &'b str) -> Leasing<'b> {
+        let (clock, fence, noted) = (&engine::SystemClock, &*self.fence, &self.noted);
+        Leasing { store, holder, id: &self.id, clock, fence, noted }
     }
 
     /// What may be cut off anywhere: it is, once the user has asked to stop.

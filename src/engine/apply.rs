@@ -27,11 +27,14 @@ use crate::event::{Event, Events};
 pub struct ApplyOptions {
     /// How many resources are changed at once, at most.
     pub parallelism: usize,
+    /// Whether the lease is left to what the same run does next under it, once all is done
+    /// ([`super::under_lease`]): nobody else gets it in between.
+    pub leaves_lease: bool,
 }
 
 impl Default for ApplyOptions {
     fn default() -> Self {
-        Self { parallelism: 16 }
+        Self { parallelism: 16, leaves_lease: false }
     }
 }
 
@@ -93,7 +96,7 @@ pub async fn apply(
     tokio::select! {
         biased;
         () = tenure.keep() => {}
-        worked = run.work(parallelism, &tenure, interrupt) => worked?,
+        worked = run.work(parallelism, options.leaves_lease, &tenure, interrupt) => worked?,
     }
     Ok(run.end(interrupt))
 }
@@ -195,6 +198,7 @@ impl<'a> Run<'a> {
     async fn work(
         &mut self,
         parallelism: usize,
+        leaves_lease: bool,
         tenure: &Tenure<'_>,
         interrupt: &CancellationToken,
     ) -> Result<(), EngineError> {
@@ -227,7 +231,10 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        tenure.release(self.events).await;
+        let all = refused.is_none() && self.failed.is_empty() && self.lost.is_none() && !interrupted;
+        if !(leaves_lease && all) {
+            tenure.release(self.events).await;
+        }
         refused.map_or(Ok(()), Err)
     }
 

@@ -74,6 +74,8 @@ pub enum EngineError {
     LeaseHeld { holder: String, expires: OffsetDateTime },
     #[error("another run has changed this deployment since this one read it: {holder}")]
     Meanwhile { holder: String },
+    #[error("the lease was lost: {why}")]
+    LeaseLost { why: String },
     #[error("the lease could not be taken: {error}")]
     Lease { error: ProviderError },
     #[error(transparent)]
@@ -118,6 +120,7 @@ impl EngineError {
             Self::Meanwhile { .. } => {
                 Some("what was planned for the cloud before is not carried out: run the same command again, it reads anew".into())
             }
+            Self::LeaseLost { .. } => Some(super::tenure::AFTER_THE_OTHER.into()),
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"
                     .into(),

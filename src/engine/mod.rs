@@ -45,4 +45,5 @@ pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use plan::plan;
 pub use provider::{Finding, KindSpec, Mark, Observed, Owned, Ownership, Provider, ProviderError};
 pub use stale::{Stale, check_fresh, replan};
+pub use tenure::under_lease;
 pub use types::{Action, Basis, Change, Plan, PlanOptions, Step};

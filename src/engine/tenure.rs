@@ -1,5 +1,6 @@
 //! The lease of one apply: kept beside the work, and told to it when it is lost.
 
+use std::future::Future;
 use std::sync::OnceLock;
 
 use tokio_util::sync::CancellationToken;
@@ -9,6 +10,35 @@ use super::lease::{Lease, Leasing, Lost};
 use crate::event::Events;
 
 pub(super) const AFTER_THE_OTHER: &str = "wait until the other run has ended, then run this again";
+
+/// Does `work` under the lease: what belongs to a run beside its resources. Work that goes on when
+/// the lease is lost is dropped.
+///
+/// # Errors
+/// Those of taking the lease (see [`Lease::acquire`]), before anything is done;
+/// [`EngineError::LeaseLost`]; those of the work.
+pub async fn under_lease<T, E: From<EngineError>>(
+    leasing: Leasing<'_>,
+    events: &Events,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let tenure = Tenure::new(Some(leasing));
+    let leased = async {
+        tenure.acquire().await?;
+        let result = tokio::select! {
+            result = work => result,
+            () = tenure.lost() => return Err(EngineError::LeaseLost { why: tenure.why().0 }.into()),
+        };
+        tenure.release(events).await;
+        result
+    };
+    tokio::select! {
+        biased;
+        // It never returns.
+        () = tenure.keep() => Err(EngineError::LeaseLost { why: tenure.why().0 }.into()),
+        result = leased => result,
+    }
+}
 
 /// The lease, if there is one to run under, and whether it was lost.
 pub(super) struct Tenure<'a> {
