@@ -332,18 +332,25 @@ fn a_mimir_of_the_chart_finds_what_the_machine_has_left() {
     let child = Stop(&mut child);
     let now = time::OffsetDateTime::now_utc();
     let midnight = now.replace_time(time::Time::MIDNIGHT).unix_timestamp();
-    let query = "query=sum(count_over_time({__name__=~\"dora_.+\",job=\"dora\"}[90d]))";
-    let (url, time) =
-        (format!("http://127.0.0.1:{http}/prometheus/api/v1/query"), format!("time={midnight}"));
+    let api = format!("http://127.0.0.1:{http}/prometheus/api/v1");
+    let ask = |path: &str, values: &[String]| -> Value {
+        let values = values.iter().flat_map(|value| ["--data-urlencode", value.as_str()]);
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--max-time", "30", "--get", &format!("{api}/{path}")]).args(values);
+        serde_json::from_slice(&command.output().unwrap().stdout).unwrap_or_default()
+    };
     let mut answer = Value::Null;
     let mut counted = || {
-        let output = Command::new("curl")
-            .args(["--silent", "--max-time", "30", "--get", &url, "--data-urlencode", &time])
-            .args(["--data-urlencode", query])
-            .output()
-            .unwrap();
-        answer = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        answer["data"]["result"][0]["value"][1].as_str().and_then(|count| count.parse::<u64>().ok())
+        let names = ask("label/__name__/values", &["match[]={job=\"dora\"}".into(), "start=0".into()]);
+        // Metric by metric: without their names some series of two are the same.
+        let names = names["data"].as_array()?.clone();
+        let counts = names.iter().map(|name| {
+            let name = name.as_str().unwrap();
+            let query = format!("query=sum(count_over_time({name}{{job=\"dora\"}}[90d]))");
+            answer = ask("query", &[query, format!("time={midnight}")]);
+            answer["data"]["result"][0]["value"][1].as_str()?.parse::<u64>().ok()
+        });
+        counts.sum::<Option<u64>>()
     };
     let mut found = None;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(120);

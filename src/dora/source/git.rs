@@ -316,7 +316,7 @@ impl<'a> Reader<'a> {
             // A squashed request, or what was written on the branch itself where its commits are
             // the deployments: it has the time of its landing.
             if change.at == committed && is_change && (alone && id == from || change.came_with_request()) {
-                (change.at, change.untimed) = (None, true);
+                change.untimed = true;
             }
             project.add(Fact::Landed { id: id.to_string(), change });
             changes.push(id.to_string());

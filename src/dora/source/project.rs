@@ -47,7 +47,7 @@ pub struct Landed {
     /// The requests that it came with: `#12`, `!12`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
-    /// It is a change, but `at` would be when it landed: nobody knows when it was written.
+    /// It is a change, but `at`, where there is one, is when it landed: nobody knows when it was written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untimed: bool,
     /// When it was merged by a request as this one commit, or as the last of several.
@@ -310,7 +310,7 @@ impl Project {
                 });
                 // A push knows a merge's place, and its request when it was written: either may
                 // come first.
-                if change.at.is_some() || known.at.is_none() && !known.untimed {
+                if change.at.is_some() && !change.untimed || !known.is_change() {
                     let (labels, labelled) = (std::mem::take(&mut known.labels), known.labelled);
                     let (merged, begun) = (known.merged, known.begun);
                     let mut requests = std::mem::take(&mut known.requests);

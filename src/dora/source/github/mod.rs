@@ -364,7 +364,7 @@ impl Reader<'_, State> {
                 let committed = commit.commit.committer.and_then(|committer| committer.date);
                 let squashed = committed == written && change.came_with_request();
                 if is_change && (written.is_none() || squashed) {
-                    (change.at, change.untimed) = (None, true);
+                    change.untimed = true;
                 }
                 self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
                 changes.push(commit.sha);

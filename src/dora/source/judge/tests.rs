@@ -471,6 +471,28 @@ fn a_cherry_pick_is_one_change_on_whichever_line_it_is_deployed_first() {
     ");
 }
 
+/// Pallets' click 8.0.2 and 8.1.0 have one like that: who lands a request squashed writes it at that
+/// moment, and its copy on another line keeps that time.
+#[test]
+fn a_cherry_pick_of_a_squashed_request_is_one_change() {
+    let squashed = |id: &str, at: i64, message: &str| {
+        let Fact::Landed { id, change } = change(id, at, message) else { unreachable!("it landed") };
+        Fact::Landed { id, change: Landed { untimed: true, ..change } }
+    };
+    insta::assert_snapshot!(judged(vec![
+        change("aaaaaaa1", -2, "A (#1)"),
+        squashed("bbbbbbb2", -2, "A (#1)"),
+        squashed("ccccccc3", 3, "C (#2)"),
+        squashed("ddddddd4", 3, "C (#2)"),
+        ran("v1.0.1", 5, &["aaaaaaa1", "ccccccc3"]),
+        ran("v2.0.0", 9, &["bbbbbbb2", "ddddddd4"]),
+    ]), @r"
+    -2 change aaaaaaa1
+    5 Planned v1.0.1 aaaaaaa1 ccccccc3
+    9 Planned v2.0.0
+    ");
+}
+
 #[test]
 fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
     let at = |id: &str, at: i64, revision: &str| {
