@@ -37,9 +37,9 @@ fn a_label_that_left_the_configuration_is_taken_off() {
     for id in ["compute.disk/dorainfra-data", "storage.bucket/my-gcp-dorainfra-mimir"] {
         assert_eq!(changes(&run, id), [r#"labels.env: "prod" → null"#], "{id}");
     }
-    let writes = deployment.writes().len();
+    let writes = deployment.changes().len();
     apply(&deployment, &["labels.team=payments"]);
-    assert_eq!(deployment.writes().len(), writes, "nothing is left to change");
+    assert_eq!(deployment.changes().len(), writes, "nothing is left to change");
 }
 
 #[test]

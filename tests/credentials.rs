@@ -52,7 +52,7 @@ impl Bench {
     /// The plan has nothing to do.
     #[track_caller]
     fn is_settled(&self) {
-        let plan = self.run(&["plan", "--detailed-exitcode"]);
+        let plan = self.run(&["plan", "--no-stack", "--detailed-exitcode"]);
         assert_eq!(plan.code, 0, "{:?}", plan.events("planned"));
     }
 

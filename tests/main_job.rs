@@ -42,9 +42,9 @@ fn a_deployment_lives_from_init_to_destroy() {
 
     // Nothing is left to do, and a second apply does nothing.
     sandbox(&["plan", "--detailed-exitcode"]).ends_with(0);
-    let writes = deployment.writes().len();
+    let writes = deployment.changes().len();
     sandbox(&["apply", "--yes", "--no-verify"]).ends_with(0);
-    assert_eq!(deployment.writes().len(), writes);
+    assert_eq!(deployment.changes().len(), writes);
 
     let status = sandbox(&["status"]).ends_with(0);
     let status = &status.events("result")[0]["result"];

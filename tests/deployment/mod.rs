@@ -275,6 +275,11 @@ impl Deployment {
             .collect()
     }
 
+    /// The same, but for the lease, which each run has.
+    pub fn changes(&self) -> Vec<String> {
+        self.writes().into_iter().filter(|write| !write.contains("lease")).collect()
+    }
+
     /// Waits for a condition, with a bound.
     pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
