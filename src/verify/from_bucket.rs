@@ -24,7 +24,7 @@ const AT_ONCE: usize = 4;
 /// Blocks that are named in a check's text.
 const NAMED: usize = 3;
 /// Names that an upload tries for one block ([`crate::dora::upload`]).
-const RENAMED: usize = 5;
+pub(super) const RENAMED: usize = 5;
 
 /// Compares all of a history with the blocks of a bucket.
 pub async fn from_bucket(history: &dyn Past, bucket: &Bucket<'_>, events: &Events) -> Report {
@@ -204,15 +204,45 @@ fn some(all: impl ExactSizeIterator<Item = String>) -> String {
     named.join("; ")
 }
 
+/// How many samples of some windows of a history are in the blocks.
+///
+/// # Errors
+/// The bucket cannot be read; in words.
+pub(super) async fn equal(
+    history: &dyn Past,
+    bucket: &Bucket<'_>,
+    found: &Found,
+    windows: &[Window],
+) -> Result<u64, String> {
+    let mut equal = 0;
+    for window in windows {
+        let of_window = |block: &&Meta| block.min_time < window.end && block.max_time > window.start;
+        let blocks = found.blocks.iter().filter(of_window).cloned().collect();
+        let found = Found { blocks, ..Found::default() };
+        let groups = vec![vec![*window]];
+        equal += compare_groups(history, bucket, &found, groups, &Events::none()).await?.tally.equal;
+    }
+    Ok(equal)
+}
+
 async fn compare_all(
     history: &dyn Past,
     bucket: &Bucket<'_>,
     found: &Found,
     events: &Events,
 ) -> Result<Compared, String> {
+    compare_groups(history, bucket, found, groups(history), events).await
+}
+
+async fn compare_groups(
+    history: &dyn Past,
+    bucket: &Bucket<'_>,
+    found: &Found,
+    groups: Vec<Vec<Window>>,
+    events: &Events,
+) -> Result<Compared, String> {
     let mut compared = Compared::default();
     compared.damaged.extend(found.damaged.iter().map(|one| (one.block.clone(), one.clone())));
-    let groups = groups(history);
     let last = groups.len() - 1;
     let total = found.blocks.len() as u64;
     let mut read = BTreeSet::new();
