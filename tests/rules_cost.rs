@@ -20,8 +20,11 @@ use time::macros::{date, datetime};
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// A group's name, how often it is evaluated a minute, and its rules' names and expressions.
-fn groups() -> Vec<(String, f64, Vec<(String, String)>)> {
+/// A rule's name and its expression.
+type Rule = (String, String);
+
+/// A group's name, how often it is evaluated a minute, and its rules.
+fn groups() -> Vec<(String, f64, Vec<Rule>)> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mimir/rules/dora.yaml"));
     let all: Value = serde_saphyr::from_str(&text.unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();

@@ -225,6 +225,13 @@ pub(super) async fn equal(
     Ok(equal)
 }
 
+async fn downloaded<'a>(
+    bucket: &Bucket<'_>,
+    meta: &'a Meta,
+) -> (&'a Meta, Result<Result<blocks::Contents, Damage>, String>) {
+    (meta, blocks::download(bucket.objects, &bucket.prefix, meta).await)
+}
+
 async fn compare_all(
     history: &dyn Past,
     bucket: &Bucket<'_>,
@@ -251,12 +258,14 @@ async fn compare_groups(
         let begin = windows.first().filter(|_| number > 0).map_or(i64::MIN, |window| window.start);
         let end = windows.last().filter(|_| number < last).map_or(i64::MAX, |window| window.end);
         let mut sent = Sent::of(history, windows);
-        let here = found.blocks.iter().filter(|block| block.min_time < end && block.max_time > begin);
-        let mut downloads =
-            futures::stream::iter(here.map(|meta| async move {
-                (meta, blocks::download(bucket.objects, &bucket.prefix, meta).await)
-            }))
-            .buffer_unordered(AT_ONCE);
+        // Named, and not a closure: whoever waits for it may be on any thread.
+        let mut reading = Vec::new();
+        for meta in &found.blocks {
+            if meta.min_time < end && meta.max_time > begin {
+                reading.push(downloaded(bucket, meta));
+            }
+        }
+        let mut downloads = futures::stream::iter(reading).buffer_unordered(AT_ONCE);
         while let Some((meta, contents)) = downloads.next().await {
             let seen = contents?.and_then(|contents| {
                 let reading = tsdb::read(meta, &contents.index, &contents.chunks)?;
