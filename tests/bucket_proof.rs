@@ -92,6 +92,22 @@ async fn a_whole_bucket_is_proven_to_the_last_sample() {
     assert_eq!((report.samples_found.unwrap(), report.blocks), (samples, Some(all.len() as u64 + 1)));
 }
 
+/// A block of what came late says the end of its two hours, which may be an hour ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_late_does_not_make_the_bucket_newer_than_it_is() {
+    let history = history();
+    let all = blocks(&history);
+    let mut memory = Memory::of(&all);
+    let mut late = all[0].clone();
+    late.meta = late.meta.renamed();
+    late.meta.compaction.hints = vec!["from-out-of-order".into()];
+    late.meta.max_time = all.last().unwrap().meta.max_time + 2 * 60 * 60 * 1000;
+    memory.put(&late);
+    let report = prove(&history, &memory).await;
+    assert!(report.ok(), "{report:#?}");
+    assert_eq!(report.newest_in_bucket_ms, all.last().map(|block| block.meta.max_time));
+}
+
 /// Also what neither a listing nor the blocks' own descriptions show.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_damage_is_found_with_the_name_of_its_block() {

@@ -203,7 +203,8 @@ async fn the_gateway_asks_for_what_the_machine_asks_for() {
         ] {
             std::fs::write(folder.path().join(name), contents).unwrap();
         }
-        let arguments = ["-e", "stderr", "-g", "daemon off;", "-c"].map(str::to_owned);
+        // A worker of its own would outlive the test: what ends with it is the one that was started.
+        let arguments = ["-e", "stderr", "-g", "daemon off; master_process off;", "-c"].map(str::to_owned);
         let configuration = folder.path().join("nginx.conf").display().to_string();
         let _nginx = Process::start(
             Path::new("/usr/sbin/nginx"),

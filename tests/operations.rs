@@ -517,3 +517,16 @@ fn a_machine_that_cannot_write_does_not_stop_its_own_end() {
     assert!(began.elapsed() < Duration::from_secs(60));
     assert!(run.events("warning").is_empty(), "a machine that never ran holds nothing");
 }
+
+/// It cannot be asked to write what it holds, and whoever takes it down has to know.
+#[test]
+fn a_machine_that_is_stopped_goes_with_a_warning() {
+    let deployment = Deployment::of_a_machine();
+    let instance = "compute/v1/projects/my-gcp/zones/europe-west1-b/instances/dorainfra-mimir";
+    deployment.google("POST", &format!("{instance}/stop"), "");
+    deployment.until("it has stopped", || deployment.try_google(instance)["status"] == "TERMINATED");
+    let run = deployment.run(&["--sandbox", "--json", "destroy", "--yes"]).ends_with(0);
+    let warned = run.events("warning");
+    let message = warned.first().and_then(|warning| warning["message"].as_str()).unwrap_or_default();
+    assert!(message.contains("does not run") && message.contains("data disk only"), "{warned:?}");
+}

@@ -151,6 +151,26 @@ async fn as_much_as_a_mimir_shows_arrives_whole() {
     }
 }
 
+/// Its unit ends it at 128 MB, which would be told nowhere but in systemd's own words.
+#[tokio::test]
+async fn more_than_fits_into_its_memory_is_told_and_not_read() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let line = format!("cortex_a{{b=\"{}\"}} 1\n", "b".repeat(86));
+    let (mimir, mut program) = start("127.46.1.4", &line.repeat(50_000)).await;
+    let mut lines = BufReader::new(program.stderr.take().unwrap()).lines();
+    let told = tokio::time::timeout(BOUND, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(told.starts_with("Mimir's own metrics are not written: /metrics: status 200, "), "{told}");
+    assert!(mimir.written.lock().unwrap().is_empty());
+    // What is under it, by a little, is read within that memory.
+    *mimir.shown.lock().unwrap() = line.repeat(40_000);
+    let written = until("a write", || mimir.written.lock().unwrap().first().cloned()).await;
+    assert_eq!(written.len(), 40_002);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id().unwrap())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 120 * 1024, "{peak} kB");
+}
+
 /// While Mimir starts it refuses: said once, and written again when it takes.
 #[tokio::test]
 async fn a_refusal_is_told_once_and_ends() {

@@ -167,7 +167,7 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
         Err(error) => Err(error.message),
     };
     match found {
-        Ok(verify::InBucket { blocks, sent, held, newest, damaged }) => Some(ui::BucketStatus {
+        Ok(verify::InBucket { blocks, sent, held, unsure, newest, damaged }) => Some(ui::BucketStatus {
             state: match (damaged.is_empty(), held == sent && blocks > 0) {
                 (false, _) => State::Failed,
                 (true, false) => State::Changed,
@@ -176,6 +176,7 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
             blocks,
             samples_sent: sent,
             samples_in_bucket: held,
+            samples_unsure: unsure,
             newest,
             damaged: damaged.iter().map(ToString::to_string).collect(),
         }),

@@ -69,11 +69,15 @@ const DANGERS: &[(&str, &str)] = &[
     ("limits.compactor_partial_block_deletion_delay", "deletes blocks whose upload takes longer"),
     ("limits.drop_labels", DROPS),
     ("limits.ingestion_tenant_shard_size", COPIES),
+    ("limits.label_value_length_over_limit_strategy", DROPS),
+    ("limits.max_query_lookback", HIDES),
     ("limits.metric_relabel_configs", DROPS),
+    ("limits.native_histograms_ingestion_enabled", DROPS),
     ("limits.out_of_order_time_window", "what comes later is refused and lost"),
     ("limits.past_grace_period", "what comes later is refused and lost"),
     ("limits.query_ingesters_within", HIDES),
     ("querier.query_store_after", HIDES),
+    ("runtime_config.file", "what it sets goes before all limits here, and no plan shows it"),
     ("store_gateway.sharding_ring.replication_factor", COPIES),
 ];
 const HIDES: &str = "queries may not see what is stored";
@@ -265,6 +269,8 @@ mod tests {
         let told = dangers(extra.as_object().unwrap());
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].starts_with("distributor.ha_tracker: ") && told[1].contains("deletes"), "{told:?}");
+        let hidden = json!({"limits": {"max_query_lookback": "1h"}, "runtime_config": {"file": "x.yaml"}});
+        assert_eq!(dangers(hidden.as_object().unwrap()).len(), 2);
         assert_eq!(dangers(&Map::new()), Vec::<String>::new());
         assert!(!takes_no_blocks(extra.as_object().unwrap()));
         let off = json!({"limits": {"compactor_block_upload_enabled": false}});

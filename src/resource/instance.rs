@@ -213,6 +213,18 @@ impl Kind for Instance {
         let path = ROW.path(&observed.body, &observed.id.name)?;
         if cloud.flush && observed.body["status"] == "RUNNING" {
             flush(cloud, &path, &observed.id, events).await;
+        } else if cloud.flush {
+            events.warn(
+                format!(
+                    "{} does not run: what it has not written to the bucket is in the log on its data disk only",
+                    observed.id
+                ),
+                Some(
+                    "nothing is lost: the disk is kept, and the next machine takes it up. To have all of it in the \
+                     bucket, start the machine (`dorainfra apply`) before it goes"
+                        .into(),
+                ),
+            );
         }
         if observed.body["deletionProtection"] == true {
             let call = Call::write(Api::Compute, Method::POST, format!("{path}/setDeletionProtection"))

@@ -27,7 +27,8 @@ pub(super) struct Lines {
     messages: Style,
     /// Quarters of each measurable step that have been told.
     quarters: BTreeMap<String, u64>,
-    running: BTreeMap<ResourceId, Action>,
+    /// With the last word of each.
+    running: BTreeMap<ResourceId, (Action, String)>,
     phase: Option<Phase>,
 }
 
@@ -50,8 +51,14 @@ impl Lines {
         if self.mode != Mode::Human || self.live {
             return None;
         }
-        let running: Vec<String> =
-            self.running.iter().map(|(id, action)| labels::doing(*action, id)).collect();
+        let running: Vec<String> = self
+            .running
+            .iter()
+            .map(|(id, (action, said))| match said.as_str() {
+                "" => labels::doing(*action, id),
+                said => format!("{} ({})", labels::doing(*action, id), visible(said)),
+            })
+            .collect();
         let what = match (running.as_slice(), self.phase) {
             ([], None) => return None,
             ([], Some(phase)) => labels::phase(phase).to_owned(),
@@ -75,6 +82,11 @@ impl Lines {
 
     fn human(&mut self, event: &Event) -> Vec<Line> {
         let verbose = self.messages.verbose;
+        if let Event::ResourceProgress { id, message } = event
+            && let Some((_, said)) = self.running.get_mut(id)
+        {
+            said.clone_from(message);
+        }
         match event {
             Event::PhaseStarted { phase } => {
                 self.phase = Some(*phase);
@@ -96,7 +108,7 @@ impl Lines {
             }
             Event::Planned { plan, feed } => vec![Line::Out(PlanView(plan, feed).human(&self.style))],
             Event::ResourceStarted { id, action } => {
-                self.running.insert(id.clone(), *action);
+                self.running.insert(id.clone(), (*action, String::new()));
                 let line = format!("  … {}", labels::doing(*action, id));
                 if verbose && !self.live { vec![self.message(Role::Faint, line)] } else { Vec::new() }
             }

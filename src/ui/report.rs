@@ -67,7 +67,7 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::Warning => (Role::Caution, "!"),
     };
     let symbol = style.paint(role, symbol);
-    let title = pad(&visible(&check.title), TITLE);
+    let title = pad(&format!("{}  ", visible(&check.title)), TITLE);
     let found = hang(&visible(&check.found), 4 + TITLE);
     let took = style.paint(Role::Faint, elapsed(check.elapsed_ms));
     match check.outcome {
@@ -128,6 +128,12 @@ mod tests {
             ..Report::default()
         };
         insta::assert_snapshot!(rows + &report.human(&Style::plain()));
+    }
+
+    #[test]
+    fn a_long_title_does_not_run_into_what_was_found() {
+        let long = check("history", &"x".repeat(TITLE), Outcome::Passed, "3 of 3");
+        assert!(row(&long, &Style::plain()).contains("xx  3 of 3"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::lines::{Line, Lines};
 use super::live::Live;
@@ -62,12 +62,15 @@ async fn render(mut events: UnboundedReceiver<Event>, printer: &Printer, silence
     printer.set_live(live.as_ref().map(Live::multi));
 
     let mut tally = Tally::default();
+    // Of lines, and not of events: many are shown only where the screen moves.
+    let mut told = Instant::now();
     loop {
-        let event = match timeout(silence, events.recv()).await {
+        let event = match timeout_at(told + silence, events.recv()).await {
             Ok(Some(event)) => event,
             Ok(None) => break,
             Err(_) => {
                 print(printer, lines.still_running());
+                told = Instant::now();
                 continue;
             }
         };
@@ -77,6 +80,9 @@ async fn render(mut events: UnboundedReceiver<Event>, printer: &Printer, silence
             continue;
         }
         let stay = lines.take(&event);
+        if !stay.is_empty() {
+            told = Instant::now();
+        }
         if let Some(live) = &mut live {
             live.take(&event);
         }
@@ -102,6 +108,8 @@ fn print(printer: &Printer, lines: impl IntoIterator<Item = Line>) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use tokio::time::timeout;
 
     use super::*;
     use crate::engine::{Action, Plan, ResourceId, Step};
@@ -264,5 +272,25 @@ mod tests {
         };
         timeout(Duration::from_secs(30), async { tokio::join!(rendering, heard) }).await.expect("it is told");
         assert!(captured.stderr().starts_with("  … still running: create compute.disk/x\n"));
+    }
+
+    /// A machine that writes what it holds says so every other second.
+    #[tokio::test]
+    async fn what_is_not_shown_does_not_put_that_off() {
+        let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
+        let (events, receiver) = Events::channel();
+        let id: ResourceId = "compute.instance/x".parse().unwrap();
+        events.send(Event::ResourceStarted { id: id.clone(), action: Action::Delete });
+        let rendering = render(receiver, &printer, Duration::from_millis(200));
+        let heard = async {
+            while !captured.stderr().contains("still running") {
+                events.send(Event::ResourceProgress { id: id.clone(), message: "3 blocks are left".into() });
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            drop(events);
+        };
+        timeout(Duration::from_secs(30), async { tokio::join!(rendering, heard) }).await.expect("it is told");
+        let line = "  … still running: delete compute.instance/x (3 blocks are left)\n";
+        assert!(captured.stderr().starts_with(line), "{}", captured.stderr());
     }
 }

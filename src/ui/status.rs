@@ -64,6 +64,8 @@ pub struct BucketStatus {
     pub blocks: u64,
     pub samples_sent: u64,
     pub samples_in_bucket: u64,
+    /// Of which a listing does not tell whether they are there.
+    pub samples_unsure: u64,
     /// The last moment that a block reaches to: RFC 3339.
     pub newest: Option<String>,
     /// Blocks that lack a file: name, file, and what is wrong.
@@ -76,14 +78,23 @@ impl BucketStatus {
         let (sent, held) = (self.samples_sent, self.samples_in_bucket);
         let history = format!("{} of {} samples of the history", count(held), count(sent));
         let mut missing = Vec::new();
-        if sent > held {
-            missing.push(plural(usize::try_from(sent - held).unwrap_or(usize::MAX), "sample"));
+        let samples = |number| plural(usize::try_from(number).unwrap_or(usize::MAX), "sample");
+        let lacking = sent.saturating_sub(held).saturating_sub(self.samples_unsure);
+        if lacking > 0 {
+            missing.push(samples(lacking));
         }
         missing.extend(self.newest.as_ref().map(|newest| format!("what is newer than {newest}")));
         let mut missing = match missing.is_empty() {
             true => String::new(),
             false => format!("on the machine only: {}", missing.join(", and ")),
         };
+        if self.samples_unsure > 0 {
+            let separator = if missing.is_empty() { "" } else { "; " };
+            let unsure = samples(self.samples_unsure);
+            missing.push_str(&format!(
+                "{separator}{unsure} may be in blocks with live values: `dorainfra verify` reads them"
+            ));
+        }
         for damaged in &self.damaged {
             missing.push_str(&format!("; {damaged}"));
         }
@@ -280,6 +291,7 @@ mod tests {
                 blocks: 104,
                 samples_sent: 539_885,
                 samples_in_bucket: 538_411,
+                samples_unsure: 0,
                 newest: Some("2026-01-01T23:59:59.999Z".into()),
                 damaged: Vec::new(),
             }),

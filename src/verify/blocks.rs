@@ -16,6 +16,8 @@ const META: &str = "meta.json";
 const NO_META: &str = "is missing: it was deleted, or the block's upload has not come to its end";
 /// A block is about to be deleted: what is in it is in another one by now.
 const DELETION: &str = "deletion-mark.json";
+/// Of a block: it was made of samples that came out of order.
+const LATE: &str = "from-out-of-order";
 /// Characters of a block's name.
 const NAME: usize = 26;
 
@@ -56,7 +58,10 @@ pub(super) struct Found {
 impl Found {
     /// The first millisecond that no block has.
     pub fn newest(&self) -> Option<i64> {
-        self.blocks.iter().map(|block| block.max_time).max()
+        // One of what came late says the two hours that it is of, however little of them it has:
+        // their end may not have come yet.
+        let late = |block: &&Meta| block.compaction.hints.iter().any(|hint| hint == LATE);
+        self.blocks.iter().filter(|block| !late(block)).map(|block| block.max_time).max()
     }
 }
 

@@ -1,6 +1,8 @@
-//! Is the history in the bucket? By what its blocks say of themselves: how many
-//! samples each has, and of which times. Objects by themselves prove nothing: a few
-//! blocks may be there, and most samples on the machine's disk only.
+//! Is the history in the bucket? By what its blocks say of themselves: which blocks
+//! they were made of, how many samples each has, and of which times. Objects by
+//! themselves prove nothing: a few blocks may be there, and most samples on the
+//! machine's disk only. Nor do numbers of samples where live values lie beside the
+//! history: there the history's own blocks have to be named, or are read.
 //!
 //! What Mimir got by remote write is not there yet, and need not be: it is in the
 //! write-ahead log on the data disk, and follows within hours. So what lacks is
@@ -14,16 +16,20 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 use super::blocks::{self, Damaged};
+use super::from_bucket::{self, RENAMED};
 use super::{Bucket, Check, Report, Request, Stage, counted, moment, thousands};
 use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
 use crate::dora::Past;
-use crate::dora::tsdb::{self, Meta};
+use crate::dora::tsdb::{self, Meta, Window};
 use crate::query::Query;
 use crate::stack::told;
 
 /// After this long, a Mimir that took samples has shipped a block.
 const SHIPPED_WITHIN_SECONDS: f64 = 3.0 * 3600.0;
+/// Of a block that the compactor split by series.
+const SHARD: &str = "__compactor_shard_id__";
+const READING: &str = "reading the bucket needs roles/storage.objectViewer on it";
 
 pub(super) async fn check(
     request: &Request<'_>,
@@ -45,12 +51,20 @@ pub(super) async fn check(
     let found = match blocks::find(bucket).await {
         Ok(found) => found,
         Err(error) => {
-            let hint = "reading the bucket needs roles/storage.objectViewer on it";
-            return stage.failed(expected, error, hint);
+            return stage.failed(expected, error, READING);
         }
     };
     let blocks = found.blocks.len() as u64;
-    let held = held(request.history, &found.blocks);
+    // Live values and the history may be in one block: then only reading it tells.
+    let held = match held(request.history, &found.blocks) {
+        Held { samples, unsure } if unsure.is_empty() => samples,
+        Held { samples, unsure } => {
+            match from_bucket::equal(request.history, bucket, &found, &unsure).await {
+                Ok(read) => samples.saturating_add(read),
+                Err(error) => return stage.failed(expected, error, READING),
+            }
+        }
+    };
     report.objects = Some(found.objects);
     report.blocks = Some(blocks);
     report.samples_in_bucket = Some(held);
@@ -123,9 +137,11 @@ pub(super) async fn check(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InBucket {
     pub blocks: u64,
-    /// Samples of the history; all of them, and those that the blocks hold.
+    /// Samples of the history; all of them, and those that the blocks hold for sure.
     pub sent: u64,
     pub held: u64,
+    /// Those of which a listing does not tell whether they are there.
+    pub unsure: u64,
     /// The last moment that a block reaches to, for people; what is newer is on the
     /// machine only.
     pub newest: Option<String>,
@@ -138,27 +154,74 @@ pub struct InBucket {
 /// The bucket cannot be read; in words.
 pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBucket, String> {
     let found = blocks::find(bucket).await?;
+    let Held { samples, unsure } = held(history, &found.blocks);
     Ok(InBucket {
         blocks: found.blocks.len() as u64,
         sent: history.extent().samples,
-        held: held(history, &found.blocks),
+        held: samples,
+        unsure: tsdb::samples(history, &unsure),
         newest: found.newest().map(|end| moment(end.saturating_sub(1))),
         damaged: found.damaged,
     })
 }
 
-/// How many samples of a history some blocks hold at least, by their metadata alone.
+/// How much of a history some blocks hold, by their metadata alone.
+struct Held {
+    samples: u64,
+    /// There are blocks of these times that hold other samples as well: what of the history
+    /// is in there can only be read.
+    unsure: Vec<Window>,
+}
+
+/// A window of the history is there when the block that would be made of it is, or one that
+/// was made of that one. Where a block of another name came before it (remote write, for
+/// one), numbers of samples tell, as long as there is nothing but the history.
 ///
-/// Counted for each of the compactor's ranges, which no block reaches across. Blocks
+/// That is seen for each of the compactor's ranges, which no block reaches across. Blocks
 /// of the same time may hold the same samples (replicas, and what is not compacted
 /// yet), so of those the largest counts.
-fn held(history: &dyn Past, blocks: &[Meta]) -> u64 {
+fn held(history: &dyn Past, blocks: &[Meta]) -> Held {
+    let named: BTreeMap<&str, &Meta> = blocks
+        .iter()
+        // A part of the series only, although it names all of its sources.
+        .filter(|block| !block.thanos.labels.contains_key(SHARD))
+        .flat_map(|block| block.compaction.sources.iter().map(move |source| (source.as_str(), block)))
+        .collect();
     let mut by_range: BTreeMap<i64, Vec<&Meta>> = BTreeMap::new();
     for block in blocks {
         by_range.entry(tsdb::range_of(block.min_time)).or_default().push(block);
     }
-    let ranges = tsdb::by_range(history).into_iter();
-    ranges.map(|(range, sent)| sent.min(by_range.get_mut(&range).map_or(0, |blocks| apart(blocks)))).sum()
+    let windows =
+        tsdb::windows(history, history.extent().newest.map_or(0, |newest| newest.saturating_add(1)));
+    // By range: what is there by name, and the windows that are not.
+    let mut ranges: BTreeMap<i64, (u64, Vec<Window>)> = BTreeMap::new();
+    let mut made = tsdb::blocks(history, &windows).map(|block| block.meta).peekable();
+    for window in &windows {
+        let Some(made) = made.next_if(|made| made.min_time < window.end) else { continue };
+        let range = ranges.entry(tsdb::range_of(window.start)).or_default();
+        let samples = made.stats.num_samples;
+        let is_there = |name: Meta| {
+            named.get(name.ulid.as_str()).is_some_and(|block| block.stats.num_samples >= samples)
+        };
+        match std::iter::successors(Some(made), |meta| Some(meta.renamed())).take(RENAMED).any(is_there) {
+            true => range.0 = range.0.saturating_add(samples),
+            false => range.1.push(*window),
+        }
+    }
+    let mut held = Held { samples: 0, unsure: Vec::new() };
+    let sent = tsdb::by_range(history);
+    for (range, (proven, unproven)) in ranges {
+        let sent = sent.get(&range).copied().unwrap_or_default();
+        let there = by_range.get_mut(&range).map_or(0, |blocks| apart(blocks));
+        held.samples = held.samples.saturating_add(match there <= sent {
+            true => proven.max(there),
+            false => {
+                held.unsure.extend(unproven);
+                proven
+            }
+        });
+    }
+    held
 }
 
 /// The samples of blocks, those at the same time counted once.
@@ -234,6 +297,11 @@ mod tests {
         let all = history(30);
         let blocks = metas(&all);
         assert!(blocks.len() > 8);
+        let held = |all: &Vec<Series>, blocks: &[Meta]| {
+            let held = super::held(all, blocks);
+            assert_eq!(held.unsure, []);
+            held.samples
+        };
         assert_eq!((held(&all, &blocks), held(&all, &[])), (30, 0));
         // One is missing, and no other makes up for it: neither one of another
         // time, nor the same one twice.
@@ -242,15 +310,46 @@ mod tests {
         assert_eq!(held(&all, &rest), 30 - lost);
         rest.extend(rest.clone());
         assert_eq!(held(&all, &rest), 30 - lost);
-        rest[0].stats.num_samples = 1_000_000;
-        assert_eq!(held(&all, &rest), 30 - lost);
         // What was compacted is one block instead of its sources, or beside them.
         let mut compacted = blocks[0].clone();
         (compacted.max_time, compacted.stats.num_samples) = (BEGIN + 6 * DAY + 1, 7);
+        compacted.compaction.sources.push(blocks[1].ulid.clone());
         let mut blocks: Vec<Meta> = std::iter::once(compacted).chain(blocks).collect();
         assert_eq!(held(&all, &blocks), 30);
         blocks.drain(1..3);
         assert_eq!(held(&all, &blocks), 30);
+    }
+
+    /// Of live values there are many more than of the history.
+    #[test]
+    fn live_values_do_not_stand_for_the_history() {
+        let all = history(30);
+        let blocks = metas(&all);
+        let mut live = blocks[3].clone();
+        live.ulid = "0".repeat(26);
+        live.compaction.sources = vec![live.ulid.clone()];
+        live.stats.num_samples = 1_000_000;
+        let lost = blocks[3].stats.num_samples;
+        let mut rest = blocks.clone();
+        rest[3] = live.clone();
+        let found = held(&all, &rest);
+        assert_eq!((found.samples, tsdb::samples(&all, &found.unsure)), (30 - lost, lost));
+        // Beside them, or together with them in one block.
+        rest.push(blocks[3].clone());
+        assert_eq!(held(&all, &rest).samples, 30);
+        rest.pop();
+        rest[3].compaction.sources.push(blocks[3].ulid.clone());
+        assert_eq!(held(&all, &rest).samples, 30);
+        // Also under the name that it got when Mimir did not like the first.
+        rest[3].compaction.sources = vec![blocks[3].renamed().ulid];
+        assert_eq!(held(&all, &rest).samples, 30);
+        // A block that holds less than what it says that it was made of.
+        rest[3].stats.num_samples = lost - 1;
+        assert_eq!(held(&all, &rest).samples, 29);
+        // One of those that the compactor split names all of its sources.
+        (rest[3].stats.num_samples, rest[3].compaction.sources) = (1_000_000, vec![blocks[3].ulid.clone()]);
+        rest[3].thanos.labels.insert(SHARD.into(), "1_of_4".into());
+        assert_eq!(held(&all, &rest).samples, 30 - lost);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const AT_ONCE: usize = 4;
 /// Blocks that are named in a check's text.
 const NAMED: usize = 3;
 /// Names that an upload tries for one block ([`crate::dora::upload`]).
-const RENAMED: usize = 5;
+pub(super) const RENAMED: usize = 5;
 
 /// Compares all of a history with the blocks of a bucket.
 pub async fn from_bucket(history: &dyn Past, bucket: &Bucket<'_>, events: &Events) -> Report {
@@ -204,15 +204,52 @@ fn some(all: impl ExactSizeIterator<Item = String>) -> String {
     named.join("; ")
 }
 
+/// How many samples of some windows of a history are in the blocks.
+///
+/// # Errors
+/// The bucket cannot be read; in words.
+pub(super) async fn equal(
+    history: &dyn Past,
+    bucket: &Bucket<'_>,
+    found: &Found,
+    windows: &[Window],
+) -> Result<u64, String> {
+    let mut equal = 0;
+    for window in windows {
+        let of_window = |block: &&Meta| block.min_time < window.end && block.max_time > window.start;
+        let blocks = found.blocks.iter().filter(of_window).cloned().collect();
+        let found = Found { blocks, ..Found::default() };
+        let groups = vec![vec![*window]];
+        equal += compare_groups(history, bucket, &found, groups, &Events::none()).await?.tally.equal;
+    }
+    Ok(equal)
+}
+
+async fn downloaded<'a>(
+    bucket: &Bucket<'_>,
+    meta: &'a Meta,
+) -> (&'a Meta, Result<Result<blocks::Contents, Damage>, String>) {
+    (meta, blocks::download(bucket.objects, &bucket.prefix, meta).await)
+}
+
 async fn compare_all(
     history: &dyn Past,
     bucket: &Bucket<'_>,
     found: &Found,
     events: &Events,
 ) -> Result<Compared, String> {
+    compare_groups(history, bucket, found, groups(history), events).await
+}
+
+async fn compare_groups(
+    history: &dyn Past,
+    bucket: &Bucket<'_>,
+    found: &Found,
+    groups: Vec<Vec<Window>>,
+    events: &Events,
+) -> Result<Compared, String> {
     let mut compared = Compared::default();
     compared.damaged.extend(found.damaged.iter().map(|one| (one.block.clone(), one.clone())));
-    let groups = groups(history);
     let last = groups.len() - 1;
     let total = found.blocks.len() as u64;
     let mut read = BTreeSet::new();
@@ -221,12 +258,14 @@ async fn compare_all(
         let begin = windows.first().filter(|_| number > 0).map_or(i64::MIN, |window| window.start);
         let end = windows.last().filter(|_| number < last).map_or(i64::MAX, |window| window.end);
         let mut sent = Sent::of(history, windows);
-        let here = found.blocks.iter().filter(|block| block.min_time < end && block.max_time > begin);
-        let mut downloads =
-            futures::stream::iter(here.map(|meta| async move {
-                (meta, blocks::download(bucket.objects, &bucket.prefix, meta).await)
-            }))
-            .buffer_unordered(AT_ONCE);
+        // Named, and not a closure: whoever waits for it may be on any thread.
+        let mut reading = Vec::new();
+        for meta in &found.blocks {
+            if meta.min_time < end && meta.max_time > begin {
+                reading.push(downloaded(bucket, meta));
+            }
+        }
+        let mut downloads = futures::stream::iter(reading).buffer_unordered(AT_ONCE);
         while let Some((meta, contents)) = downloads.next().await {
             let seen = contents?.and_then(|contents| {
                 let reading = tsdb::read(meta, &contents.index, &contents.chunks)?;

@@ -56,6 +56,9 @@ pub struct Compaction {
     /// The blocks that this one was made of; of a new one, itself.
     #[serde(default)]
     pub sources: Vec<String>,
+    /// How Prometheus came to write it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +91,7 @@ impl Meta {
             min_time: times.start,
             max_time: times.end,
             stats,
-            compaction: Compaction { level: 1, sources: vec![name] },
+            compaction: Compaction { level: 1, sources: vec![name], hints: Vec::new() },
             version: 1,
             thanos: Thanos {
                 source: "upload".into(),
@@ -105,7 +108,7 @@ impl Meta {
     #[must_use]
     pub fn renamed(&self) -> Self {
         let name = ulid(self.max_time, &Sha256::digest(&self.ulid));
-        let compaction = Compaction { level: self.compaction.level, sources: vec![name.clone()] };
+        let compaction = Compaction { sources: vec![name.clone()], ..self.compaction.clone() };
         Self { ulid: name, compaction, ..self.clone() }
     }
 }
