@@ -165,7 +165,7 @@ fn a_time_beyond_the_last_bucket_is_told_as_over_it() {
 
 /// Grafana's own rule for ranges (`getValueMappingResult`): the first that the value is in,
 /// both ends counted, and an end that is null is zero.
-fn called<'a>(panel: &'a Value, value: f64) -> Option<&'a str> {
+fn called(panel: &Value, value: f64) -> Option<&str> {
     let end = |of: &Value| of.as_f64().unwrap_or(0.0);
     list(&panel["fieldConfig"]["defaults"], "mappings")
         .iter()
