@@ -95,17 +95,18 @@ impl Board {
                 "gridPos": {"x": 0, "y": y, "w": COLUMNS, "h": 1},
             }));
             y += 1;
-            let (mut x, mut tallest) = (0, 0);
+            // How far each column is filled: a panel goes as high up as there is room for it.
+            let mut filled = [y; COLUMNS as usize];
             for panel in row {
-                if x + panel.width > COLUMNS {
-                    (x, y, tallest) = (0, y + tallest, 0);
-                }
+                let columns = |x: u32| x as usize..(x + panel.width) as usize;
+                let top = |x: &u32| filled[columns(*x)].iter().copied().max().unwrap_or(y);
+                let x = (0..=COLUMNS - panel.width).min_by_key(top).expect("a panel fits into the grid");
+                let top = top(&x);
                 id += 1;
-                panels.push(panel.render(id, (x, y)));
-                x += panel.width;
-                tallest = tallest.max(panel.height);
+                panels.push(panel.render(id, (x, top)));
+                filled[columns(x)].fill(top + panel.height);
             }
-            y += tallest;
+            y = filled.into_iter().max().unwrap_or(y);
         }
         json!({
             "uid": self.uid,

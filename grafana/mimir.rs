@@ -104,7 +104,7 @@ fn overview() -> Board {
                         .thresholds(&[(None, GREEN), (Some(0.8), ORANGE), (Some(0.95), VERMILLION)]),
                     stat("Memory by its limit", "Resident memory, as a share of what Go is told to keep within: four fifths of the machine's.", Unit::Share, format!("max({memory} / {kept_within})"))
                         .thresholds(&[(None, GREEN), (Some(0.8), ORANGE), (Some(0.95), VERMILLION)]),
-                    stat("Newest block in the bucket", "How long ago a block of live values was shipped. Each two hours one is cut.", Unit::Seconds, format!("max({last_block})"))
+                    stat("Newest block stored", "How long ago a block of live values was shipped. Each two hours one is cut.", Unit::Seconds, format!("max({last_block})"))
                         .thresholds(&[(None, GREEN), (Some(14_400.0), ORANGE), (Some(28_800.0), VERMILLION)])
                         .no_data_means("none yet"),
                     stat("List of blocks", "How old the list of the blocks in the bucket is. It is written each minute.", Unit::Seconds, age("user", "cortex_bucket_index_last_successful_update_timestamp_seconds"))

@@ -14,6 +14,9 @@ pub const GREEN: &str = "#009E73";
 pub const DAILY: &str = "1d";
 pub const WEEKLY: &str = "7d";
 
+/// The end of a range without one.
+const BEYOND_ALL: f64 = 1e12;
+
 /// Units, by Grafana's names for them.
 #[derive(Clone, Copy)]
 pub enum Unit {
@@ -161,7 +164,7 @@ impl Panel {
 
     /// A bar for each answer, in the order of the answers.
     pub fn ranked(title: &str, description: &str, unit: Unit, query: Query) -> Self {
-        let mut panel = Self::new("bargauge", title, description, Some(unit), vec![query]).size(8, 18);
+        let mut panel = Self::new("bargauge", title, description, Some(unit), vec![query]).size(8, 20);
         panel.json["fieldConfig"]["defaults"]["min"] = 0.into();
         panel.json["options"] = json!({
             "displayMode": "basic",
@@ -220,7 +223,7 @@ impl Panel {
             json!({"showHeader": true, "cellHeight": "sm", "sortBy": [{"displayName": value, "desc": true}]});
         panel.json["transformations"] = json!([{
             "id": "organize",
-            "options": {"excludeByName": {"Time": true}, "indexByName": {}, "renameByName": {"Value": value}},
+            "options": {"excludeByName": {"Time": true, "__name__": true}, "indexByName": {}, "renameByName": {"Value": value}},
         }]);
         panel
     }
@@ -258,7 +261,9 @@ impl Panel {
             }},
         ]);
         let units = names.iter().map(|(_, name, unit)| {
-            let mut properties = vec![json!({"id": "unit", "value": unit.id()})];
+            // A team without a recovery has no time of one; the panel's own words are for an empty table.
+            let mut properties =
+                vec![json!({"id": "unit", "value": unit.id()}), json!({"id": "noValue", "value": "–"})];
             properties.extend(beyond(name).map(|(value, words)| {
                 json!({"id": "mappings", "value": [
                     {"type": "value", "options": {value.to_string(): {"text": words, "index": 0}}},
@@ -277,7 +282,8 @@ impl Panel {
         self.json["options"]["textMode"] = "value_and_name".into();
         self.json["fieldConfig"]["overrides"] = json!([{
             "matcher": {"id": "byFrameRefID", "options": "B"},
-            "properties": [{"id": "unit", "value": Unit::Count.id()}, {"id": "decimals", "value": 0}],
+            // `short` would round 1,239 to 1 K.
+            "properties": [{"id": "unit", "value": "locale"}, {"id": "decimals", "value": 0}],
         }]);
         self
     }
@@ -324,13 +330,18 @@ impl Panel {
         self.thresholds(&[(None, GREEN), (Some(0.5), VERMILLION)])
     }
 
-    /// Words for ranges of values, each up to (not including) its number.
+    /// Words for ranges of values, given from the lowest on, each up to (not including) its number.
+    ///
+    /// Grafana takes the first range that a value is in, with both of its ends, so the
+    /// highest is first; and it takes an end that is null for zero, so all have numbers.
     #[must_use]
     pub fn words(mut self, ranges: &[(Option<f64>, Option<f64>, String, &str)]) -> Self {
         let mappings: Vec<Value> = ranges
             .iter()
+            .rev()
             .enumerate()
             .map(|(index, (from, to, text, colour))| {
+                let (from, to) = (from.unwrap_or(-BEYOND_ALL), to.unwrap_or(BEYOND_ALL));
                 json!({"type": "range", "options": {"from": from, "to": to, "result": {"text": text, "color": colour, "index": index}}})
             })
             .collect();
@@ -353,6 +364,14 @@ impl Panel {
     #[must_use]
     pub fn no_data_means(mut self, words: &str) -> Self {
         self.json["fieldConfig"]["defaults"]["noValue"] = words.into();
+        self
+    }
+
+    /// Of the last hours, whatever relative range the dashboard has: of weeks, each point
+    /// would stand for an hour and more, and a new stack has none.
+    #[must_use]
+    pub fn of_late(mut self, range: &str) -> Self {
+        self.json["timeFrom"] = range.into();
         self
     }
 

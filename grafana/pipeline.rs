@@ -99,35 +99,35 @@ pub fn board() -> Board {
                 "Freshness and gaps",
                 vec![
                     Panel::ranked("Age of each team's newest value", "Seconds since the newest value came to be: the older of its sample's and its push's time. Of the last day; who is silent for longer is in the table beside. The oldest first, 25 teams a page.", Unit::Seconds, now(oldest, "{{team}}"))
-                        .size(8, 16)
+                        .size(8, 20)
                         .thresholds(&[(None, GREEN), (Some(150.0), ORANGE), (Some(FRESH), VERMILLION)])
                         .leads_to_team(),
                     Panel::states("Days without a sample, by team", "A mark at the end of each day of which a team that had samples before has none. Nothing is shown where no day is missing.", Unit::Count, over_time(gaps(ENVIRONMENT), "{{team}}", DAILY))
-                        .size(16, 8)
+                        .size(16, 10)
                         .thresholds(&[(None, VERMILLION)])
                         .no_data_means("no day is missing"),
                     Panel::bars("Samples that close a day", "One for each series at the end of each day: a bar that is lower than its neighbours is a day that was not stored whole. Days since the history was sent have live values instead.", Unit::Count, vec![over_time(format!("count(last_over_time({{__name__=~\"dora_(deployments_total|change_lead_time_seconds_.+|deployment_recovery_seconds_.+)\",{ENVIRONMENT}}}[1ms]))"), "stored", DAILY)])
-                        .size(8, 8),
+                        .size(8, 10),
                     Panel::table("Silent teams", "Teams with values in the dashboard's range, but none of the last day.", Unit::Count, now(silent(ENVIRONMENT, "$__range"), ""), "silent")
-                        .size(8, 8)
+                        .size(8, 10)
                         .no_data_means("none"),
                 ],
             ),
             (
                 "Sent and stored",
                 vec![
-                    Panel::lines("Samples sent and stored", "What the agent says it delivered, and what the engine says it took. The history is written past the agent: while it is sent, more is stored.", Unit::Rate, vec![over_time(sent, "delivered by the agent", "1m"), over_time(received, "taken by the engine", "1m")]).size(8, 8),
-                    Panel::lines("Remote write: behind", "Newest sample that the agent has scraped, less the newest that was accepted.", Unit::Seconds, vec![over_time(lag, "{{instance}}", "1m")]).size(8, 8).colour(ORANGE),
-                    Panel::lines("Remote write: queue", "Samples that wait for delivery, and how many a second are tried again.", Unit::Count, vec![over_time(format!("sum({})", remote("samples_pending")), "waiting", "1m"), over_time(format!("sum(rate({}[$__rate_interval]))", remote("samples_retried_total")), "tried again a second", "1m")]).size(8, 8),
+                    Panel::lines("Samples sent and stored", "What the agent says it delivered, and what the engine says it took. The history is written past the agent: while it is sent, more is stored.", Unit::Rate, vec![over_time(sent, "delivered by the agent", "1m"), over_time(received, "taken by the engine", "1m")]).size(8, 8).of_late("6h"),
+                    Panel::lines("Remote write: behind", "Newest sample that the agent has scraped, less the newest that was accepted.", Unit::Seconds, vec![over_time(lag, "{{instance}}", "1m")]).size(8, 8).of_late("6h").colour(ORANGE),
+                    Panel::lines("Remote write: queue", "Samples that wait for delivery, and how many a second are tried again.", Unit::Count, vec![over_time(format!("sum({})", remote("samples_pending")), "waiting", "1m"), over_time(format!("sum(rate({}[$__rate_interval]))", remote("samples_retried_total")), "tried again a second", "1m")]).size(8, 8).of_late("6h"),
                 ],
             ),
             (
                 "Engine",
                 vec![
                     Panel::lines("Series", "Series of the DORA metrics that have a value at the end of each day, and all that the engine holds in memory.", Unit::Count, vec![over_time(format!("count({{__name__=~\"dora_.+\",{ENVIRONMENT}}})"), "DORA", DAILY), over_time(series, "in memory", "5m")]).size(8, 8),
-                    Panel::lines("Members of Mimir's rings", "Members of each ring by their state, as any of them sees it. A replica that is lost turns from ACTIVE to Unhealthy. Prometheus, standing in, has no rings.", Unit::Count, vec![over_time("max by (name, state) (cortex_ring_members) > 0", "{{name}} {{state}}", "1m")]).size(8, 8).series_colours(&[("ACTIVE", GREEN), ("JOINING", SKY), ("PENDING", SKY), ("LEAVING", ORANGE), ("Unhealthy", VERMILLION)])
+                    Panel::lines("Members of Mimir's rings", "Members of each ring by their state, as any of them sees it. A replica that is lost turns from ACTIVE to Unhealthy. Prometheus, standing in, has no rings.", Unit::Count, vec![over_time("max by (name, state) (cortex_ring_members) > 0", "{{name}} {{state}}", "1m")]).size(8, 8).of_late("6h").series_colours(&[("ACTIVE", GREEN), ("JOINING", SKY), ("PENDING", SKY), ("LEAVING", ORANGE), ("Unhealthy", VERMILLION)])
                     .no_data_means("no ring"),
-                    Panel::states("Targets", "Whether each part of the pipeline answered the agent's last scrape: 1 is up.", Unit::Count, over_time("min by (job) (up)", "{{job}}", "5m")).size(8, 8).thresholds(&[(None, VERMILLION), (Some(1.0), GREEN)]),
+                    Panel::states("Targets", "Whether each part of the pipeline answered the agent's last scrape: 1 is up.", Unit::Count, over_time("min by (job) (up)", "{{job}}", "5m")).size(8, 8).of_late("6h").thresholds(&[(None, VERMILLION), (Some(1.0), GREEN)]),
                 ],
             ),
         ],

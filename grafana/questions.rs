@@ -113,7 +113,7 @@ pub fn figures(selector: &str) -> Vec<Panel> {
                 title,
                 &about(key, "Over the dashboard's range."),
                 unit(key),
-                now(expression(key), key.statistic()),
+                now(expression(key), statistic(key)),
             )
             .means(key.longest(), &over(key))
             .of(now(number_of(key, &whole(selector, "")), of_what(key)))
@@ -122,7 +122,7 @@ pub fn figures(selector: &str) -> Vec<Panel> {
     }
     for key in Key::ALL.into_iter().filter(|key| *key != Key::Rework) {
         let limits = key.limits(&limits()).expect("the year has all four keys");
-        let title = format!("{}: band", key.short());
+        let title = format!("{}: band of {YEAR}", key.short());
         let about = about(
             key,
             &format!(
@@ -137,6 +137,14 @@ pub fn figures(selector: &str) -> Vec<Panel> {
         );
     }
     panels
+}
+
+/// What the figure is, in a word: two lines of it would leave the figure no room.
+fn statistic(key: Key) -> &'static str {
+    match key {
+        Key::FailureRate | Key::Rework => "share",
+        _ => key.statistic(),
+    }
 }
 
 /// What a metric's events are called.
@@ -196,9 +204,8 @@ pub fn marks(name: &str, colour: &str, enabled: bool, deployments: &str) -> serd
 }
 
 fn bands(key: Key, [elite, high, medium]: [f64; 3]) -> Vec<(Option<f64>, Option<f64>, String, &'static str)> {
-    let named = |name: &str| format!("{name} ({YEAR})");
     let (low, medium_name, high_name, elite_name) =
-        (named("low"), named("medium"), named("high"), named("elite"));
+        ("low".into(), "medium".into(), "high".into(), "elite".into());
     match key.more_is_better() {
         true => vec![
             (None, Some(medium), low, VERMILLION),
