@@ -15,6 +15,7 @@ mod histogram;
 mod history;
 mod marker;
 mod ring;
+mod sent;
 
 use std::time::{Duration, Instant};
 
