@@ -173,3 +173,57 @@ fn an_advisory_about_one_of_our_crates_fails() {
     let (code, said) = advise(&format!(">= {version}"));
     assert!(code == Some(0) && said.contains("advisories: none"), "{said}");
 }
+
+/// A program with a macro of its own, as a repository with the scripts of this one.
+fn program_with_a_macro(folder: &Path) {
+    let files = [
+        (
+            "Cargo.toml",
+            "[package]\nname = \"dorainfra\"\nversion = \"0.1.0\"\nedition = \"2024\"\nlicense = \"Apache-2.0\"\n\
+             [workspace]\n[dependencies]\nmade = { path = \"made\" }\n",
+        ),
+        ("src/lib.rs", "#[derive(made::Answer)]\npub struct Question;\n"),
+        ("src/main.rs", "fn main() {\n    println!(\"{}\", dorainfra::Question::answer());\n}\n"),
+        (
+            "made/Cargo.toml",
+            "[package]\nname = \"made\"\nversion = \"0.1.0\"\nedition = \"2024\"\nlicense = \"Apache-2.0\"\n\
+             [lib]\nproc-macro = true\n",
+        ),
+        (
+            "made/src/lib.rs",
+            "#[proc_macro_derive(Answer)]\npub fn answer(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    \
+             \"impl Question { pub fn answer() -> u8 { 42 } }\".parse().unwrap()\n}\n",
+        ),
+        (".gitignore", "/target\n"),
+    ];
+    for (name, text) in files {
+        let file = folder.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    std::fs::create_dir(folder.join("scripts")).unwrap();
+    for script in ["release", "rustc-remapped", "sbom"] {
+        std::fs::copy(root().join("scripts").join(script), folder.join("scripts").join(script)).unwrap();
+    }
+    let identity = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false"];
+    for command in [
+        Command::new("cargo").args(["generate-lockfile", "--offline"]),
+        Command::new("git").args(["init", "--quiet"]),
+        Command::new("git").args(["add", "."]),
+        Command::new("git").args(identity).args(["commit", "--quiet", "--message", "all"]),
+    ] {
+        let done = command.current_dir(folder).output().unwrap();
+        assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+/// A macro runs while the program is built, so Cargo compiles it with other flags; its path must not
+/// get into the crates that use it either.
+#[test]
+fn a_crate_is_the_same_bytes_in_another_folder_also_where_it_uses_a_macro() {
+    let folder = tempfile::tempdir().unwrap();
+    program_with_a_macro(folder.path());
+    let done = Command::new(folder.path().join("scripts/release")).arg("--twice").output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && said.contains("the same bytes"), "{said}");
+}
