@@ -47,6 +47,11 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     assert_eq!(names(&plan(&["--no-stack"]).ends_with(2)), [""; 0]);
     let bucket = plan(&["--target", "storage.bucket/my-gcp-dorainfra-mimir"]).ends_with(2);
     assert_eq!(names(&bucket), [""; 0]);
+    // Nor does a saved plan of a part do more than it shows.
+    let part = ["--target", "storage.bucket/my-gcp-dorainfra-mimir", "--out", "part.json"];
+    plan(&part).ends_with(2);
+    run(&deployment, &["apply", "part.json"]).ends_with(0);
+    assert_eq!(parts(&deployment), [""; 0]);
 
     run(&deployment, &["apply", "--yes"]).ends_with(0);
     let again = plan(&[]).ends_with(0);

@@ -105,7 +105,7 @@ impl Apply {
         let Some(path) = &self.plan else {
             let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
             let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
-            let feed = self.feeding(&run, &self.selection, &plan).await?;
+            let feed = self.feeding(&run, &plan).await?;
             events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
             return Ok((run, plan, feed));
         };
@@ -117,19 +117,14 @@ impl Apply {
                 .await?;
         let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
         check_fresh(&saved.plan, &plan).map_err(crate::engine::EngineError::Stale)?;
-        let feed = self.feeding(&run, &saved.selection, &plan).await?;
+        let feed = self.feeding(&run, &plan).await?;
         saved.shows(&feed)?;
         events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
         Ok((run, plan, feed))
     }
 
-    async fn feeding(
-        &self,
-        run: &Run<'_>,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> CommandResult<Vec<FeedStep>> {
-        match self.no_stack || !selection.target.is_empty() {
+    async fn feeding(&self, run: &Run<'_>, plan: &Plan) -> CommandResult<Vec<FeedStep>> {
+        match self.no_stack {
             true => Ok(Vec::new()),
             false => run.feeding(plan).await,
         }
@@ -151,9 +146,9 @@ impl Apply {
         // Without changes it still clears away the lease of a run that was killed.
         if plan.has_changes() {
             phase(events, Phase::Resources, async {
-                let outcome = match self.selection.target.is_empty() {
-                    true => run.resources_first(plan, events).await?,
-                    false => run.resources(plan, events).await?,
+                let outcome = match plan.is_targeted() {
+                    true => run.resources(plan, events).await?,
+                    false => run.resources_first(plan, events).await?,
                 };
                 summary::complete(progress.outcome.insert(outcome))
             })
@@ -162,7 +157,7 @@ impl Apply {
             run.resources(plan, events).await?;
         }
         // A part of the deployment may have no machine at all.
-        if !self.selection.target.is_empty() {
+        if plan.is_targeted() {
             return Ok(());
         }
         // Nobody deletes or changes what the rest of this run relies on.

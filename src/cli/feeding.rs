@@ -61,8 +61,11 @@ enum What {
 }
 
 impl Run<'_> {
-    /// What `apply` would do after the resources of `plan`.
+    /// What `apply` would do after the resources of `plan`: nothing after a part of them.
     pub async fn feeding(&self, plan: &Plan) -> CommandResult<Vec<FeedStep>> {
+        if plan.is_targeted() {
+            return Ok(Vec::new());
+        }
         let record = Record::of(self.context, &self.project.config.name);
         let mut steps = self.stack_steps(&record).await?;
         steps.extend(self.sources_step(&record));

@@ -43,7 +43,7 @@ impl PlanCommand {
         let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
-        let feed = match self.no_stack || !self.selection.target.is_empty() {
+        let feed = match self.no_stack {
             true => Vec::new(),
             false => run.feeding(&plan).await?,
         };

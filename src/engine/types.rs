@@ -118,6 +118,11 @@ impl Plan {
         self.steps.iter().any(|step| !matches!(step.action, Action::NoOp | Action::Keep))
     }
 
+    /// Whether it is of a part of the resources only.
+    pub fn is_targeted(&self) -> bool {
+        !self.basis.options.targets.is_empty()
+    }
+
     pub fn count(&self, action: Action) -> usize {
         self.steps.iter().filter(|step| step.action == action).count()
     }
