@@ -451,6 +451,8 @@ fn a_machine_can_read_its_bucket_and_its_certificate_and_nothing_else() {
         code
     };
     let upload = |name: &str| sent("POST", &format!("upload/{bucket}?uploadType=media&name={name}"), "x");
+    // A grant holds some time after it was written: a machine that is ready may not write yet.
+    bench.deployment.until("the machine may write", || upload("blocks%2Fanonymous%2Ffirst") == "200");
     for prefix in ["blocks", "ruler", "alertmanager", "__mimir_cluster"] {
         let name = format!("{prefix}%2Fanonymous%2Fx");
         assert_eq!(upload(&name), "200", "{prefix}");
