@@ -41,11 +41,15 @@ struct Case {
 impl Case {
     /// With an engine that does this before it listens.
     fn new(more: &[&str], first: &str) -> Self {
+        let begins = "os.makedirs(\"data/tsdb\"";
+        Self::with(more, &[(begins, &format!("{first}{begins}"))])
+    }
+
+    /// With an engine in which this is replaced by that.
+    fn with(more: &[&str], edits: &[(&str, &str)]) -> Self {
         let deployment = Deployment::empty();
         deployment.start(&[&["--operation", "*=20"], more].concat());
-        let begins = "os.makedirs(\"data/tsdb\"";
-        assert!(ENGINE.contains(begins));
-        let engine = deployment.write("engine", &ENGINE.replace(begins, &format!("{first}{begins}")));
+        let engine = deployment.write("engine", &edited(ENGINE, edits));
         std::fs::set_permissions(&engine, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         Self { deployment, engine: engine.to_str().unwrap().to_owned() }
     }
@@ -53,6 +57,25 @@ impl Case {
     fn run(&self, arguments: &[&str]) -> Run {
         let always = ["--sandbox", "--json", "--mimir-binary", &self.engine, "--set", "alerts.rules=false"];
         self.deployment.run(&[&always[..], arguments].concat())
+    }
+
+    /// The machine gives up on an engine that writes nothing after six seconds, and not
+    /// after five minutes.
+    fn impatient() -> [&'static str; 2] {
+        ["--set", "templates_dir=impatient"]
+    }
+
+    fn make_impatient(&self) {
+        let folder = self.deployment.path().join("impatient/vm");
+        std::fs::create_dir_all(&folder).unwrap();
+        let machine = include_str!("../templates/vm/machine.sh.j2");
+        let unit = include_str!("../templates/vm/mimir.service.j2");
+        for (name, text, edit) in [
+            ("machine.sh.j2", machine, ("idle_limit=300 ", "idle_limit=6 ")),
+            ("mimir.service.j2", unit, ("TimeoutStopSec=300", "TimeoutStopSec=10")),
+        ] {
+            std::fs::write(folder.join(name), edited(text, &[edit])).unwrap();
+        }
     }
 
     fn apply(&self, settings: &[&str]) -> Run {
@@ -120,6 +143,14 @@ impl Case {
     fn notes(run: &Run) -> String {
         run.events("note").iter().map(|event| event["message"].as_str().unwrap().to_owned() + "\n").collect()
     }
+}
+
+#[track_caller]
+fn edited(text: &str, edits: &[(&str, &str)]) -> String {
+    edits.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
 }
 
 #[test]
@@ -264,4 +295,65 @@ fn a_machine_of_an_earlier_release_is_understood_and_brought_up_to_date() {
     assert!(Case::notes(&status).contains("of an earlier release"), "{}", status.stdout);
     let machine = &status.events("result")[0]["result"]["machines"][0];
     assert!(machine["stage"] == "wait-ready" && machine["message"] == "older", "{machine}");
+}
+
+const HANDLES: &str = "    def do_POST(self):\n";
+
+/// As Mimir where a lock is never given back: no request and no signal ends it.
+#[test]
+fn an_engine_that_hangs_does_not_hold_up_the_end_of_its_machine() {
+    let hangs =
+        "    def do_POST(self):\n        if self.path.startswith(\"/ingester/flush\"): time.sleep(1000)\n";
+    let deaf = (
+        "signal.signal(signal.SIGTERM, lambda *_: ending.set())",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    );
+    let case = Case::with(&[], &[(HANDLES, hangs), deaf]);
+    case.make_impatient();
+    case.apply(&Case::impatient());
+
+    // Whoever interrupts it keeps the machine, and is told how to go on.
+    let mut destroy = case.deployment.spawn(&["--sandbox", "--quiet", "destroy", "--yes"]);
+    case.deployment.until("it is asked", || case.serial().contains(r#""stage":"flush""#));
+    interrupt(&mut destroy);
+    let interrupted = Deployment::finish(destroy).ends_with(130);
+    assert!(interrupted.stderr.contains("destroy --no-flush"), "{}", interrupted.stderr);
+    assert_eq!(case.deployment.google("GET", INSTANCE, "")["status"], "RUNNING");
+
+    let run = case.run(&["destroy", "--yes"]).ends_with(0);
+    let warned = run.events("warning");
+    let message = warned.first().map(|warning| warning["message"].as_str().unwrap()).unwrap_or_default();
+    for part in ["without having written everything", "(timeout)", "wrote nothing for 6 s"] {
+        assert!(message.contains(part), "{part}: {warned:?}");
+    }
+    assert!(case.deployment.try_google(INSTANCE)["status"].is_null(), "it is gone all the same");
+}
+
+/// It takes longer than one that hangs is given, and each block shows that it works.
+#[test]
+fn an_engine_that_writes_is_waited_for_and_may_be_left_unwritten() {
+    let writes = r#"    def do_POST(self):
+        if self.path.startswith("/ingester/flush"):
+            for n in range(12):
+                os.makedirs(f"data/tsdb/t/{n}", exist_ok=True)
+                open(f"data/tsdb/t/{n}/meta.json", "w").write("{}")
+                time.sleep(1)
+            open("data/tsdb/t/mimir.shipper.json", "w").write(json.dumps([str(n) for n in range(12)]))
+"#;
+    let case = Case::with(&[], &[(HANDLES, writes)]);
+    case.make_impatient();
+    case.apply(&Case::impatient());
+    let run = case.run(&["destroy", "--yes"]).ends_with(0);
+    assert!(run.events("warning").is_empty(), "{:?}", run.events("warning"));
+    assert!(run.stdout.contains("blocks are not in the bucket, after"), "{}", run.stdout);
+
+    // Nobody waits where it is said not to.
+    case.apply(&Case::impatient());
+    let run = case.run(&["destroy", "--yes", "--no-flush"]).ends_with(0);
+    assert!(!run.stdout.contains("writes what it holds"), "{}", run.stdout);
+}
+
+fn interrupt(child: &mut std::process::Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
 }

@@ -20,6 +20,10 @@ pub struct Destroy {
     /// Delete the bucket and the data disk as well: the metrics are gone then
     #[arg(long)]
     delete_data: bool,
+    /// Do not wait until the machine has written to the bucket what it holds: that stays on
+    /// the data disk, which the next `apply` takes up
+    #[arg(long)]
+    no_flush: bool,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -137,8 +141,8 @@ impl Destroy {
         events: &Events,
     ) -> CommandResult<(Run<'a>, Plan, Vec<ResourceId>)> {
         let mut run = Run::begin(context, Purpose::Removal, events).await?;
-        if self.delete_data {
-            run = run.discarding_data();
+        if self.delete_data || self.no_flush {
+            run = run.without_flush();
         }
         let selection = Selection { delete_data: self.delete_data, ..Selection::default() };
         let (plan, snapshots) = phase(events, Phase::Plan, async {

@@ -14,8 +14,8 @@ use crate::event::Events;
 use crate::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
 
 impl Run<'_> {
-    /// For a run that deletes the data anyway.
-    pub fn discarding_data(mut self) -> Self {
+    /// Machines go at once, and need not write first what is on their data disk only.
+    pub fn without_flush(mut self) -> Self {
         self.provider = Arc::new(self.google().without_flush());
         self
     }
@@ -25,6 +25,7 @@ impl Run<'_> {
         let contents = self.blueprint.contents.clone();
         let machines = self.provider.machines().clone();
         Google::new(self.client.clone(), machines, &self.blueprint.deployment, contents)
+            .interrupted_by(self.interrupt.clone())
     }
 
     /// Has the providers follow the blueprint.

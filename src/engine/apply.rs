@@ -405,7 +405,8 @@ impl<'a> Run<'a> {
     /// Tells what was not started, and why, and sums up.
     fn end(mut self, interrupt: &CancellationToken) -> Outcome {
         let mut not_started = Vec::new();
-        let mut cut = false;
+        // One that was given up on because of the interruption has failed.
+        let mut cut = self.lost.is_none() && !self.failed.is_empty();
         let mut reported = vec![false; self.plan.steps.len()];
         for (operation, Operation { step, work }) in self.operations.iter().enumerate() {
             let because = match self.schedule.state(operation) {

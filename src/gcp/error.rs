@@ -30,9 +30,9 @@ pub enum Error {
     /// An answer that is no answer of this API.
     #[error("{what} answered something unexpected: {reason}")]
     Unexpected { what: String, reason: String },
-    /// Nothing was asked for: it is known that it would be refused.
+    /// Nothing was asked for: it would be refused, or the run was interrupted before it.
     #[error("{why}")]
-    Pointless { why: String, instead: String },
+    NotDone { why: String, instead: String },
 }
 
 /// An error in Google's own words.
@@ -335,7 +335,7 @@ impl Error {
                  between; then run the command again"
                     .into(),
             ),
-            Self::Pointless { instead, .. } => Some(instead.clone()),
+            Self::NotDone { instead, .. } => Some(instead.clone()),
         }
     }
 

@@ -35,6 +35,8 @@ pub const ROW: Row = Row {
 /// How long a machine may take to come to a state that it can be started from.
 const UP_WITHIN: Duration = Duration::from_secs(10 * 60);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// After that, whoever waits for a flush is told that they need not.
+const LONG: Duration = Duration::from_secs(30);
 
 pub struct Instance;
 
@@ -212,7 +214,7 @@ impl Kind for Instance {
     async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), Error> {
         let path = ROW.path(&observed.body, &observed.id.name)?;
         if cloud.flush && observed.body["status"] == "RUNNING" {
-            flush(cloud, &path, &observed.id, events).await;
+            flush(cloud, &path, &observed.id, events).await?;
         } else if cloud.flush {
             events.warn(
                 format!(
@@ -235,8 +237,11 @@ impl Kind for Instance {
     }
 }
 
-/// Never stops a deletion: a machine that cannot write keeps what it has on its disk.
-async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) {
+/// A machine that cannot write does not stop its deletion: it keeps what it has on its disk.
+///
+/// # Errors
+/// The run was interrupted before all was written: nothing is deleted then.
+async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) -> Result<(), Error> {
     let order = uuid::Uuid::new_v4().to_string();
     let set = |order: &str| {
         let item = json!({"key": machine::FLUSH_ITEM, "value": order});
@@ -259,7 +264,27 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) {
         };
         machine::flushed(&cloud.machines, path, &order, progress).await
     };
-    match flushed.await {
+    let how_to_go_on = async {
+        tokio::time::sleep(LONG).await;
+        events.note(format!(
+            "{id} goes once what it holds is in the bucket. Not to wait: Ctrl-C, then `dorainfra destroy \
+             --no-flush` leaves it on the data disk"
+        ));
+        std::future::pending().await
+    };
+    let flushed = tokio::select! {
+        flushed = flushed => flushed,
+        never = how_to_go_on => never,
+        () = cloud.interrupt.cancelled() => {
+            return Err(Error::NotDone {
+                why: format!("interrupted before {id} had written what it holds to the bucket"),
+                instead: "the machine is still there: the same command waits for it again, and `dorainfra \
+                          destroy --no-flush` leaves on the data disk what is not written"
+                    .into(),
+            });
+        }
+    };
+    match flushed {
         Ok(()) => {}
         Err(error) => events.warn(
             format!("{id} goes without having written everything to the bucket: {error}"),
@@ -270,6 +295,7 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) {
             ),
         ),
     }
+    Ok(())
 }
 
 /// A zone that has no machines left: its region's other zones are named.

@@ -33,6 +33,7 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::patience::{Fresh, patiently};
 use crate::blueprint::Content;
@@ -60,6 +61,8 @@ pub(crate) struct Cloud {
     pub contents: Arc<BTreeMap<String, Content>>,
     /// Whether a machine that goes has to write first what is on its data disk only.
     pub flush: bool,
+    /// Ends the wait for that; the machine stays then.
+    pub interrupt: CancellationToken,
     /// What this run has made that others see late.
     pub fresh: Fresh,
     /// What was planned while nothing could be asked about what it needs.
@@ -165,6 +168,7 @@ impl Google {
                 deployment: deployment.to_owned(),
                 contents,
                 flush: true,
+                interrupt: CancellationToken::new(),
                 fresh: Fresh::default(),
                 unread: Mutex::default(),
             },
@@ -209,10 +213,17 @@ impl Google {
         }
     }
 
-    /// For a run that deletes the data anyway: machines go at once.
+    /// Machines go at once: the data is deleted anyway, or stays on its disk.
     #[must_use]
     pub fn without_flush(mut self) -> Self {
         self.cloud.flush = false;
+        self
+    }
+
+    /// A machine is no longer waited for once this is cancelled.
+    #[must_use]
+    pub fn interrupted_by(mut self, interrupt: CancellationToken) -> Self {
+        self.cloud.interrupt = interrupt;
         self
     }
 

@@ -134,7 +134,7 @@ pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Re
         return Ok(());
     }
     let of = |field: fn(&Finding) -> &str| refused.iter().map(field).collect::<Vec<_>>().join("; ");
-    Err(Error::Pointless { why: of(|finding| &finding.problem), instead: of(|finding| &finding.instead) })
+    Err(Error::NotDone { why: of(|finding| &finding.problem), instead: of(|finding| &finding.instead) })
 }
 
 /// The network that most projects get with the Compute API.
