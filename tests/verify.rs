@@ -332,11 +332,17 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
     let all: Vec<tsdb::Block> = tsdb::blocks(&series, &windows).collect();
     let lacking = all[0].meta.stats.num_samples;
     let newest = all.last().unwrap().meta.max_time;
+    // Live values, of which one is older than the end of the newest block. (A range of Prometheus 2
+    // begins with its first moment, one of Mimir after it: so not the last millisecond.)
+    let mut live = series[0].clone();
+    live.labels = Labels::new([("team", "live")]);
+    live.samples = [newest - 2, newest, newest + 60_000].map(|at| (at, 1.0)).to_vec().into();
+    send(&target, &vec![live]).await.unwrap();
     let mut damaged = Memory::of(&all);
     damaged.objects.remove(&format!("blocks/dora/{}/index", all[1].meta.ulid)).unwrap();
     let refuses = Some("403: storage.objects.list is missing".to_owned());
     for (holding, expected, held, words) in [
-        (Memory::of(&all), Outcome::Passed, Some(sent), "what is newer than".into()),
+        (Memory::of(&all), Outcome::Passed, Some(sent), "on the machine only: 2 samples newer than".into()),
         // Its metrics are not where Mimir has them: not proven, so not passed.
         (
             Memory::of(&all[1..]),

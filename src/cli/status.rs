@@ -1,5 +1,7 @@
 //! `status`: what is there, what runs, how to reach it.
 
+use std::time::Duration;
+
 use clap::Args;
 use futures::future::join_all;
 
@@ -12,8 +14,12 @@ use crate::blueprint::{Flavour, Names, PORT};
 use crate::config::{Tls, Topology};
 use crate::engine::{Action, Step};
 use crate::event::Events;
+use crate::query::Query;
 use crate::ui::{self, State};
 use crate::{machine, verify};
+
+/// Nobody waits longer for a number that only adds to what is known.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Show what exists, what runs on the machine, and how to reach it
 ///
@@ -48,7 +54,7 @@ impl Status {
             stack::parts(context, &run.project.config),
             bucket(&run, events),
         );
-        let (plan, stack) = (plan?, stack?);
+        let (plan, stack, mut bucket) = (plan?, stack?, bucket);
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
         let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
         for warning in &plan.warnings {
@@ -87,6 +93,10 @@ impl Status {
                 config.mimir.tenant
             )
         });
+        if let Some(bucket) = bucket.as_mut().filter(|_| reports.iter().any(|report| report.stage == "ready"))
+        {
+            count_newer(&run, bucket).await;
+        }
         let status = ui::Status {
             deployment: run.blueprint.deployment.clone(),
             project: config.project.clone(),
@@ -167,7 +177,7 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
         Err(error) => Err(error.message),
     };
     match found {
-        Ok(verify::InBucket { blocks, sent, held, unsure, newest, damaged }) => Some(ui::BucketStatus {
+        Ok(verify::InBucket { blocks, sent, held, unsure, newest_ms, damaged }) => Some(ui::BucketStatus {
             state: match (damaged.is_empty(), held == sent && blocks > 0) {
                 (false, _) => State::Failed,
                 (true, false) => State::Changed,
@@ -177,13 +187,27 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
             samples_sent: sent,
             samples_in_bucket: held,
             samples_unsure: unsure,
-            newest,
+            newest_ms,
+            newest: newest_ms.map(|end| verify::moment(end.saturating_sub(1))),
+            samples_newer: None,
             damaged: damaged.iter().map(ToString::to_string).collect(),
         }),
         Err(error) => {
             events.warn(format!("what is in the bucket can't be told: {error}"), None);
             None
         }
+    }
+}
+
+/// What is newer than the bucket: live values, for the most part. Where Mimir does not
+/// answer, the time stands alone.
+async fn count_newer(run: &Run<'_>, bucket: &mut ui::BucketStatus) {
+    let Some(newest) = bucket.newest_ms else { return };
+    if let Ok(target) = run.target().await
+        && let Ok(query) = Query::new(&target)
+    {
+        let newer = tokio::time::timeout(ANSWERS_WITHIN, verify::newer(&query, newest)).await;
+        bucket.samples_newer = newer.ok().and_then(Result::ok);
     }
 }
 

@@ -57,6 +57,7 @@ pub fn report(report: &verify::Report) -> ui::Report {
         blocks: report.blocks,
         samples_in_bucket: report.samples_in_bucket,
         newest_in_bucket_ms: report.newest_in_bucket_ms,
+        samples_newer: report.samples_newer,
         damaged: report.damaged.clone(),
         checks: report.checks.clone(),
     }

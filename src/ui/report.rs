@@ -23,6 +23,7 @@ pub struct Report {
     pub blocks: Option<u64>,
     pub samples_in_bucket: Option<u64>,
     pub newest_in_bucket_ms: Option<i64>,
+    pub samples_newer: Option<u64>,
     pub damaged: Vec<Damaged>,
     pub checks: Vec<Check>,
 }

@@ -66,8 +66,12 @@ pub struct BucketStatus {
     pub samples_in_bucket: u64,
     /// Of which a listing does not tell whether they are there.
     pub samples_unsure: u64,
+    /// The first millisecond since 1970 that no block has.
+    pub newest_ms: Option<i64>,
     /// The last moment that a block reaches to: RFC 3339.
     pub newest: Option<String>,
+    /// Samples that are newer; `None`: they could not be counted.
+    pub samples_newer: Option<u64>,
     /// Blocks that lack a file: name, file, and what is wrong.
     pub damaged: Vec<String>,
 }
@@ -83,7 +87,10 @@ impl BucketStatus {
         if lacking > 0 {
             missing.push(samples(lacking));
         }
-        missing.extend(self.newest.as_ref().map(|newest| format!("what is newer than {newest}")));
+        missing.extend(self.newest.as_ref().map(|newest| match self.samples_newer {
+            Some(newer) => format!("{} newer than {newest}", samples(newer)),
+            None => format!("what is newer than {newest}"),
+        }));
         let mut missing = match missing.is_empty() {
             true => String::new(),
             false => format!("on the machine only: {}", missing.join(", and ")),
@@ -292,7 +299,9 @@ mod tests {
                 samples_sent: 539_885,
                 samples_in_bucket: 538_411,
                 samples_unsure: 0,
+                newest_ms: Some(1_767_312_000_000),
                 newest: Some("2026-01-01T23:59:59.999Z".into()),
+                samples_newer: Some(7_776),
                 damaged: Vec::new(),
             }),
             stack: vec![

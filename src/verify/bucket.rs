@@ -20,9 +20,9 @@ use super::from_bucket::{self, RENAMED};
 use super::{Bucket, Check, Report, Request, Stage, counted, moment, thousands};
 use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
-use crate::dora::Past;
 use crate::dora::tsdb::{self, Meta, Window};
-use crate::query::Query;
+use crate::dora::{JOB, Past};
+use crate::query::{self, Query, QueryError};
 use crate::stack::told;
 
 /// After this long, a Mimir that took samples has shipped a block.
@@ -76,14 +76,19 @@ pub(super) async fn check(
                     damaged";
         return stage.failed(expected, found, hint);
     }
-    let newest = found.newest().map(|end| moment(end.saturating_sub(1)));
+    // Live values, for the most part. Where it can't be counted, the time stands alone.
+    report.samples_newer = match (query, found.newest()) {
+        (Some(query), Some(end)) => newer(query, end).await.ok(),
+        _ => None,
+    };
+    let newer = found.newest().map(|end| newer_words(report.samples_newer, end));
     if held == sent && blocks > 0 {
         let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
         let found = format!(
-            "in {} with {}; what is newer than {} is on the machine only",
+            "in {} with {}; on the machine only: {}",
             counted(blocks, "block"),
             counted(all, "sample"),
-            newest.unwrap_or_default()
+            newer.unwrap_or_default()
         );
         return stage.passed(expected, found);
     }
@@ -96,8 +101,8 @@ pub(super) async fn check(
             counted(sent.saturating_sub(held), "sample")
         ),
     };
-    if let Some(newest) = newest {
-        lacking.push_str(&format!(", and what is newer than {newest}"));
+    if let Some(newer) = newer {
+        lacking.push_str(&format!(", with {newer}"));
     }
     if let Some(unfinished) = found.unfinished.first() {
         lacking.push_str(&format!("; {unfinished}"));
@@ -133,6 +138,31 @@ pub(super) async fn check(
     }
 }
 
+/// How many samples of the metrics Mimir has from this moment on (milliseconds since 1970).
+///
+/// # Errors
+/// Mimir could not be asked.
+pub async fn newer(query: &Query, from: i64) -> Result<u64, QueryError> {
+    let now = OffsetDateTime::now_utc().unix_timestamp().saturating_mul(1000);
+    // A range begins after its first moment.
+    let range = now.saturating_sub(from).saturating_add(1);
+    if range <= 0 {
+        return Ok(0);
+    }
+    let counted = format!("sum(count_over_time({{job=\"{JOB}\"}}[{range}ms]))");
+    let found = query.instant::<query::Instant>(&counted, Some(now)).await?;
+    Ok(found.first().map_or(0, |sum| sum.value() as u64))
+}
+
+/// `end`: the first millisecond that no block has.
+fn newer_words(samples: Option<u64>, end: i64) -> String {
+    let newest = moment(end.saturating_sub(1));
+    match samples {
+        Some(samples) => format!("{} newer than {newest}", counted(samples, "sample")),
+        None => format!("what is newer than {newest}"),
+    }
+}
+
 /// How much of a history is in the bucket, by what the blocks say of themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InBucket {
@@ -142,9 +172,9 @@ pub struct InBucket {
     pub held: u64,
     /// Those of which a listing does not tell whether they are there.
     pub unsure: u64,
-    /// The last moment that a block reaches to, for people; what is newer is on the
+    /// The first millisecond since 1970 that no block has; what is newer is on the
     /// machine only.
-    pub newest: Option<String>,
+    pub newest_ms: Option<i64>,
     pub damaged: Vec<Damaged>,
 }
 
@@ -160,7 +190,7 @@ pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBuck
         sent: history.extent().samples,
         held: samples,
         unsure: tsdb::samples(history, &unsure),
-        newest: found.newest().map(|end| moment(end.saturating_sub(1))),
+        newest_ms: found.newest(),
         damaged: found.damaged,
     })
 }

@@ -32,7 +32,7 @@ use crate::stack::Target;
 
 pub use crate::query::QueryError;
 pub use blocks::Damaged;
-pub use bucket::{InBucket, in_bucket};
+pub use bucket::{InBucket, in_bucket, newer};
 pub use from_bucket::from_bucket;
 pub use history::{Mismatch, Stored};
 pub use ring::{RingMember, ring};
@@ -177,6 +177,9 @@ pub struct Report {
     /// machine only. `None`: no block, or not looked at.
     #[serde(default)]
     pub newest_in_bucket_ms: Option<i64>,
+    /// Samples of that time or newer; `None`: not counted.
+    #[serde(default)]
+    pub samples_newer: Option<u64>,
     /// Blocks that cannot be relied on.
     #[serde(default)]
     pub damaged: Vec<Damaged>,
@@ -207,6 +210,7 @@ impl Report {
             blocks: None,
             samples_in_bucket: None,
             newest_in_bucket_ms: None,
+            samples_newer: None,
             damaged: Vec::new(),
             elapsed_ms: 0,
         }
@@ -328,7 +332,8 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Milliseconds since 1970 as a moment that people read: RFC 3339, UTC.
-fn moment(milliseconds: i64) -> String {
+/// RFC 3339, in UTC.
+pub fn moment(milliseconds: i64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000)
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())
