@@ -108,6 +108,20 @@ async fn what_came_late_does_not_make_the_bucket_newer_than_it_is() {
     assert_eq!(report.newest_in_bucket_ms, all.last().map(|block| block.meta.max_time));
 }
 
+/// By Mimir's API: the compactor deletes what is of the tenant, and until then all is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_a_tenant_that_was_deleted_prove_nothing() {
+    let history = history();
+    let mut memory = Memory::of(&blocks(&history));
+    let prefix = memory.bucket().prefix;
+    memory.objects.insert(format!("{prefix}markers/tenant-deletion-mark.json"), "{}".into());
+    let report = prove(&history, &memory).await;
+    assert!(!report.ok(), "{report:#?}");
+    assert!(found(&report, "blocks").contains("the whole tenant was deleted"), "{report:#?}");
+    let told = verify::in_bucket(&history, &memory.bucket()).await.unwrap();
+    assert_eq!(told.damaged.len(), 1, "{told:?}");
+}
+
 /// Also what neither a listing nor the blocks' own descriptions show.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_damage_is_found_with_the_name_of_its_block() {

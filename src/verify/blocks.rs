@@ -16,6 +16,10 @@ const META: &str = "meta.json";
 const NO_META: &str = "is missing: it was deleted, or the block's upload has not come to its end";
 /// A block is about to be deleted: what is in it is in another one by now.
 const DELETION: &str = "deletion-mark.json";
+/// Where a tenant's blocks have marks of their own.
+const MARKERS: &str = "markers";
+/// The tenant was deleted (by Mimir's API): its blocks are all about to go.
+const TENANT_DELETION: &str = "tenant-deletion-mark.json";
 /// Of a block: it was made of samples that came out of order.
 const LATE: &str = "from-out-of-order";
 /// Characters of a block's name.
@@ -73,6 +77,7 @@ pub(super) async fn find(bucket: &Bucket<'_>) -> Result<Found, String> {
     let objects = bucket.objects.list(&bucket.prefix).await?;
     let mut folders: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     let mut deleted = BTreeSet::new();
+    let mut found = Found { objects: objects.len() as u64, ..Found::default() };
     for object in &objects {
         let Some((folder, file)) =
             object.name.strip_prefix(&bucket.prefix).and_then(|name| name.split_once('/'))
@@ -80,7 +85,13 @@ pub(super) async fn find(bucket: &Bucket<'_>) -> Result<Found, String> {
             continue;
         };
         match folder {
-            "markers" => deleted.extend(file.strip_suffix(DELETION).and_then(|name| name.strip_suffix('-'))),
+            MARKERS if file == TENANT_DELETION => found.damaged.push(Damaged {
+                block: MARKERS.into(),
+                file: TENANT_DELETION.into(),
+                what: "says that the whole tenant was deleted: Mimir's compactor deletes all of its blocks"
+                    .into(),
+            }),
+            MARKERS => deleted.extend(file.strip_suffix(DELETION).and_then(|name| name.strip_suffix('-'))),
             _ if folder.len() == NAME => {
                 folders.entry(folder).or_default().insert(file, object.size);
             }
@@ -92,7 +103,6 @@ pub(super) async fn find(bucket: &Bucket<'_>) -> Result<Found, String> {
     let reading = folders.iter().map(|(name, files)| one(bucket, name, files)).collect::<Vec<_>>();
     let read = futures::stream::iter(reading).buffered(AT_ONCE);
     let read: Vec<Result<Meta, Damaged>> = read.try_collect().await?;
-    let mut found = Found { objects: objects.len() as u64, ..Found::default() };
     for one in read {
         match one {
             Ok(meta) => found.blocks.push(meta),

@@ -52,6 +52,8 @@ class Repository:
                 else:
                     version, patch = version + 1, 0
                     self.tag(f"v1.{version}.0", head)
+        if all("-rc." in name for name, *_ in self.tags):
+            self.tag("v1.99.0", head)
 
     def later(self):
         self.time += self.chance.randint(600, 90_000)
@@ -140,7 +142,9 @@ class Repository:
                 if one in unseen:
                     continue
                 takes_back = self.depth(one) % 2 == 1
-                if takes_back or one.title.lower().startswith("hotfix") or "[hotfix]" in one.title:
+                hotfix = one.title.lower().startswith("hotfix") or "[hotfix]" in one.title
+                # The title of one that gives back only quotes the hotfix.
+                if takes_back or (hotfix and one.reverts is None):
                     mending.add(one)
                 # What it names is to blame, if it ever ran.
                 if takes_back and brought.get(one.reverts, name) != name:

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use self::reverts::Reverts;
 use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
-use super::message::merged_from;
+use super::message::{depth, merged_from};
 use super::project::{Landed, Project, Ran};
 use super::releases;
 use super::rules::{Owner, Rules};
@@ -187,16 +187,22 @@ impl<'a> Judge<'a> {
         }
         let name = &run.ran.name;
         let is_title = || run.changes.iter().any(|id| self.change(id).is_some_and(|it| it.title == *name));
-        self.rules.hotfix.matches(merged_from(name)) || self.rules.revert.matches(name) && !is_title()
+        self.is_hotfix(name) || self.rules.revert.matches(name) && !is_title()
     }
 
     fn writes(&self, id: &str) -> bool {
         self.change(id).is_some_and(Landed::is_change)
     }
 
+    /// By a title, or by a name like one. What a revert quotes is no title of its own: what
+    /// gives a hotfix back mends nothing.
+    fn is_hotfix(&self, title: &str) -> bool {
+        depth(title) == 0 && self.rules.hotfix.matches(merged_from(title))
+    }
+
     fn says_hotfix(&self, id: &str) -> bool {
         self.change(id).is_some_and(|change| {
-            self.rules.hotfix.matches(merged_from(&change.title))
+            self.is_hotfix(&change.title)
                 || change.labels.iter().any(|label| self.rules.hotfix_labels.matches(label))
         })
     }

@@ -147,6 +147,27 @@ fn what_a_revert_took_back_is_given_back_by_its_own_revert() {
     }
 }
 
+/// The words of the hotfix are in its title, too.
+#[test]
+fn what_gives_a_hotfix_back_is_no_hotfix() {
+    for (title, again) in [
+        ("[hotfix] a", "Revert \"Revert \"[hotfix] a\"\""),
+        ("hotfix: a", "Reapply \"hotfix: a\""),
+        ("[hotfix] a", "Reapply \"[hotfix] a\"\n\nThis reverts commit bbbbbbb2."),
+    ] {
+        let told = judged(vec![
+            change("aaaaaaa1", 20, title),
+            change("bbbbbbb2", 40, &format!("Revert \"{title}\"\n\nThis reverts commit aaaaaaa1.")),
+            change("ccccccc3", 60, again),
+            ran("v1", 24, &["aaaaaaa1"]),
+            ran("v2", 48, &["bbbbbbb2"]),
+            ran("v3", 72, &["ccccccc3"]),
+        ]);
+        assert!(told.contains("72 Planned v3"), "{again}: {told}");
+        assert!(!told.contains("of v2"), "{again}: {told}");
+    }
+}
+
 #[test]
 fn what_was_never_released_has_failed_nobody() {
     insta::assert_snapshot!(judged(vec![
