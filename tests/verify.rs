@@ -20,7 +20,7 @@ use dorainfra::dora::metrics::Histograms;
 use dorainfra::dora::pushgateway::{Gateway, Group};
 use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
 use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator, tsdb};
-use dorainfra::event::Events;
+use dorainfra::event::{Event, Events};
 use dorainfra::stack::Target;
 use dorainfra::verify::{self, Bounds, Outcome, Report, Request};
 use memory_bucket::Memory;
@@ -316,6 +316,38 @@ async fn mutual_tls_is_spoken_and_its_failures_are_explained() {
         assert!(endpoint.found.contains("TLS"), "{endpoint:?}");
         assert_eq!(outcome(&report, "history"), Outcome::Failed);
     }
+}
+
+/// Of three replicas one may find new blocks later than the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_was_written_just_now_may_be_seen_little_by_little() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
+    let series = history(2);
+    let (first, rest) = series.split_at(series.len() / 2);
+    send(&receiver.target, first).await.unwrap();
+    let request = Request {
+        target: &receiver.target,
+        live: None,
+        history: &series,
+        teams: &[],
+        bucket: None,
+        bounds: Bounds { history: Duration::from_secs(60), ..Bounds::default() },
+    };
+    // The rest comes once a look has found it missing.
+    let (events, mut heard) = Events::channel();
+    let verified = verify::run(&request, &events);
+    let later = async {
+        let all = series.extent().samples;
+        while let Some(event) = heard.recv().await {
+            if matches!(event, Event::Progress { done, .. } if done == all) {
+                break;
+            }
+        }
+        send(&receiver.target, rest).await.unwrap();
+    };
+    let (report, ()) = tokio::join!(verified, later);
+    assert_eq!(outcome(&report, "history"), Outcome::Passed, "{report:?}");
 }
 
 /// Objects are there in any case; what counts is what the blocks say of themselves.

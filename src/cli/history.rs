@@ -24,6 +24,8 @@ const TOO_NEW: Duration = Duration::from_secs(10 * 60);
 /// Until queries see blocks: Mimir lists the bucket each minute, and reads what it
 /// found twice a minute (templates/vm/mimir.yaml.j2).
 const SEEN_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// Until the last replica sees them, once any does.
+pub(super) const SEEN_BY_ALL_WITHIN: Duration = Duration::from_secs(2 * 60);
 /// Replicas see them at different times, and any of them may answer.
 const SEEN_IN_A_ROW: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -56,6 +58,7 @@ impl Run<'_> {
             events.note(format!("history: all {samples} samples are stored already"));
             return Ok(());
         }
+        self.wrote_history.get_or_init(|| ());
         if target.flavour == Flavour::Mimir {
             let uploader = Uploader::new(target)?;
             if !uploader.is_taken().await? {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Project, Purpose};
+use super::history::SEEN_BY_ALL_WITHIN;
 use super::selection::{self, Selection};
 use super::sources::{self, Collecting, Files};
 use super::told::{History, Told, yesterday};
@@ -57,6 +58,8 @@ pub struct Run<'a> {
     id: String,
     /// Found out when it is first asked for: by then the sources are read.
     history: OnceLock<History>,
+    /// Set once some of it was sent by this run.
+    pub(super) wrote_history: OnceLock<()>,
 }
 
 impl<'a> Run<'a> {
@@ -129,6 +132,7 @@ impl<'a> Run<'a> {
             noted,
             id: holder::identity(),
             history: OnceLock::new(),
+            wrote_history: OnceLock::new(),
         };
         Ok(run.connected())
     }
@@ -342,7 +346,10 @@ impl<'a> Run<'a> {
             history,
             teams: &teams,
             bucket: Some(verify::Bucket { objects: &objects, prefix: blocks_prefix(self) }),
-            bounds: verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds),
+            bounds: verify::Bounds {
+                history: self.wrote_history.get().map_or(Duration::ZERO, |()| SEEN_BY_ALL_WITHIN),
+                ..verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds)
+            },
         };
         Ok(verify::run(&request, events).await)
     }

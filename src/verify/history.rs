@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ const MOST_SAMPLES: u64 = 200_000;
 const MOST_TEAMS: usize = 100;
 /// Metrics that are looked at at the same time.
 const CONCURRENCY: usize = 4;
+/// Between two looks at a history that is not all seen yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Mismatches that are listed.
 const LISTED: usize = 10;
 /// Mismatches that are named in the check's text.
@@ -111,18 +114,26 @@ pub(super) async fn check(
         report.samples_found = Some(0);
         return stage.not_applicable(expected, "no history was written");
     }
-    let compared = compare_all(query, request.history, |tally| {
-        events.send(Event::Progress {
-            what: "counting".into(),
-            done: tally.compared(),
-            total: sent,
-            unit: "samples",
+    let begun = std::time::Instant::now();
+    let mut tally = loop {
+        let compared = compare_all(query, request.history, |tally| {
+            events.send(Event::Progress {
+                what: "counting".into(),
+                done: tally.compared(),
+                total: sent,
+                unit: "samples",
+            });
+            true
         });
-        true
-    });
-    let mut tally = match compared.await {
-        Ok(tally) => tally,
-        Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
+        let tally = match compared.await {
+            Ok(tally) => tally,
+            Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
+        };
+        // Another value stays another value.
+        if tally.missing == 0 || tally.different > 0 || begun.elapsed() >= request.bounds.history {
+            break tally;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     };
 
     report.samples_found = Some(tally.equal);

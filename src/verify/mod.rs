@@ -124,6 +124,9 @@ pub struct Bounds {
     pub fresh: Duration,
     /// Until every team is fresh, for a stack that has only just been started.
     pub settle: Duration,
+    /// Until queries see all of a history that was written just now: replicas find new
+    /// blocks one after the other. Zero where nothing was written.
+    pub history: Duration,
 }
 
 impl Default for Bounds {
@@ -133,6 +136,7 @@ impl Default for Bounds {
             marker: Duration::from_secs(60),
             fresh: Duration::from_secs(60),
             settle: Duration::from_secs(20),
+            history: Duration::ZERO,
         }
     }
 }
@@ -141,12 +145,13 @@ impl Bounds {
     /// Where a live value is made, and fetched, each so many seconds.
     pub fn of(made: u32, fetched: u32) -> Self {
         let (made, fetched) = (Duration::from_secs(made.into()), Duration::from_secs(fetched.into()));
-        let Self { ready, marker, fresh, settle } = Self::default();
+        let Self { ready, marker, fresh, settle, history } = Self::default();
         Self {
             ready,
             marker: marker + fetched,
             fresh: fresh + made + fetched,
             settle: settle + made + fetched,
+            history,
         }
     }
 }
