@@ -86,3 +86,24 @@ async fn every_write_that_was_answered_outlives_a_kill() {
     }
     sandbox.stop().await;
 }
+
+/// Whoever was told may delete its folder, or count what is left.
+#[tokio::test]
+async fn when_a_stop_has_ended_so_has_the_process() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..5 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child", "--ignored"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut child = Killed(child);
+        eventually("the child answers", || async { Handle::find(dir.path()).await.is_ok() }).await;
+        let handle = Handle::find(dir.path()).await.unwrap();
+        handle.stop(Duration::from_secs(60)).await.unwrap();
+        assert!(child.0.try_wait().unwrap().is_some(), "it has ended");
+    }
+}

@@ -87,7 +87,10 @@ impl Handle {
     pub async fn stop(&self, patience: Duration) -> Result<(), SandboxError> {
         self.control(reqwest::Method::POST, "stop", None).await?;
         let gone = async {
-            while self.status().await.is_ok() || StateFile::read(&self.state.dir).is_some() {
+            while self.status().await.is_ok()
+                || StateFile::read(&self.state.dir).is_some()
+                || runs_elsewhere(self.state.pid)
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -172,4 +175,11 @@ impl Handle {
         also("GOOGLE_CLOUD_PROJECT", project);
         exports
     }
+}
+
+/// Whether it is a process, not this one and no zombie. Whoever was told that a sandbox has
+/// stopped may delete its folder, or count what is left.
+fn runs_elsewhere(pid: u32) -> bool {
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline"));
+    pid != std::process::id() && arguments.is_ok_and(|arguments| !arguments.is_empty())
 }
