@@ -38,7 +38,7 @@ pub enum QueryError {
 impl QueryError {
     pub fn hint(&self) -> String {
         match self {
-            Self::Tls(_) => "`dorainfra credentials` fetches the client certificate and the CA again".into(),
+            Self::Tls(_) => crate::stack::TLS_HINT.into(),
             Self::Unreachable(_) => {
                 "check `access.allow` (your address may have changed) and `dorainfra status`".into()
             }

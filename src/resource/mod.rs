@@ -229,10 +229,14 @@ impl Google {
 
     fn kind(&self, kind: &str) -> Result<&dyn Kind, ProviderError> {
         self.kinds.iter().find(|candidate| candidate.spec().kind == kind).map(|found| &**found).ok_or_else(
-            || ProviderError {
-                message: format!("`{kind}` is not a kind of resource"),
-                hint: Some("docs/how-it-works.md lists the kinds".into()),
-                unknown_outcome: false,
+            || {
+                let mut known: Vec<&str> = self.kinds.iter().map(|kind| kind.spec().kind).collect();
+                known.sort_unstable();
+                ProviderError {
+                    message: format!("`{kind}` is not a kind of resource"),
+                    hint: Some(format!("the kinds are {}", known.join(", "))),
+                    unknown_outcome: false,
+                }
             },
         )
     }

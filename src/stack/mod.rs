@@ -21,4 +21,4 @@ pub(crate) mod private;
 mod target;
 pub mod told;
 
-pub use target::{Target, TargetError, tls_failure};
+pub use target::{TLS_HINT, Target, TargetError, tls_failure};

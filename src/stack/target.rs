@@ -151,6 +151,11 @@ impl Target {
     }
 }
 
+/// What to do where TLS failed: each run reads the certificates anew, so they have ended, or
+/// the server has others.
+pub const TLS_HINT: &str = "`dorainfra credentials list` shows the certificates and until when they are valid; \
+                            `dorainfra apply` renews them on both sides";
+
 /// What TLS objected to, if it is TLS that failed: then repeating is no use.
 pub fn tls_failure(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next = Some(error);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Check, Request, Stage};
 use crate::answer::{self, reason};
 use crate::query::Query;
-use crate::stack::tls_failure;
+use crate::stack::{TLS_HINT, tls_failure};
 
 /// Asks until ready or out of time; TLS that fails is not asked again.
 pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check, Query), Check> {
@@ -30,8 +30,7 @@ pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check,
             }
             Err(error) => match tls_failure(&error) {
                 Some(message) => {
-                    let hint = "`dorainfra credentials` fetches the client certificate and the CA again";
-                    return Err(stage.failed(expected, format!("no TLS connection: {message}"), hint));
+                    return Err(stage.failed(expected, format!("no TLS connection: {message}"), TLS_HINT));
                 }
                 None => (reason(&error), error.is_timeout() && !error.is_connect()),
             },

@@ -189,11 +189,7 @@ impl WriteError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { reason, .. } => reason.hint().map(Into::into),
-            Self::Tls { .. } => Some(
-                "the client certificate and the CA come from Secret Manager: `dorainfra credentials` fetches \
-                 them again; after a new CA, `dorainfra apply` renews both sides"
-                    .into(),
-            ),
+            Self::Tls { .. } => Some(crate::stack::TLS_HINT.into()),
             Self::Unavailable { last, .. } if Reason::of(429, last) == Reason::IngestionRate => {
                 Reason::IngestionRate.hint().map(Into::into)
             }

@@ -139,10 +139,7 @@ impl UploadError {
                  is tried under another name"
             }
             (_, Some(Why::Other)) => "`dorainfra status` shows the machine, and Mimir's log the reason",
-            (Failure::Tls(_), _) => {
-                "the client certificate and the CA come from Secret Manager: `dorainfra credentials` fetches them \
-                 again; after a new CA, `dorainfra apply` renews both sides"
-            }
+            (Failure::Tls(_), _) => crate::stack::TLS_HINT,
             (Failure::Unavailable { .. }, _) => {
                 "`dorainfra status` shows whether the machine is ready; sending the history again is harmless"
             }
