@@ -9,15 +9,18 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::SourceError;
 use super::forge::{self, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
-use super::rest::Page;
+use super::rest::{Access, Headers, Page, Rest};
 use super::state::{self, ToCompare};
+use super::{SourceError, codeowners};
 use crate::event::Events;
 
 pub const SERVER: &str = "https://gitlab.com";
+/// Where it is on a server.
+const API: &str = "api/v4";
+const HEADERS: Headers = &[("accept", "application/json")];
 const BY_CHANGE: [(&str, &str); 2] = [("order_by", "updated_at"), ("sort", "asc")];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -49,7 +52,7 @@ impl Kept for State {
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader::<State>::new(settings, "api/v4", &[("accept", "application/json")], events)?;
+    let mut reader = Reader::<State>::new(settings, API, HEADERS, events)?;
     reader.since();
     match settings.deployed {
         Deployed::Deployments => {
@@ -63,6 +66,16 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.compare().await?;
     reader.first_commits('!', Reader::first_commit).await?;
     Ok(reader.state.project)
+}
+
+/// The team that owns all of a project.
+pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+    let rest = Rest::new(access, API, HEADERS)?;
+    let id = project.replace('/', "%2F");
+    // In GitLab's own order.
+    let files = ["CODEOWNERS", "docs%2FCODEOWNERS", ".gitlab%2FCODEOWNERS"]
+        .map(|file| rest.url(&format!("projects/{id}/repository/files/{file}"), &[("ref", "HEAD")]));
+    codeowners::told(&rest, project, files).await
 }
 
 #[derive(Deserialize)]

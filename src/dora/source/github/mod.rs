@@ -15,12 +15,12 @@ use time::{Duration, OffsetDateTime};
 
 use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, Request, Tag};
 pub(super) use self::answers::{Issue, Label};
-use super::SourceError;
 use super::forge::{Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Landed, Project, Ran, Status};
-use super::rest::Page;
+use super::rest::{Access, Page, Rest};
 use super::state::{self, Newest, ToCompare};
+use super::{SourceError, codeowners};
 use crate::event::Events;
 
 pub const API: &str = "https://api.github.com";
@@ -91,6 +91,19 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
         reader.first_commits('#', Reader::first_commit).await?;
     }
     Ok(reader.state.project)
+}
+
+/// The team that owns all of a project.
+pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+    let rest = Rest::new(access, "", HEADERS)?;
+    // In GitHub's own order.
+    let files = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"];
+    codeowners::told(
+        &rest,
+        project,
+        files.map(|file| rest.url(&format!("repos/{project}/contents/{file}"), &[])),
+    )
+    .await
 }
 
 /// A merged request as one change, from when it was opened.
