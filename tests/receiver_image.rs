@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -64,14 +63,6 @@ fn volume(folder: &Path, name: &str, owner: u32) -> String {
     format!("{}:/data", data.display())
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 fn ids(file: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(file).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -102,9 +93,10 @@ fn the_image_receives_and_records_events_as_nobody_in_particular() {
     let receiver = run_it(&["--detach", "--cap-drop", "ALL", "--publish", "127.0.0.1::8085"], &[]);
     let address = docker(&["port", &receiver, "8085/tcp"]);
     let url = format!("http://{}/", address.lines().next().unwrap());
-    until("it is ready", || {
-        run("curl", &["-sS", "--fail", "--max-time", "5", &format!("{url}healthz")]).status.success()
-    });
+    let health = format!("{url}healthz");
+    let again = ["--retry", "60", "--retry-delay", "1", "--retry-max-time", "60", "--retry-all-errors"];
+    let ready = run("curl", &[&["-sS", "--fail", "--max-time", "5", &health][..], &again].concat());
+    assert!(ready.status.success(), "{}", String::from_utf8_lossy(&ready.stderr));
     let event = ["event", "deploy", "--team", "orders", "--service", "cart", "--id"];
     let sent = run(env!("CARGO_BIN_EXE_dorainfra"), &[&event[..], &["7", "--to", &url]].concat());
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
@@ -115,7 +107,7 @@ fn the_image_receives_and_records_events_as_nobody_in_particular() {
     // Another command of it records into the same file.
     run_it(&["--rm"], &[&event[..], &["8", "--events", "/data/events.jsonl"]].concat());
     let events = folder.path().join("data/events.jsonl");
-    assert_eq!(ids(&events), ["orders/cart@7", "orders/cart@8"]);
+    assert_eq!(ids(&events), ["orders/cart@cdevents:7", "orders/cart@cdevents:8"]);
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!(std::fs::metadata(&events).unwrap().uid(), 65532);
 }

@@ -428,10 +428,10 @@ async fn two_hundred_deployments_of_gitlab_take_a_dozen_requests() {
 #[tokio::test]
 async fn commits_that_are_listed_say_what_comparing_says() {
     for on_gitlab in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut found = Vec::new();
+        let (folder, mut found) = (tempfile::tempdir().unwrap(), Vec::new());
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
         for no_lists in [false, true] {
-            let (url, world) = serve(World { no_lists, ..World::of(60, true) }).await;
+            let (url, world) = serve(World { now, no_lists, ..World::of(60, true) }).await;
             let mut settings = settings(&url, folder.path(), true);
             settings.state = folder.path().join(format!("{no_lists}.json"));
             found.push(read(on_gitlab, &settings).await.unwrap());
