@@ -29,6 +29,8 @@ struct World {
     squashed: BTreeSet<usize>,
     /// What GraphQL does not tell of: deployments, by their number.
     untold: BTreeSet<usize>,
+    /// Deployments that wait for an approval.
+    waiting: BTreeSet<usize>,
     graphql: GraphQl,
     no_lists: bool,
     /// Requests that are answered before the limit.
@@ -66,6 +68,7 @@ impl World {
             deployed: Vec::new(),
             squashed: BTreeSet::new(),
             untold: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             graphql: GraphQl::Answers,
             no_lists: false,
             left: None,
@@ -133,12 +136,20 @@ impl World {
     }
 
     fn statuses(&self, index: usize) -> Value {
+        if self.waiting.contains(&index) {
+            return json!([{"state": "waiting", "created_at": self.made(index)}]);
+        }
         json!([{"state": "inactive", "created_at": self.made(index)},
             {"state": "success", "created_at": self.made(index)}])
     }
 
+    /// Of a hash, or of a release's tag.
+    fn revision(&self, name: &str) -> Option<usize> {
+        number(name).or_else(|| self.deployed.get(name.strip_prefix('v')?.parse::<usize>().ok()?).copied())
+    }
+
     fn compared(&self, base: &str, head: &str) -> Option<Value> {
-        let (base, head) = (self.ancestors(number(base)?), self.ancestors(number(head)?));
+        let (base, head) = (self.ancestors(self.revision(base)?), self.ancestors(self.revision(head)?));
         let status = if base.is_subset(&head) { "ahead" } else { "diverged" };
         let commits: Value = head.difference(&base).map(|commit| self.written(*commit)).collect();
         Some(json!({"status": status, "commits": commits}))
@@ -205,6 +216,21 @@ impl World {
             "commits" | "repository/commits" if !self.no_lists => {
                 let head = number(asked(if path == "commits" { "sha" } else { "ref_name" }))?;
                 self.ancestors(head).into_iter().rev().map(|commit| self.written(commit)).collect()
+            }
+            "releases" => {
+                let all = (0..self.deployed.len()).map(|index| {
+                    let at = self.made(index);
+                    json!({"tag_name": format!("v{index}"), "draft": false, "prerelease": false,
+                        "published_at": at, "released_at": at})
+                });
+                all.collect()
+            }
+            "tags" | "repository/tags" => {
+                let all = self.deployed.iter().enumerate().map(|(index, commit)| {
+                    let commit = hash(*commit);
+                    json!({"name": format!("v{index}"), "commit": {"sha": commit, "id": commit}})
+                });
+                all.rev().collect()
             }
             "pulls" => {
                 let all = self.squashed.iter().map(|commit| {
@@ -506,4 +532,46 @@ async fn squashed_requests_are_asked_for_fifty_at_once() {
     // One for the statuses, three for the requests' commits.
     let asked = counted(&world);
     assert_eq!((asked["graphql"], asked["pulls"]), (4, 2), "{asked:?}");
+}
+
+/// A release is a tag, and the list of tags has their commits.
+#[tokio::test]
+async fn releases_are_found_in_the_list_by_their_tags() {
+    for on_gitlab in [false, true] {
+        let (folder, mut found) = (tempfile::tempdir().unwrap(), Vec::new());
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+        for no_lists in [false, true] {
+            let (url, world) = serve(World { now, no_lists, ..World::of(150, false) }).await;
+            let mut settings =
+                Settings { deployed: Deployed::Releases, ..settings(&url, folder.path(), true) };
+            settings.state = folder.path().join(format!("{no_lists}.json"));
+            found.push(read(on_gitlab, &settings).await.unwrap());
+            let asked = counted(&world);
+            if !no_lists {
+                assert!(!asked.contains_key("compare"), "{asked:?}");
+                assert_eq!((asked["releases"], asked["tags"], asked["commits"]), (2, 2, 6), "{asked:?}");
+            }
+        }
+        assert_eq!(brought(&found[0]), brought(&found[1]), "on GitLab: {on_gitlab}");
+    }
+}
+
+/// Those that are too old to be looked at again wait for 35 days.
+#[tokio::test]
+async fn all_that_wait_for_an_approval_are_one_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, world) = serve(World { waiting: [2, 4, 6].into(), ..World::of(30, false) }).await;
+    let settings = settings(&url, folder.path(), true);
+    let ran = |project: &Project| project.deployments.values().filter(|it| !it.statuses.is_empty()).count();
+    // In the first round they are among all others.
+    for (graphql, expected) in [(1, 27), (2, 27)] {
+        assert_eq!(ran(&read(false, &settings).await.unwrap()), expected);
+        assert_eq!(counted(&world)["graphql"], graphql);
+    }
+    world.lock().unwrap().waiting.clear();
+    for graphql in [2, 1] {
+        assert_eq!(ran(&read(false, &settings).await.unwrap()), 30);
+        let asked = counted(&world);
+        assert_eq!((asked["graphql"], asked.get("statuses")), (graphql, None), "{asked:?}");
+    }
 }
