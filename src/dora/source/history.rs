@@ -202,6 +202,23 @@ mod tests {
         assert!(listed(&parents, 5, 9, 9).differences(&BTreeMap::new(), &deployed(&[4, 2])).is_empty());
     }
 
+    /// What was deployed from another branch is in no page.
+    #[test]
+    fn a_list_ends_when_it_has_taken_half_of_what_comparing_takes() {
+        let asked = deployed(&(0..41).collect::<Vec<_>>());
+        let (wanted, mut history) = (wanted(&asked), History::default());
+        history.begin(|| Some("page".into()));
+        let mut pages = 0;
+        while history.next(&BTreeMap::new(), &wanted).is_some() {
+            pages += 1;
+            history.add(Page { items: Vec::new(), next: Some("page".into()) });
+        }
+        assert_eq!((wanted.len(), pages), (40, 20));
+        // It does not begin again.
+        history.begin(|| Some("page".into()));
+        assert_eq!(history.next(&BTreeMap::new(), &wanted), None);
+    }
+
     proptest! {
         /// Whatever was merged and however far it was listed, what is told is what git says.
         #[test]
