@@ -11,7 +11,7 @@ use time::{Date, OffsetDateTime};
 use super::context::Context;
 use super::intake;
 use super::screen::Screen;
-use super::sources::{self, Files};
+use super::sources::{self, Ask, Files};
 use super::{CommandError, CommandResult, Exit};
 use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
 use crate::dora::{self, source::webhook};
@@ -169,7 +169,7 @@ impl Collect {
                 .hint("leave out the source; `sources` in the configuration say whose a project is"));
         }
         // A source and a file are enough: no configuration is needed then.
-        let (file, configured) = match (&self.events, &given) {
+        let (file, mut configured) = match (&self.events, &given) {
             (Some(file), Some(_)) => (context.environment.folder.join(file), Vec::new()),
             (file, _) => {
                 let config = context.project().await?.config;
@@ -178,10 +178,11 @@ impl Collect {
                 if self.events.is_none() {
                     context.make_state()?;
                 }
-                (file, sources::with_teams(config.sources)?)
+                (file, config.sources)
             }
         };
         let files = Files::of(file)?;
+        configured = sources::with_teams(context, configured, &files, Ask::Now).await?;
         // A single reading may be cut off anywhere: the next one goes on from there.
         let stop = match self.listen.is_some() || self.every.is_some() {
             true => context.signals.finishing(),

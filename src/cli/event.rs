@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
 use super::environment::Environment;
-use super::sources::{self, Files};
+use super::sources::{self, Ask, Files};
 use super::{CommandError, CommandResult, Exit, collect, intake};
 use crate::config;
 use crate::dora::events::PRODUCTION;
@@ -220,7 +220,7 @@ impl EventCommand {
             }
         };
         let files = Files::of(file)?;
-        let sources = sources::with_teams(configured.sources)?;
+        let sources = sources::with_teams(context, configured.sources, &files, Ask::Once).await?;
         let subscriptions = intake::subscriptions(&sources, &files)?;
         let (journal, events) = (files.journal(), files.events.clone());
         let event = told.event.to_string();

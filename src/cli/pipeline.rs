@@ -13,7 +13,7 @@ use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Project, Purpose};
 use super::history::SEEN_BY_ALL_WITHIN;
 use super::selection::{self, Selection};
-use super::sources::{self, Collecting, Files};
+use super::sources::{self, Ask, Collecting, Files};
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder};
 use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
@@ -279,7 +279,18 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let files = Files::of(self.context.collected(&config.name))?;
-        let sources = sources::with_teams(config.sources.clone())?;
+        let sources = sources::with_teams(self.context, config.sources.clone(), &files, Ask::Now).await;
+        let sources = match sources {
+            Ok(sources) => sources,
+            // Whose a forge's project is was never told: it is away.
+            Err(error)
+                if config.sources.iter().any(|one| one.team_from.is_some() && one.project.is_some()) =>
+            {
+                events.warn(error.message, error.hint);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let mut collecting = Collecting::begin(&files, &sources)?;
         for source in &sources {
             if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await

@@ -16,7 +16,8 @@ use crate::dora::events::{Event, Kind, PRODUCTION};
 use crate::dora::source::store::{self, Merged, Store};
 use crate::dora::source::webhook::{self, Sender, Subscriptions};
 use crate::dora::source::{
-    Access, Exclude, Owner, Patterns, Project, Rules, codeowners, file, forge, git, github, gitlab,
+    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, codeowners, file, forge, git, github,
+    gitlab,
 };
 use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
@@ -109,15 +110,66 @@ pub fn secret_of(file: &Path) -> CommandResult<String> {
     Ok(text.trim().to_owned())
 }
 
+/// When a forge is asked whose a project is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Ask {
+    /// Now; what it said before counts where it can't be asked.
+    Now,
+    /// Unless it was asked before.
+    Once,
+}
+
 /// The same sources with the teams that their repositories say.
-pub fn with_teams(mut configured: Vec<Source>) -> CommandResult<Vec<Source>> {
+pub async fn with_teams(
+    context: &Context,
+    mut configured: Vec<Source>,
+    files: &Files,
+    ask: Ask,
+) -> CommandResult<Vec<Source>> {
     for source in &mut configured {
-        if let (Some(TeamFrom::Codeowners), Some(repository)) = (source.team_from, &source.path) {
-            let path = source.paths.iter().flatten().next();
-            source.team = Some(codeowners::team(repository, path.map_or("", String::as_str))?);
-        }
+        let (Some(TeamFrom::Codeowners), None) = (source.team_from, &source.team) else { continue };
+        source.team = Some(match (&source.path, &source.project) {
+            (Some(repository), _) => {
+                let path = source.paths.iter().flatten().next();
+                codeowners::team(repository, path.map_or("", String::as_str))?
+            }
+            (None, Some(project)) => team_of(context, source, project, files, ask).await?,
+            (None, None) => continue,
+        });
     }
     Ok(configured)
+}
+
+async fn team_of(
+    context: &Context,
+    source: &Source,
+    project: &str,
+    files: &Files,
+    ask: Ask,
+) -> CommandResult<String> {
+    let file = files.of_source(source).with_extension("team");
+    let known = || std::fs::read_to_string(&file).ok().filter(|team| !team.is_empty());
+    if let (Ask::Once, Some(team)) = (ask, known()) {
+        return Ok(team);
+    }
+    let access = access(context, source)?;
+    let team = match source.kind {
+        SourceKind::Gitlab => gitlab::team(&access, project).await,
+        _ => github::team(&access, project).await,
+    };
+    match team {
+        Ok(team) => {
+            store::write_durably(&file, team.as_bytes())?;
+            Ok(team)
+        }
+        // A forge that is away: whose it is has not changed for that.
+        Err(
+            error @ (SourceError::Unreachable { .. }
+            | SourceError::Limited { .. }
+            | SourceError::Refused { status: 500.., .. }),
+        ) => known().ok_or_else(|| error.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whose the events of a source are.
@@ -226,7 +278,7 @@ impl<'a> Collecting<'a> {
             SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
             SourceKind::Github => {
                 let settings = forge::Settings {
-                    access: access(context, source, github::API, &["GITHUB_TOKEN", "GH_TOKEN"])?,
+                    access: access(context, source)?,
                     project: project.clone(),
                     environment: owner.environment.clone(),
                     deployed: deployed(source),
@@ -240,7 +292,7 @@ impl<'a> Collecting<'a> {
             }
             SourceKind::Gitlab => {
                 let settings = forge::Settings {
-                    access: access(context, source, gitlab::SERVER, &["GITLAB_TOKEN"])?,
+                    access: access(context, source)?,
                     project: project.clone(),
                     environment: owner.environment.clone(),
                     deployed: deployed(source),
@@ -374,7 +426,11 @@ pub fn known(file: &Path, printer: &Printer) -> CommandResult<Vec<Event>> {
     Ok(found.events)
 }
 
-fn access(context: &Context, source: &Source, url: &str, variables: &[&str]) -> CommandResult<Access> {
+fn access(context: &Context, source: &Source) -> CommandResult<Access> {
+    let (url, variables): (_, &[&str]) = match source.kind {
+        SourceKind::Gitlab => (gitlab::SERVER, &["GITLAB_TOKEN"]),
+        _ => (github::API, &["GITHUB_TOKEN", "GH_TOKEN"]),
+    };
     let token = match &source.token_file {
         Some(file) => Some(secret_of(file)?),
         None => variables.iter().find_map(|name| context.environment.get(name)).map(str::to_owned),

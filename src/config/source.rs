@@ -12,7 +12,7 @@ use super::problem::{Problem, Source as Text, quoted};
 use super::rules::Rule;
 use super::schema::Kind;
 pub use super::source_keys::MAPPINGS;
-pub(super) use super::source_keys::{FIELDS, Field};
+pub(super) use super::source_keys::{FIELDS, Field, instead};
 use super::suggest::nearest;
 use super::tree::{Entry, Node, Span, Value};
 
@@ -247,7 +247,8 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
         }
         let Some(field) = taken().find(|field| field.name() == name) else {
             let names: Vec<&str> = taken().map(Field::name).collect();
-            let help = nearest(name, names.iter().copied()).map(|name| format!("did you mean `{name}`?"));
+            let alike = || nearest(name, names.iter().copied()).map(|name| format!("did you mean `{name}`?"));
+            let help = instead(kind, name).map(str::to_owned).or_else(alike);
             let message = format!("`sources`: a source of the type `{kind}` has no {}", quoted(name));
             problems.push(Problem::new(place, message).allowed(names.join(", ")).help(help));
             continue;

@@ -27,12 +27,14 @@ const RAN: &[&str] = &["github", "gitlab", "webhook"];
 const TOLD: &[&str] = &["github", "gitlab", "cdevents"];
 
 /// The mappings that come with the program: `mappings/`.
-pub const MAPPINGS: [&str; 9] = [
+pub const MAPPINGS: [&str; 11] = [
     "alertmanager",
+    "argo-rollouts",
     "argocd",
     "azure-devops",
     "bitbucket",
     "flux",
+    "grafana-oncall",
     "jenkins",
     "jira",
     "opsgenie",
@@ -196,7 +198,7 @@ pub const FIELDS: &[Field] = &[
     field(
         "sources.team_from",
         Kind::Choice(&["codeowners"], &[]),
-        &["git"],
+        PROJECTS,
         &[],
         "Takes the team from the repository's `CODEOWNERS`: who owns the first of `paths`, or all of it.",
         "codeowners",
@@ -234,6 +236,20 @@ pub const FIELDS: &[Field] = &[
         "[shop/*]",
     ),
 ];
+
+/// What does what a key would that a type does not have.
+pub(super) fn instead(kind: &str, name: &str) -> Option<&'static str> {
+    Some(match (name, kind) {
+        ("paths", "github" | "gitlab") => {
+            "a forge tells the files of a commit only by a request for each commit: read a clone instead, \
+             `type: git` with `paths`; or give each service a source with an `environment` of its own"
+        }
+        ("teams", "git" | "github" | "gitlab") => {
+            "this source is one service: name its `team`, or take it from the repository: `team_from: codeowners`"
+        }
+        _ => return None,
+    })
+}
 
 const fn field(
     path: &'static str,

@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
 use super::SourceError;
+use super::rest::Rest;
 
 /// Where GitHub and GitLab look for it, in this order.
 const PLACES: [&str; 4] = [".github/CODEOWNERS", ".gitlab/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"];
@@ -21,6 +26,34 @@ pub fn team(repository: &Path, path: &str) -> Result<String, SourceError> {
         let path = if path.is_empty() { "all of it" } else { path };
         fails(format!("its CODEOWNERS names nobody for {path}"))
     })
+}
+
+/// A file, as both forges answer it.
+#[derive(Deserialize)]
+struct Content {
+    /// In base64, with line breaks.
+    content: String,
+}
+
+/// The team that owns all of a project, as the first of these files that it has says.
+pub(super) async fn told(
+    rest: &Rest<'_>,
+    project: &str,
+    files: impl IntoIterator<Item = String>,
+) -> Result<String, SourceError> {
+    let fails = |message: &str| SourceError::Owner { project: project.into(), message: message.into() };
+    for url in files {
+        let content = match rest.get::<Content>(&url).await {
+            Ok(page) => page.items.content,
+            Err(SourceError::Refused { status: 404, .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let packed: String = content.split_whitespace().collect();
+        let text = STANDARD.decode(packed).map_err(|_| fails("its CODEOWNERS can't be read"))?;
+        return owner(&String::from_utf8_lossy(&text), "")
+            .ok_or_else(|| fails("its CODEOWNERS names nobody for all of it"));
+    }
+    Err(fails("there is no CODEOWNERS in it"))
 }
 
 /// The first owner of a path: `@group/team` is the team, `@person` the person.

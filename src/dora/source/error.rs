@@ -17,6 +17,9 @@ pub enum SourceError {
     Malformed { path: PathBuf, problems: Vec<String> },
     #[error("{} can't be read as a git repository: {message}", path.display())]
     Git { path: PathBuf, message: String, hint: &'static str },
+    /// Who owns a project of a forge is not told.
+    #[error("{project}: {message}")]
+    Owner { project: String, message: String },
     #[error("{url} can't be reached: {message}")]
     Unreachable { url: String, message: String },
     #[error("{url} refused: {status} {message}")]
@@ -54,6 +57,9 @@ impl SourceError {
             Self::NoEvents { .. } => "name another file for the events: this one is left as it is".into(),
             Self::Malformed { .. } => "docs/events.md describes the form of both kinds of files".into(),
             Self::Git { hint, .. } => (*hint).into(),
+            Self::Owner { .. } => {
+                "name the team instead: `team: NAME`; or check that the token may read the project's files".into()
+            }
             Self::Unreachable { .. } => {
                 "run it again: what was read is kept, and it goes on from there".into()
             }

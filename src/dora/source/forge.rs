@@ -1,7 +1,7 @@
 //! What reading any forge has in common: what is asked for, and a reader that
 //! keeps how far it went. What the forge's lists hold is each forge's own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -10,8 +10,10 @@ use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::project::Project;
-use super::rest::{Access, Headers, Rest};
+use super::history::{self, History};
+use super::project::{Fact, Landed, Project};
+use super::rest::{Access, Headers, Page, Rest};
+use super::state::ToCompare;
 use super::{SourceError, state};
 use crate::event::Events;
 
@@ -118,13 +120,121 @@ pub(super) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Offse
     Ok(value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok()))
 }
 
-/// The facts that are kept, and what of requests that were squashed.
-pub(super) trait Squashed {
+/// What is kept of every forge.
+pub(super) trait Kept {
     /// The project, and the requests whose first commit was asked for and is not told.
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>);
+    /// The commits that were listed for what is to be compared.
+    fn history(&mut self) -> &mut History;
 }
 
-impl<S: Serialize + DeserializeOwned + Default + Squashed> Reader<'_, S> {
+/// A forge's own way of telling what several deployments brought.
+pub(super) trait Compares {
+    /// The commits that one can get from a commit to, the newest first.
+    fn commits_url(&self, head: &str) -> String;
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError>;
+    fn tags_url(&self) -> String;
+    /// Tags, with their commits.
+    async fn tags(&self, url: &str) -> Result<Page<Vec<(String, String)>>, SourceError>;
+    /// Asks what one deployment brought.
+    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError>;
+}
+
+impl<S: Serialize + DeserializeOwned + Default + Kept> Reader<'_, S>
+where
+    Self: Compares,
+{
+    /// Asks what each deployment brought: the commits that its revision has and the one before
+    /// has not. Nobody can say that of the first one. Where there are many to ask for, the
+    /// commits are listed instead, in pages: each page answers for many of them.
+    pub async fn compare(&mut self) -> Result<(), SourceError> {
+        let environment = &self.settings.environment;
+        let asked = state::to_compare(self.state.squashed().0, environment);
+        let mut history = std::mem::take(self.state.history());
+        let tags = match self.list(&mut history, &asked).await {
+            Ok(tags) => tags,
+            Err(error) => return self.cut_off(history, error),
+        };
+        let mut told = history.differences(&tags, &asked);
+        for one in asked {
+            if let Some(found) = told.remove(&one.id) {
+                let mut changes = Vec::new();
+                for (id, change) in found {
+                    self.landed(id, change, &mut changes);
+                }
+                state::brought(self.state.squashed().0, one.id, changes);
+            } else if let Err(error) = self.compare_one(one).await {
+                return self.cut_off(history, error);
+            }
+        }
+        self.save()
+    }
+
+    /// What was listed is not asked for again by the next run.
+    fn cut_off(&mut self, history: History, error: SourceError) -> Result<(), SourceError> {
+        *self.state.history() = history;
+        self.save()?;
+        Err(error)
+    }
+
+    /// Lists commits from the newest deployment on, as long as that is less to ask for than all
+    /// the comparisons; answers the commits of tags.
+    async fn list(
+        &self,
+        history: &mut History,
+        asked: &[ToCompare],
+    ) -> Result<BTreeMap<String, String>, SourceError> {
+        let mut tags = BTreeMap::new();
+        let wanted = history::wanted(asked);
+        if wanted.len() < history::ENOUGH && !history.is_begun() {
+            return Ok(tags);
+        }
+        let names: BTreeSet<&str> = wanted
+            .iter()
+            .flat_map(|(base, head)| [*base, *head])
+            .filter(|name| !history::is_hash(name))
+            .collect();
+        let mut next = (!names.is_empty()).then(|| self.tags_url());
+        while let Some(url) = next {
+            let page = match self.tags(&url).await {
+                Ok(page) => page,
+                // Then each comparison says what is wrong.
+                Err(SourceError::Refused { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            tags.extend(page.items.into_iter().filter(|(name, _)| names.contains(name.as_str())));
+            next = page.next.filter(|_| tags.len() < names.len());
+        }
+        if let Some((_, head)) = wanted.last() {
+            let head = tags.get(*head).map_or(*head, String::as_str);
+            history.begin(|| history::is_hash(head).then(|| self.commits_url(head)));
+        }
+        while let Some(url) = history.next(&tags, &wanted) {
+            match self.commits(&url).await {
+                Ok(page) => history.add(page),
+                Err(SourceError::Refused { .. }) => history.end(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(tags)
+    }
+
+    /// A commit that a deployment brought.
+    pub fn landed(&mut self, id: String, change: Landed, changes: &mut Vec<String>) {
+        let project = self.state.squashed().0;
+        match self.settings.unit {
+            Unit::Commits => {
+                project.add(Fact::Landed { id: id.clone(), change });
+                changes.push(id);
+            }
+            // The commit that a request was merged with stands for it.
+            Unit::Requests if project.changes.contains_key(&id) => changes.push(id),
+            Unit::Requests => {}
+        }
+    }
+}
+
+impl<S: Serialize + DeserializeOwned + Default + Kept> Reader<'_, S> {
     /// Keeps what comparing a deployment has found. One that can be compared with none of
     /// `missing` yet is left to the next run.
     pub fn compared(

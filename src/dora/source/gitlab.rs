@@ -9,13 +9,18 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::SourceError;
-use super::forge::{self, Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
+use super::forge::{self, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::history::History;
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
+use super::rest::{Access, Headers, Page, Rest};
 use super::state::{self, ToCompare};
+use super::{SourceError, codeowners};
 use crate::event::Events;
 
 pub const SERVER: &str = "https://gitlab.com";
+/// Where it is on a server.
+const API: &str = "api/v4";
+const HEADERS: Headers = &[("accept", "application/json")];
 const BY_CHANGE: [(&str, &str); 2] = [("order_by", "updated_at"), ("sort", "asc")];
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -31,17 +36,23 @@ struct State {
     issues: Option<String>,
     /// Requests whose first commit was asked for, and is not told.
     without_commits: BTreeSet<String>,
+    #[serde(skip_serializing_if = "History::is_empty")]
+    history: History,
 }
 
-impl Squashed for State {
+impl Kept for State {
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>) {
         (&mut self.project, &mut self.without_commits)
+    }
+
+    fn history(&mut self) -> &mut History {
+        &mut self.history
     }
 }
 
 /// Reads what is new, and answers all that is known.
 pub async fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError> {
-    let mut reader = Reader::<State>::new(settings, "api/v4", &[("accept", "application/json")], events)?;
+    let mut reader = Reader::<State>::new(settings, API, HEADERS, events)?;
     reader.since();
     match settings.deployed {
         Deployed::Deployments => {
@@ -55,6 +66,16 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.compare().await?;
     reader.first_commits('!', Reader::first_commit).await?;
     Ok(reader.state.project)
+}
+
+/// The team that owns all of a project.
+pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+    let rest = Rest::new(access, API, HEADERS)?;
+    let id = project.replace('/', "%2F");
+    // In GitLab's own order.
+    let files = ["CODEOWNERS", "docs%2FCODEOWNERS", ".gitlab%2FCODEOWNERS"]
+        .map(|file| rest.url(&format!("projects/{id}/repository/files/{file}"), &[("ref", "HEAD")]));
+    codeowners::told(&rest, project, files).await
 }
 
 #[derive(Deserialize)]
@@ -139,6 +160,79 @@ struct Commit {
     authored_date: Option<OffsetDateTime>,
     #[serde(default)]
     parent_ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    name: String,
+    /// Of a tag of something else there is none.
+    commit: Option<Tagged>,
+}
+
+#[derive(Deserialize)]
+struct Tagged {
+    id: String,
+}
+
+impl From<Commit> for (String, Landed) {
+    fn from(commit: Commit) -> Self {
+        let is_change = commit.parent_ids.len() < 2;
+        let at = commit.authored_date.filter(|_| is_change);
+        let untimed = is_change && at.is_none();
+        let change = Landed { parents: commit.parent_ids, untimed, ..Landed::told(at, &commit.message) };
+        (commit.id, change)
+    }
+}
+
+impl Compares for Reader<'_, State> {
+    fn commits_url(&self, head: &str) -> String {
+        self.rest.url(&self.path("repository/commits"), &[("ref_name", head), PER_PAGE])
+    }
+
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError> {
+        Ok(self.rest.get::<Vec<Commit>>(url).await?.map(Into::into))
+    }
+
+    fn tags_url(&self) -> String {
+        self.rest.url(&self.path("repository/tags"), &[PER_PAGE])
+    }
+
+    async fn tags(&self, url: &str) -> Result<Page<Vec<(String, String)>>, SourceError> {
+        let named = |tag: Tag| (tag.name, tag.commit.map(|commit| commit.id).unwrap_or_default());
+        Ok(self.rest.get::<Vec<Tag>>(url).await?.map(named))
+    }
+
+    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError> {
+        let ToCompare { id, bases, head, at, lines } = one;
+        let (mut changes, mut missing) = (None, Vec::new());
+        // What ran before brings nothing new.
+        let again = bases.contains(&head);
+        // A comparison does not say whether the two have diverged; the names may.
+        let mut wanted = 1 + usize::from(lines);
+        for base in bases.iter().filter(|_| !again) {
+            if wanted == 0 {
+                break;
+            }
+            let query = [("from", base.as_str()), ("to", head.as_str())];
+            let url = self.rest.url(&self.path("repository/compare"), &query);
+            let commits = match self.rest.get::<Comparison>(&url).await {
+                Ok(page) => page.items.commits,
+                // Gone is not empty: the next one may still be there.
+                Err(SourceError::Refused { status: 404, .. }) => {
+                    missing.push(base);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut found = Vec::new();
+            for (id, change) in commits.into_iter().map(Into::into) {
+                self.landed(id, change, &mut found);
+            }
+            state::narrow(&mut changes, found);
+            wanted -= 1;
+        }
+        self.compared(id, at, &head, changes, &missing)
+    }
 }
 
 impl Reader<'_, State> {
@@ -311,42 +405,6 @@ impl Reader<'_, State> {
         Ok(())
     }
 
-    async fn compare(&mut self) -> Result<(), SourceError> {
-        for ToCompare { id, bases, head, at, lines } in
-            state::to_compare(&self.state.project, &self.settings.environment)
-        {
-            let (mut changes, mut missing) = (None, Vec::new());
-            // What ran before brings nothing new.
-            let again = bases.contains(&head);
-            // A comparison does not say whether the two have diverged; the names may.
-            let mut wanted = 1 + usize::from(lines);
-            for base in bases.iter().filter(|_| !again) {
-                if wanted == 0 {
-                    break;
-                }
-                let query = [("from", base.as_str()), ("to", head.as_str())];
-                let url = self.rest.url(&self.path("repository/compare"), &query);
-                let commits = match self.rest.get::<Comparison>(&url).await {
-                    Ok(page) => page.items.commits,
-                    // Gone is not empty: the next one may still be there.
-                    Err(SourceError::Refused { status: 404, .. }) => {
-                        missing.push(base);
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                };
-                let mut found = Vec::new();
-                for commit in commits {
-                    self.commit(commit, &mut found);
-                }
-                state::narrow(&mut changes, found);
-                wanted -= 1;
-            }
-            self.compared(id, at, &head, changes, &missing)?;
-        }
-        Ok(())
-    }
-
     /// When the first commit of a request was written; `None`: nobody tells.
     async fn first_commit(&self, request: &str) -> Result<Option<OffsetDateTime>, SourceError> {
         let path = self.path(&format!("merge_requests/{}/commits", &request[1..]));
@@ -363,22 +421,6 @@ impl Reader<'_, State> {
             next = page.next;
         }
         Ok(begun)
-    }
-
-    fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
-        match self.settings.unit {
-            Unit::Commits => {
-                let is_change = commit.parent_ids.len() < 2;
-                let at = commit.authored_date.filter(|_| is_change);
-                let untimed = is_change && at.is_none();
-                let change =
-                    Landed { parents: commit.parent_ids, untimed, ..Landed::told(at, &commit.message) };
-                self.state.project.add(Fact::Landed { id: commit.id.clone(), change });
-                changes.push(commit.id);
-            }
-            Unit::Requests if self.state.project.changes.contains_key(&commit.id) => changes.push(commit.id),
-            _ => {}
-        }
     }
 }
 

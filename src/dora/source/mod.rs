@@ -16,6 +16,7 @@ pub mod forge;
 pub mod git;
 pub mod github;
 pub mod gitlab;
+mod history;
 mod judge;
 mod loose;
 mod message;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LINK, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -41,6 +42,12 @@ const SHOWN: usize = 200;
 pub(super) struct Page<T> {
     pub items: T,
     pub next: Option<String>,
+}
+
+impl<T> Page<Vec<T>> {
+    pub fn map<U>(self, each: impl FnMut(T) -> U) -> Page<Vec<U>> {
+        Page { items: self.items.into_iter().map(each).collect(), next: self.next }
+    }
 }
 
 /// A client of one API.
@@ -84,10 +91,28 @@ impl<'a> Rest<'a> {
 
     /// One page. Waits for rate limits and tries again what may pass.
     pub async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<Page<T>, SourceError> {
+        self.ask(url, None).await
+    }
+
+    /// What a GraphQL query answers, in the same way. It changes nothing, so it may be sent again.
+    pub async fn query<T: DeserializeOwned>(&self, query: &Value) -> Result<T, SourceError> {
+        let mut url = self.base.clone();
+        let path = url.path().trim_end_matches('/');
+        // GitHub Enterprise Server has both APIs below one path.
+        let path = format!("{}/graphql", path.strip_suffix("/v3").unwrap_or(path));
+        url.set_path(&path);
+        Ok(self.ask(url.as_str(), Some(query)).await?.items)
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        query: Option<&Value>,
+    ) -> Result<Page<T>, SourceError> {
         let mut failures = 0;
         let mut waited = Duration::ZERO;
         loop {
-            match self.attempt(url, failures).await {
+            match self.attempt(url, query, failures).await {
                 Outcome::Done(page) => return Ok(page),
                 Outcome::Failed(error) => return Err(error),
                 Outcome::Again(wait, error @ SourceError::Limited { .. }) => {
@@ -108,14 +133,22 @@ impl<'a> Rest<'a> {
         }
     }
 
-    async fn attempt<T: DeserializeOwned>(&self, url: &str, failures: u32) -> Outcome<Page<T>> {
+    async fn attempt<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        query: Option<&Value>,
+        failures: u32,
+    ) -> Outcome<Page<T>> {
         let backoff = self.access.backoff * 2u32.pow(failures);
         let shown = || url.split('?').next().unwrap_or(url).to_owned();
         let unreachable = |error: reqwest::Error| SourceError::Unreachable {
             url: shown(),
             message: with_causes(&error.without_url()),
         };
-        let mut request = self.access.http.get(url);
+        let mut request = match query {
+            Some(query) => self.access.http.post(url).json(query),
+            None => self.access.http.get(url),
+        };
         for (name, value) in self.headers {
             request = request.header(*name, *value);
         }
@@ -135,7 +168,7 @@ impl<'a> Rest<'a> {
                 return Outcome::Failed(SourceError::Unreadable { url: shown(), message: error.to_string() });
             }
         };
-        if status.is_success() {
+        if status.is_success() && !(query.is_some() && is_limit(&body)) {
             // A body that ends too early is no list: it is asked for again.
             return match serde_json::from_slice(&body) {
                 Ok(items) => match self.next(&headers) {
@@ -148,6 +181,8 @@ impl<'a> Rest<'a> {
                 ),
             };
         }
+        // A query that is over the limit may be answered with 200.
+        let status = if status.is_success() { StatusCode::TOO_MANY_REQUESTS } else { status };
         if let Some(wait) = limited(status, &headers, &message(&body), OffsetDateTime::now_utc()) {
             let until = OffsetDateTime::now_utc() + wait;
             return Outcome::Again(wait, SourceError::Limited { url: shown(), until });
@@ -223,9 +258,20 @@ fn limited(status: StatusCode, headers: &HeaderMap, message: &str, now: OffsetDa
     }
 }
 
+/// Whether a GraphQL answer is that the limit is reached.
+/// <https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api>
+fn is_limit(body: &[u8]) -> bool {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let errors = parsed.as_ref().and_then(|value| value["errors"].as_array());
+    errors.into_iter().flatten().any(|error| {
+        let said = error["message"].as_str().unwrap_or_default().to_ascii_lowercase();
+        error["type"] == "RATE_LIMITED" || said.contains("secondary rate limit")
+    })
+}
+
 /// What an API says why: GitHub's and GitLab's `message`, else the text.
 fn message(body: &[u8]) -> String {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let said = parsed.as_ref().and_then(|value| value["message"].as_str().or(value["error"].as_str()));
     let text = said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
     text.chars().take(SHOWN).collect()

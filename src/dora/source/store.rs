@@ -215,7 +215,7 @@ pub(super) fn sort(events: &mut [Event]) {
 }
 
 /// Replaces a file by another text, or leaves it as it is.
-pub(super) fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
+pub fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
     let fails = || SourceError::file("can't be written", path);
     let new = beside(path, ".new");
     let mut file = File::create(&new).map_err(fails())?;

@@ -4,12 +4,15 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge;
-use super::super::project::Incident;
+use super::super::project::{Incident, Landed};
 use super::names;
 
 #[derive(Deserialize)]
 pub(super) struct Deployment {
     pub id: u64,
+    /// What GraphQL calls it.
+    #[serde(default)]
+    pub node_id: String,
     pub sha: String,
     #[serde(rename = "ref")]
     pub reference: String,
@@ -23,6 +26,12 @@ pub(super) struct DeploymentStatus {
     pub state: String,
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Tag {
+    pub name: String,
+    pub commit: Parent,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +145,22 @@ pub(super) struct Written {
 impl CommitText {
     pub fn written(&self) -> Option<OffsetDateTime> {
         self.author.as_ref()?.date
+    }
+}
+
+impl From<Commit> for (String, Landed) {
+    fn from(commit: Commit) -> Self {
+        let is_change = commit.parents.len() < 2;
+        let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
+        let written = commit.commit.written();
+        let at = written.filter(|_| is_change);
+        let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
+        let committed = commit.commit.committer.and_then(|committer| committer.date);
+        let squashed = committed == written && change.came_with_request();
+        if is_change && (written.is_none() || squashed) {
+            change.untimed = true;
+        }
+        (commit.sha, change)
     }
 }
 

@@ -6,18 +6,21 @@
 //! a run after a complete one reads what is new.
 
 mod answers;
+mod graphql;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, Request};
+use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, Request, Tag};
 pub(super) use self::answers::{Issue, Label};
-use super::SourceError;
-use super::forge::{Deployed, PER_PAGE, Reader, Settings, Squashed, Unit};
+use super::forge::{Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::history::History;
 use super::project::{Fact, Landed, Project, Ran, Status};
+use super::rest::{Access, Page, Rest};
 use super::state::{self, Newest, ToCompare};
+use super::{SourceError, codeowners};
 use crate::event::Events;
 
 pub const API: &str = "https://api.github.com";
@@ -42,16 +45,28 @@ struct State {
     looked: BTreeSet<String>,
     /// When those were made that neither ran nor failed yet.
     waiting: BTreeMap<String, String>,
+    /// What GraphQL calls those.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    nodes: BTreeMap<String, String>,
     requests: Newest,
     /// Issues that were changed before this are known.
     issues: Option<String>,
     /// Requests whose first commit was asked for, and is not told.
     without_commits: BTreeSet<String>,
+    #[serde(skip_serializing_if = "History::is_empty")]
+    history: History,
+    /// GraphQL did not answer: this run asks without it.
+    #[serde(skip)]
+    rest_only: bool,
 }
 
-impl Squashed for State {
+impl Kept for State {
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>) {
         (&mut self.project, &mut self.without_commits)
+    }
+
+    fn history(&mut self) -> &mut History {
+        &mut self.history
     }
 }
 
@@ -61,8 +76,8 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.since();
     match settings.deployed {
         Deployed::Deployments => {
-            reader.deployments().await?;
-            reader.waiting().await?;
+            let looked = reader.deployments().await?;
+            reader.waiting(&looked).await?;
             reader.other_environments(&reader.path("environments"), &reader.state.project).await;
         }
         Deployed::Releases => reader.releases().await?,
@@ -72,9 +87,23 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
     reader.compare().await?;
     // Without a token an hour's requests would be used up.
     if settings.access.token.is_some() {
+        reader.first_commits_at_once().await?;
         reader.first_commits('#', Reader::first_commit).await?;
     }
     Ok(reader.state.project)
+}
+
+/// The team that owns all of a project.
+pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+    let rest = Rest::new(access, "", HEADERS)?;
+    // In GitHub's own order.
+    let files = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"];
+    codeowners::told(
+        &rest,
+        project,
+        files.map(|file| rest.url(&format!("repos/{project}/contents/{file}"), &[])),
+    )
+    .await
 }
 
 /// A merged request as one change, from when it was opened.
@@ -97,6 +126,44 @@ pub(super) fn runs(state: &str) -> Option<bool> {
     }
 }
 
+impl Compares for Reader<'_, State> {
+    fn commits_url(&self, head: &str) -> String {
+        self.rest.url(&self.path("commits"), &[("sha", head), PER_PAGE])
+    }
+
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError> {
+        Ok(self.rest.get::<Vec<Commit>>(url).await?.map(Into::into))
+    }
+
+    fn tags_url(&self) -> String {
+        self.rest.url(&self.path("tags"), &[PER_PAGE])
+    }
+
+    async fn tags(&self, url: &str) -> Result<Page<Vec<(String, String)>>, SourceError> {
+        Ok(self.rest.get::<Vec<Tag>>(url).await?.map(|tag| (tag.name, tag.commit.sha)))
+    }
+
+    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError> {
+        let ToCompare { id, bases, head, at, .. } = one;
+        let (mut changes, mut missing) = (None, Vec::new());
+        // What ran before brings nothing new.
+        let again = bases.contains(&head);
+        for base in bases.iter().filter(|_| !again) {
+            // Gone is not empty: the next one may still be there.
+            let Some((found, diverged)) = self.between(base, &head).await? else {
+                missing.push(base);
+                continue;
+            };
+            state::narrow(&mut changes, found);
+            // Of another release line: what is new against that one is not all new.
+            if !diverged {
+                break;
+            }
+        }
+        self.compared(id, at, &head, changes, &missing)
+    }
+}
+
 impl Reader<'_, State> {
     fn path(&self, rest: &str) -> String {
         format!("repos/{}/{rest}", self.settings.project)
@@ -111,67 +178,88 @@ impl Reader<'_, State> {
         }
     }
 
-    async fn deployments(&mut self) -> Result<(), SourceError> {
+    /// Answers which ones were looked at.
+    async fn deployments(&mut self) -> Result<BTreeSet<String>, SourceError> {
         let environment = ("environment", self.settings.environment.as_str());
         let first = self.rest.url(&self.path("deployments"), &[environment, PER_PAGE]);
         let (since, mut walk) = (self.settings.since, self.state.deployments.walk(first));
         while let Some(url) = walk.url() {
             let page = self.rest.get::<Vec<Deployment>>(&url).await?;
-            for deployment in &page.items {
-                let new = walk.passes(deployment.created_at, since, UNSETTLED);
-                // One request a deployment: with few of them left, each run gets further.
-                if new
+            let new = page.items.into_iter().filter(|deployment| {
+                walk.passes(deployment.created_at, since, UNSETTLED)
                     && !self.state.looked.contains(&deployment.id.to_string())
-                    && let Err(error) = self.look_at(deployment).await
-                {
-                    self.save()?;
-                    return Err(error);
-                }
+            });
+            let new: Vec<Deployment> = new.collect();
+            if let Err(error) = self.look_at(&new).await {
+                self.save()?;
+                return Err(error);
             }
             walk.turn(page.next);
             self.state.deployments = walk.newest();
             self.save()?;
         }
-        self.state.looked.clear();
-        self.save()
+        let looked = std::mem::take(&mut self.state.looked);
+        self.save()?;
+        Ok(looked)
     }
 
-    async fn look_at(&mut self, deployment: &Deployment) -> Result<(), SourceError> {
-        let id = deployment.id.to_string();
-        let statuses = self.statuses(&id).await?;
-        if statuses.is_empty() {
-            self.state.waiting.insert(id.clone(), state::text(deployment.created_at));
-        } else {
-            self.state.waiting.remove(&id);
+    async fn look_at(&mut self, deployments: &[Deployment]) -> Result<(), SourceError> {
+        let nodes: Vec<&str> = deployments.iter().map(|one| one.node_id.as_str()).collect();
+        let mut told = self.statuses_at_once(&nodes).await?.into_iter();
+        for deployment in deployments {
+            let id = deployment.id.to_string();
+            let statuses = match told.next().flatten() {
+                Some(statuses) => statuses,
+                // One request each: with few of them left, each run gets further.
+                None => self.statuses(&id).await?,
+            };
+            if statuses.is_empty() {
+                self.state.waiting.insert(id.clone(), state::text(deployment.created_at));
+                self.state.nodes.insert(id.clone(), deployment.node_id.clone());
+            } else {
+                self.state.waiting.remove(&id);
+            }
+            self.state.looked.insert(id.clone());
+            self.state.project.add(Fact::Ran {
+                id,
+                deployment: Ran {
+                    environment: deployment.environment.clone(),
+                    name: deployment.reference.clone(),
+                    revision: deployment.sha.clone(),
+                    statuses,
+                    ..Ran::default()
+                },
+            });
         }
-        self.state.looked.insert(id.clone());
-        self.state.project.add(Fact::Ran {
-            id,
-            deployment: Ran {
-                environment: deployment.environment.clone(),
-                name: deployment.reference.clone(),
-                revision: deployment.sha.clone(),
-                statuses,
-                ..Ran::default()
-            },
-        });
         Ok(())
     }
 
     /// Looks again at what neither ran nor failed when it was read, and is not among the
-    /// newest any more.
-    async fn waiting(&mut self) -> Result<(), SourceError> {
+    /// newest any more, which were looked at already.
+    async fn waiting(&mut self, looked: &BTreeSet<String>) -> Result<(), SourceError> {
         let oldest = state::text(OffsetDateTime::now_utc() - WAITING);
         self.state.waiting.retain(|_, made| *made >= oldest);
-        let known: Vec<String> = self.state.waiting.keys().cloned().collect();
-        for id in known {
-            let statuses = self.statuses(&id).await?;
-            let Some(ran) = self.state.project.deployments.get(&id).filter(|_| !statuses.is_empty()) else {
-                continue;
-            };
-            let deployment = Ran { statuses, ..ran.clone() };
-            self.state.waiting.remove(&id);
-            self.state.project.add(Fact::Ran { id, deployment });
+        let waiting = &self.state.waiting;
+        self.state.nodes.retain(|id, _| waiting.contains_key(id));
+        let known: Vec<String> = waiting.keys().filter(|id| !looked.contains(*id)).cloned().collect();
+        for ids in known.chunks(graphql::AT_ONCE) {
+            let nodes = ids.iter().map(|id| self.state.nodes.get(id).map_or("", String::as_str));
+            let nodes: Vec<String> = nodes.map(str::to_owned).collect();
+            let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+            let mut told = self.statuses_at_once(&nodes).await?.into_iter();
+            for id in ids {
+                let statuses = match told.next().flatten() {
+                    Some(statuses) => statuses,
+                    None => self.statuses(id).await?,
+                };
+                let Some(ran) = self.state.project.deployments.get(id).filter(|_| !statuses.is_empty())
+                else {
+                    continue;
+                };
+                let deployment = Ran { statuses, ..ran.clone() };
+                self.state.waiting.remove(id);
+                self.state.project.add(Fact::Ran { id: id.clone(), deployment });
+            }
         }
         self.save()
     }
@@ -296,32 +384,6 @@ impl Reader<'_, State> {
         self.state.project.incidents.contains_key(&issue.to_string())
     }
 
-    /// Asks for what each deployment brought: the commits that its revision has
-    /// and the one before has not. Nobody can say that of the first one.
-    async fn compare(&mut self) -> Result<(), SourceError> {
-        for ToCompare { id, bases, head, at, .. } in
-            state::to_compare(&self.state.project, &self.settings.environment)
-        {
-            let (mut changes, mut missing) = (None, Vec::new());
-            // What ran before brings nothing new.
-            let again = bases.contains(&head);
-            for base in bases.iter().filter(|_| !again) {
-                // Gone is not empty: the next one may still be there.
-                let Some((found, diverged)) = self.between(base, &head).await? else {
-                    missing.push(base);
-                    continue;
-                };
-                state::narrow(&mut changes, found);
-                // Of another release line: what is new against that one is not all new.
-                if !diverged {
-                    break;
-                }
-            }
-            self.compared(id, at, &head, changes, &missing)?;
-        }
-        Ok(())
-    }
-
     /// The commits that one revision has and another has not, and whether that one has
     /// others, too; `None`: one of them is gone.
     async fn between(&mut self, base: &str, head: &str) -> Result<Option<(Vec<String>, bool)>, SourceError> {
@@ -335,8 +397,8 @@ impl Reader<'_, State> {
                 Err(error) => return Err(error),
             };
             diverged |= page.items.status.as_deref() == Some("diverged");
-            for commit in page.items.commits {
-                self.commit(commit, &mut changes);
+            for (id, change) in page.items.commits.into_iter().map(Into::into) {
+                self.landed(id, change, &mut changes);
             }
             next = page.next;
         }
@@ -350,30 +412,6 @@ impl Reader<'_, State> {
             Ok(page) => Ok(page.items.iter().filter_map(|commit| commit.commit.written()).min()),
             Err(SourceError::Refused { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
-        }
-    }
-
-    fn commit(&mut self, commit: Commit, changes: &mut Vec<String>) {
-        match self.settings.unit {
-            Unit::Commits => {
-                let is_change = commit.parents.len() < 2;
-                let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
-                let written = commit.commit.written();
-                let at = written.filter(|_| is_change);
-                let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
-                let committed = commit.commit.committer.and_then(|committer| committer.date);
-                let squashed = committed == written && change.came_with_request();
-                if is_change && (written.is_none() || squashed) {
-                    change.untimed = true;
-                }
-                self.state.project.add(Fact::Landed { id: commit.sha.clone(), change });
-                changes.push(commit.sha);
-            }
-            // The commit that a request was merged with stands for it.
-            Unit::Requests if self.state.project.changes.contains_key(&commit.sha) => {
-                changes.push(commit.sha)
-            }
-            _ => {}
         }
     }
 }
