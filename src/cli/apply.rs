@@ -11,8 +11,6 @@ use super::saved::Saved;
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, caller, stack, summary};
-use crate::blueprint::Flavour;
-use crate::config::Topology;
 use crate::engine::{Outcome, Plan, check_fresh};
 use crate::event::{Event, Events, FeedStep, Phase};
 use crate::ui::Summary;
@@ -54,7 +52,7 @@ impl Apply {
         let planned = self.plan(context, &screen.events).await;
         let mut tally = screen.close().await;
         let (run, plan, feed) = planned?;
-        refuse_stand_ins(&run)?;
+        run.refuse_stand_ins()?;
         if (plan.has_changes() || feed.iter().any(FeedStep::is_change))
             && self.plan.is_none()
             && !self.yes
@@ -192,17 +190,4 @@ impl Apply {
         progress.report = Some(verified);
         Ok(())
     }
-}
-
-/// Prometheus can stand in for one Mimir, not for three that are one: each would
-/// have a third of the data.
-fn refuse_stand_ins(run: &Run<'_>) -> CommandResult<()> {
-    let config = &run.project.config;
-    if config.mimir.topology != Topology::Ha || run.facts.engine.flavour != Flavour::StandIn {
-        return Ok(());
-    }
-    Err(CommandError::failed(
-        "`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one",
-    )
-    .hint("give a Mimir binary: `--mimir-binary PATH`; `plan` and `render` work without one"))
 }

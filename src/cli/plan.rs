@@ -43,6 +43,7 @@ impl PlanCommand {
         let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
+        run.refuse_stand_ins()?;
         let feed = match self.no_stack {
             true => Vec::new(),
             false => run.feeding(&plan).await?,

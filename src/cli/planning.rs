@@ -44,6 +44,19 @@ impl Run<'_> {
         self
     }
 
+    /// Prometheus can stand in for one Mimir, not for three that are one: each would
+    /// have a third of the data.
+    pub fn refuse_stand_ins(&self) -> CommandResult<()> {
+        let topology = self.project.config.mimir.topology;
+        if topology != config::Topology::Ha || self.facts.engine.flavour != Flavour::StandIn {
+            return Ok(());
+        }
+        Err(CommandError::failed(
+            "`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one",
+        )
+        .hint("give a Mimir binary: `--mimir-binary PATH`; `render` works without one"))
+    }
+
     pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
         self.plan_of(self.blueprint.manifests.clone(), selection, events).await
     }
