@@ -4,7 +4,7 @@ use dorainfra::report::Key;
 
 use super::board::{Board, ENVIRONMENT, Teams};
 use super::panel::{BLUE, ORANGE, Panel, Unit, VERMILLION, WEEKLY, over_time};
-use super::questions::{about, colour, figures, last, marks, percentiles, unit};
+use super::questions::{about, colour, figures, last, marks, number_of, percentiles, unit};
 
 pub fn board() -> Board {
     let week = last(7, ENVIRONMENT, "");
@@ -19,6 +19,7 @@ pub fn board() -> Board {
         )
         .size(8, 8)
         .colour(colour(key))
+        .points_of(over_time(number_of(key, &month), "deployments", WEEKLY))
     };
     Board {
         uid: "dora-overview",

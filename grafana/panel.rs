@@ -9,6 +9,8 @@ pub const SKY: &str = "#56B4E9";
 pub const ORANGE: &str = "#E69F00";
 pub const VERMILLION: &str = "#D55E00";
 pub const GREEN: &str = "#009E73";
+/// What stands behind something else.
+pub const GREY: &str = "#808080";
 
 /// The step of what has one sample a day.
 pub const DAILY: &str = "1d";
@@ -285,6 +287,30 @@ impl Panel {
             // `short` would round 1,239 to 1 K.
             "properties": [{"id": "unit", "value": "locale"}, {"id": "decimals", "value": 0}],
         }]);
+        self
+    }
+
+    /// Behind lines, how many events each point is of: faint bars against an axis of their own.
+    #[must_use]
+    pub fn points_of(mut self, counted: Query) -> Self {
+        self.queries.push(counted);
+        let query = ('A'..).nth(self.queries.len() - 1).map(String::from);
+        let bars = json!({
+            "matcher": {"id": "byFrameRefID", "options": query},
+            "properties": [
+                {"id": "unit", "value": "locale"},
+                {"id": "decimals", "value": 0},
+                {"id": "custom.axisPlacement", "value": "right"},
+                {"id": "custom.drawStyle", "value": "bars"},
+                {"id": "custom.barAlignment", "value": -1},
+                {"id": "custom.lineWidth", "value": 0},
+                {"id": "custom.fillOpacity", "value": 15},
+                {"id": "color", "value": {"mode": "fixed", "fixedColor": GREY}},
+            ],
+        });
+        if let Some(overrides) = self.json["fieldConfig"]["overrides"].as_array_mut() {
+            overrides.push(bars);
+        }
         self
     }
 

@@ -106,7 +106,7 @@ pub fn board() -> Board {
                         .size(16, 10)
                         .thresholds(&[(None, VERMILLION)])
                         .no_data_means("no day is missing"),
-                    Panel::bars("Samples that close a day", "One for each series at the end of each day: a bar that is lower than its neighbours is a day that was not stored whole. Days since the history was sent have live values instead.", Unit::Count, vec![over_time(format!("count(last_over_time({{__name__=~\"dora_(deployments_total|change_lead_time_seconds_.+|deployment_recovery_seconds_.+)\",{ENVIRONMENT}}}[1ms]))"), "stored", DAILY)])
+                    Panel::bars("Samples that close a day", "One for each counter at the end of each day, of histograms for their count: a bar that is lower than its neighbours is a day that was not stored whole. Days since the history was sent have live values instead. `dorainfra verify` compares every sample.", Unit::Count, vec![over_time(format!("count(last_over_time({{__name__=~\"dora_(deployments_total|change_lead_time_seconds_count|deployment_recovery_seconds_count)\",{ENVIRONMENT}}}[1ms]))"), "stored", DAILY)])
                         .size(8, 10),
                     Panel::table("Silent teams", "Teams with values in the dashboard's range, but none of the last day.", Unit::Count, now(silent(ENVIRONMENT, "$__range"), ""), "silent")
                         .size(8, 10)

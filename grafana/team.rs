@@ -2,7 +2,7 @@
 
 use super::board::{Board, Teams, choice};
 use super::panel::{BLUE, DAILY, Panel, Unit, VERMILLION, WEEKLY, now, over_time};
-use super::questions::{ONE_TEAM, about, figures, last, marks, percentiles, reached, whole};
+use super::questions::{ONE_TEAM, about, figures, last, marks, number_of, percentiles, reached, whole};
 use dorainfra::report::Key;
 use serde_json::Value;
 
@@ -62,6 +62,7 @@ pub fn board() -> Board {
                             over_time(reached("failure_rate"), "goal of the failure rate", DAILY),
                         ],
                     )
+                    .points_of(over_time(number_of(Key::FailureRate, &month), "deployments", DAILY))
                     .size(8, 8),
                     percentiles(Key::Recovery, ONE_TEAM, 28, DAILY, Some("recovery")).size(8, 8),
                     Panel::bars(
