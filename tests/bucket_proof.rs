@@ -108,6 +108,19 @@ async fn what_came_late_does_not_make_the_bucket_newer_than_it_is() {
     assert_eq!(report.newest_in_bucket_ms, all.last().map(|block| block.meta.max_time));
 }
 
+/// One of live values, for example: nobody knows what it held, so all of it can't be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_without_its_description_is_named_also_where_the_history_is_whole() {
+    let history = history();
+    let mut memory = Memory::of(&blocks(&history));
+    let prefix = memory.bucket().prefix;
+    let name = "01M8MZ668G0000000000000000";
+    memory.objects.insert(format!("{prefix}{name}/index"), "x".into());
+    let report = prove(&history, &memory).await;
+    assert!(!report.ok() && found(&report, "blocks").contains(name), "{report:#?}");
+    assert_eq!(report.samples_found, Some(history.extent().samples));
+}
+
 /// By Mimir's API: the compactor deletes what is of the tenant, and until then all is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_of_a_tenant_that_was_deleted_prove_nothing() {

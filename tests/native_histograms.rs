@@ -61,8 +61,15 @@ async fn send(target: &Target, history: &Vec<Series>) -> Result<(), WriteError> 
 }
 
 async fn prove(target: &Target, history: &dyn Past) -> Report {
-    let request =
-        Request { target, live: None, history, teams: &[], bucket: None, bounds: Bounds::default() };
+    let request = Request {
+        target,
+        live: None,
+        history,
+        teams: &[],
+        bucket: None,
+        as_blocks: true,
+        bounds: Bounds::default(),
+    };
     verify::run(&request, &Events::none()).await
 }
 

@@ -44,7 +44,7 @@ async fn send(target: &Target, series: &[Series]) -> Result<u64, WriteError> {
 
 async fn verify_history(target: &Target, history: &dyn Past) -> Report {
     let bounds = Bounds { ready: Duration::from_secs(5), ..Bounds::default() };
-    let request = Request { target, live: None, history, teams: &[], bucket: None, bounds };
+    let request = Request { target, live: None, history, teams: &[], bucket: None, as_blocks: true, bounds };
     fn sendable<T: Send>(future: T) -> T {
         future
     }
@@ -332,6 +332,7 @@ async fn a_history_that_was_written_just_now_may_be_seen_little_by_little() {
         history: &series,
         teams: &[],
         bucket: None,
+        as_blocks: true,
         bounds: Bounds { history: Duration::from_secs(60), ..Bounds::default() },
     };
     // The rest comes once a look has found it missing.
@@ -366,21 +367,24 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
     let newest = all.last().unwrap().meta.max_time;
     // Live values, of which one is older than the end of the newest block. (A range of Prometheus 2
     // begins with its first moment, one of Mimir after it: so not the last millisecond.)
-    let mut live = series[0].clone();
-    live.labels = Labels::new([("team", "live")]);
-    live.samples = [newest - 2, newest, newest + 60_000].map(|at| (at, 1.0)).to_vec().into();
-    send(&target, &vec![live]).await.unwrap();
+    let live = ["dora_one", "dora_another"].map(|name| Series {
+        name,
+        labels: Labels::new([("team", "live")]),
+        samples: [newest - 2, newest, newest + 60_000].map(|at| (at, 1.0)).to_vec().into(),
+        exemplars: Vec::new(),
+    });
+    send(&target, &live).await.unwrap();
     let mut damaged = Memory::of(&all);
     damaged.objects.remove(&format!("blocks/dora/{}/index", all[1].meta.ulid)).unwrap();
     let refuses = Some("403: storage.objects.list is missing".to_owned());
     for (holding, expected, held, words) in [
-        (Memory::of(&all), Outcome::Passed, Some(sent), "on the machine only: 2 samples newer than".into()),
-        // Its metrics are not where Mimir has them: not proven, so not passed.
+        (Memory::of(&all), Outcome::Passed, Some(sent), "4 samples newer than".into()),
+        // A Mimir does not bring blocks of the history back.
         (
             Memory::of(&all[1..]),
             Outcome::Failed,
             Some(sent - lacking),
-            format!("{lacking} samples on the machine only"),
+            format!("{lacking} samples not there"),
         ),
         (Memory::default(), Outcome::Failed, Some(0), "0 of".into()),
         // Not its samples count, nor does the rest make up for it.
@@ -398,6 +402,7 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
             history: &series,
             teams: &[],
             bucket: Some(holding.bucket()),
+            as_blocks: true,
             bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
         };
         let report = verify::run(&request, &Events::none()).await;
@@ -449,8 +454,15 @@ async fn an_endpoint_that_is_not_ready_is_not_told_as_one_that_is_not_reached() 
     for (address, advice) in [(address, false), (closed, true)] {
         let target = Target::new(dorainfra::blueprint::Flavour::Mimir, format!("http://{address}"), address);
         let bounds = Bounds { ready: Duration::from_millis(1), ..Bounds::default() };
-        let request =
-            Request { target: &target, live: None, history: &NOTHING, teams: &[], bucket: None, bounds };
+        let request = Request {
+            target: &target,
+            live: None,
+            history: &NOTHING,
+            teams: &[],
+            bucket: None,
+            as_blocks: true,
+            bounds,
+        };
         let report = verify::run(&request, &Events::none()).await;
         let check = report.check("endpoint").unwrap();
         assert_eq!(check.outcome, Outcome::Failed, "{check:?}");

@@ -342,6 +342,11 @@ impl<'a> Run<'a> {
         Ok(self.history.get_or_init(|| history))
     }
 
+    /// Whether the history is put into the bucket, and does not come there by Mimir.
+    pub fn history_as_blocks(&self) -> bool {
+        !self.project.config.history_by_ingester()
+    }
+
     pub async fn verify(&self, target: &Target, events: &Events) -> CommandResult<verify::Report> {
         let config = &self.project.config;
         let history = self.past()?;
@@ -357,6 +362,7 @@ impl<'a> Run<'a> {
             history,
             teams: &teams,
             bucket: Some(verify::Bucket { objects: &objects, prefix: blocks_prefix(self) }),
+            as_blocks: self.history_as_blocks(),
             bounds: verify::Bounds {
                 history: self.wrote_history.get().map_or(Duration::ZERO, |()| SEEN_BY_ALL_WITHIN),
                 ..verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds)

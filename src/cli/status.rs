@@ -177,21 +177,30 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
         Err(error) => Err(error.message),
     };
     match found {
-        Ok(verify::InBucket { blocks, sent, held, unsure, newest_ms, damaged }) => Some(ui::BucketStatus {
-            state: match (damaged.is_empty(), held == sent && blocks > 0) {
-                (false, _) => State::Failed,
-                (true, false) => State::Changed,
-                (true, true) => State::Ok,
-            },
-            blocks,
-            samples_sent: sent,
-            samples_in_bucket: held,
-            samples_unsure: unsure,
-            newest_ms,
-            newest: newest_ms.map(|end| verify::moment(end.saturating_sub(1))),
-            samples_newer: None,
-            damaged: damaged.iter().map(ToString::to_string).collect(),
-        }),
+        Ok(verify::InBucket { blocks, sent, held, unsure, recent, newest_ms, damaged }) => {
+            Some(ui::BucketStatus {
+                state: match held == sent && blocks > 0 {
+                    _ if !damaged.is_empty() => State::Failed,
+                    true => State::Ok,
+                    // Nobody else brings it there.
+                    false
+                        if run.history_as_blocks()
+                            && sent.saturating_sub(held.saturating_add(unsure)) > recent =>
+                    {
+                        State::Failed
+                    }
+                    false => State::Changed,
+                },
+                blocks,
+                samples_sent: sent,
+                samples_in_bucket: held,
+                samples_unsure: unsure,
+                newest_ms,
+                newest: newest_ms.map(|end| verify::moment(end.saturating_sub(1))),
+                samples_newer: None,
+                damaged: damaged.iter().map(ToString::to_string).collect(),
+            })
+        }
         Err(error) => {
             events.warn(format!("what is in the bucket can't be told: {error}"), None);
             None

@@ -36,7 +36,7 @@ pub async fn can_flush(reader: &Reader, path: &str) -> Result<bool, FlushError> 
     Ok(reader.look(path).await?.is_some_and(|report| !report.bundle.is_empty()))
 }
 
-/// Waits until the machine has carried the order out.
+/// Waits until the machine has carried the order out, and answers what came of it, in words.
 ///
 /// # Errors
 /// It did not answer, or says that not everything could be written.
@@ -45,14 +45,14 @@ pub async fn flushed(
     path: &str,
     order: &str,
     progress: impl Fn(String),
-) -> Result<(), FlushError> {
+) -> Result<String, FlushError> {
     progress("asked to write what it holds, and to end".into());
     let began = Instant::now();
     let (mut said, mut last) = (String::new(), began);
     loop {
         let report = reader.look(path).await?.unwrap_or_default();
         match report.stage.as_str() {
-            "flushed" if report.flushed == order => return Ok(()),
+            "flushed" if report.flushed == order => return Ok(report.message),
             "failed" if report.flushed == order => return Err(FlushError::Failed(report.message)),
             _ => {}
         }

@@ -256,13 +256,13 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) -> R
     };
     let flushed = async {
         if !machine::can_flush(&cloud.machines, path).await? {
-            return Ok(());
+            return Ok(None);
         }
         fingerprinted(cloud, path, set(&order), id, events).await?;
         let progress = |message: String| {
             events.send(Event::ResourceProgress { id: id.clone(), message });
         };
-        machine::flushed(&cloud.machines, path, &order, progress).await
+        machine::flushed(&cloud.machines, path, &order, progress).await.map(Some)
     };
     let how_to_go_on = async {
         tokio::time::sleep(LONG).await;
@@ -285,7 +285,7 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) -> R
         }
     };
     match flushed {
-        Ok(()) => {}
+        Ok(done) => done.into_iter().for_each(|message| events.note(format!("{id} goes: {message}"))),
         Err(error) => events.warn(
             format!("{id} goes without having written everything to the bucket: {error}"),
             Some(

@@ -57,7 +57,7 @@ pub struct RingMember {
     pub heard: String,
 }
 
-/// How much of the history is in the bucket, and what is on the machine only.
+/// How much of the history is in the bucket, and what is newer than that.
 #[derive(Clone, Debug, Serialize)]
 pub struct BucketStatus {
     pub state: State,
@@ -85,16 +85,14 @@ impl BucketStatus {
         let samples = |number| plural(usize::try_from(number).unwrap_or(usize::MAX), "sample");
         let lacking = sent.saturating_sub(held).saturating_sub(self.samples_unsure);
         if lacking > 0 {
-            missing.push(samples(lacking));
+            missing.push(format!("{} not there", samples(lacking)));
         }
         missing.extend(self.newest.as_ref().map(|newest| match self.samples_newer {
-            Some(newer) => format!("{} newer than {newest}", samples(newer)),
-            None => format!("what is newer than {newest}"),
+            Some(0) => format!("nothing is newer than {newest}"),
+            Some(newer) => format!("{} newer than {newest} on the machine only", samples(newer)),
+            None => format!("up to {newest}"),
         }));
-        let mut missing = match missing.is_empty() {
-            true => String::new(),
-            false => format!("on the machine only: {}", missing.join(", and ")),
-        };
+        let mut missing = missing.join("; ");
         if self.samples_unsure > 0 {
             let separator = if missing.is_empty() { "" } else { "; " };
             let unsure = samples(self.samples_unsure);
@@ -147,7 +145,7 @@ impl Status {
         let ring = self.ring.iter().map(|member| member.state);
         let stack = self.stack.iter().map(|part| part.state);
         let credentials = self.credentials.iter().map(|one| one.state);
-        // What is on the machine only is not wrong yet.
+        // What is not there yet is not wrong yet.
         let bucket = self.bucket.iter().map(|one| one.state).filter(|state| *state == State::Failed);
         resources
             .chain(machines)

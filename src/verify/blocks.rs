@@ -88,8 +88,10 @@ pub(super) async fn find(bucket: &Bucket<'_>) -> Result<Found, String> {
             MARKERS if file == TENANT_DELETION => found.damaged.push(Damaged {
                 block: MARKERS.into(),
                 file: TENANT_DELETION.into(),
-                what: "says that the whole tenant was deleted: Mimir's compactor deletes all of its blocks"
-                    .into(),
+                what:
+                    "says that the whole tenant was deleted: within minutes Mimir deletes all of its blocks. \
+                       Delete this object now, unless that is what was wanted"
+                        .into(),
             }),
             MARKERS => deleted.extend(file.strip_suffix(DELETION).and_then(|name| name.strip_suffix('-'))),
             _ if folder.len() == NAME => {

@@ -21,7 +21,7 @@ use super::{Bucket, Check, Report, Request, Stage, counted, moment, thousands};
 use crate::answer::{self, reason};
 use crate::blueprint::Flavour;
 use crate::dora::tsdb::{self, Meta, Window};
-use crate::dora::{JOB, Past};
+use crate::dora::{JOB, Past, Since, escaped};
 use crate::query::{self, Query, QueryError};
 use crate::stack::told;
 
@@ -76,36 +76,45 @@ pub(super) async fn check(
                     damaged";
         return stage.failed(expected, found, hint);
     }
-    // Live values, for the most part. Where it can't be counted, the time stands alone.
-    report.samples_newer = match (query, found.newest()) {
-        (Some(query), Some(end)) => newer(query, end).await.ok(),
-        _ => None,
+    let newest = match (query, found.newest()) {
+        (Some(query), Some(end)) => {
+            // Live values, for the most part.
+            let counted = newer(query, end).await;
+            report.samples_newer = counted.as_ref().ok().copied();
+            newer_words(counted.map_err(|error| error.to_string()), end)
+        }
+        (_, Some(end)) => newer_words(Err("Mimir could not be asked".into()), end),
+        (_, None) => "no block".to_owned(),
     };
-    let newer = found.newest().map(|end| newer_words(report.samples_newer, end));
+    // Not of the history, or that would lack: but somebody's.
+    let unfinished = found.unfinished.first().map(|block| format!("; {block}")).unwrap_or_default();
     if held == sent && blocks > 0 {
         let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
         let found = format!(
-            "in {} with {}; on the machine only: {}",
+            "all of them, in {} with {} of everything, replicas' copies included; {newest}{unfinished}",
             counted(blocks, "block"),
             counted(all, "sample"),
-            newer.unwrap_or_default()
         );
         return stage.passed(expected, found);
     }
-    let mut lacking = match sent {
-        0 => "none".to_owned(),
-        sent => format!(
-            "{} of {}; {} on the machine only",
+    let missing = sent.saturating_sub(held);
+    let lacking = match sent {
+        0 => format!("none; {newest}{unfinished}"),
+        _ => format!(
+            "{} of {}: {} not there; {newest}{unfinished}",
             thousands(held),
             thousands(sent),
-            counted(sent.saturating_sub(held), "sample")
+            counted(missing, "sample"),
         ),
     };
-    if let Some(newer) = newer {
-        lacking.push_str(&format!(", with {newer}"));
-    }
-    if let Some(unfinished) = found.unfinished.first() {
-        lacking.push_str(&format!("; {unfinished}"));
+    // Blocks of the history are put there by us, and no Mimir brings back what is gone.
+    if request.as_blocks && missing > recent(request.history) {
+        return stage.failed(
+            expected,
+            lacking,
+            "`dorainfra apply` sends what is missing; `dorainfra verify --from-bucket` names the blocks. Versions \
+             of deleted objects are kept for `mimir.soft_delete_days`",
+        );
     }
     let Some(query) = query else { return stage.not_attempted(expected) };
     let metrics = match metrics(request, query).await {
@@ -131,8 +140,8 @@ pub(super) async fn check(
         Verdict::Waiting => stage.not_applicable(
             expected,
             format!(
-                "{lacking} yet, and no upload failed: what lacks is in the write-ahead log on the data disk, \
-                 and follows within about 3 h"
+                "{lacking}. Mimir took it within the last 3 h, and no upload failed: until it is there, it is in \
+                 the write-ahead log on the data disk"
             ),
         ),
     }
@@ -149,18 +158,40 @@ pub async fn newer(query: &Query, from: i64) -> Result<u64, QueryError> {
     if range <= 0 {
         return Ok(0);
     }
-    let counted = format!("sum(count_over_time({{job=\"{JOB}\"}}[{range}ms]))");
-    let found = query.instant::<query::Instant>(&counted, Some(now)).await?;
+    // One metric after the other: without their names, series of two of them are the same.
+    let names = format!("count by (__name__) (last_over_time({{job=\"{JOB}\"}}[{range}ms]))");
+    let names = query.instant::<query::Instant>(&names, Some(now)).await?;
+    let counts: Vec<String> = names
+        .iter()
+        .filter_map(|series| series.metric.get("__name__"))
+        .map(|name| {
+            let name = escaped(name);
+            format!("sum(count_over_time({{__name__=\"{name}\",job=\"{JOB}\"}}[{range}ms]))")
+        })
+        .collect();
+    if counts.is_empty() {
+        return Ok(0);
+    }
+    let found = query.instant::<query::Instant>(&counts.join(" + "), Some(now)).await?;
     Ok(found.first().map_or(0, |sum| sum.value() as u64))
 }
 
-/// `end`: the first millisecond that no block has.
-fn newer_words(samples: Option<u64>, end: i64) -> String {
+/// What is not in the bucket for being too new. `end`: the first millisecond that no block has.
+fn newer_words(samples: Result<u64, String>, end: i64) -> String {
     let newest = moment(end.saturating_sub(1));
     match samples {
-        Some(samples) => format!("{} newer than {newest}", counted(samples, "sample")),
-        None => format!("what is newer than {newest}"),
+        Ok(0) => format!("nothing is newer than {newest}"),
+        Ok(samples) => format!("{} newer than {newest} on the machine only", counted(samples, "sample")),
+        Err(error) => format!("what is newer than {newest} is not, and was not counted ({error})"),
     }
+}
+
+/// Samples of the history of the last day, which may be on their way: they are written like
+/// live ones.
+fn recent(history: &dyn Past) -> u64 {
+    let yesterday = OffsetDateTime::now_utc().saturating_sub(time::Duration::DAY);
+    let time = yesterday.unix_timestamp().saturating_mul(1000);
+    Since { past: history, time }.extent().samples
 }
 
 /// How much of a history is in the bucket, by what the blocks say of themselves.
@@ -172,6 +203,8 @@ pub struct InBucket {
     pub held: u64,
     /// Those of which a listing does not tell whether they are there.
     pub unsure: u64,
+    /// Those of the last day, which may be on their way.
+    pub recent: u64,
     /// The first millisecond since 1970 that no block has; what is newer is on the
     /// machine only.
     pub newest_ms: Option<i64>,
@@ -190,6 +223,7 @@ pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBuck
         sent: history.extent().samples,
         held: samples,
         unsure: tsdb::samples(history, &unsure),
+        recent: recent(history),
         newest_ms: found.newest(),
         damaged: found.damaged,
     })
@@ -204,12 +238,8 @@ struct Held {
 }
 
 /// A window of the history is there when the block that would be made of it is, or one that
-/// was made of that one. Where a block of another name came before it (remote write, for
-/// one), numbers of samples tell, as long as there is nothing but the history.
-///
-/// That is seen for each of the compactor's ranges, which no block reaches across. Blocks
-/// of the same time may hold the same samples (replicas, and what is not compacted
-/// yet), so of those the largest counts.
+/// was made of that one. Where blocks of other names are of that time (of live values, of
+/// samples that came by remote write, or put there by somebody), only reading them tells.
 fn held(history: &dyn Past, blocks: &[Meta]) -> Held {
     let named: BTreeMap<&str, &Meta> = blocks
         .iter()
@@ -217,56 +247,23 @@ fn held(history: &dyn Past, blocks: &[Meta]) -> Held {
         .filter(|block| !block.thanos.labels.contains_key(SHARD))
         .flat_map(|block| block.compaction.sources.iter().map(move |source| (source.as_str(), block)))
         .collect();
-    let mut by_range: BTreeMap<i64, Vec<&Meta>> = BTreeMap::new();
-    for block in blocks {
-        by_range.entry(tsdb::range_of(block.min_time)).or_default().push(block);
-    }
     let windows =
         tsdb::windows(history, history.extent().newest.map_or(0, |newest| newest.saturating_add(1)));
-    // By range: what is there by name, and the windows that are not.
-    let mut ranges: BTreeMap<i64, (u64, Vec<Window>)> = BTreeMap::new();
     let mut made = tsdb::blocks(history, &windows).map(|block| block.meta).peekable();
+    let mut held = Held { samples: 0, unsure: Vec::new() };
     for window in &windows {
         let Some(made) = made.next_if(|made| made.min_time < window.end) else { continue };
-        let range = ranges.entry(tsdb::range_of(window.start)).or_default();
         let samples = made.stats.num_samples;
         let is_there = |name: Meta| {
             named.get(name.ulid.as_str()).is_some_and(|block| block.stats.num_samples >= samples)
         };
-        match std::iter::successors(Some(made), |meta| Some(meta.renamed())).take(RENAMED).any(is_there) {
-            true => range.0 = range.0.saturating_add(samples),
-            false => range.1.push(*window),
+        if std::iter::successors(Some(made), |meta| Some(meta.renamed())).take(RENAMED).any(is_there) {
+            held.samples = held.samples.saturating_add(samples);
+        } else if blocks.iter().any(|block| block.min_time < window.end && block.max_time > window.start) {
+            held.unsure.push(*window);
         }
-    }
-    let mut held = Held { samples: 0, unsure: Vec::new() };
-    let sent = tsdb::by_range(history);
-    for (range, (proven, unproven)) in ranges {
-        let sent = sent.get(&range).copied().unwrap_or_default();
-        let there = by_range.get_mut(&range).map_or(0, |blocks| apart(blocks));
-        held.samples = held.samples.saturating_add(match there <= sent {
-            true => proven.max(there),
-            false => {
-                held.unsure.extend(unproven);
-                proven
-            }
-        });
     }
     held
-}
-
-/// The samples of blocks, those at the same time counted once.
-fn apart(blocks: &mut [&Meta]) -> u64 {
-    blocks.sort_by_key(|block| block.min_time);
-    let (mut sum, mut largest, mut end) = (0, 0, i64::MIN);
-    for block in blocks {
-        if block.min_time >= end {
-            sum = u64::saturating_add(sum, largest);
-            largest = 0;
-        }
-        largest = largest.max(block.stats.num_samples);
-        end = end.max(block.max_time);
-    }
-    sum.saturating_add(largest)
 }
 
 #[derive(Debug, PartialEq)]
@@ -350,6 +347,18 @@ mod tests {
         assert_eq!(held(&all, &blocks), 30);
     }
 
+    /// Whatever its numbers say: somebody may have put it there.
+    #[test]
+    fn a_block_of_another_name_proves_nothing() {
+        let all = history(30);
+        let mut blocks = metas(&all);
+        let lost = blocks[3].stats.num_samples;
+        blocks[3].ulid = format!("{}AAAA", &blocks[3].ulid[..22]);
+        blocks[3].compaction.sources = vec![blocks[3].ulid.clone()];
+        let found = held(&all, &blocks);
+        assert_eq!((found.samples, tsdb::samples(&all, &found.unsure)), (30 - lost, lost));
+    }
+
     /// Of live values there are many more than of the history.
     #[test]
     fn live_values_do_not_stand_for_the_history() {
@@ -375,7 +384,8 @@ mod tests {
         assert_eq!(held(&all, &rest).samples, 30);
         // A block that holds less than what it says that it was made of.
         rest[3].stats.num_samples = lost - 1;
-        assert_eq!(held(&all, &rest).samples, 29);
+        let found = held(&all, &rest);
+        assert_eq!((found.samples, tsdb::samples(&all, &found.unsure)), (30 - lost, lost));
         // One of those that the compactor split names all of its sources.
         (rest[3].stats.num_samples, rest[3].compaction.sources) = (1_000_000, vec![blocks[3].ulid.clone()]);
         rest[3].thanos.labels.insert(SHARD.into(), "1_of_4".into());

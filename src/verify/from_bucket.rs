@@ -46,11 +46,9 @@ pub async fn from_bucket(history: &dyn Past, bucket: &Bucket<'_>, events: &Event
             return report;
         }
     };
-    // Where nothing is missing, it is of no consequence what is still on its way.
-    if compared.tally.equal < report.samples_sent {
-        let unfinished = found.unfinished.iter().map(|one| (one.block.clone(), one.clone()));
-        compared.damaged.extend(unfinished);
-    }
+    // Also where all of the history is there: nobody knows what such a block holds.
+    let unfinished = found.unfinished.iter().map(|one| (one.block.clone(), one.clone()));
+    compared.damaged.extend(unfinished);
     report.objects = Some(found.objects);
     report.blocks = Some(found.blocks.len() as u64);
     report.newest_in_bucket_ms = found.newest();
@@ -212,15 +210,12 @@ pub(super) async fn equal(
     found: &Found,
     windows: &[Window],
 ) -> Result<u64, String> {
-    let mut equal = 0;
-    for window in windows {
-        let of_window = |block: &&Meta| block.min_time < window.end && block.max_time > window.start;
-        let blocks = found.blocks.iter().filter(of_window).cloned().collect();
-        let found = Found { blocks, ..Found::default() };
-        let groups = vec![vec![*window]];
-        equal += compare_groups(history, bucket, &found, groups, &Events::none()).await?.tally.equal;
-    }
-    Ok(equal)
+    let of_a_window =
+        |block: &&Meta| windows.iter().any(|one| block.min_time < one.end && block.max_time > one.start);
+    let blocks = found.blocks.iter().filter(of_a_window).cloned().collect();
+    let found = Found { blocks, ..Found::default() };
+    let groups = groups_of(history, windows);
+    Ok(compare_groups(history, bucket, &found, groups, &Events::none()).await?.tally.equal)
 }
 
 async fn downloaded<'a>(
@@ -297,8 +292,13 @@ async fn compare_groups(
 
 /// The windows of a history, as many together as are held at once; one group at least.
 fn groups(history: &dyn Past) -> Vec<Vec<Window>> {
+    let windows = tsdb::windows(history, history.extent().newest.map_or(0, |newest| newest + 1));
+    groups_of(history, &windows)
+}
+
+/// The same of some of its windows, as if all were as large.
+fn groups_of(history: &dyn Past, windows: &[Window]) -> Vec<Vec<Window>> {
     let extent = history.extent();
-    let windows = tsdb::windows(history, extent.newest.map_or(0, |newest| newest + 1));
     let each = (extent.weight / (windows.len() as u64).max(1)).max(1);
     let at_once = usize::try_from((HELD / each).max(1)).unwrap_or(usize::MAX);
     let mut groups: Vec<Vec<Window>> = windows.chunks(at_once).map(<[Window]>::to_vec).collect();

@@ -75,6 +75,8 @@ pub struct Request<'a> {
     /// The teams whose live values have to be fresh.
     pub teams: &'a [String],
     pub bucket: Option<Bucket<'a>>,
+    /// Whether the history is put into the bucket as blocks, and not brought there by Mimir.
+    pub as_blocks: bool,
     pub bounds: Bounds,
 }
 

@@ -82,20 +82,6 @@ pub fn windows(past: &dyn Past, before: i64) -> Vec<Window> {
     windows
 }
 
-/// The samples of each range of the compactor that has some, by its number.
-pub fn by_range(past: &dyn Past) -> BTreeMap<i64, u64> {
-    let mut ranges = BTreeMap::new();
-    for series in past.series() {
-        series.samples.times().for_each(|time| *ranges.entry(range_of(time)).or_default() += 1);
-    }
-    ranges
-}
-
-/// The number of the compactor's range that a time is in.
-pub fn range_of(time: i64) -> i64 {
-    time.div_euclid(RANGE)
-}
-
 /// The samples in some windows.
 pub fn samples(past: &dyn Past, windows: &[Window]) -> u64 {
     let of = |series: &Series| -> u64 {

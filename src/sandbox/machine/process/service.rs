@@ -214,7 +214,10 @@ impl Service {
                     let group = unit.kill_mode == KillMode::ControlGroup;
                     // Who had to be killed has failed, and what it was at is not done.
                     match process.terminate(&unit.kill_signal, group, unit.stop_timeout).await {
-                        Some(_) => self.enter(State::Inactive, 0),
+                        Some(status) => match End::of(Some(status), &unit) {
+                            end if end.clean => self.enter(State::Inactive, 0),
+                            end => self.fail(end.result()),
+                        },
                         None => self.fail("timeout"),
                     }
                     return;
@@ -304,6 +307,8 @@ impl Service {
             starts.push_back(Instant::now());
         }
         self.enter(State::Starting, 0);
+        // How it ended before is history.
+        self.update(|status| status.result = "success");
         let environment = self.environment(unit)?;
         let last = unit.main.len() - 1;
         let earlier = unit.before.iter().chain(&unit.main[..last]);

@@ -185,6 +185,37 @@ async fn what_does_not_end_when_asked_is_killed_with_all_that_it_started() {
     bench.end().await;
 }
 
+/// As with systemd: who asks later is told of this run, and of how it ended.
+#[tokio::test]
+async fn a_result_is_that_of_the_last_run() {
+    let bench = Bench::new();
+    bench.install(
+        "ExecStart=/bin/sh -c 'trap \"exit 7\" TERM; echo up >>up; while :; do sleep 0.01; done'\n\
+         Restart=always\nRestartSec=10ms",
+        "",
+    );
+    bench.ok("start a").await;
+    let runs = |times: usize| {
+        let bench = &bench;
+        tokio::time::timeout(Duration::from_secs(30), async move {
+            while bench.file("up").lines().count() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    };
+    runs(1).await.unwrap();
+    let pid = bench.show("MainPID").await;
+    assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    runs(2).await.unwrap();
+    assert_eq!(bench.show("Result").await, "success");
+    bench.ok("stop a").await;
+    assert_eq!(
+        (bench.show("ActiveState").await, bench.show("Result").await),
+        ("failed".into(), "exit-code".into())
+    );
+    bench.end().await;
+}
+
 #[tokio::test]
 async fn environment_directory_and_preparation() {
     let bench = Bench::new();
