@@ -47,16 +47,16 @@ async fn queries_and_report_say_what_the_events_do() {
     let history = ["generate", "--teams", "3", "--seed", "11", "--until", UNTIL, "--days", "920"];
     dorainfra(dir.path(), &[&history[..], &["--events", "events.jsonl"]].concat());
     let write = receiver.target.write_url();
-    dorainfra(dir.path(), &[&history[..], &["--remote-write", &write]].concat());
+    dorainfra(dir.path(), &[&history[..], &["--remote-write", &write, "--service-histograms"]].concat());
 
     let days = if nightly() { "1-450,900" } else { "1-10,28,84,190-210/3,365,450" };
     let documentation = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     let (documentation, program) = (documentation.to_str().unwrap(), env!("CARGO_BIN_EXE_dorainfra"));
     let inputs = ["events.jsonl", url, UNTIL, days, documentation];
-    let report = [program, "report", "--format", "json", "--endpoint", url];
+    let report = [program, "report", "--format", "json", "--services", "--endpoint", url];
     let said = recompute(dir.path(), "figures.py", &[&inputs[..], &report].concat());
     let compared: usize = said.split(' ').next().unwrap().parse().unwrap();
-    assert!(compared > 900, "{said}");
+    assert!(compared > 1800, "{said}");
 
     // That it can fail: the events lack one deployment of the last day.
     let events = std::fs::read_to_string(dir.path().join("events.jsonl")).unwrap();

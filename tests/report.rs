@@ -14,7 +14,7 @@ use dorainfra::dora::events::{Event, PRODUCTION};
 use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
-use dorainfra::dora::truth::{Days, Summary, summary};
+use dorainfra::dora::truth::{Days, Summary, summary, summary_where};
 use dorainfra::event::Events;
 use serde_json::{Value, json};
 use time::macros::date;
@@ -61,7 +61,14 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
     let names = simulator::teams(4);
     let mut series: Vec<_> =
-        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::Classic).collect();
+        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::CLASSIC.by_service(true))
+            .collect();
+    // Those of one team's services end within the range, as where they are wanted no more.
+    let ended = date!(2025 - 03 - 10).midnight().assume_utc().unix_timestamp() * 1000;
+    for one in series.iter_mut().filter(|one| one.name.starts_with("dora_service_")) {
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        samples.retain(|(at, _)| one.labels.get("team") != names[3] || *at <= ended);
+    }
     // One team lacks a day.
     let hole = date!(2025 - 02 - 10);
     let end_of_hole = hole.next_day().unwrap().midnight().assume_utc().unix_timestamp() * 1000;
@@ -136,6 +143,52 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let queries = |json: &Value| json["queries"].as_u64().unwrap();
     let asked = queries(&json);
     assert!((20..=50).contains(&asked), "{asked} queries");
+
+    // Each service; nothing of what is not stored whole.
+    let run = report(&["--format", "json", "--services"]).ends_with(0);
+    assert!(run.stderr.contains("are not stored for all of the range"), "{}", run.stderr);
+    let services: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(json.get("services").is_none(), "they are asked for");
+    let services = services["services"].as_array().unwrap();
+    assert!(services.len() > names.len(), "{services:?}");
+    let mut medians = 0;
+    for service in services {
+        let (team, name) = (service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        let truth = summary_where(&events, days, PRODUCTION, |of, by| of == team && by == name);
+        close(&service["deployments"], Some(truth.deployments as f64), name);
+        close(&service["frequency"], Some(truth.frequency_per_day), name);
+        close(&service["failure_rate"], truth.failure_rate, name);
+        close(&service["rework_rate"], truth.rework_rate, name);
+        let known = team != names[3];
+        let count = |values: &[u64]| known.then_some(values.len() as f64);
+        close(&service["changes"], count(&truth.lead_times), name);
+        close(&service["recoveries"], count(&truth.recoveries), name);
+        for (key, values) in [("lead_time", &truth.lead_times), ("recovery", &truth.recoveries)] {
+            assert_eq!(service[key].is_null(), !known || values.is_empty(), "{key} of {service}");
+            let Some(median) = service[key].as_f64() else { continue };
+            let edges = if key == "lead_time" { metrics::LEAD_TIME_EDGES } else { metrics::RECOVERY_EDGES };
+            let bucket =
+                |value: f64| edges.partition_point(|edge| (*edge as f64) < value * (1.0 - 1e-6)).min(9);
+            let middle = [values[(values.len() - 1) / 2], values[values.len() / 2]];
+            let [low, high] = middle.map(|value| bucket(value as f64));
+            assert!((low..=high).contains(&bucket(median)), "{key} of {service}: {middle:?}");
+            medians += 1;
+        }
+    }
+    assert!(medians > 6, "{medians}");
+    let csv = report(&["--format", "csv", "--services"]).ends_with(0).stdout;
+    assert!(csv.lines().all(|line| line.split(',').count() == 16), "{csv}");
+    assert_eq!(csv.lines().count(), 2 + names.len() + services.len());
+    let md = report(&["--format", "md", "--services"]).ends_with(0).stdout;
+    let row = |service: &Value| {
+        let start =
+            format!("| {} | {} |", service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        md.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{start}: {md}"))
+    };
+    let lacking = |service: &Value| row(service).contains("not stored");
+    assert!(services.iter().all(|one| lacking(one) == (one["team"] == names[3])), "{md}");
+    let page = report(&["--services", "--out", "-"]).ends_with(0).stdout;
+    assert!(page.contains("<h3 id=\"services\">") && page.contains("<td>not stored"), "{page}");
 
     // One team, by its name.
     let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);

@@ -310,10 +310,9 @@ impl<'a> Run<'a> {
 
     /// Those that this deployment's series are made with.
     pub fn histograms(&self) -> Histograms {
-        match self.facts.native_histograms(&self.project.config) {
-            true => Histograms::Both,
-            false => Histograms::Classic,
-        }
+        let config = &self.project.config;
+        let native = self.facts.native_histograms(config);
+        Histograms { native, by_service: config.generator.service_histograms }
     }
 
     /// The history that this configuration stands for, once for all phases: what

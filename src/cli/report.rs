@@ -45,6 +45,9 @@ pub struct Report {
     /// Only these teams
     #[arg(long, value_name = "TEAM", value_delimiter = ',')]
     teams: Vec<String>,
+    /// Each service, too
+    #[arg(long)]
+    services: bool,
     /// Environment whose deployments count
     #[arg(long, default_value = PRODUCTION)]
     environment: String,
@@ -114,6 +117,14 @@ impl Report {
                 Some("`dorainfra report --format csv` lists all teams"),
             );
         }
+        let services = collected.services.iter().flatten();
+        if services.clone().next().is_some() && !services.clone().all(report::Service::has_times) {
+            let lacking = services.filter(|service| !service.has_times()).count();
+            context.printer.warning(
+                &format!("lead time and recovery of {lacking} services are not stored for all of the range"),
+                Some("`generator.service_histograms: true` and `dorainfra apply` write them, for the past, too"),
+            );
+        }
         let text = match self.format {
             Format::Html => report::html(&collected, self.rank_by.into()),
             Format::Json => serde_json::to_string_pretty(&collected)
@@ -179,6 +190,7 @@ impl Report {
             first,
             until,
             bands_year: self.bands,
+            services: self.services,
             now,
             sent: BTreeMap::new(),
             native: false,

@@ -130,7 +130,7 @@ mod tests {
     fn a_large_history_is_not_held_and_tells_the_same_each_time() {
         let of = |most| {
             let told = Told::Simulated { teams: crate::dora::simulator::teams(2), seed: 3 };
-            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::Both)
+            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::NATIVE)
         };
         let held = of(HELD);
         let weight = held.extent().weight;

@@ -220,7 +220,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.limits.max_series",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
-        doc: "Series in memory. Not fewer than the generator writes: about 50 for each team.",
+        doc: "Series in memory. Not fewer than the generator writes: about 50 for each team, 180 by service.",
         example: "500000",
         derived: Some("twice what `generator.teams` and the parts' own metrics make, at least 150000"),
     },
@@ -483,14 +483,19 @@ pub const KEYS: &[Key] = &[
         "Seconds between two rounds of live values.",
         "10",
     ),
-    Key {
-        path: "generator.native_histograms",
-        kind: Kind::Flag,
-        doc: "Write lead times and recoveries as native histograms, too, beside the classic ones. Live values \
-              of them need `stack.live: remote-write`: a Pushgateway and a scraped page are text, which has none.",
-        example: "true",
-        derived: None,
-    },
+    plain(
+        "generator.native_histograms",
+        Kind::Flag,
+        "Write lead times and recoveries as native histograms, too, beside the classic ones. Live values \
+         of them need `stack.live: remote-write`: a Pushgateway and a scraped page are text, which has none.",
+        "true",
+    ),
+    plain(
+        "generator.service_histograms",
+        Kind::Flag,
+        "Write lead times and recoveries by service, too: 26 series for each service and environment, or 28.",
+        "true",
+    ),
 ];
 
 #[cfg(test)]

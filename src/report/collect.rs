@@ -6,6 +6,7 @@ use time::{Date, Duration, OffsetDateTime};
 
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::services::services;
 use super::{Figures, Period, Report, SCHEMA, Team, judge};
 use crate::dora::JOB;
 use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
@@ -27,6 +28,8 @@ pub struct Question {
     pub first: Date,
     pub until: Date,
     pub bands_year: u16,
+    /// Whether each service is shown, too.
+    pub services: bool,
     pub now: OffsetDateTime,
     /// Samples that close each day, where the sender is known.
     pub sent: BTreeMap<Date, u64>,
@@ -138,6 +141,10 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         }
     };
     let teams: Vec<Team> = names.into_iter().map(team).collect();
+    let services = match question.services {
+        true => Some(services(query, &question.ask(days, ""), end, &teams).await?),
+        false => None,
+    };
     let all = all.get("").copied().unwrap_or_default();
     let mut integrity = integrity;
     let any = |day: Date| stored.values().any(|days| days.contains(&day));
@@ -169,6 +176,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         period_days: question.period() as u32,
         periods,
         teams,
+        services,
         integrity: Integrity { checks, ..integrity },
         other_environments,
         native_histograms: question.native,

@@ -11,6 +11,7 @@ mod comparison;
 mod integrity;
 pub mod keys;
 mod page;
+mod services;
 mod tables;
 mod words;
 
@@ -23,6 +24,7 @@ pub use collect::{Question, collect};
 pub use integrity::{Check, Day, Delivery, Integrity, Standing};
 pub use keys::Key;
 pub use page::html;
+pub use services::Service;
 pub use tables::{csv, markdown};
 
 /// The version of the report's JSON: fields are added to it, never renamed.
@@ -66,6 +68,9 @@ pub struct Report {
     pub periods: Vec<Period>,
     /// By team, in the order of their names.
     pub teams: Vec<Team>,
+    /// By team and name, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<Service>>,
     pub integrity: Integrity,
     /// All environments of the range, where this one has nothing.
     pub other_environments: Vec<String>,

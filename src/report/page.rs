@@ -91,6 +91,12 @@ fn values(report: &Report, by: Key) -> Value {
             "sort": if key.more_is_better() { "descending" } else { "ascending" },
         })),
         "ranking": ranking,
+        "services": report.services.iter().flatten().map(|service| json!({
+            "team": service.team,
+            "name": service.name,
+            "deployments": words::count(service.deployments),
+            "cells": Key::ALL.map(|key| service.text(key)),
+        })).collect::<Vec<_>>(),
         "strips": comparison::strips(report),
         "sparks": sparks,
         "checks": report.integrity.checks.iter().map(|check| {
@@ -107,6 +113,7 @@ fn values(report: &Report, by: Key) -> Value {
             "promql": key.promql(&Ask {
                 selector: format!("environment=\"{}\"", crate::dora::escaped(&report.environment)),
                 window: format!("{}d{}ms", report.days, super::keys::MORE_MS),
+                range: format!("{}d", report.days),
                 days: report.days.to_string(),
                 by: "team",
                 native: report.native_histograms,

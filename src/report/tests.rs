@@ -63,6 +63,7 @@ fn report() -> Report {
         periods: (0..4).map(period).collect(),
         integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
         teams,
+        services: None,
         other_environments: vec![],
         native_histograms: false,
         queries: 33,

@@ -61,7 +61,7 @@ class Events:
                 counted.append((one, cause))
         self.teams = sorted({one["team"] for one in deployment.values()})
         self.deployments = [
-            (seconds(one["at"]), one["team"], one["id"] in failed, one.get("kind") == "rework")
+            (seconds(one["at"]), one["team"], one["id"] in failed, one.get("kind") == "rework", one["service"])
             for one in deployment.values()
             if one.get("environment", "production") == "production"
         ]
@@ -72,12 +72,13 @@ class Events:
             for each in one.get("changes", ()):
                 if each in change:
                     lead = max(0.0, seconds(one["at"]) - seconds(change[each]["at"]))
-                    self.leads.append((seconds(one["at"]), one["team"], lead))
+                    self.leads.append((seconds(one["at"]), one["team"], lead, None, one["service"]))
         for one, cause in counted:
             end = recovery.get(one["id"])
             if end is not None and cause.get("environment", "production") == "production":
                 took = max(0.0, seconds(end["at"]) - seconds(one["at"]))
-                self.recoveries.append((seconds(end["at"]), one["team"], took))
+                self.recoveries.append((seconds(end["at"]), one["team"], took, None, one["service"]))
+        self.services = sorted({(one["team"], one["service"]) for one in deployment.values()})
 
 
 def quantile(edges, values):
@@ -99,11 +100,12 @@ def quantile(edges, values):
     raise AssertionError("no bucket has the rank")
 
 
-def figures(events, team, begin, end, days):
+def figures(events, team, begin, end, days, service=None):
     """What the definitions say of the events after `begin`, until `end`."""
 
     def within(rows):
-        return [row for row in rows if begin < row[0] <= end and team in (None, row[1])]
+        mine = [row for row in rows if begin < row[0] <= end and team in (None, row[1])]
+        return [row for row in mine if service in (None, row[4])]
 
     deployments = within(events.deployments)
     leads = [row[2] for row in within(events.leads)]
@@ -142,6 +144,8 @@ def queries(path):
         "lead time, median",
         "lead time, mean",
         "recovery, median",
+        "lead time by service, median",
+        "recovery by service, median",
     } - set(found)
     if missing:
         raise SystemExit(f"{path} has no query for {sorted(missing)}")
@@ -152,7 +156,12 @@ def ask(url, query, at):
     body = urllib.parse.urlencode({"query": query, "time": at}).encode()
     with urllib.request.urlopen(f"{url}/api/v1/query", body, timeout=120) as answer:
         result = json.load(answer)["data"]["result"]
-    return {row["metric"].get("team"): float(row["value"][1]) for row in result}
+    by_service = "by (team, service" in query
+
+    def key(labels):
+        return (labels.get("team"), labels.get("service")) if by_service else labels.get("team")
+
+    return {key(row["metric"]): float(row["value"][1]) for row in result}
 
 
 def close(found, expected):
@@ -200,6 +209,12 @@ def main():
                 for name, by_team in answered.items():
                     if name in truth:
                         differ(f"{name} of {team}, {length} days", by_team.get(team), truth[name])
+            for team, service in events.services:
+                truth = figures(events, team, end - length * DAY, end, length, service)
+                for name in ("lead time", "recovery"):
+                    found = answered[f"{name} by service, median"].get((team, service))
+                    expected = truth[f"{name}, median"]
+                    differ(f"{name} of {service} of {team}, {length} days", found, expected)
 
     def reported(length):
         command = [*report, "--range", f"{length}d", "--to", until]
@@ -228,8 +243,12 @@ def main():
                 rows += [(row["name"], row["name"], begin, end, row) for row in told["teams"]]
                 if told.get("previous"):
                     rows.append(("the time before", None, begin - length * DAY, begin, told["previous"]))
-                for title, team, first, last, row in rows:
-                    truth = figures(events, team, first, last, length)
+                rows = [(*row, None) for row in rows]
+                for row in told["services"]:
+                    title = f"{row['name']} of {row['team']}"
+                    rows.append((title, row["team"], begin, end, row, row["name"]))
+                for title, team, first, last, row, service in rows:
+                    truth = figures(events, team, first, last, length, service)
                     for field, name in names.items():
                         differ(f"report, {field} of {title}, {length} days", row[field], truth[name])
     for line in wrong[:40]:

@@ -48,7 +48,7 @@ const RESTART: Duration = Duration::seconds(1);
 
 /// The history of what some events say, for whoever appears in them.
 pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
-    history(&scopes(events), events, first, until, Start::WithTheRange, Histograms::Classic)
+    history(&scopes(events), events, first, until, Start::WithTheRange, Histograms::CLASSIC)
 }
 
 /// The history of real events, a team at a time, over the `days` days up to
@@ -137,7 +137,7 @@ fn counters(
     start: Start,
     histograms: Histograms,
 ) -> Vec<Series> {
-    let mut counters = Counters::zero(scopes);
+    let mut counters = Counters::zero(scopes, histograms);
     // Whatever will ever be counted is there from the beginning.
     for Observation { team, service, environment, .. } in observations {
         counters.open(team, service, environment);
@@ -147,7 +147,7 @@ fn counters(
     let plain = |named| series(named, Samples::Plain(Vec::with_capacity(days + 2)));
     let native = |named| series(named, Samples::Native(Vec::with_capacity(days + 2)));
     let mut all: Vec<Series> = counters.names().into_iter().map(plain).collect();
-    if histograms == Histograms::Both {
+    if histograms.native {
         all.extend(counters.native_names().into_iter().map(native));
     }
     if days == 0 {
