@@ -213,6 +213,107 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
 }
 
+/// Five deployments around the night in which clocks in Berlin were set forward, and three around
+/// the one in which they were set back; both nights end a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn days_and_weeks_are_those_of_the_zone_or_none_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let here = Deployment::empty();
+    let deployed: String = [
+        "2025-03-29T23:30:00Z",
+        "2025-03-30T20:00:00Z",
+        "2025-03-30T21:30:00Z",
+        "2025-03-30T22:30:00Z",
+        "2025-03-30T22:45:00Z",
+        "2025-10-25T22:30:00Z",
+        "2025-10-26T22:30:00Z",
+        "2025-10-26T23:30:00Z",
+    ]
+    .iter()
+    .map(|at| {
+        format!(
+            "{{\"type\":\"deployment\",\"id\":\"{at}\",\"team\":\"t\",\"service\":\"s\",\"at\":\"{at}\"}}\n"
+        )
+    })
+    .collect();
+    here.write("events.jsonl", &deployed);
+    let (endpoint, write) = (format!("{}/prometheus", receiver.target.base_url), receiver.target.write_url());
+    let history = |zone: &str| {
+        let set = format!("timezone={zone}");
+        here.run(&[
+            "generate",
+            "--follow",
+            "events.jsonl",
+            "--settle-hours",
+            "0",
+            "--remote-write",
+            &write,
+            "--until",
+            "2025-11-05",
+            "--days",
+            "300",
+            "--set",
+            &set,
+        ])
+        .ends_with(0);
+    };
+    let report = |zone: &str, from: &str, to: &str| {
+        here.run(&[
+            "report",
+            "--endpoint",
+            &endpoint,
+            "--format",
+            "json",
+            "--timezone",
+            zone,
+            "--from",
+            from,
+            "--to",
+            to,
+        ])
+    };
+    let deployments = |zone: &str, from: &str, to: &str| -> (f64, Vec<f64>) {
+        let json: Value = serde_json::from_str(&report(zone, from, to).ends_with(0).stdout).unwrap();
+        assert_eq!((&json["timezone"], &json["first"]), (&json!(zone), &json!(from)));
+        let of = |figures: &Value| figures["deployments"].as_f64().unwrap();
+        (of(&json["all"]), json["periods"].as_array().unwrap().iter().map(of).collect())
+    };
+    // Cut at the ends of UTC's days alone, it says nothing of others.
+    history("UTC");
+    let refused = report("Europe/Berlin", "2025-03-30", "2025-03-30").ends_with(1);
+    assert!(
+        refused.stderr.contains("nothing is stored at the beginning of 2025-03-30 in Europe/Berlin")
+            && refused.stderr.contains("set `timezone`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(deployments("UTC", "2025-03-30", "2025-03-30").0, 4.0);
+
+    history("Europe/Berlin");
+    let day = |zone: &str, day: &str| deployments(zone, day, day).0;
+    for (of, berlin, utc) in [
+        ("2025-03-29", 0.0, 1.0),
+        ("2025-03-30", 3.0, 4.0),
+        ("2025-03-31", 2.0, 0.0),
+        ("2025-10-25", 0.0, 1.0),
+        ("2025-10-26", 2.0, 2.0),
+        ("2025-10-27", 1.0, 0.0),
+    ] {
+        assert_eq!((day("Europe/Berlin", of), day("UTC", of)), (berlin, utc), "{of}");
+    }
+    let weeks = |zone: &str, from: &str, to: &str| deployments(zone, from, to).1;
+    assert_eq!(weeks("Europe/Berlin", "2025-03-10", "2025-04-06"), [0.0, 0.0, 3.0, 2.0]);
+    assert_eq!(weeks("UTC", "2025-03-10", "2025-04-06"), [0.0, 0.0, 5.0, 0.0]);
+    assert_eq!(weeks("Europe/Berlin", "2025-10-06", "2025-11-02"), [0.0, 0.0, 2.0, 1.0]);
+    assert_eq!(weeks("UTC", "2025-10-06", "2025-11-02"), [0.0, 0.0, 3.0, 0.0]);
+    // Of a zone whose days end elsewhere again there is nothing.
+    report("Asia/Kolkata", "2025-03-30", "2025-03-30").ends_with(1);
+    let wrong = report("Europe/Atlantis", "2025-03-30", "2025-03-30").ends_with(3);
+    assert!(wrong.stderr.contains("Europe/Berlin"), "{}", wrong.stderr);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_wants_a_certificate_is_shown_one() {
     let dir = tempfile::tempdir().unwrap();

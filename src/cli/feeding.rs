@@ -46,6 +46,9 @@ struct Fed {
     native: bool,
     #[serde(default)]
     by_service: bool,
+    /// Whose days have ends in it, beside UTC's.
+    #[serde(default)]
+    timezone: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,13 +237,17 @@ impl Run<'_> {
             }
             _ if days > before.days
                 || wanted.native && !before.native
-                || wanted.by_service && !before.by_service =>
+                || wanted.by_service && !before.by_service
+                || wanted.timezone.is_some() && wanted.timezone != before.timezone =>
             {
                 let more = [
                     (wanted.native && !before.native, ", with native histograms"),
                     (wanted.by_service && !before.by_service, ", with lead times and recoveries by service"),
                 ];
-                let more: String = more.iter().filter(|(new, _)| *new).map(|(_, words)| *words).collect();
+                let mut more: String = more.iter().filter(|(new, _)| *new).map(|(_, words)| *words).collect();
+                if let Some(zone) = wanted.timezone.as_ref().filter(|_| wanted.timezone != before.timezone) {
+                    more.push_str(&format!(", with the ends of the days of {zone}"));
+                }
                 (Action::Update, format!("{days} days{more}, where {} are stored", before.days))
             }
             _ => match (wanted.until - before.until).whole_days() {
@@ -266,8 +273,9 @@ impl Run<'_> {
             }
             What::Collected { .. } => self.told().map(|told| told.scopes()).unwrap_or_default(),
         };
-        // Each series has a sample a day.
-        let samples = metrics::cardinality(newest, histograms) * u64::from(days);
+        // Each series has a sample a day, and one more where another zone's days end.
+        let each = if fed.timezone.is_some() { 2 } else { 1 };
+        let samples = metrics::cardinality(newest, histograms) * u64::from(days) * each;
         let teams = if teams == 1 { "1 team".into() } else { format!("{teams} teams") };
         format!("about {} samples of {teams}, {first} to {}", crate::ui::count(samples), fed.until)
     }
@@ -292,6 +300,7 @@ impl Run<'_> {
             days: config.generator.days,
             native: self.facts.native_histograms(config),
             by_service: config.generator.service_histograms,
+            timezone: Some(config.timezone.clone()).filter(|name| name != "UTC"),
         }))
     }
 

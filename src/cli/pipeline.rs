@@ -26,6 +26,7 @@ use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held, Mimir};
 use crate::stack::Target;
+use crate::zone::Zone;
 use crate::{artifact, gcp, verify};
 
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
@@ -322,7 +323,13 @@ impl<'a> Run<'a> {
             return Ok(history);
         }
         let days = self.project.config.generator.days;
-        let history = History::of(self.told()?, yesterday(), days, self.histograms());
+        let history = History::of(
+            self.told()?,
+            yesterday(),
+            days,
+            self.histograms(),
+            Zone::configured(&self.project.config.timezone),
+        );
         Ok(self.history.get_or_init(|| history))
     }
 

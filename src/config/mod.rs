@@ -69,6 +69,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Hours after which a real event counts: its outcome is settled by then.
     pub settle_hours: u32,
+    /// Whose days and weeks the report tells of.
+    pub timezone: String,
     /// Folder whose files override the built-in templates of the same path.
     pub templates_dir: Option<PathBuf>,
 }
@@ -358,6 +360,7 @@ impl Default for Config {
             },
             sources: Vec::new(),
             settle_hours: 72,
+            timezone: "UTC".into(),
             templates_dir: None,
         }
     }

@@ -174,10 +174,15 @@ pub struct Ask {
 impl Ask {
     /// Over whole days that end where the query is evaluated.
     pub fn over_days(selector: impl Into<String>, days: i64, by: &'static str) -> Self {
+        Self::over(selector, days, days * DAY_MS, by)
+    }
+
+    /// The same of days that are not of 24 hours each, where clocks change.
+    pub fn over(selector: impl Into<String>, days: i64, milliseconds: i64, by: &'static str) -> Self {
         Self {
             selector: selector.into(),
-            window: window(days),
-            range: format!("{days}d"),
+            window: format!("{}ms", milliseconds + MORE_MS),
+            range: format!("{milliseconds}ms"),
             days: days.to_string(),
             by,
             native: false,
@@ -304,10 +309,11 @@ impl Ask {
 /// of a second is exact in Mimir's seconds (floating point) for any number of days; of a
 /// thousandth nothing is left with 195 to 208 days.
 pub const MORE_MS: i64 = 125;
+const DAY_MS: i64 = 86_400_000;
 
 /// A range of whole days with the sample at its very beginning.
 pub fn window(days: i64) -> String {
-    format!("{}ms", days * 86_400_000 + MORE_MS)
+    format!("{}ms", days * DAY_MS + MORE_MS)
 }
 
 #[cfg(test)]
@@ -355,9 +361,9 @@ mod tests {
                 count(team, "team"),
                 value(services, ""),
                 value(team, ""),
-                value(team, " offset 1d"),
-                value(services, " offset 1d"),
-                value(team, " offset 1d"),
+                value(team, " offset 86400000ms"),
+                value(services, " offset 86400000ms"),
+                value(team, " offset 86400000ms"),
             )
         );
         let recovery = ask.recovery_by_service(0.5);

@@ -76,11 +76,12 @@ fn field(text: &str) -> String {
 
 pub fn markdown(report: &Report) -> String {
     let mut out = format!(
-        "# DORA metrics of {}\n\n{} to {} ({} days, UTC), environment {}; from {}.\n\n",
+        "# DORA metrics of {}\n\n{} to {} ({} days, {}), environment {}; from {}.\n\n",
         escaped(&report.subject),
         report.first,
         report.until,
         report.days,
+        escaped(&report.timezone),
         escaped(&report.environment),
         escaped(&report.source)
     );

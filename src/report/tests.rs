@@ -50,6 +50,7 @@ fn report() -> Report {
         source: "https://mimir.dora.internal:9009".into(),
         generated: datetime!(2026-03-29 08:05 UTC),
         environment: "production".into(),
+        timezone: "UTC".into(),
         settle_hours: Some(72),
         asked: date!(2026 - 03 - 01),
         first: date!(2026 - 03 - 01),

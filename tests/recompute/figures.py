@@ -7,11 +7,13 @@ Written from docs/events.md and docs/metrics.md alone: it shares nothing with th
 
 EVENTS: JSON lines. UNTIL: the last day, YYYY-MM-DD. DAYS: lengths of ranges, which may be
 FIRST-LAST or FIRST-LAST/STEP. QUERIES: docs/metrics.md. REPORT: a command that prints the
-report as JSON, given `--range Nd`, for each range of at most 450 days.
+report as JSON, given `--range Nd`, for each range of at most 450 days. Days are those of the
+time zone in the variable ZONE, UTC without.
 """
 
 import bisect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +21,8 @@ import urllib.parse
 import urllib.request
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 DAY = 86400
 LEAD = [3600, 14400, 43200, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY]
@@ -183,7 +186,18 @@ def main():
     path, url, until, lengths, documentation, *report = sys.argv[1:]
     events = Events(path)
     asked = queries(documentation)
-    end = datetime.combine(date.fromisoformat(until), datetime.min.time(), timezone.utc).timestamp() + DAY
+    zone = ZoneInfo(os.environ.get("ZONE", "UTC"))
+
+    def begins(day):
+        return datetime.combine(day, datetime.min.time(), zone).timestamp()
+
+    last_day = date.fromisoformat(until)
+    end = begins(last_day + timedelta(days=1))
+
+    def beginning(days):
+        """Where the last so many days begin: some have 23 hours, and some 25."""
+        return begins(last_day + timedelta(days=1 - days))
+
     wrong, compared = [], 0
 
     def differ(what, found, expected):
@@ -195,7 +209,8 @@ def main():
     days = sorted(set(ranges(lengths)))
 
     def answers(length):
-        changed = {name: query.replace("28d125ms", f"{length}d125ms") for name, query in asked.items()}
+        window = f"{round((end - beginning(length)) * 1000) + 125}ms"
+        changed = {name: query.replace("28d125ms", window) for name, query in asked.items()}
         frequency = changed["deployment frequency"]
         if not frequency.endswith("/ 28"):
             raise SystemExit(f"the query of the frequency is another one: {frequency}")
@@ -205,12 +220,12 @@ def main():
     with ThreadPoolExecutor(4) as pool:
         for length, answered in pool.map(answers, days):
             for team in events.teams:
-                truth = figures(events, team, end - length * DAY, end, length)
+                truth = figures(events, team, beginning(length), end, length)
                 for name, by_team in answered.items():
                     if name in truth:
                         differ(f"{name} of {team}, {length} days", by_team.get(team), truth[name])
             for team, service in events.services:
-                truth = figures(events, team, end - length * DAY, end, length, service)
+                truth = figures(events, team, beginning(length), end, length, service)
                 for name in ("lead time", "recovery"):
                     found = answered[f"{name} by service, median"].get((team, service))
                     expected = truth[f"{name}, median"]
@@ -238,17 +253,24 @@ def main():
     if report:
         with ThreadPoolExecutor(2) as pool:
             for length, told in pool.map(reported, [each for each in days if each <= 450][:: max(1, len(days) // 12)]):
-                begin = end - length * DAY
+                begin = beginning(length)
                 rows = [("all", None, begin, end, told["all"])]
                 rows += [(row["name"], row["name"], begin, end, row) for row in told["teams"]]
                 if told.get("previous"):
-                    rows.append(("the time before", None, begin - length * DAY, begin, told["previous"]))
+                    rows.append(("the time before", None, beginning(2 * length), begin, told["previous"]))
                 rows = [(*row, None) for row in rows]
                 for row in told["services"]:
                     title = f"{row['name']} of {row['team']}"
                     rows.append((title, row["team"], begin, end, row, row["name"]))
-                for title, team, first, last, row, service in rows:
-                    truth = figures(events, team, first, last, length, service)
+                rows = [(*row, length) for row in rows]
+                for row in told["periods"]:
+                    day = date.fromisoformat(row["until"]) + timedelta(days=1)
+                    first = begins(day - timedelta(days=told["period_days"]))
+                    rows.append((f"{row['until']}", None, first, begins(day), row, None, told["period_days"]))
+                if told["timezone"] != str(zone):
+                    raise SystemExit(f"the report is of {told['timezone']}, and not of {zone}")
+                for title, team, first, last, row, service, days_of_it in rows:
+                    truth = figures(events, team, first, last, days_of_it, service)
                     for field, name in names.items():
                         differ(f"report, {field} of {title}, {length} days", row[field], truth[name])
     for line in wrong[:40]:

@@ -24,10 +24,12 @@ use super::events::{Event, PRODUCTION};
 use super::simulator::{self, Team};
 pub use counters::Counters;
 pub use gauges::{GAUGES, WINDOW_DAYS};
-pub use history::{Start, collected, history, scopes, series};
+pub use history::{Start, collected, collected_in, history, scopes, series};
 pub use live::Live;
 pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
 pub use text::text;
+
+use crate::zone::Zone;
 
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
@@ -121,13 +123,25 @@ pub fn simulated(
     days: u32,
     histograms: Histograms,
 ) -> impl Iterator<Item = super::Series> + Send {
+    simulated_in(Zone::UTC, teams, seed, until, days, histograms)
+}
+
+/// The same, with a sample where each day of a zone begins, too.
+pub fn simulated_in(
+    zone: Zone,
+    teams: Vec<String>,
+    seed: u64,
+    until: Date,
+    days: u32,
+    histograms: Histograms,
+) -> impl Iterator<Item = super::Series> + Send {
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
         let team = Team::new(&name, seed);
         let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
-        history(&[Scope::of(&team)], &events, first, until, Start::EachYear, histograms)
+        history::history_in(&zone, &[Scope::of(&team)], &events, first, until, histograms)
     })
 }
 

@@ -256,6 +256,44 @@ fn services_have_histograms_of_their_own_where_they_are_wanted() {
     }
 }
 
+/// A deployment at 23:30 UTC is of the next day in Berlin; what is stored for days of UTC stays.
+#[test]
+fn a_zones_days_have_ends_of_their_own_beside_those_of_utc() {
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    let (first, until) = (date!(2026 - 03 - 02), date!(2026 - 03 - 03));
+    let events = events(LINES);
+    let all = history::history_in(&berlin, &scopes(&events), &events, first, until, Histograms::CLASSIC);
+    let failed = all.iter().find(|one| {
+        one.name == DEPLOYMENTS
+            && (one.labels.get("outcome"), one.labels.get("kind")) == ("failure", "planned")
+    });
+    let found: Vec<_> = failed.unwrap().samples.plain().to_vec();
+    let at = |at: OffsetDateTime| at.unix_timestamp() * 1000;
+    assert_eq!(
+        found,
+        [
+            (at(datetime!(2026-03-02 0:00 UTC)), 0.0),
+            (at(datetime!(2026-03-02 23:00 UTC)), 0.0),
+            (at(datetime!(2026-03-03 0:00 UTC)), 1.0),
+            (at(datetime!(2026-03-03 23:00 UTC)), 1.0),
+            (at(datetime!(2026-03-04 0:00 UTC)), 1.0),
+        ]
+    );
+    // A year with both changes of clocks and the counters' restart.
+    let (names, until) = (simulator::teams(1), date!(2025 - 11 - 30));
+    let utc = simulated(names.clone(), 1, until, 365, Histograms::NATIVE);
+    let new_york = Zone::named("America/New_York").unwrap();
+    let zoned = simulated_in(new_york.clone(), names, 1, until, 365, Histograms::NATIVE);
+    for (utc, zoned) in utc.zip(zoned).filter(|(utc, _)| !GAUGES.contains(&utc.name)) {
+        let times: Vec<i64> = zoned.samples.times().collect();
+        assert!(times.is_sorted_by(|a, b| a < b));
+        assert_eq!(zoned.samples.len(), utc.samples.len() + 365);
+        assert!(utc.samples.times().all(|at| times.contains(&at)));
+        let ends = (0..365).map(|back| at(new_york.begin(until - time::Duration::days(back))));
+        assert!(ends.into_iter().all(|end| times.contains(&end)), "{:?}", zoned.name);
+    }
+}
+
 #[test]
 fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
     let new_year = datetime!(2025-01-01 0:00:01 UTC).unix_timestamp() * 1000;
