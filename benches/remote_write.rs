@@ -23,7 +23,7 @@ fn samples(series: &[Series]) -> u64 {
 
 fn generate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generate");
-    for (histograms, which) in [(Histograms::Classic, ""), (Histograms::Both, ", with native histograms")] {
+    for (histograms, which) in [(Histograms::CLASSIC, ""), (Histograms::NATIVE, ", with native histograms")] {
         group.throughput(Throughput::Elements(samples(&year(39, histograms))));
         group.bench_function(format!("39 teams, a year{which}"), |bencher| {
             bencher.iter(|| black_box(year(39, histograms)));
@@ -42,10 +42,10 @@ fn encode(criterion: &mut Criterion) {
         }
     };
     for teams in [35, 1000] {
-        measure(&format!("{teams} teams, a year"), &year(teams, Histograms::Classic));
+        measure(&format!("{teams} teams, a year"), &year(teams, Histograms::CLASSIC));
     }
     // Each of them is 45 buckets on average, 115 at most.
-    let native = year(35, Histograms::Both).into_iter().filter(|series| series.samples.is_native());
+    let native = year(35, Histograms::NATIVE).into_iter().filter(|series| series.samples.is_native());
     measure("35 teams, a year, native histograms alone", &native.collect::<Vec<_>>());
 }
 
@@ -74,7 +74,7 @@ fn send(criterion: &mut Criterion) {
                     1,
                     date!(2025 - 12 - 31),
                     365,
-                    Histograms::Classic,
+                    Histograms::CLASSIC,
                 );
                 client.send(series, Limits::default(), total, &Events::none()).await.expect("accepted")
             });

@@ -51,7 +51,8 @@ pub async fn store(receiver: &Receiver) -> (Query, Damage, i64) {
         silent: names[3].clone(),
     };
     let mut all: Vec<Series> =
-        metrics::simulated(names, 1, today - Duration::days(1), 365, Histograms::Classic).collect();
+        metrics::simulated(names, 1, today - Duration::days(1), 365, Histograms::CLASSIC.by_service(true))
+            .collect();
     for one in &mut all {
         let Samples::Plain(samples) = &mut one.samples else { continue };
         let last = samples.last().map_or(0.0, |(_, value)| *value);

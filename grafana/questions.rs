@@ -17,6 +17,7 @@ pub fn whole(selector: &str, by: &'static str) -> Ask {
     Ask {
         selector: selector.into(),
         window: format!("${{__range_s}}s{MORE_MS}ms"),
+        range: "${__range_s}s".into(),
         days: "($__range_s / 86400)".into(),
         by,
         native: true,
@@ -26,7 +27,14 @@ pub fn whole(selector: &str, by: &'static str) -> Ask {
 /// Over the last days before each point.
 pub fn last(days: u32, selector: &str, by: &'static str) -> Ask {
     let window = format!("{days}d{MORE_MS}ms");
-    Ask { selector: selector.into(), window, days: days.to_string(), by, native: true }
+    Ask {
+        selector: selector.into(),
+        window,
+        range: format!("{days}d"),
+        days: days.to_string(),
+        by,
+        native: true,
+    }
 }
 
 /// A name below `team:` that `mimir/rules/dora.yaml` records.

@@ -48,7 +48,7 @@ fn series(teams: usize, now: OffsetDateTime) -> Vec<Series> {
     let now = now.unix_timestamp() * 1000;
     let names = simulator::teams(SIMULATED);
     let simulated: Vec<Series> =
-        metrics::simulated(names.clone(), 1, today - Duration::days(1), DAYS, Histograms::Classic).collect();
+        metrics::simulated(names.clone(), 1, today - Duration::days(1), DAYS, Histograms::CLASSIC).collect();
     let name = |index: usize| format!("{}-{index:04}", names[index % names.len()]);
     let mut all = Vec::new();
     for index in 0..teams {

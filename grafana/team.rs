@@ -2,7 +2,9 @@
 
 use super::board::{Board, Teams, choice};
 use super::panel::{BLUE, DAILY, Panel, Unit, VERMILLION, WEEKLY, now, over_time};
-use super::questions::{ONE_TEAM, about, figures, last, marks, number_of, percentiles, reached, whole};
+use super::questions::{
+    ONE_TEAM, about, colour, figures, last, marks, number_of, over, percentiles, reached, unit, whole,
+};
 use dorainfra::report::Key;
 use serde_json::Value;
 
@@ -90,6 +92,8 @@ pub fn board() -> Board {
                     )
                     .size(24, 8)
                     .thresholds(&[(None, BLUE)]),
+                    by_service(Key::LeadTime, whole(ONE_TEAM, "").lead_time_by_service(0.5)),
+                    by_service(Key::Recovery, whole(ONE_TEAM, "").recovery_by_service(0.5)),
                 ],
             ),
         ],
@@ -98,6 +102,25 @@ pub fn board() -> Board {
             marks("Days with a deployment", BLUE, false, &day.deployments()),
         ],
     }
+}
+
+/// A median of each service; none where these are not stored by service, or only for a part
+/// of the range.
+fn by_service(key: Key, expression: String) -> Panel {
+    Panel::table(
+        &format!("{} by service", key.name()),
+        &about(
+            key,
+            "Over the dashboard's range, of each service. Stored where generator.service_histograms is on; \
+             nothing is shown of a range that is not stored whole.",
+        ),
+        unit(key),
+        now(expression, ""),
+        "median",
+    )
+    .size(12, 8)
+    .means(key.longest(), &over(key))
+    .thresholds(&[(None, colour(key))])
 }
 
 /// What the team wants to reach. Chosen goals are in the page's address: a link to the

@@ -37,3 +37,4 @@ pub mod tls;
 pub mod ui;
 mod unseen;
 pub mod verify;
+pub mod zone;

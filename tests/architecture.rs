@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// everything.
 const MAY_USE: &[(&str, &[&str])] = &[
     // Pure, or nearly: they know no cloud.
-    ("config", &[]),
+    ("config", &["zone"]),
+    ("zone", &[]),
     ("render", &["file"]),
     ("blueprint", &["config", "engine", "render"]),
     ("engine", &["event"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("resource", &["answer", "blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
     ("machine", &["event", "gcp"]),
     // The steps after the resources.
-    ("dora", &["answer", "event", "serve", "stack", "tls"]),
+    ("dora", &["answer", "event", "serve", "stack", "tls", "zone"]),
     ("serve", &[]),
     ("answer", &[]),
     ("child", &[]),
@@ -35,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stack", &["answer", "blueprint", "child", "config", "dora", "event", "file", "tls"]),
     ("query", &["answer", "dora", "stack"]),
     ("verify", &["answer", "blueprint", "dora", "event", "query", "stack"]),
-    ("report", &["dora", "query", "render", "unseen"]),
+    ("report", &["dora", "query", "render", "unseen", "zone"]),
     // What no other module may know.
     ("sandbox", &["child", "event", "gcp", "serve"]),
     ("ui", &["engine", "event", "stack", "unseen", "verify"]),

@@ -227,7 +227,7 @@ impl Compactor {
 }
 
 fn history() -> Vec<Series> {
-    metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 90, Histograms::Classic).collect()
+    metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 90, Histograms::CLASSIC).collect()
 }
 
 fn blocks(history: &Vec<Series>) -> Vec<Block> {
@@ -385,7 +385,7 @@ async fn a_mimir_takes_blocks_and_answers_from_its_bucket() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::real_where_given(dir.path(), "1h", "5000d").await;
     let history: Vec<Series> =
-        metrics::simulated(simulator::teams(5), 1, date!(2025 - 11 - 20), 365, Histograms::Both).collect();
+        metrics::simulated(simulator::teams(5), 1, date!(2025 - 11 - 20), 365, Histograms::NATIVE).collect();
     let uploader = Uploader::new(&receiver.target).unwrap();
     assert!(uploader.is_taken().await.unwrap());
     let (samples, all) = (history.extent().samples, blocks(&history));

@@ -26,7 +26,7 @@ use time::macros::date;
 
 /// Some weeks of two teams, native histograms among them.
 fn history() -> Vec<Series> {
-    metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 40, Histograms::Both).collect()
+    metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 40, Histograms::NATIVE).collect()
 }
 
 fn blocks(history: &Vec<Series>) -> Vec<Block> {
@@ -304,7 +304,7 @@ async fn an_empty_bucket_and_one_that_cannot_be_read_prove_nothing() {
 async fn blocks_of_another_writer_are_read_to_the_last_sample() {
     let folder = tempfile::tempdir().unwrap();
     let history: Vec<Series> =
-        metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 10, Histograms::Classic).collect();
+        metrics::simulated(simulator::teams(2), 1, date!(2025 - 11 - 20), 10, Histograms::CLASSIC).collect();
     let mut by_metric: Vec<&Series> = history.iter().collect();
     by_metric.sort_by_key(|series| series.name);
     let mut text = String::new();
@@ -401,7 +401,7 @@ fn the_command_needs_nothing_but_the_bucket() {
 
     let yesterday = time::OffsetDateTime::now_utc().date().previous_day().unwrap();
     let history: Vec<Series> =
-        metrics::simulated(simulator::teams(2), 1, yesterday, 20, Histograms::Classic).collect();
+        metrics::simulated(simulator::teams(2), 1, yesterday, 20, Histograms::CLASSIC).collect();
     let all = blocks(&history);
     let token = deployment.token();
     all.iter().for_each(|block| put(&deployment, &token, block));

@@ -160,7 +160,7 @@ fn read(two: bool, raw: &[u8]) -> Vec<Read> {
 }
 
 fn history(teams: u32) -> Vec<Series> {
-    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365, Histograms::Classic)
+    simulated(simulator::teams(teams), 1, date!(2025 - 06 - 30), 365, Histograms::CLASSIC)
         .filter(|series| GAUGES.contains(&series.name))
         .collect()
 }
@@ -281,7 +281,7 @@ async fn a_receiver_that_is_full_for_too_long_ends_the_run_at_once() {
 async fn an_empty_history_is_no_request() {
     let (receiver, target) = Receiver::start(&[]).await;
     let series: Vec<Series> =
-        simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0, Histograms::Classic).collect();
+        simulated(simulator::teams(3), 1, date!(2025 - 06 - 30), 0, Histograms::CLASSIC).collect();
     let accepted =
         Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     assert_eq!((accepted.samples, accepted.requests), (0, 0));
@@ -325,7 +325,7 @@ async fn a_receiver_that_writes_less_than_it_accepts_is_found_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn native_histograms_are_counted_by_the_receivers_own_number() {
     let series: Vec<Series> =
-        simulated(simulator::teams(2), 1, date!(2025 - 06 - 30), 30, Histograms::Both).collect();
+        simulated(simulator::teams(2), 1, date!(2025 - 06 - 30), 30, Histograms::NATIVE).collect();
     let native: u64 =
         series.iter().filter(|one| one.samples.is_native()).map(|one| one.samples.len() as u64).sum();
     assert!(native > 100);
@@ -356,7 +356,7 @@ async fn native_histograms_are_counted_by_the_receivers_own_number() {
 async fn buckets_come_with_exemplars() {
     let (receiver, target) = Receiver::start(&[]).await;
     let series: Vec<Series> =
-        simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90, Histograms::Classic).collect();
+        simulated(simulator::teams(1), 1, date!(2025 - 06 - 30), 90, Histograms::CLASSIC).collect();
     let sent: usize = series.iter().map(|series| series.exemplars.len()).sum();
     Client::new(&target).unwrap().send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
     let received = receiver.0.lock().unwrap();
@@ -427,7 +427,7 @@ async fn an_answer_of_somebody_in_between_is_no_acceptance() {
             .route("/login", axum::routing::any(|| async { "welcome" }));
         tokio::spawn(async move { axum::serve(listener, router).await });
         let target = Target::new(Flavour::Mimir, format!("http://localhost:{}", address.port()), address);
-        let series = simulated(simulator::teams(1), 1, date!(2026 - 03 - 01), 3, Histograms::Classic);
+        let series = simulated(simulator::teams(1), 1, date!(2026 - 03 - 01), 3, Histograms::CLASSIC);
         let (events, _receiver) = Events::channel();
         let sent = Client::new(&target).unwrap().send(series, Limits::default(), 0, &events).await;
         let error = sent.expect_err(name);

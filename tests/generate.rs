@@ -49,7 +49,7 @@ async fn a_history_is_written_to_any_endpoint_and_counted() {
     let said = generate(folder.path(), &["--remote-write", &url]).success();
     let until = time::macros::date!(2025 - 03 - 31);
     let history: Vec<_> =
-        metrics::simulated(simulator::teams(3), 7, until, 20, Histograms::Classic).collect();
+        metrics::simulated(simulator::teams(3), 7, until, 20, Histograms::CLASSIC).collect();
     let samples: usize = history.iter().map(|one| one.samples.len()).sum();
     let errors = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
     assert!(errors.contains(&format!("{samples} samples accepted")), "{errors}");
@@ -90,7 +90,7 @@ async fn a_real_history_is_written_from_its_events_and_no_simulated_one() {
 
     let events: Vec<Event> = read(lines.join("\n").as_bytes()).collect::<Result<_, _>>().unwrap();
     let (until, settle) = (time::macros::date!(2025 - 03 - 31), time::Duration::hours(72));
-    let history: Vec<_> = metrics::collected(&[], &events, settle, until, 20, Histograms::Classic).collect();
+    let history: Vec<_> = metrics::collected(&[], &events, settle, until, 20, Histograms::CLASSIC).collect();
     let deployed: f64 = history
         .iter()
         .filter(|one| one.name == metrics::DEPLOYMENTS)

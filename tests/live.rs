@@ -6,7 +6,8 @@
 mod collector;
 mod deployment;
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -80,7 +81,8 @@ async fn what_is_served_is_in_both_formats_and_prometheus_scrapes_it() {
     collector::install_tls();
     let dir = tempfile::tempdir().unwrap();
     let port = free_port().to_string();
-    let generator = Generator::start(dir.path(), &["--listen", &port, "--teams", "2"]);
+    let generator =
+        Generator::start(dir.path(), &["--listen", &port, "--teams", "2", "--service-histograms"]);
     let url = format!("http://127.0.0.1:{port}");
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ready = async || {
@@ -103,6 +105,7 @@ async fn what_is_served_is_in_both_formats_and_prometheus_scrapes_it() {
         texts.push(answer.text().await.unwrap());
     }
     assert!(!texts[0].contains("# EOF") && texts[1].ends_with("\n# EOF\n"), "{}", texts[1]);
+    assert!(texts[0].contains("# TYPE dora_service_change_lead_time_seconds histogram\n"), "{}", texts[0]);
     let mut promtool = Command::new(program("promtool"));
     let mut check = promtool.args(["check", "metrics"]).stdin(Stdio::piped()).spawn().unwrap();
     check.stdin.take().unwrap().write_all(texts[0].as_bytes()).unwrap();
@@ -149,11 +152,12 @@ async fn what_is_written_directly_is_the_series_of_the_history_and_ends_when_wit
     let url = target.write_url();
     let to =
         ["--remote-write", &url, "--connect", &connect, "--tls-dir", "tls", "--teams", "3", "--withdraw"];
-    let generator = Generator::start(dir.path(), &to);
+    let generator = Generator::start(dir.path(), &[&to[..], &["--service-histograms"]].concat());
     eventually("three teams are written", async || ask(target, DEPLOYMENTS).await.len() == 3).await;
     let until = time::OffsetDateTime::now_utc().date().previous_day().unwrap();
     let teams = dorainfra::dora::simulator::teams(3);
-    let history = dorainfra::dora::metrics::simulated(teams, 1, until, 1, Histograms::Classic);
+    let history =
+        dorainfra::dora::metrics::simulated(teams, 1, until, 1, Histograms::CLASSIC.by_service(true));
     for one in history.filter(|one| !dorainfra::dora::metrics::GAUGES.contains(&one.name)) {
         let labels: Vec<String> =
             one.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
@@ -293,6 +297,41 @@ fn a_deployment_is_proven_with_either_way_and_changes_between_them() {
     run("remote-write", &["stack", "up"]).ends_with(0);
     assert_eq!(parts("remote-write"), ["prometheus", "generator", "remote write"]);
     proven(run("remote-write", &["verify"]));
+    // Services wanted of a history that is stored without them: the past is completed, the
+    // teams' figures are what they were, and live values go on with them.
+    let report = |more: &[&str]| -> serde_json::Value {
+        let asked = ["report", "--range", "19d", "--format", "json", "--services"];
+        let said = deployment.run(&[&["--sandbox"], more, &asked[..]].concat()).ends_with(0).stdout;
+        serde_json::from_str(&said).unwrap()
+    };
+    let few = ["--set", "generator.teams=2", "--set", "generator.days=20"];
+    let before = report(&few);
+    let known = |report: &serde_json::Value| -> BTreeSet<bool> {
+        report["services"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["changes"].is_u64() || one["changes"].is_f64())
+            .collect()
+    };
+    assert_eq!(known(&before), BTreeSet::from([false]), "{before}");
+    let by_service = ["--set", "generator.service_histograms=true"];
+    let plan = run("scrape", &[&by_service[..], &["plan"]].concat()).ends_with(0);
+    let feed = plan.events("planned")[0]["feed"].to_string();
+    assert!(
+        feed.contains("20 days, with lead times and recoveries by service, where 20 are stored"),
+        "{feed}"
+    );
+    proven(run("scrape", &[&by_service[..], &["apply", "--yes"]].concat()));
+    let after = report(&[&few[..], &by_service].concat());
+    assert_eq!(known(&after), BTreeSet::from([true]), "{after}");
+    assert_eq!((&after["all"], &after["previous"]), (&before["all"], &before["previous"]));
+    let mut served = std::net::TcpStream::connect(("127.0.0.1", deployment.ports()[2])).unwrap();
+    served.write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut text = String::new();
+    served.read_to_string(&mut text).unwrap();
+    assert!(text.contains("dora_service_deployment_recovery_seconds_count{"), "{text}");
+    run("remote-write", &["stack", "up"]).ends_with(0);
     // What stands in can have no history of them: the plan says so, and all else is as it was.
     let native = ["--set", "generator.native_histograms=true"];
     let plan = run("remote-write", &[&native[..], &["plan"]].concat()).ends_with(0);

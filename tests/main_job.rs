@@ -36,7 +36,7 @@ fn a_deployment_lives_from_init_to_destroy() {
     // Each counter has its days' ends, the beginning of the first day, and a new year's;
     // a gauge has no sample for a day that it can't be computed for.
     let scopes = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
-    let (series, gauges) = (cardinality(scopes, Histograms::Classic), 39 * GAUGES.len() as u64);
+    let (series, gauges) = (cardinality(scopes, Histograms::CLASSIC), 39 * GAUGES.len() as u64);
     let whole = |each: u64| (series - gauges) * each + 39 * 365..=(series - gauges) * each + gauges * 365;
     assert!((366..=367).any(|each| whole(each).contains(&sent)), "{sent} samples of {series} series");
 

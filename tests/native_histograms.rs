@@ -89,7 +89,7 @@ async fn native_histograms_tell_the_truth_and_are_proven() {
     let events = events(&names);
     let scopes = metrics::scopes(&events);
     let start = Start::WithTheRange;
-    let history = metrics::history(&scopes, &events, FIRST, UNTIL, start, Histograms::Both);
+    let history = metrics::history(&scopes, &events, FIRST, UNTIL, start, Histograms::NATIVE);
     assert!(history.iter().any(|one| one.samples.is_native()));
     send(target, &history).await.unwrap();
     // Again, as an interrupted run does: older than what is there, and the same.
@@ -158,7 +158,7 @@ async fn native_histograms_of_a_part_of_the_range_are_not_taken_for_the_whole() 
     let dir = tempfile::tempdir().unwrap();
     let Receiver { ref target, .. } = Receiver::real_where_given(dir.path(), "5000d", "5000d").await;
     let mut history: Vec<Series> =
-        metrics::simulated(simulator::teams(1), 1, UNTIL, 60, Histograms::Both).collect();
+        metrics::simulated(simulator::teams(1), 1, UNTIL, 60, Histograms::NATIVE).collect();
     for one in &mut history {
         if let Samples::Native(samples) = &mut one.samples {
             samples.drain(..30);
@@ -217,7 +217,7 @@ async fn a_receiver_that_takes_none_is_understood() {
     let receiver = Receiver::start(dir.path(), ReceiverOptions { out_of_order_window: "5000d", tls: None });
     let receiver = receiver.await;
     let names = simulator::teams(1);
-    let history = metrics::simulated(names, 1, UNTIL, 5, Histograms::Both);
+    let history = metrics::simulated(names, 1, UNTIL, 5, Histograms::NATIVE);
     let begun = std::time::Instant::now();
     let error = send(&receiver.target, &history.collect::<Vec<_>>()).await.unwrap_err();
     assert!(matches!(error, WriteError::Refused { reason: Reason::NativeHistograms, .. }), "{error}");

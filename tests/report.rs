@@ -14,7 +14,7 @@ use dorainfra::dora::events::{Event, PRODUCTION};
 use dorainfra::dora::metrics::{self, Histograms};
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
-use dorainfra::dora::truth::{Days, Summary, summary};
+use dorainfra::dora::truth::{Days, Summary, summary, summary_where};
 use dorainfra::event::Events;
 use serde_json::{Value, json};
 use time::macros::date;
@@ -61,7 +61,14 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
     let names = simulator::teams(4);
     let mut series: Vec<_> =
-        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::Classic).collect();
+        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::CLASSIC.by_service(true))
+            .collect();
+    // Those of one team's services end within the range, as where they are wanted no more.
+    let ended = date!(2025 - 03 - 10).midnight().assume_utc().unix_timestamp() * 1000;
+    for one in series.iter_mut().filter(|one| one.name.starts_with("dora_service_")) {
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        samples.retain(|(at, _)| one.labels.get("team") != names[3] || *at <= ended);
+    }
     // One team lacks a day.
     let hole = date!(2025 - 02 - 10);
     let end_of_hole = hole.next_day().unwrap().midnight().assume_utc().unix_timestamp() * 1000;
@@ -137,6 +144,52 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let asked = queries(&json);
     assert!((20..=50).contains(&asked), "{asked} queries");
 
+    // Each service; nothing of what is not stored whole.
+    let run = report(&["--format", "json", "--services"]).ends_with(0);
+    assert!(run.stderr.contains("are not stored for all of the range"), "{}", run.stderr);
+    let services: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(json.get("services").is_none(), "they are asked for");
+    let services = services["services"].as_array().unwrap();
+    assert!(services.len() > names.len(), "{services:?}");
+    let mut medians = 0;
+    for service in services {
+        let (team, name) = (service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        let truth = summary_where(&events, days, PRODUCTION, |of, by| of == team && by == name);
+        close(&service["deployments"], Some(truth.deployments as f64), name);
+        close(&service["frequency"], Some(truth.frequency_per_day), name);
+        close(&service["failure_rate"], truth.failure_rate, name);
+        close(&service["rework_rate"], truth.rework_rate, name);
+        let known = team != names[3];
+        let count = |values: &[u64]| known.then_some(values.len() as f64);
+        close(&service["changes"], count(&truth.lead_times), name);
+        close(&service["recoveries"], count(&truth.recoveries), name);
+        for (key, values) in [("lead_time", &truth.lead_times), ("recovery", &truth.recoveries)] {
+            assert_eq!(service[key].is_null(), !known || values.is_empty(), "{key} of {service}");
+            let Some(median) = service[key].as_f64() else { continue };
+            let edges = if key == "lead_time" { metrics::LEAD_TIME_EDGES } else { metrics::RECOVERY_EDGES };
+            let bucket =
+                |value: f64| edges.partition_point(|edge| (*edge as f64) < value * (1.0 - 1e-6)).min(9);
+            let middle = [values[(values.len() - 1) / 2], values[values.len() / 2]];
+            let [low, high] = middle.map(|value| bucket(value as f64));
+            assert!((low..=high).contains(&bucket(median)), "{key} of {service}: {middle:?}");
+            medians += 1;
+        }
+    }
+    assert!(medians > 6, "{medians}");
+    let csv = report(&["--format", "csv", "--services"]).ends_with(0).stdout;
+    assert!(csv.lines().all(|line| line.split(',').count() == 16), "{csv}");
+    assert_eq!(csv.lines().count(), 2 + names.len() + services.len());
+    let md = report(&["--format", "md", "--services"]).ends_with(0).stdout;
+    let row = |service: &Value| {
+        let start =
+            format!("| {} | {} |", service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        md.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{start}: {md}"))
+    };
+    let lacking = |service: &Value| row(service).contains("not stored");
+    assert!(services.iter().all(|one| lacking(one) == (one["team"] == names[3])), "{md}");
+    let page = report(&["--services", "--out", "-"]).ends_with(0).stdout;
+    assert!(page.contains("<h3 id=\"services\">") && page.contains("<td>not stored"), "{page}");
+
     // One team, by its name.
     let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);
     let json: Value = serde_json::from_str(&one.stdout).unwrap();
@@ -158,6 +211,107 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let empty = report(&["--environment", "nowhere", "--out", "-"]).ends_with(0).stdout;
     assert!(empty.contains("No deployment is stored in this range"), "{empty}");
     assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
+}
+
+/// Five deployments around the night in which clocks in Berlin were set forward, and three around
+/// the one in which they were set back; both nights end a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn days_and_weeks_are_those_of_the_zone_or_none_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let here = Deployment::empty();
+    let deployed: String = [
+        "2025-03-29T23:30:00Z",
+        "2025-03-30T20:00:00Z",
+        "2025-03-30T21:30:00Z",
+        "2025-03-30T22:30:00Z",
+        "2025-03-30T22:45:00Z",
+        "2025-10-25T22:30:00Z",
+        "2025-10-26T22:30:00Z",
+        "2025-10-26T23:30:00Z",
+    ]
+    .iter()
+    .map(|at| {
+        format!(
+            "{{\"type\":\"deployment\",\"id\":\"{at}\",\"team\":\"t\",\"service\":\"s\",\"at\":\"{at}\"}}\n"
+        )
+    })
+    .collect();
+    here.write("events.jsonl", &deployed);
+    let (endpoint, write) = (format!("{}/prometheus", receiver.target.base_url), receiver.target.write_url());
+    let history = |zone: &str| {
+        let set = format!("timezone={zone}");
+        here.run(&[
+            "generate",
+            "--follow",
+            "events.jsonl",
+            "--settle-hours",
+            "0",
+            "--remote-write",
+            &write,
+            "--until",
+            "2025-11-05",
+            "--days",
+            "300",
+            "--set",
+            &set,
+        ])
+        .ends_with(0);
+    };
+    let report = |zone: &str, from: &str, to: &str| {
+        here.run(&[
+            "report",
+            "--endpoint",
+            &endpoint,
+            "--format",
+            "json",
+            "--timezone",
+            zone,
+            "--from",
+            from,
+            "--to",
+            to,
+        ])
+    };
+    let deployments = |zone: &str, from: &str, to: &str| -> (f64, Vec<f64>) {
+        let json: Value = serde_json::from_str(&report(zone, from, to).ends_with(0).stdout).unwrap();
+        assert_eq!((&json["timezone"], &json["first"]), (&json!(zone), &json!(from)));
+        let of = |figures: &Value| figures["deployments"].as_f64().unwrap();
+        (of(&json["all"]), json["periods"].as_array().unwrap().iter().map(of).collect())
+    };
+    // Cut at the ends of UTC's days alone, it says nothing of others.
+    history("UTC");
+    let refused = report("Europe/Berlin", "2025-03-30", "2025-03-30").ends_with(1);
+    assert!(
+        refused.stderr.contains("nothing is stored at the beginning of 2025-03-30 in Europe/Berlin")
+            && refused.stderr.contains("set `timezone`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(deployments("UTC", "2025-03-30", "2025-03-30").0, 4.0);
+
+    history("Europe/Berlin");
+    let day = |zone: &str, day: &str| deployments(zone, day, day).0;
+    for (of, berlin, utc) in [
+        ("2025-03-29", 0.0, 1.0),
+        ("2025-03-30", 3.0, 4.0),
+        ("2025-03-31", 2.0, 0.0),
+        ("2025-10-25", 0.0, 1.0),
+        ("2025-10-26", 2.0, 2.0),
+        ("2025-10-27", 1.0, 0.0),
+    ] {
+        assert_eq!((day("Europe/Berlin", of), day("UTC", of)), (berlin, utc), "{of}");
+    }
+    let weeks = |zone: &str, from: &str, to: &str| deployments(zone, from, to).1;
+    assert_eq!(weeks("Europe/Berlin", "2025-03-10", "2025-04-06"), [0.0, 0.0, 3.0, 2.0]);
+    assert_eq!(weeks("UTC", "2025-03-10", "2025-04-06"), [0.0, 0.0, 5.0, 0.0]);
+    assert_eq!(weeks("Europe/Berlin", "2025-10-06", "2025-11-02"), [0.0, 0.0, 2.0, 1.0]);
+    assert_eq!(weeks("UTC", "2025-10-06", "2025-11-02"), [0.0, 0.0, 3.0, 0.0]);
+    // Of a zone whose days end elsewhere again there is nothing.
+    report("Asia/Kolkata", "2025-03-30", "2025-03-30").ends_with(1);
+    let wrong = report("Europe/Atlantis", "2025-03-30", "2025-03-30").ends_with(3);
+    assert!(wrong.stderr.contains("Europe/Berlin"), "{}", wrong.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,7 @@ fn groups() -> Vec<(String, f64, Vec<Rule>)> {
 /// As many days of each series as are asked for, a value a minute, week by week.
 fn store(folder: &Path, end: i64, teams: u32, days: i64) -> u64 {
     let teams = simulator::teams(teams);
-    let series: Vec<Series> = metrics::simulated(teams, 1, date!(2026 - 01 - 01), 1, Histograms::Classic)
+    let series: Vec<Series> = metrics::simulated(teams, 1, date!(2026 - 01 - 01), 1, Histograms::CLASSIC)
         .map(|one| Series { exemplars: Vec::new(), ..one })
         .collect();
     let windows = tsdb::windows(

@@ -14,7 +14,7 @@ use dorainfra::dora::metrics::{
 };
 use dorainfra::dora::remote_write::{Client, Limits};
 use dorainfra::dora::simulator::{self, Team};
-use dorainfra::dora::truth::{Days, Summary, summary};
+use dorainfra::dora::truth::{Days, Summary, summary, summary_where};
 use dorainfra::dora::{Labels, Samples, Series};
 use dorainfra::event::Events;
 use dorainfra::report::Key;
@@ -217,6 +217,113 @@ fn own(prefix: &str, teams: &[u32]) -> Vec<&'static str> {
     teams.iter().map(|team| &*format!("{prefix}-{team}").leak()).collect()
 }
 
+/// Lead times and recoveries of random services, by the queries of report and dashboards.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_tell_the_truth_where_they_are_stored_whole_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start(dir.path()).await;
+    let mut runner = TestRunner::deterministic();
+    // With a team that has both before the last week.
+    let earlier = |events: &[Event], name: &&'static str| {
+        let earlier = summary(events, days(0, DAYS - 7), PRODUCTION, &[name]);
+        !earlier.lead_times.is_empty() && !earlier.recoveries.is_empty()
+    };
+    let (events, name) = (0..100)
+        .find_map(|_| {
+            let events = some_events("svc").new_tree(&mut runner).unwrap().current();
+            let name = own("svc", &[0, 1, 2]).into_iter().find(|name| earlier(&events, name))?;
+            (events.len() > 80).then_some((events, name))
+        })
+        .unwrap();
+    let until = FIRST + Duration::days(DAYS - 1);
+    let scopes = metrics::scopes(&events);
+    let history = |histograms| {
+        metrics::history(&scopes, &events, FIRST, until, metrics::Start::WithTheRange, histograms)
+    };
+    let ask_of = |team: &str, service: &str, length: i64| {
+        let team = Ask::over_days(format!("environment=\"production\",team=\"{team}\""), length, "");
+        let only = format!("label_replace(vector(1), \"service\", \"{service}\", \"\", \"\")");
+        let named = |query: String| format!("({query}) and on (service) {only}");
+        [
+            named(team.changes_by_service()),
+            named(team.recoveries_by_service()),
+            named(team.lead_time_by_service(0.5)),
+            named(team.recovery_by_service(0.5)),
+        ]
+    };
+
+    // As it was stored before services were wanted: the team's figures, and none of a service.
+    let theirs = |series: Vec<Series>| -> Vec<Series> {
+        series.into_iter().filter(|one| one.name.starts_with("dora_service_")).collect()
+    };
+    store.send(&history(Histograms::CLASSIC)).await;
+    let all = days(0, DAYS);
+    let team = summary(&events, all, PRODUCTION, &[name]);
+    store.check(&team, name, all).await;
+    for query in ask_of(name, "service-0", DAYS) {
+        assert_eq!(store.ask(&query, until).await, None, "{query}");
+    }
+    // Then they are wanted, and the last week of them has come: of that week they tell, and of
+    // more nothing.
+    let mut late = theirs(history(Histograms::CLASSIC.by_service(true)));
+    let week = (FIRST + Duration::days(DAYS - 7)).midnight().assume_utc().unix_timestamp() * 1000;
+    late.iter_mut().for_each(|one| *one = one.since(week).unwrap());
+    store.send(&late).await;
+    for query in ask_of(name, "service-0", DAYS) {
+        assert_eq!(store.ask(&query, until).await, None, "{query}");
+    }
+    let compare = async |range: Days| {
+        let mut told = 0;
+        for team in ["svc-0", "svc-1", "svc-2"] {
+            for service in ["service-0", "service-1"] {
+                let truth = summary_where(&events, range, PRODUCTION, |of, by| of == team && by == service);
+                let about = format!("{team} {service} {range:?} {truth:?}");
+                let [changes, recoveries, lead, recovery] = ask_of(team, service, range.count());
+                let known = scopes.iter().any(|one| {
+                    one.team == team && one.services[0] == service && one.environment == PRODUCTION
+                });
+                for (query, values) in [(changes, &truth.lead_times), (recoveries, &truth.recoveries)] {
+                    let found = store.ask(&query, range.until).await;
+                    assert_eq!(found.unwrap_or_default() as usize, values.len(), "{about}");
+                    assert_eq!(found.is_some(), known, "{about}");
+                }
+                for (query, values, edges) in [
+                    (lead, &truth.lead_times, LEAD_TIME_EDGES),
+                    (recovery, &truth.recoveries, RECOVERY_EDGES),
+                ] {
+                    let median = store.ask(&query, range.until).await;
+                    assert_eq!(median.is_some(), !values.is_empty(), "{about}");
+                    let Some(median) = median else { continue };
+                    let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+                    let expected = bucket(&edges, low as f64)..=bucket(&edges, high as f64);
+                    assert!(expected.contains(&bucket(&edges, median)), "{median}: {about}");
+                    told += 1;
+                }
+            }
+        }
+        told
+    };
+    assert!(compare(days(DAYS - 7, 7)).await > 4);
+    // All of them: and the team's own are counted once.
+    store.send(&theirs(history(Histograms::CLASSIC.by_service(true)))).await;
+    assert!(compare(all).await > 4);
+    assert!(compare(days(3, 7)).await > 2);
+    store.check(&team, name, all).await;
+    // They are wanted no more, and two days have passed with events of the team: of these days,
+    // and of all that hold them, nothing is told.
+    let more = r#"
+{"type":"change","id":"after","team":"NAME","service":"service-0","at":"2025-04-07T09:00:00Z"}
+{"type":"deployment","id":"d-after","team":"NAME","service":"service-0","at":"2025-04-07T10:00:00Z","changes":["after"]}"#;
+    let more = more.replace("NAME", name);
+    let more: Vec<Event> = events::read(more.as_bytes()).collect::<Result<_, _>>().unwrap();
+    let events: Vec<Event> = events.iter().cloned().chain(more).collect();
+    store.send(&metrics::series(&events, FIRST, until + Duration::days(1))).await;
+    let [changes, _, lead, _] = ask_of(name, "service-0", DAYS + 1);
+    for query in [changes, lead] {
+        assert_eq!(store.ask(&query, until + Duration::days(1)).await, None, "{query}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_edges_are_right() {
     // No deployment on the 26th; a failure that is never over; a recovery after
@@ -255,7 +362,7 @@ async fn the_simulated_history_is_true_across_the_new_year_when_counters_start_a
     let store = Store::start(dir.path()).await;
     let names = simulator::teams(3);
     let until = date!(2025 - 02 - 20);
-    let series: Vec<Series> = metrics::simulated(names.clone(), 5, until, 100, Histograms::Classic).collect();
+    let series: Vec<Series> = metrics::simulated(names.clone(), 5, until, 100, Histograms::CLASSIC).collect();
     let total = |series: &[Series]| series.iter().map(|one| one.samples.len()).sum::<usize>();
     let mut counters = series.iter().filter(|one| !GAUGES.contains(&one.name));
     assert!(counters.all(|one| one.samples.len() == 102), "{}", total(&series));
@@ -290,7 +397,7 @@ async fn collected_events_are_true_once_they_are_settled() {
     let until = FIRST + Duration::days(DAYS - 1 + SETTLE);
     let days_of_history = u32::try_from(DAYS + SETTLE).unwrap();
     let history =
-        metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history, Histograms::Classic);
+        metrics::collected(&[], &events, Duration::days(SETTLE), until, days_of_history, Histograms::CLASSIC);
     store.send(&history.collect::<Vec<_>>()).await;
     for asked in [days(0, DAYS), days(3, 7), days(5, 1)] {
         let truth = summary(&events, asked, PRODUCTION, &own("real", &[0, 1, 2]));

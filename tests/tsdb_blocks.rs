@@ -51,7 +51,7 @@ fn promtool(arguments: &[&str], folder: &Path) -> String {
 #[test]
 fn promtool_reads_every_sample_of_a_year() {
     let folder = tempfile::tempdir().unwrap();
-    let history = history(39, Histograms::Classic);
+    let history = history(39, Histograms::CLASSIC);
     let blocks = blocks(&history);
     // Two of each week, at most.
     assert!((100..=108).contains(&blocks.len()), "{}", blocks.len());
@@ -86,7 +86,7 @@ fn promtool_reads_every_sample_of_a_year() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prometheus_serves_every_sample_of_blocks() {
     let folder = tempfile::tempdir().unwrap();
-    let history = history(3, Histograms::Both);
+    let history = history(3, Histograms::NATIVE);
     let Extent { samples, native, .. } = history.extent();
     assert!(native > 1000 && native < samples);
     let blocks = blocks(&history);

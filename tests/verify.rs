@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 fn history(teams: u32) -> Vec<Series> {
     let until = OffsetDateTime::now_utc().date().previous_day().unwrap();
-    metrics::simulated(simulator::teams(teams), 1, until, 365, Histograms::Classic).collect()
+    metrics::simulated(simulator::teams(teams), 1, until, 365, Histograms::CLASSIC).collect()
 }
 
 fn plain(series: &mut Series) -> &mut Vec<(i64, f64)> {
@@ -173,7 +173,12 @@ fn pushing(
     events: Events,
 ) -> (CancellationToken, tokio::task::JoinHandle<Result<live::Summary, live::LiveError>>) {
     let feed = Feed::Simulated { teams, seed: 1 };
-    let settings = Settings { feed, interval: Duration::from_millis(milliseconds), withdraw: false };
+    let settings = Settings {
+        feed,
+        histograms: Histograms::CLASSIC,
+        interval: Duration::from_millis(milliseconds),
+        withdraw: false,
+    };
     let pushed = Pushed::to(Gateway::new(url).unwrap()).with_concurrency(2);
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -203,6 +208,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
         history: &series,
         teams,
         bucket: None,
+        as_blocks: true,
         bounds,
     };
 

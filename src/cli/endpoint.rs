@@ -32,6 +32,9 @@ pub struct Endpoint {
     /// Write native histograms, too, for an endpoint that takes them
     #[arg(long, requires = "remote_write")]
     native_histograms: bool,
+    /// Lead times and recoveries by service, too
+    #[arg(long, conflicts_with_all = ["out", "events", "format"])]
+    service_histograms: bool,
 }
 
 impl Endpoint {
@@ -56,7 +59,7 @@ impl Endpoint {
     }
 
     pub fn histograms(&self) -> Histograms {
-        if self.native_histograms { Histograms::Both } else { Histograms::Classic }
+        Histograms { native: self.native_histograms, by_service: self.service_histograms }
     }
 
     async fn target(&self, url: &str) -> CommandResult<Target> {

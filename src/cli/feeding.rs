@@ -44,6 +44,11 @@ struct Fed {
     until: Date,
     days: u32,
     native: bool,
+    #[serde(default)]
+    by_service: bool,
+    /// Whose days have ends in it, beside UTC's.
+    #[serde(default)]
+    timezone: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +170,7 @@ impl Run<'_> {
         vec![
             changed.unwrap_or_default(),
             format!("{} {} {}", generator.teams, generator.seed, generator.interval_seconds),
+            if generator.service_histograms { "by service".to_owned() } else { String::new() },
             format!(
                 "{} {:?} {:?}",
                 self.facts.native_histograms(config),
@@ -229,11 +235,20 @@ impl Run<'_> {
             (What::Collected { events: old, .. }, What::Collected { events, .. }) if old != events => {
                 (Action::Update, "events were collected since: what they add".into())
             }
-            _ if (days, wanted.native) != (before.days, before.native)
-                && (days > before.days || wanted.native) =>
+            _ if days > before.days
+                || wanted.native && !before.native
+                || wanted.by_service && !before.by_service
+                || wanted.timezone.is_some() && wanted.timezone != before.timezone =>
             {
-                let kind = if wanted.native && !before.native { ", with native histograms" } else { "" };
-                (Action::Update, format!("{days} days{kind}, where {} are stored", before.days))
+                let more = [
+                    (wanted.native && !before.native, ", with native histograms"),
+                    (wanted.by_service && !before.by_service, ", with lead times and recoveries by service"),
+                ];
+                let mut more: String = more.iter().filter(|(new, _)| *new).map(|(_, words)| *words).collect();
+                if let Some(zone) = wanted.timezone.as_ref().filter(|_| wanted.timezone != before.timezone) {
+                    more.push_str(&format!(", with the ends of the days of {zone}"));
+                }
+                (Action::Update, format!("{days} days{more}, where {} are stored", before.days))
             }
             _ => match (wanted.until - before.until).whole_days() {
                 // Time alone is no change: it would be one each day.
@@ -249,7 +264,7 @@ impl Run<'_> {
     /// "about 539,000 samples of 39 teams, 2025-11-29 to 2026-11-28"
     fn words_of(&self, fed: &Fed, days: u32, teams: usize) -> String {
         let first = fed.until - Duration::days(i64::from(days.saturating_sub(1)));
-        let histograms = if fed.native { Histograms::Both } else { Histograms::Classic };
+        let histograms = Histograms { native: fed.native, by_service: fed.by_service };
         let newest: Vec<Scope> = match fed.what {
             What::Simulated { teams: all, seed } => {
                 let names = simulator::teams(all);
@@ -258,8 +273,9 @@ impl Run<'_> {
             }
             What::Collected { .. } => self.told().map(|told| told.scopes()).unwrap_or_default(),
         };
-        // Each series has a sample a day.
-        let samples = metrics::cardinality(newest, histograms) * u64::from(days);
+        // Each series has a sample a day, and one more where another zone's days end.
+        let each = if fed.timezone.is_some() { 2 } else { 1 };
+        let samples = metrics::cardinality(newest, histograms) * u64::from(days) * each;
         let teams = if teams == 1 { "1 team".into() } else { format!("{teams} teams") };
         format!("about {} samples of {teams}, {first} to {}", crate::ui::count(samples), fed.until)
     }
@@ -283,6 +299,8 @@ impl Run<'_> {
             until: yesterday(),
             days: config.generator.days,
             native: self.facts.native_histograms(config),
+            by_service: config.generator.service_histograms,
+            timezone: Some(config.timezone.clone()).filter(|name| name != "UTC"),
         }))
     }
 

@@ -25,6 +25,7 @@ use crate::query::Query;
 use crate::stack::Target;
 use crate::ui::Printer;
 use crate::verify;
+use crate::zone::Zone;
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values
 ///
@@ -87,7 +88,7 @@ impl Generate {
             return self.write_events(context, path);
         }
         let config = context.project().await?.config;
-        let generator = config.generator;
+        let generator = config.generator.clone();
         let teams = self.teams.unwrap_or(generator.teams);
         let seed = self.seed.unwrap_or(generator.seed);
         if self.live.wanted() {
@@ -107,7 +108,13 @@ impl Generate {
                 Some(path) => self.collected(context, path, config.settle_hours)?,
                 None => Told::Simulated { teams: simulator::teams(teams), seed },
             };
-            let history = History::of(told, until, days, self.endpoint.histograms());
+            let history = History::of(
+                told,
+                until,
+                days,
+                self.endpoint.histograms(),
+                Zone::configured(&config.timezone),
+            );
             let target = self.endpoint.reached(context).await?;
             return write_history(context, &connect()?, target.as_ref(), &history).await;
         }

@@ -72,7 +72,8 @@ impl Live {
             return self.check().await;
         }
         let interval = Duration::from_secs(self.interval.unwrap_or(usual_interval).into());
-        let settings = Settings { feed, interval, withdraw: self.withdraw };
+        let settings =
+            Settings { feed, histograms: endpoint.histograms(), interval, withdraw: self.withdraw };
         let clock = Clock::new(OffsetDateTime::now_utc, self.speed);
         let stop = context.signals.finishing();
         let screen = Screen::open(&context.printer);

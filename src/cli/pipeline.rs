@@ -27,6 +27,7 @@ use crate::event::{Event, Events, Phase};
 use crate::machine::{self, Machine};
 use crate::resource::{self, Google, Held, Mimir};
 use crate::stack::Target;
+use crate::zone::Zone;
 use crate::{artifact, gcp, verify};
 
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
@@ -325,10 +326,9 @@ impl<'a> Run<'a> {
 
     /// Those that this deployment's series are made with.
     pub fn histograms(&self) -> Histograms {
-        match self.facts.native_histograms(&self.project.config) {
-            true => Histograms::Both,
-            false => Histograms::Classic,
-        }
+        let config = &self.project.config;
+        let native = self.facts.native_histograms(config);
+        Histograms { native, by_service: config.generator.service_histograms }
     }
 
     /// The history that this configuration stands for, once for all phases: what
@@ -338,7 +338,13 @@ impl<'a> Run<'a> {
             return Ok(history);
         }
         let days = self.project.config.generator.days;
-        let history = History::of(self.told()?, yesterday(), days, self.histograms());
+        let history = History::of(
+            self.told()?,
+            yesterday(),
+            days,
+            self.histograms(),
+            Zone::configured(&self.project.config.timezone),
+        );
         Ok(self.history.get_or_init(|| history))
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use time::macros::format_description;
-use time::{Date, Duration, OffsetDateTime};
+use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
@@ -17,6 +17,7 @@ use crate::dora::events::PRODUCTION;
 use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use crate::query::{Access, Query};
 use crate::report::{self, Key, Question, Report as Collected};
+use crate::zone::Zone;
 
 /// The file that a page is written to when none is named.
 const PAGE: &str = "dora-report.html";
@@ -36,15 +37,21 @@ pub struct Report {
     /// How far back, as whole days: `84d`, `12w`, `1y`
     #[arg(long, value_name = "DURATION", default_value = "84d", value_parser = days)]
     range: i64,
-    /// First day, UTC [default: --range before --to]
+    /// Whose days these are, by its IANA name, as Europe/Berlin [default: of the configuration; of an endpoint UTC]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    timezone: Option<Zone>,
+    /// First day [default: --range before --to]
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, conflicts_with = "range")]
     from: Option<Date>,
-    /// Last day, UTC [default: yesterday]
+    /// Last day [default: yesterday]
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day)]
     to: Option<Date>,
     /// Only these teams
     #[arg(long, value_name = "TEAM", value_delimiter = ',')]
     teams: Vec<String>,
+    /// Each service, too
+    #[arg(long)]
+    services: bool,
     /// Environment whose deployments count
     #[arg(long, default_value = PRODUCTION)]
     environment: String,
@@ -103,15 +110,24 @@ impl From<RankBy> for Key {
 impl Report {
     pub async fn run(self, context: &Context) -> CommandResult {
         let now = OffsetDateTime::now_utc();
-        let (first, until) = self.dates(now.date())?;
+        let zone = self.zone(context).await?;
+        let (first, until) = self.dates(&zone, now)?;
         let screen = Screen::open(&context.printer);
-        let collected = self.collect(context, &screen, first, until, now).await;
+        let collected = self.collect(context, &screen, zone, first, until, now).await;
         screen.close().await;
         let collected = collected?;
         for team in self.teams.iter().filter(|team| !collected.teams.iter().any(|one| one.name == **team)) {
             context.printer.warning(
                 &format!("no team `{team}` is known in the environment `{}`", self.environment),
                 Some("`dorainfra report --format csv` lists all teams"),
+            );
+        }
+        let services = collected.services.iter().flatten();
+        if services.clone().next().is_some() && !services.clone().all(report::Service::has_times) {
+            let lacking = services.filter(|service| !service.has_times()).count();
+            context.printer.warning(
+                &format!("lead time and recovery of {lacking} services are not stored for all of the range"),
+                Some("`generator.service_histograms: true` and `dorainfra apply` write them, for the past, too"),
             );
         }
         let text = match self.format {
@@ -137,12 +153,22 @@ impl Report {
         Ok(Exit::Done)
     }
 
+    /// Of an endpoint without a configuration nothing is known.
+    async fn zone(&self, context: &Context) -> CommandResult<Zone> {
+        match &self.timezone {
+            Some(zone) => Ok(zone.clone()),
+            None if self.endpoint.is_some() => Ok(Zone::UTC),
+            None => Ok(Zone::configured(&context.project().await?.config.timezone)),
+        }
+    }
+
     /// The first and the last day.
-    fn dates(&self, today: Date) -> CommandResult<(Date, Date)> {
+    fn dates(&self, zone: &Zone, now: OffsetDateTime) -> CommandResult<(Date, Date)> {
+        let today = zone.day(now);
         let yesterday = today.previous_day().unwrap_or(today);
-        let until = self.to.unwrap_or(yesterday);
+        let until = self.to.unwrap_or_else(|| usual_end(zone, now));
         if until > yesterday {
-            return Err(CommandError::usage(format!("{until} is not over yet (days are UTC)"))
+            return Err(CommandError::usage(format!("{until} is not over yet (days are {zone})"))
                 .hint(format!("give `--to {yesterday}` or an earlier day")));
         }
         let first = match self.from {
@@ -166,6 +192,7 @@ impl Report {
         &self,
         context: &Context,
         screen: &Screen,
+        zone: Zone,
         first: Date,
         until: Date,
         now: OffsetDateTime,
@@ -178,7 +205,9 @@ impl Report {
             teams: self.teams.clone(),
             first,
             until,
+            zone,
             bands_year: self.bands,
+            services: self.services,
             now,
             sent: BTreeMap::new(),
             native: false,
@@ -191,7 +220,7 @@ impl Report {
             question.sent = closing(run.past()?, &question);
             let config = &run.project.config;
             question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
-            return Ok(report::collect(&Query::new(&target)?, &question).await?);
+            return report::collect(&Query::new(&target)?, &question).await.map_err(not_cut);
         };
         let read = |path: &PathBuf| {
             crate::file::text(&context.environment.folder.join(path)).map_err(|error| {
@@ -213,6 +242,9 @@ impl Report {
         question.source = shown(url);
         question.subject.clone_from(&question.source);
         report::collect(&query, &question).await.map_err(|error| {
+            if matches!(error, report::CollectError::NotCut { .. }) {
+                return not_cut(error);
+            }
             CommandError::failed(format!("{}: {error}", question.source)).hint(
                 "give the address as far as before /api/v1 (Mimir's ends in /prometheus), and --ca, --cert, --key \
                  or --tenant where it wants them",
@@ -239,14 +271,36 @@ fn closing(history: &dyn Past, question: &Question) -> BTreeMap<Date, u64> {
             let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(*at) * 1_000_000) else {
                 continue;
             };
-            if at.time() == time::Time::MIDNIGHT
-                && let Some(day) = at.date().previous_day()
+            let day = question.zone.day(at);
+            if question.zone.begin(day) == at
+                && let Some(day) = day.previous_day()
             {
                 *days.entry(day).or_default() += 1;
             }
         }
     }
     days
+}
+
+/// What to do where days of a zone are not stored.
+fn not_cut(error: report::CollectError) -> CommandError {
+    match error {
+        report::CollectError::Query(error) => error.into(),
+        error => CommandError::failed(error.to_string()).hint(
+            "set `timezone` and run `dorainfra apply`: the history gets a sample where each of its days begins; or \
+             give `--timezone UTC`",
+        ),
+    }
+}
+
+/// The last day that ended before the last midnight of UTC, which is as far as a history goes.
+fn usual_end(zone: &Zone, now: OffsetDateTime) -> Date {
+    let today = zone.day(now.to_offset(UtcOffset::UTC).date().midnight().assume_utc());
+    today.previous_day().unwrap_or(today)
+}
+
+fn zone(name: &str) -> Result<Zone, String> {
+    Zone::named(name).ok_or_else(|| "is no time zone's IANA name, such as Europe/Berlin".into())
 }
 
 /// An address without user and password.
@@ -274,12 +328,25 @@ fn day(text: &str) -> Result<Date, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::macros::{date, datetime};
 
     #[test]
     fn a_range_is_whole_days() {
         assert_eq!((days("84d"), days("12w"), days("1y")), (Ok(84), Ok(84), Ok(365)));
         for wrong in ["", "12h", "0d", "20y", "84"] {
             assert!(days(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_report_ends_where_a_history_can() {
+        let end = |name: &str, now| usual_end(&Zone::named(name).unwrap(), now);
+        let (early, late) = (datetime!(2026-03-10 0:30 UTC), datetime!(2026-03-10 23:30 UTC));
+        for now in [early, late] {
+            assert_eq!(end("UTC", now), date!(2026 - 03 - 09));
+            assert_eq!(end("Europe/Berlin", now), date!(2026 - 03 - 09));
+            // The 9th ends there on the 10th, at 4:00 UTC.
+            assert_eq!(end("America/New_York", now), date!(2026 - 03 - 08));
         }
     }
 

@@ -9,6 +9,7 @@ use time::{Date, OffsetDateTime};
 use crate::dora::metrics::{self, Histograms, Scope};
 use crate::dora::simulator::Team;
 use crate::dora::{self, Extent, Past, Series};
+use crate::zone::Zone;
 
 /// Where a deployment's metrics come from.
 pub enum Told {
@@ -58,6 +59,8 @@ pub struct History {
     until: Date,
     days: u32,
     histograms: Histograms,
+    /// Whose days have an end in it, beside those of UTC.
+    zone: Zone,
     extent: Extent,
     held: Option<Vec<Series>>,
 }
@@ -68,13 +71,13 @@ const HELD: u64 = 1_000_000;
 
 impl History {
     /// The `days` days up to `until` (included).
-    pub fn of(told: Told, until: Date, days: u32, histograms: Histograms) -> Self {
-        Self::holding(HELD, told, until, days, histograms)
+    pub fn of(told: Told, until: Date, days: u32, histograms: Histograms, zone: Zone) -> Self {
+        Self::holding(HELD, told, until, days, histograms, zone)
     }
 
     /// Holds it if it takes at most as much room as so many plain samples.
-    fn holding(most: u64, told: Told, until: Date, days: u32, histograms: Histograms) -> Self {
-        let mut history = Self { told, until, days, histograms, extent: Extent::default(), held: None };
+    fn holding(most: u64, told: Told, until: Date, days: u32, histograms: Histograms, zone: Zone) -> Self {
+        let mut history = Self { told, until, days, histograms, zone, extent: Extent::default(), held: None };
         let (mut extent, mut held) = (Extent::default(), Some(Vec::new()));
         for one in history.made() {
             extent.add(&one);
@@ -92,11 +95,16 @@ impl History {
     fn made(&self) -> Box<dyn Iterator<Item = Series> + Send + '_> {
         let (until, days, histograms) = (self.until, self.days, self.histograms);
         match &self.told {
-            Told::Simulated { teams, seed } => {
-                Box::new(metrics::simulated(teams.clone(), *seed, until, days, histograms))
-            }
+            Told::Simulated { teams, seed } => Box::new(metrics::simulated_in(
+                self.zone.clone(),
+                teams.clone(),
+                *seed,
+                until,
+                days,
+                histograms,
+            )),
             Told::Collected { events, settle } => {
-                Box::new(metrics::collected(&[], events, *settle, until, days, histograms))
+                Box::new(metrics::collected_in(&self.zone, &[], events, *settle, until, days, histograms))
             }
         }
     }
@@ -130,7 +138,7 @@ mod tests {
     fn a_large_history_is_not_held_and_tells_the_same_each_time() {
         let of = |most| {
             let told = Told::Simulated { teams: crate::dora::simulator::teams(2), seed: 3 };
-            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::Both)
+            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::NATIVE, Zone::UTC)
         };
         let held = of(HELD);
         let weight = held.extent().weight;

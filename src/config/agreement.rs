@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::duration::parse_duration;
 use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
-use super::{Config, Live, NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, Topology, options, rules};
+use super::{Config, Live, Topology, options, rules, series_per_team};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -167,8 +167,7 @@ fn history_against(
 fn series(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
     const PATHS: [&str; 2] = ["generator.teams", "mimir.limits.max_series"];
     let (teams, most) = (config.generator.teams, config.mimir.limits.max_series);
-    let native = if config.generator.native_histograms { NATIVE_SERIES_PER_TEAM } else { 0 };
-    let each = SERIES_PER_TEAM + native;
+    let each = series_per_team(config.generator.native_histograms, config.generator.service_histograms);
     let written = teams * each;
     if !settings.sound(&PATHS) || written <= most {
         return Vec::new();

@@ -311,6 +311,10 @@ impl Reading {
                         .and_then(serde_json::Value::as_object)
                         .is_some_and(options::takes_no_blocks)
             },
+            by_service: {
+                let given = self.settings.get("generator.service_histograms").map(|setting| &setting.value);
+                given.and_then(serde_json::Value::as_bool).unwrap_or(built_in.generator.service_histograms)
+            },
         });
         let mut tree = serde_json::to_value(defaults).expect("a configuration is plain data");
         for (path, setting) in &self.settings {

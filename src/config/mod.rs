@@ -41,7 +41,7 @@ pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
 pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
-pub use self::sizes::{NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, history_window};
+pub use self::sizes::{history_window, series_per_team};
 pub use self::source::{ChangesAre, DeployedBy, MAPPINGS, Source, SourceKind, TeamFrom, check_text};
 pub use self::template::template;
 pub use self::versions::{MimirVersion, default_version, mimir_stops, mimir_version, mimir_versions};
@@ -69,6 +69,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Hours after which a real event counts: its outcome is settled by then.
     pub settle_hours: u32,
+    /// Whose days and weeks the report tells of.
+    pub timezone: String,
     /// Folder whose files override the built-in templates of the same path.
     pub templates_dir: Option<PathBuf>,
 }
@@ -266,6 +268,8 @@ pub struct Generator {
     pub interval_seconds: u32,
     /// Whether lead times and recoveries are written as native histograms, too.
     pub native_histograms: bool,
+    /// Whether they are written by service, too.
+    pub service_histograms: bool,
 }
 
 impl Default for Config {
@@ -291,7 +295,7 @@ impl Default for Config {
                 soft_delete_days: 7,
                 retention: sizes::retention(365),
                 tenant: "dora".into(),
-                limits: sizes::limits(39, 365, false),
+                limits: sizes::limits(39, 365, false, false),
                 extra: serde_json::Map::new(),
                 service_account: None,
                 binary: None,
@@ -352,9 +356,11 @@ impl Default for Config {
                 seed: 1,
                 interval_seconds: 60,
                 native_histograms: false,
+                service_histograms: false,
             },
             sources: Vec::new(),
             settle_hours: 72,
+            timezone: "UTC".into(),
             templates_dir: None,
         }
     }
@@ -386,6 +392,7 @@ struct Basis<'a> {
     teams: u32,
     days: u32,
     by_ingester: bool,
+    by_service: bool,
 }
 
 impl<'a> Basis<'a> {
@@ -398,6 +405,7 @@ impl<'a> Basis<'a> {
             teams: config.generator.teams,
             days: config.generator.days,
             by_ingester: config.history_by_ingester(),
+            by_service: config.generator.service_histograms,
         }
     }
 }
@@ -416,7 +424,7 @@ impl Config {
 
     /// The defaults beside those from which others follow.
     fn defaults_of(basis: &Basis<'_>) -> Self {
-        let Basis { project, name, region, topology, teams, days, by_ingester } = *basis;
+        let Basis { project, name, region, topology, teams, days, by_ingester, by_service } = *basis;
         let mut defaults = Self {
             project: project.to_owned(),
             name: name.to_owned(),
@@ -426,7 +434,7 @@ impl Config {
         };
         defaults.mimir.bucket_location = region.to_owned();
         defaults.mimir.retention = sizes::retention(days);
-        defaults.mimir.limits = sizes::limits(teams, days, by_ingester);
+        defaults.mimir.limits = sizes::limits(teams, days, by_ingester, by_service);
         if !project.is_empty() {
             defaults.mimir.bucket = default_bucket(project, name);
         }

@@ -50,7 +50,8 @@ Keys are checked against each other too:
   Mimir that takes no blocks): older samples would be deleted, or rejected.
 - `alerts.watchdog` needs `alerts.rules`.
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
-- `generator.teams` times 50 is at most `mimir.limits.max_series`.
+- `generator.teams` times 50 is at most `mimir.limits.max_series`; times 180 with
+  `generator.service_histograms`.
 - `network.create` excludes `network.name` and `network.subnet`.
 - `access.external_machines: false` is for `topology: ha`, or goes with `access.external: false`.
 - The keys of `mimir.extra` are keys of that `mimir.version`, as far as its keys

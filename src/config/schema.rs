@@ -47,13 +47,12 @@ pub const KEYS: &[Key] = &[
         example: "dora-staging",
         derived: None,
     },
-    Key {
-        path: "region",
-        kind: Kind::Text(rules::REGION),
-        doc: "Google Cloud region of the machine, its disks and its address.",
-        example: "us-central1",
-        derived: None,
-    },
+    plain(
+        "region",
+        Kind::Text(rules::REGION),
+        "Google Cloud region of the machine, its disks and its address.",
+        "us-central1",
+    ),
     Key {
         path: "zones",
         kind: Kind::List(rules::ZONE),
@@ -69,22 +68,26 @@ pub const KEYS: &[Key] = &[
         example: "{cost-center: platform}",
         derived: None,
     },
-    Key {
-        path: "sources",
-        kind: Kind::Sources,
-        doc: "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
-              files, CDEvents, webhooks of other tools.",
-        example: "[{type: git, path: ../shop, team: orders}]",
-        derived: None,
-    },
-    Key {
-        path: "settle_hours",
-        kind: Kind::Whole(&[(0, 720)]),
-        doc: "Hours after which an event of `sources` counts. A failure that is known by then counts \
-              against its deployment; what is known later changes nothing any more.",
-        example: "24",
-        derived: None,
-    },
+    plain(
+        "sources",
+        Kind::Sources,
+        "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
+         files, CDEvents, webhooks of other tools.",
+        "[{type: git, path: ../shop, team: orders}]",
+    ),
+    plain(
+        "settle_hours",
+        Kind::Whole(&[(0, 720)]),
+        "Hours after which an event of `sources` counts. A failure that is known by then counts \
+         against its deployment; what is known later changes nothing any more.",
+        "24",
+    ),
+    plain(
+        "timezone",
+        Kind::Text(rules::TIMEZONE),
+        "Whose days and weeks the report tells of. The history gets a sample where these days end, too.",
+        "Europe/Berlin",
+    ),
     Key {
         path: "templates_dir",
         kind: Kind::Path,
@@ -99,43 +102,38 @@ pub const KEYS: &[Key] = &[
         example: "3.1.4",
         derived: None,
     },
-    Key {
-        path: "mimir.topology",
-        kind: Kind::Choice(&["single", "ha"], &[]),
-        doc: "How many machines: `single` is one, and not highly available; `ha` is three in three zones, \
-              each with all the data, behind a load balancer.",
-        example: "ha",
-        derived: None,
-    },
-    Key {
-        path: "mimir.machine_type",
-        kind: Kind::Text(rules::MACHINE_TYPE),
-        doc: "Compute Engine machine type. Mimir with a year of 39 teams took 0.6 GB of memory at most (docs/sizing.md).",
-        example: "e2-standard-2",
-        derived: None,
-    },
-    Key {
-        path: "mimir.boot_disk_gb",
-        kind: Kind::Whole(&[(10, 2000)]),
-        doc: "Size of the boot disk in GB. It holds no data.",
-        example: "20",
-        derived: None,
-    },
-    Key {
-        path: "mimir.boot_disk_type",
-        kind: Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
-        doc: "Disk type of the boot disk. Newer machine series (N4, C4, C4A and their like) take `hyperdisk-balanced` only.",
-        example: "hyperdisk-balanced",
-        derived: None,
-    },
-    Key {
-        path: "mimir.disk_gb",
-        kind: Kind::Whole(&[(10, 65_536)]),
-        doc: "Size of the data disk in GB: the write-ahead log, blocks not yet in the bucket, caches. \
-              It can grow in place, never shrink.",
-        example: "50",
-        derived: None,
-    },
+    plain(
+        "mimir.topology",
+        Kind::Choice(&["single", "ha"], &[]),
+        "How many machines: `single` is one, and not highly available; `ha` is three in three zones, \
+         each with all the data, behind a load balancer.",
+        "ha",
+    ),
+    plain(
+        "mimir.machine_type",
+        Kind::Text(rules::MACHINE_TYPE),
+        "Compute Engine machine type. Mimir with a year of 39 teams took 0.6 GB of memory at most (docs/sizing.md).",
+        "e2-standard-2",
+    ),
+    plain(
+        "mimir.boot_disk_gb",
+        Kind::Whole(&[(10, 2000)]),
+        "Size of the boot disk in GB. It holds no data.",
+        "20",
+    ),
+    plain(
+        "mimir.boot_disk_type",
+        Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
+        "Disk type of the boot disk. Newer machine series (N4, C4, C4A and their like) take `hyperdisk-balanced` only.",
+        "hyperdisk-balanced",
+    ),
+    plain(
+        "mimir.disk_gb",
+        Kind::Whole(&[(10, 65_536)]),
+        "Size of the data disk in GB: the write-ahead log, blocks not yet in the bucket, caches. \
+         It can grow in place, never shrink.",
+        "50",
+    ),
     plain(
         "mimir.disk_type",
         Kind::Choice(&["pd-balanced", "pd-ssd", "pd-standard", "hyperdisk-balanced"], &[]),
@@ -220,7 +218,7 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "mimir.limits.max_series",
         kind: Kind::Whole(&[(1, 1_000_000_000)]),
-        doc: "Series in memory. Not fewer than the generator writes: about 50 for each team.",
+        doc: "Series in memory. Not fewer than the generator writes: about 50 for each team, 180 by service.",
         example: "500000",
         derived: Some("twice what `generator.teams` and the parts' own metrics make, at least 150000"),
     },
@@ -483,14 +481,19 @@ pub const KEYS: &[Key] = &[
         "Seconds between two rounds of live values.",
         "10",
     ),
-    Key {
-        path: "generator.native_histograms",
-        kind: Kind::Flag,
-        doc: "Write lead times and recoveries as native histograms, too, beside the classic ones. Live values \
-              of them need `stack.live: remote-write`: a Pushgateway and a scraped page are text, which has none.",
-        example: "true",
-        derived: None,
-    },
+    plain(
+        "generator.native_histograms",
+        Kind::Flag,
+        "Write lead times and recoveries as native histograms, too, beside the classic ones. Live values \
+         of them need `stack.live: remote-write`: a Pushgateway and a scraped page are text, which has none.",
+        "true",
+    ),
+    plain(
+        "generator.service_histograms",
+        Kind::Flag,
+        "Write lead times and recoveries by service, too: 26 series for each service and environment, or 28.",
+        "true",
+    ),
 ];
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::{self, Live, Observation, Scope};
+use super::metrics::{self, Histograms, Live, Observation, Scope};
 use super::source::{SourceError, store};
 
 /// Where live values come from.
@@ -25,14 +25,15 @@ pub enum Feed {
 /// The teams of a feed, each with its present values.
 pub struct Teams {
     feed: Feed,
+    histograms: Histograms,
     teams: Vec<(String, Live)>,
     /// When the file that was read last was written, and its length.
     read: Option<(SystemTime, u64)>,
 }
 
 impl Teams {
-    pub fn new(feed: Feed) -> Self {
-        Self { feed, teams: Vec::new(), read: None }
+    pub fn new(feed: Feed, histograms: Histograms) -> Self {
+        Self { feed, histograms, teams: Vec::new(), read: None }
     }
 
     /// Counts up to `now`. Ends early when a stop is asked for: a year of
@@ -60,7 +61,7 @@ impl Teams {
                     if stop.is_cancelled() {
                         break;
                     }
-                    self.teams.push((name.clone(), Live::new(name, *seed, now)));
+                    self.teams.push((name.clone(), Live::new(name, *seed, self.histograms, now)));
                     tokio::task::yield_now().await;
                 }
             }
@@ -71,7 +72,7 @@ impl Teams {
                     return Ok(());
                 }
                 let found = store::read(path)?;
-                self.teams = teams(&found.events, *settle, now);
+                self.teams = teams(&found.events, *settle, self.histograms, now);
                 self.read = written;
                 if !found.bad.is_empty() {
                     let problems = found.bad.iter().take(5).map(|line| line.described(path)).collect();
@@ -89,7 +90,12 @@ impl Teams {
 }
 
 /// Each team of some events, as it is at `now`.
-fn teams(events: &[super::events::Event], settle: Duration, now: OffsetDateTime) -> Vec<(String, Live)> {
+fn teams(
+    events: &[super::events::Event],
+    settle: Duration,
+    histograms: Histograms,
+    now: OffsetDateTime,
+) -> Vec<(String, Live)> {
     let mut scopes: BTreeMap<String, Vec<Scope>> = BTreeMap::new();
     for scope in metrics::scopes(events) {
         scopes.entry(super::valid(&scope.team)).or_default().push(scope);
@@ -99,7 +105,7 @@ fn teams(events: &[super::events::Event], settle: Duration, now: OffsetDateTime)
         observed.entry(super::valid(&one.team)).or_default().push(one);
     }
     let of = |(name, scopes): (String, Vec<Scope>)| {
-        let live = Live::of(&scopes, observed.remove(&name).unwrap_or_default(), now);
+        let live = Live::of(&scopes, observed.remove(&name).unwrap_or_default(), histograms, now);
         (name, live)
     };
     scopes.into_iter().map(of).collect()
@@ -127,7 +133,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let settle = Duration::days(3);
-        let mut teams = Teams::new(Feed::Collected { path: path.clone(), settle });
+        let mut teams = Teams::new(Feed::Collected { path: path.clone(), settle }, Histograms::CLASSIC);
         let stop = CancellationToken::new();
         teams.advance(datetime!(2026-03-04 00:00 UTC), &stop).await.unwrap();
         assert_eq!(teams.iter().count(), 0);

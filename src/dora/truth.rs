@@ -57,7 +57,17 @@ impl Summary {
 /// The metrics of `teams` in one environment; no team named means all of them.
 /// The events may come in any order.
 pub fn summary(events: &[Event], days: Days, environment: &str, teams: &[&str]) -> Summary {
-    let mine = |team: &str| teams.is_empty() || teams.contains(&team);
+    summary_where(events, days, environment, |team, _| teams.is_empty() || teams.contains(&team))
+}
+
+/// The metrics of those whose team and service `mine` says yes to. A failure is the service's
+/// that it names, whichever service's deployment caused it.
+pub fn summary_where(
+    events: &[Event],
+    days: Days,
+    environment: &str,
+    mine: impl Fn(&str, &str) -> bool,
+) -> Summary {
     let deployments: BTreeMap<&str, &Deployment> = first_of(events, |event| match event {
         Event::Deployment(deployment) => Some((deployment.id.as_str(), deployment, deployment.at)),
         _ => None,
@@ -87,8 +97,9 @@ pub fn summary(events: &[Event], days: Days, environment: &str, teams: &[&str]) 
     let failed_ones: BTreeSet<&str> = broke.values().map(|cause| cause.id.as_str()).collect();
 
     let mut summary = Summary::default();
-    let counted =
-        |one: &&&Deployment| mine(&one.team) && one.environment == environment && days.contains(one.at);
+    let counted = |one: &&&Deployment| {
+        mine(&one.team, &one.service) && one.environment == environment && days.contains(one.at)
+    };
     for deployment in deployments.values().filter(counted) {
         summary.deployments += 1;
         summary.failed += u64::from(failed_ones.contains(deployment.id.as_str()));
@@ -99,7 +110,7 @@ pub fn summary(events: &[Event], days: Days, environment: &str, teams: &[&str]) 
     for (failure, end) in ends {
         if let Some(failure) = failures.get(failure)
             && let Some(cause) = broke.get(failure.id.as_str())
-            && mine(&failure.team)
+            && mine(&failure.team, &failure.service)
             && cause.environment == environment
             && days.contains(end)
         {

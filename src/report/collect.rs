@@ -6,12 +6,13 @@ use time::{Date, Duration, OffsetDateTime};
 
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::services::services;
+use super::spans::{CollectError, Span, cut, over};
 use super::{Figures, Period, Report, SCHEMA, Team, judge};
 use crate::dora::JOB;
 use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
-use crate::query::{Instant, Query, QueryError, Range};
-
-const DAY: i64 = 86_400_000;
+use crate::query::{Instant, Query, QueryError};
+use crate::zone::Zone;
 
 /// What is to be reported on.
 #[derive(Clone, Debug)]
@@ -23,10 +24,14 @@ pub struct Question {
     pub settle_hours: Option<u32>,
     /// Only these; none: all.
     pub teams: Vec<String>,
-    /// The first and the last day (UTC), both included and over.
+    /// The first and the last day, both included and over.
     pub first: Date,
     pub until: Date,
+    /// Whose days these are.
+    pub zone: Zone,
     pub bands_year: u16,
+    /// Whether each service is shown, too.
+    pub services: bool,
     pub now: OffsetDateTime,
     /// Samples that close each day, where the sender is known.
     pub sent: BTreeMap<Date, u64>,
@@ -37,7 +42,13 @@ pub struct Question {
 /// Whether the endpoint holds native histograms of the range. One that holds none may not
 /// know the functions for them either.
 async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> {
-    let of = |name| format!("count(last_over_time({name}{{{}}}[{}d]))", question.selector(), question.days());
+    let of = |name| {
+        format!(
+            "count(last_over_time({name}{{{}}}[{}ms]))",
+            question.selector(),
+            question.span().milliseconds
+        )
+    };
     let found = query.instant::<Instant>(&of(LEAD_TIME), Some(question.end())).await?;
     Ok(!found.is_empty())
 }
@@ -47,9 +58,13 @@ impl Question {
         (self.until - self.first).whole_days() + 1
     }
 
+    fn span(&self) -> Span {
+        Span::of(&self.zone, self.first, self.until)
+    }
+
     /// The end of the last day, in milliseconds.
     fn end(&self) -> i64 {
-        (self.until + Duration::days(1)).midnight().assume_utc().unix_timestamp() * 1000
+        self.span().end
     }
 
     /// The matchers of every series that is asked for.
@@ -70,8 +85,14 @@ impl Question {
         Self { first, ..self.clone() }
     }
 
-    fn ask(&self, days: i64, by: &'static str) -> Ask {
-        Ask::over_days(self.selector(), days, by).native_where_whole(self.native)
+    fn ask(&self, span: &Span, by: &'static str) -> Ask {
+        Ask::over(self.selector(), span.days, span.milliseconds, by).native_where_whole(self.native)
+    }
+
+    /// As many days before.
+    fn span_before(&self) -> Span {
+        let days = Duration::days(self.days());
+        Span::of(&self.zone, self.first - days, self.until - days)
     }
 
     /// Days of a period: few enough of them to be seen apart.
@@ -100,16 +121,22 @@ fn literal(text: &str) -> String {
 ///
 /// # Errors
 /// The first query that is not answered.
-pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryError> {
+pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
     let stored = stored(query, asked).await?;
     let mut question = asked.narrowed(&stored);
     question.native = native(query, &question).await?;
     let question = &question;
-    let (end, days) = (question.end(), question.days());
+    let (end, days, span) = (question.end(), question.days(), question.span());
+    if !stored.is_empty() {
+        // Where the range begins, and each end of what is told.
+        let begun = Span::before(&question.zone, question.first - Duration::days(1), 1, 1);
+        let ends = [begun, spans(question)].concat();
+        cut(query, &question.zone, &format!("{DEPLOYMENTS}{{{}}}", question.selector()), &ends).await?;
+    }
     let (all, before, by_team, periods, by_period, newest, integrity) = tokio::try_join!(
-        figures(query, question, "", end),
+        figures(query, question, "", &span),
         before(query, question),
-        figures(query, question, "team", end),
+        figures(query, question, "team", &span),
         periods(query, question),
         deployments_by_period(query, question),
         newest(query, question),
@@ -138,6 +165,10 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         }
     };
     let teams: Vec<Team> = names.into_iter().map(team).collect();
+    let services = match question.services {
+        true => Some(services(query, &question.ask(&span, ""), end, &teams).await?),
+        false => None,
+    };
     let all = all.get("").copied().unwrap_or_default();
     let mut integrity = integrity;
     let any = |day: Date| stored.values().any(|days| days.contains(&day));
@@ -157,6 +188,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
+        timezone: question.zone.to_string(),
         settle_hours: question.settle_hours,
         asked: asked.first,
         first: question.first,
@@ -169,6 +201,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, QueryErr
         period_days: question.period() as u32,
         periods,
         teams,
+        services,
         integrity: Integrity { checks, ..integrity },
         other_environments,
         native_histograms: question.native,
@@ -189,25 +222,26 @@ fn begins(first: Date, question: &Question) -> Date {
 /// The figures of as many days before; `None`: they are not stored from their beginning on,
 /// and what is there can't be compared.
 async fn before(query: &Query, question: &Question) -> Result<Option<Figures>, QueryError> {
-    let end = question.end() - question.days() * DAY;
-    let beginning = end - question.days() * DAY;
-    let any = format!("group(last_over_time({DEPLOYMENTS}{{{}}}[1d]))", question.selector());
+    let span = question.span_before();
+    // Days of UTC may have begun any time before; those of another zone begin where a sample is.
+    let within = if question.zone.is_utc() { "1d" } else { "5m" };
+    let any = format!("group(last_over_time({DEPLOYMENTS}{{{}}}[{within}]))", question.selector());
     let (figures, any) = tokio::try_join!(
-        figures(query, question, "", end),
-        query.instant::<Instant>(&any, Some(beginning)),
+        figures(query, question, "", &span),
+        query.instant::<Instant>(&any, Some(span.beginning())),
     )?;
     Ok(figures.get("").copied().filter(|_| !any.is_empty()))
 }
 
-/// The figures of the whole range that ends at `end`, by the value of the label `by`.
+/// The figures of a range, by the value of the label `by`.
 async fn figures(
     query: &Query,
     question: &Question,
     by: &'static str,
-    end: i64,
+    span: &Span,
 ) -> Result<BTreeMap<String, Figures>, QueryError> {
-    let days = question.days();
-    let ask = question.ask(days, by);
+    let (days, end) = (span.days, span.end);
+    let ask = question.ask(span, by);
     let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
     let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
         at(ask.deployments()),
@@ -239,54 +273,44 @@ async fn figures(
     Ok(figures.collect())
 }
 
-/// The ends of the periods: the first and the last, in milliseconds. The days
-/// that are left over are before the first.
-fn ends(question: &Question) -> (i64, i64) {
+/// The periods. The days that are left over are before the first.
+fn spans(question: &Question) -> Vec<Span> {
     let period = question.period();
-    let count = question.days() / period;
-    (question.end() - (count - 1) * period * DAY, question.end())
+    Span::before(&question.zone, question.until, period, question.days() / period)
 }
 
 /// Period by period, of all teams together.
 async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, QueryError> {
-    let period = question.period();
-    let (start, end) = ends(question);
-    let ask = question.ask(period, "");
-    let at = |expression: String| async move { query.range(&expression, start, end, period * DAY).await };
-    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
-        at(ask.deployments()),
-        at(ask.failed()),
-        at(ask.rework()),
-        at(ask.lead_time(0.5)),
-        at(ask.recovery(0.5)),
-        at(ask.changes()),
-        at(ask.recoveries())
-    )?;
-    let values = |found: Vec<Range>| -> BTreeMap<i64, f64> {
-        found.first().map(|one| one.samples().collect()).unwrap_or_default()
-    };
-    let (deployments, failed, rework) = (values(deployments), values(failed), values(rework));
-    let (lead_time, recovery) = (values(lead_time), values(recovery));
-    let (changes, recoveries) = (values(changes), values(recoveries));
-    let one = |at: i64| {
-        let of = |values: &BTreeMap<i64, f64>| values.get(&at).copied();
-        Period {
-            until: question.until - Duration::days((end - at) / DAY),
-            figures: measured(
-                Counted {
-                    deployments: of(&deployments).unwrap_or_default(),
-                    failed: of(&failed),
-                    rework: of(&rework),
-                    changes: of(&changes),
-                    recoveries: of(&recoveries),
-                },
-                of(&lead_time),
-                of(&recovery),
-                period,
-            ),
+    let spans = spans(question);
+    let at = |of: fn(&Ask) -> String| {
+        let spans = &spans;
+        async move {
+            let found = over(query, spans, |span| of(&question.ask(span, ""))).await?;
+            Ok::<_, QueryError>(found.into_iter().next().map(|(_, values)| values).unwrap_or_default())
         }
     };
-    Ok((start..=end).step_by((period * DAY) as usize).map(one).collect())
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
+        at(Ask::deployments),
+        at(Ask::failed),
+        at(Ask::rework),
+        at(|ask| ask.lead_time(0.5)),
+        at(|ask| ask.recovery(0.5)),
+        at(Ask::changes),
+        at(Ask::recoveries)
+    )?;
+    let one = |span: &Span| {
+        let of = |values: &BTreeMap<Date, f64>| values.get(&span.until).copied();
+        let counted = Counted {
+            deployments: of(&deployments).unwrap_or_default(),
+            failed: of(&failed),
+            rework: of(&rework),
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+        };
+        let figures = measured(counted, of(&lead_time), of(&recovery), span.days);
+        Period { until: span.until, figures }
+    };
+    Ok(spans.iter().map(one).collect())
 }
 
 /// The deployments of each team, period by period.
@@ -294,14 +318,11 @@ async fn deployments_by_period(
     query: &Query,
     question: &Question,
 ) -> Result<BTreeMap<String, Vec<f64>>, QueryError> {
-    let step = question.period() * DAY;
-    let (start, end) = ends(question);
-    let ask = question.ask(question.period(), "team");
-    let found = query.range(&ask.deployments(), start, end, step).await?;
-    let team = |one: &Range| {
-        let values: BTreeMap<i64, f64> = one.samples().collect();
-        let of = |at| values.get(&at).copied().filter(|value| value.is_finite()).unwrap_or_default();
-        (label(&one.metric), (start..=end).step_by(step as usize).map(of).collect())
+    let spans = spans(question);
+    let found = over(query, &spans, |span| question.ask(span, "team").deployments()).await?;
+    let team = |(metric, values): &(BTreeMap<String, String>, BTreeMap<Date, f64>)| {
+        let of = |span: &Span| values.get(&span.until).copied().filter(|value| value.is_finite());
+        (label(metric), spans.iter().map(|span| of(span).unwrap_or_default()).collect())
     };
     Ok(found.iter().map(team).collect())
 }
@@ -380,45 +401,43 @@ const BETWEEN: u32 = 180;
 async fn stored(query: &Query, question: &Question) -> Result<BTreeMap<String, BTreeSet<Date>>, QueryError> {
     // A day's sample is taken at its end, which is the next day's midnight; the
     // midnight at its beginning belongs to the day before.
-    let expression =
-        format!("count by (team) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))", question.selector(), DAY - 1);
-    let (first, end) = (question.end() - question.days() * DAY, question.end());
-    let found = query.range(&expression, first, end, DAY).await?;
-    let days = |one: &Range| {
-        let days = one.samples().map(|(at, _)| question.until - Duration::days((end - at) / DAY)).collect();
-        (label(&one.metric), days)
+    let expression = |span: &Span| {
+        let window = span.milliseconds - 1;
+        format!("count by (team) (count_over_time({DEPLOYMENTS}{{{}}}[{window}ms]))", question.selector())
     };
-    Ok(found.iter().map(days).collect())
+    let days = Span::before(&question.zone, question.until, 1, question.days() + 1);
+    let found = over(query, &days, expression).await?;
+    let team = |(metric, values): &(BTreeMap<String, String>, BTreeMap<Date, f64>)| {
+        (label(metric), values.keys().copied().collect())
+    };
+    Ok(found.iter().map(team).collect())
 }
 
 /// What is stored, and how it was delivered; the checks are the caller's.
 async fn integrity(query: &Query, question: &Question) -> Result<Integrity, QueryError> {
-    let end = question.end();
-    let days = question.days();
+    let span = question.span();
     let (lead, recovery) =
         (format!("{LEAD_TIME}_(bucket|sum|count)"), format!("{RECOVERY}_(bucket|sum|count)"));
     let all = format!("{{__name__=~\"{DEPLOYMENTS}|{lead}|{recovery}\",{}}}", question.selector());
     // `last_over_time` keeps the names, so that equal labels stay apart.
-    let series = format!("count(last_over_time({all}[{days}d]))");
+    let series = format!("count(last_over_time({all}[{}ms]))", span.milliseconds);
     // The samples at the very end of each day.
     let closing = format!("count(last_over_time({all}[1ms]))");
+    let days = Span::before(&question.zone, question.until, 1, span.days);
     let (series, closing, delivery) = tokio::try_join!(
-        query.instant::<Instant>(&series, Some(end)),
-        query.range(&closing, end - (days - 1) * DAY, end, DAY),
+        query.instant::<Instant>(&series, Some(span.end)),
+        over(query, &days, |_| closing.clone()),
         delivery(query, question),
     )?;
-    let stored: BTreeMap<i64, f64> = closing.first().map(|one| one.samples().collect()).unwrap_or_default();
-    let day = |back: i64| {
-        let date = question.until - Duration::days(back);
-        Day {
-            date,
-            stored: stored.get(&(end - back * DAY)).map_or(0, |count| *count as u64),
-            sent: question.sent.get(&date).copied(),
-        }
+    let stored = closing.into_iter().next().map(|(_, values)| values).unwrap_or_default();
+    let day = |span: &Span| Day {
+        date: span.until,
+        stored: stored.get(&span.until).map_or(0, |count| *count as u64),
+        sent: question.sent.get(&span.until).copied(),
     };
     Ok(Integrity {
         series: series.first().map_or(0, |found| found.value() as u64),
-        days: (0..days).rev().map(day).collect(),
+        days: days.iter().map(day).collect(),
         delivery,
         checks: Vec::new(),
     })
@@ -449,7 +468,10 @@ async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>
 
 /// The environments that have deployments in the range.
 async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
-    let expression = format!("group by (environment) (count_over_time({DEPLOYMENTS}[{}d]))", question.days());
+    let expression = format!(
+        "group by (environment) (count_over_time({DEPLOYMENTS}[{}ms]))",
+        question.span().milliseconds
+    );
     let found = query.instant::<Instant>(&expression, Some(question.end())).await?;
     let mut names: Vec<String> =
         found.iter().filter_map(|one| one.metric.get("environment").cloned()).collect();

@@ -4,7 +4,9 @@
 
 use super::words;
 use crate::dora::bands::{Measured, Thresholds};
-use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES};
+use crate::dora::metrics::{
+    DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES, SERVICE_LEAD_TIME, SERVICE_RECOVERY,
+};
 
 /// A metric. The first two are about speed, the others about stability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +161,8 @@ pub struct Ask {
     /// The range as PromQL writes it: `28d125ms`. A little more than whole days has the
     /// sample at its very beginning (see [`MORE_MS`]).
     pub window: String,
+    /// The whole days themselves: `28d`.
+    pub range: String,
     /// The same range in days: `28`.
     pub days: String,
     /// Labels that are kept: `team`, or none.
@@ -170,7 +174,19 @@ pub struct Ask {
 impl Ask {
     /// Over whole days that end where the query is evaluated.
     pub fn over_days(selector: impl Into<String>, days: i64, by: &'static str) -> Self {
-        Self { selector: selector.into(), window: window(days), days: days.to_string(), by, native: false }
+        Self::over(selector, days, days * DAY_MS, by)
+    }
+
+    /// The same of days that are not of 24 hours each, where clocks change.
+    pub fn over(selector: impl Into<String>, days: i64, milliseconds: i64, by: &'static str) -> Self {
+        Self {
+            selector: selector.into(),
+            window: format!("{}ms", milliseconds + MORE_MS),
+            range: format!("{milliseconds}ms"),
+            days: days.to_string(),
+            by,
+            native: false,
+        }
     }
 
     /// Reads quantiles from native histograms, where they are. Prometheus knows them from 2.40
@@ -202,12 +218,55 @@ impl Ask {
 
     /// How many lead times are known.
     pub fn changes(&self) -> String {
-        self.increase(&format!("{LEAD_TIME}_count"), "", self.by)
+        self.count(LEAD_TIME)
     }
 
     /// How many failures of deployments are over.
     pub fn recoveries(&self) -> String {
-        self.increase(&format!("{RECOVERY}_count"), "", self.by)
+        self.count(RECOVERY)
+    }
+
+    /// The same by service and team, where the services hold all that the team does.
+    pub fn lead_time_by_service(&self, quantile: f64) -> String {
+        self.of_services(|ask| format!("{} >= 0", ask.quantile(SERVICE_LEAD_TIME, quantile)), LEAD_TIME)
+    }
+
+    pub fn recovery_by_service(&self, quantile: f64) -> String {
+        self.of_services(|ask| format!("{} >= 0", ask.quantile(SERVICE_RECOVERY, quantile)), RECOVERY)
+    }
+
+    pub fn changes_by_service(&self) -> String {
+        self.of_services(|ask| ask.count(SERVICE_LEAD_TIME), LEAD_TIME)
+    }
+
+    pub fn recoveries_by_service(&self) -> String {
+        self.of_services(|ask| ask.count(SERVICE_RECOVERY), RECOVERY)
+    }
+
+    /// Those of services are written where they are wanted: they may have begun within the
+    /// range, or ended. They are believed of a team whose counters they add up to at the end of
+    /// the range, at its beginning and over it; of others nothing is told. (Over it alone is
+    /// not enough: an increase is extrapolated where samples lack, and may be right by chance.)
+    fn of_services(&self, expression: impl Fn(&Self) -> String, histogram: &str) -> String {
+        let by = |by| Self { by, ..self.clone() };
+        let services = if histogram == LEAD_TIME { SERVICE_LEAD_TIME } else { SERVICE_RECOVERY };
+        let over = format!("{} == {}", by("team").count(services), by("team").count(histogram));
+        let value = |of: &str, offset: &str| {
+            format!("sum by (team) (last_over_time({of}_count{{{}}}[1d]{offset}))", self.selector)
+        };
+        let equal = |offset: &str| format!("{} == {}", value(services, offset), value(histogram, offset));
+        let beginning = format!(" offset {}", self.range);
+        format!(
+            "({}) and on (team) ({over}) and on (team) ({}) unless on (team) ({} unless on (team) ({}))",
+            expression(&by("team, service")),
+            equal(""),
+            value(histogram, &beginning),
+            equal(&beginning),
+        )
+    }
+
+    fn count(&self, histogram: &str) -> String {
+        self.increase(&format!("{histogram}_count"), "", self.by)
     }
 
     /// Deployments by labels of the caller's choice.
@@ -230,7 +289,7 @@ impl Ask {
         // Native ones may have begun within the range, or ended: then they tell of a part only.
         let by = if self.by.is_empty() { String::new() } else { format!(" by ({}) ", self.by) };
         let native = format!("sum{by}(increase({histogram}{{{}}}[{}]))", self.selector, self.window);
-        let counted = self.increase(&format!("{histogram}_count"), "", self.by);
+        let counted = self.count(histogram);
         format!(
             "(histogram_quantile({quantile}, {native}) and round(histogram_count({native})) == {counted} or {classic})"
         )
@@ -250,10 +309,11 @@ impl Ask {
 /// of a second is exact in Mimir's seconds (floating point) for any number of days; of a
 /// thousandth nothing is left with 195 to 208 days.
 pub const MORE_MS: i64 = 125;
+const DAY_MS: i64 = 86_400_000;
 
 /// A range of whole days with the sample at its very beginning.
 pub fn window(days: i64) -> String {
-    format!("{}ms", days * 86_400_000 + MORE_MS)
+    format!("{}ms", days * DAY_MS + MORE_MS)
 }
 
 #[cfg(test)]
@@ -279,6 +339,37 @@ mod tests {
             "{native}"
         );
         assert!(native.contains(" or histogram_quantile(0.5, round(sum by (team, le)"), "{native}");
+    }
+
+    #[test]
+    fn services_are_believed_where_they_add_up_to_their_team() {
+        let ask = Ask::over_days("team=\"a\"", 1, "");
+        let count = |of: &str, by: &str| {
+            format!("round(sum by ({by}) (increase({of}_count{{team=\"a\"}}[86400125ms])))")
+        };
+        let (services, team) = ("dora_service_change_lead_time_seconds", "dora_change_lead_time_seconds");
+        let value = |of: &str, more: &str| {
+            format!("sum by (team) (last_over_time({of}_count{{team=\"a\"}}[1d]{more}))")
+        };
+        assert_eq!(
+            ask.changes_by_service(),
+            format!(
+                "({}) and on (team) ({} == {}) and on (team) ({} == {}) \
+                 unless on (team) ({} unless on (team) ({} == {}))",
+                count(services, "team, service"),
+                count(services, "team"),
+                count(team, "team"),
+                value(services, ""),
+                value(team, ""),
+                value(team, " offset 86400000ms"),
+                value(services, " offset 86400000ms"),
+                value(team, " offset 86400000ms"),
+            )
+        );
+        let recovery = ask.recovery_by_service(0.5);
+        assert!(recovery.starts_with("(histogram_quantile(0.5, round(sum by (team, service, le) (increase("));
+        assert!(recovery.contains("dora_service_deployment_recovery_seconds_bucket{"), "{recovery}");
+        assert!(!recovery.contains("lead_time"), "{recovery}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod comparison;
 mod integrity;
 pub mod keys;
 mod page;
+mod services;
+mod spans;
 mod tables;
 mod words;
 
@@ -23,6 +25,8 @@ pub use collect::{Question, collect};
 pub use integrity::{Check, Day, Delivery, Integrity, Standing};
 pub use keys::Key;
 pub use page::html;
+pub use services::Service;
+pub use spans::CollectError;
 pub use tables::{csv, markdown};
 
 /// The version of the report's JSON: fields are added to it, never renamed.
@@ -42,10 +46,12 @@ pub struct Report {
     /// Hours after which a real event counts, where the events are real: every figure is of
     /// what happened so much earlier.
     pub settle_hours: Option<u32>,
-    /// The first day (UTC) that was asked for.
+    /// Whose days all of these are: `UTC`, `Europe/Berlin`.
+    pub timezone: String,
+    /// The first day that was asked for.
     #[serde(serialize_with = "day")]
     pub asked: Date,
-    /// The first day (UTC) that is stored, of those that were asked for, and the last one;
+    /// The first day that is stored, of those that were asked for, and the last one;
     /// all figures are of these days, both included.
     #[serde(serialize_with = "day")]
     pub first: Date,
@@ -66,6 +72,9 @@ pub struct Report {
     pub periods: Vec<Period>,
     /// By team, in the order of their names.
     pub teams: Vec<Team>,
+    /// By team and name, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<Service>>,
     pub integrity: Integrity,
     /// All environments of the range, where this one has nothing.
     pub other_environments: Vec<String>,
@@ -159,7 +168,7 @@ pub struct Team {
 /// The figures of some days, of all teams together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Period {
-    /// Its last day (UTC).
+    /// Its last day.
     #[serde(serialize_with = "day")]
     pub until: Date,
     #[serde(flatten)]

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::chart::{self, Point, Unit};
 use super::keys::Ask;
+use super::spans::Span;
 use super::{Figures, Key, Report, Standing, comparison, words};
 use crate::dora::bands;
+use crate::zone::Zone;
 
 /// The templates' text comes from `templates/report`, like that of every rendered file.
 const PAGE: &str = include_str!("../../templates/report/report.html.j2");
@@ -47,11 +49,19 @@ fn values(report: &Report, by: Key) -> Value {
         ),
     ];
     let stability = [Key::FailureRate, Key::Recovery, Key::Rework].map(|key| trend(report, key));
+    let span = Zone::named(&report.timezone).map(|zone| Span::of(&zone, report.first, report.until));
+    let length = span.map(|span| span.milliseconds).filter(|length| length % 86_400_000 != 0);
+    // Clocks change in it: not whole days.
+    let range = match length {
+        Some(length) => format!("{}s", length / 1000),
+        None => format!("{}d", report.days),
+    };
     let mut values = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "subject": report.subject,
         "source": report.source,
         "environment": report.environment,
+        "timezone": report.timezone,
         "first": report.first.to_string(),
         "until": report.until.to_string(),
         "days": report.days,
@@ -91,6 +101,12 @@ fn values(report: &Report, by: Key) -> Value {
             "sort": if key.more_is_better() { "descending" } else { "ascending" },
         })),
         "ranking": ranking,
+        "services": report.services.iter().flatten().map(|service| json!({
+            "team": service.team,
+            "name": service.name,
+            "deployments": words::count(service.deployments),
+            "cells": Key::ALL.map(|key| service.text(key)),
+        })).collect::<Vec<_>>(),
         "strips": comparison::strips(report),
         "sparks": sparks,
         "checks": report.integrity.checks.iter().map(|check| {
@@ -106,7 +122,8 @@ fn values(report: &Report, by: Key) -> Value {
             "meaning": key.meaning(),
             "promql": key.promql(&Ask {
                 selector: format!("environment=\"{}\"", crate::dora::escaped(&report.environment)),
-                window: format!("{}d{}ms", report.days, super::keys::MORE_MS),
+                window: format!("{range}{}ms", super::keys::MORE_MS),
+                range: range.clone(),
                 days: report.days.to_string(),
                 by: "team",
                 native: report.native_histograms,

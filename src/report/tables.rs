@@ -13,12 +13,15 @@ pub fn csv(report: &Report) -> String {
          recovery_p50_seconds,rework_rate,newest_value_age_seconds,days_without_samples,changes,\
          failed_deployments,recoveries,rework_deployments\n",
     );
+    if report.services.is_some() {
+        out.insert_str(out.len() - 1, ",service");
+    }
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let mut line = |name: &str, figures: &Figures, age: Option<f64>, gaps: usize| {
         let keys = Key::ALL.map(|key| number(figures.of(key))).join(",");
         let _ = writeln!(
             out,
-            "{},{},{},{:.0},{keys},{},{gaps},{:.0},{:.0},{:.0},{:.0}",
+            "{},{},{},{:.0},{keys},{},{gaps},{:.0},{:.0},{:.0},{:.0}{}",
             field(name),
             report.first,
             report.until,
@@ -28,11 +31,28 @@ pub fn csv(report: &Report) -> String {
             figures.failed,
             figures.recoveries,
             figures.rework,
+            if report.services.is_some() { "," } else { "" },
         );
     };
     line("(all)", &report.all, None, report.teams.iter().map(|team| team.gaps.len()).sum());
     for team in &report.teams {
         line(&team.name, &team.figures, team.age, team.gaps.len());
+    }
+    for service in report.services.iter().flatten() {
+        let keys = Key::ALL.map(|key| number(service.of(key))).join(",");
+        let _ = writeln!(
+            out,
+            "{},{},{},{:.0},{keys},,,{},{:.0},{},{:.0},{}",
+            field(&service.team),
+            report.first,
+            report.until,
+            service.deployments,
+            number(service.changes),
+            service.failed,
+            number(service.recoveries),
+            service.rework,
+            field(&service.name),
+        );
     }
     out
 }
@@ -56,11 +76,12 @@ fn field(text: &str) -> String {
 
 pub fn markdown(report: &Report) -> String {
     let mut out = format!(
-        "# DORA metrics of {}\n\n{} to {} ({} days, UTC), environment {}; from {}.\n\n",
+        "# DORA metrics of {}\n\n{} to {} ({} days, {}), environment {}; from {}.\n\n",
         escaped(&report.subject),
         report.first,
         report.until,
         report.days,
+        escaped(&report.timezone),
         escaped(&report.environment),
         escaped(&report.source)
     );
@@ -88,6 +109,15 @@ pub fn markdown(report: &Report) -> String {
     row("**all**", &report.all);
     for team in &report.teams {
         row(&escaped(&team.name), &team.figures);
+    }
+    if let Some(services) = &report.services {
+        let heading = heading.replacen("| team |", "| team | service |", 1);
+        let _ = writeln!(out, "\n{heading}\n| --- {rule}");
+        for service in services {
+            let keys = Key::ALL.map(|key| service.text(key)).join(" | ");
+            let (team, name) = (escaped(&service.team), escaped(&service.name));
+            let _ = writeln!(out, "| {team} | {name} | {} | {keys} |", words::count(service.deployments));
+        }
     }
     out.push_str("\n| all teams | band |\n| --- | --- |\n");
     for (key, judged) in Key::ALL.iter().zip(&report.bands) {

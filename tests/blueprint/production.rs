@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use dorainfra::blueprint::{self, Flavour};
-use dorainfra::config::{self, Config, Live, NATIVE_SERIES_PER_TEAM, SERIES_PER_TEAM, Tls, Topology};
+use dorainfra::config::{self, Config, Live, Tls, Topology};
 use dorainfra::dora::metrics::{Histograms, Scope, cardinality};
 use dorainfra::dora::simulator::{self, Team};
 use dorainfra::render::Overrides;
@@ -132,10 +132,21 @@ fn the_users_own_keys_win() {
 #[test]
 fn no_team_has_more_series_than_the_limits_count_with() {
     let teams = simulator::teams(300);
-    for (histograms, more) in [(Histograms::Classic, 0), (Histograms::Both, NATIVE_SERIES_PER_TEAM)] {
+    for (native, by_service) in [(false, false), (true, false), (false, true), (true, true)] {
+        let histograms = Histograms { native, by_service };
         let series = |name: &String| cardinality([Scope::of(&Team::new(name, 1))], histograms);
         let most = teams.iter().map(series).max().unwrap();
-        assert!(most <= u64::from(SERIES_PER_TEAM + more), "a team with {most} series");
+        assert!(most <= u64::from(config::series_per_team(native, by_service)), "a team with {most} series");
+    }
+}
+
+#[test]
+fn the_generators_container_writes_services_where_they_are_wanted() {
+    for wanted in [false, true] {
+        let mut config = fixture::config();
+        config.generator.service_histograms = wanted;
+        let compose = file(&config, "stack/compose.yaml");
+        assert_eq!(compose.contains("- --service-histograms\n"), wanted, "{compose}");
     }
 }
 

@@ -7,11 +7,13 @@ Written from docs/events.md and docs/metrics.md alone: it shares nothing with th
 
 EVENTS: JSON lines. UNTIL: the last day, YYYY-MM-DD. DAYS: lengths of ranges, which may be
 FIRST-LAST or FIRST-LAST/STEP. QUERIES: docs/metrics.md. REPORT: a command that prints the
-report as JSON, given `--range Nd`, for each range of at most 450 days.
+report as JSON, given `--range Nd`, for each range of at most 450 days. Days are those of the
+time zone in the variable ZONE, UTC without.
 """
 
 import bisect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +21,8 @@ import urllib.parse
 import urllib.request
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 DAY = 86400
 LEAD = [3600, 14400, 43200, DAY, 2 * DAY, 4 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 60 * DAY]
@@ -61,7 +64,7 @@ class Events:
                 counted.append((one, cause))
         self.teams = sorted({one["team"] for one in deployment.values()})
         self.deployments = [
-            (seconds(one["at"]), one["team"], one["id"] in failed, one.get("kind") == "rework")
+            (seconds(one["at"]), one["team"], one["id"] in failed, one.get("kind") == "rework", one["service"])
             for one in deployment.values()
             if one.get("environment", "production") == "production"
         ]
@@ -72,12 +75,13 @@ class Events:
             for each in one.get("changes", ()):
                 if each in change:
                     lead = max(0.0, seconds(one["at"]) - seconds(change[each]["at"]))
-                    self.leads.append((seconds(one["at"]), one["team"], lead))
+                    self.leads.append((seconds(one["at"]), one["team"], lead, None, one["service"]))
         for one, cause in counted:
             end = recovery.get(one["id"])
             if end is not None and cause.get("environment", "production") == "production":
                 took = max(0.0, seconds(end["at"]) - seconds(one["at"]))
-                self.recoveries.append((seconds(end["at"]), one["team"], took))
+                self.recoveries.append((seconds(end["at"]), one["team"], took, None, one["service"]))
+        self.services = sorted({(one["team"], one["service"]) for one in deployment.values()})
 
 
 def quantile(edges, values):
@@ -99,11 +103,12 @@ def quantile(edges, values):
     raise AssertionError("no bucket has the rank")
 
 
-def figures(events, team, begin, end, days):
+def figures(events, team, begin, end, days, service=None):
     """What the definitions say of the events after `begin`, until `end`."""
 
     def within(rows):
-        return [row for row in rows if begin < row[0] <= end and team in (None, row[1])]
+        mine = [row for row in rows if begin < row[0] <= end and team in (None, row[1])]
+        return [row for row in mine if service in (None, row[4])]
 
     deployments = within(events.deployments)
     leads = [row[2] for row in within(events.leads)]
@@ -142,6 +147,8 @@ def queries(path):
         "lead time, median",
         "lead time, mean",
         "recovery, median",
+        "lead time by service, median",
+        "recovery by service, median",
     } - set(found)
     if missing:
         raise SystemExit(f"{path} has no query for {sorted(missing)}")
@@ -152,7 +159,12 @@ def ask(url, query, at):
     body = urllib.parse.urlencode({"query": query, "time": at}).encode()
     with urllib.request.urlopen(f"{url}/api/v1/query", body, timeout=120) as answer:
         result = json.load(answer)["data"]["result"]
-    return {row["metric"].get("team"): float(row["value"][1]) for row in result}
+    by_service = "by (team, service" in query
+
+    def key(labels):
+        return (labels.get("team"), labels.get("service")) if by_service else labels.get("team")
+
+    return {key(row["metric"]): float(row["value"][1]) for row in result}
 
 
 def close(found, expected):
@@ -174,7 +186,18 @@ def main():
     path, url, until, lengths, documentation, *report = sys.argv[1:]
     events = Events(path)
     asked = queries(documentation)
-    end = datetime.combine(date.fromisoformat(until), datetime.min.time(), timezone.utc).timestamp() + DAY
+    zone = ZoneInfo(os.environ.get("ZONE", "UTC"))
+
+    def begins(day):
+        return datetime.combine(day, datetime.min.time(), zone).timestamp()
+
+    last_day = date.fromisoformat(until)
+    end = begins(last_day + timedelta(days=1))
+
+    def beginning(days):
+        """Where the last so many days begin: some have 23 hours, and some 25."""
+        return begins(last_day + timedelta(days=1 - days))
+
     wrong, compared = [], 0
 
     def differ(what, found, expected):
@@ -186,7 +209,8 @@ def main():
     days = sorted(set(ranges(lengths)))
 
     def answers(length):
-        changed = {name: query.replace("28d125ms", f"{length}d125ms") for name, query in asked.items()}
+        window = f"{round((end - beginning(length)) * 1000) + 125}ms"
+        changed = {name: query.replace("28d125ms", window) for name, query in asked.items()}
         frequency = changed["deployment frequency"]
         if not frequency.endswith("/ 28"):
             raise SystemExit(f"the query of the frequency is another one: {frequency}")
@@ -196,10 +220,16 @@ def main():
     with ThreadPoolExecutor(4) as pool:
         for length, answered in pool.map(answers, days):
             for team in events.teams:
-                truth = figures(events, team, end - length * DAY, end, length)
+                truth = figures(events, team, beginning(length), end, length)
                 for name, by_team in answered.items():
                     if name in truth:
                         differ(f"{name} of {team}, {length} days", by_team.get(team), truth[name])
+            for team, service in events.services:
+                truth = figures(events, team, beginning(length), end, length, service)
+                for name in ("lead time", "recovery"):
+                    found = answered[f"{name} by service, median"].get((team, service))
+                    expected = truth[f"{name}, median"]
+                    differ(f"{name} of {service} of {team}, {length} days", found, expected)
 
     def reported(length):
         command = [*report, "--range", f"{length}d", "--to", until]
@@ -223,13 +253,24 @@ def main():
     if report:
         with ThreadPoolExecutor(2) as pool:
             for length, told in pool.map(reported, [each for each in days if each <= 450][:: max(1, len(days) // 12)]):
-                begin = end - length * DAY
+                begin = beginning(length)
                 rows = [("all", None, begin, end, told["all"])]
                 rows += [(row["name"], row["name"], begin, end, row) for row in told["teams"]]
                 if told.get("previous"):
-                    rows.append(("the time before", None, begin - length * DAY, begin, told["previous"]))
-                for title, team, first, last, row in rows:
-                    truth = figures(events, team, first, last, length)
+                    rows.append(("the time before", None, beginning(2 * length), begin, told["previous"]))
+                rows = [(*row, None) for row in rows]
+                for row in told["services"]:
+                    title = f"{row['name']} of {row['team']}"
+                    rows.append((title, row["team"], begin, end, row, row["name"]))
+                rows = [(*row, length) for row in rows]
+                for row in told["periods"]:
+                    day = date.fromisoformat(row["until"]) + timedelta(days=1)
+                    first = begins(day - timedelta(days=told["period_days"]))
+                    rows.append((f"{row['until']}", None, first, begins(day), row, None, told["period_days"]))
+                if told["timezone"] != str(zone):
+                    raise SystemExit(f"the report is of {told['timezone']}, and not of {zone}")
+                for title, team, first, last, row, service, days_of_it in rows:
+                    truth = figures(events, team, first, last, days_of_it, service)
                     for field, name in names.items():
                         differ(f"report, {field} of {title}, {length} days", row[field], truth[name])
     for line in wrong[:40]:

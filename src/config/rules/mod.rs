@@ -17,6 +17,11 @@ pub use self::mimir::{DURATION, RETENTION, TENANT, VERSION};
 pub use self::network::{CALLER, CIDR, ENDPOINT, NETWORK, SUBNET_RANGE, is_public};
 pub use self::source::{FORGE_PROJECT, HOOK, INSIDE, LABEL_TEXT, PATTERN, TEAM, URL};
 
+pub const TIMEZONE: Rule = Rule {
+    allowed: "a time zone's IANA name, such as `Europe/Berlin`, or `UTC`",
+    check: |text| require(crate::zone::Zone::named(text).is_some(), "is no name of a time zone"),
+};
+
 /// A check of one text and, in words without a full stop, what it lets through.
 #[derive(Clone, Copy)]
 pub struct Rule {

@@ -28,6 +28,7 @@ pub use serve::Served;
 pub use write::{Connect, Written};
 
 use super::feed::{Feed, Teams};
+use super::metrics::Histograms;
 use super::remote_write::jitter;
 use crate::event::Events;
 
@@ -39,6 +40,8 @@ pub const SHOWN: &str = "dora_live_shown_timestamp_seconds";
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub feed: Feed,
+    /// What is counted of lead times and recoveries.
+    pub histograms: Histograms,
     /// Between the beginnings of two rounds.
     pub interval: Duration,
     /// Take the values back at the stop. Without it they end as the other side
@@ -95,7 +98,7 @@ pub async fn run(
     events: &Events,
 ) -> Result<Summary, LiveError> {
     let mut summary = Summary::default();
-    let mut teams = Teams::new(settings.feed.clone());
+    let mut teams = Teams::new(settings.feed.clone(), settings.histograms);
     let mut trouble = Trouble::default();
     // Said once, not each round: the same words would fill the log.
     let mut unreadable: Option<String> = None;

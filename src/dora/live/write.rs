@@ -51,7 +51,7 @@ impl Written {
         let values = live.values();
         let mut all: Vec<Series> =
             values.map(|(name, labels, value)| plain(name, labels, at, value as f64)).collect();
-        if self.histograms == Histograms::Both {
+        if self.histograms.native {
             all.extend(live.natives().map(|(name, labels, value)| native(name, labels, at, value.clone())));
         }
         all

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::super::events::Kind;
 use super::super::{Labels, native};
 use super::{
-    DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, Observation, Observed, RECOVERY, RECOVERY_EDGES, Scope,
+    DEPLOYMENTS, Histograms, LEAD_TIME, LEAD_TIME_EDGES, Observation, Observed, RECOVERY, RECOVERY_EDGES,
+    SERVICE_LEAD_TIME, SERVICE_RECOVERY, Scope,
 };
 use crate::dora::valid;
 
@@ -13,15 +14,41 @@ use crate::dora::valid;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     deployments: BTreeMap<Service, [u64; 4]>,
-    lead_times: BTreeMap<Owner, Histogram>,
-    recoveries: BTreeMap<Owner, Histogram>,
+    /// Of teams.
+    times: Times,
+    /// Of services, where they are wanted.
+    by_service: Option<Times>,
+}
+
+/// Lead times and recoveries. Those of a team have no service.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Times {
+    lead: BTreeMap<Service, Histogram>,
+    recovery: BTreeMap<Service, Histogram>,
+}
+
+impl Times {
+    fn open(&mut self, owner: Service) {
+        self.lead.entry(owner.clone()).or_default();
+        self.recovery.entry(owner).or_default();
+    }
+
+    fn add(&mut self, owner: Service, observed: Observed) {
+        match observed {
+            Observed::Deployment { .. } => {}
+            Observed::LeadTime(seconds) => {
+                self.lead.entry(owner).or_default().add(&LEAD_TIME_EDGES, seconds);
+            }
+            Observed::Recovery(seconds) => {
+                self.recovery.entry(owner).or_default().add(&RECOVERY_EDGES, seconds);
+            }
+        }
+    }
 }
 
 /// Team, service and environment, as they are sent: two names that are the same
 /// there are counted together.
 type Service = (String, String, String);
-/// Team and environment.
-type Owner = (String, String);
 
 /// The columns of a service's counts, by outcome and kind.
 const COLUMNS: [(&str, &str); 4] =
@@ -51,8 +78,9 @@ fn slot(edges: &[u64; 10], value: u64) -> usize {
 
 impl Counters {
     /// Zeros for everything that may be counted for these.
-    pub fn zero<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> Self {
-        let mut counters = Self::default();
+    pub fn zero<'a>(scopes: impl IntoIterator<Item = &'a Scope>, histograms: Histograms) -> Self {
+        let by_service = histograms.by_service.then(Times::default);
+        let mut counters = Self { by_service, ..Self::default() };
         for scope in scopes {
             for service in &scope.services {
                 counters.open(&scope.team, service, &scope.environment);
@@ -64,34 +92,33 @@ impl Counters {
     /// Has the series of a service, at zero where they are new.
     pub fn open(&mut self, team: &str, service: &str, environment: &str) {
         let (team, service, environment) = (valid(team), valid(service), valid(environment));
-        let owner = (team.clone(), environment.clone());
-        self.lead_times.entry(owner.clone()).or_default();
-        self.recoveries.entry(owner).or_default();
-        self.deployments.entry((team, service, environment)).or_default();
+        let service = (team, service, environment);
+        self.times.open(whole(&service));
+        if let Some(times) = &mut self.by_service {
+            times.open(service.clone());
+        }
+        self.deployments.entry(service).or_default();
     }
 
     pub fn add(&mut self, observation: &Observation) {
         let Observation { team, service, environment, observed, .. } = observation;
-        let (team, environment) = (valid(team), valid(environment));
-        match *observed {
-            Observed::Deployment { failed, kind } => {
-                let column = 2 * usize::from(failed) + usize::from(kind == Kind::Rework);
-                self.deployments.entry((team, valid(service), environment)).or_default()[column] += 1;
-            }
-            Observed::LeadTime(seconds) => {
-                self.lead_times.entry((team, environment)).or_default().add(&LEAD_TIME_EDGES, seconds);
-            }
-            Observed::Recovery(seconds) => {
-                self.recoveries.entry((team, environment)).or_default().add(&RECOVERY_EDGES, seconds);
-            }
+        let service = (valid(team), valid(service), valid(environment));
+        self.times.add(whole(&service), *observed);
+        if let Some(times) = &mut self.by_service {
+            times.add(service.clone(), *observed);
+        }
+        if let Observed::Deployment { failed, kind } = *observed {
+            let column = 2 * usize::from(failed) + usize::from(kind == Kind::Rework);
+            self.deployments.entry(service).or_default()[column] += 1;
         }
     }
 
     /// Back to zero; every series stays.
     pub fn reset(&mut self) {
         self.deployments.values_mut().for_each(|counts| *counts = [0; 4]);
-        for histogram in self.lead_times.values_mut().chain(self.recoveries.values_mut()) {
-            *histogram = Histogram::default();
+        for times in [&mut self.times].into_iter().chain(&mut self.by_service) {
+            let histograms = times.lead.values_mut().chain(times.recovery.values_mut());
+            histograms.for_each(|histogram| *histogram = Histogram::default());
         }
     }
 
@@ -111,8 +138,8 @@ impl Counters {
             }
         }
         for Family { owners, parts, edges, .. } in self.histograms() {
-            for (team, environment) in owners.keys() {
-                let labels = [("team", team.as_str()), ("environment", environment)];
+            for owner in owners.keys() {
+                let labels = labels(owner);
                 for edge in edges.iter().map(|edge| le(*edge)).chain(["+Inf".to_owned()]) {
                     let with = labels.into_iter().chain([("le", edge.as_str())]);
                     all.push((parts[0], Labels::new(with)));
@@ -142,9 +169,7 @@ impl Counters {
     pub fn native_names(&self) -> Vec<(&'static str, Labels)> {
         let mut all = Vec::new();
         for Family { name, owners, .. } in self.histograms() {
-            all.extend(owners.keys().map(|(team, environment)| {
-                (name, Labels::new([("team", team.as_str()), ("environment", environment)]))
-            }));
+            all.extend(owners.keys().map(|owner| (name, Labels::new(labels(owner)))));
         }
         all
     }
@@ -155,29 +180,36 @@ impl Counters {
         owners.map(|histogram| &histogram.native)
     }
 
-    fn histograms(&self) -> [Family<'_>; 2] {
-        [
-            Family {
-                name: LEAD_TIME,
-                owners: &self.lead_times,
-                parts: LEAD_TIME_PARTS,
-                edges: &LEAD_TIME_EDGES,
-            },
-            Family {
-                name: RECOVERY,
-                owners: &self.recoveries,
-                parts: RECOVERY_PARTS,
-                edges: &RECOVERY_EDGES,
-            },
-        ]
+    fn histograms(&self) -> Vec<Family<'_>> {
+        let (lead, recovery) = (&LEAD_TIME_EDGES, &RECOVERY_EDGES);
+        let family = |name, owners, parts, edges| Family { name, owners, parts, edges };
+        let mut all = vec![
+            family(LEAD_TIME, &self.times.lead, LEAD_TIME_PARTS, lead),
+            family(RECOVERY, &self.times.recovery, RECOVERY_PARTS, recovery),
+        ];
+        if let Some(times) = &self.by_service {
+            all.push(family(SERVICE_LEAD_TIME, &times.lead, SERVICE_LEAD_TIME_PARTS, lead));
+            all.push(family(SERVICE_RECOVERY, &times.recovery, SERVICE_RECOVERY_PARTS, recovery));
+        }
+        all
     }
+}
+
+/// Whose all of a service's team is: no service's.
+fn whole((team, _, environment): &Service) -> Service {
+    (team.clone(), String::new(), environment.clone())
+}
+
+/// No label where there is no service.
+fn labels((team, service, environment): &Service) -> [(&'static str, &str); 3] {
+    [("team", team), ("service", service), ("environment", environment)]
 }
 
 /// One histogram of all its owners.
 struct Family<'a> {
     /// The name of the native one.
     name: &'static str,
-    owners: &'a BTreeMap<Owner, Histogram>,
+    owners: &'a BTreeMap<Service, Histogram>,
     /// The names of buckets, sum and count.
     parts: [&'static str; 3],
     edges: &'static [u64; 10],
@@ -192,6 +224,16 @@ const RECOVERY_PARTS: [&str; 3] = [
     "dora_deployment_recovery_seconds_bucket",
     "dora_deployment_recovery_seconds_sum",
     "dora_deployment_recovery_seconds_count",
+];
+const SERVICE_LEAD_TIME_PARTS: [&str; 3] = [
+    "dora_service_change_lead_time_seconds_bucket",
+    "dora_service_change_lead_time_seconds_sum",
+    "dora_service_change_lead_time_seconds_count",
+];
+const SERVICE_RECOVERY_PARTS: [&str; 3] = [
+    "dora_service_deployment_recovery_seconds_bucket",
+    "dora_service_deployment_recovery_seconds_sum",
+    "dora_service_deployment_recovery_seconds_count",
 ];
 
 /// Where an observation is counted first: the series with the lowest edge.
@@ -214,11 +256,13 @@ pub(super) fn bucket(observed: Observed) -> Option<Bucket> {
 }
 
 /// Which family a series belongs to, and its type, for the text format.
-pub(super) fn families() -> [(&'static str, &'static str, &'static str); 3] {
+pub(super) fn families() -> [(&'static str, &'static str, &'static str); 5] {
     [
         (DEPLOYMENTS, "counter", "Deployments, by outcome and kind."),
         (LEAD_TIME, "histogram", "From a change to its deployment, seconds."),
         (RECOVERY, "histogram", "From the failure of a deployment to its recovery, seconds."),
+        (SERVICE_LEAD_TIME, "histogram", "From a change to its deployment, seconds, by service."),
+        (SERVICE_RECOVERY, "histogram", "From a deployment's failure to its recovery, seconds, by service."),
     ]
 }
 

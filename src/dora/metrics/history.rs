@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use time::{Date, Duration, OffsetDateTime};
+use time::{Date, Duration, OffsetDateTime, Time};
 
 use super::super::events::Event;
 use super::super::{Exemplar, Samples, Series};
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::dora::events::PRODUCTION;
 use crate::dora::valid;
+use crate::zone::Zone;
 
 /// Where the counters begin at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ const RESTART: Duration = Duration::seconds(1);
 
 /// The history of what some events say, for whoever appears in them.
 pub fn series(events: &[Event], first: Date, until: Date) -> Vec<Series> {
-    history(&scopes(events), events, first, until, Start::WithTheRange, Histograms::Classic)
+    history(&scopes(events), events, first, until, Start::WithTheRange, Histograms::CLASSIC)
 }
 
 /// The history of real events, a team at a time, over the `days` days up to
@@ -62,6 +63,20 @@ pub fn collected(
     days: u32,
     histograms: Histograms,
 ) -> impl Iterator<Item = Series> + Send + use<> {
+    collected_in(&Zone::UTC, known, events, settle, until, days, histograms)
+}
+
+/// The same, with a sample where each day of a zone begins, too.
+pub fn collected_in(
+    zone: &Zone,
+    known: &[Scope],
+    events: &[Event],
+    settle: Duration,
+    until: Date,
+    days: u32,
+    histograms: Histograms,
+) -> impl Iterator<Item = Series> + Send + use<> {
+    let zone = zone.clone();
     let mut teams: BTreeMap<String, (Vec<Scope>, Vec<Observation>)> = BTreeMap::new();
     for scope in known.iter().cloned().chain(scopes(events)) {
         teams.entry(valid(&scope.team)).or_default().0.push(scope);
@@ -72,7 +87,7 @@ pub fn collected(
     teams.into_values().flat_map(move |(scopes, observations)| {
         let first = first_day(until, days);
         let Some(first) = first else { return Vec::new() };
-        of(&scopes, &observations, first, until, Start::EachYear, histograms)
+        of(&zone, &scopes, &observations, first, until, Start::EachYear, histograms)
     })
 }
 
@@ -104,10 +119,23 @@ pub fn history(
     start: Start,
     histograms: Histograms,
 ) -> Vec<Series> {
-    of(scopes, &observe(events), first, until, start, histograms)
+    of(&Zone::UTC, scopes, &observe(events), first, until, start, histograms)
+}
+
+/// The same, with a sample where each day of a zone begins, too.
+pub(super) fn history_in(
+    zone: &Zone,
+    scopes: &[Scope],
+    events: &[Event],
+    first: Date,
+    until: Date,
+    histograms: Histograms,
+) -> Vec<Series> {
+    of(zone, scopes, &observe(events), first, until, Start::EachYear, histograms)
 }
 
 fn of(
+    zone: &Zone,
     scopes: &[Scope],
     observations: &[Observation],
     first: Date,
@@ -115,7 +143,7 @@ fn of(
     start: Start,
     histograms: Histograms,
 ) -> Vec<Series> {
-    let mut all = counters(scopes, observations, first, until, start, histograms);
+    let mut all = counters(zone, scopes, observations, first, until, start, histograms);
     let mut teams: BTreeMap<String, Vec<&Observation>> = BTreeMap::new();
     for scope in scopes.iter().filter(|scope| scope.environment == PRODUCTION) {
         teams.entry(valid(&scope.team)).or_default();
@@ -130,6 +158,7 @@ fn of(
 }
 
 fn counters(
+    zone: &Zone,
     scopes: &[Scope],
     observations: &[Observation],
     first: Date,
@@ -137,7 +166,7 @@ fn counters(
     start: Start,
     histograms: Histograms,
 ) -> Vec<Series> {
-    let mut counters = Counters::zero(scopes);
+    let mut counters = Counters::zero(scopes, histograms);
     // Whatever will ever be counted is there from the beginning.
     for Observation { team, service, environment, .. } in observations {
         counters.open(team, service, environment);
@@ -147,7 +176,7 @@ fn counters(
     let plain = |named| series(named, Samples::Plain(Vec::with_capacity(days + 2)));
     let native = |named| series(named, Samples::Native(Vec::with_capacity(days + 2)));
     let mut all: Vec<Series> = counters.names().into_iter().map(plain).collect();
-    if histograms == Histograms::Both {
+    if histograms.native {
         all.extend(counters.native_names().into_iter().map(native));
     }
     if days == 0 {
@@ -157,33 +186,45 @@ fn counters(
     let since = begin.midnight().assume_utc();
     let mut observations = observations.iter().skip_while(|one| one.at < since).peekable();
     let mut exemplars = Exemplars::of(&all);
-    let mut day = begin;
-    loop {
-        let now = day.midnight().assume_utc();
+    let (from, end) =
+        (first.midnight().assume_utc(), until.next_day().unwrap_or(until).midnight().assume_utc());
+    for now in ends(zone, begin, first, until) {
         while let Some(one) = observations.next_if(|one| one.at < now) {
             counters.add(one);
-            if day > first {
+            if now > from {
                 exemplars.note(one);
             }
         }
-        if day >= first {
+        if now >= from {
             exemplars.store(&mut all);
             sample(&mut all, &counters, now);
         }
-        if day > until {
-            return all;
-        }
-        if start == Start::EachYear && day.ordinal() == 1 {
+        let new_year = now.ordinal() == 1 && now.time() == Time::MIDNIGHT;
+        if start == Start::EachYear && new_year && now < end {
             counters.reset();
-            if day >= first {
+            if now >= from {
                 sample(&mut all, &counters, now + RESTART);
             }
         }
-        match day.next_day() {
-            Some(next) => day = next,
-            None => return all,
-        }
     }
+    all
+}
+
+/// Where days end, of UTC from `begin` on, and of a zone from `first` on. Those of UTC are always
+/// among them: rules and dashboards ask for these.
+fn ends(zone: &Zone, begin: Date, first: Date, until: Date) -> BTreeSet<OffsetDateTime> {
+    let days = |from: Date| std::iter::successors(Some(from), |day: &Date| day.next_day());
+    let until = until.next_day().unwrap_or(until);
+    let mut all: BTreeSet<OffsetDateTime> =
+        days(begin).take_while(|day| *day <= until).map(|day| day.midnight().assume_utc()).collect();
+    if !zone.is_utc() {
+        let range = first.midnight().assume_utc()..=until.midnight().assume_utc();
+        let near = first.previous_day().unwrap_or(first);
+        // No zone is further from UTC than a day.
+        let days = days(near).take_while(|day| *day <= until + Duration::days(1));
+        all.extend(days.map(|day| zone.begin(day)).filter(|at| range.contains(at)));
+    }
+    all
 }
 
 /// The newest thing that each bucket counted on a day.

@@ -6,7 +6,7 @@ use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 use super::super::simulator::{self, LONGEST_AFTERMATH_DAYS, Team};
 use super::super::{Labels, native};
-use super::{Counters, Observation, Scope, observe, year_of};
+use super::{Counters, Histograms, Observation, Scope, observe, year_of};
 
 /// Goes on where the history ends: at the end of a day the values are the ones
 /// that the history has there.
@@ -25,9 +25,9 @@ pub struct Live {
 }
 
 impl Live {
-    pub fn new(name: &str, seed: u64, now: OffsetDateTime) -> Self {
+    pub fn new(name: &str, seed: u64, histograms: Histograms, now: OffsetDateTime) -> Self {
         let team = Team::new(name, seed);
-        let counters = Counters::zero([&Scope::of(&team)]);
+        let counters = Counters::zero([&Scope::of(&team)], histograms);
         let (names, native_names) = (counters.names(), counters.native_names());
         let today = now.to_offset(UtcOffset::UTC).date();
         let begin = year_of(today);
@@ -42,8 +42,13 @@ impl Live {
     }
 
     /// Of what is known already: the observations of one team, in the order of time.
-    pub fn of(scopes: &[Scope], observations: Vec<Observation>, now: OffsetDateTime) -> Self {
-        let mut counters = Counters::zero(scopes);
+    pub fn of(
+        scopes: &[Scope],
+        observations: Vec<Observation>,
+        histograms: Histograms,
+        now: OffsetDateTime,
+    ) -> Self {
+        let mut counters = Counters::zero(scopes, histograms);
         for Observation { team, service, environment, .. } in &observations {
             counters.open(team, service, environment);
         }

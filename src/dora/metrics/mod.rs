@@ -24,14 +24,20 @@ use super::events::{Event, PRODUCTION};
 use super::simulator::{self, Team};
 pub use counters::Counters;
 pub use gauges::{GAUGES, WINDOW_DAYS};
-pub use history::{Start, collected, history, scopes, series};
+pub use history::{Start, collected, collected_in, history, scopes, series};
 pub use live::Live;
 pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
 pub use text::text;
 
+use crate::zone::Zone;
+
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
 pub const RECOVERY: &str = "dora_deployment_recovery_seconds";
+/// The same two by service. They have names of their own: under the same name a sum over it
+/// would count everything twice wherever both are stored.
+pub const SERVICE_LEAD_TIME: &str = "dora_service_change_lead_time_seconds";
+pub const SERVICE_RECOVERY: &str = "dora_service_deployment_recovery_seconds";
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -44,8 +50,8 @@ pub const LEAD_TIME_EDGES: [u64; 10] =
 pub const RECOVERY_EDGES: [u64; 10] =
     [300, 900, 1800, HOUR, 4 * HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY, 30 * DAY];
 
-/// Series of one team and environment: two histograms, each with its buckets,
-/// `+Inf`, sum and count.
+/// Series of one team and environment, or of one service: two histograms, each with its
+/// buckets, `+Inf`, sum and count.
 const HISTOGRAM_SERIES: u64 = (LEAD_TIME_EDGES.len() + RECOVERY_EDGES.len() + 2 * 3) as u64;
 /// The same as native ones: a series each.
 const NATIVE_SERIES: u64 = 2;
@@ -72,14 +78,24 @@ impl Scope {
     }
 }
 
-/// How lead times and recoveries are stored.
+/// How lead times and recoveries are stored: as classic histograms of each team, which
+/// everybody takes, and what else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Histograms {
-    /// As classic histograms, which everybody takes.
-    #[default]
-    Classic,
-    /// And as native ones beside them, under the name without an ending.
-    Both,
+pub struct Histograms {
+    /// As native ones beside them, under the name without an ending.
+    pub native: bool,
+    /// Of each service, too.
+    pub by_service: bool,
+}
+
+impl Histograms {
+    pub const CLASSIC: Self = Self { native: false, by_service: false };
+    pub const NATIVE: Self = Self { native: true, by_service: false };
+
+    #[must_use]
+    pub fn by_service(self, by_service: bool) -> Self {
+        Self { by_service, ..self }
+    }
 }
 
 /// How many series there are for these, before anything is sent.
@@ -91,8 +107,9 @@ pub fn cardinality(scopes: impl IntoIterator<Item = Scope>, histograms: Histogra
         owners.insert((team, environment));
     }
     let gauges = owners.iter().filter(|(_, environment)| environment == PRODUCTION).count();
-    let native = if histograms == Histograms::Both { NATIVE_SERIES } else { 0 };
-    (HISTOGRAM_SERIES + native) * owners.len() as u64
+    let native = if histograms.native { NATIVE_SERIES } else { 0 };
+    let by_service = if histograms.by_service { services.len() } else { 0 };
+    (HISTOGRAM_SERIES + native) * (owners.len() + by_service) as u64
         + COUNTER_SERIES * services.len() as u64
         + GAUGE_SERIES * gauges as u64
 }
@@ -106,13 +123,25 @@ pub fn simulated(
     days: u32,
     histograms: Histograms,
 ) -> impl Iterator<Item = super::Series> + Send {
+    simulated_in(Zone::UTC, teams, seed, until, days, histograms)
+}
+
+/// The same, with a sample where each day of a zone begins, too.
+pub fn simulated_in(
+    zone: Zone,
+    teams: Vec<String>,
+    seed: u64,
+    until: Date,
+    days: u32,
+    histograms: Histograms,
+) -> impl Iterator<Item = super::Series> + Send {
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
         let team = Team::new(&name, seed);
         let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
-        history(&[Scope::of(&team)], &events, first, until, Start::EachYear, histograms)
+        history::history_in(&zone, &[Scope::of(&team)], &events, first, until, histograms)
     })
 }
 

@@ -170,22 +170,134 @@ fn the_order_of_events_does_not_matter() {
 fn cardinality_is_known_before() {
     let names = simulator::teams(20);
     let all: Vec<Series> =
-        simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::Classic).collect();
+        simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::CLASSIC).collect();
     let scopes = names.iter().map(|name| Scope::of(&Team::new(name, 1)));
-    assert_eq!(cardinality(scopes.clone(), Histograms::Classic), all.len() as u64);
+    assert_eq!(cardinality(scopes.clone(), Histograms::CLASSIC), all.len() as u64);
     // A native one of each, for each team.
-    let both = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::Both);
-    assert_eq!(cardinality(scopes, Histograms::Both), both.count() as u64);
+    let both = simulated(names.clone(), 1, date!(2025 - 06 - 30), 2, Histograms::NATIVE);
+    assert_eq!(cardinality(scopes, Histograms::NATIVE), both.count() as u64);
     // README.md and docs/metrics.md say how many the usual ones are.
     let usual = simulator::teams(39).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
-    assert_eq!(cardinality(usual.clone(), Histograms::Classic), 1474);
-    assert_eq!(cardinality(usual, Histograms::Both), 1474 + 2 * 39);
+    assert_eq!(cardinality(usual.clone(), Histograms::CLASSIC), 1474);
+    assert_eq!(cardinality(usual.clone(), Histograms::NATIVE), 1474 + 2 * 39);
+    // And what it costs to have them by service: docs/metrics.md.
+    let services = 76;
+    assert_eq!(cardinality(usual.clone(), Histograms::CLASSIC.by_service(true)), 1474 + 26 * services);
+    assert_eq!(cardinality(usual, Histograms::NATIVE.by_service(true)), 1474 + 2 * 39 + 28 * services);
+    let thousand = simulator::teams(1000).into_iter().map(|name| Scope::of(&Team::new(&name, 1)));
+    let by_service = cardinality(thousand.clone(), Histograms::CLASSIC.by_service(true));
+    assert_eq!((cardinality(thousand, Histograms::CLASSIC), by_service), (37_460, 85_950));
+}
+
+/// Two services of a team: each has its own lead times and recoveries, and the team has both.
+#[test]
+fn services_have_histograms_of_their_own_where_they_are_wanted() {
+    let lines = r#"
+{"type":"change","id":"c1","team":"t","service":"cart","at":"2026-03-02T09:30:00Z"}
+{"type":"change","id":"c2","team":"t","service":"cart","at":"2026-03-02T04:00:00Z"}
+{"type":"deployment","id":"d1","team":"t","service":"cart","at":"2026-03-02T10:00:00Z","changes":["c1","c2"]}
+{"type":"change","id":"c3","team":"t","service":"pay","at":"2026-02-20T10:00:00Z"}
+{"type":"deployment","id":"d2","team":"t","service":"pay","at":"2026-03-02T10:00:00Z","changes":["c3"]}
+{"type":"failure","id":"f1","team":"t","service":"pay","at":"2026-03-02T11:00:00Z","deployment":"d2"}
+{"type":"recovery","failure":"f1","at":"2026-03-02T11:20:00Z"}"#;
+    let events = events(lines);
+    let day = date!(2026 - 03 - 02);
+    let of = |histograms: Histograms| {
+        history(&scopes(&events), &events, day, day, Start::WithTheRange, histograms)
+    };
+    let all = of(Histograms::CLASSIC.by_service(true));
+    let last = |name: &str, service: &str, le: &str| {
+        *values(&all, name, &[("service", service), ("le", le)]).last().unwrap()
+    };
+    let lead = "dora_service_change_lead_time_seconds_bucket";
+    assert_eq!((last(lead, "cart", "3600.0"), last(lead, "cart", "+Inf")), (1.0, 2.0));
+    assert_eq!((last(lead, "pay", "604800.0"), last(lead, "pay", "1.2096e+06")), (0.0, 1.0));
+    let recovery = "dora_service_deployment_recovery_seconds";
+    assert_eq!(last(&format!("{recovery}_bucket"), "pay", "900.0"), 0.0);
+    assert_eq!(last(&format!("{recovery}_bucket"), "pay", "1800.0"), 1.0);
+    assert_eq!(last(&format!("{recovery}_sum"), "pay", ""), 1200.0);
+    assert_eq!(last(&format!("{recovery}_count"), "cart", ""), 0.0);
+    // Each begins with a zero, and the team's are what they would be without.
+    assert!(
+        all.iter()
+            .filter(|one| one.name.starts_with("dora_service_"))
+            .all(|one| { !one.labels.get("service").is_empty() && one.samples.plain()[0].1 == 0.0 })
+    );
+    let (theirs, others): (Vec<Series>, Vec<Series>) =
+        all.into_iter().partition(|one| one.name.starts_with("dora_service_"));
+    assert_eq!((others, theirs.len()), (of(Histograms::CLASSIC), 2 * 26));
+    // And as native ones.
+    let native = of(Histograms::NATIVE.by_service(true));
+    let native = native.iter().filter(|one| one.samples.is_native());
+    let named: Vec<_> = native.map(|one| (one.name, one.labels.get("service"))).collect();
+    assert_eq!(
+        named,
+        [
+            (LEAD_TIME, ""),
+            (RECOVERY, ""),
+            (SERVICE_LEAD_TIME, "cart"),
+            (SERVICE_LEAD_TIME, "pay"),
+            (SERVICE_RECOVERY, "cart"),
+            (SERVICE_RECOVERY, "pay"),
+        ]
+    );
+    // The text of a push has them, and their families only then.
+    let now = datetime!(2026-03-03 0:00 UTC);
+    for by_service in [false, true] {
+        let histograms = Histograms::CLASSIC.by_service(by_service);
+        let live = Live::of(&scopes(&events), observe(&events), histograms, now);
+        let text = text(std::iter::once(&live), Format::Text, &["job", "team"]);
+        for family in [SERVICE_LEAD_TIME, SERVICE_RECOVERY] {
+            assert_eq!(text.contains(&format!("# TYPE {family} histogram")), by_service, "{text}");
+        }
+        let line =
+            "dora_service_deployment_recovery_seconds_sum{environment=\"production\",service=\"pay\"} 1200\n";
+        assert_eq!(text.contains(line), by_service, "{text}");
+    }
+}
+
+/// A deployment at 23:30 UTC is of the next day in Berlin; what is stored for days of UTC stays.
+#[test]
+fn a_zones_days_have_ends_of_their_own_beside_those_of_utc() {
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    let (first, until) = (date!(2026 - 03 - 02), date!(2026 - 03 - 03));
+    let events = events(LINES);
+    let all = history::history_in(&berlin, &scopes(&events), &events, first, until, Histograms::CLASSIC);
+    let failed = all.iter().find(|one| {
+        one.name == DEPLOYMENTS
+            && (one.labels.get("outcome"), one.labels.get("kind")) == ("failure", "planned")
+    });
+    let found: Vec<_> = failed.unwrap().samples.plain().to_vec();
+    let at = |at: OffsetDateTime| at.unix_timestamp() * 1000;
+    assert_eq!(
+        found,
+        [
+            (at(datetime!(2026-03-02 0:00 UTC)), 0.0),
+            (at(datetime!(2026-03-02 23:00 UTC)), 0.0),
+            (at(datetime!(2026-03-03 0:00 UTC)), 1.0),
+            (at(datetime!(2026-03-03 23:00 UTC)), 1.0),
+            (at(datetime!(2026-03-04 0:00 UTC)), 1.0),
+        ]
+    );
+    // A year with both changes of clocks and the counters' restart.
+    let (names, until) = (simulator::teams(1), date!(2025 - 11 - 30));
+    let utc = simulated(names.clone(), 1, until, 365, Histograms::NATIVE);
+    let new_york = Zone::named("America/New_York").unwrap();
+    let zoned = simulated_in(new_york.clone(), names, 1, until, 365, Histograms::NATIVE);
+    for (utc, zoned) in utc.zip(zoned).filter(|(utc, _)| !GAUGES.contains(&utc.name)) {
+        let times: Vec<i64> = zoned.samples.times().collect();
+        assert!(times.is_sorted_by(|a, b| a < b));
+        assert_eq!(zoned.samples.len(), utc.samples.len() + 365);
+        assert!(utc.samples.times().all(|at| times.contains(&at)));
+        let ends = (0..365).map(|back| at(new_york.begin(until - time::Duration::days(back))));
+        assert!(ends.into_iter().all(|end| times.contains(&end)), "{:?}", zoned.name);
+    }
 }
 
 #[test]
 fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
     let new_year = datetime!(2025-01-01 0:00:01 UTC).unix_timestamp() * 1000;
-    let all = simulated(simulator::teams(4), 1, date!(2025 - 02 - 10), 90, Histograms::Classic);
+    let all = simulated(simulator::teams(4), 1, date!(2025 - 02 - 10), 90, Histograms::CLASSIC);
     for series in all.filter(|series| !GAUGES.contains(&series.name)) {
         assert_eq!(series.samples.len(), 92);
         for pair in series.samples.plain().windows(2) {
@@ -198,7 +310,7 @@ fn counters_never_go_down_but_at_new_year_when_all_are_zero() {
 #[test]
 fn a_day_has_one_value_whatever_the_range() {
     let range = |until: Date, days| {
-        simulated(simulator::teams(3), 9, until, days, Histograms::Both).collect::<Vec<_>>()
+        simulated(simulator::teams(3), 9, until, days, Histograms::NATIVE).collect::<Vec<_>>()
     };
     let (short, long) = (range(date!(2025 - 01 - 20), 30), range(date!(2025 - 02 - 20), 100));
     for (short, long) in short.iter().zip(&long) {
@@ -216,7 +328,7 @@ fn a_day_has_one_value_whatever_the_range() {
 #[test]
 fn live_goes_on_where_the_history_ends() {
     let until = date!(2025 - 01 - 12);
-    let history: Vec<Series> = simulated(vec!["search".into()], 1, until, 60, Histograms::Classic).collect();
+    let history: Vec<Series> = simulated(vec!["search".into()], 1, until, 60, Histograms::CLASSIC).collect();
     let at = |time: OffsetDateTime, live: &Live| {
         let milliseconds = time.unix_timestamp() * 1000;
         for ((name, labels, value), series) in live.values().zip(&history) {
@@ -227,7 +339,7 @@ fn live_goes_on_where_the_history_ends() {
     };
     // From before the new year, step by step and by jumps.
     let mut now = datetime!(2024-12-10 0:00 UTC);
-    let mut live = Live::new("search", 1, now);
+    let mut live = Live::new("search", 1, Histograms::CLASSIC, now);
     at(now, &live);
     for hours in [1, 23, 48, 7, 17, 24 * 10, 24 * 12, 24] {
         now += time::Duration::hours(hours);
@@ -239,13 +351,13 @@ fn live_goes_on_where_the_history_ends() {
     let later = datetime!(2025-01-13 0:00 UTC);
     assert!(live.advance(later));
     at(later, &live);
-    at(later, &Live::new("search", 1, later));
+    at(later, &Live::new("search", 1, Histograms::CLASSIC, later));
     assert!(!live.advance(later));
 }
 
 #[test]
 fn a_push_is_in_the_text_format() {
-    let live = Live::new("search", 1, datetime!(2025-01-13 0:00 UTC));
+    let live = Live::new("search", 1, Histograms::CLASSIC, datetime!(2025-01-13 0:00 UTC));
     let text = text(std::iter::once(&live), Format::Text, &["job", "team"]);
     for line in [
         "# TYPE dora_deployments_total counter",

@@ -9,9 +9,13 @@ use crate::dora::exposition::{self, Format};
 pub fn text<'a>(teams: impl Iterator<Item = &'a Live> + Clone, format: Format, told: &[&str]) -> String {
     let mut text = String::with_capacity(4096);
     for (family, kind, help) in families() {
-        format.family(&mut text, family, kind, help);
+        let mut begun = false;
         for team in teams.clone() {
             for (name, labels, value) in team.values().filter(|(name, ..)| name.starts_with(family)) {
+                // Those by service are not always there.
+                if !std::mem::replace(&mut begun, true) {
+                    format.family(&mut text, family, kind, help);
+                }
                 let labels = labels.iter().filter(|(label, _)| !told.contains(label));
                 exposition::sample(&mut text, name, labels, value);
             }

@@ -19,7 +19,6 @@ mod meta;
 mod read;
 pub mod wal;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;

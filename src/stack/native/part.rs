@@ -121,6 +121,9 @@ pub(super) async fn commands(
     }
     let prometheus = find(binaries, binaries.prometheus.as_deref(), &["prometheus"], "stack.prometheus")?;
     let agent_mode = agent_flag(&prometheus).await?;
+    if generator.service_histograms {
+        live.push("--service-histograms".into());
+    }
     live.extend(told);
     live.extend(["--interval".into(), generator.interval_seconds.to_string()]);
     let served = (setup.live != Live::Pushgateway).then_some(ports.generator);
