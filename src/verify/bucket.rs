@@ -90,8 +90,9 @@ pub(super) async fn check(
     let unfinished = found.unfinished.first().map(|block| format!("; {block}")).unwrap_or_default();
     if held == sent && blocks > 0 {
         let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
+        let more = if all == sent { "" } else { ", live values and replicas' copies included" };
         let found = format!(
-            "all of them, in {} with {} of everything, replicas' copies included; {newest}{unfinished}",
+            "all of them; {} with {}{more}; {newest}{unfinished}",
             counted(blocks, "block"),
             counted(all, "sample"),
         );
