@@ -2,7 +2,7 @@
 //! itself, and of what agent and engine tell about themselves.
 
 use super::board::{Board, ENVIRONMENT, Teams, page_of, pages};
-use super::panel::{DAILY, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now, over_time};
+use super::panel::{DAILY, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, WEEKLY, now, over_time};
 
 /// Seconds that a newest value may be old.
 pub const FRESH: f64 = 300.0;
@@ -124,7 +124,7 @@ pub fn board() -> Board {
             (
                 "Engine",
                 vec![
-                    Panel::lines("Series", "Series of the DORA metrics that have a value at the end of each day, and all that the engine holds in memory.", Unit::Count, vec![over_time(format!("count({{__name__=~\"dora_.+\",{ENVIRONMENT}}})"), "DORA", DAILY), over_time(series, "in memory", "5m")]).size(8, 8),
+                    Panel::lines("Series", "Series of the DORA metrics that have a value at the end of each seven days, and all that the engine holds in memory.", Unit::Count, vec![over_time(format!("count({{__name__=~\"dora_.+\",{ENVIRONMENT}}})"), "DORA", WEEKLY), over_time(series, "in memory", "5m")]).size(8, 8),
                     Panel::lines("Members of Mimir's rings", "Members of each ring by their state, as any of them sees it. A replica that is lost turns from ACTIVE to Unhealthy. Prometheus, standing in, has no rings.", Unit::Count, vec![over_time("max by (name, state) (cortex_ring_members) > 0", "{{name}} {{state}}", "1m")]).size(8, 8).of_late("6h").series_colours(&[("ACTIVE", GREEN), ("JOINING", SKY), ("PENDING", SKY), ("LEAVING", ORANGE), ("Unhealthy", VERMILLION)])
                     .no_data_means("no ring"),
                     Panel::states("Targets", "Whether each part of the pipeline answered the agent's last scrape: 1 is up.", Unit::Count, over_time("min by (job) (up)", "{{job}}", "5m")).size(8, 8).of_late("6h").thresholds(&[(None, VERMILLION), (Some(1.0), GREEN)]),
