@@ -31,19 +31,25 @@ impl Drop for Killed {
     }
 }
 
-#[tokio::test]
-async fn every_write_that_was_answered_outlives_a_kill() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let dir = tempfile::tempdir().unwrap();
+/// A sandbox in a process of its own, once it answers.
+async fn started(dir: &std::path::Path) -> Killed {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored"])
-        .current_dir(dir.path())
+        .current_dir(dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let child = Killed(child);
-    eventually("the child answers", || async { Handle::find(dir.path()).await.is_ok() }).await;
+    eventually("the child answers", || async { Handle::find(dir).await.is_ok() }).await;
+    child
+}
+
+#[tokio::test]
+async fn every_write_that_was_answered_outlives_a_kill() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let child = started(dir.path()).await;
     let port = Handle::find(dir.path()).await.unwrap().state().port;
 
     let account = gcp_auth::CustomServiceAccount::from_file(dir.path().join("key.json")).unwrap();
@@ -93,15 +99,7 @@ async fn when_a_stop_has_ended_so_has_the_process() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..5 {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--ignored"])
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut child = Killed(child);
-        eventually("the child answers", || async { Handle::find(dir.path()).await.is_ok() }).await;
+        let mut child = started(dir.path()).await;
         let handle = Handle::find(dir.path()).await.unwrap();
         handle.stop(Duration::from_secs(60)).await.unwrap();
         assert!(child.0.try_wait().unwrap().is_some(), "it has ended");

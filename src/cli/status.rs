@@ -48,13 +48,13 @@ impl Status {
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;
         let folder = context.stack_folder(&run.blueprint.deployment);
-        let (plan, reports, stack, bucket) = tokio::join!(
+        let (plan, reports, stack, mut bucket) = tokio::join!(
             run.survey(events),
             join_all(machines.iter().map(|machine| machine::report(run.provider.machines(), machine))),
             stack::parts(context, &run.project.config),
             bucket(&run, events),
         );
-        let (plan, stack, mut bucket) = (plan?, stack?, bucket);
+        let (plan, stack) = (plan?, stack?);
         let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
         let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
         for warning in &plan.warnings {
@@ -173,22 +173,15 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
     let objects = BucketObjects::of(run);
     let bucket = verify::Bucket { objects: &objects, prefix: blocks_prefix(run) };
     let found = match run.past() {
-        Ok(history) => verify::in_bucket(history, &bucket).await,
+        Ok(history) => verify::in_bucket(history, &bucket, run.history_as_blocks()).await,
         Err(error) => Err(error.message),
     };
     match found {
-        Ok(verify::InBucket { blocks, sent, held, unsure, recent, newest_ms, damaged }) => {
+        Ok(verify::InBucket { blocks, sent, held, unsure, lost, newest_ms, damaged }) => {
             Some(ui::BucketStatus {
                 state: match held == sent && blocks > 0 {
-                    _ if !damaged.is_empty() => State::Failed,
+                    _ if lost || !damaged.is_empty() => State::Failed,
                     true => State::Ok,
-                    // Nobody else brings it there.
-                    false
-                        if run.history_as_blocks()
-                            && sent.saturating_sub(held.saturating_add(unsure)) > recent =>
-                    {
-                        State::Failed
-                    }
                     false => State::Changed,
                 },
                 blocks,

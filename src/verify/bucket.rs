@@ -108,8 +108,7 @@ pub(super) async fn check(
             counted(missing, "sample"),
         ),
     };
-    // Blocks of the history are put there by us, and no Mimir brings back what is gone.
-    if request.as_blocks && missing > recent(request.history) {
+    if is_lost(request.history, request.as_blocks, missing) {
         return stage.failed(
             expected,
             lacking,
@@ -187,12 +186,13 @@ fn newer_words(samples: Result<u64, String>, end: i64) -> String {
     }
 }
 
-/// Samples of the history of the last day, which may be on their way: they are written like
-/// live ones.
-fn recent(history: &dyn Past) -> u64 {
+/// Whether samples that are missing from the bucket do not come by themselves. Blocks of the
+/// history are put there by us, and no Mimir brings back what is gone; samples of the last day
+/// may be on their way, as they are written like live ones.
+fn is_lost(history: &dyn Past, as_blocks: bool, missing: u64) -> bool {
     let yesterday = OffsetDateTime::now_utc().saturating_sub(time::Duration::DAY);
     let time = yesterday.unix_timestamp().saturating_mul(1000);
-    Since { past: history, time }.extent().samples
+    as_blocks && missing > Since { past: history, time }.extent().samples
 }
 
 /// How much of a history is in the bucket, by what the blocks say of themselves.
@@ -204,27 +204,29 @@ pub struct InBucket {
     pub held: u64,
     /// Those of which a listing does not tell whether they are there.
     pub unsure: u64,
-    /// Those of the last day, which may be on their way.
-    pub recent: u64,
+    /// Whether some are missing for sure, and do not come by themselves.
+    pub lost: bool,
     /// The first millisecond since 1970 that no block has; what is newer is on the
     /// machine only.
     pub newest_ms: Option<i64>,
     pub damaged: Vec<Damaged>,
 }
 
-/// Looks at the blocks, and asks no Mimir.
+/// Looks at the blocks, and asks no Mimir. `as_blocks`: as in [`Request`].
 ///
 /// # Errors
 /// The bucket cannot be read; in words.
-pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>) -> Result<InBucket, String> {
+pub async fn in_bucket(history: &dyn Past, bucket: &Bucket<'_>, as_blocks: bool) -> Result<InBucket, String> {
     let found = blocks::find(bucket).await?;
-    let Held { samples, unsure } = held(history, &found.blocks);
+    let Held { samples: held, unsure } = held(history, &found.blocks);
+    let (sent, unsure) = (history.extent().samples, tsdb::samples(history, &unsure));
+    let missing = sent.saturating_sub(held.saturating_add(unsure));
     Ok(InBucket {
         blocks: found.blocks.len() as u64,
-        sent: history.extent().samples,
-        held: samples,
-        unsure: tsdb::samples(history, &unsure),
-        recent: recent(history),
+        sent,
+        held,
+        unsure,
+        lost: is_lost(history, as_blocks, missing),
         newest_ms: found.newest(),
         damaged: found.damaged,
     })
