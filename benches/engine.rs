@@ -10,8 +10,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use dorainfra::engine::{ApplyOptions, Manifest, PlanOptions, Provider, apply, plan};
-use dorainfra::event::Events;
+use dorainfra_engine::{ApplyOptions, Manifest, PlanOptions, Provider, apply, plan};
+use dorainfra_model::Events;
 use memory::{Memory, manifest};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

@@ -5,12 +5,13 @@ use std::hint::black_box;
 
 use axum::routing::post;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dorainfra::blueprint::Flavour;
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::remote_write::{Batches, Client, Limits, Version};
-use dorainfra::dora::{Series, simulator};
-use dorainfra::event::Events;
-use dorainfra::stack::Target;
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Series;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::remote_write::{Batches, Client, Limits, Version};
 use time::macros::date;
 
 fn year(teams: u32, histograms: Histograms) -> Vec<Series> {

@@ -5,8 +5,9 @@
 mod fixture;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dorainfra::blueprint::{self, Flavour};
-use dorainfra::render::Overrides;
+use dorainfra_deploy::blueprint;
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
 
 fn render(criterion: &mut Criterion) {
     let config = fixture::config();

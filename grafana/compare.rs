@@ -2,7 +2,7 @@
 //! what the rules of `mimir/rules/dora.yaml` record, a page of teams at a time, so a
 //! thousand teams cost what forty do.
 
-use dorainfra::report::Key;
+use dorainfra_report::Key;
 
 use super::board::{Board, PAGE, Teams, choice, page_of, pages, teams_of};
 use super::panel::{Panel, Unit, WEEKLY, now, over_time};

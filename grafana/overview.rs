@@ -1,6 +1,6 @@
 //! The metrics of all teams together: speed in bars, stability in lines.
 
-use dorainfra::report::Key;
+use dorainfra_report::Key;
 
 use super::board::{Board, ENVIRONMENT, Teams};
 use super::panel::{BLUE, ORANGE, Panel, Unit, VERMILLION, WEEKLY, over_time};

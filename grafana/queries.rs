@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::remote_write::{Client, Limits};
-use dorainfra::dora::simulator;
-use dorainfra::dora::{Labels, Samples, Series};
-use dorainfra::event::Events;
-use dorainfra::query::{Instant, Query, Range};
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_model::Events;
+use dorainfra_prometheus::query::{Instant, Query, Range};
+use dorainfra_prometheus::remote_write::{Client, Limits};
+use dorainfra_prometheus::{Labels, Samples, Series};
 use time::{Duration, OffsetDateTime};
 
 use super::collector::Receiver;

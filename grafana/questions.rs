@@ -1,9 +1,9 @@
 //! What several dashboards ask, by the one definition of the metrics that the
-//! report has, too (`dorainfra::report::keys`).
+//! report has, too (`dorainfra_report::keys`).
 
-use dorainfra::dora::bands::{Thresholds, thresholds};
-use dorainfra::report::Key;
-use dorainfra::report::keys::{Ask, MORE_MS};
+use dorainfra_dora::bands::{Thresholds, thresholds};
+use dorainfra_report::Key;
+use dorainfra_report::keys::{Ask, MORE_MS};
 
 use super::panel::{BLUE, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now, over_time};
 

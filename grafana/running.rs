@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dorainfra::blueprint::{self, Engine, Facts, Flavour};
-use dorainfra::config::{Config, Runtime, ScrapeJobs, Tls};
-use dorainfra::render::Overrides;
+use dorainfra_config::{Config, Runtime, ScrapeJobs, Tls};
+use dorainfra_deploy::blueprint::{self, Engine, Facts};
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
 use serde_json::{Value, json};
 
 use super::board::Teams;

@@ -8,12 +8,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use dorainfra::blueprint::Flavour;
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::remote_write::Client;
-use dorainfra::dora::tsdb::{self, CHUNKS, INDEX, Window};
-use dorainfra::dora::{Extent, Labels, Past, Samples, Series, simulator};
-use dorainfra::query::Query;
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::query::Query;
+use dorainfra_prometheus::remote_write::Client;
+use dorainfra_prometheus::tsdb::{self, CHUNKS, INDEX, Window};
+use dorainfra_prometheus::{Extent, Labels, Past, Samples, Series};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
@@ -247,7 +248,7 @@ async fn all_queries_at(count: usize) {
     let pages = count.div_ceil(super::board::PAGE as usize) as u32;
     for days in ["7", "28", "84"] {
         for percentile in ["50", "75", "90"] {
-            for key in dorainfra::report::Key::ALL {
+            for key in dorainfra_report::Key::ALL {
                 let resolve = |expression: &str, page| {
                     let chosen = Chosen { days, percentile, page, ..Chosen::default() };
                     resolved_over(expression, ".+", 84 * DAY, &chosen)

@@ -1,12 +1,13 @@
 //! One team in detail.
 
+use dorainfra_report::Key;
+use serde_json::Value;
+
 use super::board::{Board, Teams, choice};
 use super::panel::{BLUE, DAILY, Panel, Unit, VERMILLION, WEEKLY, now, over_time};
 use super::questions::{
     ONE_TEAM, about, colour, figures, last, marks, number_of, over, percentiles, reached, unit, whole,
 };
-use dorainfra::report::Key;
-use serde_json::Value;
 
 pub fn board() -> Board {
     let week = last(7, ONE_TEAM, "");

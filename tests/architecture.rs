@@ -1,45 +1,32 @@
-//! Holds the lines of the design: which module may know which, what is pure, and
+//! Holds the lines of the design: which crate may know which, what is pure, and
 //! who touches the terminal and the environment. Read from the sources, so that
-//! a wrong `use` fails here and not in a review.
+//! what is wrong fails here and not in a review.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each module may use of the crate, itself apart. `cli` and `main` may use
-/// everything.
+/// What each crate may use of the others. Cargo holds that there is no circle; this table, that nobody
+/// grows an arrow by the way.
 const MAY_USE: &[(&str, &[&str])] = &[
-    // Pure, or nearly: they know no cloud.
-    ("config", &["zone"]),
-    ("zone", &[]),
-    ("render", &["file"]),
-    ("blueprint", &["config", "engine", "render"]),
-    ("engine", &["event"]),
-    ("event", &["engine", "verify"]),
-    ("tls", &[]),
-    ("artifact", &["answer", "blueprint", "child", "event", "file"]),
+    // They know no cloud.
+    ("base", &[]),
+    ("model", &[]),
+    ("pki", &[]),
+    ("engine", &["model"]),
+    ("config", &["base"]),
+    ("render", &["base"]),
+    ("prometheus", &["base", "model", "pki"]),
+    ("dora", &["base", "model", "pki", "prometheus"]),
+    ("report", &["base", "dora", "prometheus", "render"]),
     // Google.
-    ("gcp", &["answer", "blueprint", "engine", "event", "file"]),
-    // A machine that is deleted is asked to write what it holds first.
-    // What lives in Mimir is reached as all its clients reach it.
-    ("resource", &["answer", "blueprint", "engine", "event", "gcp", "machine", "stack", "tls"]),
-    ("machine", &["event", "gcp"]),
-    // The steps after the resources.
-    ("dora", &["answer", "event", "serve", "stack", "tls", "zone"]),
-    ("serve", &[]),
-    ("answer", &[]),
-    ("child", &[]),
-    ("file", &[]),
-    ("unseen", &[]),
-    ("stack", &["answer", "blueprint", "child", "config", "dora", "event", "file", "tls"]),
-    ("query", &["answer", "dora", "stack"]),
-    ("verify", &["answer", "blueprint", "dora", "event", "query", "stack"]),
-    ("report", &["dora", "query", "render", "unseen", "zone"]),
-    // What no other module may know.
-    ("sandbox", &["child", "event", "gcp", "serve"]),
-    ("ui", &["engine", "event", "stack", "unseen", "verify"]),
+    ("gcp", &["base", "engine", "model"]),
+    ("gcp-sandbox", &["base", "gcp", "model"]),
+    // All of it together; the sandbox is for the command line to choose.
+    ("deploy", &["base", "config", "dora", "engine", "gcp", "model", "pki", "prometheus", "render"]),
+    ("testutils", &[]),
 ];
 
 /// Lines of a file, its tests apart, that a person can still hold in mind.
@@ -48,36 +35,58 @@ const MAX_LINES: usize = 500;
 /// A source file without its comments and its test module.
 struct Source {
     path: PathBuf,
-    /// The module of the crate that it belongs to: `engine`, `main`, `lib`.
-    module: String,
+    /// The crate that it belongs to, `deploy`; of the program itself its module: `cli`, `ui`, `main`.
+    part: String,
+    /// Below its `src`: `resource/bucket.rs`.
+    inside: String,
     code: String,
     lines: usize,
     documented: bool,
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names of all crates below `crates`, in order.
+fn crates() -> Vec<String> {
+    let folders = fs::read_dir(root().join("crates")).expect("crates can be read");
+    let name = |folder: fs::DirEntry| folder.file_name().into_string().expect("a plain name");
+    let mut names: Vec<String> = folders.map(|folder| name(folder.expect("crates can be read"))).collect();
+    names.sort();
+    names
+}
+
 fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
-    collect(&root, &root, &mut sources);
-    assert!(sources.len() > 15, "the sources are not where this test looks");
+    let src = root().join("src");
+    collect(&src, &src, None, &mut sources);
+    for name in crates() {
+        let src = root().join("crates").join(&name).join("src");
+        let before = sources.len();
+        collect(&src, &src, Some(&name), &mut sources);
+        assert!(sources.len() > before, "{name} has no sources");
+    }
+    assert!(sources.len() > 300, "the sources are not where this test looks");
     sources
 }
 
-fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
+fn collect(src: &Path, folder: &Path, of: Option<&str>, sources: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).expect("src can be read") {
         let path = entry.expect("src can be read").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() {
             if name != "tests" {
-                collect(root, &path, sources);
+                collect(src, &path, of, sources);
             }
         } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("_tests.rs") {
             let text = fs::read_to_string(&path).expect("a source is UTF-8");
-            let inside = path.strip_prefix(root).expect("below src");
+            let inside = path.strip_prefix(src).expect("below src");
             let module = inside.iter().next().and_then(|part| part.to_str()).unwrap_or_default();
             let code = product(&text);
             sources.push(Source {
-                module: module.trim_end_matches(".rs").to_owned(),
+                part: of.unwrap_or_else(|| module.trim_end_matches(".rs")).to_owned(),
+                inside: inside.to_str().expect("a plain name").to_owned(),
                 lines: code.lines().count(),
                 code: without_comments(&code),
                 documented: text.starts_with("//!"),
@@ -97,52 +106,10 @@ fn without_comments(text: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// The modules of the crate that some code names: `crate::a::B`, `use crate::{a, b::C}`.
-fn used(code: &str) -> BTreeSet<String> {
-    let name = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
-    };
-    let mut used = BTreeSet::new();
-    for (at, found) in code.match_indices("crate::") {
-        if code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$') {
-            continue;
-        }
-        let rest = &code[at + found.len()..];
-        if !rest.starts_with('{') {
-            used.insert(name(rest));
-            continue;
-        }
-        // A group: what follows `{` and each `,` on the outermost level.
-        let mut depth = 0usize;
-        for (at, c) in rest.char_indices() {
-            match c {
-                '{' => {
-                    depth += 1;
-                    if depth == 1 {
-                        used.insert(name(&rest[at + 1..]));
-                    }
-                }
-                ',' if depth == 1 => {
-                    used.insert(name(&rest[at + 1..]));
-                }
-                '}' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        break;
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    used.remove("");
-    used
-}
-
 /// One line for each place where a file holds what it must not.
-fn forbid(sources: &[Source], modules: impl Fn(&str) -> bool, words: &[&str], why: &str) -> Vec<String> {
+fn forbid(sources: &[Source], of: impl Fn(&Source) -> bool, words: &[&str], why: &str) -> Vec<String> {
     let mut problems = Vec::new();
-    for source in sources.iter().filter(|source| modules(&source.module)) {
+    for source in sources.iter().filter(|source| of(source)) {
         for word in words.iter().filter(|word| source.code.contains(**word)) {
             problems.push(format!("{}: `{word}`: {why}", source.path.display()));
         }
@@ -154,43 +121,80 @@ fn none(problems: Vec<String>) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
+/// The crates of ours that a manifest names in a section, without their tests' ones.
+fn used(manifest: &str) -> BTreeSet<String> {
+    let section = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let ours = |line: &str| Some(line.strip_prefix("dorainfra-")?.split(['.', ' ']).next()?.to_owned());
+    section.lines().filter_map(ours).collect()
+}
+
 #[test]
 fn dependencies_point_downwards() {
-    let (mut problems, mut seen) = (Vec::new(), BTreeSet::new());
-    for source in sources() {
-        if ["cli", "main", "lib"].contains(&source.module.as_str()) {
-            continue;
-        }
-        let Some((_, allowed)) = MAY_USE.iter().find(|(module, _)| *module == source.module) else {
-            problems.push(format!("{}: give its module a row in MAY_USE", source.path.display()));
-            continue;
-        };
-        for other in used(&source.code) {
-            seen.insert((source.module.clone(), other.clone()));
-            // `crate::Something` and macros are the crate's own top level.
-            let known = MAY_USE.iter().any(|(module, _)| *module == other) || other == "cli";
-            if known && other != source.module && !allowed.contains(&other.as_str()) {
-                problems.push(format!(
-                    "{}: `{}` may not use `{other}`",
-                    source.path.display(),
-                    source.module
-                ));
+    let listed: Vec<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    for name in crates() {
+        assert!(listed.contains(&name.as_str()), "give crates/{name} a row in MAY_USE");
+    }
+    for (name, allowed) in MAY_USE {
+        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml"));
+        let allowed: BTreeSet<String> = allowed.iter().map(|&other| other.to_owned()).collect();
+        assert_eq!(used(&manifest.expect("a crate has a manifest")), allowed, "what `{name}` uses");
+    }
+}
+
+/// The crates as docs/how-it-works.md shows them, those that others stand on first: what each is, and
+/// what it uses, without what comes with that.
+fn layout() -> String {
+    let all: BTreeMap<&str, &[&str]> = MAY_USE.iter().copied().collect();
+    let through = |name: &str| -> BTreeSet<&str> {
+        let (mut found, mut next) = (BTreeSet::new(), all[name].to_vec());
+        while let Some(other) = next.pop() {
+            if found.insert(other) {
+                next.extend(all[other]);
             }
         }
+        found
+    };
+    let mut names: Vec<&str> = all.keys().copied().collect();
+    names.sort_by_key(|name| (*name == "testutils", through(name).len(), *name));
+    let mut page = String::from("| crate | what it is | uses |\n| --- | --- | --- |\n");
+    for name in names {
+        let manifest = fs::read_to_string(root().join("crates").join(name).join("Cargo.toml")).unwrap();
+        let what = manifest.lines().find_map(|line| line.strip_prefix("description = ")).unwrap();
+        let implied: BTreeSet<&str> = all[name].iter().flat_map(|other| through(other)).collect();
+        let direct = all[name].iter().filter(|other| !implied.contains(**other));
+        let direct: Vec<String> = direct.map(|other| format!("`{other}`")).collect();
+        let (what, direct) = (what.trim_matches('"'), direct.join(", "));
+        page.push_str(format!("| `crates/{name}` | {what} | {direct}").trim_end());
+        page.push_str(" |\n");
     }
-    for (module, allowed) in MAY_USE {
-        let unused =
-            allowed.iter().filter(|other| !seen.contains(&((*module).to_owned(), (**other).to_owned())));
-        problems.extend(unused.map(|other| format!("MAY_USE: `{module}` does not use `{other}`")));
-    }
-    none(problems);
+    page
+}
+
+const LAYOUT: [&str; 2] = ["-- --ignored -->\n", "<!-- end of layout -->"];
+
+#[test]
+fn the_layout_is_documented() {
+    let page = fs::read_to_string(root().join("docs/how-it-works.md")).unwrap();
+    let shown = page.split_once(LAYOUT[0]).and_then(|(_, rest)| rest.split_once(LAYOUT[1])).unwrap().0;
+    assert_eq!(shown, layout(), "to write it again: cargo test --test architecture -- --ignored");
+}
+
+#[test]
+#[ignore = "writes docs/how-it-works.md"]
+fn write_the_layout() {
+    let path = root().join("docs/how-it-works.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(LAYOUT[0]).unwrap();
+    let (_, after) = rest.split_once(LAYOUT[1]).unwrap();
+    fs::write(path, format!("{before}{}{}{}{after}", LAYOUT[0], layout(), LAYOUT[1])).unwrap();
 }
 
 #[test]
 fn what_is_pure_stays_pure() {
     none(forbid(
         &sources(),
-        |module| ["blueprint", "config"].contains(&module),
+        |source| source.part == "config" || source.inside.starts_with("blueprint/"),
         &[
             "std::fs",
             "tokio::",
@@ -206,7 +210,7 @@ fn what_is_pure_stays_pure() {
     ));
     none(forbid(
         &sources(),
-        |module| module == "engine",
+        |source| ["engine", "model"].contains(&source.part.as_str()),
         &["googleapis", "reqwest", "std::fs", "std::net"],
         "the engine knows resources and a provider, nothing of Google, of files or of the network",
     ));
@@ -216,7 +220,7 @@ fn what_is_pure_stays_pure() {
 fn only_ui_and_main_touch_the_terminal() {
     none(forbid(
         &sources(),
-        |module| !["ui", "main"].contains(&module),
+        |source| !["ui", "main"].contains(&source.part.as_str()),
         &[
             "println!",
             "eprintln!",
@@ -229,18 +233,28 @@ fn only_ui_and_main_touch_the_terminal() {
         ],
         "what is printed goes through ui::Printer",
     ));
-    none(forbid(&sources(), |module| module != "main", &["process::exit("], "only main ends the process"));
+    none(forbid(
+        &sources(),
+        |source| source.part != "main",
+        &["process::exit("],
+        "only main ends the process",
+    ));
 }
 
 #[test]
 fn only_cli_and_main_read_the_environment() {
     none(forbid(
         &sources(),
-        // `child` hands variables on, and decides nothing by them.
-        |module| !["cli", "main", "child"].contains(&module),
+        // `child` hands variables on, and decides nothing by them; tests have a switch.
+        |source| !["cli", "main", "testutils"].contains(&source.part.as_str()) && !is_child(source),
         &["std::env", "env::var", "env::args", "env::current_dir", "env::temp_dir"],
         "cli reads the environment and hands values down",
     ));
+}
+
+/// The one place from which other programs are started.
+fn is_child(source: &Source) -> bool {
+    source.part == "base" && source.inside == "child.rs"
 }
 
 /// Whatever is started elsewhere would see all secrets of the environment.
@@ -249,7 +263,7 @@ fn only_child_starts_programs() {
     none(forbid(
         &sources(),
         // `main` becomes itself again, with more variables.
-        |module| !["child", "main"].contains(&module),
+        |source| source.part != "main" && !is_child(source),
         &[
             "process::Command",
             "Command::new(",
@@ -258,7 +272,7 @@ fn only_child_starts_programs() {
             "posix_spawn",
             "fork(",
         ],
-        "programs are started by crate::child, so that they see no variable which they don't need",
+        "programs are started by dorainfra_base::child, so that they see no variable which they don't need",
     ));
 }
 
@@ -266,25 +280,24 @@ fn only_child_starts_programs() {
 #[test]
 fn numbers_of_others_are_bounded() {
     const READERS: [&str; 15] = [
-        "answer.rs",
-        "artifact.rs",
-        "cli/holder.rs",
-        "cli/saved.rs",
-        "config/duration.rs",
-        "dora/events.rs",
-        "dora/remote_write/retry.rs",
-        "engine/lease.rs",
-        "file.rs",
-        "gcp/mod.rs",
-        "machine/mod.rs",
-        "query.rs",
-        "serve.rs",
-        "stack/pipeline.rs",
-        "tls/mod.rs",
+        "crates/base/src/answer.rs",
+        "crates/deploy/src/artifact.rs",
+        "src/cli/holder.rs",
+        "src/cli/saved.rs",
+        "crates/config/src/duration.rs",
+        "crates/dora/src/events.rs",
+        "crates/prometheus/src/remote_write/retry.rs",
+        "crates/engine/src/lease.rs",
+        "crates/base/src/file.rs",
+        "crates/gcp/src/lib.rs",
+        "crates/deploy/src/machine/mod.rs",
+        "crates/prometheus/src/query.rs",
+        "crates/base/src/serve.rs",
+        "crates/deploy/src/stack/pipeline.rs",
+        "crates/pki/src/lib.rs",
     ];
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let lacks = |file: &&str| {
-        !fs::read_to_string(root.join(file)).unwrap().contains("deny(clippy::arithmetic_side_effects")
+        !fs::read_to_string(root().join(file)).unwrap().contains("deny(clippy::arithmetic_side_effects")
     };
     let lacking: Vec<&str> = READERS.into_iter().filter(lacks).collect();
     assert!(lacking.is_empty(), "{lacking:?}: #![deny(clippy::arithmetic_side_effects)]");
@@ -295,7 +308,7 @@ fn every_file_says_what_it_is_for_and_is_of_a_readable_size() {
     let mut problems = Vec::new();
     for source in sources() {
         let path = source.path.display();
-        if !source.documented && source.module != "main" {
+        if !source.documented && source.part != "main" {
             problems.push(format!("{path}: begins with no `//!` that says what it is for"));
         }
         if source.lines > MAX_LINES {
@@ -308,10 +321,10 @@ fn every_file_says_what_it_is_for_and_is_of_a_readable_size() {
 
 #[test]
 fn the_reading_of_sources_finds_every_form() {
-    let code = "use crate::engine::{Plan, Step};\nuse crate::{event, gcp::{Api, Client}, tls};\n\
-                let x = crate::stack::up();\nuse $crate::no;\nuse other_crate::neither;\n";
-    let found: Vec<String> = used(code).into_iter().collect();
-    assert_eq!(found, ["engine", "event", "gcp", "stack", "tls"]);
+    let manifest = "[dependencies]\ndorainfra-a.workspace = true\nserde.workspace = true\n\
+                    dorainfra-b-c = { path = \"x\" }\n\n[dev-dependencies]\ndorainfra-d.workspace = true\n";
+    let found: Vec<String> = used(manifest).into_iter().collect();
+    assert_eq!(found, ["a", "b-c"]);
     assert_eq!(without_comments("// use crate::gcp;\ncode\n/// crate::gcp\n"), "code\n");
     assert_eq!(product("code\n#[cfg(test)]\nmod tests {\n"), "code\n");
 }

@@ -12,9 +12,10 @@ use axum::body::Body;
 use axum::extract::{Path as UrlPath, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dorainfra::artifact::{ArtifactError, Lock, fetch, released};
-use dorainfra::blueprint::{Engine, Flavour};
-use dorainfra::event::Events;
+use dorainfra_deploy::artifact::{ArtifactError, Lock, fetch, released};
+use dorainfra_deploy::blueprint::Engine;
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
 use http::StatusCode;
 use sha2::{Digest as _, Sha256};
 

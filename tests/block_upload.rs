@@ -18,15 +18,16 @@ use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use collector::{Receiver, eventually};
-use dorainfra::blueprint::Flavour;
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::remote_write::{Accounting, Retry};
-use dorainfra::dora::tsdb::{self, Block, Meta};
-use dorainfra::dora::upload::{UploadError, Uploaded, Uploader, Why};
-use dorainfra::dora::{Past, Series, simulator};
-use dorainfra::event::{Event, Events};
-use dorainfra::stack::Target;
-use dorainfra::verify;
+use dorainfra_deploy::verify;
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_model::{Event, Events};
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::remote_write::{Accounting, Retry};
+use dorainfra_prometheus::tsdb::{self, Block, Meta};
+use dorainfra_prometheus::upload::{UploadError, Uploaded, Uploader, Why};
+use dorainfra_prometheus::{Past, Series};
 use time::macros::date;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

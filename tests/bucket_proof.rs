@@ -16,11 +16,13 @@ use std::process::Command;
 
 use bytes::Bytes;
 use deployment::Deployment;
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::tsdb::{self, Block, CHUNKS, INDEX, Meta};
-use dorainfra::dora::{Past, Samples, Series, simulator};
-use dorainfra::event::Events;
-use dorainfra::verify::{self, Outcome, Report};
+use dorainfra_deploy::verify::{self, Report};
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_model::Events;
+use dorainfra_model::Outcome;
+use dorainfra_prometheus::tsdb::{self, Block, CHUNKS, INDEX, Meta};
+use dorainfra_prometheus::{Past, Samples, Series};
 use memory_bucket::{Memory, PREFIX};
 use time::macros::date;
 

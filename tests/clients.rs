@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use dorainfra::sandbox::Handle;
-use dorainfra::sandbox::machine::process_machines;
+use dorainfra_gcp_sandbox::Handle;
+use dorainfra_gcp_sandbox::machine::process_machines;
 use reqwest::Method;
 use sandbox_support::{Sandbox, start, start_with};
 use serde_json::json;

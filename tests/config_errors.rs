@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use dorainfra::config::{Sources, load};
+use dorainfra_config::{Sources, load};
 
 /// The error text for a file and overrides.
 fn errors(file: &str, environment: &[(&str, &str)], set: &[&str]) -> String {

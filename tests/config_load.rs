@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dorainfra::config::{Config, Loaded, Origin, Sources, load, schema};
+use dorainfra_config::{Config, Loaded, Origin, Sources, load, schema};
 use proptest::prelude::*;
 
 fn sources(file: &str, environment: &[(&str, &str)], set: &[&str]) -> Sources {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use dorainfra::config::reference;
+use dorainfra_config::reference;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 
@@ -13,7 +13,7 @@ fn the_reference_is_current() {
     let committed = std::fs::read_to_string(Path::new(PAGE)).unwrap();
     assert!(
         committed == reference(),
-        "docs/configuration.md is not what src/config/schema.rs says; write it again with\n    \
+        "docs/configuration.md is not what crates/config/src/schema.rs says; write it again with\n    \
          cargo test --test config_reference -- --ignored"
     );
 }

@@ -16,11 +16,11 @@ use std::thread::JoinHandle;
 
 use base64::Engine as _;
 use deployment::{Deployment, Run};
-use dorainfra::blueprint::Flavour;
-use dorainfra::dora::{Labels, Series, remote_write};
-use dorainfra::event::Events;
-use dorainfra::stack::Target;
-use dorainfra::tls::{Authority, Credentials, Usage};
+use dorainfra_model::Events;
+use dorainfra_pki::{Authority, Credentials, Usage};
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::{Labels, Series, remote_write};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

@@ -56,7 +56,7 @@ fn kebab(name: &str) -> String {
 
 /// The variants of `Event` with their fields, read from its source.
 fn events() -> Vec<(String, Vec<String>)> {
-    let source = read("src/event.rs");
+    let source = read("crates/model/src/event.rs");
     let body = source.split("pub enum Event {").nth(1).expect("the enum is there");
     let mut events: Vec<(String, Vec<String>)> = Vec::new();
     for line in body.lines().take_while(|line| *line != "}") {
@@ -136,6 +136,7 @@ fn tests(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
 fn every_test_that_a_table_of_threats_names_exists() {
     let mut known = std::collections::BTreeSet::new();
     tests(&root().join("src"), &mut known);
+    tests(&root().join("crates"), &mut known);
     tests(&root().join("tests"), &mut known);
     let text = read("docs/security.md");
     let rows =
@@ -157,7 +158,7 @@ fn every_test_that_a_table_of_threats_names_exists() {
 #[test]
 fn every_test_that_a_table_names_exists() {
     let mut functions = String::new();
-    let mut folders = vec![root().join("tests"), root().join("src")];
+    let mut folders = vec![root().join("tests"), root().join("src"), root().join("crates")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();

@@ -10,11 +10,11 @@ mod memory;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::engine::{
+use dorainfra_engine::{
     Action, ApplyOptions, EngineError, LeaseRecord, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider,
     ResourceId, apply, plan, plan_destroy,
 };
-use dorainfra::event::{Event, Events};
+use dorainfra_model::{Event, Events};
 use memory::{Fault, Memory, MemoryLease, clock, manifest, stack};
 use serde_json::json;
 use time::macros::datetime;
@@ -302,7 +302,7 @@ async fn what_somebody_else_made_meanwhile_is_accepted_only_if_it_is_the_same_an
     }
 }
 
-fn leasing<'a>(store: &'a MemoryLease, clock: &'a dyn dorainfra::engine::Clock) -> Leasing<'a> {
+fn leasing<'a>(store: &'a MemoryLease, clock: &'a dyn dorainfra_engine::Clock) -> Leasing<'a> {
     Leasing {
         store,
         holder: "ada@host 7",

@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::engine::{
+use dorainfra_engine::{
     Action, ApplyOptions, Fence, Leasing, Manifest, Noted, Outcome, Plan, PlanOptions, Provider, ResourceId,
     apply, plan, plan_destroy,
 };
-use dorainfra::event::Events;
+use dorainfra_model::Events;
 use memory::{Fault, Memory, MemoryLease, clock, manifest, stack};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;

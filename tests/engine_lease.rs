@@ -9,7 +9,7 @@ mod memory;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dorainfra::engine::{
+use dorainfra_engine::{
     Clock, EngineError, Fence, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted,
 };
 use memory::{MemoryLease, UNREADABLE, clock};

@@ -9,11 +9,11 @@ mod memory;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::engine::{
+use dorainfra_engine::{
     Action, ApplyOptions, EngineError, Manifest, Plan, PlanOptions, ResourceId, apply, check_fresh, plan,
     plan_destroy, replan,
 };
-use dorainfra::event::Events;
+use dorainfra_model::Events;
 use memory::{Memory, manifest, stack};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ async fn refused(memory: &Memory, manifests: Vec<Manifest>, options: &PlanOption
 }
 
 async fn applied(memory: &Arc<Memory>, plan: &Plan) {
-    let provider = Arc::clone(memory) as Arc<dyn dorainfra::engine::Provider>;
+    let provider = Arc::clone(memory) as Arc<dyn dorainfra_engine::Provider>;
     let outcome =
         apply(plan, provider, &ApplyOptions::default(), None, &CancellationToken::new(), &Events::none())
             .await
@@ -400,7 +400,7 @@ async fn a_saved_plan_is_bound_to_what_it_saw() {
     let events = Events::none();
 
     // As it comes from a file it can be shown, but not applied.
-    let provider = Arc::clone(&memory) as Arc<dyn dorainfra::engine::Provider>;
+    let provider = Arc::clone(&memory) as Arc<dyn dorainfra_engine::Provider>;
     let token = CancellationToken::new();
     let error = apply(&saved, provider, &ApplyOptions::default(), None, &token, &events).await.unwrap_err();
     assert!(matches!(error, EngineError::Unread));

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::engine::{
+use dorainfra_engine::{
     Action, ApplyOptions, EngineError, Manifest, Outcome, Plan, PlanOptions, Provider, apply, plan,
 };
-use dorainfra::event::Events;
+use dorainfra_model::Events;
 use memory::{Fault, Memory, manifest};
 use proptest::prelude::*;
 use serde_json::json;

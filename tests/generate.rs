@@ -9,9 +9,9 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use collector::{Receiver, ReceiverOptions};
-use dorainfra::dora::events::{Event, read};
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::simulator;
+use dorainfra_dora::events::{Event, read};
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
 
 fn generate(folder: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
     let usual = ["generate", "--seed", "7", "--teams", "3", "--days", "20", "--until", "2025-03-31"];
@@ -53,7 +53,7 @@ async fn a_history_is_written_to_any_endpoint_and_counted() {
     let samples: usize = history.iter().map(|one| one.samples.len()).sum();
     let errors = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
     assert!(errors.contains(&format!("{samples} samples accepted")), "{errors}");
-    assert!(dorainfra::verify::history_stored(&receiver.target, &history).await);
+    assert!(dorainfra_deploy::verify::history_stored(&receiver.target, &history).await);
 
     // Nobody there: an error with what became of each sample, and no success.
     let nowhere = format!("http://127.0.0.1:{}/write", collector::free_port());
@@ -97,7 +97,7 @@ async fn a_real_history_is_written_from_its_events_and_no_simulated_one() {
         .map(|one| one.samples.plain().last().unwrap().1)
         .sum();
     assert!((deployed - 2.0).abs() < 1e-9);
-    assert!(dorainfra::verify::history_stored(&receiver.target, &history).await);
+    assert!(dorainfra_deploy::verify::history_stored(&receiver.target, &history).await);
 
     // Without a place to write to, and without events, it says so.
     assert_eq!(run(&range).failure().get_output().status.code(), Some(3));

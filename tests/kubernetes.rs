@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use collector::{Process, eventually, free_port, install_tls};
-use dorainfra::tls::{Authority, Credentials, Usage};
+use dorainfra_pki::{Authority, Credentials, Usage};
 use serde_json::Value;
 
 fn given(variable: &str) -> PathBuf {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dorainfra::engine::{
+use dorainfra_engine::{
     Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Noted, ProviderError,
 };
 use time::OffsetDateTime;

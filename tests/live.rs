@@ -15,10 +15,10 @@ use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, credentials, eventually, free_port, program,
 };
 use deployment::Deployment;
-use dorainfra::dora::metrics::Histograms;
-use dorainfra::dora::pushgateway::Gateway;
-use dorainfra::stack::Target;
-use dorainfra::tls::ClientFiles;
+use dorainfra_dora::metrics::Histograms;
+use dorainfra_pki::ClientFiles;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::pushgateway::Gateway;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A generator that shows values until it is told to end.
@@ -126,7 +126,7 @@ async fn what_is_served_is_in_both_formats_and_prometheus_scrapes_it() {
         format!("--web.listen-address={scraper}"),
     ];
     let _scraper = Process::start(&program("prometheus"), &arguments, dir.path(), "scraper");
-    let target = Target::new(dorainfra::blueprint::Flavour::StandIn, format!("http://{scraper}"), scraper);
+    let target = Target::new(dorainfra_prometheus::Flavour::StandIn, format!("http://{scraper}"), scraper);
     eventually("two teams are scraped", async || ask(&target, DEPLOYMENTS).await.len() == 2).await;
     let instances = ask(&target, "count by (instance) ({job=\"dora\"})").await;
     assert_eq!(instances.len(), 1, "{instances:?}");
@@ -155,10 +155,10 @@ async fn what_is_written_directly_is_the_series_of_the_history_and_ends_when_wit
     let generator = Generator::start(dir.path(), &[&to[..], &["--service-histograms"]].concat());
     eventually("three teams are written", async || ask(target, DEPLOYMENTS).await.len() == 3).await;
     let until = time::OffsetDateTime::now_utc().date().previous_day().unwrap();
-    let teams = dorainfra::dora::simulator::teams(3);
+    let teams = dorainfra_dora::simulator::teams(3);
     let history =
-        dorainfra::dora::metrics::simulated(teams, 1, until, 1, Histograms::CLASSIC.by_service(true));
-    for one in history.filter(|one| !dorainfra::dora::metrics::GAUGES.contains(&one.name)) {
+        dorainfra_dora::metrics::simulated(teams, 1, until, 1, Histograms::CLASSIC.by_service(true));
+    for one in history.filter(|one| !dorainfra_dora::metrics::GAUGES.contains(&one.name)) {
         let labels: Vec<String> =
             one.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let query = format!("{}{{{}}}", one.name, labels.join(","));

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::Boot;
-use dorainfra::tls::Credentials;
+use dorainfra_gcp_sandbox::machine::Boot;
+use dorainfra_pki::Credentials;
 use machine_support::{
     Engine, Lab, PATIENCE, Recipe, address, certificate, processes_of, sha256, wanted, within,
 };

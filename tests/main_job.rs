@@ -9,8 +9,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 
 use deployment::Deployment;
-use dorainfra::dora::metrics::{GAUGES, Histograms, Scope, cardinality};
-use dorainfra::dora::simulator::{self, Team};
+use dorainfra_dora::metrics::{GAUGES, Histograms, Scope, cardinality};
+use dorainfra_dora::simulator::{self, Team};
 use serde_json::Value;
 
 #[test]

@@ -14,11 +14,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use deployment::{Deployment, Run};
-use dorainfra::blueprint::Flavour;
-use dorainfra::dora::remote_write::{Client, Limits, Retry};
-use dorainfra::dora::{Labels, Series};
-use dorainfra::event::Events;
-use dorainfra::stack::Target;
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::remote_write::{Client, Limits, Retry};
+use dorainfra_prometheus::{Labels, Series};
 use serde_json::{Value, json};
 
 const INSTANCE: &str = "compute/v1/projects/my-gcp/zones/europe-west1-b/instances/dorainfra-mimir";
@@ -439,7 +439,7 @@ fn a_mimir_of_another_version_than_the_configured_one_is_refused_with_the_way_ou
         |more: &[&str]| deployment.run(&[&["--sandbox", "--json", "--mimir-binary", &binary], more].concat());
     for command in ["plan", "apply", "render"] {
         let error = run(&[command]).ends_with(3).events("error")[0].to_string();
-        let default = dorainfra::config::default_version();
+        let default = dorainfra_config::default_version();
         assert!(error.contains("is Mimir 3.1.2") && error.contains(default), "{command}: {error}");
         assert!(error.contains("--set mimir.version=3.1.2"), "{command}: {error}");
     }

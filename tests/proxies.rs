@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deployment::{Deployment, MACHINE, Run};
-use dorainfra::tls::{Authority, Usage};
+use dorainfra_pki::{Authority, Usage};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 

@@ -13,7 +13,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use dorainfra::dora::remote_write::wire::WriteRequest;
+use dorainfra_prometheus::remote_write::wire::WriteRequest;
 use prost::Message as _;
 use tokio::process::{Child, Command};
 

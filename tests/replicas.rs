@@ -111,7 +111,7 @@ fn prometheus_cannot_stand_in_for_three() {
 fn three_replicas_live_from_single_and_back() {
     let replicas = Replicas::new();
     let ha = "mimir.topology=ha";
-    let [.., older, _] = dorainfra::config::mimir_versions() else { panic!("one version only") };
+    let [.., older, _] = dorainfra_config::mimir_versions() else { panic!("one version only") };
     let older = format!("mimir.version={}", older.newest);
     let older = older.as_str();
     replicas.apply(&[older]).ends_with(0);
@@ -190,7 +190,7 @@ fn no_request_is_lost_while_replicas_change() {
     let replicas = Replicas::that_drain();
     let ha = "mimir.topology=ha";
     let window = "mimir.limits.out_of_order_window=500d";
-    let [.., older, _] = dorainfra::config::mimir_versions() else { panic!("one version only") };
+    let [.., older, _] = dorainfra_config::mimir_versions() else { panic!("one version only") };
     let older = format!("mimir.version={}", older.newest);
     #[expect(clippy::disallowed_methods, reason = "the tests' own switch for what takes longer")]
     let nightly = std::env::var_os("NIGHTLY").is_some();

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use deployment::Deployment;
-use dorainfra::blueprint::Flavour;
-use dorainfra::stack::Target;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

@@ -11,9 +11,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use collector::{Process, eventually, free_port, program};
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::tsdb::{self, CHUNKS, INDEX};
-use dorainfra::dora::{Samples, Series, simulator};
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_prometheus::tsdb::{self, CHUNKS, INDEX};
+use dorainfra_prometheus::{Samples, Series};
 use serde_json::Value;
 use time::macros::{date, datetime};
 

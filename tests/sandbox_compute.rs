@@ -5,7 +5,7 @@ mod sandbox_support;
 
 use std::sync::{Arc, Mutex};
 
-use dorainfra::sandbox::machine::{NoMachines, World, process_machines};
+use dorainfra_gcp_sandbox::machine::{NoMachines, World, process_machines};
 use reqwest::Method;
 use sandbox_support::*;
 use serde_json::{Value, json};

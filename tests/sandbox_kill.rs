@@ -6,7 +6,7 @@ mod sandbox_support;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use dorainfra::sandbox::{Handle, serve};
+use dorainfra_gcp_sandbox::{Handle, serve};
 use sandbox_support::*;
 use serde_json::json;
 use tokio::sync::oneshot;

@@ -6,7 +6,7 @@ mod sandbox_support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use dorainfra::sandbox::{Handle, SandboxError};
+use dorainfra_gcp_sandbox::{Handle, SandboxError};
 use reqwest::Method;
 use sandbox_support::*;
 use serde_json::json;
@@ -104,7 +104,7 @@ async fn bytes_without_their_records_are_told_and_kept() {
     let error = try_start(options(dir.path())).await.err().unwrap();
     assert!(matches!(error, SandboxError::Damaged { .. }), "{error}");
     assert!(dir.path().join("objects").join(object["generation"].as_str().unwrap()).exists());
-    dorainfra::sandbox::forget(dir.path()).unwrap();
+    dorainfra_gcp_sandbox::forget(dir.path()).unwrap();
     try_start(options(dir.path())).await.unwrap().stop().await;
 }
 
@@ -154,7 +154,7 @@ async fn records_that_are_cut_off_or_garbled_are_told() {
 #[tokio::test]
 async fn what_is_damaged_is_forgotten_and_what_runs_is_not() {
     let dir = tempfile::tempdir().unwrap();
-    let forget = || dorainfra::sandbox::forget(dir.path());
+    let forget = || dorainfra_gcp_sandbox::forget(dir.path());
     assert!(matches!(forget(), Err(SandboxError::NothingThere { .. })));
     let first = try_start(options(dir.path())).await.unwrap();
     assert!(matches!(forget(), Err(SandboxError::AlreadyRunning { .. })));
@@ -252,7 +252,7 @@ async fn running_machines_are_told_to_boot_again() {
     let with = |moves: &Moves| {
         let mut options = options(dir.path());
         let moves = moves.clone();
-        options.machines = dorainfra::sandbox::Driver::With(std::sync::Arc::new(move |_, _| {
+        options.machines = dorainfra_gcp_sandbox::Driver::With(std::sync::Arc::new(move |_, _| {
             Ok(std::sync::Arc::new(Recorder { moves: moves.clone(), fail_boot: false }))
         }));
         options
@@ -290,7 +290,7 @@ async fn a_driver_that_cannot_work_here_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let mut refused = options(dir.path());
     refused.machines =
-        dorainfra::sandbox::Driver::With(std::sync::Arc::new(|_, _| Err("it needs root".into())));
+        dorainfra_gcp_sandbox::Driver::With(std::sync::Arc::new(|_, _| Err("it needs root".into())));
     let error = try_start(refused).await.err().unwrap();
     assert_eq!(error.to_string(), "the sandbox's machines cannot be started: it needs root");
     try_start(options(dir.path())).await.unwrap().stop().await;

@@ -5,7 +5,7 @@
 mod coverage;
 mod sandbox_support;
 
-use dorainfra::sandbox::machine::NoMachines;
+use dorainfra_gcp_sandbox::machine::NoMachines;
 use reqwest::Method;
 use sandbox_support::*;
 use serde_json::{Value, json};

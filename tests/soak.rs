@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use deployment::{Deployment, Run};
-use dorainfra::dora::remote_write::wire::{Label, Sample, TimeSeries, WriteRequest};
+use dorainfra_prometheus::remote_write::wire::{Label, Sample, TimeSeries, WriteRequest};
 use prost::Message as _;
 use serde_json::Value;
 

@@ -13,10 +13,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use dorainfra::dora::events::{self, Event};
-use dorainfra::dora::source::forge::{Deployed, Settings, Unit};
-use dorainfra::dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
-use dorainfra::event::Events;
+use dorainfra_dora::events::{self, Event};
+use dorainfra_dora::source::forge::{Deployed, Settings, Unit};
+use dorainfra_dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
+use dorainfra_model::Events;
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -466,7 +466,7 @@ async fn at_a_limit_the_rest_of_the_squashed_requests_waits_for_the_next_run() {
             false => github::read(&settings, &events).await,
         };
         let project = read().await.unwrap();
-        let timed = |project: &dorainfra::dora::source::Project| {
+        let timed = |project: &dorainfra_dora::source::Project| {
             project.changes.values().filter(|change| change.begun.is_some()).count()
         };
         assert_eq!(timed(&project), 150, "on GitLab: {on_gitlab}");

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dorainfra::dora::events::{Deployment, Event, Kind, read};
+use dorainfra_dora::events::{Deployment, Event, Kind, read};
 
 /// What git prints; `None`: it refuses, or isn't there.
 fn git(repository: &Path, arguments: &[&str]) -> Option<String> {

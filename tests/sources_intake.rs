@@ -9,7 +9,7 @@ mod receiver;
 use std::path::Path;
 use std::process::Command;
 
-use dorainfra::dora::events::{Deployment, Event};
+use dorainfra_dora::events::{Deployment, Event};
 use receiver::{Receiver, SECRET, collected, http, signed};
 use rustix::process::Signal;
 use serde_json::{Value, json};

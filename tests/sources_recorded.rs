@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dorainfra::dora::events::{self, Event};
-use dorainfra::dora::source::forge::{Deployed, Settings, Unit};
-use dorainfra::dora::source::{
+use dorainfra_dora::events::{self, Event};
+use dorainfra_dora::source::forge::{Deployed, Settings, Unit};
+use dorainfra_dora::source::{
     Access, Exclude, Owner, Patterns, Project, Rules, SourceError, events as judged, github, gitlab,
 };
-use dorainfra::event::Events;
+use dorainfra_model::Events;
 use recordings::{Answer, Replay, installed, ogr, pygithub};
 use time::OffsetDateTime;
 use time::macros::datetime;

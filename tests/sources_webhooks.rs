@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dorainfra::dora::events::Event;
+use dorainfra_dora::events::Event;
 use receiver::{Receiver, SECRET, collected, http, signed};
 use ring::hmac;
 use rustix::process::Signal;
@@ -491,7 +491,7 @@ async fn gitlabs_confidential_incidents_and_fast_forward_merges_count() {
     assert_eq!(failed, Some(("bank/shop@issue-5".into(), Some("bank/shop@1".into()))));
     let rework = events.iter().any(|event| {
         matches!(event, Event::Deployment(it) if it.id == "bank/shop@2"
-            && it.kind == dorainfra::dora::events::Kind::Rework)
+            && it.kind == dorainfra_dora::events::Kind::Rework)
     });
     assert!(rework, "the request's label is known: {events:?}");
 }

@@ -10,11 +10,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use collector::{EndStack, Receiver, ReceiverOptions, agent_config, eventually, free_port, search};
-use dorainfra::blueprint::File;
-use dorainfra::config::{Config, Generator, Ports};
-use dorainfra::event::Events;
-use dorainfra::stack::Target;
-use dorainfra::stack::native::{self, Binaries, Part, PartState, Setup, StackError, Status};
+use dorainfra_config::{Config, Generator, Ports};
+use dorainfra_deploy::blueprint::File;
+use dorainfra_deploy::stack::native::{self, Binaries, Part, PartState, Setup, StackError, Status};
+use dorainfra_model::Events;
+use dorainfra_prometheus::Target;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What the generator is to the stack: a program that pushes, every second.
@@ -83,7 +83,7 @@ fn pid(status: &Status, part: Part) -> i32 {
 
 fn nowhere() -> Target {
     let address = ([127, 0, 0, 1], free_port()).into();
-    Target::new(dorainfra::blueprint::Flavour::StandIn, format!("http://{address}"), address)
+    Target::new(dorainfra_prometheus::Flavour::StandIn, format!("http://{address}"), address)
 }
 
 fn mode(path: PathBuf) -> u32 {
@@ -292,7 +292,7 @@ impl Gate {
     }
 
     fn target(&self) -> Target {
-        Target::new(dorainfra::blueprint::Flavour::StandIn, format!("http://{}", self.at), self.at)
+        Target::new(dorainfra_prometheus::Flavour::StandIn, format!("http://{}", self.at), self.at)
     }
 }
 

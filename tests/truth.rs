@@ -8,17 +8,17 @@
 mod collector;
 
 use collector::Receiver;
-use dorainfra::dora::events::{self, Change, Deployment, Event, Failure, Kind, PRODUCTION, Recovery};
-use dorainfra::dora::metrics::{
+use dorainfra_dora::events::{self, Change, Deployment, Event, Failure, Kind, PRODUCTION, Recovery};
+use dorainfra_dora::metrics::{
     self, DEPLOYMENTS, GAUGES, Histograms, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES,
 };
-use dorainfra::dora::remote_write::{Client, Limits};
-use dorainfra::dora::simulator::{self, Team};
-use dorainfra::dora::truth::{Days, Summary, summary, summary_where};
-use dorainfra::dora::{Labels, Samples, Series};
-use dorainfra::event::Events;
-use dorainfra::report::Key;
-use dorainfra::report::keys::{Ask, window};
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_dora::truth::{Days, Summary, summary, summary_where};
+use dorainfra_model::Events;
+use dorainfra_prometheus::remote_write::{Client, Limits};
+use dorainfra_prometheus::{Labels, Samples, Series};
+use dorainfra_report::Key;
+use dorainfra_report::keys::{Ask, window};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

@@ -13,11 +13,12 @@ use std::path::Path;
 use std::process::Command;
 
 use collector::{Receiver, ReceiverOptions, program};
-use dorainfra::dora::metrics::{self, Histograms};
-use dorainfra::dora::tsdb::{self, Block, CHUNKS, INDEX};
-use dorainfra::dora::{Extent, Past, Samples, Series, simulator};
-use dorainfra::query::Query;
-use dorainfra::verify;
+use dorainfra_deploy::verify;
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator;
+use dorainfra_prometheus::query::Query;
+use dorainfra_prometheus::tsdb::{self, Block, CHUNKS, INDEX};
+use dorainfra_prometheus::{Extent, Past, Samples, Series};
 use time::macros::date;
 
 /// A year with a New Year's restart in it.

@@ -14,15 +14,17 @@ use collector::{
     Process, Pushgateway, Receiver, ReceiverOptions, agent_config, credentials, eventually, free_port,
     program,
 };
-use dorainfra::dora::feed::Feed;
-use dorainfra::dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
-use dorainfra::dora::metrics::Histograms;
-use dorainfra::dora::pushgateway::{Gateway, Group};
-use dorainfra::dora::remote_write::{Client, Limits, Reason, WriteError};
-use dorainfra::dora::{Labels, Past, Samples, Series, metrics, simulator, tsdb};
-use dorainfra::event::{Event, Events};
-use dorainfra::stack::Target;
-use dorainfra::verify::{self, Bounds, Outcome, Report, Request};
+use dorainfra_deploy::verify::{self, Bounds, Report, Request};
+use dorainfra_dora::feed::Feed;
+use dorainfra_dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
+use dorainfra_dora::metrics::Histograms;
+use dorainfra_dora::{metrics, simulator};
+use dorainfra_model::Outcome;
+use dorainfra_model::{Event, Events};
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::pushgateway::{Gateway, Group};
+use dorainfra_prometheus::remote_write::{Client, Limits, Reason, WriteError};
+use dorainfra_prometheus::{Labels, Past, Samples, Series, tsdb};
 use memory_bucket::Memory;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -269,7 +271,7 @@ async fn live_survives_a_pushgateway_that_is_away() {
     let (stop, task) = pushing(&format!("http://127.0.0.1:{port}"), names.clone(), 50, events);
     // It reports that nobody answers, and goes on trying.
     let first = stream.recv().await.unwrap();
-    assert!(matches!(first, dorainfra::event::Event::Warning { hint: Some(_), .. }), "{first:?}");
+    assert!(matches!(first, dorainfra_model::Event::Warning { hint: Some(_), .. }), "{first:?}");
 
     let pushgateway = Pushgateway::start_on(dir.path(), port).await;
     let gateway = Gateway::new(&pushgateway.url).unwrap();
@@ -290,7 +292,7 @@ async fn live_survives_a_pushgateway_that_is_away() {
     assert!(summary.failures > 0 && summary.rounds > 0, "{summary:?}");
     let mut back = false;
     while let Some(event) = stream.recv().await {
-        back |= matches!(event, dorainfra::event::Event::Note { message } if message.contains("is back"));
+        back |= matches!(event, dorainfra_model::Event::Note { message } if message.contains("is back"));
     }
     assert!(back);
 
@@ -309,8 +311,8 @@ async fn mutual_tls_is_spoken_and_its_failures_are_explained() {
 
     // Another CA's certificate, with the right trust; and the reverse.
     let (stranger, _) = credentials();
-    let unknown = dorainfra::tls::Credentials { ca: client.ca.clone(), ..stranger.clone() };
-    let distrusting = dorainfra::tls::Credentials { ca: stranger.ca, ..client };
+    let unknown = dorainfra_pki::Credentials { ca: client.ca.clone(), ..stranger.clone() };
+    let distrusting = dorainfra_pki::Credentials { ca: stranger.ca, ..client };
     for credentials in [unknown, distrusting] {
         let target = receiver.target.clone().with_tls(credentials);
         let error = send(&target, &series).await.unwrap_err();
@@ -364,7 +366,7 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
     let receiver = Receiver::start(dir.path(), ReceiverOptions::default()).await;
     // Prometheus's own paths, but taken for Mimir: only then is the bucket looked at.
     let mut target = receiver.target.clone();
-    target.flavour = dorainfra::blueprint::Flavour::Mimir;
+    target.flavour = dorainfra_prometheus::Flavour::Mimir;
     let series = history(1);
     let sent = series.extent().samples;
     let windows = tsdb::windows(&series, series.extent().newest.unwrap() + 1);
@@ -458,7 +460,7 @@ async fn an_endpoint_that_is_not_ready_is_not_told_as_one_that_is_not_reached() 
         }
     });
     for (address, advice) in [(address, false), (closed, true)] {
-        let target = Target::new(dorainfra::blueprint::Flavour::Mimir, format!("http://{address}"), address);
+        let target = Target::new(dorainfra_prometheus::Flavour::Mimir, format!("http://{address}"), address);
         let bounds = Bounds { ready: Duration::from_millis(1), ..Bounds::default() };
         let request = Request {
             target: &target,

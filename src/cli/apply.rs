@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use dorainfra_deploy::verify::Report;
+use dorainfra_engine::{Outcome, Plan, check_fresh};
+use dorainfra_model::{Event, Events, FeedStep, Phase};
 
 use super::context::{Context, Project, Purpose};
 use super::pipeline::{Run, phase};
@@ -11,10 +14,7 @@ use super::saved::Saved;
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, caller, stack, summary};
-use crate::engine::{Outcome, Plan, check_fresh};
-use crate::event::{Event, Events, FeedStep, Phase};
 use crate::ui::Summary;
-use crate::verify::Report;
 
 /// Bring the cloud to the configuration, feed it and prove that the data arrived
 ///
@@ -114,7 +114,7 @@ impl Apply {
             Run::with(context, Project { config: saved.config.clone(), ..project }, saved.facts.clone())
                 .await?;
         let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
-        check_fresh(&saved.plan, &plan).map_err(crate::engine::EngineError::Stale)?;
+        check_fresh(&saved.plan, &plan).map_err(dorainfra_engine::EngineError::Stale)?;
         let feed = self.feeding(&run, &plan).await?;
         saved.shows(&feed)?;
         events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_deploy::verify::{Object, Objects};
+use dorainfra_gcp as gcp;
 
 use super::pipeline::Run;
-use crate::blueprint::Names;
-use crate::gcp;
-use crate::verify::{Object, Objects};
 
 /// The objects of one bucket.
 pub struct BucketObjects<'a> {

@@ -7,17 +7,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use dorainfra_base::answer;
+use dorainfra_config::{self as config, Config};
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_gcp::{Api, Call, Client};
+use dorainfra_model::Events;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult};
-use crate::answer;
-use crate::blueprint::Names;
-use crate::config::{self, Config};
-use crate::event::Events;
-use crate::gcp::{Api, Call, Client};
 
 /// How long one service may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use dorainfra_config::{ChangesAre, DeployedBy, Source, SourceKind};
+use dorainfra_dora as dora;
+use dorainfra_dora::source::webhook;
+use dorainfra_model::Events;
 use time::{Date, OffsetDateTime};
 
 use super::context::Context;
@@ -13,9 +17,6 @@ use super::intake;
 use super::screen::Screen;
 use super::sources::{self, Ask, Files};
 use super::{CommandError, CommandResult, Exit};
-use crate::config::{ChangesAre, DeployedBy, Source, SourceKind};
-use crate::dora::{self, source::webhook};
-use crate::event::Events;
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
 ///

@@ -6,16 +6,20 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dorainfra_base::file;
+use dorainfra_config::{self as config, Config, ScrapeJobs};
+use dorainfra_deploy::artifact;
+use dorainfra_deploy::blueprint::Private;
+use dorainfra_deploy::blueprint::{self, AlertmanagerError, Blueprint, Facts};
+use dorainfra_gcp as gcp;
+use dorainfra_gcp_sandbox::Handle;
+use dorainfra_model::Events;
+use dorainfra_render as render;
+
 use super::environment::TOOL_VARIABLES;
 use super::interrupt::Signals;
 use super::{CommandError, CommandResult, Environment, Global, caller, engine, proxy};
-use crate::blueprint::{self, AlertmanagerError, Blueprint, Facts, Private};
-use crate::config::{self, Config, ScrapeJobs};
-use crate::event::Events;
-use crate::file;
-use crate::sandbox::Handle;
 use crate::ui::{self, Mode, Printer};
-use crate::{artifact, gcp, render};
 
 pub fn printer(global: &Global, environment: &Environment) -> Printer {
     let mode = match (global.json, global.quiet) {
@@ -334,7 +338,7 @@ impl Context {
     /// `ca`, a file of authorities beside the system's, can't be read or holds none.
     pub fn web(&self, ca: Option<&Path>) -> CommandResult<reqwest::Client> {
         let mut builder = reqwest::Client::builder()
-            .redirect(crate::answer::redirects())
+            .redirect(dorainfra_base::answer::redirects())
             .connect_timeout(std::time::Duration::from_secs(10))
             .read_timeout(std::time::Duration::from_secs(30));
         if let Some(file) = ca {

@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use clap::Args;
+use dorainfra_deploy::resource::{self, Remains};
+use dorainfra_engine::{Plan, ResourceId};
+use dorainfra_model::{Event, Events, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit, feeding, stack, summary};
-use crate::engine::{Plan, ResourceId};
-use crate::event::{Event, Events, Phase};
-use crate::resource::{self, Remains};
 use crate::ui::Summary;
 
 /// Take the deployment down; its data is kept unless `--delete-data`

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 
 use clap::Args;
+use dorainfra_config::Live;
+use dorainfra_deploy::blueprint::Blueprint;
+use dorainfra_deploy::machine;
+use dorainfra_deploy::resource::{Google, lives_in_mimir, permissions};
+use dorainfra_engine::{self as engine, EngineError, Finding, PlanOptions};
+use dorainfra_gcp as gcp;
+use dorainfra_model::{Check, Outcome};
+use dorainfra_model::{Event, Events};
 
 use super::context::{Context, Purpose};
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::Blueprint;
-use crate::config::Live;
-use crate::engine::{self, EngineError, Finding, PlanOptions};
-use crate::event::{Event, Events};
-use crate::gcp;
-use crate::machine;
-use crate::resource::{Google, lives_in_mimir, permissions};
-use crate::verify::{Check, Outcome};
 
 /// Check credentials, project, permissions, policies, firewalls, programs and ports
 ///

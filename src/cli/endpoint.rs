@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dorainfra_dora::live::LiveError;
+use dorainfra_dora::metrics::Histograms;
+use dorainfra_pki::ClientFiles;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::remote_write::Client;
 
 use super::context::Context;
 use super::{CommandError, CommandResult};
-use crate::blueprint::Flavour;
-use crate::dora::live::LiveError;
-use crate::dora::metrics::Histograms;
-use crate::dora::remote_write::Client;
-use crate::stack::Target;
-use crate::tls::ClientFiles;
 
 #[derive(Debug, Args)]
 pub struct Endpoint {

@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
+use dorainfra_config::Config;
+use dorainfra_deploy::artifact;
+use dorainfra_deploy::blueprint::Engine;
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+
 use super::context::{Context, Project};
 use super::{CommandError, CommandResult};
-use crate::artifact;
-use crate::blueprint::{Engine, Flavour};
-use crate::config::Config;
-use crate::event::Events;
 
 /// How long the sandbox looks for a release before Prometheus stands in.
 const SANDBOX_RELEASE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::engine::{EngineError, ProviderError};
-use crate::machine::MachineError;
+use dorainfra_deploy::machine::MachineError;
+use dorainfra_engine::{EngineError, ProviderError};
 
 /// The exit codes, as documented in docs/exit-codes.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,41 +91,41 @@ macro_rules! wrong_usage {
 }
 
 failure!(
-    crate::dora::live::LiveError,
-    crate::dora::pushgateway::GatewayError,
-    crate::dora::remote_write::WriteError,
-    crate::dora::source::SourceError,
-    crate::dora::upload::UploadError,
-    crate::gcp::Error,
-    crate::resource::ReachError,
-    crate::sandbox::SandboxError,
-    crate::sandbox::machine::NspawnError,
-    crate::stack::TargetError,
-    crate::stack::compose::ComposeError,
-    crate::stack::native::StackError,
-    crate::tls::FilesError,
+    dorainfra_dora::live::LiveError,
+    dorainfra_prometheus::pushgateway::GatewayError,
+    dorainfra_prometheus::remote_write::WriteError,
+    dorainfra_dora::source::SourceError,
+    dorainfra_prometheus::upload::UploadError,
+    dorainfra_gcp::Error,
+    dorainfra_deploy::resource::ReachError,
+    dorainfra_gcp_sandbox::SandboxError,
+    dorainfra_gcp_sandbox::machine::NspawnError,
+    dorainfra_prometheus::TargetError,
+    dorainfra_deploy::stack::compose::ComposeError,
+    dorainfra_deploy::stack::native::StackError,
+    dorainfra_pki::FilesError,
 );
 
 wrong_usage!(
-    crate::blueprint::BlueprintError,
-    crate::config::ConfigErrors,
-    crate::config::ProjectMissing,
-    crate::render::RenderError,
+    dorainfra_deploy::blueprint::BlueprintError,
+    dorainfra_config::ConfigErrors,
+    dorainfra_config::ProjectMissing,
+    dorainfra_render::RenderError,
     crate::ui::PromptError,
 );
 
-impl From<crate::artifact::ArtifactError> for CommandError {
-    fn from(error: crate::artifact::ArtifactError) -> Self {
+impl From<dorainfra_deploy::artifact::ArtifactError> for CommandError {
+    fn from(error: dorainfra_deploy::artifact::ArtifactError) -> Self {
         let exit = match error {
-            crate::artifact::ArtifactError::OtherVersion { .. } => Exit::Usage,
+            dorainfra_deploy::artifact::ArtifactError::OtherVersion { .. } => Exit::Usage,
             _ => Exit::Failed,
         };
         Self { exit, message: error.to_string(), hint: error.hint() }
     }
 }
 
-impl From<crate::query::QueryError> for CommandError {
-    fn from(error: crate::query::QueryError) -> Self {
+impl From<dorainfra_prometheus::query::QueryError> for CommandError {
+    fn from(error: dorainfra_prometheus::query::QueryError) -> Self {
         let hint = error.hint();
         Self::failed(error.to_string()).hint(hint)
     }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use dorainfra_config as config;
+use dorainfra_dora::events::PRODUCTION;
+use dorainfra_dora::source::webhook;
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -14,9 +17,6 @@ use super::context::Context;
 use super::environment::Environment;
 use super::sources::{self, Ask, Files};
 use super::{CommandError, CommandResult, Exit, collect, intake};
-use crate::config;
-use crate::dora::events::PRODUCTION;
-use crate::dora::source::webhook;
 use crate::ui::Recorded;
 
 /// Record one event: the last line of a pipeline

@@ -5,6 +5,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dorainfra_config::{Config, Live, Runtime, Source};
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_deploy::stack::private;
+use dorainfra_dora::metrics::{self, Histograms, Scope};
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_engine::{Action, Plan};
+use dorainfra_model::FeedStep;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::{Date, Duration};
@@ -13,13 +20,6 @@ use super::context::Context;
 use super::pipeline::Run;
 use super::told::{Told, yesterday};
 use super::{CommandResult, stack};
-use crate::blueprint::Names;
-use crate::config::{Config, Live, Runtime, Source};
-use crate::dora::metrics::{self, Histograms, Scope};
-use crate::dora::simulator::{self, Team};
-use crate::engine::{Action, Plan};
-use crate::event::FeedStep;
-use crate::stack::private;
 use crate::ui::State;
 
 /// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
@@ -341,7 +341,7 @@ impl Record {
 
     /// One that is not there, or can't be read, knows nothing: then more is said to be done than is.
     fn of(context: &Context, deployment: &str) -> Self {
-        let text = crate::file::text(&Self::path(context, deployment)).unwrap_or_default();
+        let text = dorainfra_base::file::text(&Self::path(context, deployment)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 

@@ -4,6 +4,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use dorainfra_base::zone::Zone;
+use dorainfra_config::Config;
+use dorainfra_deploy::verify;
+use dorainfra_dora::export::Format;
+use dorainfra_dora::feed::Feed;
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_dora::{events, write_gauges};
+use dorainfra_model::Events;
+use dorainfra_prometheus::Past as _;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::query::Query;
+use dorainfra_prometheus::remote_write::{Client, Limits};
 use time::Date;
 use time::macros::format_description;
 
@@ -14,18 +26,7 @@ use super::live::Live;
 use super::screen::Screen;
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit};
-use crate::config::Config;
-use crate::dora::export::Format;
-use crate::dora::feed::Feed;
-use crate::dora::remote_write::{Client, Limits};
-use crate::dora::simulator::{self, Team};
-use crate::dora::{Past as _, events, write_gauges};
-use crate::event::Events;
-use crate::query::Query;
-use crate::stack::Target;
 use crate::ui::Printer;
-use crate::verify;
-use crate::zone::Zone;
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values
 ///
@@ -232,7 +233,7 @@ async fn config_of(target: &Target) -> Option<String> {
     if !answer.status().is_success() {
         return None;
     }
-    crate::answer::text(answer).await.ok()
+    dorainfra_base::answer::text(answer).await.ok()
 }
 
 /// The key's value in a configuration, unless it has no bound.

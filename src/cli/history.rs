@@ -4,20 +4,21 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use dorainfra_deploy::verify::{self, Stored};
+use dorainfra_dora::metrics;
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::query::Query;
+use dorainfra_prometheus::remote_write::{self, Checkpoint};
+use dorainfra_prometheus::upload::Uploader;
+use dorainfra_prometheus::{Extent, Past, Series, Since, tsdb};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::pipeline::Run;
 use super::told::{History, Told};
 use super::{CommandError, CommandResult};
-use crate::blueprint::Flavour;
-use crate::dora::remote_write::{self, Checkpoint};
-use crate::dora::upload::Uploader;
-use crate::dora::{Extent, Past, Series, Since, metrics, tsdb};
-use crate::event::Events;
-use crate::query::Query;
-use crate::stack::Target;
-use crate::verify::{self, Stored};
 
 /// A block must not be ahead of Mimir's clock, which may be another one.
 const TOO_NEW: Duration = Duration::from_secs(10 * 60);

@@ -3,8 +3,8 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
-use crate::engine::{LeaseRecord, LeaseStore, Noted, ProviderError};
-use crate::gcp::BucketLease;
+use dorainfra_engine::{LeaseRecord, LeaseStore, Noted, ProviderError};
+use dorainfra_gcp::BucketLease;
 
 /// This process: boot, pid namespace, pid and start time, so that no other
 /// process of any machine is ever taken for it; and a random part, for systems

@@ -3,12 +3,12 @@
 use std::io::Write as _;
 
 use clap::Args;
+use dorainfra_config as config;
+use dorainfra_gcp_sandbox::Handle;
 
 use super::context::Context;
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Exit};
-use crate::config;
-use crate::sandbox::Handle;
 
 /// Write a commented dorainfra.yaml
 ///

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use dorainfra_config::{Source, SourceKind};
+use dorainfra_dora::events::PRODUCTION;
+use dorainfra_dora::source::Patterns;
+use dorainfra_dora::source::webhook::mapping::{self, Mapping};
+use dorainfra_dora::source::webhook::{Intake, Reading, Sender, Subscribed, Subscriptions};
+
 use super::sources::{self, Files};
 use super::{CommandError, CommandResult};
-use crate::config::{Source, SourceKind};
-use crate::dora::events::PRODUCTION;
-use crate::dora::source::Patterns;
-use crate::dora::source::webhook::mapping::{self, Mapping};
-use crate::dora::source::webhook::{Intake, Reading, Sender, Subscribed, Subscriptions};
 
 /// What the configuration says of whoever sends something.
 pub fn subscriptions(configured: &[Source], files: &Files) -> CommandResult<Subscriptions> {
@@ -81,7 +82,7 @@ fn mapping_of(source: &Source) -> CommandResult<Mapping> {
 }
 
 fn read(path: &Path) -> CommandResult<Mapping> {
-    let text = crate::file::text(path).map_err(|error| {
+    let text = dorainfra_base::file::text(path).map_err(|error| {
         CommandError::usage(format!("{} can't be read: {error}", path.display()))
             .hint("check the path and its permissions")
     })?;
@@ -99,6 +100,6 @@ mod tests {
     fn the_configuration_names_all_ready_mappings() {
         let mut ready: Vec<&str> = mapping::names().collect();
         ready.sort_unstable();
-        assert_eq!(ready, crate::config::MAPPINGS);
+        assert_eq!(ready, dorainfra_config::MAPPINGS);
     }
 }

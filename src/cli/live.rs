@@ -5,17 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use dorainfra_dora::feed::Feed;
+use dorainfra_dora::live::{self, Clock, Outlet, Pushed, SHOWN, Served, Settings, Speed, Written};
+use dorainfra_model::Events;
+use dorainfra_prometheus::JOB;
+use dorainfra_prometheus::pushgateway::Gateway;
 use time::OffsetDateTime;
 
 use super::context::Context;
 use super::endpoint::Endpoint;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::dora::JOB;
-use crate::dora::feed::Feed;
-use crate::dora::live::{self, Clock, Outlet, Pushed, SHOWN, Served, Settings, Speed, Written};
-use crate::dora::pushgateway::Gateway;
-use crate::event::Events;
 
 /// Values that are older are not live, seconds.
 const LATELY: f64 = 60.0;

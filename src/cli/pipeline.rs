@@ -6,6 +6,20 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use dorainfra_base::zone::Zone;
+use dorainfra_config::Live;
+use dorainfra_deploy::blueprint::{self, Blueprint, Facts, Names, Replica};
+use dorainfra_deploy::machine::{self, Machine};
+use dorainfra_deploy::resource::{self, Google, Held, Mimir};
+use dorainfra_deploy::{artifact, verify};
+use dorainfra_dora::metrics::Histograms;
+use dorainfra_dora::{self as dora, simulator};
+use dorainfra_engine::{
+    self as engine, ApplyOptions, Fence, Leasing, Manifest, Noted, Observed, Outcome, Plan, Provider as _,
+};
+use dorainfra_gcp as gcp;
+use dorainfra_model::{Event, Events, Phase};
+use dorainfra_prometheus::Target;
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -16,19 +30,6 @@ use super::selection::{self, Selection};
 use super::sources::{self, Ask, Collecting, Files};
 use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, credentials, holder};
-use crate::blueprint::{self, Blueprint, Facts, Names, Replica};
-use crate::config::Live;
-use crate::dora::metrics::Histograms;
-use crate::dora::{self, simulator};
-use crate::engine::{
-    self, ApplyOptions, Fence, Leasing, Manifest, Noted, Observed, Outcome, Plan, Provider as _,
-};
-use crate::event::{Event, Events, Phase};
-use crate::machine::{self, Machine};
-use crate::resource::{self, Google, Held, Mimir};
-use crate::stack::Target;
-use crate::zone::Zone;
-use crate::{artifact, gcp, verify};
 
 /// From the instance's creation to a ready Mimir: a boot, a download, a WAL replay.
 const MACHINE_WAIT: Duration = Duration::from_secs(15 * 60);

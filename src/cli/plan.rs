@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dorainfra_model::{Event, FeedStep, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
@@ -10,7 +11,6 @@ use super::saved::Saved;
 use super::screen::Screen;
 use super::selection::Selection;
 use super::{CommandResult, Exit, credentials};
-use crate::event::{Event, FeedStep, Phase};
 
 /// Show what `apply` would create, change and delete
 ///

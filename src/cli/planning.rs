@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dorainfra_config as config;
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_deploy::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
+use dorainfra_engine::{self as engine, Action, Manifest, Plan, PlanOptions, ResourceId};
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+
 use super::pipeline::Run;
 use super::selection::Selection;
 use super::{CommandError, CommandResult};
-use crate::blueprint::{Flavour, Names};
-use crate::config;
-use crate::engine::{self, Action, Manifest, Plan, PlanOptions, ResourceId};
-use crate::event::Events;
-use crate::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
 
 impl Run<'_> {
     /// Machines go at once, and need not write first what is on their data disk only.

@@ -4,17 +4,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dorainfra_config::Tls;
+use dorainfra_deploy::blueprint::{Names, PORT, STACK};
+use dorainfra_deploy::machine;
+use dorainfra_deploy::resource::{self, Reach, ReachError};
+use dorainfra_gcp::{Api, Call};
+use dorainfra_pki::Credentials;
+use dorainfra_prometheus::Target;
 use futures::future::join_all;
 
 use super::pipeline::Run;
 use super::{CommandError, CommandResult};
-use crate::blueprint::{Names, PORT, STACK};
-use crate::config::Tls;
-use crate::gcp::{Api, Call};
-use crate::machine;
-use crate::resource::{self, Reach, ReachError};
-use crate::stack::Target;
-use crate::tls::Credentials;
 
 impl Run<'_> {
     /// What the configuration says about that.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use dorainfra_deploy::blueprint::{self, Facts, File};
 
 use super::context::{Context, alertmanager};
 use super::{CommandError, CommandResult, Exit, caller};
-use crate::blueprint::{self, Facts, File};
 
 /// Write every rendered file: resources, machine, stack
 ///

@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use dorainfra_base::zone::Zone;
+use dorainfra_config::parse_duration;
+use dorainfra_dora::events::PRODUCTION;
+use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+use dorainfra_prometheus::Past;
+use dorainfra_prometheus::query::{Access, Query};
+use dorainfra_report::{self as report, Key, Question, Report as Collected};
 use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
@@ -11,13 +18,6 @@ use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::config::parse_duration;
-use crate::dora::Past;
-use crate::dora::events::PRODUCTION;
-use crate::dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
-use crate::query::{Access, Query};
-use crate::report::{self, Key, Question, Report as Collected};
-use crate::zone::Zone;
 
 /// The file that a page is written to when none is named.
 const PAGE: &str = "dora-report.html";
@@ -223,7 +223,7 @@ impl Report {
             return report::collect(&Query::new(&target)?, &question).await.map_err(not_cut);
         };
         let read = |path: &PathBuf| {
-            crate::file::text(&context.environment.folder.join(path)).map_err(|error| {
+            dorainfra_base::file::text(&context.environment.folder.join(path)).map_err(|error| {
                 CommandError::usage(format!("{} can't be read: {error}", path.display()))
                     .hint("give the name of a file in PEM format")
             })

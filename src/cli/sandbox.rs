@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use dorainfra_base::child;
+use dorainfra_gcp_sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
+use dorainfra_gcp_sandbox::{self as sandbox, Driver, Handle, Options, Profile};
 use serde_json::{Value, json};
 
 use super::context::Context;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::child;
-use crate::sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
-use crate::sandbox::{self, Driver, Handle, Options, Profile};
 use crate::ui::{Printer, Style, View};
 
 /// How long a detached sandbox may take until it answers.
@@ -256,7 +256,7 @@ impl Start {
             self.base_system(context).await?;
         }
         let log_path = dir.join("sandbox.log");
-        let log = crate::file::create(&log_path).map_err(fails)?;
+        let log = dorainfra_base::file::create(&log_path).map_err(fails)?;
         let mut command = child::command(&context.environment.executable);
         command.args(["sandbox", "start", "--machines", self.machines.name()]);
         command.arg("--base-system").arg(&self.base_system).args(["--debian-mirror", &self.debian_mirror]);

@@ -6,15 +6,15 @@
 
 use std::path::Path;
 
+use dorainfra_config::Config;
+use dorainfra_deploy::blueprint::Facts;
+use dorainfra_engine::Plan;
+use dorainfra_model::FeedStep;
 use serde::{Deserialize, Serialize};
 
 use super::pipeline::Run;
 use super::selection::Selection;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::Facts;
-use crate::config::Config;
-use crate::engine::Plan;
-use crate::event::FeedStep;
 
 const SCHEMA: u32 = 2;
 
@@ -60,7 +60,7 @@ impl Saved {
     }
 
     pub fn read(path: &Path) -> CommandResult<Self> {
-        let text = crate::file::text(path).map_err(|error| {
+        let text = dorainfra_base::file::text(path).map_err(|error| {
             CommandError::usage(format!("{} can't be read: {error}", path.display()))
                 .hint("`dorainfra plan --out FILE` writes a plan")
         })?;
@@ -120,7 +120,7 @@ mod tests {
     fn fuzzed_plans_are_told_or_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan");
-        crate::fuzz_tests::five_seconds("plan-file", |input| {
+        dorainfra_testutils::fuzzing::five_seconds("plan-file", |input| {
             std::fs::write(&path, input).unwrap();
             match Saved::read(&path) {
                 Ok(saved) => drop(saved.plan.has_changes()),

@@ -1,9 +1,9 @@
 //! One stretch of events on the screen. While it is open, progress may be
 //! redrawn, and nothing can be asked; closed, everything is printed.
 
+use dorainfra_model::Events;
 use tokio::task::JoinHandle;
 
-use crate::event::Events;
 use crate::ui::{self, Printer, Tally};
 
 pub struct Screen {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use dorainfra_config::Config;
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_engine::{PlanOptions, ResourceId};
 use serde::{Deserialize, Serialize};
 
 use super::{CommandError, CommandResult};
-use crate::blueprint::Names;
-use crate::config::Config;
-use crate::engine::{PlanOptions, ResourceId};
 
 /// Which resources, and what may be done to them.
 #[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -77,8 +77,9 @@ pub fn restore_disks(config: &Config, wanted: &[String]) -> CommandResult<BTreeM
 
 #[cfg(test)]
 mod tests {
+    use dorainfra_config::Topology;
+
     use super::*;
-    use crate::config::Topology;
 
     fn restored(topology: Topology, wanted: &[&str]) -> Result<Vec<(String, String)>, String> {
         let zones = ["b", "c", "d"].map(|zone| format!("europe-west1-{zone}"));

@@ -5,21 +5,21 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dorainfra_config::{self as config, ChangesAre, DeployedBy, Source, SourceKind, TeamFrom};
+use dorainfra_dora::events::{Event, Kind, PRODUCTION};
+use dorainfra_dora::source::store::{self, Merged, Store};
+use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
+use dorainfra_dora::source::{
+    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, codeowners, file, forge, git, github,
+    gitlab,
+};
+use dorainfra_model::Events;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::context::Context;
 use super::intake;
 use super::{CommandError, CommandResult};
-use crate::config::{self, ChangesAre, DeployedBy, Source, SourceKind, TeamFrom};
-use crate::dora::events::{Event, Kind, PRODUCTION};
-use crate::dora::source::store::{self, Merged, Store};
-use crate::dora::source::webhook::{self, Sender, Subscriptions};
-use crate::dora::source::{
-    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, codeowners, file, forge, git, github,
-    gitlab,
-};
-use crate::event::Events;
 use crate::ui::{Collected, CollectedSource, Printer};
 
 /// The longest wait for a forge's rate limit.
@@ -103,7 +103,7 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
 
 /// The content of a file that holds a secret, without the line's end.
 pub fn secret_of(file: &Path) -> CommandResult<String> {
-    let text = crate::file::text(file).map_err(|error| {
+    let text = dorainfra_base::file::text(file).map_err(|error| {
         CommandError::usage(format!("{} can't be read: {error}", file.display()))
             .hint("check the path and its permissions")
     })?;
@@ -311,7 +311,7 @@ impl<'a> Collecting<'a> {
             known.is_called((!is_number).then_some(project.as_str()));
             exclude(source).tell(&known, &owner.environment, &name, events);
         }
-        let told = crate::dora::source::events(&known, &owner, &rules(source));
+        let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
         self.add(name, Some(owner), told, events)
     }
 
@@ -452,7 +452,7 @@ fn shown(context: &Context, path: Option<&Path>) -> String {
 
 /// Git and files are read where nobody waits for the thread.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, crate::dora::source::SourceError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, dorainfra_dora::source::SourceError> + Send + 'static,
 ) -> CommandResult<T> {
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|error| CommandError::failed(format!("reading ended early: {error}")))?;

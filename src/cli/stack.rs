@@ -1,19 +1,20 @@
 //! `stack`: the collector stack by itself.
 
 use clap::{Args, Subcommand};
+use dorainfra_config::{Config, Live, Runtime};
+use dorainfra_deploy::blueprint;
+use dorainfra_deploy::resource;
+use dorainfra_deploy::stack::compose::{self, Engine};
+use dorainfra_deploy::stack::native::{self, Binaries, PartState, RemoteWrite};
+use dorainfra_model::{Events, Phase};
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+use dorainfra_prometheus::pushgateway::{Gateway, Group};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::{self, Flavour};
-use crate::config::{Config, Live, Runtime};
-use crate::dora::pushgateway::{Gateway, Group};
-use crate::event::{Events, Phase};
-use crate::resource;
-use crate::stack::Target;
-use crate::stack::compose::{self, Engine};
-use crate::stack::native::{self, Binaries, PartState, RemoteWrite};
 use crate::ui::{self, PartStatus, State};
 
 /// Also told by the machine, of its own: see `templates/vm/machine.sh.j2`.

@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
+use dorainfra_config::{Tls, Topology};
+use dorainfra_deploy::blueprint::{Names, PORT};
+use dorainfra_deploy::{machine, verify};
+use dorainfra_engine::{Action, Step};
+use dorainfra_model::Events;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::query::Query;
 use futures::future::join_all;
 
 use super::bucket::{BucketObjects, blocks_prefix};
@@ -10,13 +17,7 @@ use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandResult, Exit, credentials, stack, watch};
-use crate::blueprint::{Flavour, Names, PORT};
-use crate::config::{Tls, Topology};
-use crate::engine::{Action, Step};
-use crate::event::Events;
-use crate::query::Query;
 use crate::ui::{self, State};
-use crate::{machine, verify};
 
 /// Nobody waits longer for a number that only adds to what is known.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

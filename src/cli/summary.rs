@@ -1,11 +1,12 @@
 //! How a changing command ended, as the view that is shown and the error that
 //! is returned.
 
+use dorainfra_deploy::verify;
+use dorainfra_engine::{Action, Outcome, Plan};
+
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
-use crate::engine::{Action, Outcome, Plan};
 use crate::ui::{self, Failure, Pending, Summary};
-use crate::verify;
 
 /// Takes over how each resource ended, and what the plan keeps.
 pub fn add_outcome(summary: &mut Summary, plan: &Plan, outcome: Option<&Outcome>) {

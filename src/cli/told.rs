@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use dorainfra_base::zone::Zone;
+use dorainfra_dora as dora;
+use dorainfra_dora::metrics::{self, Histograms, Scope};
+use dorainfra_dora::simulator::Team;
+use dorainfra_prometheus::{Extent, Past, Series};
 use sha2::{Digest as _, Sha256};
 use time::{Date, OffsetDateTime};
-
-use crate::dora::metrics::{self, Histograms, Scope};
-use crate::dora::simulator::Team;
-use crate::dora::{self, Extent, Past, Series};
-use crate::zone::Zone;
 
 /// Where a deployment's metrics come from.
 pub enum Told {
@@ -45,7 +45,8 @@ impl Told {
         match self {
             Self::Simulated { teams, .. } => teams.clone(),
             Self::Collected { events, .. } => {
-                let teams = metrics::scopes(events).into_iter().map(|scope| dora::valid(&scope.team));
+                let teams =
+                    metrics::scopes(events).into_iter().map(|scope| dorainfra_prometheus::valid(&scope.team));
                 teams.collect::<BTreeSet<String>>().into_iter().collect()
             }
         }
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn a_large_history_is_not_held_and_tells_the_same_each_time() {
         let of = |most| {
-            let told = Told::Simulated { teams: crate::dora::simulator::teams(2), seed: 3 };
+            let told = Told::Simulated { teams: dorainfra_dora::simulator::teams(2), seed: 3 };
             History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::NATIVE, Zone::UTC)
         };
         let held = of(HELD);

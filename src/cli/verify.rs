@@ -1,13 +1,13 @@
 //! `verify`: the proof of ingest by itself.
 
 use clap::Args;
+use dorainfra_deploy::verify::Report;
+use dorainfra_model::{Events, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::screen::Screen;
 use super::{CommandResult, Exit, credentials, summary};
-use crate::event::{Events, Phase};
-use crate::verify::Report;
 
 /// Prove that every sample arrived: endpoint, history, a live marker, freshness, bucket
 ///

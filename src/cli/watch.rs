@@ -4,16 +4,17 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use dorainfra_config::Live;
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_deploy::stack::native;
+use dorainfra_deploy::stack::pipeline::{self, Health, LastErrors, Sources, Stage};
+use dorainfra_prometheus::Flavour;
 use time::OffsetDateTime;
 
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::{Flavour, Names};
-use crate::config::Live;
-use crate::stack::native;
-use crate::stack::pipeline::{self, Health, LastErrors, Sources, Stage};
 use crate::ui::{Pipeline, Watch};
 
 /// How often keys are looked for.

@@ -1,9 +1,10 @@
 //! The words and symbols for actions and phases, in one place.
 
+use dorainfra_engine::{Action, ResourceId};
+use dorainfra_model::Phase;
+
 use super::Role;
 use super::text::brief_digests;
-use crate::engine::{Action, ResourceId};
-use crate::event::Phase;
 
 /// How an action is shown.
 pub(super) struct ActionLabel {

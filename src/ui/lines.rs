@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use dorainfra_engine::{Action, ResourceId};
+use dorainfra_model::Outcome;
+use dorainfra_model::{Event, Phase};
+
 use super::report;
 use super::text::{amount, elapsed, hang, share, visible};
 use super::{Mode, PlanView, Role, Style, View, labels};
-use crate::engine::{Action, ResourceId};
-use crate::event::{Event, Phase};
-use crate::verify::Outcome;
 
 /// A finished piece of output and the stream it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dorainfra_engine::ResourceId;
+use dorainfra_model::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::labels;
 use super::text::{bytes, count, elapsed, share, visible};
-use crate::engine::ResourceId;
-use crate::event::Event;
 
 const TICK: Duration = Duration::from_millis(120);
 const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ";
@@ -184,11 +184,11 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
+    use dorainfra_engine::Action;
+    use dorainfra_model::Phase;
     use indicatif::TermLike;
 
     use super::*;
-    use crate::engine::Action;
-    use crate::event::Phase;
 
     /// A terminal that remembers everything that was ever drawn on it.
     #[derive(Clone, Debug, Default)]

@@ -1,12 +1,12 @@
 //! A plan, readable in ten seconds: what will happen to what and why, only the
 //! fields that change, what becomes reachable, what costs, and the counts last.
 
+use dorainfra_engine::{Action, Change, Plan, Step};
+use dorainfra_model::FeedStep;
 use serde_json::Value;
 
 use super::text::{brief_digests, pad, plural, shorten, visible, width};
 use super::{Role, Style, Table, View, diff, labels};
-use crate::engine::{Action, Change, Plan, Step};
-use crate::event::FeedStep;
 
 /// Lines of a multi-line value's diff that are shown.
 const DIFF_LINES: usize = 12;
@@ -278,10 +278,10 @@ fn is_unprotected(access: &str) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
+    use dorainfra_engine::ResourceId;
     use serde_json::json;
 
     use super::*;
-    use crate::engine::ResourceId;
 
     fn step(action: Action, id: &str, reason: &str) -> Step {
         Step {
@@ -301,7 +301,7 @@ mod tests {
             manifests: Vec::new(),
             observed: String::new(),
             warnings: Vec::new(),
-            basis: crate::engine::Basis::default(),
+            basis: dorainfra_engine::Basis::default(),
         }
     }
 

@@ -4,13 +4,13 @@ use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anstream::StripStream;
+use dorainfra_model::{Event, SCHEMA};
 use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::text::{hang, visible};
 use super::{Mode, Options, Role, Style};
-use crate::event::{Event, SCHEMA};
 
 /// A command's result, in both of its forms.
 pub trait View {

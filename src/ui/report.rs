@@ -1,11 +1,12 @@
 //! The result of `verify`: one row for each check, and a verdict.
 
+use dorainfra_deploy::verify::Damaged;
+use dorainfra_model::{Check, Outcome};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::text::{count, elapsed, hang, pad, plural, visible};
 use super::{Role, Style, View};
-use crate::verify::{Check, Damaged, Outcome};
 
 /// Columns of a check's title; longer ones push their row aside.
 const TITLE: usize = 44;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dorainfra_model::Check;
+use dorainfra_model::{Event, Phase};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
@@ -9,8 +11,6 @@ use tokio::time::{Instant, timeout_at};
 use super::lines::{Line, Lines};
 use super::live::Live;
 use super::{Mode, Printer};
-use crate::event::{Event, Phase};
-use crate::verify::Check;
 
 /// Silence after which a log says what is still running.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -109,13 +109,13 @@ fn print(printer: &Printer, lines: impl IntoIterator<Item = Line>) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use dorainfra_engine::{Action, Plan, ResourceId, Step};
+    use dorainfra_model::Events;
+    use dorainfra_model::Outcome;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::engine::{Action, Plan, ResourceId, Step};
-    use crate::event::Events;
     use crate::ui::{Captured, Options};
-    use crate::verify::Outcome;
 
     /// One event of every type, as a run with a failure in it would send them.
     fn story() -> Vec<Event> {
@@ -135,7 +135,7 @@ mod tests {
             manifests: Vec::new(),
             observed: "0".repeat(64),
             warnings: Vec::new(),
-            basis: crate::engine::Basis::default(),
+            basis: dorainfra_engine::Basis::default(),
         };
         let check = |name: &str, title: &str, outcome, hint: Option<&str>| Check {
             name: name.into(),

@@ -1,12 +1,12 @@
 //! The result of `status`: what exists, what runs, and where to reach it.
 
+use dorainfra_engine::ResourceId;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::credentials::{self, CredentialStatus};
 use super::text::{count, plural};
 use super::{Role, Style, Table, View, labels};
-use crate::engine::ResourceId;
 
 /// How a thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

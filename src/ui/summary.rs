@@ -1,12 +1,12 @@
 //! How a changing command ended: what is done, what failed and why, what was not
 //! started, how long each phase took, and the command to type next.
 
+use dorainfra_engine::ResourceId;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::text::{elapsed, hang, plural, visible};
 use super::{PhaseTime, Report, Role, Style, Table, View, labels};
-use crate::engine::ResourceId;
 
 /// A resource whose action failed.
 #[derive(Clone, Debug, Serialize)]
@@ -141,8 +141,9 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
+    use dorainfra_model::Phase;
+
     use super::*;
-    use crate::event::Phase;
 
     fn id(text: &str) -> ResourceId {
         text.parse().unwrap()

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::unseen::is_unseen;
+use dorainfra_base::unseen::is_unseen;
 
 /// Columns that `text` takes on a terminal (wide characters take two; colour
 /// codes none).

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use dorainfra_deploy::stack::pipeline::{Health, Stage};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
@@ -14,7 +15,6 @@ use serde_json::Value;
 
 use super::text::{count, visible};
 use super::{Mode, Printer, Style, View};
-use crate::stack::pipeline::{Health, Stage};
 
 /// Rates that are remembered for the small chart of each stage.
 const REMEMBERED: usize = 240;

@@ -1,6 +1,7 @@
-use dorainfra::blueprint::{self, BlueprintError, Flavour};
-use dorainfra::config::Config;
-use dorainfra::render::Overrides;
+use dorainfra_config::Config;
+use dorainfra_deploy::blueprint::{self, BlueprintError};
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
 
 use crate::fixture;
 

@@ -1,7 +1,8 @@
 //! What the blueprint's tests and its benchmark build from.
 
-use dorainfra::blueprint::{Engine, Facts, Flavour};
-use dorainfra::config::Config;
+use dorainfra_config::Config;
+use dorainfra_deploy::blueprint::{Engine, Facts};
+use dorainfra_prometheus::Flavour;
 
 pub fn config() -> Config {
     Config { project: "acme-metrics".into(), ..Config::default() }
@@ -9,7 +10,7 @@ pub fn config() -> Config {
 
 pub fn facts(flavour: Flavour) -> Facts {
     let (version, digit) = match flavour {
-        Flavour::Mimir => (dorainfra::config::default_version(), "a"),
+        Flavour::Mimir => (dorainfra_config::default_version(), "a"),
         Flavour::StandIn => ("2.42.0", "b"),
     };
     Facts {
@@ -23,6 +24,6 @@ pub fn facts(flavour: Flavour) -> Facts {
         },
         restore_disks: std::collections::BTreeMap::default(),
         alertmanager: None,
-        scrape: dorainfra::config::ScrapeJobs::default(),
+        scrape: dorainfra_config::ScrapeJobs::default(),
     }
 }

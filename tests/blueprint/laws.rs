@@ -1,6 +1,8 @@
-use dorainfra::blueprint::{self, Blueprint, Content, File, Flavour};
-use dorainfra::config::Config;
-use dorainfra::render::Overrides;
+use dorainfra_config::Config;
+use dorainfra_deploy::blueprint::Content;
+use dorainfra_deploy::blueprint::{self, Blueprint, File};
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
 use proptest::prelude::*;
 use serde_json::Value;
 

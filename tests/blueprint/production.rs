@@ -7,11 +7,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use dorainfra::blueprint::{self, Flavour};
-use dorainfra::config::{self, Config, Live, Tls, Topology};
-use dorainfra::dora::metrics::{Histograms, Scope, cardinality};
-use dorainfra::dora::simulator::{self, Team};
-use dorainfra::render::Overrides;
+use dorainfra_config::{self as config, Config, Live, Tls, Topology};
+use dorainfra_deploy::blueprint;
+use dorainfra_dora::metrics::{Histograms, Scope, cardinality};
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
 use serde_json::{Value, json};
 
 use crate::fixture;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dorainfra::blueprint::Flavour;
-use dorainfra::stack::Target;
-use dorainfra::tls::Credentials;
+use dorainfra_pki::Credentials;
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Folders in which programs are searched for: those of PATH, then `.tools/bin`.
@@ -189,7 +189,7 @@ impl Pushgateway {
         let args = [format!("--web.listen-address=127.0.0.1:{port}"), "--persistence.file=".into()];
         let process = Process::start(&program("prometheus-pushgateway"), &args, dir, "pushgateway");
         let url = format!("http://127.0.0.1:{port}");
-        let gateway = dorainfra::dora::pushgateway::Gateway::new(&url).unwrap();
+        let gateway = dorainfra_prometheus::pushgateway::Gateway::new(&url).unwrap();
         eventually("the Pushgateway is ready", async || gateway.ready().await).await;
         Self { url, _process: process }
     }

@@ -71,7 +71,7 @@ pub fn version_of(mimir: &Path) -> String {
     let printed = String::from_utf8(output.stdout).unwrap();
     let said = printed.split_whitespace().skip_while(|word| *word != "version").nth(1);
     let said = said.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-    said.unwrap_or(dorainfra::config::default_version()).to_owned()
+    said.unwrap_or(dorainfra_config::default_version()).to_owned()
 }
 
 /// What [`Run::machines_changed`] answers where each of these waited for the one before.

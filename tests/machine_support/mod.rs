@@ -18,8 +18,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dorainfra::sandbox::machine::{Boot, MachineId, Machines, World, process_machines};
-use dorainfra::tls::{Authority, Credentials, Usage};
+use dorainfra_gcp_sandbox::machine::{Boot, MachineId, Machines, World, process_machines};
+use dorainfra_pki::{Authority, Credentials, Usage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -52,7 +52,7 @@ pub fn certificate(authority: &Authority) -> Credentials {
 
 /// What `dorainfra-certificate` says of a version with this payload.
 pub fn wanted(version: u32, payload: &Credentials) -> String {
-    format!("{version}:{}", dorainfra::tls::fingerprints(&payload.certificate).unwrap()[0])
+    format!("{version}:{}", dorainfra_pki::fingerprints(&payload.certificate).unwrap()[0])
 }
 
 /// The sandbox's state, as far as one machine sees it.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dorainfra::render::{Context, Overrides, Renderer};
+use dorainfra_render::{Context, Overrides, Renderer};
 use serde_json::json;
 
 use super::{PROJECT, SERVER_NAME, sha256};
@@ -71,7 +71,7 @@ impl Recipe {
             "engine": {
                 "flavour": self.flavour, "version": self.version, "sha256": self.engine.sha256,
                 "label": label,
-                "querier_ring": dorainfra::config::mimir_version(self.version).querier_ring,
+                "querier_ring": dorainfra_config::mimir_version(self.version).querier_ring,
             },
             "alerts": {"url": null},
             "mimir": {

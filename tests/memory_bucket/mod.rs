@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dorainfra::dora::tsdb::{Block, CHUNKS, INDEX};
-use dorainfra::verify::{Bucket, Object, Objects};
+use dorainfra_deploy::verify::{Bucket, Object, Objects};
+use dorainfra_prometheus::tsdb::{Block, CHUNKS, INDEX};
 
 pub const PREFIX: &str = "blocks/dora/";
 

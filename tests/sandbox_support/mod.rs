@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dorainfra::sandbox::machine::{Boot, MachineId, Machines, World};
-use dorainfra::sandbox::{Driver, Options, SandboxError, StateFile, serve};
+use dorainfra_gcp_sandbox::machine::{Boot, MachineId, Machines, World};
+use dorainfra_gcp_sandbox::{Driver, Options, SandboxError, StateFile, serve};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dorainfra::engine::{
+use dorainfra_engine::{
     Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, Provider, ProviderError, ResourceId,
 };
-use dorainfra::event::Events;
+use dorainfra_model::Events;
 pub use lease::{MemoryLease, UNREADABLE, clock};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
@@ -207,7 +207,7 @@ impl Memory {
     /// Puts a resource there, with a mark (`deployment`) or without.
     pub fn put(&self, manifest: &Manifest, deployment: Option<&str>) {
         let mark = deployment
-            .map(|name| Mark { deployment: name.to_owned(), digest: dorainfra::engine::digest(manifest) });
+            .map(|name| Mark { deployment: name.to_owned(), digest: dorainfra_engine::digest(manifest) });
         insert(&mut self.state(), manifest, mark);
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dorainfra::engine::{Conflict, Kept, LeaseRecord, LeaseStore, ProviderError};
+use dorainfra_engine::{Conflict, Kept, LeaseRecord, LeaseStore, ProviderError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 

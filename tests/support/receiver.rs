@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use dorainfra::dora::events::{Event, read};
+use dorainfra_dora::events::{Event, read};
 use ring::hmac;
 use rustix::process::{Pid, Signal, kill_process};
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dorainfra::stack::native;
+use dorainfra_deploy::stack::native;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -1,6 +1,10 @@
 //! Carrying out a change of certificates: a plan of them and of the machine that
 //! is to take them, and nothing else unless that is agreed to.
 
+use dorainfra_deploy::blueprint::Names;
+use dorainfra_deploy::resource::{self, Held};
+use dorainfra_engine::{Action, Plan, Step};
+use dorainfra_model::{Event, Phase};
 use serde_json::json;
 
 use super::super::context::Context;
@@ -8,10 +12,6 @@ use super::super::pipeline::{Run, phase};
 use super::super::screen::Screen;
 use super::super::selection::Selection;
 use super::super::{CommandError, CommandResult, stack, summary};
-use crate::blueprint::Names;
-use crate::engine::{Action, Plan, Step};
-use crate::event::{Event, Phase};
-use crate::resource::{self, Held};
 
 const VERSION: &str = "secretmanager.secretVersion";
 const INSTANCE: &str = "compute.instance";

@@ -7,6 +7,11 @@ mod change;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use dorainfra_config::{Tls, parse_duration};
+use dorainfra_deploy::blueprint::{self, Client, ClientPaths, Names, STACK};
+use dorainfra_deploy::resource::{self, Held, OVERLAPPING, ROTATED, SUCCEEDED};
+use dorainfra_model::Events;
+use dorainfra_pki::ClientFiles;
 use time::OffsetDateTime;
 
 use self::change::{Change, Consent};
@@ -14,11 +19,6 @@ use super::context::{Context, Purpose};
 use super::pipeline::Run;
 use super::screen::Screen;
 use super::{CommandError, CommandResult, Exit};
-use crate::blueprint::{self, Client, ClientPaths, Names, STACK};
-use crate::config::{Tls, parse_duration};
-use crate::event::Events;
-use crate::resource::{self, Held, OVERLAPPING, ROTATED, SUCCEEDED};
-use crate::tls::ClientFiles;
 use crate::ui::{self, CredentialStatus, State};
 
 /// The most clients: the server's secret holds the certificate of an authority
@@ -420,11 +420,11 @@ pub fn warn_of_ends(held: &[Held], events: &Events) {
 
 #[cfg(test)]
 mod tests {
+    use dorainfra_model::Event;
+    use dorainfra_pki::Validity;
     use time::Duration;
 
     use super::*;
-    use crate::event::Event;
-    use crate::tls::Validity;
 
     fn held(material: &str, client: Option<&str>, days: i64) -> Held {
         let now = OffsetDateTime::now_utc();

@@ -1,0 +1,112 @@
+//! How a deployment's Mimir is reached from the operator's machine: at its own
+//! address or at the near end of a tunnel, and with which certificate.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use dorainfra_engine::ProviderError;
+use dorainfra_gcp::{self as gcp, Api, Call, Client};
+use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::Target;
+
+use super::super::{absent, certificate, found};
+use crate::blueprint::PORT;
+
+/// What is known of it from the configuration alone.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    pub flavour: Flavour,
+    /// What the server's certificate is for.
+    pub server_name: String,
+    pub tenant: String,
+    pub region: String,
+    /// The kind `compute.address`.
+    pub address: String,
+    /// `host:port` that is connected to instead.
+    pub endpoint: Option<String>,
+    /// The secret with this operator's certificate; `None`: TLS is off.
+    pub secret: Option<String>,
+    /// Zone and name of each machine.
+    pub machines: Vec<(String, String)>,
+    /// How long the port may take to answer here once its machine says that it
+    /// serves: a firewall rule or a load balancer may be new.
+    pub patience: Duration,
+    /// What to do where the port cannot be reached from here.
+    pub hint: String,
+}
+
+/// Why Mimir cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// It is not made yet.
+    #[error("this deployment has no {0} yet")]
+    Missing(&'static str),
+    #[error("`access.endpoint` is {endpoint}, which cannot be found: {reason}")]
+    Endpoint { endpoint: String, reason: String },
+    #[error(transparent)]
+    Cloud(#[from] gcp::Error),
+}
+
+impl ReachError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing(_) => Some("`dorainfra apply` makes everything that is missing".into()),
+            Self::Endpoint { .. } => None,
+            Self::Cloud(error) => error.hint(),
+        }
+    }
+}
+
+impl From<ReachError> for ProviderError {
+    fn from(error: ReachError) -> Self {
+        Self { hint: error.hint(), message: error.to_string(), unknown_outcome: false }
+    }
+}
+
+impl Reach {
+    /// Its address and the client's certificate, both read from the cloud.
+    ///
+    /// # Errors
+    /// One of them is not there, or cannot be read.
+    pub async fn target(&self, client: &Client) -> Result<Target, ReachError> {
+        let target = |scheme: &str, connect: SocketAddr| {
+            let url = format!("{scheme}://{}:{}", self.server_name, connect.port());
+            Target::new(self.flavour, url, connect).with_tenant(&self.tenant)
+        };
+        let Some(secret) = &self.secret else {
+            return Ok(target("http", self.connect_to(client).await?));
+        };
+        let credentials = async {
+            certificate::read_credentials(client, secret).await.map_err(|error| match absent(&error) {
+                true => ReachError::Missing("client certificate"),
+                false => error.into(),
+            })
+        };
+        let (connect, credentials) = tokio::try_join!(self.connect_to(client), credentials)?;
+        Ok(target("https", connect).with_tls(credentials))
+    }
+
+    /// The address that Mimir is reached at.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be read.
+    pub async fn address(&self, client: &Client) -> Result<IpAddr, ReachError> {
+        let call = Call::get(Api::Compute, format!("regions/{}/addresses/{}", self.region, self.address));
+        let answer = found(client.call(&call).await)?.ok_or(ReachError::Missing("address"))?;
+        let address = answer["address"].as_str().and_then(|text| text.parse().ok());
+        address.ok_or(ReachError::Missing("address"))
+    }
+
+    /// Where Mimir's port is reached from here: at the machine, or at the near end
+    /// of a tunnel.
+    async fn connect_to(&self, client: &Client) -> Result<SocketAddr, ReachError> {
+        let Some(endpoint) = &self.endpoint else {
+            return Ok(SocketAddr::new(self.address(client).await?, PORT));
+        };
+        let fails = |reason: String| ReachError::Endpoint { endpoint: endpoint.clone(), reason };
+        let found = tokio::net::lookup_host(endpoint.as_str()).await.map_err(|e| fails(e.to_string()))?;
+        // The machine has an IPv4 address only, and so have the tunnels to it.
+        let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) = found.partition(SocketAddr::is_ipv4);
+        v4.into_iter().chain(v6).next().ok_or_else(|| fails("it has no address".into()))
+    }
+}

@@ -1,0 +1,424 @@
+//! One file per kind of Google resource: how to read, create, change and delete
+//! it, what cannot change, how Google spells a value back, what to wait for.
+//! What a resource should be stands in its manifest (`templates/resources`). What
+//! lives in Mimir itself is in `mimir`.
+
+mod binding;
+mod bucket;
+mod bundle;
+mod certificate;
+mod compute;
+mod disk;
+mod exposure;
+mod group_member;
+mod instance;
+mod links;
+mod mark;
+mod mimir;
+mod object;
+mod patience;
+mod permissions;
+mod preflight;
+mod remains;
+mod rolling;
+mod secret;
+mod service_account;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dorainfra_engine::{
+    Change, Finding, KindSpec, Manifest, Mark, Observed, Owned, Provider, ProviderError, ResourceId,
+};
+use dorainfra_gcp::{self as gcp, Client};
+use dorainfra_model::Events;
+use futures::future::try_join_all;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::patience::{Fresh, patiently};
+use crate::blueprint::Content;
+use crate::machine::{Machine, Reader};
+
+pub use bundle::{VersionChange, show_files};
+pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
+pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
+pub use permissions::permissions;
+pub use remains::{Remains, delete_snapshots, snapshots};
+pub use secret::{Held, held, mark_revoked};
+
+/// What a kind works with.
+pub(crate) struct Cloud {
+    pub client: Client,
+    /// What the machines tell of themselves.
+    pub machines: Reader,
+    /// Whose marks are ours.
+    pub deployment: String,
+    pub contents: Arc<BTreeMap<String, Content>>,
+    /// Whether a machine that goes has to write first what is on its data disk only.
+    pub flush: bool,
+    /// Ends the wait for that; the machine stays then.
+    pub interrupt: CancellationToken,
+    /// What this run has made that others see late.
+    pub fresh: Fresh,
+    /// What was planned while nothing could be asked about what it needs.
+    pub unread: Mutex<Vec<Manifest>>,
+}
+
+/// How long a change may be unseen by a read that follows.
+const SEEN_WITHIN: Duration = Duration::from_secs(3 * 60);
+
+/// A kind of resource. The same contract as [`Provider`], for one kind.
+#[async_trait]
+pub(crate) trait Kind: Send + Sync {
+    fn spec(&self) -> &KindSpec;
+
+    async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error>;
+
+    /// Whether a read right after a change has seen it. What replicas may not know of yet,
+    /// or only in part, is read again.
+    fn is_seen(&self, _read: Option<&Observed>) -> bool {
+        true
+    }
+
+    /// Everything of this kind that carries the deployment's mark.
+    async fn list(&self, _cloud: &Cloud, _deployment: &str) -> Result<Owned, gcp::Error> {
+        Ok(Owned::default())
+    }
+
+    async fn create(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), gcp::Error>;
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), gcp::Error>;
+
+    async fn delete(&self, cloud: &Cloud, observed: &Observed, events: &Events) -> Result<(), gcp::Error>;
+
+    async fn serves(&self, _cloud: &Cloud, _observed: &Observed) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    /// As [`Provider::impossible`].
+    fn impossible(&self, _: &Manifest, _: &Observed, _: &[Change]) -> Option<Finding> {
+        None
+    }
+
+    async fn settle(
+        &self,
+        _cloud: &Cloud,
+        _manifest: &Manifest,
+        _events: &Events,
+    ) -> Result<(), ProviderError> {
+        Ok(())
+    }
+}
+
+/// Google Cloud as the engine's provider.
+pub struct Google {
+    cloud: Cloud,
+    kinds: Vec<Box<dyn Kind>>,
+    /// `None`: nobody looks into it.
+    mimir: Option<Arc<Mimir>>,
+}
+
+impl Google {
+    /// `contents`: the bytes behind `storage.object` manifests, by SHA-256.
+    pub fn new(
+        client: Client,
+        machines: Reader,
+        deployment: &str,
+        contents: Arc<BTreeMap<String, Content>>,
+    ) -> Self {
+        let mut kinds: Vec<Box<dyn Kind>> = vec![
+            Box::new(services::Services),
+            Box::new(service_account::ServiceAccount),
+            Box::new(bucket::Bucket),
+            Box::new(binding::Binding::bucket()),
+            Box::new(secret::Secret),
+            Box::new(certificate::SecretVersion),
+            Box::new(binding::Binding::secret()),
+            Box::new(disk::Disk),
+            Box::new(object::Object),
+            Box::new(instance::Instance),
+            Box::new(group_member::GroupMember),
+        ];
+        for row in compute::TABLE {
+            kinds.push(Box::new(compute::Compute(row)));
+        }
+        Self {
+            cloud: Cloud {
+                client,
+                machines,
+                deployment: deployment.to_owned(),
+                contents,
+                flush: true,
+                interrupt: CancellationToken::new(),
+                fresh: Fresh::default(),
+                unread: Mutex::default(),
+            },
+            kinds,
+            mimir: None,
+        }
+    }
+
+    /// Who reaches the machine's ports besides those whom these manifests let in, and what
+    /// keeps those out.
+    pub async fn exposure(&self, manifests: &[Manifest]) -> Vec<Finding> {
+        exposure::findings(&self.cloud, manifests).await
+    }
+
+    /// With what lives in the deployment's Mimir, beside what is Google's.
+    #[must_use]
+    pub fn with_mimir(mut self, mimir: Arc<Mimir>) -> Self {
+        self.mimir = Some(mimir);
+        self
+    }
+
+    /// Why the load balancer sends nobody to a machine that is ready; `None`: it does, or there is
+    /// none.
+    pub async fn unbalanced(&self, machine: &Machine) -> Result<Option<String>, ProviderError> {
+        Ok(rolling::unbalanced(&self.cloud, machine).await?)
+    }
+
+    /// By whom all of a run read what the machines tell: how often is limited.
+    pub fn machines(&self) -> &Reader {
+        &self.cloud.machines
+    }
+
+    fn mimir(&self, kind: &str) -> Option<&Mimir> {
+        self.mimir.as_deref().filter(|_| lives_in_mimir(kind))
+    }
+
+    fn vanished(id: &ResourceId) -> ProviderError {
+        ProviderError {
+            message: format!("{id} was written, but is not there"),
+            hint: Some("somebody may have deleted it meanwhile: run the command again".into()),
+            unknown_outcome: true,
+        }
+    }
+
+    /// Machines go at once: the data is deleted anyway, or stays on its disk.
+    #[must_use]
+    pub fn without_flush(mut self) -> Self {
+        self.cloud.flush = false;
+        self
+    }
+
+    /// A machine is no longer waited for once this is cancelled.
+    #[must_use]
+    pub fn interrupted_by(mut self, interrupt: CancellationToken) -> Self {
+        self.cloud.interrupt = interrupt;
+        self
+    }
+
+    fn kind(&self, kind: &str) -> Result<&dyn Kind, ProviderError> {
+        self.kinds.iter().find(|candidate| candidate.spec().kind == kind).map(|found| &**found).ok_or_else(
+            || {
+                let mut known: Vec<&str> = self.kinds.iter().map(|kind| kind.spec().kind).collect();
+                known.sort_unstable();
+                ProviderError {
+                    message: format!("`{kind}` is not a kind of resource"),
+                    hint: Some(format!("the kinds are {}", known.join(", "))),
+                    unknown_outcome: false,
+                }
+            },
+        )
+    }
+
+    /// The resource as it is now, after a write.
+    async fn after(&self, kind: &dyn Kind, manifest: &Manifest) -> Result<Observed, ProviderError> {
+        let began = Instant::now();
+        loop {
+            let read = kind.read(&self.cloud, manifest).await?;
+            if kind.is_seen(read.as_ref()) || began.elapsed() >= SEEN_WITHIN {
+                return read.ok_or_else(|| Self::vanished(&manifest.id()));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Provider for Google {
+    fn spec(&self, kind: &str) -> Option<&KindSpec> {
+        let own = self.kinds.iter().map(|candidate| candidate.spec()).find(|spec| spec.kind == kind);
+        own.or_else(|| mimir::spec(kind))
+    }
+
+    fn lives_in(&self, kind: &str) -> Option<&str> {
+        match kind {
+            "storage.object" => Some("storage.bucket"),
+            "compute.instance" => Some("compute.disk"),
+            _ => None,
+        }
+    }
+
+    fn uses(&self) -> &[(&str, &str)] {
+        &[
+            ("compute.forwardingRule", "compute.address"),
+            ("compute.forwardingRule", "compute.backendService"),
+            ("compute.backendService", "compute.healthCheck"),
+            ("compute.backendService", "compute.instanceGroup"),
+            // Nobody is sent to a machine that is about to go.
+            ("compute.instanceGroup", "compute.instance"),
+        ]
+    }
+
+    async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
+        if lives_in_mimir(&manifest.kind) {
+            return match &self.mimir {
+                Some(mimir) => mimir.read(manifest).await,
+                None => Ok(None),
+            };
+        }
+        Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
+    }
+
+    async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError> {
+        let lists = self.kinds.iter().map(|kind| kind.list(&self.cloud, deployment));
+        let inside = async {
+            match &self.mimir {
+                Some(mimir) => mimir.list_owned(deployment).await,
+                None => Ok(Owned::default()),
+            }
+        };
+        let google = async { Ok(try_join_all(lists).await?) };
+        let (google, mut owned) = futures::try_join!(google, inside)?;
+        owned.extend(google);
+        Ok(owned)
+    }
+
+    fn impossible(&self, manifest: &Manifest, observed: &Observed, changes: &[Change]) -> Option<Finding> {
+        self.kind(&manifest.kind).ok()?.impossible(manifest, observed, changes)
+    }
+
+    async fn preflight(&self, creating: &[&Manifest], changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
+        let (mut findings, of_changes) = futures::join!(
+            async {
+                match creating {
+                    [] => Vec::new(),
+                    creating => preflight::findings(&self.cloud, creating).await,
+                }
+            },
+            preflight::of_changes(&self.cloud, changing)
+        );
+        findings.extend(of_changes);
+        findings
+    }
+
+    async fn create(
+        &self,
+        manifest: &Manifest,
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError> {
+        if let Some(mimir) = self.mimir(&manifest.kind) {
+            return mimir.create(manifest, mark, events).await;
+        }
+        let kind = self.kind(&manifest.kind)?;
+        patiently(&self.cloud, &manifest.id(), events, || kind.create(&self.cloud, manifest, mark, events))
+            .await?;
+        self.after(kind, manifest).await
+    }
+
+    async fn update(
+        &self,
+        manifest: &Manifest,
+        observed: &Observed,
+        changes: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<Observed, ProviderError> {
+        if let Some(mimir) = self.mimir(&manifest.kind) {
+            return mimir.update(manifest, observed, changes, mark, events).await;
+        }
+        let kind = self.kind(&manifest.kind)?;
+        patiently(&self.cloud, &manifest.id(), events, || {
+            kind.update(&self.cloud, manifest, observed, changes, mark, events)
+        })
+        .await?;
+        self.after(kind, manifest).await
+    }
+
+    async fn serves(&self, observed: &Observed) -> Result<(), ProviderError> {
+        self.kind(&observed.id.kind)?.serves(&self.cloud, observed).await
+    }
+
+    async fn settle(&self, manifest: &Manifest, events: &Events) -> Result<(), ProviderError> {
+        self.kind(&manifest.kind)?.settle(&self.cloud, manifest, events).await
+    }
+
+    async fn delete(&self, observed: &Observed, events: &Events) -> Result<(), ProviderError> {
+        if let Some(mimir) = self.mimir(&observed.id.kind) {
+            return mimir.delete(observed, events).await;
+        }
+        let kind = self.kind(&observed.id.kind)?;
+        Ok(patiently(&self.cloud, &observed.id, events, || kind.delete(&self.cloud, observed, events))
+            .await?)
+    }
+}
+
+/// `None` where Google says that it isn't there. A service that is not enabled
+/// yet holds nothing, either: the plan enables it first.
+pub(crate) fn found(answer: Result<Value, gcp::Error>) -> Result<Option<Value>, gcp::Error> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a list holds. A service that is off answers none: which one is kept in `off`.
+pub(crate) fn listed(
+    answer: Result<Vec<Value>, gcp::Error>,
+    off: &mut BTreeSet<String>,
+) -> Result<Vec<Value>, gcp::Error> {
+    match answer {
+        Err(error) if absent(&error) => {
+            if let Some(api) = error.api().filter(|api| api.is_service_disabled()) {
+                off.insert(api.service.clone().unwrap_or_else(|| "a service".into()));
+            }
+            Ok(Vec::new())
+        }
+        other => other,
+    }
+}
+
+pub(crate) fn absent(error: &gcp::Error) -> bool {
+    error
+        .api()
+        .is_some_and(|api| (api.is_not_found() && !api.is_project_unseen()) || api.is_service_disabled())
+}
+
+/// The last segment of a link.
+pub(crate) fn short(link: &str) -> &str {
+    link.rsplit('/').next().unwrap_or(link)
+}
+
+pub(crate) fn id(kind: &str, resource: &Value) -> ResourceId {
+    ResourceId::new(kind, short(resource["name"].as_str().unwrap_or_default()))
+}
+
+/// A string field of a manifest's body, or of an observed one.
+pub(crate) fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, gcp::Error> {
+    body[field].as_str().ok_or_else(|| gcp::Error::Unexpected {
+        what: "the manifest".into(),
+        reason: format!("`{field}` is missing or not a string"),
+    })
+}

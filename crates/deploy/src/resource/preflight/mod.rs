@@ -1,0 +1,517 @@
+//! What new resources need and no manifest makes: a network and a subnet that are
+//! there, a machine type that the zone has, a disk type that the machine takes, an image
+//! and an account; somebody who pays (`project`), and policies that allow it
+//! (`policies`). Asked once it is known what will be made, and before anything is.
+
+mod policies;
+mod project;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dorainfra_engine::{Change, Finding, Manifest, ResourceId};
+use dorainfra_gcp::{Api, Call, Error};
+use dorainfra_model::{Event, Events};
+use futures::future::join_all;
+use serde_json::Value;
+
+use super::{Cloud, absent, short};
+
+/// Machine series that take Hyperdisk only, also to boot from.
+/// Source: Google's table of disk types by machine series, as of November 2026.
+const HYPERDISK_ONLY: [&str; 13] =
+    ["a4", "a4x", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4", "z3", "m4n"];
+/// Series that take no Hyperdisk Balanced (some of them take its other kinds).
+const NO_HYPERDISK: [&str; 12] = ["a2", "c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d"];
+/// Series that take no Persistent Disk of the standard kind.
+const NO_STANDARD: [&str; 6] = ["a3", "c3", "c3d", "g2", "h3", "m3"];
+
+/// Everything that would stop these from being made, or that their owner should know.
+pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Finding> {
+    let machines: Vec<&&Manifest> =
+        manifests.iter().filter(|manifest| manifest.kind == "compute.instance").collect();
+    let all = join_all(machines.iter().map(|manifest| machine(cloud, manifest)));
+    let fitting = join_all(machines.iter().map(|manifest| disks(cloud, manifest, manifests)));
+    let snapshots = join_all(manifests.iter().map(|manifest| snapshot(cloud, manifest)));
+    let (all, fitting, snapshots, policies, project) = futures::join!(
+        all,
+        fitting,
+        snapshots,
+        policies::findings(cloud, manifests),
+        project::findings(cloud, manifests)
+    );
+    if policies.later || project.later {
+        *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            manifests.iter().map(|manifest| (*manifest).clone()).collect();
+    }
+    let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
+    findings.extend(policies.findings.into_iter().chain(project.findings));
+    findings.extend(fitting.into_iter().flatten());
+    findings.extend(snapshots.into_iter().flatten());
+    findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
+    // Three machines lack one network once.
+    findings.dedup_by(|a, b| a.problem == b.problem);
+    findings
+}
+
+/// What could be found out about a project.
+#[derive(Default)]
+struct Found {
+    findings: Vec<Finding>,
+    /// The service that knows more is not enabled yet.
+    later: bool,
+}
+
+impl Found {
+    /// Something that could not be asked about, which stops nothing.
+    fn unread(&mut self, subject: ResourceId, what: &str, error: &Error, role: &str) {
+        let disabled = error.api().is_some_and(|api| api.is_service_disabled());
+        self.later |= disabled;
+        let (why, instead) = match error.api().map(|api| api.status) {
+            _ if disabled => (
+                "the API that knows is not enabled in the project, yet".to_owned(),
+                "`apply` enables it first, and asks then".to_owned(),
+            ),
+            Some(403) => (
+                "these credentials may not read that".to_owned(),
+                format!("{role} lets them; else a refusal shows in `apply` only"),
+            ),
+            _ => (error.to_string(), "a refusal shows in `apply` only".to_owned()),
+        };
+        let problem = format!("{what} not known: {why}");
+        self.findings.push(Finding { subject, problem, instead, refuses: false });
+    }
+}
+
+/// How long the network that comes with the API is waited for.
+const NETWORK_WITHIN: Duration = Duration::from_secs(2 * 60);
+/// The same where it is not known that this run has enabled the API.
+const PERHAPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// The network `default`, waited for where it may be on its way: a project without any
+/// network may be one whose API was enabled a moment ago, by a run that has ended since.
+async fn default_network(cloud: &Cloud, within: Duration) -> Look {
+    let deadline = tokio::time::Instant::now() + within;
+    loop {
+        let seen = look(cloud, format!("global/networks/{DEFAULT}"), DEFAULT).await;
+        if !matches!(seen, Look::Missing) || tokio::time::Instant::now() >= deadline {
+            return seen;
+        }
+        let others = cloud.client.list(Call::get(Api::Compute, "global/networks"), "items").await;
+        if others.is_ok_and(|others| !others.is_empty()) || policies::no_default_network(cloud).await {
+            return seen;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Looks again, now that the services are on, at what was planned while they were not:
+/// nothing else is made before.
+///
+/// # Errors
+/// Whatever would refuse it.
+pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Result<(), Error> {
+    let manifests =
+        std::mem::take(&mut *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let manifests: Vec<&Manifest> = manifests.iter().collect();
+    if manifests.is_empty() {
+        return Ok(());
+    }
+    let progress = |message: &str| {
+        events.send(Event::ResourceProgress { id: id.clone(), message: message.into() });
+    };
+    if manifests.iter().any(|manifest| text(&manifest.body["networkInterfaces"][0]["network"]) == DEFAULT) {
+        progress("waiting for the network that comes with the API");
+        default_network(cloud, NETWORK_WITHIN).await;
+    }
+    progress("looking for what would refuse the rest");
+    let (refused, told): (Vec<Finding>, Vec<Finding>) =
+        findings(cloud, &manifests).await.into_iter().partition(|finding| finding.refuses);
+    for Finding { subject, problem, instead, .. } in told {
+        events.send(Event::Note { message: format!("{subject}: {problem}: {instead}") });
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let of = |field: fn(&Finding) -> &str| refused.iter().map(field).collect::<Vec<_>>().join("; ");
+    Err(Error::NotDone { why: of(|finding| &finding.problem), instead: of(|finding| &finding.instead) })
+}
+
+/// The network that most projects get with the Compute API.
+const DEFAULT: &str = "default";
+
+async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
+    let body = &manifest.body;
+    let (zone, machine_type) = (text(&body["zone"]), text(&body["machineType"]));
+    let region = zone.rsplit_once('-').map_or("", |(region, _)| region);
+    let interface = &body["networkInterfaces"][0];
+    let (network, subnet) = (text(&interface["network"]), text(&interface["subnetwork"]));
+    let private = interface["accessConfigs"].as_array().is_none_or(Vec::is_empty);
+    let (typed, networked, subnetted, imaged, running_as) = futures::join!(
+        look(cloud, format!("zones/{zone}/machineTypes/{machine_type}"), machine_type),
+        async {
+            match network {
+                DEFAULT => default_network(cloud, PERHAPS_WITHIN).await,
+                _ => look(cloud, format!("global/networks/{network}"), network).await,
+            }
+        },
+        look(cloud, format!("regions/{region}/subnetworks/{subnet}"), subnet),
+        image(cloud, manifest),
+        account(cloud, manifest),
+    );
+    let mut found: Vec<Finding> = imaged.into_iter().chain(running_as).collect();
+    let mut refuse = |problem: String, instead: String| {
+        found.push(Finding { subject: manifest.id(), problem, instead, refuses: true });
+    };
+    if matches!(typed, Look::Missing) {
+        let Finding { problem, instead, .. } = no_type(manifest);
+        refuse(problem, instead);
+    }
+    if matches!(networked, Look::Missing) {
+        refuse(
+            format!("the project has no network `{network}`"),
+            match network {
+                DEFAULT => {
+                    "`network.create: true` makes one, `network.name` names another; some organisations \
+                            give no project such a network"
+                        .into()
+                }
+                _ => "`network.create: true` makes one, `network.name` names another".into(),
+            },
+        );
+    }
+    if let Look::There(found) = &networked
+        && subnet.is_empty()
+        && found["autoCreateSubnetworks"] == false
+    {
+        refuse(
+            format!("the network `{network}` gives no region a subnet by itself, and none is named"),
+            format!(
+                "set `network.subnet` to one of {region} (`gcloud compute networks subnets list --network {network}`)"
+            ),
+        );
+    }
+    match subnetted {
+        Look::There(found) if !network.contains('$') && short(text(&found["network"])) != network => refuse(
+            format!(
+                "the subnet `{subnet}` is one of the network `{}`, not of `{network}`",
+                short(text(&found["network"]))
+            ),
+            "set `network.name` and `network.subnet` to two that belong together".into(),
+        ),
+        Look::Missing => refuse(
+            format!("{region} has no subnet `{subnet}`"),
+            "set `network.subnet` to one of that region, or `network.create: true`".into(),
+        ),
+        Look::There(subnetwork) if private && subnetwork["privateIpGoogleAccess"] != true => refuse(
+            format!(
+                "the subnet `{subnet}` has no Private Google Access, and the machine no external address: \
+                     it could not reach its bucket"
+            ),
+            format!(
+                "`gcloud compute networks subnets update {subnet} --region {region} \
+                 --enable-private-ip-google-access`, or `network.create: true`"
+            ),
+        ),
+        _ => {}
+    }
+    found
+}
+
+/// What would stop machines from being changed in place: nothing is stopped for a type that
+/// it cannot have.
+pub(super) async fn of_changes(cloud: &Cloud, changing: &[(&Manifest, &[Change])]) -> Vec<Finding> {
+    let changes = |field: &'static str| {
+        changing.iter().filter(move |(manifest, changes)| {
+            manifest.kind == "compute.instance" && changes.iter().any(|change| change.path.starts_with(field))
+        })
+    };
+    let accounts = join_all(changes("serviceAccounts").map(|(manifest, _)| account(cloud, manifest)));
+    let found = join_all(changes("machineType").map(async |(manifest, _)| {
+        let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
+        let path = format!("zones/{zone}/machineTypes/{machine_type}");
+        let (typed, mut found) = futures::join!(look(cloud, path, machine_type), disks(cloud, manifest, &[]));
+        if matches!(typed, Look::Missing) {
+            found.push(no_type(manifest));
+        }
+        found
+    }));
+    let (found, accounts) = futures::join!(found, accounts);
+    let mut found: Vec<Finding> = found.into_iter().flatten().chain(accounts.into_iter().flatten()).collect();
+    // Three machines lack one account once.
+    found.sort_by(|a, b| a.problem.cmp(&b.problem));
+    found.dedup_by(|a, b| a.problem == b.problem);
+    found
+}
+
+/// What is wrong with the snapshot that a disk is made from. Asked before the disk that is
+/// in its place is deleted: what can't be known is refused, too.
+async fn snapshot(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let name = short(text(&manifest.body["sourceSnapshot"]));
+    if manifest.kind != "compute.disk" || name.is_empty() {
+        return None;
+    }
+    let get = Call::get(Api::Compute, format!("global/snapshots/{name}"));
+    let (problem, instead) = match cloud.client.call(&get).await {
+        Ok(snapshot) => {
+            let (has, needs) = (gb(&manifest.body["sizeGb"]), gb(&snapshot["diskSizeGb"]));
+            match text(&snapshot["status"]) {
+                "READY" if has < needs => (
+                    format!("the snapshot `{name}` is of a disk of {needs} GB, and this one has {has}"),
+                    format!("set `mimir.disk_gb` to {needs} or more"),
+                ),
+                "READY" => return None,
+                other => (
+                    format!("the snapshot `{name}` can't be restored: it is {other}"),
+                    "wait until it is READY, or name another one".into(),
+                ),
+            }
+        }
+        Err(error) if absent(&error) => (
+            format!("there is no snapshot `{name}`"),
+            "`gcloud compute snapshots list` shows what there is".into(),
+        ),
+        Err(error) => (
+            format!("whether there is a snapshot `{name}` is not known: {error}"),
+            "nothing is deleted for one that can't be seen: try again, as somebody who may".into(),
+        ),
+    };
+    Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
+}
+
+/// Google writes numbers of 64 bits as texts.
+fn gb(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.parse().ok()).or_else(|| value.as_u64()).unwrap_or_default()
+}
+
+/// The project that an account belongs to, by its address; `None`: it is one of Google's own,
+/// of which the address says none.
+fn home(email: &str) -> Option<String> {
+    let place = email.split_once('@')?.1.strip_suffix(".iam.gserviceaccount.com")?;
+    // A project below a domain: `name@shop.example.com.iam…` is of `example.com:shop`.
+    Some(match place.split_once('.') {
+        Some((project, domain)) => format!("{domain}:{project}"),
+        None => place.to_owned(),
+    })
+}
+
+fn no_type(manifest: &Manifest) -> Finding {
+    let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
+    Finding {
+        subject: manifest.id(),
+        problem: format!("{zone} has no machine type `{machine_type}`"),
+        instead: format!(
+            "set `mimir.machine_type` or `zones`: `gcloud compute machine-types list --zones {zone}` shows what \
+             there is"
+        ),
+        refuses: true,
+    }
+}
+
+enum Look {
+    There(Value),
+    Missing,
+    /// Not a literal name, made by this very plan, or nobody's to see.
+    Unknown,
+}
+
+async fn look(cloud: &Cloud, path: String, name: &str) -> Look {
+    if name.is_empty() || name.contains(['$', '/']) {
+        return Look::Unknown;
+    }
+    answered(cloud, &Call::get(Api::Compute, path)).await
+}
+
+async fn answered(cloud: &Cloud, call: &Call) -> Look {
+    match cloud.client.call(call).await {
+        Ok(value) => Look::There(value),
+        // Before the service is enabled nothing can be told.
+        Err(Error::Api(error)) if error.is_service_disabled() => Look::Unknown,
+        Err(error) if absent(&error) => Look::Missing,
+        Err(_) => Look::Unknown,
+    }
+}
+
+/// What is wrong with the image that a machine's boot disk is made from.
+async fn image(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let image = text(&manifest.body["disks"][0]["initializeParams"]["sourceImage"]);
+    if !image.starts_with("projects/") || image.contains('$') {
+        return None;
+    }
+    let finding = |problem: String, instead: &str, refuses: bool| {
+        Some(Finding { subject: manifest.id(), problem, instead: instead.into(), refuses })
+    };
+    const ANOTHER: &str = "another `sourceImage` in a template of yours (`templates_dir`, \
+        resources/instance.yaml.j2): `gcloud compute images list` shows what there is";
+    match answered(cloud, &Call::get(Api::ComputeOfAll, image)).await {
+        // The newest of a family that is not deprecated is answered.
+        Look::Missing => {
+            finding(format!("there is no image {image}, or none that is still to be used"), ANOTHER, true)
+        }
+        Look::There(image) => match text(&image["deprecated"]["state"]) {
+            state @ ("OBSOLETE" | "DELETED") => {
+                finding(format!("the image {} is {state}", text(&image["name"])), ANOTHER, true)
+            }
+            "DEPRECATED" => {
+                finding(format!("the image {} is DEPRECATED", text(&image["name"])), ANOTHER, false)
+            }
+            _ => None,
+        },
+        Look::Unknown => None,
+    }
+}
+
+/// How often an account that is not seen is asked for again.
+const ASK_AGAIN: usize = 4;
+
+/// What is wrong with an account that the configuration names.
+async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
+    let email = text(&manifest.body["serviceAccounts"][0]["email"]);
+    if !email.contains('@') || email.contains('$') {
+        return None;
+    }
+    // By its project: of `-` Google says 403 of accounts that do not exist.
+    // https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get
+    let project = home(email).unwrap_or_else(|| cloud.client.project().to_owned());
+    let get = Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts/{email}"));
+    let mut looked = answered(cloud, &get).await;
+    // One that was made a moment ago is seen by some replicas only.
+    for _ in 0..ASK_AGAIN {
+        if !matches!(looked, Look::Missing) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        looked = answered(cloud, &get).await;
+    }
+    let problem = match looked {
+        Look::Missing => format!("there is no service account {email}"),
+        Look::There(account) if account["disabled"] == true => {
+            format!("the service account {email} is disabled")
+        }
+        _ => return None,
+    };
+    let instead =
+        "set `mimir.service_account` to one that exists (`gcloud iam service-accounts list`), or leave it \
+                   out: one is made then"
+            .into();
+    Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
+}
+
+/// Whether each disk of a machine is of a type that its series takes.
+async fn disks(cloud: &Cloud, manifest: &Manifest, all: &[&Manifest]) -> Vec<Finding> {
+    let zone = text(&manifest.body["zone"]);
+    let attached = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
+        // `${compute.disk/NAME.name}`
+        let reference = disk["source"].as_str()?.strip_prefix("${compute.disk/")?;
+        reference.split('.').next()
+    });
+    let kept = attached.map(async |name| {
+        if let Some(made) = all.iter().find(|other| other.kind == "compute.disk" && other.name == name) {
+            return Some((made.body["type"].as_str()?.to_owned(), false));
+        }
+        match look(cloud, format!("zones/{zone}/disks/{name}"), name).await {
+            Look::There(disk) => Some((disk["type"].as_str()?.to_owned(), true)),
+            Look::Missing | Look::Unknown => None,
+        }
+    });
+    let data: Vec<(String, bool)> = join_all(kept).await.into_iter().flatten().collect();
+    fitting(manifest, &data)
+}
+
+/// What is wrong with the types of a machine's disks; `data`: those of its data disks, and
+/// whether the disk is there already, and stays.
+fn fitting(manifest: &Manifest, data: &[(String, bool)]) -> Vec<Finding> {
+    let machine_type = text(&manifest.body["machineType"]);
+    let series = machine_type.split('-').next().unwrap_or_default();
+    let boot = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
+        Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?, false))
+    });
+    let data = data.iter().map(|(kind, kept)| ("`mimir.disk_type`", kind.as_str(), *kept));
+    let mut wrong: BTreeMap<(&str, &str), (Vec<&str>, bool)> = BTreeMap::new();
+    for (key, link, kept) in boot.chain(data) {
+        let kind = short(link);
+        let other = match kind.starts_with("hyperdisk") {
+            false if HYPERDISK_ONLY.contains(&series) => "hyperdisk-balanced",
+            true if NO_HYPERDISK.contains(&series) => "pd-balanced",
+            false if kind == "pd-standard" && NO_STANDARD.contains(&series) => "pd-balanced",
+            _ => continue,
+        };
+        let (keys, stays) = wrong.entry((kind, other)).or_default();
+        keys.push(key);
+        *stays |= kept;
+    }
+    let finding = |((kind, other), (keys, kept)): ((&str, &str), (Vec<&str>, bool))| Finding {
+        subject: manifest.id(),
+        problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
+        instead: match kept {
+            // A key alone changes nothing: no disk becomes one of another type.
+            true => format!(
+                "take another `mimir.machine_type`, as the data disk that is there keeps its type; or set {} to \
+                 `{other}` and move by a snapshot (each night there is one, `gcloud compute snapshots list`): \
+                 `dorainfra apply --restore-disk SNAPSHOT --delete-data` with these keys makes disk and machine \
+                 anew. What is newer than the snapshot is lost then, but for what is in the bucket",
+                keys.join(" and ")
+            ),
+            false => format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),
+        },
+        refuses: true,
+    };
+    wrong.into_iter().map(finding).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn manifest(kind: &str, body: Value) -> Manifest {
+        Manifest {
+            kind: kind.into(),
+            name: "m".into(),
+            protect: false,
+            arbiter: false,
+            rolling: None,
+            depends_on: Vec::new(),
+            notes: BTreeMap::new(),
+            body,
+        }
+    }
+
+    #[test]
+    fn the_project_of_an_account_is_in_its_address() {
+        assert_eq!(home("a@shop-1.iam.gserviceaccount.com").as_deref(), Some("shop-1"));
+        assert_eq!(home("a@shop.example.com.iam.gserviceaccount.com").as_deref(), Some("example.com:shop"));
+        assert_eq!(home("1234-compute@developer.gserviceaccount.com"), None);
+    }
+
+    #[test]
+    fn a_disk_has_to_be_of_a_type_that_the_machine_takes() {
+        let told = |machine_type: &str, boot: &str, data: &str| {
+            let machine = manifest(
+                "compute.instance",
+                json!({"zone": "z-a", "machineType": machine_type, "disks": [
+                    {"initializeParams": {"diskType": format!("zones/z-a/diskTypes/{boot}")}}, {"source": "x"}]}),
+            );
+            let found = fitting(&machine, &[(data.to_owned(), false)]);
+            found.iter().map(|finding| finding.instead.clone()).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(told("e2-medium", "pd-balanced", "pd-ssd"), "");
+        assert_eq!(told("n4-standard-2", "hyperdisk-balanced", "hyperdisk-balanced"), "");
+        assert_eq!(told("c3-standard-4", "pd-balanced", "hyperdisk-balanced"), "");
+        assert!(told("n2-standard-2", "pd-balanced", "hyperdisk-balanced").contains("`mimir.disk_type`"));
+        assert!(told("c3-standard-4", "pd-standard", "pd-ssd").contains("`mimir.boot_disk_type`"));
+        let both = told("c4a-standard-2", "pd-balanced", "pd-ssd");
+        assert!(both.contains("`mimir.boot_disk_type` to `hyperdisk-balanced`"), "{both}");
+        assert!(both.contains("`mimir.disk_type` to `hyperdisk-balanced`"), "{both}");
+        let same = told("n4-standard-2", "pd-balanced", "pd-balanced");
+        assert!(same.contains("`mimir.boot_disk_type` and `mimir.disk_type` to"), "{same}");
+        assert!(told("e2-medium", "pd-balanced", "hyperdisk-balanced").contains("pd-balanced"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The journal without a receiver: what `event` adds to it, and all that is in it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+
+use super::cdevents::{self, Mode, Read};
+use super::intake::{Told, Wrong};
+use super::journal::{self, Compaction, Delivery, Journal, Opened, Sender};
+use super::maker::Maker;
+use super::subscriptions::{Subscriptions, problem};
+use crate::events::Event;
+use crate::source::SourceError;
+use crate::source::store::Merged;
+
+/// How long another process that writes into the same journal is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What became of one event.
+#[derive(Debug, PartialEq)]
+pub struct Recorded {
+    /// `false`: its id is known already, and nothing was changed.
+    pub new: bool,
+    pub merged: Merged,
+}
+
+/// A CDEvent as a delivery; or its type, if that tells nothing that counts.
+pub(super) fn cdevent(
+    subscriptions: &Subscriptions,
+    mode: Mode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Result<Delivery, String>, Wrong> {
+    let reading = |about: Option<&str>| {
+        let intake = subscriptions.cdevents(about);
+        cdevents::Reading { service: intake.service, deployed: intake.reading.deployed }
+    };
+    Ok(match cdevents::read(mode, headers, body, reading)? {
+        Read::Unused(kind) => Err(kind),
+        Read::Used { id, told: Told { team, service, facts } } => {
+            Ok(Delivery { id, sender: Sender::Cdevents, project: service, team, hook: None, facts })
+        }
+    })
+}
+
+/// Adds one CDEvent (a CloudEvent in structured mode) to the journal, durably, and makes events
+/// of it as the receiver does.
+pub fn record(
+    journal: &Path,
+    events: &Path,
+    subscriptions: Subscriptions,
+    event: &[u8],
+) -> Result<Recorded, SourceError> {
+    let delivery = cdevent(&subscriptions, Mode::Structured, &HeaderMap::new(), event)
+        .map_err(|wrong| SourceError::Event(wrong.to_string()))?
+        .map_err(|kind| SourceError::Event(format!("{kind} is not used")))?;
+    if let Some(problem) = problem(delivery.sender, &delivery.project, &delivery.facts) {
+        return Err(SourceError::Event(problem));
+    }
+    let begun = Instant::now();
+    let Opened { mut journal, deliveries, .. } = loop {
+        match Journal::open(journal, Compaction::default()) {
+            Err(error) if error.is_taken() && begun.elapsed() < PATIENCE => pause(),
+            opened => break opened?,
+        }
+    };
+    let mut maker = Maker::new(events.to_owned(), Arc::new(subscriptions));
+    maker.add(deliveries);
+    maker.make()?;
+    let new = journal.append(std::slice::from_ref(&delivery));
+    let new = new.map_err(|error| SourceError::Journal(error.to_string()))?.contains(&true);
+    if new {
+        maker.add([delivery]);
+    }
+    Ok(Recorded { new, merged: maker.make()? })
+}
+
+/// Between two looks at a lock that nobody tells of.
+#[expect(clippy::disallowed_methods, reason = "a condition is waited for, with a bound")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// Makes events of what is in the journal of services that no other source tells of, whoever may
+/// be writing it.
+pub fn make_others(
+    journal: &Path,
+    events: &Path,
+    subscriptions: Subscriptions,
+) -> Result<(Merged, Vec<Event>), SourceError> {
+    let mut maker = Maker::new(events.to_owned(), Arc::new(subscriptions));
+    maker.add(journal::read(journal)?);
+    maker.others()
+}

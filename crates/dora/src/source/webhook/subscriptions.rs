@@ -1,0 +1,291 @@
+//! Whose deliveries are, and how they are read: what the configuration says, and what is taken
+//! for granted of what it does not name.
+
+use std::path::PathBuf;
+
+use time::OffsetDateTime;
+
+use super::super::forge::{Deployed, Unit};
+use super::super::project::{Fact, Failed, Project, Status};
+use super::super::rules::{Owner, Patterns, Rules};
+use super::intake::{Told, Wrong};
+use super::journal::{About, Sender};
+use super::mapping::{self, Fixed, Mapping};
+use crate::events::PRODUCTION;
+
+/// A forge's project, and how its deliveries are read.
+#[derive(Clone, Debug)]
+pub struct Subscribed {
+    pub sender: Sender,
+    /// `owner/name`
+    pub project: String,
+    pub owner: Owner,
+    pub rules: Rules,
+    pub reading: Reading,
+    /// What the REST source of the same project keeps, if there is one.
+    pub state: Option<PathBuf>,
+}
+
+/// What of a delivery is a fact.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Where a delivery names none.
+    pub environment: String,
+    pub deployed: Deployed,
+    pub unit: Unit,
+    /// Names of the workflows and pipelines that are deployments by themselves,
+    /// where no deployments are reported.
+    pub workflows: Patterns,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            environment: PRODUCTION.to_owned(),
+            deployed: Deployed::Deployments,
+            unit: Unit::Commits,
+            workflows: Patterns::default(),
+        }
+    }
+}
+
+impl Subscribed {
+    /// A project that nothing was said about: its group is the team.
+    pub fn unknown(sender: Sender, project: &str) -> Self {
+        let (team, service) = project.rsplit_once('/').unwrap_or((project, project));
+        let reading = Reading::default();
+        Self {
+            sender,
+            project: project.to_owned(),
+            owner: Owner {
+                team: team.to_owned(),
+                service: service.to_owned(),
+                environment: reading.environment.clone(),
+            },
+            rules: Rules::default(),
+            reading,
+            state: None,
+        }
+    }
+}
+
+/// What tells of services by their names, and is no forge: CDEvents, or a mapped webhook.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    pub sender: Sender,
+    /// Of a mapped webhook: the last part of its address.
+    pub hook: String,
+    /// Of a mapped webhook.
+    pub mapping: Option<Mapping>,
+    /// Of CDEvents: the services and repositories that this is about; none: all.
+    pub services: Option<Patterns>,
+    /// What its events are called here, whatever their sender calls them.
+    pub team: Option<String>,
+    pub service: Option<String>,
+    /// Whose services are, the first that fits.
+    pub teams: Vec<(Patterns, String)>,
+    pub rules: Rules,
+    pub reading: Reading,
+}
+
+impl Intake {
+    fn new(sender: Sender, hook: &str, mapping: Option<Mapping>) -> Self {
+        Self {
+            sender,
+            hook: hook.to_owned(),
+            mapping,
+            services: None,
+            team: None,
+            service: None,
+            teams: Vec::new(),
+            rules: Rules::default(),
+            reading: Reading::default(),
+        }
+    }
+
+    /// What a payload of a mapped webhook tells.
+    pub(super) fn read(&self, body: &[u8], received: OffsetDateTime) -> Result<Vec<Told>, Wrong> {
+        let json = serde_json::from_slice(body)
+            .map_err(|error| Wrong::new("the body", format!("it is no JSON: {error}")))?;
+        let fixed = Fixed {
+            hook: &self.hook,
+            service: self.service.as_deref(),
+            environment: &self.reading.environment,
+            workflows: self.reading.workflows.clone(),
+        };
+        self.mapping.as_ref().map_or_else(|| Ok(Vec::new()), |mapping| mapping.read(&json, &fixed, received))
+    }
+
+    fn is_about(&self, service: Option<&str>) -> bool {
+        let named = |patterns: &Patterns| {
+            service.is_some_and(|name| patterns.matches(name) || self.service.as_deref() == Some(name))
+        };
+        self.services.as_ref().is_none_or(named)
+    }
+}
+
+/// All that is known of senders beforehand.
+#[derive(Clone, Debug, Default)]
+pub struct Subscriptions {
+    pub projects: Vec<Subscribed>,
+    pub intakes: Vec<Intake>,
+    /// What ids begin with of those whose events another source makes: a repository has to be
+    /// read for them, so `collect` does it.
+    pub elsewhere: Vec<String>,
+}
+
+/// Whose the events of a delivery are.
+pub(super) struct Place {
+    pub owner: Owner,
+    pub rules: Rules,
+    pub state: Option<PathBuf>,
+    /// The environment that its sender calls the owner's.
+    pub environment: String,
+    /// A source of the configuration says so: no other one makes events of the same owner.
+    pub configured: bool,
+}
+
+impl Subscriptions {
+    pub(super) fn of(&self, sender: Sender, project: &str) -> Subscribed {
+        self.known(sender, project).cloned().unwrap_or_else(|| Subscribed::unknown(sender, project))
+    }
+
+    fn known(&self, sender: Sender, project: &str) -> Option<&Subscribed> {
+        self.projects.iter().find(|one| one.sender == sender && one.project.eq_ignore_ascii_case(project))
+    }
+
+    /// A mapped webhook by its name: a configured one, or a ready mapping.
+    pub(super) fn hook(&self, name: &str) -> Option<Intake> {
+        let known = self.intakes.iter().find(|one| one.sender == Sender::Webhook && one.hook == name);
+        let ready = || Some(Intake::new(Sender::Webhook, name, Some(mapping::ready(name)?)));
+        known.cloned().or_else(ready)
+    }
+
+    /// How CDEvents about a service are read.
+    pub(super) fn cdevents(&self, about: Option<&str>) -> Intake {
+        let mut all = self.intakes.iter().filter(|one| one.sender == Sender::Cdevents);
+        let known = all.find(|one| one.is_about(about)).cloned();
+        known.unwrap_or_else(|| Intake::new(Sender::Cdevents, "", None))
+    }
+
+    /// Of a configured project, whether or not it has sent anything.
+    pub(super) fn silent(one: &Subscribed) -> Place {
+        Place {
+            owner: one.owner.clone(),
+            rules: one.rules.clone(),
+            state: one.state.clone(),
+            environment: one.owner.environment.clone(),
+            configured: true,
+        }
+    }
+
+    /// `name` is the project as it was called first.
+    pub(super) fn place(&self, about: &About, name: &str) -> Place {
+        let intake = match about.sender {
+            Sender::Github | Sender::Gitlab => {
+                let configured = self.known(about.sender, name).is_some();
+                let Subscribed { owner, rules, state, .. } = self.of(about.sender, name);
+                let environment = owner.environment.clone();
+                return Place { owner, rules, state, environment, configured };
+            }
+            Sender::Cdevents => {
+                self.intakes.iter().find(|one| one.sender == Sender::Cdevents && one.is_about(Some(name)))
+            }
+            Sender::Webhook => self
+                .intakes
+                .iter()
+                .find(|one| one.sender == Sender::Webhook && Some(&one.hook) == about.hook.as_ref()),
+        };
+        let unknown;
+        let intake = match intake {
+            Some(intake) => intake,
+            None => {
+                unknown = Intake::new(about.sender, "", None);
+                &unknown
+            }
+        };
+        let service = intake.service.as_deref().unwrap_or(name);
+        let told = about.team.as_deref().filter(|team| !team.is_empty());
+        let mapped = intake.teams.iter().find(|(services, _)| services.matches(service));
+        let mapped = mapped.map(|(_, team)| team.as_str());
+        let (team, service) = match intake.team.as_deref().or(mapped).or(told) {
+            Some(team) => (team, service),
+            None => service.rsplit_once('/').unwrap_or((service, service)),
+        };
+        let environment = intake.reading.environment.clone();
+        let owner =
+            Owner { team: team.to_owned(), service: service.to_owned(), environment: environment.clone() };
+        Place { owner, rules: intake.rules.clone(), state: None, environment, configured: false }
+    }
+}
+
+/// What was told of an owner's service, in the owner's words: its sender may call the environment
+/// otherwise, and which of its issues are incidents its own source says.
+pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str) -> Project {
+    let theirs = place.environment.as_str();
+    if theirs != ours {
+        let rename = |environment: &mut String| {
+            if environment == theirs {
+                *environment = ours.to_owned();
+            } else if environment == ours {
+                *environment = format!("{ours} ({theirs})");
+            }
+        };
+        told.deployments.values_mut().for_each(|ran| rename(&mut ran.environment));
+        told.failures.values_mut().for_each(|failed| rename(&mut failed.environment));
+    }
+    if sender == Sender::Webhook {
+        let labels = &place.rules.incident_labels;
+        for (id, issue) in std::mem::take(&mut told.incidents) {
+            if issue.labels.iter().any(|label| labels.matches(label)) {
+                let begun = Some(Status { at: issue.opened, ok: false });
+                let statuses = begun.into_iter().chain(issue.closed.map(|at| Status { at, ok: true }));
+                let failure = Failed { statuses: statuses.collect(), ..Failed::default() };
+                told.failures.insert(id, failure);
+            }
+        }
+    }
+    told
+}
+
+/// What is wrong with what a genuine payload says.
+pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<String> {
+    let full = |part: &str| !part.trim_matches('/').trim().is_empty();
+    let named = match sender {
+        Sender::Github | Sender::Gitlab => {
+            project.rsplit_once('/').is_some_and(|(owner, name)| full(owner) && full(name))
+        }
+        Sender::Cdevents | Sender::Webhook => full(project),
+    };
+    if !named {
+        return Some(format!("the project is called `{project}`, not `owner/name`"));
+    }
+    facts.iter().find_map(Fact::problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_whose_the_configuration_says_then_whose_its_sender_says() {
+        let patterns = |text: &str, team: &str| (Patterns::new([text]), team.to_owned());
+        let hook = Intake {
+            teams: vec![patterns("cart*", "orders"), patterns("*/ledger", "bank")],
+            ..Intake::new(Sender::Webhook, "calls", None)
+        };
+        let known = Subscriptions { intakes: vec![hook], ..Subscriptions::default() };
+        let place = |hook: &str, team: Option<&str>, service: &str| {
+            let (hook, team) = (Some(hook.to_owned()), team.map(str::to_owned));
+            let about = About { sender: Sender::Webhook, hook, team, project: service.to_owned() };
+            let owner = known.place(&about, service).owner;
+            format!("{} has {}", owner.team, owner.service)
+        };
+        assert_eq!(place("calls", None, "Cart API"), "orders has Cart API");
+        assert_eq!(place("calls", Some("ops"), "cart"), "orders has cart");
+        assert_eq!(place("calls", Some("ops"), "list"), "ops has list");
+        assert_eq!(place("calls", None, "core/ledger"), "bank has core/ledger");
+        assert_eq!(place("calls", None, "core/list"), "core has list");
+        assert_eq!(place("another", None, "cart"), "cart has cart");
+    }
+}

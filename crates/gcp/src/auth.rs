@@ -1,0 +1,233 @@
+//! Tokens: from a key file, or from wherever Google's tools would look.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gcp_auth::TokenProvider;
+use google_cloud_auth::credentials::{self, AccessTokenCredentials, service_account::AccessSpecifier};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::Error;
+
+const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
+
+/// Where tokens come from; found at the first use, so that what needs no call
+/// needs no credentials.
+pub struct Auth {
+    key_file: Option<PathBuf>,
+    person: bool,
+    project: String,
+    /// Held while a token is asked for: the libraries cache it, but would let
+    /// everybody who comes before the first answer ask for one of his own.
+    source: Mutex<Option<Source>>,
+}
+
+/// What a request carries.
+#[derive(Clone)]
+pub struct Token {
+    pub value: String,
+    /// `x-goog-user-project`: whose quota the call counts against. Several APIs
+    /// refuse end users' credentials that come without one.
+    pub quota_project: Option<String>,
+}
+
+struct Source {
+    tokens: Tokens,
+    quota_project: Option<String>,
+}
+
+enum Tokens {
+    /// A machine's own, or gcloud's: no call of these goes through a proxy.
+    Local(Arc<dyn TokenProvider>),
+    /// A file's. The key of a service account signs its tokens here; what has to be
+    /// asked for goes where the environment says (`HTTPS_PROXY`, `NO_PROXY`).
+    File {
+        credentials: AccessTokenCredentials,
+        path: PathBuf,
+        /// Where it says that the identity of somebody else's is to be found.
+        subject: Option<PathBuf>,
+    },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("key_file", &self.key_file).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// `person`: the metadata server's tokens are somebody's, not a machine's.
+    /// `project`: the one that people's calls count against. Their credentials may name
+    /// another (`quota_project_id`), and then whether an API is enabled would be asked of
+    /// that one.
+    pub fn new(key_file: Option<PathBuf>, person: bool, project: &str) -> Self {
+        Self { key_file, person, project: project.to_owned(), source: Mutex::new(None) }
+    }
+
+    /// A valid access token. Cached until it expires; concurrent callers share one fetch.
+    pub async fn token(&self) -> Result<Token, Error> {
+        let mut source = self.source.lock().await;
+        let source = match &mut *source {
+            Some(source) => source,
+            empty => empty.insert(find(self.key_file.as_deref(), self.person, &self.project).await?),
+        };
+        Ok(Token { value: source.tokens.get().await?, quota_project: source.quota_project.clone() })
+    }
+
+    /// Forgets a token that was refused although its time was not over (a key
+    /// replaced, a session revoked): the next one is asked for anew.
+    pub async fn refused(&self, token: &Token) {
+        let mut source = self.source.lock().await;
+        let same = match &*source {
+            Some(source) => source.tokens.get().await.is_ok_and(|value| value == token.value),
+            None => false,
+        };
+        if same {
+            *source = None;
+        }
+    }
+}
+
+impl Tokens {
+    async fn get(&self) -> Result<String, Error> {
+        match self {
+            Self::Local(provider) => {
+                provider.token(SCOPES).await.map(|token| token.as_str().to_owned()).map_err(fails)
+            }
+            Self::File { credentials, path, subject } => {
+                let token = credentials.access_token().await;
+                token.map(|token| token.token).map_err(|error| {
+                    let missing = subject.as_deref().filter(|subject| !subject.is_file());
+                    let reason = match missing {
+                        Some(subject) => format!("its `credential_source` is missing: {}", subject.display()),
+                        None => chain(&error),
+                    };
+                    Error::Credentials(format!("{}: {reason}", path.display()))
+                })
+            }
+        }
+    }
+}
+
+/// The order of Google's tools: a file, the machine's own identity, gcloud's user.
+async fn find(key_file: Option<&Path>, person: bool, project: &str) -> Result<Source, Error> {
+    if let Some(path) = key_file {
+        return from_file(path, project);
+    }
+    match gcp_auth::MetadataServiceAccount::new().await {
+        Ok(account) => {
+            let quota_project = person.then(|| project.to_owned());
+            Ok(Source { tokens: Tokens::Local(Arc::new(account)), quota_project })
+        }
+        Err(_) => match gcp_auth::GCloudAuthorizedUser::new().await {
+            Ok(user) => {
+                let quota_project = Some(project.to_owned());
+                Ok(Source { tokens: Tokens::Local(Arc::new(user)), quota_project })
+            }
+            Err(_) => Err(Error::Credentials(
+                "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
+                 credentials, this is no machine of Google's, and gcloud has no user"
+                    .into(),
+            )),
+        },
+    }
+}
+
+fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
+    let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
+    let text = dorainfra_base::file::text(path).map_err(|error| fails(error.to_string()))?;
+    let file: Value = serde_json::from_str(&text).map_err(|_| fails("not a credentials file".into()))?;
+    // Whoever signs in through a workforce pool is a person, too.
+    let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
+    let quota_project = person.then(|| project.to_owned());
+    let subject = file["credential_source"]["file"].as_str().map(PathBuf::from);
+    let scopes = SCOPES.iter().copied();
+    let kind = file["type"].as_str().unwrap_or_default().to_owned();
+    let credentials = match &*kind {
+        "service_account" => credentials::service_account::Builder::new(file)
+            .with_access_specifier(AccessSpecifier::from_scopes(scopes))
+            .build_access_token_credentials(),
+        "authorized_user" => {
+            credentials::user_account::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
+        }
+        "external_account" => credentials::external_account::Builder::new(file)
+            .with_scopes(scopes)
+            .build_access_token_credentials(),
+        "impersonated_service_account" => {
+            credentials::impersonated::Builder::new(file).with_scopes(scopes).build_access_token_credentials()
+        }
+        "external_account_authorized_user" => {
+            return Err(fails(
+                "a login through a workforce pool (`external_account_authorized_user`), which only gcloud can \
+                 use; `gcloud auth application-default login --impersonate-service-account=ACCOUNT` makes a \
+                 file that does"
+                    .into(),
+            ));
+        }
+        "" => return Err(fails("not a credentials file: it says no `type`".into())),
+        other => {
+            return Err(fails(format!(
+                "a file of the type `{other}`; known are service_account, authorized_user, external_account \
+                 and impersonated_service_account"
+            )));
+        }
+    };
+    let credentials = credentials.map_err(|error| fails(chain(&error)))?;
+    Ok(Source { tokens: Tokens::File { credentials, path: path.to_owned(), subject }, quota_project })
+}
+
+fn fails(error: impl std::error::Error) -> Error {
+    Error::Credentials(chain(&error))
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quota_project(file: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        std::fs::write(&path, file).unwrap();
+        from_file(&path, "acme").unwrap().quota_project
+    }
+
+    // The builder of user credentials wants a runtime.
+    #[tokio::test]
+    async fn an_end_users_calls_count_against_a_project() {
+        let user = r#""type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"r""#;
+        assert_eq!(quota_project(&format!("{{{user}}}")).as_deref(), Some("acme"));
+        let named = format!(r#"{{{user},"quota_project_id":"billing"}}"#);
+        assert_eq!(
+            quota_project(&named).as_deref(),
+            Some("acme"),
+            "another project's services do not matter"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_told_by_its_path_and_without_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.json");
+        std::fs::write(&path, "private stuff").unwrap();
+        let Err(error) = from_file(&path, "acme") else { panic!("accepted") };
+        let text = error.to_string();
+        assert!(text.contains("key.json: not a credentials file"), "{text}");
+        assert!(!text.contains("private"));
+    }
+}

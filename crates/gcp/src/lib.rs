@@ -1,0 +1,21 @@
+//! Google's APIs as this project uses them: credentials, one HTTP transport
+//! with retries and request ids, operations, object data, typed errors with
+//! hints. It knows no kinds and no manifests.
+
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
+
+mod auth;
+mod client;
+mod endpoints;
+mod error;
+mod known;
+mod lease;
+mod objects;
+mod operations;
+mod project;
+
+pub use client::{Api, Call, Client, Settings, jitter};
+pub use endpoints::Endpoints;
+pub use error::{ApiError, Error, role_with};
+pub use lease::BucketLease;
+pub use objects::{Body, Upload, encoded, integer};

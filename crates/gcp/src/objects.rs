@@ -1,0 +1,296 @@
+//! Object data through Google's own client (resumable uploads, CRC32C), object
+//! metadata through the JSON API.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _};
+use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
+use google_cloud_auth::errors::CredentialsError;
+use google_cloud_storage::client::Storage;
+use reqwest::Method;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::client::{Answer, Inner};
+use super::{Api, ApiError, Call, Client, Error};
+
+/// Deletions under way at once.
+const DELETES: usize = 32;
+
+/// What a stored object is.
+#[derive(Clone, Debug, Default)]
+pub struct Upload {
+    pub content_type: String,
+    pub metadata: Vec<(String, String)>,
+    /// Write only if the object's generation is this; 0: only if it is absent.
+    pub if_generation: Option<i64>,
+}
+
+/// What is stored.
+#[derive(Clone, Debug)]
+pub enum Body {
+    Bytes(Bytes),
+    File(PathBuf),
+}
+
+impl Client {
+    /// Stores an object; answers its generation.
+    pub async fn put(&self, bucket: &str, name: &str, content: &Body, upload: &Upload) -> Result<i64, Error> {
+        self.may_write(&format!("writing {bucket}/{name}"))?;
+        self.store(bucket, name, content, upload).await
+    }
+
+    /// As [`put`](Self::put), whatever the fence says: the lease itself is written so.
+    pub(super) async fn store(
+        &self,
+        bucket: &str,
+        name: &str,
+        content: &Body,
+        upload: &Upload,
+    ) -> Result<i64, Error> {
+        self.renewing(|| self.stored(bucket, name, content, upload)).await
+    }
+
+    /// Refused before anything was done: once more, with a fresh token. (Google's client
+    /// would go on with the old one.)
+    async fn renewing<T, F>(&self, work: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let token = self.inner.auth.token().await?;
+        match work().await {
+            Err(Error::Api(error)) if error.status == 401 => {
+                self.inner.auth.refused(&token).await;
+                work().await
+            }
+            done => done,
+        }
+    }
+
+    async fn stored(&self, bucket: &str, name: &str, content: &Body, upload: &Upload) -> Result<i64, Error> {
+        let storage = self.storage().await?;
+        let path = format!("projects/_/buckets/{bucket}");
+        let what = format!("writing {bucket}/{name}");
+        let object = match content {
+            Body::Bytes(bytes) => {
+                let mut write = storage
+                    .write_object(path, name, bytes.clone())
+                    .set_content_type(&upload.content_type)
+                    .set_metadata(upload.metadata.clone());
+                if let Some(generation) = upload.if_generation {
+                    write = write.set_if_generation_match(generation);
+                }
+                write.send_unbuffered().await
+            }
+            Body::File(file) => {
+                let file = tokio::fs::File::open(file).await.map_err(|error| Error::Unexpected {
+                    what: file.display().to_string(),
+                    reason: error.to_string(),
+                })?;
+                let mut write = storage
+                    .write_object(path, name, file)
+                    .set_content_type(&upload.content_type)
+                    .set_metadata(upload.metadata.clone());
+                if let Some(generation) = upload.if_generation {
+                    write = write.set_if_generation_match(generation);
+                }
+                write.send_unbuffered().await
+            }
+        };
+        object.map(|object| object.generation).map_err(|error| of_storage(&what, &error))
+    }
+
+    /// An object's bytes and generation; `None`: there is none.
+    pub async fn read_object(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
+        self.renewing(|| self.read(bucket, name)).await
+    }
+
+    async fn read(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
+        let what = format!("reading {bucket}/{name}");
+        let storage = self.storage().await?;
+        let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
+        let mut response = match read.map_err(|error| of_storage(&what, &error)) {
+            Ok(response) => response,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let generation = response.object().generation;
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = response.next().await {
+            bytes.extend_from_slice(&chunk.map_err(|error| of_storage(&what, &error))?);
+        }
+        Ok(Some((bytes.freeze(), generation)))
+    }
+
+    /// An object's metadata, as the API spells it; `None`: there is none.
+    pub async fn stat_object(&self, bucket: &str, name: &str) -> Result<Option<Value>, Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        match self.call(&Call::get(Api::Storage, path)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`stat_object`](Self::stat_object), with the time by Google's clock, in whole
+    /// seconds, where it was told.
+    pub(super) async fn stat_object_now(
+        &self,
+        bucket: &str,
+        name: &str,
+    ) -> Result<Option<(Value, Option<OffsetDateTime>)>, Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        match self.answer(&Call::get(Api::Storage, path)).await {
+            Ok(Answer { body, at }) => Ok(Some((body, at))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects whose names begin with `prefix`; an absent bucket holds none.
+    pub async fn list_objects(&self, bucket: &str, prefix: &str) -> Result<Vec<Value>, Error> {
+        let call = Call::get(Api::Storage, format!("storage/v1/b/{bucket}/o")).query("prefix", prefix);
+        match self.list(call, "items").await {
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Deletes one object; an absent one is deleted already.
+    pub async fn delete_object(
+        &self,
+        bucket: &str,
+        name: &str,
+        generation: Option<i64>,
+    ) -> Result<(), Error> {
+        let path = format!("storage/v1/b/{bucket}/o/{}", encoded(name));
+        let mut call = match generation {
+            // Bound to a generation, a repeat can't hit a newer object.
+            Some(_) => Call::idempotent(Api::Storage, Method::DELETE, path),
+            None => Call::write(Api::Storage, Method::DELETE, path),
+        };
+        if let Some(generation) = generation {
+            call = call.query("ifGenerationMatch", generation.to_string());
+        }
+        match self.call(&call).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes every object of a bucket, old versions too, many at a time;
+    /// `progress` hears how many of how many are gone.
+    pub async fn empty_bucket(&self, bucket: &str, progress: impl Fn(u64, u64)) -> Result<(), Error> {
+        let call = Call::get(Api::Storage, format!("storage/v1/b/{bucket}/o"))
+            .query("versions", "true")
+            .query("fields", "items(name,generation),nextPageToken");
+        let versions = match self.list(call, "items").await {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        };
+        let total = versions.len() as u64;
+        let mut done: u64 = 0;
+        let mut deletions = futures::stream::iter(versions)
+            .map(|version| async move {
+                let name = encoded(version["name"].as_str().unwrap_or_default());
+                let generation = integer(&version["generation"]).unwrap_or_default();
+                // Of one version, and so the same when done twice.
+                let call =
+                    Call::idempotent(Api::Storage, Method::DELETE, format!("storage/v1/b/{bucket}/o/{name}"))
+                        .query("generation", generation.to_string());
+                match self.call(&call).await {
+                    Err(error) if error.is_not_found() => Ok(()),
+                    other => other.map(|_| ()),
+                }
+            })
+            .buffer_unordered(DELETES);
+        while (deletions.try_next().await?).is_some() {
+            done = done.saturating_add(1);
+            progress(done, total);
+        }
+        Ok(())
+    }
+
+    async fn storage(&self) -> Result<&Storage, Error> {
+        self.inner
+            .storage
+            .get_or_try_init(|| async {
+                Storage::builder()
+                    .with_endpoint(self.inner.endpoints.storage.trim_end_matches('/'))
+                    .with_credentials(Credentials::from(Shared(self.inner.clone())))
+                    .build()
+                    .await
+                    .map_err(|error| Error::Unexpected {
+                        what: "the storage client".into(),
+                        reason: error.to_string(),
+                    })
+            })
+            .await
+    }
+}
+
+/// Our tokens in the form that Google's client takes.
+#[derive(Debug)]
+struct Shared(Arc<Inner>);
+
+impl CredentialsProvider for Shared {
+    async fn headers(
+        &self,
+        _: http::Extensions,
+    ) -> Result<CacheableResource<http::HeaderMap>, CredentialsError> {
+        let fails = |reason: String| CredentialsError::from_msg(false, reason);
+        let token = self.0.auth.token().await.map_err(|error| fails(error.to_string()))?;
+        let mut value = http::HeaderValue::from_str(&format!("Bearer {}", token.value))
+            .map_err(|_| fails("the token is no header value".into()))?;
+        value.set_sensitive(true);
+        let mut data = http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value)]);
+        if let Some(project) = token.quota_project.and_then(|project| project.try_into().ok()) {
+            data.insert("x-goog-user-project", project);
+        }
+        Ok(CacheableResource::New { entity_tag: EntityTag::new(), data })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Google's client's error as ours.
+fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
+    if let Some(code) = error.http_status_code() {
+        let body = error.http_payload().map(|body| String::from_utf8_lossy(body).into_owned());
+        let mut api = ApiError::of(what, code, body.as_deref().unwrap_or_default());
+        // The client keeps either the body or what it read from it.
+        if let Some(status) = error.status() {
+            api.message.clone_from(&status.message);
+        }
+        return Error::Api(api);
+    }
+    let mut reason = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    Error::Transport { what: what.into(), reason, sent: true }
+}
+
+/// An object's name as one path segment.
+pub fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte as char),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+/// Google spells 64-bit numbers as strings.
+pub fn integer(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}

@@ -1,0 +1,513 @@
+//! The queries behind a report, all under way at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dorainfra_base::zone::Zone;
+use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+use dorainfra_prometheus::JOB;
+use dorainfra_prometheus::query::{Instant, Query, QueryError};
+use time::{Date, Duration, OffsetDateTime};
+
+use super::integrity::{self, Day, Delivery, Integrity};
+use super::keys::Ask;
+use super::services::services;
+use super::spans::{CollectError, Span, cut, over};
+use super::{Figures, Period, Report, SCHEMA, Team, judge};
+
+/// What is to be reported on.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub subject: String,
+    pub source: String,
+    pub environment: String,
+    /// Of real events, where it is known.
+    pub settle_hours: Option<u32>,
+    /// Only these; none: all.
+    pub teams: Vec<String>,
+    /// The first and the last day, both included and over.
+    pub first: Date,
+    pub until: Date,
+    /// Whose days these are.
+    pub zone: Zone,
+    pub bands_year: u16,
+    /// Whether each service is shown, too.
+    pub services: bool,
+    pub now: OffsetDateTime,
+    /// Samples that close each day, where the sender is known.
+    pub sent: BTreeMap<Date, u64>,
+    /// Whether there are native histograms: found out by [`collect`].
+    pub native: bool,
+}
+
+/// Whether the endpoint holds native histograms of the range. One that holds none may not
+/// know the functions for them either.
+async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> {
+    let of = |name| {
+        format!(
+            "count(last_over_time({name}{{{}}}[{}ms]))",
+            question.selector(),
+            question.span().milliseconds
+        )
+    };
+    let found = query.instant::<Instant>(&of(LEAD_TIME), Some(question.end())).await?;
+    Ok(!found.is_empty())
+}
+
+impl Question {
+    fn days(&self) -> i64 {
+        (self.until - self.first).whole_days() + 1
+    }
+
+    fn span(&self) -> Span {
+        Span::of(&self.zone, self.first, self.until)
+    }
+
+    /// The end of the last day, in milliseconds.
+    fn end(&self) -> i64 {
+        self.span().end
+    }
+
+    /// The matchers of every series that is asked for.
+    fn selector(&self) -> String {
+        let environment = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
+        if self.teams.is_empty() {
+            return environment;
+        }
+        let teams: Vec<String> = self.teams.iter().map(|team| literal(team)).collect();
+        format!("{environment},team=~\"{}\"", dorainfra_prometheus::escaped(&teams.join("|")))
+    }
+
+    /// Of what was asked the days that are stored, which are those of any team: over
+    /// others nothing can be divided, and no increase be told.
+    fn narrowed(&self, stored: &BTreeMap<String, BTreeSet<Date>>) -> Self {
+        let earliest = stored.values().filter_map(BTreeSet::first).min();
+        let first = earliest.map_or(self.first, |day| begins(*day, self));
+        Self { first, ..self.clone() }
+    }
+
+    fn ask(&self, span: &Span, by: &'static str) -> Ask {
+        Ask::over(self.selector(), span.days, span.milliseconds, by).native_where_whole(self.native)
+    }
+
+    /// As many days before.
+    fn span_before(&self) -> Span {
+        let days = Duration::days(self.days());
+        Span::of(&self.zone, self.first - days, self.until - days)
+    }
+
+    /// Days of a period: few enough of them to be seen apart.
+    fn period(&self) -> i64 {
+        match self.days() {
+            ..28 => 1,
+            28..=420 => 7,
+            _ => 28,
+        }
+    }
+}
+
+/// A text as a regular expression that matches it and nothing else.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Asks everything; the answers belong to the same moment.
+///
+/// # Errors
+/// The first query that is not answered.
+pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
+    let stored = stored(query, asked).await?;
+    let mut question = asked.narrowed(&stored);
+    question.native = native(query, &question).await?;
+    let question = &question;
+    let (end, days, span) = (question.end(), question.days(), question.span());
+    if !stored.is_empty() {
+        // Where the range begins, and each end of what is told.
+        let begun = Span::before(&question.zone, question.first - Duration::days(1), 1, 1);
+        let ends = [begun, spans(question)].concat();
+        cut(query, &question.zone, &format!("{DEPLOYMENTS}{{{}}}", question.selector()), &ends).await?;
+    }
+    let (all, before, by_team, periods, by_period, newest, integrity) = tokio::try_join!(
+        figures(query, question, "", &span),
+        before(query, question),
+        figures(query, question, "team", &span),
+        periods(query, question),
+        deployments_by_period(query, question),
+        newest(query, question),
+        integrity(query, question),
+    )?;
+    let names: BTreeSet<&String> = by_team.keys().chain(newest.keys()).chain(stored.keys()).collect();
+    let range: Vec<Date> = (0..days).map(|day| question.first + Duration::days(day)).collect();
+    let nothing = BTreeSet::new();
+    let team = |name: &String| {
+        let there = stored.get(name).unwrap_or(&nothing);
+        let first_day = there.range(question.first..).next().copied();
+        let whole = there.first().map_or(question.first, |day| begins(*day, question));
+        let days = (question.until - whole).whole_days() + 1;
+        let mut figures = by_team.get(name).copied().unwrap_or_default();
+        figures.frequency = figures.deployments / days as f64;
+        let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
+        Team {
+            name: name.clone(),
+            figures,
+            days: days as u32,
+            deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![0.0; periods.len()]),
+            age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
+            first_day,
+            last_day: there.last().copied(),
+            gaps: range.iter().filter(gap).copied().collect(),
+        }
+    };
+    let teams: Vec<Team> = names.into_iter().map(team).collect();
+    let services = match question.services {
+        true => Some(services(query, &question.ask(&span, ""), end, &teams).await?),
+        false => None,
+    };
+    let all = all.get("").copied().unwrap_or_default();
+    let mut integrity = integrity;
+    let any = |day: Date| stored.values().any(|days| days.contains(&day));
+    // Days since the history was sent have live values, and no sample at their end.
+    for day in integrity.days.iter_mut().rev().take_while(|day| day.stored == 0 && any(day.date)) {
+        day.sent = None;
+    }
+    let lacking = (question.first - asked.first).whole_days() as u32;
+    let checks = integrity::checks(&integrity, &teams, days as u32, lacking);
+    let other_environments = match teams.is_empty() {
+        true => environments(query, question).await?,
+        false => Vec::new(),
+    };
+    Ok(Report {
+        schema: SCHEMA,
+        subject: question.subject.clone(),
+        source: question.source.clone(),
+        generated: question.now,
+        environment: question.environment.clone(),
+        timezone: question.zone.to_string(),
+        settle_hours: question.settle_hours,
+        asked: asked.first,
+        first: question.first,
+        until: question.until,
+        days: days as u32,
+        bands_year: question.bands_year,
+        bands: judge(&all, teams.len(), question.bands_year),
+        all,
+        previous: before.filter(|figures| figures.deployments >= 0.5),
+        period_days: question.period() as u32,
+        periods,
+        teams,
+        services,
+        integrity: Integrity { checks, ..integrity },
+        other_environments,
+        native_histograms: question.native,
+        queries: query.asked(),
+    })
+}
+
+fn seconds(at: OffsetDateTime) -> f64 {
+    at.unix_timestamp_nanos() as f64 / 1e9
+}
+
+/// The first day that is known whole, where `first` is the first one with any sample: the
+/// counters' values at its beginning are of the day before.
+fn begins(first: Date, question: &Question) -> Date {
+    (first + Duration::days(1)).clamp(question.first, question.until)
+}
+
+/// The figures of as many days before; `None`: they are not stored from their beginning on,
+/// and what is there can't be compared.
+async fn before(query: &Query, question: &Question) -> Result<Option<Figures>, QueryError> {
+    let span = question.span_before();
+    // Days of UTC may have begun any time before; those of another zone begin where a sample is.
+    let within = if question.zone.is_utc() { "1d" } else { "5m" };
+    let any = format!("group(last_over_time({DEPLOYMENTS}{{{}}}[{within}]))", question.selector());
+    let (figures, any) = tokio::try_join!(
+        figures(query, question, "", &span),
+        query.instant::<Instant>(&any, Some(span.beginning())),
+    )?;
+    Ok(figures.get("").copied().filter(|_| !any.is_empty()))
+}
+
+/// The figures of a range, by the value of the label `by`.
+async fn figures(
+    query: &Query,
+    question: &Question,
+    by: &'static str,
+    span: &Span,
+) -> Result<BTreeMap<String, Figures>, QueryError> {
+    let (days, end) = (span.days, span.end);
+    let ask = question.ask(span, by);
+    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
+        at(ask.deployments()),
+        at(ask.failed()),
+        at(ask.rework()),
+        at(ask.lead_time(0.5)),
+        at(ask.recovery(0.5)),
+        at(ask.changes()),
+        at(ask.recoveries())
+    )?;
+    let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
+        found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
+    };
+    let (failed, rework) = (values(failed), values(rework));
+    let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let (changes, recoveries) = (values(changes), values(recoveries));
+    let figures = values(deployments).into_iter().map(|(name, deployments)| {
+        let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
+        let counted = Counted {
+            deployments,
+            failed: of(&failed),
+            rework: of(&rework),
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+        };
+        let figures = measured(counted, of(&lead_time), of(&recovery), days);
+        (name, figures)
+    });
+    Ok(figures.collect())
+}
+
+/// The periods. The days that are left over are before the first.
+fn spans(question: &Question) -> Vec<Span> {
+    let period = question.period();
+    Span::before(&question.zone, question.until, period, question.days() / period)
+}
+
+/// Period by period, of all teams together.
+async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, QueryError> {
+    let spans = spans(question);
+    let at = |of: fn(&Ask) -> String| {
+        let spans = &spans;
+        async move {
+            let found = over(query, spans, |span| of(&question.ask(span, ""))).await?;
+            Ok::<_, QueryError>(found.into_iter().next().map(|(_, values)| values).unwrap_or_default())
+        }
+    };
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
+        at(Ask::deployments),
+        at(Ask::failed),
+        at(Ask::rework),
+        at(|ask| ask.lead_time(0.5)),
+        at(|ask| ask.recovery(0.5)),
+        at(Ask::changes),
+        at(Ask::recoveries)
+    )?;
+    let one = |span: &Span| {
+        let of = |values: &BTreeMap<Date, f64>| values.get(&span.until).copied();
+        let counted = Counted {
+            deployments: of(&deployments).unwrap_or_default(),
+            failed: of(&failed),
+            rework: of(&rework),
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+        };
+        let figures = measured(counted, of(&lead_time), of(&recovery), span.days);
+        Period { until: span.until, figures }
+    };
+    Ok(spans.iter().map(one).collect())
+}
+
+/// The deployments of each team, period by period.
+async fn deployments_by_period(
+    query: &Query,
+    question: &Question,
+) -> Result<BTreeMap<String, Vec<f64>>, QueryError> {
+    let spans = spans(question);
+    let found = over(query, &spans, |span| question.ask(span, "team").deployments()).await?;
+    let team = |(metric, values): &(BTreeMap<String, String>, BTreeMap<Date, f64>)| {
+        let of = |span: &Span| values.get(&span.until).copied().filter(|value| value.is_finite());
+        (label(metric), spans.iter().map(|span| of(span).unwrap_or_default()).collect())
+    };
+    Ok(found.iter().map(team).collect())
+}
+
+fn label(metric: &BTreeMap<String, String>) -> String {
+    metric.get("team").cloned().unwrap_or_default()
+}
+
+fn measured(counted: Counted, lead_time: Option<f64>, recovery: Option<f64>, days: i64) -> Figures {
+    let number = |value: Option<f64>| value.filter(|value| value.is_finite());
+    // A count that is not there is none.
+    let count = |value: Option<f64>| number(value).unwrap_or_default();
+    let deployments = count(Some(counted.deployments));
+    let (failed, rework) = (count(counted.failed), count(counted.rework));
+    // And no share, where nothing was deployed at all.
+    let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
+    Figures {
+        deployments,
+        frequency: deployments / days as f64,
+        lead_time: number(lead_time),
+        failure_rate: share(failed),
+        recovery: number(recovery),
+        rework_rate: share(rework),
+        changes: count(counted.changes),
+        failed,
+        recoveries: count(counted.recoveries),
+        rework,
+    }
+}
+
+/// What was counted; `None`: there is no such series.
+struct Counted {
+    deployments: f64,
+    failed: Option<f64>,
+    rework: Option<f64>,
+    changes: Option<f64>,
+    recoveries: Option<f64>,
+}
+
+/// When each team's newest value came to be, Unix seconds; of the last day.
+///
+/// Who is live tells it to the second. Of the others the rules have recorded it, and where
+/// there are none of these, it is looked for at every four minutes of the day: a series that
+/// has a value at one of them and none at the next has its newest between five minutes and one
+/// before it. (To have `timestamp()` look at each of them takes 80 s for a thousand teams.)
+/// A Pushgateway shows the last value for ever: where the time of the last push is known,
+/// the older of the two counts.
+async fn newest(query: &Query, question: &Question) -> Result<BTreeMap<String, f64>, QueryError> {
+    let selector = question.selector();
+    let live = format!("max by (team) (timestamp({DEPLOYMENTS}{{{selector}}}))");
+    let recorded = format!("max by (team) (max_over_time({NEWEST}{{{selector}}}[1d]))");
+    let seen = format!("max_over_time((time() * group by (team) ({DEPLOYMENTS}{{{selector}}}))[1d:4m])");
+    let late = format!("{seen} - {BETWEEN} unless group by (team) ({DEPLOYMENTS}{{{selector}}})");
+    let pushed = format!("max by (team) (push_time_seconds{{job=\"{JOB}\"}})");
+    let now = question.now.unix_timestamp() * 1000;
+    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(now)).await };
+    let (live, recorded, late, pushed) = tokio::try_join!(at(live), at(recorded), at(late), at(pushed))?;
+    let mut newest: BTreeMap<String, f64> = BTreeMap::new();
+    // What is exact comes last.
+    for one in late.iter().chain(&recorded).chain(&live) {
+        newest.insert(label(&one.metric), one.value());
+    }
+    for one in &pushed {
+        newest.entry(label(&one.metric)).and_modify(|at| *at = at.min(one.value()));
+    }
+    Ok(newest)
+}
+
+/// What `mimir/rules/alerts.yaml` records.
+const NEWEST: &str = "team:dora_newest_sample:timestamp";
+/// Seconds, the middle of five minutes and one.
+const BETWEEN: u32 = 180;
+
+/// The days on which each team has any sample, from the day before the first one on: a
+/// sample at the beginning of the range is that day's last.
+async fn stored(query: &Query, question: &Question) -> Result<BTreeMap<String, BTreeSet<Date>>, QueryError> {
+    // A day's sample is taken at its end, which is the next day's midnight; the
+    // midnight at its beginning belongs to the day before.
+    let expression = |span: &Span| {
+        let window = span.milliseconds - 1;
+        format!("count by (team) (count_over_time({DEPLOYMENTS}{{{}}}[{window}ms]))", question.selector())
+    };
+    let days = Span::before(&question.zone, question.until, 1, question.days() + 1);
+    let found = over(query, &days, expression).await?;
+    let team = |(metric, values): &(BTreeMap<String, String>, BTreeMap<Date, f64>)| {
+        (label(metric), values.keys().copied().collect())
+    };
+    Ok(found.iter().map(team).collect())
+}
+
+/// What is stored, and how it was delivered; the checks are the caller's.
+async fn integrity(query: &Query, question: &Question) -> Result<Integrity, QueryError> {
+    let span = question.span();
+    let (lead, recovery) =
+        (format!("{LEAD_TIME}_(bucket|sum|count)"), format!("{RECOVERY}_(bucket|sum|count)"));
+    let all = format!("{{__name__=~\"{DEPLOYMENTS}|{lead}|{recovery}\",{}}}", question.selector());
+    // `last_over_time` keeps the names, so that equal labels stay apart.
+    let series = format!("count(last_over_time({all}[{}ms]))", span.milliseconds);
+    // The samples at the very end of each day.
+    let closing = format!("count(last_over_time({all}[1ms]))");
+    let days = Span::before(&question.zone, question.until, 1, span.days);
+    let (series, closing, delivery) = tokio::try_join!(
+        query.instant::<Instant>(&series, Some(span.end)),
+        over(query, &days, |_| closing.clone()),
+        delivery(query, question),
+    )?;
+    let stored = closing.into_iter().next().map(|(_, values)| values).unwrap_or_default();
+    let day = |span: &Span| Day {
+        date: span.until,
+        stored: stored.get(&span.until).map_or(0, |count| *count as u64),
+        sent: question.sent.get(&span.until).copied(),
+    };
+    Ok(Integrity {
+        series: series.first().map_or(0, |found| found.value() as u64),
+        days: days.iter().map(day).collect(),
+        delivery,
+        checks: Vec::new(),
+    })
+}
+
+/// What a collector that scrapes itself told the endpoint about its deliveries.
+async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>, QueryError> {
+    const OF: &str = "prometheus_remote_storage";
+    let now = question.now.unix_timestamp() * 1000;
+    let at = |expression: String| async move {
+        let found = query.instant::<Instant>(&expression, Some(now)).await?;
+        Ok::<_, QueryError>(found.first().map(Instant::value).filter(|value| value.is_finite()))
+    };
+    let (lag, pending, failed) = tokio::try_join!(
+        at(format!(
+            "max(max by (instance) ({OF}_highest_timestamp_in_seconds) \
+             - min by (instance) ({OF}_queue_highest_sent_timestamp_seconds > 0))"
+        )),
+        at(format!("sum({OF}_samples_pending)")),
+        at(format!("sum(increase({OF}_samples_failed_total[1d]))")),
+    )?;
+    Ok(lag.map(|lag| Delivery {
+        lag: lag.max(0.0),
+        pending: pending.unwrap_or_default(),
+        failed: failed.unwrap_or_default(),
+    }))
+}
+
+/// The environments that have deployments in the range.
+async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
+    let expression = format!(
+        "group by (environment) (count_over_time({DEPLOYMENTS}[{}ms]))",
+        question.span().milliseconds
+    );
+    let found = query.instant::<Instant>(&expression, Some(question.end())).await?;
+    let mut names: Vec<String> =
+        found.iter().filter_map(|one| one.metric.get("environment").cloned()).collect();
+    names.retain(|name| *name != question.environment);
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Key;
+    use super::*;
+
+    #[test]
+    fn a_team_is_asked_for_by_its_very_name() {
+        assert_eq!(literal("a.b|c"), r"a\.b\|c");
+        assert_eq!(literal("orders-2"), "orders-2");
+    }
+
+    #[test]
+    fn nothing_deployed_is_no_rate_and_no_number_is_none() {
+        let counted = |deployments, failed, rework| Counted {
+            deployments,
+            failed,
+            rework,
+            changes: Some(f64::NAN),
+            recoveries: None,
+        };
+        let figures = measured(counted(0.0, Some(f64::NAN), None), Some(f64::NAN), None, 7);
+        assert_eq!(figures, Figures::default());
+        let figures = measured(counted(14.0, None, Some(7.0)), Some(60.0), Some(f64::INFINITY), 7);
+        assert_eq!(
+            (figures.count(Key::FailureRate), figures.count(Key::Rework)),
+            ("0 of 14".into(), "7 of 14".into())
+        );
+        assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
+        assert_eq!((figures.frequency, figures.recovery), (2.0, None));
+    }
+}

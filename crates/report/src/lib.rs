@@ -1,0 +1,235 @@
+//! A report on a deployment's metrics, from any endpoint that answers the
+//! Prometheus query API: what was measured ([`collect`]), and the same figures as
+//! a page, as tables and as data.
+//!
+//! How the metrics are defined, docs/metrics.md says; that every single sample
+//! arrived, `verify` proves. Here is only asked and shown.
+
+mod chart;
+mod collect;
+mod comparison;
+mod integrity;
+pub mod keys;
+mod page;
+mod services;
+mod spans;
+mod tables;
+mod words;
+
+use dorainfra_dora::bands::{self, Band, Verdict};
+use serde::{Serialize, Serializer};
+use time::{Date, OffsetDateTime};
+
+pub use collect::{Question, collect};
+pub use integrity::{Check, Day, Delivery, Integrity, Standing};
+pub use keys::Key;
+pub use page::html;
+pub use services::Service;
+pub use spans::CollectError;
+pub use tables::{csv, markdown};
+
+/// The version of the report's JSON: fields are added to it, never renamed.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that a report shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub schema: u32,
+    /// What is reported on, for people: the deployment's name, or the endpoint.
+    pub subject: String,
+    /// Where the figures come from, for people.
+    pub source: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub generated: OffsetDateTime,
+    pub environment: String,
+    /// Hours after which a real event counts, where the events are real: every figure is of
+    /// what happened so much earlier.
+    pub settle_hours: Option<u32>,
+    /// Whose days all of these are: `UTC`, `Europe/Berlin`.
+    pub timezone: String,
+    /// The first day that was asked for.
+    #[serde(serialize_with = "day")]
+    pub asked: Date,
+    /// The first day that is stored, of those that were asked for, and the last one;
+    /// all figures are of these days, both included.
+    #[serde(serialize_with = "day")]
+    pub first: Date,
+    #[serde(serialize_with = "day")]
+    pub until: Date,
+    pub days: u32,
+    /// The year of the report whose bands the figures are put into.
+    pub bands_year: u16,
+    /// Of all teams together.
+    pub all: Figures,
+    /// The same, of as many days before; `None`: they are not stored, or not all of them.
+    pub previous: Option<Figures>,
+    /// What the year's report says about `all`; about the frequency of its average team.
+    pub bands: Vec<Judged>,
+    /// Days of each of `periods`.
+    pub period_days: u32,
+    /// In the order of time, the last one ending with `until`.
+    pub periods: Vec<Period>,
+    /// By team, in the order of their names.
+    pub teams: Vec<Team>,
+    /// By team and name, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<Service>>,
+    pub integrity: Integrity,
+    /// All environments of the range, where this one has nothing.
+    pub other_environments: Vec<String>,
+    /// Whether medians are read from native histograms (within 9 %), where those hold all of
+    /// the range, and not from classic ones.
+    pub native_histograms: bool,
+    /// How many queries the endpoint was asked: as many for a thousand teams as for two.
+    pub queries: u64,
+}
+
+/// The four keys and the rework rate. `None`: nothing happened that could be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Figures {
+    pub deployments: f64,
+    /// Per day.
+    pub frequency: f64,
+    /// Median, seconds.
+    pub lead_time: Option<f64>,
+    /// 0..1
+    pub failure_rate: Option<f64>,
+    /// Median, seconds.
+    pub recovery: Option<f64>,
+    /// 0..1
+    pub rework_rate: Option<f64>,
+    /// What the medians and the shares are of, and what was counted for these: changes with a
+    /// known lead time, failed deployments, recoveries, and rework.
+    pub changes: f64,
+    pub failed: f64,
+    pub recoveries: f64,
+    pub rework: f64,
+}
+
+impl Report {
+    /// By how much what is shown is late, in words.
+    fn settled(&self) -> Option<String> {
+        let hours = self.settle_hours.filter(|hours| *hours > 0)?;
+        let days = f64::from(hours) / 24.0;
+        Some(format!(
+            "Real events count {hours} hours after they happened, when it is known what failed: the figures of \
+             a day are of what happened {} days before it.",
+            words::short(days)
+        ))
+    }
+}
+
+impl Figures {
+    pub fn of(&self, key: Key) -> Option<f64> {
+        match key {
+            Key::Frequency => Some(self.frequency),
+            Key::LeadTime => self.lead_time,
+            Key::FailureRate => self.failure_rate,
+            Key::Recovery => self.recovery,
+            Key::Rework => self.rework_rate,
+        }
+    }
+
+    /// How many events a figure is of: `40`, `7 of 56`. A share of few says little.
+    pub fn count(&self, key: Key) -> String {
+        let of = |part| format!("{} of {}", words::count(part), words::count(self.deployments));
+        match key {
+            Key::Frequency => words::count(self.deployments),
+            Key::LeadTime => words::count(self.changes),
+            Key::FailureRate => of(self.failed),
+            Key::Recovery => words::count(self.recoveries),
+            Key::Rework => of(self.rework),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Team {
+    pub name: String,
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Days of the range since the team has any sample: what its frequency is about.
+    pub days: u32,
+    /// Deployments of each period, in their order.
+    pub deployments_by_period: Vec<f64>,
+    /// Age of the newest value, seconds; `None`: none in the last day.
+    pub age: Option<f64>,
+    /// The first day of the range with a sample, and the last.
+    #[serde(serialize_with = "some_day")]
+    pub first_day: Option<Date>,
+    #[serde(serialize_with = "some_day")]
+    pub last_day: Option<Date>,
+    /// Days without a single sample since the first one with any.
+    #[serde(serialize_with = "days")]
+    pub gaps: Vec<Date>,
+}
+
+/// The figures of some days, of all teams together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Period {
+    /// Its last day.
+    #[serde(serialize_with = "day")]
+    pub until: Date,
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What a year's report says about a metric's value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judged {
+    pub metric: &'static str,
+    /// `elite`; `None`: `reason` says why there is none.
+    pub band: Option<String>,
+    pub year: u16,
+    pub source: Option<&'static str>,
+    pub reason: Option<&'static str>,
+}
+
+/// The band of a value, where the year's report has one for it.
+pub(crate) fn band_of(key: Key, figures: &Figures, year: u16) -> Option<Band> {
+    match bands::band(key.measured(figures.of(key)?)?, year) {
+        Verdict::Banded { band, .. } => Some(band),
+        Verdict::Unknown { .. } => None,
+    }
+}
+
+/// What a year's report says about each metric of some teams together. Bands are
+/// about one team: the frequency is judged as that of the average team.
+fn judge(figures: &Figures, teams: usize, year: u16) -> Vec<Judged> {
+    let figures = &Figures { frequency: figures.frequency / teams.max(1) as f64, ..*figures };
+    let unknown =
+        |key: Key, reason| Judged { metric: key.id(), band: None, year, source: None, reason: Some(reason) };
+    let one = |key: Key| {
+        let Some(value) = figures.of(key) else { return unknown(key, "there is nothing to judge") };
+        let Some(measured) = key.measured(value) else { return unknown(key, "it has no bands") };
+        match bands::band(measured, year) {
+            Verdict::Banded { band, source, .. } => Judged {
+                metric: key.id(),
+                band: Some(band.to_string()),
+                year,
+                source: Some(source),
+                reason: None,
+            },
+            Verdict::Unknown { reason, .. } => unknown(key, reason),
+        }
+    };
+    match figures.deployments >= 0.5 {
+        true => Key::ALL.map(one).to_vec(),
+        false => Key::ALL.map(|key| unknown(key, "there is nothing to judge")).to_vec(),
+    }
+}
+
+fn day<S: Serializer>(day: &Date, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(day)
+}
+
+fn some_day<S: Serializer>(day: &Option<Date>, to: S) -> Result<S::Ok, S::Error> {
+    day.map(|day| day.to_string()).serialize(to)
+}
+
+fn days<S: Serializer>(days: &[Date], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(days.iter().map(Date::to_string))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Each service by itself: its deployments, and its lead times and recoveries where these
+//! are stored by service.
+
+use std::collections::BTreeMap;
+
+use dorainfra_prometheus::query::{Instant, Query, QueryError};
+use serde::Serialize;
+
+use super::keys::Ask;
+use super::{Key, Team, words};
+
+/// A service over the whole range.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Service {
+    pub team: String,
+    pub name: String,
+    pub deployments: f64,
+    /// Per day.
+    pub frequency: f64,
+    /// 0..1; `None`: nothing was deployed.
+    pub failure_rate: Option<f64>,
+    pub rework_rate: Option<f64>,
+    pub failed: f64,
+    pub rework: f64,
+    /// `None`: they are not stored by service, or not those of all of the range.
+    pub changes: Option<f64>,
+    pub recoveries: Option<f64>,
+    /// Medians, seconds; `None`: not known, or nothing happened.
+    pub lead_time: Option<f64>,
+    pub recovery: Option<f64>,
+}
+
+/// Team and service.
+type Named = (String, String);
+
+/// The services of `teams`, as `ask` has it, at `end`.
+///
+/// # Errors
+/// The first query that is not answered.
+pub(super) async fn services(
+    query: &Query,
+    ask: &Ask,
+    end: i64,
+    teams: &[Team],
+) -> Result<Vec<Service>, QueryError> {
+    let ask = &Ask { by: "team, service", ..ask.clone() };
+    let at = |expression: String| async move {
+        let found = query.instant::<Instant>(&expression, Some(end)).await?;
+        let label = |one: &Instant, name: &str| one.metric.get(name).cloned().unwrap_or_default();
+        let values = found.iter().filter(|one| one.value().is_finite());
+        let values = values.map(|one| ((label(one, "team"), label(one, "service")), one.value()));
+        Ok::<BTreeMap<Named, f64>, QueryError>(values.collect())
+    };
+    let (deployments, failed, rework, changes, recoveries, lead_time, recovery) = tokio::try_join!(
+        at(ask.deployments()),
+        at(ask.failed()),
+        at(ask.rework()),
+        at(ask.changes_by_service()),
+        at(ask.recoveries_by_service()),
+        at(ask.lead_time_by_service(0.5)),
+        at(ask.recovery_by_service(0.5)),
+    )?;
+    let days: BTreeMap<&str, u32> = teams.iter().map(|team| (team.name.as_str(), team.days)).collect();
+    let one = |(named, deployments): (&Named, &f64)| {
+        let deployments = *deployments;
+        let of = |values: &BTreeMap<Named, f64>| values.get(named).copied();
+        let (failed, rework) = (of(&failed).unwrap_or_default(), of(&rework).unwrap_or_default());
+        let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
+        let days = days.get(named.0.as_str()).copied().unwrap_or(1).max(1);
+        Service {
+            team: named.0.clone(),
+            name: named.1.clone(),
+            deployments,
+            frequency: deployments / f64::from(days),
+            failure_rate: share(failed),
+            rework_rate: share(rework),
+            failed,
+            rework,
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+            lead_time: of(&lead_time),
+            recovery: of(&recovery),
+        }
+    };
+    Ok(deployments.iter().map(one).collect())
+}
+
+impl Service {
+    /// Whether its lead times and recoveries are known.
+    pub fn has_times(&self) -> bool {
+        self.changes.is_some() && self.recoveries.is_some()
+    }
+
+    pub(super) fn of(&self, key: Key) -> Option<f64> {
+        match key {
+            Key::Frequency => Some(self.frequency),
+            Key::LeadTime => self.lead_time,
+            Key::FailureRate => self.failure_rate,
+            Key::Recovery => self.recovery,
+            Key::Rework => self.rework_rate,
+        }
+    }
+
+    /// The figure and, where it is one of few or many, of how many; what is not stored is
+    /// told from what did not happen.
+    pub(super) fn text(&self, key: Key) -> String {
+        let value = key.text(self.of(key));
+        let share =
+            |part: f64| format!("{value} ({} of {})", words::count(part), words::count(self.deployments));
+        let median = |count: Option<f64>| match (count, self.of(key)) {
+            (None, _) => "not stored".to_owned(),
+            (Some(_), None) => value.clone(),
+            (Some(count), Some(_)) => format!("{value} ({})", words::count(count)),
+        };
+        match key {
+            Key::Frequency => value,
+            Key::LeadTime => median(self.changes),
+            Key::Recovery => median(self.recoveries),
+            Key::FailureRate | Key::Rework if self.of(key).is_none() => value,
+            Key::FailureRate => share(self.failed),
+            Key::Rework => share(self.rework),
+        }
+    }
+}
