@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::status::mark;
+use super::state::mark;
 use super::{Role, State, Style, Table, View};
 
 /// One certificate.

@@ -5,22 +5,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::credentials::{self, CredentialStatus};
+use super::state::{State, mark};
 use super::text::{count, plural};
 use super::{Role, Style, Table, View, labels};
-
-/// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// As configured; running.
-    Ok,
-    /// Exists, but differs from the configuration; installing; starting.
-    Changed,
-    /// Not there, and nothing says it should have been.
-    Absent,
-    /// Dead, failed, rolled back.
-    Failed,
-}
 
 #[derive(Clone, Debug, Serialize)]
 pub struct ResourceStatus {
@@ -154,15 +141,6 @@ impl Status {
             .chain(stack)
             .chain(credentials)
             .all(|state| state == State::Ok)
-    }
-}
-
-pub(super) fn mark(state: State) -> (Role, &'static str) {
-    match state {
-        State::Ok => (Role::Good, "✓"),
-        State::Changed => (Role::Caution, "~"),
-        State::Absent => (Role::Faint, "·"),
-        State::Failed => (Role::Bad, "✗"),
     }
 }
 

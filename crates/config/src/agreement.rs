@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::duration::parse_duration;
-use super::load::Reading;
 use super::problem::{Place, Problem, quoted};
+use super::reading::Reading;
 use super::{Config, Live, Topology, options, rules, series_per_team};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -2,7 +2,10 @@
 //! Which keys there are is `schema`'s.
 
 use super::rules::{self, Rule};
-use super::source;
+
+/// What `sources` takes.
+pub(super) const SOURCES_ALLOWED: &str =
+    "a list of mappings, each with a `type`: `git`, `github`, `gitlab`, `file`, `cdevents` or `webhook`";
 
 /// What the environment variables of all keys begin with.
 pub const VARIABLE_PREFIX: &str = "DORAINFRA_";
@@ -69,7 +72,7 @@ impl Kind {
             }
             Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
             Self::Labels => rules::LABELS_ALLOWED.into(),
-            Self::Sources => source::ALLOWED.into(),
+            Self::Sources => SOURCES_ALLOWED.into(),
             Self::Flag => "`true` or `false`".into(),
             Self::Options => "a mapping of Mimir's own keys, nested as in its configuration file".into(),
         }

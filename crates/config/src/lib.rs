@@ -15,6 +15,7 @@ mod key;
 mod load;
 mod options;
 mod problem;
+mod reading;
 mod reference;
 mod rules;
 pub mod schema;
@@ -41,7 +42,7 @@ pub use self::problem::{ConfigErrors, Origin, Place, Problem};
 pub use self::reference::reference;
 pub use self::rules::{CALLER, Fault, Rule};
 pub use self::scrape::{JobFile, ScrapeJobs, scrape_jobs};
-pub use self::sizes::{history_window, series_per_team};
+pub use self::sizes::{Limits, history_window, series_per_team};
 pub use self::source::{ChangesAre, DeployedBy, MAPPINGS, Source, SourceKind, TeamFrom, check_text};
 pub use self::template::template;
 pub use self::versions::{MimirVersion, default_version, mimir_stops, mimir_version, mimir_versions};
@@ -121,16 +122,6 @@ pub enum LogLevel {
     Info,
     Warn,
     Error,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    pub max_series: u32,
-    /// Samples per second.
-    pub ingestion_rate: u32,
-    pub ingestion_burst: u32,
-    /// How far back samples may be written: a Prometheus duration.
-    pub out_of_order_window: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

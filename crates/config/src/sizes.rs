@@ -1,7 +1,17 @@
 //! How large Mimir's limits are where nobody says: from teams and days. A limit
 //! is there to stop a mistake, so it leaves room for everything that is meant.
 
-use super::Limits;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    pub max_series: u32,
+    /// Samples per second.
+    pub ingestion_rate: u32,
+    pub ingestion_burst: u32,
+    /// How far back samples may be written: a Prometheus duration.
+    pub out_of_order_window: String,
+}
 
 /// Stored series of one team, rounded up: what the simulator makes is counted
 /// by a test.

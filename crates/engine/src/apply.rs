@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::carry::{After, Target, Task, carry_out};
 use super::desired::{Answer, Resolver};
+use super::error::AFTER_THE_OTHER;
 use super::lease::{Leasing, Lost};
-use super::operations::{Operation, Work, operations};
+use super::operation::{Operation, Work};
+use super::operations::operations;
 use super::reference::{NAME, Reference, lookup};
 use super::rolling;
 use super::schedule::{Schedule, State, Stop};
-use super::tenure::{AFTER_THE_OTHER, Tenure};
+use super::tenure::Tenure;
 use super::{
     Action, EngineError, Manifest, Mark, Observed, Plan, Provider, ProviderError, ResourceId, Step, digest,
 };

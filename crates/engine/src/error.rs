@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Finding, ProviderError, ResourceId, Stale};
+use super::{Finding, ProviderError, ResourceId};
+
+pub(super) const AFTER_THE_OTHER: &str = "wait until the other run has ended, then run this again";
 
 /// A resource that exists under a manifest's name and cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ impl EngineError {
             Self::Meanwhile { .. } => {
                 Some("what was planned for the cloud before is not carried out: run the same command again, it reads anew".into())
             }
-            Self::LeaseLost { .. } => Some(super::tenure::AFTER_THE_OTHER.into()),
+            Self::LeaseLost { .. } => Some(AFTER_THE_OTHER.into()),
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"
                     .into(),
@@ -182,6 +184,26 @@ fn target_hint(id: &ResourceId, known: &[ResourceId]) -> String {
         [] => "`plan` lists the resources by their kind/name".into(),
         names => format!("of this kind there are: {}", names.join(", ")),
     }
+}
+
+/// The world is not the one that the plan was made from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plan is out of date: since it was made, {} changed", ids(.changed))]
+pub struct Stale {
+    /// The resources that would be treated otherwise now; empty where the
+    /// manifests themselves are others.
+    pub changed: Vec<ResourceId>,
+}
+
+impl Stale {
+    pub fn hint(&self) -> String {
+        "make a new plan, look at it, and apply that one".into()
+    }
+}
+
+fn ids(changed: &[ResourceId]) -> String {
+    let names: Vec<String> = changed.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "the configuration".into() } else { names.join(", ") }
 }
 
 #[cfg(test)]

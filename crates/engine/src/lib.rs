@@ -19,6 +19,7 @@ mod draft;
 mod error;
 mod graph;
 mod lease;
+mod operation;
 mod operations;
 mod orphans;
 mod plan;
@@ -38,11 +39,11 @@ pub use destroy::plan_destroy;
 pub use dorainfra_model::{
     Action, Basis, Change, Manifest, ManifestError, Observed, Ownership, Plan, PlanOptions, ResourceId, Step,
 };
-pub use error::{EngineError, Foreign, ForeignWhy};
+pub use error::{EngineError, Foreign, ForeignWhy, Stale};
 pub use lease::{
     Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted, SystemClock,
 };
 pub use plan::plan;
 pub use provider::{Finding, KindSpec, Mark, Owned, Provider, ProviderError};
-pub use stale::{Stale, check_fresh, replan};
+pub use stale::{check_fresh, replan};
 pub use tenure::under_lease;

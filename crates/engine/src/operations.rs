@@ -5,32 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
+use super::operation::{Operation, Operations, Work};
 use super::removal::{KindOrder, Mentions};
 use super::rolling::roll;
 use super::schedule::Node;
 use super::{Action, EngineError, Observed, Plan, ResourceId, Step};
-
-/// What is done to the cloud. A step ends with the last of its operations in
-/// this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Work {
-    /// Nothing: the step is a no-op or keeps what is there.
-    Pass,
-    /// Only read: the others of a rolling group serve.
-    Turn,
-    Remove,
-    Change,
-    Make,
-    /// Only waited: the member of a rolling group serves.
-    Settle,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Operation {
-    /// Position in the plan.
-    pub step: usize,
-    pub work: Work,
-}
 
 /// The operations of a plan, and for the schedule, by the same position, their
 /// order. `arbiter_first`: nothing but what the arbiter needs comes before it
@@ -45,7 +24,7 @@ pub(super) fn operations(
 ) -> Result<(Vec<Operation>, Vec<Node>), EngineError> {
     let at: BTreeMap<&ResourceId, usize> =
         plan.steps.iter().enumerate().map(|(index, step)| (&step.id, index)).collect();
-    let mut list = Operations { all: Vec::new(), nodes: Vec::new(), last: Vec::new(), first: Vec::new() };
+    let mut list = Operations::default();
     for (step, planned) in plan.steps.iter().enumerate() {
         match planned.action {
             Action::NoOp | Action::Keep => list.add_single(step, Work::Pass),
@@ -82,56 +61,6 @@ pub(super) fn operations(
         put_first(&mut list, arbiter);
     }
     Ok((list.all, list.nodes))
-}
-
-pub(super) struct Operations {
-    pub all: Vec<Operation>,
-    nodes: Vec<Node>,
-    /// By step: its only or its second write.
-    pub last: Vec<usize>,
-    /// By step: its only or its first write.
-    pub first: Vec<usize>,
-}
-
-impl Operations {
-    pub fn add(&mut self, step: usize, work: Work) -> usize {
-        self.all.push(Operation { step, work });
-        self.nodes.push(Node { pass: work == Work::Pass, ..Node::default() });
-        self.all.len() - 1
-    }
-
-    fn add_single(&mut self, step: usize, work: Work) {
-        let only = self.add(step, work);
-        self.first.push(only);
-        self.last.push(only);
-    }
-
-    fn add_replacement(&mut self, step: usize) {
-        let removal = self.add(step, Work::Remove);
-        let making = self.add(step, Work::Make);
-        self.nodes[making].continues = Some(removal);
-        self.edge(making, removal);
-        self.first.push(removal);
-        self.last.push(making);
-    }
-
-    /// Marks everything that comes before `node`, and `node` itself.
-    pub fn before(&self, node: usize) -> Vec<bool> {
-        let mut before = vec![false; self.nodes.len()];
-        let mut open = vec![node];
-        while let Some(node) = open.pop() {
-            if !std::mem::replace(&mut before[node], true) {
-                open.extend(&self.nodes[node].needs);
-            }
-        }
-        before
-    }
-
-    pub fn edge(&mut self, node: usize, need: usize) {
-        if !self.nodes[node].needs.contains(&need) {
-            self.nodes[node].needs.push(need);
-        }
-    }
 }
 
 /// What uses a resource now that is replaced or deleted has to let go of it first. The manifests don't tell; the resources as observed do.

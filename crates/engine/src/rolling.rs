@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
-use super::operations::{Operations, Work};
+use super::operation::{Operations, Work};
 use super::{Action, EngineError, Plan, Provider, ResourceId};
 
 /// The members of one group that the plan has steps for, by their position.

@@ -4,27 +4,7 @@ use std::collections::BTreeSet;
 
 use dorainfra_model::Events;
 
-use super::{EngineError, Plan, Provider, ResourceId, plan, plan_destroy};
-
-/// The world is not the one that the plan was made from.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the plan is out of date: since it was made, {} changed", list(.changed))]
-pub struct Stale {
-    /// The resources that would be treated otherwise now; empty where the
-    /// manifests themselves are others.
-    pub changed: Vec<ResourceId>,
-}
-
-impl Stale {
-    pub fn hint(&self) -> String {
-        "make a new plan, look at it, and apply that one".into()
-    }
-}
-
-fn list(changed: &[ResourceId]) -> String {
-    let names: Vec<String> = changed.iter().map(ToString::to_string).collect();
-    if names.is_empty() { "the configuration".into() } else { names.join(", ") }
-}
+use super::{EngineError, Plan, Provider, ResourceId, Stale, plan, plan_destroy};
 
 /// Compares a saved plan with one made now from the same manifests.
 ///

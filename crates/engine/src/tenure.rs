@@ -9,8 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::EngineError;
 use super::lease::{Lease, Leasing, Lost};
 
-pub(super) const AFTER_THE_OTHER: &str = "wait until the other run has ended, then run this again";
-
 /// Does `work` under the lease: what belongs to a run beside its resources. Work that goes on when
 /// the lease is lost is dropped.
 ///

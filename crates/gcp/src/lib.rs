@@ -8,7 +8,6 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
-mod known;
 mod lease;
 mod objects;
 mod operations;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use minijinja::ErrorKind;
 
-use super::overrides::nearest;
+use super::suggest::nearest;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {

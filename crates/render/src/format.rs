@@ -4,7 +4,8 @@
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
-use super::SUFFIX;
+/// The ending of every template's name; the rest is the name of what it becomes.
+pub const SUFFIX: &str = ".j2";
 
 /// The language that a template's output is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

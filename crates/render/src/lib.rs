@@ -21,6 +21,7 @@ mod error;
 mod format;
 mod overrides;
 mod place;
+mod suggest;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, OutputSpan, OutputSpanKind, 
 
 pub use self::error::RenderError;
 use self::format::Format;
+pub use self::format::SUFFIX;
 pub use self::overrides::{Overrides, read_overrides};
 
 static EMBEDDED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../../templates");
@@ -44,9 +46,6 @@ static JOB_NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let names = JOBS.files().filter_map(|file| file.path().to_str()).filter(|name| name.ends_with(SUFFIX));
     names.map(|name| format!("{JOBS_FOLDER}{name}")).collect()
 });
-
-/// The ending of every template's name; the rest is the name of what it becomes.
-pub const SUFFIX: &str = ".j2";
 
 /// The text of an embedded template.
 pub fn embedded(name: &str) -> Option<&'static str> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dorainfra_base::file;
 
+use super::suggest::nearest;
 use super::{RenderError, embedded_names};
 
 /// Template name (`vm/mimir.yaml.j2`) → text.
@@ -85,34 +86,4 @@ fn read_into(dir: &Path, prefix: &str, files: &mut BTreeMap<String, String>) -> 
         files.insert(template, text);
     }
     Ok(())
-}
-
-/// The known name that was probably meant: the nearest one, if near enough.
-/// A forgotten folder or ending (`mimir.yaml` for `vm/mimir.yaml.j2`) is near.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let cost = |candidate: &str| {
-        let partial = candidate.contains(name) && name.len() > 3;
-        if partial { 0 } else { distance(name, candidate) }
-    };
-    known
-        .map(|candidate| (cost(candidate), candidate))
-        .filter(|(cost, _)| *cost <= 2 + name.len() / 6)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// Levenshtein's distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }

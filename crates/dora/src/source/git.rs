@@ -13,9 +13,9 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::SourceError;
 use super::message::title;
+use super::patterns::Patterns;
 use super::project::{Fact, Landed, Project, Ran, Status};
 use super::releases::{self, Exclude};
-use super::rules::Patterns;
 
 /// What of a repository is a deployment.
 #[derive(Clone, Debug)]

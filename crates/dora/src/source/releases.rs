@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use dorainfra_model::Events;
 use regex::Regex;
 
+use super::patterns::Patterns;
 use super::project::{Project, Ran};
-use super::rules::Patterns;
 
 /// Names that a note holds, at most.
 const SHOWN: usize = 5;

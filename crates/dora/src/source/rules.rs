@@ -1,8 +1,6 @@
-//! Whose a source's events are, and the patterns that tell a hotfix or an
-//! incident from everyday work.
+//! Whose a source's events are, and what tells a hotfix or an incident from everyday work.
 
-use wildmatch::WildMatch;
-
+use super::patterns::Patterns;
 use super::releases::Exclude;
 
 /// Whose a source's events are: one service of one team, in one environment.
@@ -19,25 +17,6 @@ impl Owner {
     /// unique in their own project only.
     pub fn prefix(&self) -> String {
         format!("{}/{}@", self.team, self.service)
-    }
-}
-
-/// Texts with `*` (anything) and `?` (one character); case doesn't matter.
-#[derive(Clone, Debug, Default)]
-pub struct Patterns(Vec<WildMatch>);
-
-impl Patterns {
-    pub fn new<S: AsRef<str>>(patterns: impl IntoIterator<Item = S>) -> Self {
-        let pattern = |text: S| WildMatch::new_case_insensitive(text.as_ref());
-        Self(patterns.into_iter().map(pattern).collect())
-    }
-
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.matches(text))
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

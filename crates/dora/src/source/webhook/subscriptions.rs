@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
+use super::super::patterns::Patterns;
 use super::super::project::{Fact, Failed, Project, Status};
-use super::super::rules::{Owner, Patterns, Rules};
+use super::super::rules::{Owner, Rules};
 use super::intake::{Told, Wrong};
 use super::journal::{About, Sender};
 use super::mapping::{self, Fixed, Mapping};

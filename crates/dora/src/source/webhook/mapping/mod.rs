@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 
 pub use self::ready::{names, ready};
 use self::template::{Payload, Template, matches, words};
+use super::super::patterns::Patterns;
 use super::super::project::{Fact, Failed, Incident, Landed, Ran, Status};
-use super::super::rules::Patterns;
 use super::intake::{Told, Wrong};
 use super::payload::{any_time, revision};
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::super::rules::Patterns;
+use super::super::super::patterns::Patterns;
 use super::super::intake::Wrong;
 
 /// What a rule is read against.

@@ -1,15 +1,17 @@
 //! One value against one row of the table: its type, then its rule.
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
 
-use super::problem::{Place, Problem, Source, quoted};
-use super::rules::{self, Fault, Rule};
-use super::schema::{Key, Kind};
-use super::suggest::nearest;
-use super::tree::{Entry, Node, Span, Value};
+use crate::problem::{Place, Problem, Source, quoted};
+use crate::rules::{self, Fault, Rule};
+use crate::schema::{Key, Kind};
+use crate::suggest::nearest;
+use crate::tree::{Entry, Node, Span, Value};
 
 /// A checked value and where it came from.
 #[derive(Clone, Debug)]
@@ -49,7 +51,7 @@ pub(super) fn check(key: &Key, node: &Node, source: &Source, folder: &Path) -> R
             json!(texts)
         }
         Kind::Labels => context.labels(node)?,
-        Kind::Sources => return super::source::check(node, source, folder),
+        Kind::Sources => return sources::check(node, source, folder),
         Kind::Flag => json!(context.flag(node)?),
         Kind::Options => context.options(node, "", &mut options)?,
     };
@@ -271,7 +273,7 @@ fn describe(value: &Value) -> String {
 pub(super) fn node_of_override(kind: &Kind, value: &str, source: &Source) -> Result<Node, Vec<Problem>> {
     let whole = Span { line: 1, column: 1, length: value.chars().count() };
     let yaml = || {
-        super::tree::parse(value).map_err(|error| {
+        crate::tree::parse(value).map_err(|error| {
             let message = format!("not valid YAML: {}", error.message);
             vec![Problem::new(source.place(error.span.unwrap_or(whole)), message).allowed(kind.allowed())]
         })

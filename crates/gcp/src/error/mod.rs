@@ -1,8 +1,8 @@
 //! Google's error bodies as a type, and what to do about each.
 
-use serde_json::Value;
+mod known;
 
-use super::known;
+use serde_json::Value;
 
 /// Seconds that Google forgives a signature that was made "in the future".
 const CLOCK_TOLERANCE: i64 = 60;
