@@ -447,3 +447,86 @@ fn what_is_no_repository_and_what_was_cut_off_say_so() {
     let said = refused(&shallow, &["--branch", "main"]);
     assert!(said.contains("shallow") && said.contains("--unshallow"), "{said}");
 }
+
+/// Collects what `sources` of a configuration say; answers the result and all ids.
+fn collect_configured(folder: &Path, sources: &str) -> (serde_json::Value, Vec<String>) {
+    std::fs::write(folder.join("dorainfra.yaml"), format!("project: my-gcp\nsources:\n{sources}")).unwrap();
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command.current_dir(folder).args(["--json", "collect", "--events", "events.jsonl"]);
+    let output = command.assert().success().get_output().stdout.clone();
+    let lines = String::from_utf8(output).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let result = lines.filter(|line| line["type"] == "result").last().unwrap()["result"].clone();
+    let text = std::fs::read(folder.join("events.jsonl")).unwrap();
+    let events = read(text.as_slice()).map(Result::unwrap);
+    (result, events.map(|event| event.order().2.to_owned()).collect())
+}
+
+/// Every name that a source's events have may change, and each thing is there once all the same.
+#[test]
+fn what_a_source_made_goes_when_its_owner_has_another_name() {
+    let Some(made) = Made::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for hour in 1..4 {
+        made.change(hour, "a");
+        made.run(hour, &["tag", &format!("v1.0.{hour}")]);
+    }
+    let path = made.folder.path().display();
+    let source = |owner: &str| format!("  - {{type: git, path: {path}, {owner}}}\n");
+    let count = |ids: &[String], prefix: &str| ids.iter().filter(|id| id.starts_with(prefix)).count();
+    let (_, ids) = collect_configured(folder.path(), &source("team: x1, service: s"));
+    assert_eq!((ids.len(), count(&ids, "x1/s@")), (6, 6));
+    for (owner, prefix) in [
+        ("team: x2, service: s", "x2/s@"),
+        ("team: x2, service: t", "x2/t@"),
+        ("team: x2, service: t, environment: live", "x2/t@"),
+        ("team: x1, service: s", "x1/s@"),
+    ] {
+        let (_, ids) = collect_configured(folder.path(), &source(owner));
+        assert_eq!((ids.len(), count(&ids, prefix)), (6, 6), "{owner}: {ids:?}");
+        // And from then on nothing changes.
+        let (result, _) = collect_configured(folder.path(), &source(owner));
+        assert_eq!(result["removed"].as_u64().unwrap() + result["added"].as_u64().unwrap(), 0, "{owner}");
+    }
+    // Two services that are read from one repository, and exchange their names.
+    let both = |one: &str, two: &str| {
+        source(&format!("tags: \"v*\", team: {one}, service: s")) + &source(&format!("team: {two}, service: s"))
+    };
+    for (one, two) in [("x1", "x2"), ("x2", "x1"), ("x2", "x3")] {
+        let (_, ids) = collect_configured(folder.path(), &both(one, two));
+        let found = (ids.len(), count(&ids, &format!("{one}/")), count(&ids, &format!("{two}/")));
+        assert_eq!(found, (12, 6, 6), "{one} {two}");
+    }
+}
+
+/// As docs/sources.md recommends it for incidents.
+#[test]
+fn a_file_keeps_what_it_tells_of_a_service_that_another_source_reads() {
+    let Some(made) = Made::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    made.change(1, "a");
+    made.run(1, &["tag", "v1.0.0"]);
+    let rows = "\
+{\"type\":\"failure\",\"id\":\"t/s@inc1\",\"team\":\"t\",\"service\":\"s\",\"at\":\"2026-03-21T21:00:00Z\"}
+{\"type\":\"recovery\",\"failure\":\"t/s@inc1\",\"at\":\"2026-03-21T22:00:00Z\"}
+";
+    std::fs::write(folder.path().join("incidents.jsonl"), rows).unwrap();
+    let file = "  - {type: file, path: incidents.jsonl}\n";
+    let git = |team: &str| {
+        format!("  - {{type: git, path: {}, team: {team}, service: s}}\n", made.folder.path().display())
+    };
+    for sources in [[file, &git("t")], [&git("t"), file]] {
+        let sources = sources.concat();
+        std::fs::remove_file(folder.path().join("events.jsonl")).ok();
+        for round in 0..3 {
+            let (result, ids) = collect_configured(folder.path(), &sources);
+            assert_eq!(ids.len(), 4, "{sources}: {ids:?}");
+            let moved = (result["added"].as_u64().unwrap(), result["removed"].as_u64().unwrap());
+            assert_eq!(moved, (if round == 0 { 4 } else { 0 }, 0), "{sources} in round {round}");
+        }
+    }
+    // Also when the other one gets a name of its own.
+    let (_, ids) = collect_configured(folder.path(), &[file, &git("u")].concat());
+    assert_eq!(ids.iter().filter(|id| id.starts_with("t/s@")).count(), 2, "{ids:?}");
+    assert_eq!(ids.len(), 4, "{ids:?}");
+}

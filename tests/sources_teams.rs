@@ -79,7 +79,9 @@ async fn run(folder: &Path, arguments: &'static [&'static str]) -> (i32, String)
 fn ids(folder: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join("events.jsonl")).unwrap();
     let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    events.map(|event| event["id"].as_str().unwrap().to_owned()).collect()
+    let mut ids: Vec<String> = events.map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort_unstable();
+    ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +118,10 @@ async fn a_forge_says_who_owns_a_project() {
         let (code, said) = run(folder.path(), event).await;
         assert_eq!(code, 0, "{said}");
         assert_eq!(forge.lock().unwrap().asked, Vec::<String>::new());
+        // The team changes its name: what it did is there once, and a service of its own stays.
+        forge.lock().unwrap().owners = Some((file, "* @example/core\n"));
+        assert_eq!(run(folder.path(), COLLECT).await.0, 0);
+        assert_eq!(ids(folder.path()), ["a/b@cdevents:1", "core/shop@v1"], "{kind}");
         // The forge answers no more for now: what it said before is still so.
         forge.lock().unwrap().away = true;
         let (_, said) = run(folder.path(), COLLECT).await;

@@ -59,6 +59,18 @@ impl Files {
         self.state.join("webhooks.jsonl")
     }
 
+    /// What a source of one service reads, however its owner is called.
+    fn origin(source: &Source) -> String {
+        let path = source.path.as_ref().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        let project = source.project.as_deref().map(str::to_lowercase);
+        // In git an environment is a name.
+        let environment = source.environment.as_ref().filter(|_| !is_git(source));
+        let which = (&source.url, environment, source.deployments, &source.tags, &source.branch);
+        let read = format!("{:?}", (source.kind, path, project, which, &source.paths));
+        let digest = hex::encode(Sha256::digest(read));
+        format!("{:?}-{}", source.kind, &digest[..16]).to_lowercase()
+    }
+
     /// What a forge's source keeps. Another way to read is another file.
     pub fn of_source(&self, source: &Source) -> PathBuf {
         let kind = if source.kind == SourceKind::Gitlab { "gitlab" } else { "github" };
@@ -220,11 +232,17 @@ pub fn unit(source: &Source) -> forge::Unit {
     }
 }
 
+fn is_git(source: &Source) -> bool {
+    source.kind == SourceKind::Git
+}
+
 /// A round over some sources.
 pub struct Collecting<'a> {
     files: &'a Files,
     /// Who else tells of the same services, through the receiver.
     subscriptions: Subscriptions,
+    /// What the ids of each source's events begin with.
+    prefixes: Vec<String>,
     /// What it holds of others was made to events.
     received: bool,
     sources: Vec<CollectedSource>,
@@ -235,7 +253,10 @@ impl<'a> Collecting<'a> {
     /// `configured`: all sources that there are.
     pub fn begin(files: &'a Files, configured: &[Source]) -> CommandResult<Self> {
         let subscriptions = intake::subscriptions(configured, files)?;
-        Ok(Self { files, subscriptions, received: false, sources: Vec::new(), merged: Merged::default() })
+        let prefixes = configured.iter().filter(|source| source.project.is_some() || is_git(source));
+        let prefixes = prefixes.map(|source| owner(source).prefix()).collect();
+        let (sources, merged) = (Vec::new(), Merged::default());
+        Ok(Self { files, subscriptions, prefixes, received: false, sources, merged })
     }
 
     /// Reads one source, and adds what it tells to the file.
@@ -253,7 +274,7 @@ impl<'a> Collecting<'a> {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
                 let name = format!("file {}", shown(context, source.path.as_deref()));
-                return self.add(name, None, told, events);
+                return self.add(name, source, None, told, events);
             }
             SourceKind::Git => {
                 let deployed = match &source.branch {
@@ -312,7 +333,7 @@ impl<'a> Collecting<'a> {
             exclude(source).tell(&known, &owner.environment, &name, events);
         }
         let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
-        self.add(name, Some(owner), told, events)
+        self.add(name, source, Some(owner), told, events)
     }
 
     /// What the receiver was told of an owner.
@@ -334,7 +355,8 @@ impl<'a> Collecting<'a> {
 
     fn add(
         &mut self,
-        source: String,
+        name: String,
+        source: &Source,
         owner: Option<Owner>,
         told: Vec<Event>,
         events: &Events,
@@ -342,21 +364,34 @@ impl<'a> Collecting<'a> {
         let (told, refused) = store::storable(told);
         if refused > 0 {
             events.warn(
-                format!("{source}: {refused} events are left out: their time is before 1970 or after 2199"),
+                format!("{name}: {refused} events are left out: their time is before 1970 or after 2199"),
                 Some("look for a wrong clock among the commits and deployments".into()),
             );
         }
         let prefix = owner.as_ref().map(Owner::prefix);
-        self.count(&source, owner, &told, events);
+        self.count(&name, owner, &told, events);
         let mut store = Store::open(&self.files.events)?;
-        let merged = match prefix {
-            Some(prefix) => store.replace(&prefix, told),
-            None => store.merge(told),
+        let (merged, former) = match &prefix {
+            Some(prefix) => {
+                store.replace_source(&Files::origin(source), prefix, &self.prefixes, told)
+            }
+            None => (store.merge_file(told), Vec::new()),
         };
         if !merged.is_empty() || !self.files.events.exists() {
             store.save()?;
+        } else {
+            store.save_unchanged()?;
         }
+        drop(store);
         self.merged.add(merged);
+        if let (Some(prefix), false) = (&prefix, former.is_empty()) {
+            let [now, before] = [prefix, &former.join(", ")].map(|ids| ids.replace('@', ""));
+            events.note(format!("{name}: it is {now} now: what it told as {before} is removed"));
+            // What others told of that one by its name is its own.
+            let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
+            let (merged, _) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
+            self.merged.add(merged);
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ mod rest;
 mod rules;
 mod state;
 pub mod store;
+mod tellers;
 pub mod webhook;
 
 pub use error::SourceError;

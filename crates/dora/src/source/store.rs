@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::events::{self, Event};
 use super::SourceError;
+use super::tellers::Tellers;
 
 /// A file of events that is being changed; nobody else changes it meanwhile.
 pub struct Store {
@@ -18,6 +19,9 @@ pub struct Store {
     events: BTreeMap<Key, Event>,
     /// Lines that are no events, as they are: they stay where they can be mended.
     bad: Vec<BadLine>,
+    tellers: Tellers,
+    /// As they are stored.
+    tellers_before: Tellers,
     _lock: File,
 }
 
@@ -61,7 +65,15 @@ impl Store {
         lock.lock().map_err(SourceError::file("can't be locked", path))?;
         let Events { events, bad } = read(path)?;
         let events = events.into_iter().map(|event| (key(&event), event)).collect();
-        Ok(Self { path: path.to_owned(), events, bad, _lock: lock })
+        let tellers = Tellers::of(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            events,
+            bad,
+            tellers_before: tellers.clone(),
+            tellers,
+            _lock: lock,
+        })
     }
 
     /// Adds events; one that is there already is replaced by the newer word.
@@ -82,12 +94,41 @@ impl Store {
         merged
     }
 
-    /// Has of an owner (whose ids begin with `prefix`) these events and no others.
+    /// Adds the events of a file; no other source removes them.
+    pub fn merge_file(&mut self, new: Vec<Event>) -> Merged {
+        self.tellers.file(new.iter().map(key));
+        self.merge(new)
+    }
+
+    /// Has of an owner (whose ids begin with `prefix`) these events and no others, but for what
+    /// files told.
     pub fn replace(&mut self, prefix: &str, new: Vec<Event>) -> Merged {
+        self.replace_all(&[prefix.to_owned()], new)
+    }
+
+    /// Has of what `source` reads these events and no others. Answers, too, what its ids began
+    /// with before, if its owner has another name now: what was made then is gone. `kept`: what
+    /// the ids of all sources that there are begin with.
+    pub fn replace_source(
+        &mut self,
+        source: &str,
+        prefix: &str,
+        kept: &[String],
+        new: Vec<Event>,
+    ) -> (Merged, Vec<String>) {
+        let former = self.tellers.owns(source, prefix, kept);
+        let mut prefixes = former.clone();
+        prefixes.push(prefix.to_owned());
+        (self.replace_all(&prefixes, new), former)
+    }
+
+    fn replace_all(&mut self, prefixes: &[String], new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
         let before = self.events.len();
+        let tellers = &self.tellers;
+        let its = |key: &Key| prefixes.iter().any(|prefix| key.1.starts_with(prefix.as_str()));
         // What can't be written is refused below, and gone all the same.
-        self.events.retain(|key, _| !key.1.starts_with(prefix) || fresh.contains_key(key));
+        self.events.retain(|key, _| !its(key) || fresh.contains_key(key) || tellers.is_of_file(key));
         let removed = (before - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
     }
@@ -96,7 +137,9 @@ impl Store {
     pub fn update(&mut self, before: &BTreeSet<String>, new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
         let count = self.events.len();
-        self.events.retain(|key, _| !before.contains(&key.1) || fresh.contains_key(key));
+        let tellers = &self.tellers;
+        let stays = |key: &Key| fresh.contains_key(key) || tellers.is_of_file(key);
+        self.events.retain(|key, _| !before.contains(&key.1) || stays(key));
         let removed = (count - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
     }
@@ -113,6 +156,23 @@ impl Store {
 
     /// Writes all of it, durably. What was no event is in `NAME.refused` by then.
     pub fn save(&self) -> Result<(), SourceError> {
+        // A kill between the two does no harm: what a file told is known before it is there, and
+        // a former owner until its events are gone.
+        self.save_tellers(self.tellers_before.with_files_of(&self.tellers))?;
+        self.save_events()?;
+        self.save_tellers(self.tellers.clone())
+    }
+
+    /// Writes who told what, where nothing of the events has changed.
+    pub fn save_unchanged(&self) -> Result<(), SourceError> {
+        self.save_tellers(self.tellers.clone())
+    }
+
+    fn save_tellers(&self, tellers: Tellers) -> Result<(), SourceError> {
+        if tellers == self.tellers_before { Ok(()) } else { tellers.save(&self.path) }
+    }
+
+    fn save_events(&self) -> Result<(), SourceError> {
         set_aside(&self.path, self.bad.iter().map(|line| line.text.as_str()))?;
         let mut all: Vec<&Event> = self.events.values().collect();
         all.sort_by(|a, b| a.order().cmp(&b.order()));
