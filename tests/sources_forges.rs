@@ -314,7 +314,7 @@ fn two_lines(gitlab: bool) -> Forge {
         })
         .to_vec();
     let compared = [
-        ("v1.9.0", "v2.0.0", of("ahead", &['d', 'e'])),
+        ("v1.9.0", "v2.0.0", of("diverged", &['d', 'e'])),
         // What v1.9.0 brought is not in v2.0.0 either.
         ("v2.0.0", "v1.9.1", of("diverged", &['b', 'c', 'f', 's'])),
         ("v1.9.0", "v1.9.1", of("ahead", &['f', 's'])),

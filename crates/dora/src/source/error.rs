@@ -25,7 +25,7 @@ pub enum SourceError {
     #[error("{url} refused: {status} {message}")]
     Refused { url: String, status: u16, message: String },
     #[error("{url} allows no more requests until {}", time(*until))]
-    Limited { url: String, until: OffsetDateTime },
+    Limited { url: String, until: OffsetDateTime, has_token: bool },
     #[error("{url} gave an answer that can't be read: {message}")]
     Unreadable { url: String, message: String },
     #[error("`{url}` is not the address of an API: {message}")]
@@ -58,7 +58,8 @@ impl SourceError {
             Self::Malformed { .. } => "docs/events.md describes the form of both kinds of files".into(),
             Self::Git { hint, .. } => (*hint).into(),
             Self::Owner { .. } => {
-                "name the team instead: `team: NAME`; or check that the token may read the project's files".into()
+                "name the team instead: `team: NAME`; or check that the token may read the project's files"
+                    .into()
             }
             Self::Unreachable { .. } => {
                 "run it again: what was read is kept, and it goes on from there".into()
@@ -67,22 +68,26 @@ impl SourceError {
                 "the token is missing, expired or wrong: see docs/sources.md for where it is read from".into()
             }
             Self::Refused { status: 403 | 404, .. } => {
-                "check the project's name, and that the token may read its code, deployments and issues".into()
+                "check the project's name, and that the token may read its code, deployments and issues"
+                    .into()
             }
             Self::Refused { .. } => "run it again later: what was read is kept".into(),
-            Self::Limited { .. } => {
-                "run it again then: what was read is kept, and it goes on from there. A token raises the limit"
-                    .into()
+            Self::Limited { has_token, .. } => {
+                let more = if *has_token { "" } else { ". A token raises the limit" };
+                format!("run it again then: what was read is kept, and it goes on from there{more}")
             }
             Self::Unreadable { .. } => "check that `url` is the API's address, and not the website's".into(),
             Self::Address { .. } => {
                 "give it as https://github.example.com/api/v3, or https://gitlab.example.com".into()
             }
             Self::Listen { .. } => "give an address of this machine and a free port: 127.0.0.1:8085".into(),
-            Self::Taken(_) => "send it to the receiver (`dorainfra event … --to URL`), or stop it first".into(),
+            Self::Taken(_) => {
+                "send it to the receiver (`dorainfra event … --to URL`), or stop it first".into()
+            }
             Self::Event(_) => "docs/events.md describes what `dorainfra event` takes".into(),
             Self::Journal(_) => {
-                "every delivery that was answered is in the journal; start it again when there is space".into()
+                "every delivery that was answered is in the journal; start it again when there is space"
+                    .into()
             }
         })
     }

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use super::history::{self, History};
 use super::project::{Fact, Landed, Project};
 use super::rest::{Access, Headers, Page, Rest};
-use super::state::ToCompare;
+use super::state::{Compared, ToCompare};
 use super::{SourceError, state};
 
 /// What of a project is a deployment.
@@ -126,6 +126,14 @@ pub(super) trait Kept {
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>);
     /// The commits that were listed for what is to be compared.
     fn history(&mut self) -> &mut History;
+    fn compared(&mut self) -> (&mut Project, &mut Compared);
+}
+
+/// The commits that one revision has and another has not.
+pub(super) struct Between {
+    pub changes: Vec<String>,
+    /// Whether it has all that the other one has, as far as that is told.
+    pub ahead: bool,
 }
 
 /// A forge's own way of telling what several deployments brought.
@@ -136,8 +144,10 @@ pub(super) trait Compares {
     fn tags_url(&self) -> String;
     /// Tags, with their commits.
     async fn tags(&self, url: &str) -> Result<Page<Vec<(String, String)>>, SourceError>;
-    /// Asks what one deployment brought.
-    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError>;
+    /// Compares; `None`: one of the two is gone.
+    async fn between(&mut self, base: &str, head: &str) -> Result<Option<Between>, SourceError>;
+    /// Asks for the commit of a revision, where comparing with it needs that.
+    async fn resolve(&mut self, revision: &str) -> Result<(), SourceError>;
 }
 
 impl<S: Serialize + DeserializeOwned + Default + Kept> Reader<'_, S>
@@ -148,26 +158,81 @@ where
     /// has not. Nobody can say that of the first one. Where there are many to ask for, the
     /// commits are listed instead, in pages: each page answers for many of them.
     pub async fn compare(&mut self) -> Result<(), SourceError> {
-        let environment = &self.settings.environment;
-        let asked = state::to_compare(self.state.squashed().0, environment);
+        let (project, compared) = self.state.compared();
+        let asked = compared.to_compare(project, &self.settings.environment);
         let mut history = std::mem::take(self.state.history());
         let tags = match self.list(&mut history, &asked).await {
             Ok(tags) => tags,
             Err(error) => return self.cut_off(history, error),
         };
-        let mut told = history.differences(&tags, &asked);
+        let mut differences = history.differences(&tags);
         for one in asked {
-            if let Some(found) = told.remove(&one.id) {
+            let told = if one.again { None } else { differences.of(&one, self.state.compared().1) };
+            if let Some((found, whole)) = told {
                 let mut changes = Vec::new();
                 for (id, change) in found {
                     self.landed(id, change, &mut changes);
                 }
-                state::brought(self.state.squashed().0, one.id, changes);
+                self.brought(one.id, &one.head, changes, whole);
             } else if let Err(error) = self.compare_one(one).await {
                 return self.cut_off(history, error);
             }
         }
         self.save()
+    }
+
+    /// Asks what one deployment brought. What ran before it may be an older one, or of another
+    /// branch: what the first one had beside that is left out, too. What the others had is known
+    /// to be theirs.
+    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError> {
+        let ToCompare { id, bases, head, at, again } = one;
+        let (mut changes, mut missing, mut whole) = (None, Vec::new(), false);
+        let mut first = self.state.compared().1.first().map(str::to_owned);
+        for base in bases.iter().filter(|_| !again) {
+            // Gone is not empty: the next one may still be there.
+            let Some(found) = self.between(base, &head).await? else {
+                missing.push(base.clone());
+                continue;
+            };
+            let is_whole = self.state.compared().1.is_whole(base);
+            whole = is_whole && found.ahead;
+            first = first.filter(|_| !is_whole && !found.changes.is_empty());
+            changes = Some(found.changes);
+            break;
+        }
+        if let (Some(first), Some(known)) = (first.filter(|first| !missing.contains(first)), &mut changes) {
+            self.resolve(&first).await?;
+            match self.between(&first, &head).await? {
+                Some(found) => {
+                    let new: BTreeSet<String> = found.changes.into_iter().collect();
+                    known.retain(|id| new.contains(id));
+                    whole = found.ahead;
+                }
+                None => missing.push(first),
+            }
+        }
+        if changes.is_none() && !missing.is_empty() {
+            if is_new(at) {
+                state::not_yet(self.events, &self.settings.project, &head);
+                return Ok(());
+            }
+            // What was known of it while that was there still holds.
+            let project = self.state.compared().0;
+            changes = project.deployments.get(&id).and_then(|ran| ran.changes.clone());
+        }
+        if !missing.is_empty() {
+            state::gone(self.events, &self.settings.project, &missing, &head);
+        }
+        self.brought(id, &head, changes.unwrap_or_default(), whole);
+        self.save()
+    }
+
+    fn brought(&mut self, id: String, head: &str, changes: Vec<String>, whole: bool) {
+        let (project, compared) = self.state.compared();
+        if let Some(ran) = project.deployments.get_mut(&id) {
+            ran.changes = Some(changes);
+        }
+        compared.done(id, head, whole);
     }
 
     /// What was listed is not asked for again by the next run.
@@ -235,27 +300,6 @@ where
 }
 
 impl<S: Serialize + DeserializeOwned + Default + Kept> Reader<'_, S> {
-    /// Keeps what comparing a deployment has found. One that can be compared with none of
-    /// `missing` yet is left to the next run.
-    pub fn compared(
-        &mut self,
-        id: String,
-        at: OffsetDateTime,
-        head: &str,
-        changes: Option<Vec<String>>,
-        missing: &[&String],
-    ) -> Result<(), SourceError> {
-        if changes.is_none() && !missing.is_empty() && is_new(at) {
-            state::not_yet(self.events, &self.settings.project, head);
-            return Ok(());
-        }
-        if !missing.is_empty() {
-            state::gone(self.events, &self.settings.project, missing, head);
-        }
-        state::brought(self.state.squashed().0, id, changes.unwrap_or_default());
-        self.save()
-    }
-
     /// Asks for the commits of the requests that were squashed: one has the time of its
     /// landing, which is no lead time. `mark`: what stands before a request's number.
     /// `first_commit`: when the first commit of a request was written; `None`: nobody tells.

@@ -10,11 +10,11 @@ use dorainfra_model::Events;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::forge::{self, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
-use super::history::History;
+use super::forge::{self, Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::history::{History, is_hash};
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::rest::{Access, Headers, Page, Rest};
-use super::state::{self, ToCompare};
+use super::state::{self, Compared};
 use super::{SourceError, codeowners};
 
 pub const SERVER: &str = "https://gitlab.com";
@@ -38,6 +38,7 @@ struct State {
     without_commits: BTreeSet<String>,
     #[serde(skip_serializing_if = "History::is_empty")]
     history: History,
+    compared: Compared,
 }
 
 impl Kept for State {
@@ -47,6 +48,10 @@ impl Kept for State {
 
     fn history(&mut self) -> &mut History {
         &mut self.history
+    }
+
+    fn compared(&mut self) -> (&mut Project, &mut Compared) {
+        (&mut self.project, &mut self.compared)
     }
 }
 
@@ -202,36 +207,42 @@ impl Compares for Reader<'_, State> {
         Ok(self.rest.get::<Vec<Tag>>(url).await?.map(named))
     }
 
-    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError> {
-        let ToCompare { id, bases, head, at, lines } = one;
-        let (mut changes, mut missing) = (None, Vec::new());
-        // What ran before brings nothing new.
-        let again = bases.contains(&head);
-        // A comparison does not say whether the two have diverged; the names may.
-        let mut wanted = 1 + usize::from(lines);
-        for base in bases.iter().filter(|_| !again) {
-            if wanted == 0 {
-                break;
-            }
-            let query = [("from", base.as_str()), ("to", head.as_str())];
-            let url = self.rest.url(&self.path("repository/compare"), &query);
-            let commits = match self.rest.get::<Comparison>(&url).await {
-                Ok(page) => page.items.commits,
-                // Gone is not empty: the next one may still be there.
-                Err(SourceError::Refused { status: 404, .. }) => {
-                    missing.push(base);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let mut found = Vec::new();
-            for (id, change) in commits.into_iter().map(Into::into) {
-                self.landed(id, change, &mut found);
-            }
-            state::narrow(&mut changes, found);
-            wanted -= 1;
+    async fn between(&mut self, base: &str, head: &str) -> Result<Option<Between>, SourceError> {
+        let url = self.rest.url(&self.path("repository/compare"), &[("from", base), ("to", head)]);
+        let commits = match self.rest.get::<Comparison>(&url).await {
+            Ok(page) => page.items.commits,
+            Err(SourceError::Refused { status: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // It does not say how the two lie to each other; who builds on the other one has it all.
+        let ahead = self.state.compared.commit(base).is_some_and(|base| {
+            commits.iter().flat_map(|commit| &commit.parent_ids).any(|parent| parent == base)
+        });
+        if let Some(newest) = commits.last().filter(|_| !is_hash(head)) {
+            self.state.compared.commits.insert(head.to_owned(), newest.id.clone());
         }
-        self.compared(id, at, &head, changes, &missing)
+        let mut changes = Vec::new();
+        for (id, change) in commits.into_iter().map(Into::into) {
+            self.landed(id, change, &mut changes);
+        }
+        Ok(Some(Between { changes, ahead }))
+    }
+
+    async fn resolve(&mut self, revision: &str) -> Result<(), SourceError> {
+        if self.state.compared.commit(revision).is_some() {
+            return Ok(());
+        }
+        // A slash in a tag's name is none of the path.
+        let path = self.path(&format!("repository/commits/{}", revision.replace('/', "%2F")));
+        match self.rest.get::<Tagged>(&self.rest.url(&path, &[])).await {
+            Ok(page) => {
+                self.state.compared.commits.insert(revision.to_owned(), page.items.id);
+                Ok(())
+            }
+            // Then each deployment is compared with that one.
+            Err(SourceError::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::project::Landed;
 use super::rest::Page;
-use super::state::ToCompare;
+use super::state::{Compared, ToCompare};
 
 /// From how many comparisons on a list is asked for.
 pub(super) const ENOUGH: usize = 10;
@@ -25,7 +25,7 @@ pub(super) struct History {
 
 /// The base and the head of each comparison that a list can answer.
 pub(super) fn wanted(asked: &[ToCompare]) -> Vec<(&str, &str)> {
-    let new = asked.iter().filter(|one| !one.bases.contains(&one.head));
+    let new = asked.iter().filter(|one| !one.again);
     new.filter_map(|one| Some((one.bases.first()?.as_str(), one.head.as_str()))).collect()
 }
 
@@ -81,66 +81,86 @@ impl History {
         self.commits.iter().enumerate().rev().map(|(place, (id, _))| (id.as_str(), place)).collect()
     }
 
-    /// What each deployment brought, the oldest commit first, where the list is sure of it: what
-    /// ran before is an ancestor of what was deployed, and all between the two was listed.
-    pub fn differences(
-        &self,
-        tags: &BTreeMap<String, String>,
-        asked: &[ToCompare],
-    ) -> HashMap<String, Vec<(String, Landed)>> {
-        let places = self.places();
-        let mut told = HashMap::new();
-        if places.is_empty() {
-            return told;
+    /// To ask for what deployments brought.
+    pub fn differences<'a>(&'a self, tags: &'a BTreeMap<String, String>) -> Differences<'a> {
+        Differences {
+            history: self,
+            tags,
+            places: self.places(),
+            ancestors: vec![false; self.commits.len()],
+            of: None,
         }
-        // The ancestors of a base, and the base. The next one's are those of this head.
-        let mut ancestors = vec![false; self.commits.len()];
-        let mut of = None;
-        for one in asked.iter().filter(|one| !one.bases.contains(&one.head)) {
-            let place = |revision: &str| places.get(commit(tags, revision)).copied();
-            let (Some(base), Some(head)) = (one.bases.first().and_then(|base| place(base)), place(&one.head))
-            else {
-                continue;
-            };
-            if of != Some(base) {
-                ancestors.fill(false);
-                self.walk(&places, base, &mut ancestors);
-            }
-            let (mut new, mut reached, mut unknown) = (Vec::new(), false, false);
-            let (mut seen, mut left) = (ancestors.clone(), vec![head]);
-            while let Some(place) = left.pop() {
-                reached |= place == base;
-                if std::mem::replace(&mut seen[place], true) {
-                    continue;
-                }
-                new.push(place);
-                for parent in &self.commits[place].1.parents {
-                    match places.get(parent.as_str()) {
-                        Some(parent) => left.push(*parent),
-                        None => unknown = true,
-                    }
-                }
-            }
-            if !reached || unknown {
-                of = Some(base);
-                continue;
-            }
-            (ancestors, of) = (seen, Some(head));
-            // Numbered from the newest.
-            new.sort_unstable_by(|a, b| b.cmp(a));
-            told.insert(one.id.clone(), new.into_iter().map(|place| self.commits[place].clone()).collect());
-        }
-        told
     }
 
-    fn walk(&self, places: &HashMap<&str, usize>, from: usize, seen: &mut [bool]) {
-        let mut left = vec![from];
+    fn walk(&self, places: &HashMap<&str, usize>, from: usize, seen: &mut [bool]) -> bool {
+        let (mut left, mut whole) = (vec![from], true);
         while let Some(place) = left.pop() {
             if !std::mem::replace(&mut seen[place], true) {
                 let parents = &self.commits[place].1.parents;
-                left.extend(parents.iter().filter_map(|parent| places.get(parent.as_str()).copied()));
+                let known = parents.iter().filter_map(|parent| places.get(parent.as_str()).copied());
+                let before = left.len();
+                left.extend(known);
+                whole &= left.len() - before == parents.len();
             }
         }
+        whole
+    }
+}
+
+/// What the commits of a list say of deployments, one after the other.
+pub(super) struct Differences<'a> {
+    history: &'a History,
+    tags: &'a BTreeMap<String, String>,
+    places: HashMap<&'a str, usize>,
+    /// The ancestors of a base, and the base. The next one's are those of this head.
+    ancestors: Vec<bool>,
+    of: Option<usize>,
+}
+
+impl Differences<'_> {
+    fn place(&self, revision: &str) -> Option<usize> {
+        self.places.get(commit(self.tags, revision)).copied()
+    }
+
+    /// What a deployment brought, the oldest commit first, where the list is sure of it: what ran
+    /// before is an ancestor of what was deployed, and all between the two was listed. What the
+    /// first deployment had is left out. Answers, too, whether this one has all of that.
+    pub fn of(&mut self, one: &ToCompare, compared: &Compared) -> Option<(Vec<(String, Landed)>, bool)> {
+        let (base, head) = (self.place(one.bases.first()?)?, self.place(&one.head)?);
+        let commits = &self.history.commits;
+        if self.of != Some(base) {
+            self.ancestors.fill(false);
+            self.history.walk(&self.places, base, &mut self.ancestors);
+            self.of = Some(base);
+        }
+        let (mut new, mut reached) = (Vec::new(), false);
+        let (mut seen, mut left) = (self.ancestors.clone(), vec![head]);
+        while let Some(place) = left.pop() {
+            reached |= place == base;
+            if std::mem::replace(&mut seen[place], true) {
+                continue;
+            }
+            new.push(place);
+            for parent in &commits[place].1.parents {
+                left.push(self.places.get(parent.as_str()).copied()?);
+            }
+        }
+        if !reached {
+            return None;
+        }
+        let first = compared.first().and_then(|first| self.place(first));
+        if !compared.is_whole(&one.bases[0]) && first.is_none_or(|first| !self.ancestors[first]) {
+            let mut of_first = vec![false; commits.len()];
+            if !self.history.walk(&self.places, first?, &mut of_first) {
+                return None;
+            }
+            new.retain(|place| !of_first[*place]);
+        }
+        let whole = compared.is_whole(&one.bases[0]) || first.is_some_and(|first| seen[first]);
+        (self.ancestors, self.of) = (seen, Some(head));
+        // Numbered from the newest.
+        new.sort_unstable_by(|a, b| b.cmp(a));
+        Some((new.into_iter().map(|place| commits[place].clone()).collect(), whole))
     }
 }
 
@@ -183,9 +203,26 @@ mod tests {
             bases: vec![pair[0].to_string()],
             head: pair[1].to_string(),
             at: time::OffsetDateTime::UNIX_EPOCH,
-            lines: false,
+            again: revisions[..=number].contains(&pair[1]),
         });
         each.collect()
+    }
+
+    /// What is told of deployments, of which `revisions` has the first one.
+    fn told(
+        history: &History,
+        asked: &[ToCompare],
+        first: usize,
+    ) -> (BTreeMap<String, Vec<usize>>, Compared) {
+        let (tags, mut compared) = (BTreeMap::new(), Compared::since(&first.to_string()));
+        let (mut differences, mut all) = (history.differences(&tags), BTreeMap::new());
+        for one in asked.iter().filter(|one| !one.again) {
+            let Some((found, whole)) = differences.of(one, &compared) else { continue };
+            compared.done(one.id.clone(), &one.head, whole);
+            all.insert(one.id.clone(), found.iter().map(|(id, _)| id.parse().unwrap()).collect());
+        }
+        drop(differences);
+        (all, compared)
     }
 
     #[test]
@@ -193,13 +230,14 @@ mod tests {
         // 0 - 1 - 2 - 5: a branch 1 - 3 - 4 was merged with 5.
         let parents = [vec![], vec![0], vec![1], vec![1], vec![3], vec![2, 4]];
         let asked = deployed(&[2, 5]);
-        let told = listed(&parents, 5, 9, 9).differences(&BTreeMap::new(), &asked);
-        let ids: Vec<&str> = told["d0"].iter().map(|(id, _)| id.as_str()).collect();
-        assert_eq!(ids, ["3", "4", "5"]);
+        assert_eq!(told(&listed(&parents, 5, 9, 9), &asked, 2).0["d0"], [3, 4, 5]);
         // 3's parent is in no page that was read.
-        assert!(listed(&parents, 5, 4, 1).differences(&BTreeMap::new(), &asked).is_empty());
+        assert!(told(&listed(&parents, 5, 4, 1), &asked, 2).0.is_empty());
         // 4 is no ancestor of 2, nor the other way round.
-        assert!(listed(&parents, 5, 9, 9).differences(&BTreeMap::new(), &deployed(&[4, 2])).is_empty());
+        assert!(told(&listed(&parents, 5, 9, 9), &deployed(&[4, 2]), 4).0.is_empty());
+        // 2 ran already when 1 was deployed again: 5 does not bring it.
+        let asked = deployed(&[2, 1, 5]);
+        assert_eq!(told(&listed(&parents, 5, 9, 9), &asked, 2).0["d1"], [3, 4, 5]);
     }
 
     /// What was deployed from another branch is in no page.
@@ -242,18 +280,23 @@ mod tests {
             revisions.dedup();
             let head = *revisions.last().unwrap();
             let asked = deployed(&revisions);
-            let told = listed(&parents, head, pages, size).differences(&BTreeMap::new(), &asked);
-            for one in &asked {
+            let first = revisions[0];
+            let (told, compared) = told(&listed(&parents, head, pages, size), &asked, first);
+            let listed = ancestors(&parents, head);
+            for one in asked.iter().filter(|one| !one.again) {
                 let (base, head) = (one.bases[0].parse().unwrap(), one.head.parse().unwrap());
                 let (before, after) = (ancestors(&parents, base), ancestors(&parents, head));
+                let begun = ancestors(&parents, first);
+                if compared.is_whole(&one.head) {
+                    prop_assert!(begun.is_subset(&after));
+                }
                 if let Some(found) = told.get(&one.id) {
-                    let found: Vec<usize> = found.iter().map(|(id, _)| id.parse().unwrap()).collect();
-                    let expected: Vec<usize> = after.difference(&before).copied().collect();
-                    prop_assert_eq!(found, expected);
+                    let expected: Vec<usize> =
+                        after.difference(&before).filter(|commit| !begun.contains(commit)).copied().collect();
+                    prop_assert_eq!(found, &expected);
                 } else {
                     // It tells of all that it can: nothing is left to be asked for without need.
-                    let whole = pages * size >= ancestors(&parents, *revisions.last().unwrap()).len();
-                    let listed = ancestors(&parents, *revisions.last().unwrap());
+                    let whole = pages * size >= listed.len() && listed.contains(&first);
                     prop_assert!(!(whole && listed.contains(&head) && after.contains(&base)));
                 }
             }

@@ -115,6 +115,10 @@ impl<'a> Rest<'a> {
             match self.attempt(url, query, failures).await {
                 Outcome::Done(page) => return Ok(page),
                 Outcome::Failed(error) => return Err(error),
+                // REST has a limit of its own, and is asked instead.
+                Outcome::Again(_, error @ SourceError::Limited { .. }) if query.is_some() => {
+                    return Err(error);
+                }
                 Outcome::Again(wait, error @ SourceError::Limited { .. }) => {
                     waited = waited.saturating_add(wait);
                     if waited > self.access.patience {
@@ -185,7 +189,8 @@ impl<'a> Rest<'a> {
         let status = if status.is_success() { StatusCode::TOO_MANY_REQUESTS } else { status };
         if let Some(wait) = limited(status, &headers, &message(&body), OffsetDateTime::now_utc()) {
             let until = OffsetDateTime::now_utc() + wait;
-            return Outcome::Again(wait, SourceError::Limited { url: shown(), until });
+            let has_token = self.access.token.is_some();
+            return Outcome::Again(wait, SourceError::Limited { url: shown(), until, has_token });
         }
         let refused = SourceError::Refused { url: shown(), status: status.as_u16(), message: message(&body) };
         if status.is_server_error() { Outcome::Again(backoff, refused) } else { Outcome::Failed(refused) }

@@ -138,12 +138,8 @@ impl Reader<'_, State> {
                 each.join(" ")
             );
             let query = json!({"query": query, "variables": {"owner": owner, "name": name}});
-            let told = match self.ask::<Repository>(&query).await {
-                Ok(told) => told.and_then(|told| told.repository).unwrap_or_default(),
-                // REST may have another limit; what is left is told there.
-                Err(SourceError::Limited { .. }) => break,
-                Err(error) => return Err(error),
-            };
+            let told = self.ask::<Repository>(&query).await?;
+            let told = told.and_then(|told| told.repository).unwrap_or_default();
             for (id, request) in requests {
                 let Some(Some(own)) = told.get(&format!("r{}", &request[1..])) else { continue };
                 let begun = own.commits.nodes.iter().filter_map(|one| one.commit.authored_date).min();
@@ -155,7 +151,8 @@ impl Reader<'_, State> {
     }
 
     /// `None`: it does not tell, and REST is asked. An older server, a token that may not, a
-    /// proxy that knows REST only: then it is not asked again in this run.
+    /// proxy that knows REST only, or its limit, which is another one than REST's: then it is
+    /// not asked again in this run.
     async fn ask<T: serde::de::DeserializeOwned>(
         &mut self,
         query: &serde_json::Value,
@@ -168,7 +165,7 @@ impl Reader<'_, State> {
                 self.state.rest_only = answer.data.is_none();
                 Ok(answer.data)
             }
-            Err(error @ (SourceError::Limited { .. } | SourceError::Unreachable { .. })) => Err(error),
+            Err(error @ SourceError::Unreachable { .. }) => Err(error),
             Err(_) => {
                 self.state.rest_only = true;
                 Ok(None)

@@ -17,11 +17,11 @@ use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, R
 pub(super) use self::answers::{Issue, Label};
 use dorainfra_model::Events;
 
-use super::forge::{Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::forge::{Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Landed, Project, Ran, Status};
 use super::rest::{Access, Page, Rest};
-use super::state::{self, Newest, ToCompare};
+use super::state::{self, Compared, Newest};
 use super::{SourceError, codeowners};
 
 pub const API: &str = "https://api.github.com";
@@ -56,6 +56,7 @@ struct State {
     without_commits: BTreeSet<String>,
     #[serde(skip_serializing_if = "History::is_empty")]
     history: History,
+    compared: Compared,
     /// GraphQL did not answer: this run asks without it.
     #[serde(skip)]
     rest_only: bool,
@@ -68,6 +69,10 @@ impl Kept for State {
 
     fn history(&mut self) -> &mut History {
         &mut self.history
+    }
+
+    fn compared(&mut self) -> (&mut Project, &mut Compared) {
+        (&mut self.project, &mut self.compared)
     }
 }
 
@@ -144,24 +149,28 @@ impl Compares for Reader<'_, State> {
         Ok(self.rest.get::<Vec<Tag>>(url).await?.map(|tag| (tag.name, tag.commit.sha)))
     }
 
-    async fn compare_one(&mut self, one: ToCompare) -> Result<(), SourceError> {
-        let ToCompare { id, bases, head, at, .. } = one;
-        let (mut changes, mut missing) = (None, Vec::new());
-        // What ran before brings nothing new.
-        let again = bases.contains(&head);
-        for base in bases.iter().filter(|_| !again) {
-            // Gone is not empty: the next one may still be there.
-            let Some((found, diverged)) = self.between(base, &head).await? else {
-                missing.push(base);
-                continue;
+    async fn between(&mut self, base: &str, head: &str) -> Result<Option<Between>, SourceError> {
+        let (mut changes, mut ahead) = (Vec::new(), false);
+        let path = self.path(&format!("compare/{base}...{head}"));
+        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
+        while let Some(url) = next {
+            let page = match self.rest.get::<Comparison>(&url).await {
+                Ok(page) => page,
+                Err(SourceError::Refused { status: 404, .. }) => return Ok(None),
+                Err(error) => return Err(error),
             };
-            state::narrow(&mut changes, found);
-            // Of another release line: what is new against that one is not all new.
-            if !diverged {
-                break;
+            ahead |= matches!(page.items.status.as_deref(), Some("ahead" | "identical"));
+            for (id, change) in page.items.commits.into_iter().map(Into::into) {
+                self.landed(id, change, &mut changes);
             }
+            next = page.next;
         }
-        self.compared(id, at, &head, changes, &missing)
+        Ok(Some(Between { changes, ahead }))
+    }
+
+    /// It says itself how the two lie to each other.
+    async fn resolve(&mut self, _: &str) -> Result<(), SourceError> {
+        Ok(())
     }
 }
 
@@ -383,27 +392,6 @@ impl Reader<'_, State> {
 
     fn knows(&self, issue: u64) -> bool {
         self.state.project.incidents.contains_key(&issue.to_string())
-    }
-
-    /// The commits that one revision has and another has not, and whether that one has
-    /// others, too; `None`: one of them is gone.
-    async fn between(&mut self, base: &str, head: &str) -> Result<Option<(Vec<String>, bool)>, SourceError> {
-        let (mut changes, mut diverged) = (Vec::new(), false);
-        let path = self.path(&format!("compare/{base}...{head}"));
-        let mut next = Some(self.rest.url(&path, &[PER_PAGE]));
-        while let Some(url) = next {
-            let page = match self.rest.get::<Comparison>(&url).await {
-                Ok(page) => page,
-                Err(SourceError::Refused { status: 404, .. }) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            diverged |= page.items.status.as_deref() == Some("diverged");
-            for (id, change) in page.items.commits.into_iter().map(Into::into) {
-                self.landed(id, change, &mut changes);
-            }
-            next = page.next;
-        }
-        Ok(Some((changes, diverged)))
     }
 
     /// When the first commit of a request was written; `None`: nobody tells.
