@@ -14,15 +14,12 @@ const PLACES: [&str; 4] = [".github/CODEOWNERS", ".gitlab/CODEOWNERS", "CODEOWNE
 
 /// The team that owns a path of a checked-out repository (`""`: all of it).
 pub fn team(repository: &Path, path: &str) -> Result<String, SourceError> {
-    let fails = |message: String| SourceError::Git {
-        path: repository.to_owned(),
-        message,
-        hint: "name the team instead: `team: NAME`",
-    };
+    let fails = |message: String| SourceError::Owner { project: repository.display().to_string(), message };
     let file = PLACES.iter().map(|place| repository.join(place)).find(|file| file.is_file());
     let file = file.ok_or_else(|| fails("there is no CODEOWNERS in it".into()))?;
-    let text = std::fs::read_to_string(&file).map_err(SourceError::file("can't be read", &file))?;
-    owner(&text, path).ok_or_else(|| {
+    let bytes = std::fs::read(&file).map_err(SourceError::file("can't be read", &file))?;
+    // Names of owners are ASCII, whatever the comments are written in.
+    owner(&String::from_utf8_lossy(&bytes), path).ok_or_else(|| {
         let path = if path.is_empty() { "all of it" } else { path };
         fails(format!("its CODEOWNERS names nobody for {path}"))
     })
@@ -56,21 +53,87 @@ pub(super) async fn told(
     Err(fails("there is no CODEOWNERS in it"))
 }
 
+/// The entries of a section: of those that fit a path, the last one counts.
+#[derive(Default)]
+struct Section<'a> {
+    name: String,
+    /// Owners of entries that name none.
+    owners: Vec<&'a str>,
+    /// The owner that is found so far; `None`: an entry fits, and nobody owns it.
+    found: Option<Option<&'a str>>,
+    /// A pattern with `!` fits: nothing after it is looked at.
+    excluded: bool,
+}
+
 /// The first owner of a path: `@group/team` is the team, `@person` the person.
+///
+/// GitHub: patterns as of `.gitignore`, the last one that fits counts, also one without owners.
+/// GitLab has sections beside (`[Name][2] @owners`, `^[Name]`), each judged by itself, and `!`
+/// for what is nobody's in one. Of several sections that have an owner the last one counts: it is
+/// what GitHub's rule comes to.
+/// <https://docs.gitlab.com/user/project/codeowners/reference/>
 fn owner(text: &str, path: &str) -> Option<String> {
-    let mut found = None;
-    for line in text.lines() {
-        let line = line.split(" #").next().unwrap_or(line).trim();
-        // GitLab's sections begin with `[` or `^[`.
-        if line.is_empty() || line.starts_with(['#', '[', '^']) {
+    let mut sections = vec![Section::default()];
+    let mut current = 0;
+    // Some editors write a mark before the first line.
+    for line in text.trim_start_matches('\u{feff}').lines() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let mut words = line.split_whitespace();
-        if words.next().is_some_and(|pattern| fits(pattern, path)) {
-            found = words.next().map(name);
+        if let Some((name, owners)) = heading(line) {
+            let owners: Vec<&str> =
+                owners.split_whitespace().take_while(|word| !word.starts_with('#')).collect();
+            let name = name.trim().to_lowercase();
+            current = sections.iter().position(|section| section.name == name).unwrap_or_else(|| {
+                sections.push(Section { name, ..Section::default() });
+                sections.len() - 1
+            });
+            if !owners.is_empty() || sections[current].owners.is_empty() {
+                sections[current].owners = owners;
+            }
+            continue;
+        }
+        let section = &mut sections[current];
+        let (pattern, owners) = entry(line);
+        let (pattern, excludes) = pattern.strip_prefix('!').map_or((&*pattern, false), |rest| (rest, true));
+        if section.excluded || !fits(pattern, path) {
+            continue;
+        }
+        section.excluded = excludes;
+        let mut named = owners.split_whitespace().take_while(|word| !word.starts_with('#'));
+        let first = named.find(|word| word.contains('@')).or(section.owners.first().copied());
+        section.found = Some(first.filter(|_| !excludes));
+    }
+    let found = sections.into_iter().rev().find_map(|section| section.found?);
+    found.map(name).filter(|owner| !owner.is_empty())
+}
+
+/// The name of a section that begins, and its owners: `[Name] @a`, `^[Name][2] @a @b`.
+fn heading(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix('^').unwrap_or(line).strip_prefix('[')?.split_once(']')?;
+    let approvals = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let owners = match approvals {
+        Some((number, owners)) if number.trim().bytes().all(|byte| byte.is_ascii_digit()) => owners,
+        _ => rest,
+    };
+    // What goes on without a space is a pattern: `[ab].txt @owner`.
+    (owners.is_empty() || owners.starts_with(char::is_whitespace)).then_some((name, owners))
+}
+
+/// The pattern of an entry, and what comes after it: a space in a path has a `\` before it, and so
+/// may a `#`.
+fn entry(line: &str) -> (String, &str) {
+    let mut pattern = String::new();
+    let mut letters = line.char_indices();
+    while let Some((place, letter)) = letters.next() {
+        match letter {
+            '\\' => pattern.extend(letters.next().map(|(_, escaped)| escaped)),
+            letter if letter.is_whitespace() => return (pattern, &line[place..]),
+            letter => pattern.push(letter),
         }
     }
-    found.filter(|owner| !owner.is_empty())
+    (pattern, "")
 }
 
 fn name(owner: &str) -> String {
@@ -81,8 +144,7 @@ fn name(owner: &str) -> String {
 /// As `.gitignore` has patterns: with a `/` in it from the top, else anywhere; a folder has all
 /// that is in it.
 fn fits(pattern: &str, path: &str) -> bool {
-    let pattern = pattern.replace("\\ ", " ");
-    if ["*", "**", "/", "/**"].contains(&pattern.as_str()) {
+    if ["*", "**", "/", "/**", "**/*", "/**/*"].contains(&pattern) {
         return true;
     }
     if path.is_empty() {
@@ -162,6 +224,49 @@ mod tests {
     }
 
     #[test]
+    fn the_grammar_of_both_forges_is_read() {
+        let sections = "* @org/all\n[Backend] @org/be @org/x\n/svc/cart/\n/svc/pay/ @org/pay\n";
+        let several = "[A] @org/a\n/x/\n^[B][2] @org/b\n/y/\n[a]\n/z/\n[[ab].txt\n";
+        let none = "* @org/all\n!/docs/\n/docs/api/ @org/api\n[S] @org/s\n*.rb\n!/config/**/*.rb\n";
+        for (text, path, expected) in [
+            (sections, "svc/cart", Some("be")),
+            (sections, "svc/pay/src", Some("pay")),
+            (sections, "svc/other", Some("all")),
+            ("[Backend] @org/be\n*\n", "", Some("be")),
+            ("[Backend] @org/be\n/svc/\n", "", None),
+            (several, "x", Some("a")),
+            (several, "y", Some("b")),
+            // Sections of one name are one.
+            (several, "z", Some("a")),
+            // What is nobody's in its section stays so, and another section may have it.
+            (none, "docs/api", None),
+            (none, "lib/x.rb", Some("s")),
+            (none, "config/a/x.rb", Some("all")),
+            ("/my\\ dir/ @org/sp\n", "my dir/x", Some("sp")),
+            ("/my\\ dir/ @org/sp\n", "my", None),
+            ("\\#notes @org/n\n", "#notes", Some("n")),
+            ("\u{feff}* @org/mark\n", "", Some("mark")),
+            ("*\t@org/tab\r\n", "", Some("tab")),
+            // What is no owner is passed over.
+            ("* the owners: @org/a\n", "", Some("a")),
+            ("* # @org/comment\n", "", None),
+            ("/svc/ @@maintainer\n", "svc", Some("maintainer")),
+            ("[ab].txt @org/range\n* @org/all\n", "", Some("all")),
+            ("* @group/with/subgroup\n", "", Some("subgroup")),
+            ("/a/**/z @org/deep\n", "a/b/c/z", Some("deep")),
+        ] {
+            assert_eq!(owner(text, path).as_deref(), expected, "{path} of {text:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_comments_are_written_in_the_owners_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("CODEOWNERS"), b"# f\xfcr alle\n* @org/all\n").unwrap();
+        assert_eq!(team(folder.path(), "").unwrap(), "all");
+    }
+
+    #[test]
     fn a_repository_without_it_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let error = team(folder.path(), "").unwrap_err().to_string();
@@ -170,6 +275,7 @@ mod tests {
         std::fs::write(folder.path().join(".github/CODEOWNERS"), "services/cart @example/orders\n").unwrap();
         assert_eq!(team(folder.path(), "services/cart").unwrap(), "orders");
         let error = team(folder.path(), "").unwrap_err().to_string();
-        assert!(error.contains("names nobody for all of it"), "{error}");
+        let says = error.ends_with(": its CODEOWNERS names nobody for all of it");
+        assert!(says && !error.contains("git repository"), "{error}");
     }
 }
