@@ -490,7 +490,8 @@ fn what_a_source_made_goes_when_its_owner_has_another_name() {
     }
     // Two services that are read from one repository, and exchange their names.
     let both = |one: &str, two: &str| {
-        source(&format!("tags: \"v*\", team: {one}, service: s")) + &source(&format!("team: {two}, service: s"))
+        source(&format!("tags: \"v*\", team: {one}, service: s"))
+            + &source(&format!("team: {two}, service: s"))
     };
     for (one, two) in [("x1", "x2"), ("x2", "x1"), ("x2", "x3")] {
         let (_, ids) = collect_configured(folder.path(), &both(one, two));

@@ -372,9 +372,7 @@ impl<'a> Collecting<'a> {
         self.count(&name, owner, &told, events);
         let mut store = Store::open(&self.files.events)?;
         let (merged, former) = match &prefix {
-            Some(prefix) => {
-                store.replace_source(&Files::origin(source), prefix, &self.prefixes, told)
-            }
+            Some(prefix) => store.replace_source(&Files::origin(source), prefix, &self.prefixes, told),
             None => (store.merge_file(told), Vec::new()),
         };
         if !merged.is_empty() || !self.files.events.exists() {

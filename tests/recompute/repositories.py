@@ -25,6 +25,8 @@ class Commit:
     def __init__(self, number, title, written, landed, parents, reverts=None):
         self.number, self.title, self.written, self.landed = number, title, written, landed
         self.parents, self.reverts, self.hash = parents, reverts, None
+        # It names a commit that nobody knows.
+        self.lost = False
 
 
 class Repository:
@@ -82,6 +84,10 @@ class Repository:
     def revert(self, head):
         of = self.chance.choice([one for one in self.commits if len(one.parents) < 2])
         title = f'Revert "{of.title}"'
+        if self.depth(of) == 0 and self.chance.random() < 0.2:
+            lost = self.add(title, [head])
+            lost.lost = True
+            return lost
         return self.add(title, [head], of)
 
     def tag(self, name, commit):
@@ -96,6 +102,8 @@ class Repository:
             message = one.title
             if one.reverts is not None:
                 message += f"\n\nThis reverts commit {one.reverts.hash}."
+            if one.lost:
+                message += f"\n\nThis reverts commit {'0123456789' * 4}."
             parents = [each for parent in one.parents for each in ("-p", parent.hash)]
             names = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.com"}
             names |= {"GIT_COMMITTER_NAME": "A", "GIT_COMMITTER_EMAIL": "a@example.com"}
@@ -144,13 +152,13 @@ class Repository:
                 takes_back = self.depth(one) % 2 == 1
                 hotfix = one.title.lower().startswith("hotfix") or "[hotfix]" in one.title
                 # The title of one that gives back only quotes the hotfix.
-                if takes_back or (hotfix and one.reverts is None):
+                if takes_back or (hotfix and one.reverts is None and not one.lost):
                     mending.add(one)
                 # What it names is to blame, if it ever ran.
                 if takes_back and brought.get(one.reverts, name) != name:
                     blamed.setdefault(brought[one.reverts], set()).add(one)
             rework = bool(mending) and 2 * len(mending) >= len(set(changes) - unseen)
-            if rework and not blamed and previous is not None and any(not one.reverts for one in mending):
+            if rework and not blamed and previous is not None and any(not one.reverts and not one.lost for one in mending):
                 blamed[previous] = mending
             for cause, by in blamed.items():
                 ran = events["deployments"][cause][0]
@@ -166,7 +174,7 @@ class Repository:
         depth = 0
         while commit.reverts is not None:
             depth, commit = depth + 1, commit.reverts
-        return depth
+        return depth + commit.lost
 
 
 def seconds(text):

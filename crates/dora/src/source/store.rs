@@ -66,14 +66,7 @@ impl Store {
         let Events { events, bad } = read(path)?;
         let events = events.into_iter().map(|event| (key(&event), event)).collect();
         let tellers = Tellers::of(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            events,
-            bad,
-            tellers_before: tellers.clone(),
-            tellers,
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), events, bad, tellers_before: tellers.clone(), tellers, _lock: lock })
     }
 
     /// Adds events; one that is there already is replaced by the newer word.

@@ -298,13 +298,17 @@ impl<'a> Judge<'a> {
             places.entry(run.ran.revision.as_str()).or_default().push(index);
         }
         for (index, run) in runs.iter().enumerate() {
+            let here: HashSet<&str> = run.changes.iter().copied().collect();
             // By the deployment that failed: when that was noticed, if anybody knows.
             let mut failed: BTreeMap<usize, Option<OffsetDateTime>> = BTreeMap::new();
             let mut begun: Option<OffsetDateTime> = None;
             let mut unnamed = self.named(run);
             for id in &run.mending {
                 let Some(change) = self.change(id) else { continue };
-                let at = change.begun();
+                // Of a merge that says what it takes back, the commits of its branch do that.
+                let commits = merged(self.project, id, &here);
+                let commits = commits.iter().filter_map(|id| self.change(id)?.begun());
+                let at = commits.chain(change.begun()).min();
                 begun = earlier(begun, at);
                 let (targets, names) = self.reverts.targets(id);
                 unnamed |= !names;

@@ -162,7 +162,11 @@ impl<'a> Known<'a> {
             };
             let mut targets: Vec<&str> = change.reverts.iter().filter_map(target).collect();
             targets.dedup();
-            if !targets.is_empty() {
+            // Who names a commit that nobody knows, or another project's request, means no other of
+            // the same title. A request of one's own that no commit tells of may have landed by a
+            // rebase, which leaves its commits as they were: then the title says which.
+            let by_request = change.reverts.iter().all(|named| named.starts_with(['#', '!']));
+            if !targets.is_empty() || !by_request {
                 return (targets, true);
             }
         }
@@ -177,7 +181,14 @@ impl<'a> Known<'a> {
             return (Vec::new(), !change.reverts.is_empty());
         };
         let called = [name, plain(name)].into_iter().filter_map(|name| self.names.get(name));
-        let found = called.filter_map(|ids| self.newest(ids, id, change)).next();
+        // Who names a request means none that came with another one.
+        let without =
+            |other: &&str| self.project.changes.get(*other).is_some_and(|it| it.requests.is_empty());
+        let mut found = called.filter_map(|ids| match change.reverts.is_empty() {
+            true => self.newest(ids, id, change),
+            false => self.newest(&ids.iter().copied().filter(without).collect::<Vec<_>>(), id, change),
+        });
+        let found = found.next();
         (found.into_iter().collect(), quoted || found.is_some() || !change.reverts.is_empty())
     }
 

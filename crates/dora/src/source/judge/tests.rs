@@ -222,6 +222,14 @@ fn every_way_to_name_what_is_taken_back_blames_that_and_nothing_else() {
         ("Revert \"x\"\n\nThis reverts merge request group/project!12", "v1"),
         // It names what nobody knows, so nobody is blamed.
         ("Revert \"Z\"\n\nThis reverts commit 99999999.", ""),
+        ("Revert \"A\"\n\nThis reverts commit 99999999.", ""),
+        ("Revert \"Z\"\n\nReverts o/r#99", ""),
+        // A came with another request; C says nothing of its, as after a rebase.
+        ("Revert \"A\"\n\nReverts o/r#99", ""),
+        ("Revert \"C\"\n\nReverts o/r#99", "v3"),
+        ("revert: A\n\nRefs: 99999999", ""),
+        // One of the two is known.
+        ("Take two back\n\nThis reverts commits aaaaaaa1 and 99999999.", "v1"),
         ("Revert \"Z\"", ""),
         // It names nothing: what ran before it.
         ("Revert the last one", "v3"),
@@ -616,6 +624,28 @@ fn many_hotfixes_in_one_deployment_and_in_many_are_judged() {
     assert!(told.contains("failure v18998~v18999 of v18998"), "{}", &told[..300]);
 }
 
+/// As GitHub's button makes it: the merge says what is taken back, its commit only quotes a title.
+#[test]
+fn a_merge_that_takes_back_began_when_its_first_commit_was_written() {
+    let own = "Merge pull request #5 from o/feat\n\nAdd feature";
+    let back = "Merge pull request #6 from o/revert-5-feat\n\nRevert \"Add feature\"\n\nReverts o/r#5";
+    let merge = |id: &str, message: &str, parents: &[&str]| {
+        let parents = parents.iter().map(|parent| (*parent).to_owned()).collect();
+        Fact::Landed { id: id.into(), change: Landed { parents, ..Landed::told(None, message) } }
+    };
+    let facts = vec![
+        child(change("a0", -9, "A"), "root"),
+        child(change("f1", -5, "f1"), "a0"),
+        merge("m5", own, &["a0", "f1"]),
+        child(change("r1", 30, "Revert \"Add feature\""), "m5"),
+        merge("m6", back, &["m5", "r1"]),
+        ran("v1", 0, &["a0", "f1", "m5"]),
+        ran("v2", 48, &["r1", "m6"]),
+    ];
+    let told = judged(facts);
+    assert!(told.contains("30 failure v1~v2 of v1") && told.contains("48 recovery v1~v2"), "{told}");
+}
+
 #[test]
 fn another_projects_request_is_not_ones_own_of_the_same_number() {
     let facts = |revert: &str| {
@@ -637,8 +667,8 @@ fn another_projects_request_is_not_ones_own_of_the_same_number() {
         ("Revert \"Z\"\n\nReverts x/r#12", Some("https://forge.example.com/o/r"), ""),
         ("Revert \"Z\"\n\nThis reverts merge request other!12", Some("group/project"), ""),
         ("Revert \"Z\"\n\nThis reverts merge request project!12", Some("group/project"), "v1"),
-        // It was called otherwise then; the title still names it.
-        ("Revert \"A\"\n\nReverts old/name#12", Some("o/r"), "v1"),
+        ("Revert \"A\"\n\nReverts other/x#12", Some("o/r"), ""),
+        ("Revert \"A\" (#15)\n\nReverts other/x#13", Some("o/r"), ""),
     ] {
         let mut project = Project::default();
         facts(revert).into_iter().for_each(|fact| project.add(fact));
