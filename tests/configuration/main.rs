@@ -1,0 +1,5 @@
+//! The configuration, and what is rendered from it.
+
+mod blueprint;
+mod errors;
+mod load;

@@ -1,0 +1,15 @@
+//! The project itself: its structure, its documents, what it is made of.
+
+#[path = "../support/coverage.rs"]
+mod coverage;
+#[path = "../support/matrix/mod.rs"]
+mod matrix;
+
+mod architecture;
+mod config_reference;
+mod documentation;
+mod receiver_image;
+mod reference;
+mod reliability;
+mod sandbox_docs;
+mod supply_chain;
