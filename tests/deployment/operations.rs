@@ -159,7 +159,7 @@ impl Writer {
                 longest: Duration::from_millis(500),
                 budget: 2 * PATIENCE,
             };
-            let client = Client::new(&target).unwrap().with_lanes(1).with_retry(retry);
+            let client = Client::new(&target).unwrap().with_shards(1).with_retry(retry);
             let first = now();
             let mut last = first;
             runtime().block_on(async {

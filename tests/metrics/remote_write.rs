@@ -187,7 +187,7 @@ async fn a_year_arrives_whole_in_order_and_with_the_protocols_headers() {
     let series = history(8);
     let total = count(&series);
     let (events, mut stream) = Events::channel();
-    // Small requests, so that series are split and lanes overlap.
+    // Small requests, so that series are split and shards overlap.
     let limits = Limits { bytes: 3000, samples: 10_000 };
     let accepted = Client::new(&target).unwrap().send(&series, limits, total, &events).await.unwrap();
     drop(events);
@@ -223,7 +223,7 @@ async fn what_passes_is_repeated_and_retry_after_is_honoured() {
         Receiver::start(&[(500, None, "oops"), (429, Some("1"), "slow down"), (503, None, "not ready")])
             .await;
     let series = history(2);
-    let client = Client::new(&target).unwrap().with_retry(quick()).with_lanes(1);
+    let client = Client::new(&target).unwrap().with_retry(quick()).with_shards(1);
     let accepted = client.send(&series, Limits::default(), count(&series), &Events::none()).await.unwrap();
     assert_eq!((accepted.samples, accepted.requests, accepted.retries), (count(&series), 1, 3));
     let received = receiver.0.lock().unwrap();
@@ -238,7 +238,7 @@ async fn a_refusal_is_final_explained_and_accounted_for() {
     let (receiver, target) = Receiver::start(&[(400, None, message)]).await;
     let series = history(4);
     let limits = Limits { bytes: 1 << 20, samples: 1000 };
-    let client = Client::new(&target).unwrap().with_lanes(1);
+    let client = Client::new(&target).unwrap().with_shards(1);
     let error = client.send(&series, limits, 0, &Events::none()).await.unwrap_err();
     let WriteError::Refused { status, reason, accounting, .. } = &error else { panic!("{error}") };
     assert_eq!((*status, *reason), (400, Reason::TooOld));
@@ -379,7 +379,7 @@ async fn an_interrupted_history_goes_on_where_it_was() {
     let series = history(10);
     let (total, limits) = (count(&series), Limits { bytes: 4000, samples: 10_000 });
     // A receiver that breaks off: the run ends with what it had accepted noted.
-    let client = Client::new(&target).unwrap().with_lanes(3).with_checkpoint(checkpoint());
+    let client = Client::new(&target).unwrap().with_shards(3).with_checkpoint(checkpoint());
     receiver.0.lock().unwrap().breaks_at = Some(total as usize / 3);
     let error = client.send(&series, limits, total, &Events::none()).await.unwrap_err();
     // What was on its way then may not have been heard of any more.

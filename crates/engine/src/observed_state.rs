@@ -11,7 +11,7 @@ use super::{EngineError, Manifest, Observed, Provider, ResourceId};
 
 /// What was found.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct ObservedState {
     /// The manifests' resources that exist under their name and place.
     pub read: BTreeMap<ResourceId, Observed>,
     /// Marked resources beside those: either of a manifest's name, but
@@ -25,7 +25,7 @@ pub(super) struct World {
     pub off: BTreeSet<String>,
 }
 
-impl World {
+impl ObservedState {
     /// The resource of that name, at its place or elsewhere.
     pub fn find(&self, id: &ResourceId) -> Option<&Observed> {
         self.read.get(id).or_else(|| self.owned.get(id))
@@ -38,7 +38,7 @@ pub(super) async fn read(
     provider: &dyn Provider,
     parallelism: usize,
     events: &Events,
-) -> Result<World, EngineError> {
+) -> Result<ObservedState, EngineError> {
     let total = manifests.len() as u64;
     let mut reads = stream::iter(manifests.iter().enumerate())
         .map(|(index, manifest)| async move { (index, manifest.id(), provider.read(manifest).await) })
@@ -86,5 +86,5 @@ pub(super) async fn read(
             doubles.push(other.id);
         }
     }
-    Ok(World { read, owned, doubles, unseen: listed.unseen, off: listed.off })
+    Ok(ObservedState { read, owned, doubles, unseen: listed.unseen, off: listed.off })
 }

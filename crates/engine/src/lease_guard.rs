@@ -20,32 +20,32 @@ pub async fn under_lease<T, E: From<EngineError>>(
     events: &Events,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let tenure = Tenure::new(Some(leasing));
+    let guard = LeaseGuard::new(Some(leasing));
     let leased = async {
-        tenure.acquire().await?;
+        guard.acquire().await?;
         let result = tokio::select! {
             result = work => result,
-            () = tenure.lost() => return Err(EngineError::LeaseLost { why: tenure.why().0 }.into()),
+            () = guard.lost() => return Err(EngineError::LeaseLost { why: guard.why().0 }.into()),
         };
-        tenure.release(events).await;
+        guard.release(events).await;
         result
     };
     tokio::select! {
         biased;
         // It never returns.
-        () = tenure.keep() => Err(EngineError::LeaseLost { why: tenure.why().0 }.into()),
+        () = guard.keep() => Err(EngineError::LeaseLost { why: guard.why().0 }.into()),
         result = leased => result,
     }
 }
 
 /// The lease, if there is one to run under, and whether it was lost.
-pub(super) struct Tenure<'a> {
+pub(super) struct LeaseGuard<'a> {
     lease: Option<Lease<'a>>,
     ended: CancellationToken,
     why: OnceLock<Lost>,
 }
 
-impl<'a> Tenure<'a> {
+impl<'a> LeaseGuard<'a> {
     /// Without `leasing` there is nothing to hold, and nothing to lose.
     pub fn new(leasing: Option<Leasing<'a>>) -> Self {
         Self { lease: leasing.map(Lease::new), ended: CancellationToken::new(), why: OnceLock::new() }

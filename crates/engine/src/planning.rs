@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dorainfra_model::Events;
 use serde_json::json;
 
+use super::observed_state::{self, ObservedState};
 use super::selection::Selection;
-use super::world::{self, World};
 use super::{
     Action, Basis, Change, EngineError, KindSpec, Manifest, Observed, Ownership, Plan, PlanOptions, Provider,
     ResourceId, Step, canonical,
@@ -32,26 +32,26 @@ pub(super) async fn read(
     provider: &dyn Provider,
     options: &PlanOptions,
     events: &Events,
-) -> Result<World, EngineError> {
+) -> Result<ObservedState, EngineError> {
     let chosen: Vec<&Manifest> = manifests
         .iter()
         .zip(&selection.read)
         .filter(|(_, read)| **read)
         .map(|(manifest, _)| manifest)
         .collect();
-    world::read(deployment, &chosen, provider, options.parallelism, events).await
+    observed_state::read(deployment, &chosen, provider, options.parallelism, events).await
 }
 
-pub(super) fn doubles(world: &World) -> Vec<String> {
-    world
+pub(super) fn doubles(state: &ObservedState) -> Vec<String> {
+    state
         .doubles
         .iter()
         .map(|id| format!("{id} exists more than once: one is handled now, the others by the next run"))
         .collect()
 }
 
-pub(super) fn all_observed(world: World) -> BTreeMap<ResourceId, Observed> {
-    world.owned.into_iter().chain(world.read).collect()
+pub(super) fn all_observed(state: ObservedState) -> BTreeMap<ResourceId, Observed> {
+    state.owned.into_iter().chain(state.read).collect()
 }
 
 /// The digest of what a step was decided from. Fields that no manifest declares

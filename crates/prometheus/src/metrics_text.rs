@@ -1,6 +1,6 @@
-//! What a program tells of itself: the text of its `/metrics`.
+//! The text that a program serves at `/metrics`.
 
-/// The sum of all series of a metric; `None`: it tells of none.
+/// The sum of all series of a metric; `None`: there is none.
 pub fn sum(metrics: &str, name: &str) -> Option<f64> {
     metrics
         .lines()

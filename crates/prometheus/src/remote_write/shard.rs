@@ -1,4 +1,4 @@
-//! One lane: requests one after the other, each until it is accepted or refused
+//! One shard: requests one after the other, each until it is accepted or refused
 //! for good.
 
 use std::time::{Duration, Instant};
@@ -15,18 +15,18 @@ use super::retry::{jitter, retry_after};
 use super::{Accepted, Client, Delivered, NATIVE_WRITTEN, Reason, WRITTEN};
 use crate::tls_failure;
 
-pub(super) struct Lane {
+pub(super) struct Shard {
     pub client: Client,
     pub version: Version,
-    /// Cancelled by the first lane that fails for good.
+    /// Cancelled by the first shard that fails for good.
     pub stop: CancellationToken,
     /// Each accepted request.
     pub progress: mpsc::UnboundedSender<Delivered>,
 }
 
-/// What a lane did until its end.
+/// What a shard did until its end.
 #[derive(Default)]
-pub(super) struct LaneEnd {
+pub(super) struct ShardEnd {
     pub accepted: Accepted,
     pub refused: u64,
     pub unknown: u64,
@@ -56,15 +56,15 @@ const ACCEPTED: [StatusCode; 3] = [StatusCode::OK, StatusCode::ACCEPTED, StatusC
 /// How a request ended that was not accepted.
 enum Undelivered {
     Failed(Failure),
-    /// Another lane failed for good while this one waited to try again.
+    /// Another shard failed for good while this one waited to try again.
     Stopped {
         answered: bool,
     },
 }
 
-impl Lane {
-    pub async fn run(self, mut queue: mpsc::Receiver<(usize, Batch)>) -> LaneEnd {
-        let mut end = LaneEnd::default();
+impl Shard {
+    pub async fn run(self, mut queue: mpsc::Receiver<(usize, Batch)>) -> ShardEnd {
+        let mut end = ShardEnd::default();
         while let Some((index, batch)) = queue.recv().await {
             if self.stop.is_cancelled() {
                 end.unsent += batch.samples;

@@ -62,20 +62,20 @@ pub(super) struct Target {
 }
 
 /// Carries `task` out and answers the resource as it is then.
-pub(super) async fn carry_out(
+pub(super) async fn execute(
     task: Task,
     provider: Arc<dyn Provider>,
     events: Events,
 ) -> Result<After, ProviderError> {
-    let carrier = Carrier { provider, events };
+    let executor = Executor { provider, events };
     match task {
-        Task::Make(target) => carrier.make(&target).await.map(After::There),
-        Task::Change { target, observed } => carrier.change(&target, observed).await.map(After::There),
-        Task::Remove { observed } => carrier.remove(&observed).await.map(|()| After::Gone),
-        Task::Turn { member, others } => carrier.turn(&member, &others).await.map(|()| After::AsBefore),
+        Task::Make(target) => executor.make(&target).await.map(After::There),
+        Task::Change { target, observed } => executor.change(&target, observed).await.map(After::There),
+        Task::Remove { observed } => executor.remove(&observed).await.map(|()| After::Gone),
+        Task::Turn { member, others } => executor.turn(&member, &others).await.map(|()| After::AsBefore),
         Task::Settle { target, interrupt } => {
             tokio::select! {
-                settled = carrier.provider.settle(&target.manifest, &carrier.events) => settled?,
+                settled = executor.provider.settle(&target.manifest, &executor.events) => settled?,
                 // Nothing follows: whether it serves is the next run's question.
                 () = interrupt.cancelled() => {}
             }
@@ -84,12 +84,12 @@ pub(super) async fn carry_out(
     }
 }
 
-struct Carrier {
+struct Executor {
     provider: Arc<dyn Provider>,
     events: Events,
 }
 
-impl Carrier {
+impl Executor {
     async fn make(&self, target: &Target) -> Result<Observed, ProviderError> {
         let mut attempt = 1;
         loop {
