@@ -6,6 +6,7 @@ mod coverage;
 mod matrix;
 
 mod architecture;
+mod circles;
 mod config_reference;
 mod documentation;
 mod receiver_image;
