@@ -71,6 +71,13 @@ pub fn fingerprint() -> String {
     base64::engine::general_purpose::URL_SAFE.encode(unique(0).to_be_bytes())
 }
 
+/// A stable number of twelve digits for a name.
+pub fn number_of(name: &str) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+    let first = digest.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
+    100_000_000_000 + u64::from_be_bytes(*first) % 900_000_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

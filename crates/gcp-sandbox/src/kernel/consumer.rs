@@ -4,9 +4,9 @@
 use serde_json::json;
 
 use super::call::Call;
+use super::clock;
 use super::error::ApiError;
 use super::store::Tx;
-use crate::services::projects;
 
 /// Titles of the services, as the error and the catalogue name them.
 pub fn service_title(name: &str) -> Option<&'static str> {
@@ -56,7 +56,7 @@ pub fn check_consumer(call: &Call, headers: &http::HeaderMap) -> Result<(), ApiE
     let service = format!("{}.googleapis.com", call.method.api);
     match named {
         Some(project) if project == cloud.project || project == cloud.number.to_string() => Ok(()),
-        Some(other) => Err(disabled(&service, projects::number_of(other))),
+        Some(other) => Err(disabled(&service, clock::number_of(other))),
         // These two take whatever project the request itself is about.
         None if matches!(call.method.api, "compute" | "storage") => Ok(()),
         None => Err(disabled(&service, OAUTH_CLIENT)),

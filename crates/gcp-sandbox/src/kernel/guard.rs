@@ -14,7 +14,6 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
-use super::cloud::Cloud;
 use super::error::{ApiError, SandboxError};
 use super::files;
 
@@ -47,18 +46,18 @@ pub fn give_token(dir: &Path, token: &str) -> Result<(), SandboxError> {
     files::write_private(&files::control_token(dir), format!("{token}\n").as_bytes())
 }
 
-/// Whether a request has the token of the control routes.
+/// Whether a request has the `token` of the control routes; `dir` is the sandbox's folder.
 ///
 /// # Errors
 /// A refusal that says where the token is.
-pub fn may_control(cloud: &Cloud, headers: &HeaderMap) -> Result<(), ApiError> {
+pub fn may_control(headers: &HeaderMap, token: &str, dir: &Path) -> Result<(), ApiError> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
     // Digests, so that the time which it takes tells nothing.
-    if Sha256::digest(given.trim()) == Sha256::digest(&cloud.control_token) {
+    if Sha256::digest(given.trim()) == Sha256::digest(token) {
         return Ok(());
     }
-    let file = files::control_token(&cloud.dir);
+    let file = files::control_token(dir);
     let message = format!("This route needs the token in {}, as `Authorization: Bearer`.", file.display());
     Err(ApiError::new(401, "authError", message))
 }

@@ -85,7 +85,7 @@ pub fn write_key_file(path: &Path, project: &str, email: &str, port: u16) -> Res
         "private_key_id": id,
         "private_key": pem,
         "client_email": email,
-        "client_id": crate::services::projects::number_of(email).to_string(),
+        "client_id": super::clock::number_of(email).to_string(),
         "auth_uri": format!("http://127.0.0.1:{port}/auth"),
         "token_uri": format!("http://127.0.0.1:{port}/token"),
     });

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::cloud::Cloud;
 use super::error::ApiError;
 use super::store::Tx;
-use super::{access, clock, condition};
-use crate::services::iam;
+use super::{clock, condition, roles};
 
 /// The policy under `key`; an empty one where none was ever set.
 pub fn get(tx: &Tx, key: &str) -> Value {
@@ -44,7 +44,7 @@ pub fn set(
     let mut bindings: Vec<Value> = Vec::new();
     for binding in wanted["bindings"].as_array().map_or(&[][..], Vec::as_slice) {
         let role = binding["role"].as_str().unwrap_or_default();
-        if !access::is_role(role) || !fits(role, key) {
+        if !roles::is_role(role) || !fits(role, key) {
             return Err(ApiError::invalid(format!("Role {role} is not supported for this resource.")));
         }
         let members = binding["members"].as_array().cloned().unwrap_or_default();
@@ -104,7 +104,7 @@ fn check_member(call: &Call, tx: &Tx, member: &str) -> Result<(), ApiError> {
     match kind {
         "serviceAccount" => {
             let suffix = format!("@{}.iam.gserviceaccount.com", call.cloud.project);
-            if name.ends_with(&suffix) && !iam::sees(&call.cloud, tx, name) {
+            if name.ends_with(&suffix) && !sees(&call.cloud, tx, name) {
                 return Err(ApiError::invalid(format!("Service account {name} does not exist.")));
             }
             Ok(())
@@ -114,6 +114,12 @@ fn check_member(call: &Call, tx: &Tx, member: &str) -> Result<(), ApiError> {
         | "principalSet" => Ok(()),
         _ => Err(ApiError::invalid(format!("Invalid member: {member}"))),
     }
+}
+
+/// Whether the world knows an account of that address: a new one is late.
+pub fn sees(cloud: &Cloud, tx: &Tx, email: &str) -> bool {
+    let key = format!("serviceAccounts/{email}");
+    tx.has(&key) && cloud.consistency.sees_account(&key)
 }
 
 /// What a grant to a deleted account turns into: it stays, and grants nothing

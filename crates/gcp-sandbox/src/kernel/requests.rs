@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::sync::lock;
-use crate::sandbox::recording::Bodies;
 
 /// How many are kept.
 const KEPT: usize = 20_000;
@@ -36,6 +36,13 @@ pub struct Entry {
     /// What was said, where the switch for it was on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bodies: Option<Bodies>,
+}
+
+/// What was said in a call; `null`: nothing, or no JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bodies {
+    pub request: Value,
+    pub response: Value,
 }
 
 /// The newest entries of one kind.

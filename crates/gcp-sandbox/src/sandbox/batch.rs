@@ -1,49 +1,40 @@
 //! Several calls in one request: `POST /batch/…`, whose body's parts are requests.
 //! Each is answered as if it had come alone.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 
-use super::server::{error_response, handle};
-use crate::kernel::cloud::Cloud;
-use crate::kernel::connection::Cutter;
 use crate::kernel::error::ApiError;
 use crate::kernel::multipart;
+use crate::kernel::response::error_response;
 
 /// The most calls of one batch.
 const MOST: usize = 100;
 
-/// Carries out every call of a batch, in order.
-pub async fn carry_out(cloud: &Arc<Cloud>, cutter: &Cutter, parts: &Parts, body: &Bytes) -> Response {
-    let calls = match read(parts, body) {
-        Ok(calls) => calls,
-        Err(error) => return error_response("", &error),
-    };
-    let boundary = format!("batch_{}", uuid::Uuid::new_v4().simple());
-    let mut said: Vec<u8> = Vec::new();
-    for (id, request) in calls {
-        // Only what a call of its own could be: no batch within a batch, no media.
-        let path = request.uri().path();
-        let media =
-            ["/upload", "/download", "/resumable", "/batch"].iter().any(|each| path.starts_with(each));
-        let response = if media {
-            error_response(
-                "",
-                &ApiError::new(400, "badRequest", "Media and batches cannot be part of a batch."),
-            )
-        } else {
-            Box::pin(handle(State(Arc::clone(cloud)), ConnectInfo(cutter.clone()), request)).await
-        };
+/// One call of a batch: its id and its request.
+pub type Calls = Vec<(Option<String>, Request<Body>)>;
+
+/// What a batch is answered with.
+pub struct Answers {
+    boundary: String,
+    said: Vec<u8>,
+}
+
+impl Answers {
+    pub fn new() -> Self {
+        Self { boundary: format!("batch_{}", uuid::Uuid::new_v4().simple()), said: Vec::new() }
+    }
+
+    /// Adds the answer to one call.
+    pub async fn add(&mut self, id: Option<String>, response: Response) {
         let (head, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
         let id = id.map(|id| format!("Content-ID: {}\r\n", answered(&id))).unwrap_or_default();
-        said.extend(format!("--{boundary}\r\nContent-Type: application/http\r\n{id}\r\n").bytes());
+        let said = &mut self.said;
+        said.extend(format!("--{}\r\nContent-Type: application/http\r\n{id}\r\n", self.boundary).bytes());
         said.extend(format!("HTTP/1.1 {}\r\n", head.status).bytes());
         for (name, value) in head.headers.iter().filter(|(name, _)| *name != "content-length") {
             said.extend(format!("{name}: {}\r\n", value.to_str().unwrap_or_default()).bytes());
@@ -52,13 +43,24 @@ pub async fn carry_out(cloud: &Arc<Cloud>, cutter: &Cutter, parts: &Parts, body:
         said.extend_from_slice(&bytes);
         said.extend(b"\r\n");
     }
-    said.extend(format!("--{boundary}--\r\n").bytes());
-    let mut response = Response::new(Body::from(said));
-    *response.status_mut() = StatusCode::OK;
-    if let Ok(kind) = HeaderValue::try_from(format!("multipart/mixed; boundary={boundary}")) {
-        response.headers_mut().insert("content-type", kind);
+
+    pub fn whole(mut self) -> Response {
+        self.said.extend(format!("--{}--\r\n", self.boundary).bytes());
+        let mut response = Response::new(Body::from(self.said));
+        *response.status_mut() = StatusCode::OK;
+        if let Ok(kind) = HeaderValue::try_from(format!("multipart/mixed; boundary={}", self.boundary)) {
+            response.headers_mut().insert("content-type", kind);
+        }
+        response
     }
-    response
+}
+
+/// The refusal of a call that only could come alone: a batch within a batch, media.
+pub fn refused(request: &Request<Body>) -> Option<Response> {
+    let path = request.uri().path();
+    let media = ["/upload", "/download", "/resumable", "/batch"].iter().any(|each| path.starts_with(each));
+    let error = || ApiError::new(400, "badRequest", "Media and batches cannot be part of a batch.");
+    media.then(|| error_response("", &error()))
 }
 
 /// `<a>` is answered as `<response-a>`.
@@ -69,9 +71,8 @@ fn answered(id: &str) -> String {
     }
 }
 
-type Calls = Vec<(Option<String>, Request<Body>)>;
-
-fn read(parts: &Parts, body: &Bytes) -> Result<Calls, ApiError> {
+/// The calls of a batch, in order.
+pub fn read(parts: &Parts, body: &Bytes) -> Result<Calls, ApiError> {
     let refuse =
         |why: &str| ApiError::new(400, "badRequest", format!("Failed to parse batch request: {why}"));
     let boundary = multipart::boundary(&parts.headers, "multipart/mixed")

@@ -11,13 +11,13 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::server::{error_response, json_response};
 use crate::kernel::cloud::Cloud;
 use crate::kernel::consistency::Lag;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::Rule;
 use crate::kernel::guard::{self, Unread};
 use crate::kernel::profile::Profile;
+use crate::kernel::response::{error_response, json_response};
 use crate::kernel::{clock, files};
 use crate::services::compute::{self, capacity, catalogue, machines};
 use crate::services::{billing, org_policy as constraints};
@@ -80,7 +80,7 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
     if let Some(page) = caller_page(cloud, parts) {
         return page;
     }
-    let bytes = match guard::may_control(cloud, &parts.headers) {
+    let bytes = match guard::may_control(&parts.headers, &cloud.control_token, &cloud.dir) {
         Err(error) => return error_response("", &error),
         Ok(()) => match guard::read(parts, body, guard::largest(false, true)).await {
             Ok(bytes) => bytes,

@@ -11,12 +11,13 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::server::{Kind, json_response};
+use super::route::Kind;
 use crate::kernel::call::{Call, Handler, check_body, check_query, parse_query};
 use crate::kernel::cloud::Cloud;
 use crate::kernel::contract::{CONTRACT, Matched, Method};
 use crate::kernel::error::ApiError;
 use crate::kernel::fields::Mask;
+use crate::kernel::response::json_response;
 use crate::kernel::token::{self, Caller};
 use crate::kernel::{access, consumer, operation};
 use crate::services::storage::conditions::{IF_MATCH, IF_NONE_MATCH};

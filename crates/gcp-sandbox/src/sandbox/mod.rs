@@ -5,5 +5,6 @@ pub mod control;
 pub mod dispatch;
 pub mod handle;
 pub mod recording;
+pub mod route;
 pub mod server;
 pub mod start;

@@ -6,18 +6,10 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::server::Kind;
+use super::route::Kind;
 use crate::services::storage::upload;
-
-/// `null`: nothing, or no JSON.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Bodies {
-    pub request: Value,
-    pub response: Value,
-}
 
 /// "hidden", as a string and as bytes in base64.
 const HIDDEN: &str = "aGlkZGVu";

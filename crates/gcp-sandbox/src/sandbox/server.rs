@@ -12,16 +12,18 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 
-use super::{batch, control, dispatch as api, recording};
+use super::route::{self, Kind, Route};
+use super::{batch, control, dispatch, recording};
 use crate::kernel::call::{Call, parse_query};
 use crate::kernel::clock;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::connection::Cutter;
-use crate::kernel::contract::{CONTRACT, Matched, percent_decode};
+use crate::kernel::contract::Matched;
 use crate::kernel::error::ApiError;
-use crate::kernel::faults::{Action, Damage, Moment, Strike};
+use crate::kernel::faults::{Action, Moment, Strike};
 use crate::kernel::guard::{self, Unread};
-use crate::kernel::requests::Entry;
+use crate::kernel::requests::{Bodies, Entry};
+use crate::kernel::response::{damaged, error_response, json_response};
 use crate::kernel::token::{self, Caller};
 use crate::services::compute::machines::reaches_google;
 use crate::services::storage::xml;
@@ -32,77 +34,19 @@ fn only_asks(id: &str) -> bool {
     ["getEffectiveOrgPolicy", "getIamPolicy", "testIamPermissions"].contains(&verb)
 }
 
-/// What a request is by its path.
-enum Route {
-    Control,
-    Token,
-    /// Several calls in one.
-    Batch,
-    /// A method by its JSON path, or one whose bytes are media.
-    Api(Matched, Kind),
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Json,
-    Upload,
-    Download,
-    Xml,
-}
-
-fn route(parts: &Parts) -> Route {
-    let path = parts.uri.path();
-    if path.starts_with("/sandbox/") {
-        return Route::Control;
-    }
-    if path == "/token" {
-        return Route::Token;
-    }
-    if path == "/batch" || path.starts_with("/batch/") {
-        return Route::Batch;
-    }
-    let media =
-        [("/upload", Kind::Upload), ("/resumable/upload", Kind::Upload), ("/download", Kind::Download)];
-    for (prefix, kind) in media {
-        if let Some(rest) = path.strip_prefix(prefix).filter(|rest| rest.starts_with("/storage/v1/")) {
-            // A resumable session goes on by PUT and ends by DELETE at the same address.
-            let verb = if kind == Kind::Upload { http::Method::POST } else { parts.method.clone() };
-            return CONTRACT.find(&verb, rest).map_or(Route::Unknown, |matched| Route::Api(matched, kind));
-        }
-    }
-    // Node's client puts the collection behind STORAGE_EMULATOR_HOST with nothing
-    // between. No bucket has so short a name.
-    let bare = path == "/b" || path.starts_with("/b/");
-    let full = if bare { format!("/storage/v1{path}") } else { path.to_owned() };
-    if let Some(matched) = CONTRACT.find(&parts.method, &full) {
-        return Route::Api(matched, Kind::Json);
-    }
-    let versioned = ["/v1/", "/v3/", "/compute/", "/storage/"].iter().any(|prefix| path.starts_with(prefix));
-    match (xml::method_id(&parts.method), path.trim_start_matches('/').split_once('/')) {
-        (Some(id), Some((bucket, object))) if !versioned && !object.is_empty() => {
-            let method = CONTRACT.method(id).expect("the contract has the methods of objects");
-            let variables = [("bucket", percent_decode(bucket)), ("object", percent_decode(object))];
-            let path = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            Route::Api(Matched { method, path }, Kind::Xml)
-        }
-        _ => Route::Unknown,
-    }
-}
-
 pub async fn handle(
     State(cloud): State<Arc<Cloud>>,
     ConnectInfo(cutter): ConnectInfo<Cutter>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let route = route(&parts);
+    let route = route::route(&parts);
     if matches!(route, Route::Control) {
         return control::handle(&cloud, &parts, body).await;
     }
     if matches!(route, Route::Batch) {
         return match guard::read(&parts, body, guard::largest(false, false)).await {
-            Ok(bytes) => batch::carry_out(&cloud, &cutter, &parts, &bytes).await,
+            Ok(bytes) => all_of(&cloud, &cutter, &parts, &bytes).await,
             Err(Unread::TooLarge(error)) => error_response("", &error),
             Err(Unread::Broken) => Response::new(Body::empty()),
         };
@@ -156,7 +100,7 @@ pub async fn handle(
             let (whole, json) = recording::response(kind, &parts, whole).await;
             (response, said) = (Some(whole), json);
         }
-        entry.bodies = Some(recording::Bodies { request, response: said });
+        entry.bodies = Some(Bodies { request, response: said });
     }
     entry.status = response.as_ref().map_or(0, |response| response.status().as_u16());
     entry.latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -165,6 +109,23 @@ pub async fn handle(
         cutter.reset();
         Response::new(Body::empty())
     })
+}
+
+/// Carries out every call of a batch, in order.
+async fn all_of(cloud: &Arc<Cloud>, cutter: &Cutter, parts: &Parts, body: &Bytes) -> Response {
+    let calls = match batch::read(parts, body) {
+        Ok(calls) => calls,
+        Err(error) => return error_response("", &error),
+    };
+    let mut answers = batch::Answers::new();
+    for (id, request) in calls {
+        let response = match batch::refused(&request) {
+            Some(refusal) => refusal,
+            None => Box::pin(handle(State(Arc::clone(cloud)), ConnectInfo(cutter.clone()), request)).await,
+        };
+        answers.add(id, response).await;
+    }
+    answers.whole()
 }
 
 /// The answer, with what faults make of it; `None`: the connection is cut.
@@ -230,40 +191,8 @@ fn largest(cloud: &Cloud, parts: &Parts, route: &Route, caller: Option<&Caller>)
     let media = matches!(kind, Kind::Upload | Kind::Xml);
     let query = parse_query(parts.uri.query().unwrap_or_default());
     // Whoever goes on with an upload is known by it; whoever needs no credentials is nobody.
-    let known = || caller.is_some() || api::opened(cloud, *kind, &query).is_some();
+    let known = || caller.is_some() || dispatch::opened(cloud, *kind, &query).is_some();
     guard::largest(media, media && known())
-}
-
-/// An answer of which no byte of the body arrives before the connection ends.
-pub fn cut(response: Response) -> Response {
-    let (mut parts, _) = response.into_parts();
-    parts.headers.insert("content-length", HeaderValue::from(1));
-    let ended = Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-    Response::from_parts(parts, Body::from_stream(futures::stream::once(std::future::ready(ended))))
-}
-
-/// An answer that arrives in part, or in a shape that is none.
-pub async fn damaged(response: Response, damage: Damage) -> Response {
-    let (mut parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let half = bytes.slice(..bytes.len() / 2);
-    match damage {
-        Damage::Malformed => {
-            parts.headers.insert("content-length", HeaderValue::from(half.len()));
-            Response::from_parts(parts, Body::from(half))
-        }
-        Damage::Truncated => {
-            // The whole length is promised; then the connection ends, once the half
-            // has left: an error at once would take it back.
-            parts.headers.insert("content-length", HeaderValue::from(bytes.len()));
-            let cut = futures::stream::once(async {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
-            });
-            let half = futures::stream::once(std::future::ready(Ok(half)));
-            Response::from_parts(parts, Body::from_stream(futures::StreamExt::chain(half, cut)))
-        }
-    }
 }
 
 async fn pause(ms: Option<u64>) {
@@ -370,7 +299,7 @@ async fn respond(
 ) -> Response {
     match route {
         Route::Control | Route::Batch => Response::new(Body::empty()),
-        Route::Token => api::token(cloud, parts, &bytes),
+        Route::Token => dispatch::token(cloud, parts, &bytes),
         Route::Unknown => {
             let what = format!("{} {}", parts.method, parts.uri.path());
             error_response("", &ApiError::unimplemented(&what))
@@ -381,7 +310,7 @@ async fn respond(
             if kind == Kind::Xml && SIGNATURES.iter().any(|each| query.contains_key(*each)) {
                 return xml::error(&ApiError::unimplemented("signed URLs"));
             }
-            let Some(caller) = api::identify(cloud, parts, &matched, caller, kind, &query) else {
+            let Some(caller) = dispatch::identify(cloud, parts, &matched, caller, kind, &query) else {
                 let error = ApiError::unauthenticated();
                 let mut response =
                     if kind == Kind::Xml { xml::error(&error) } else { error_response(name, &error) };
@@ -394,31 +323,11 @@ async fn respond(
             let (method, path) = (matched.method, matched.path.clone());
             let call =
                 Call { cloud: Arc::clone(cloud), method, path, query, body: Value::Null, caller, fault };
-            match api::carry_out(call, parts, bytes, &matched, kind).await {
+            match dispatch::carry_out(call, parts, bytes, &matched, kind).await {
                 Ok(response) => response,
                 Err(error) if kind == Kind::Xml => xml::error(&error),
                 Err(error) => error_response(name, &error),
             }
         }
     }
-}
-
-pub fn json_response(status: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static("application/json; charset=UTF-8"));
-    response
-}
-
-/// An error in the form of the API.
-pub fn error_response(api: &str, error: &ApiError) -> Response {
-    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status == StatusCode::NOT_MODIFIED {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        return response;
-    }
-    json_response(status, &error.body(api))
 }

@@ -22,7 +22,7 @@ use crate::kernel::{
     clock, connection, consistency, faults, files, guard, guest, key, operation, pace, requests, token,
 };
 use crate::machines::{Machines, NoMachines, World, balancer};
-use crate::services::{compute, projects, storage};
+use crate::services::{compute, storage};
 
 /// How long connections may take to end once the sandbox does.
 const GRACE: Duration = Duration::from_secs(3);
@@ -240,7 +240,7 @@ async fn prepare(
     let owner_key = owner_key.await.map_err(|error| SandboxError::Key(error.to_string()))??;
     let cloud = Cloud {
         project: options.project.clone(),
-        number: projects::number_of(&options.project),
+        number: clock::number_of(&options.project),
         dir,
         port,
         owner,

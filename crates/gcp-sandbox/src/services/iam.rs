@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::projects;
 use crate::kernel::call::{Call, Handler, page};
 use crate::kernel::cloud::Cloud;
 use crate::kernel::error::ApiError;
@@ -36,7 +35,7 @@ pub fn compute_default(cloud: &Cloud) -> String {
 /// A new account's resource.
 pub fn account(cloud: &Cloud, email: &str, display_name: &str, description: &str) -> Value {
     let unique_id = if email == cloud.owner {
-        projects::number_of(email).to_string()
+        clock::number_of(email).to_string()
     } else {
         format!("1{:020}", clock::unique(0))
     };
@@ -114,12 +113,6 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     call.cloud.consistency.made(&key, Duration::ZERO);
     tx.put(key, account.clone());
     Ok(account)
-}
-
-/// Whether the world knows an account of that address: a new one is late.
-pub fn sees(cloud: &Cloud, tx: &Tx, email: &str) -> bool {
-    let key = format!("serviceAccounts/{email}");
-    tx.has(&key) && cloud.consistency.sees_account(&key)
 }
 
 fn check_texts(account: &Value) -> Result<(), ApiError> {

@@ -4,9 +4,10 @@
 
 use serde_json::{Value, json};
 
-use super::compute::{self, catalogue};
+use super::compute;
 use crate::kernel::call::Call;
 use crate::kernel::error::ApiError;
+use crate::kernel::locations;
 use crate::kernel::store::Tx;
 
 const EXTERNAL_ADDRESSES: &str = "constraints/compute.vmExternalIpAccess";
@@ -114,7 +115,7 @@ fn allows(tx: &Tx, constraint: &str, covers: impl Fn(&str) -> bool) -> bool {
 fn group(value: &str) -> Option<&str> {
     match value.strip_prefix("in:") {
         Some(rest) => rest.strip_suffix("-locations"),
-        None => Some(value).filter(|value| catalogue::is_region(value)),
+        None => Some(value).filter(|value| locations::is_region(value)),
     }
 }
 
@@ -123,13 +124,13 @@ const CONTINENTS: [&str; 6] = ["eu", "europe", "us", "asia", "australia", "north
 const OUTSIDE_THE_UNION: [&str; 2] = ["europe-west2", "europe-west6"];
 
 fn is_group(group: &str) -> bool {
-    CONTINENTS.contains(&group) || catalogue::is_region(group)
+    CONTINENTS.contains(&group) || locations::is_region(group)
 }
 
 /// Whether a value of the policy covers a place, in lower case.
 fn covers(value: &str, location: &str) -> bool {
     let Some(group) = group(value) else { return value == location };
-    let region = if catalogue::is_zone(location) { catalogue::region_of(location) } else { location };
+    let region = if locations::is_zone(location) { locations::region_of(location) } else { location };
     let on = |continent: &str| region == continent || region.starts_with(&format!("{continent}-"));
     match group {
         "eu" => region == "eu" || (on("europe") && !OUTSIDE_THE_UNION.contains(&region)),

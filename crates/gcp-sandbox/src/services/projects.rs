@@ -23,13 +23,6 @@ pub fn handler(method: &str, version: &str) -> Option<Handler> {
     })
 }
 
-/// A stable number of twelve digits for a name.
-pub fn number_of(name: &str) -> u64 {
-    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
-    let first = digest.as_ref().first_chunk::<8>().expect("SHA-256 has 32 bytes");
-    100_000_000_000 + u64::from_be_bytes(*first) % 900_000_000_000
-}
-
 fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let created = tx.get("project").map(|project| project["createTime"].clone()).unwrap_or_default();
     Ok(json!({

@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use crate::kernel::faults::{Faults, Moment, Strike};
+use crate::kernel::response;
 use crate::machines::World;
-use crate::sandbox::server;
 
 /// What `work` answers, with what a rule for the machine's request makes of it.
 pub(super) async fn answered(
@@ -28,7 +28,7 @@ pub(super) async fn answered(
         return instead;
     }
     match strike.action.body {
-        Some(damage) => server::damaged(response, damage).await,
+        Some(damage) => response::damaged(response, damage).await,
         None => response,
     }
 }
@@ -44,7 +44,7 @@ async fn at(faults: &Faults, strike: &Strike, moment: Moment) -> Option<Response
     }
     if action.reset == Some(moment) {
         let nothing = StatusCode::SERVICE_UNAVAILABLE.into_response();
-        return Some(server::cut(nothing));
+        return Some(response::cut(nothing));
     }
     if action.status_at.unwrap_or(Moment::Before) != moment {
         return None;

@@ -8,6 +8,7 @@
 
 mod control;
 mod end;
+mod host;
 mod names;
 mod service;
 mod shims;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use super::supervisor::Host;
+use super::host::Host;
 use super::tree::{Process, Program};
 use super::unit::{Command, KillMode, Kind, RequirementKind, Restart, Unit};
 use super::{names, words};
@@ -79,7 +79,7 @@ pub(super) enum StartError {
     #[error("Job for {unit} failed: {reason}.")]
     Ended { unit: String, reason: String },
     #[error("{0}")]
-    Unit(#[from] super::supervisor::LoadError),
+    Unit(#[from] super::host::LoadError),
 }
 
 pub(super) struct Service {

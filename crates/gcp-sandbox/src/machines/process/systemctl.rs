@@ -160,7 +160,7 @@ fn show(supervisor: &Supervisor, units: &[String], options: &Options) -> Answer 
         let status = supervisor.service(unit).status();
         let load_state = match supervisor.host.load(unit) {
             Ok(_) => "loaded",
-            Err(super::supervisor::LoadError::NotFound(_)) => "not-found",
+            Err(super::host::LoadError::NotFound(_)) => "not-found",
             Err(_) => "bad-setting",
         };
         for property in &options.properties {

@@ -4,13 +4,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    catalogue, create, delete, existing, fresh, key_of_link, modify, reference, refuse_if_named, replacement,
-    target,
+    create, delete, existing, fresh, key_of_link, modify, reference, refuse_if_named, replacement, target,
 };
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
+use crate::kernel::locations;
 use crate::kernel::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -135,7 +135,7 @@ fn complete_backends(call: &Call, tx: &Tx, service: &mut Value, scheme: &str) ->
         let (key, group) = existing(call, tx, &text, "instanceGroups", &format!("resource.{field}"))?;
         require(call, tx, "compute.instanceGroups.use")?;
         let zone = key.split('/').nth(2).unwrap_or_default();
-        if catalogue::region_of(zone) != call.path("region") {
+        if locations::region_of(zone) != call.path("region") {
             let why = format!("The instance group is not in region '{}'.", call.path("region"));
             return Err(bad(&field, &text, &why));
         }

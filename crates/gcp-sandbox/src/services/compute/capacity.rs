@@ -10,6 +10,7 @@ use super::{catalogue, last};
 use crate::kernel::call::Call;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
+use crate::kernel::locations;
 use crate::kernel::store::Tx;
 
 /// The quotas of a region and their limits unless they are set.
@@ -34,7 +35,7 @@ fn stockout_key(zone: &str) -> String {
 
 /// Sets a limit (`None`: what it is by itself).
 pub fn set_limit(tx: &mut Tx, region: &str, metric: &str, limit: Option<f64>) -> Result<(), ApiError> {
-    if !catalogue::is_region(region) || !LIMITS.iter().any(|(name, _)| *name == metric) {
+    if !locations::is_region(region) || !LIMITS.iter().any(|(name, _)| *name == metric) {
         let known: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).collect();
         return Err(ApiError::new(
             400,
@@ -51,7 +52,7 @@ pub fn set_limit(tx: &mut Tx, region: &str, metric: &str, limit: Option<f64>) ->
 
 /// Lets a zone run out of machines, or have some again.
 pub fn set_stockout(tx: &mut Tx, zone: &str, available: bool) -> Result<(), ApiError> {
-    if !catalogue::is_zone(zone) {
+    if !locations::is_zone(zone) {
         return Err(ApiError::new(400, "badRequest", format!("There is no zone {zone}.")));
     }
     if available {
@@ -132,7 +133,7 @@ pub fn lacking(call: &Call, tx: &Tx, scope: &str) -> Option<OperationError> {
             ),
         });
     }
-    let region = if scope.starts_with("zones/") { catalogue::region_of(place) } else { place };
+    let region = if scope.starts_with("zones/") { locations::region_of(place) } else { place };
     let records = tx.scan("compute/");
     let now = usage(region, records.iter().map(|(key, record)| (key, record)));
     let before = usage(region, tx.committed("compute/"));

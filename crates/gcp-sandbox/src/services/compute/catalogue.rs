@@ -9,52 +9,7 @@ use super::{BASE, capacity, custom, last, link, lists};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;
-use crate::services::projects::number_of;
-
-/// Regions with the letters of their zones and the third byte of their subnetwork.
-const REGIONS: [(&str, &str, u8); 41] = [
-    ("africa-south1", "abc", 218),
-    ("asia-east1", "abc", 140),
-    ("asia-east2", "abc", 170),
-    ("asia-northeast1", "abc", 146),
-    ("asia-northeast2", "abc", 174),
-    ("asia-northeast3", "abc", 178),
-    ("asia-south1", "abc", 160),
-    ("asia-south2", "abc", 190),
-    ("asia-southeast1", "abc", 148),
-    ("asia-southeast2", "abc", 184),
-    ("australia-southeast1", "abc", 152),
-    ("australia-southeast2", "abc", 192),
-    ("europe-central2", "abc", 186),
-    ("europe-north1", "abc", 166),
-    ("europe-southwest1", "abc", 204),
-    ("europe-west1", "bcd", 132),
-    ("europe-west10", "abc", 214),
-    ("europe-west12", "abc", 210),
-    ("europe-west2", "abc", 154),
-    ("europe-west3", "abc", 156),
-    ("europe-west4", "abc", 164),
-    ("europe-west6", "abc", 172),
-    ("europe-west8", "abc", 198),
-    ("europe-west9", "abc", 200),
-    ("me-central1", "abc", 212),
-    ("me-central2", "abc", 216),
-    ("me-west1", "abc", 208),
-    ("northamerica-northeast1", "abc", 162),
-    ("northamerica-northeast2", "abc", 188),
-    ("northamerica-south1", "abc", 224),
-    ("southamerica-east1", "abc", 158),
-    ("southamerica-west1", "abc", 194),
-    ("us-central1", "abcf", 128),
-    ("us-east1", "bcd", 142),
-    ("us-east4", "abc", 150),
-    ("us-east5", "abc", 202),
-    ("us-south1", "abc", 206),
-    ("us-west1", "abc", 138),
-    ("us-west2", "abc", 168),
-    ("us-west3", "abc", 180),
-    ("us-west4", "abc", 182),
-];
+use crate::kernel::{clock, locations};
 
 /// Machine types: name, CPUs, MB of memory, shared core.
 const MACHINE_TYPES: [(&str, u32, u32, bool); 21] = [
@@ -114,24 +69,6 @@ pub fn handler(collection: &str, verb: &str) -> Option<Handler> {
     })
 }
 
-pub fn regions() -> impl Iterator<Item = &'static str> {
-    REGIONS.iter().map(|(region, _, _)| *region)
-}
-
-pub fn zones() -> impl Iterator<Item = String> {
-    REGIONS
-        .iter()
-        .flat_map(|(region, letters, _)| letters.chars().map(move |letter| format!("{region}-{letter}")))
-}
-
-pub fn is_region(name: &str) -> bool {
-    regions().any(|region| region == name)
-}
-
-pub fn is_zone(name: &str) -> bool {
-    zones().any(|zone| zone == name)
-}
-
 pub fn is_machine_type(name: &str) -> bool {
     type_named(name).is_some()
 }
@@ -142,19 +79,13 @@ fn type_named(name: &str) -> Option<(&str, u32, u32, bool)> {
     predefined.or_else(|| custom::size(name).map(|(cpus, memory)| (name, cpus, memory, false)))
 }
 
-/// The range of the subnetwork that a network of auto mode has in a region.
-pub fn automatic_range(region: &str) -> String {
-    let third = REGIONS.iter().find(|(name, ..)| *name == region).map_or(0, |(_, _, third)| *third);
-    format!("10.{third}.0.0/20")
-}
-
 /// CPUs of a machine type.
 pub fn cpus(machine_type: &str) -> u32 {
     type_named(machine_type).map_or(0, |(_, cpus, ..)| cpus)
 }
 
 fn id(text: &str) -> String {
-    number_of(text).to_string()
+    clock::number_of(text).to_string()
 }
 
 fn missing(call: &Call, path: &str) -> ApiError {
@@ -185,27 +116,23 @@ fn get_project(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     }))
 }
 
-pub fn region_of(zone: &str) -> &str {
-    zone.rsplit_once('-').map_or(zone, |(region, _)| region)
-}
-
 fn zone(call: &Call, name: &str) -> Value {
-    let region = link(&call.cloud.project, &format!("compute/regions/{}", region_of(name)));
+    let region = link(&call.cloud.project, &format!("compute/regions/{}", locations::region_of(name)));
     resource(call, "zone", &format!("zones/{name}"), json!({"status": "UP", "region": region}))
 }
 
 fn get_zone(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
     let name = call.path("zone");
-    if is_zone(name) { Ok(zone(call, name)) } else { Err(missing(call, &format!("zones/{name}"))) }
+    if locations::is_zone(name) { Ok(zone(call, name)) } else { Err(missing(call, &format!("zones/{name}"))) }
 }
 
 fn list_zones(call: &Call, _tx: &mut Tx) -> Result<Value, ApiError> {
-    let items = zones().map(|name| (name.clone(), zone(call, &name))).collect();
+    let items = locations::zones().map(|name| (name.clone(), zone(call, &name))).collect();
     lists::answer(call, "zone", "zones", items)
 }
 
 fn region(call: &Call, tx: &Tx, name: &str) -> Value {
-    let zones = zones().filter(|zone| region_of(zone) == name);
+    let zones = locations::zones().filter(|zone| locations::region_of(zone) == name);
     let zones: Vec<String> =
         zones.map(|zone| link(&call.cloud.project, &format!("compute/zones/{zone}"))).collect();
     let more = json!({"status": "UP", "zones": zones, "quotas": capacity::quotas(tx, name)});
@@ -214,7 +141,11 @@ fn region(call: &Call, tx: &Tx, name: &str) -> Value {
 
 fn get_region(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let name = call.path("region");
-    if is_region(name) { Ok(region(call, tx, name)) } else { Err(missing(call, &format!("regions/{name}"))) }
+    if locations::is_region(name) {
+        Ok(region(call, tx, name))
+    } else {
+        Err(missing(call, &format!("regions/{name}")))
+    }
 }
 
 fn list_regions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -222,7 +153,7 @@ fn list_regions(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         call,
         "region",
         "regions",
-        regions().map(|name| (name.to_owned(), region(call, tx, name))).collect(),
+        locations::regions().map(|name| (name.to_owned(), region(call, tx, name))).collect(),
     )
 }
 
@@ -376,7 +307,7 @@ fn image_from_family(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 /// The newest image of a family as a zone sees it.
 fn view_image_family(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let zone = call.path("zone");
-    if zone != "-" && !is_zone(zone) {
+    if zone != "-" && !locations::is_zone(zone) {
         return Err(missing(call, &format!("zones/{zone}")));
     }
     Ok(json!({"image": image_from_family(call, tx)?}))

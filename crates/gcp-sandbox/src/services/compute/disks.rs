@@ -9,6 +9,7 @@ use super::{
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
@@ -82,7 +83,7 @@ pub fn performance(record: &Value, field: &str) -> Result<(), ApiError> {
 }
 
 fn policies(call: &Call, tx: &Tx, wanted: &Value) -> Result<Vec<String>, ApiError> {
-    let region = catalogue::region_of(call.path("zone"));
+    let region = locations::region_of(call.path("zone"));
     let texts = wanted.as_array().into_iter().flatten().filter_map(Value::as_str);
     let links = texts.map(|text| {
         let key = reference(call, text, "resourcePolicies", "resource.resourcePolicies")?;

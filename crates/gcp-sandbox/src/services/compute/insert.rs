@@ -12,7 +12,9 @@ use crate::kernel::call::Call;
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
+use crate::kernel::policy;
 use crate::kernel::store::Tx;
 use crate::services::iam;
 
@@ -126,7 +128,7 @@ pub fn service_accounts(call: &Call, tx: &Tx, wanted: &Value) -> Result<Value, A
             account["email"] = json!(iam::compute_default(&call.cloud));
         }
         let email = account["email"].as_str().unwrap_or_default();
-        if !iam::sees(&call.cloud, tx, email) {
+        if !policy::sees(&call.cloud, tx, email) {
             return Err(ApiError::invalid(format!(
                 "The resource '{email}' of type 'serviceAccount' was not found."
             )));
@@ -318,7 +320,7 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
         };
     };
     let field = "resource.networkInterfaces[0]";
-    let region = catalogue::region_of(call.path("zone"));
+    let region = locations::region_of(call.path("zone"));
     let (network, subnetwork) = subnetworks::resolve(
         call,
         tx,
@@ -382,7 +384,7 @@ fn bind_address(
     effect: &mut Effect,
 ) -> Result<String, ApiError> {
     let (kind, word, field) = what;
-    let region = catalogue::region_of(call.path("zone"));
+    let region = locations::region_of(call.path("zone"));
     let found = addresses::find(tx, region, address).filter(|(_, record)| record["addressType"] == kind);
     let Some((key, record)) = found else {
         return Err(ApiError::invalid(format!(

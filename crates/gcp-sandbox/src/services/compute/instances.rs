@@ -4,13 +4,12 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
-use super::{
-    addresses, catalogue, groups, insert, key_of_link, link, modify, not_ready, relative, series, target,
-};
+use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, series, target};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::guest;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::{After, Tx};
 use crate::machines::MachineId;
@@ -87,7 +86,7 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     tx.edit(&key, |record| record["status"] = json!("STOPPING"));
     let mut stopped = json!({"status": "TERMINATED", "lastStopTimestamp": clock::timestamp()});
-    let region = catalogue::region_of(call.path("zone"));
+    let region = locations::region_of(call.path("zone"));
     if let Some(interfaces) = addresses::without_ephemeral(tx, region, &record["networkInterfaces"]) {
         stopped["networkInterfaces"] = interfaces;
     }
@@ -106,7 +105,7 @@ fn power_on(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if record["status"] == "RUNNING" {
         return start(call, tx, &key, Effect::default());
     }
-    let region = catalogue::region_of(call.path("zone"));
+    let region = locations::region_of(call.path("zone"));
     let interfaces = addresses::with_ephemeral(call, tx, region, &record["networkInterfaces"])?;
     if let Some(interfaces) = interfaces {
         tx.edit(&key, |record| record["networkInterfaces"] = interfaces);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{catalogue, collection, last, link, scope};
+use super::{collection, last, link, scope};
 use crate::kernel::call::{Call, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::filter::Filter;
+use crate::kernel::locations;
 use crate::kernel::operation;
 use crate::kernel::store::Tx;
 
@@ -96,11 +97,11 @@ pub fn all_operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 }
 
 fn zonal() -> impl Iterator<Item = String> {
-    catalogue::zones().map(|zone| format!("zones/{zone}"))
+    locations::zones().map(|zone| format!("zones/{zone}"))
 }
 
 fn regional() -> impl Iterator<Item = String> {
-    catalogue::regions().map(|region| format!("regions/{region}"))
+    locations::regions().map(|region| format!("regions/{region}"))
 }
 
 /// All scopes of the collection's kind.
@@ -128,7 +129,7 @@ pub fn of_zones(
     of_zone: impl Fn(&str) -> Vec<(String, Value)>,
 ) -> Result<Value, ApiError> {
     let of_zone = &of_zone;
-    let items = catalogue::zones().flat_map(|zone| {
+    let items = locations::zones().flat_map(|zone| {
         of_zone(&zone).into_iter().map(move |(name, item)| (format!("{zone}/{name}"), item))
     });
     by_scope(call, kind, collection, items.collect(), zonal().collect())

@@ -29,6 +29,7 @@ use serde_json::{Value, json};
 
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::{After, Tx};
 use crate::kernel::{clock, labels, operation};
@@ -101,7 +102,7 @@ pub fn relative(project: &str, key: &str) -> String {
 pub fn scope(call: &Call) -> Result<String, ApiError> {
     let (zone, region) = (call.path("zone"), call.path("region"));
     if !zone.is_empty() {
-        if !catalogue::is_zone(zone) {
+        if !locations::is_zone(zone) {
             return Err(ApiError::invalid(format!(
                 "Invalid value for field 'zone': '{zone}'. Unknown zone."
             )));
@@ -109,7 +110,7 @@ pub fn scope(call: &Call) -> Result<String, ApiError> {
         return Ok(format!("zones/{zone}"));
     }
     if !region.is_empty() {
-        if !catalogue::is_region(region) {
+        if !locations::is_region(region) {
             return Err(ApiError::invalid(format!(
                 "Invalid value for field 'region': '{region}'. Unknown region."
             )));

@@ -4,13 +4,13 @@
 use serde_json::{Value, json};
 
 use super::{
-    catalogue, delete, existing, fresh, link, modify, refuse_if_named, refuse_other_members, subnetworks,
-    target,
+    delete, existing, fresh, link, modify, refuse_if_named, refuse_other_members, subnetworks, target,
 };
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, later, start};
 use crate::kernel::store::Tx;
 
@@ -86,7 +86,7 @@ fn complete(network: &mut Value) {
 fn automatic(project: &str, network: &str) -> (Vec<Edit>, Vec<String>) {
     let name = network.rsplit_once('/').map_or("", |(_, name)| name);
     let mut all = (Vec::new(), Vec::new());
-    for region in catalogue::regions() {
+    for region in locations::regions() {
         let key = super::key(&format!("regions/{region}"), "subnetworks", name);
         all.1.push(link(project, &key));
         all.0.push(Edit::Put(key, subnetworks::automatic(project, region, name, network)));

@@ -10,6 +10,7 @@ use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
@@ -48,7 +49,7 @@ fn take(call: &Call, tx: &mut Tx, disk_key: &str) -> Result<Value, ApiError> {
     if disk["status"] != "READY" {
         return Err(not_ready(call, disk_key));
     }
-    let region = super::catalogue::region_of(disk_key.split('/').nth(2).unwrap_or_default());
+    let region = locations::region_of(disk_key.split('/').nth(2).unwrap_or_default());
     for field in ["licenses", "guestOsFeatures", "architecture"] {
         if !disk[field].is_null() {
             record[field] = disk[field].clone();

@@ -6,13 +6,12 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
-use super::{
-    catalogue, existing, fresh, key_of_link, link, modify, refuse_if_named, refuse_other_members, target,
-};
+use super::{existing, fresh, key_of_link, link, modify, refuse_if_named, refuse_other_members, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
+use crate::kernel::locations;
 use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
@@ -45,7 +44,7 @@ pub fn automatic(project: &str, region: &str, name: &str, network: &str) -> Valu
     let mut record = json!({
         "kind": "compute#subnetwork", "id": clock::resource_id(), "name": name,
         "creationTimestamp": clock::timestamp(), "selfLink": link(project, &key),
-        "network": link(project, network), "ipCidrRange": catalogue::automatic_range(region),
+        "network": link(project, network), "ipCidrRange": locations::automatic_range(region),
         "region": link(project, &format!("compute/regions/{region}")),
     });
     complete(&mut record);

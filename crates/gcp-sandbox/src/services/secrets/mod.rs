@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::compute::catalogue;
 use crate::kernel::call::{Call, Handler, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::filter::Filter;
+use crate::kernel::locations;
 use crate::kernel::store::Tx;
 use crate::kernel::{access, clock, labels, policy};
 
@@ -74,7 +74,7 @@ fn create(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     for (at, replica) in replication["userManaged"]["replicas"].as_array().into_iter().flatten().enumerate() {
         let place = replica["location"].as_str().unwrap_or_default();
-        if !catalogue::is_region(place) {
+        if !locations::is_region(place) {
             return Err(ApiError::bad_request(
                 &format!("secret.replication.user_managed.replicas[{at}].location"),
                 format!("The location [{place}] is not one that secrets can be kept in."),

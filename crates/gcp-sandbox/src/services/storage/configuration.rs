@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::labels;
-use crate::services::compute::catalogue;
+use crate::kernel::locations;
 
 const CLASSES: [&str; 4] = ["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"];
 
@@ -69,7 +69,7 @@ fn not_heeded(path: &str) -> ApiError {
 fn place(bucket: &mut Value) -> Result<(), ApiError> {
     let location = bucket["location"].as_str().unwrap_or("US").to_ascii_uppercase();
     let multi = ["US", "EU", "ASIA"].contains(&location.as_str());
-    if !multi && !catalogue::is_region(&location.to_ascii_lowercase()) {
+    if !multi && !locations::is_region(&location.to_ascii_lowercase()) {
         return Err(ApiError::invalid("The specified location constraint is not valid."));
     }
     bucket["locationType"] = json!(if multi { "multi-region" } else { "region" });
