@@ -1,21 +1,18 @@
-//! Compute's long-running operations: started with a write, carried out after
+//! Long-running operations: started with a write, carried out after
 //! their time, finished after a restart of the sandbox.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::clock;
 use super::cloud::Cloud;
-use super::error::ApiError;
 use super::faults::OperationError;
 use super::store::{After, Tx};
-use crate::services::compute::{self, capacity, content, machines};
 
 /// How long `wait` holds a request.
 const WAIT: Duration = Duration::from_secs(120);
@@ -27,14 +24,10 @@ pub struct Effect {
     pub done: Vec<Edit>,
     /// What takes the start's changes back, when it fails.
     pub undo: Vec<Edit>,
-    /// What a machine has to do first; its failure is the operation's.
-    pub machine: Option<machines::Order>,
-    /// Contents of a disk that are copied first: from this folder to that one.
-    #[serde(default)]
-    pub copy: Option<(PathBuf, PathBuf)>,
-    /// What the operation fails with, instead of any of this.
-    #[serde(default)]
-    pub fail: Option<OperationError>,
+    /// What its API does first ([`Hooks::work`](super::cloud::Hooks)); its failure is the
+    /// operation's.
+    #[serde(flatten)]
+    pub work: Map<String, Value>,
 }
 
 /// A change of one record.
@@ -47,16 +40,11 @@ pub enum Edit {
 }
 
 impl Edit {
-    fn apply(self, tx: &mut Tx, dir: &std::path::Path) {
+    fn apply(self, tx: &mut Tx) {
         match self {
             Self::Merge(key, members) => tx.edit(&key, |record| merge(record, &members)),
             Self::Put(key, value) => tx.put(key, value),
-            Self::Remove(key) => {
-                if let Some(folder) = content::folder(dir, &key) {
-                    tx.after(After::Discard(folder));
-                }
-                tx.remove(key);
-            }
+            Self::Remove(key) => tx.remove(key),
         }
     }
 
@@ -78,6 +66,11 @@ fn merge(record: &mut Value, members: &Value) {
     }
 }
 
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    u64::try_from(clock::unique(0)).unwrap_or(0) / 1000
+}
+
 /// The kept form of an operation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
@@ -89,102 +82,46 @@ struct Record {
     fail: Option<OperationError>,
 }
 
-/// Starts an operation on the record `target`; answers it as the API does.
-pub fn start(call: &Call, tx: &mut Tx, target: &str, effect: Effect) -> Result<Value, ApiError> {
-    let (scope, _) = target
-        .strip_prefix("compute/")
-        .and_then(|path| path.rsplit_once('/'))
-        .and_then(|(path, _)| path.rsplit_once('/'))
-        .unwrap_or(("global", ""));
-    let kind = call.short_id();
-    let id = clock::unique(0);
-    let name = format!("operation-{id}-{:08x}", crc32c::crc32c(target.as_bytes()));
-    let now = clock::timestamp();
-    let target_id = tx.get(target).map(|record| record["id"].clone()).unwrap_or_default();
-    let mut operation = json!({
-        "kind": "compute#operation",
-        "id": (4_000_000_000_000_000_000 + id).to_string(),
-        "name": name,
-        "operationType": kind.rsplit_once('.').map_or(kind, |(_, verb)| verb),
-        "targetLink": compute::link(&call.cloud.project, target),
-        "status": "PENDING",
-        "user": call.caller.email,
-        "progress": 0,
-        "insertTime": now,
-        "selfLink": compute::link(&call.cloud.project, &format!("compute/{scope}/operations/{name}")),
-    });
-    if target_id.is_string() {
-        operation["targetId"] = target_id;
-    }
-    if let Some((place, _)) = scope.split_once('/') {
-        operation[place.trim_end_matches('s')] =
-            json!(compute::link(&call.cloud.project, &format!("compute/{scope}")));
-    }
-    let time = call.cloud.operation_time(kind).as_millis();
-    let fail = call.fault.operation_error.clone().or_else(|| effect.fail.clone());
-    let fail = fail.or_else(|| capacity::lacking(call, tx, scope));
+/// Starts an operation, whose record gets this key. What its call's fault says of it comes
+/// before what it would do by itself.
+pub fn start(
+    call: &Call,
+    tx: &mut Tx,
+    key: &str,
+    operation: Value,
+    effect: Effect,
+    fail: Option<OperationError>,
+) {
+    let time = call.cloud.operation_time(call.short_id()).as_millis();
     let record = Record {
-        operation: operation.clone(),
+        operation,
         effect,
         ms: call.fault.operation_ms.unwrap_or(u64::try_from(time).unwrap_or(u64::MAX)),
-        began: u64::try_from(id).unwrap_or(0) / 1000,
-        fail,
-    };
-    let key = format!("operations/{scope}/{name}");
-    tx.put(key.clone(), json!(record));
-    if let Some(request) = call.query("requestId") {
-        tx.put(format!("replay/{request}"), json!({"operation": key, "method": call.method.id}));
-    }
-    tx.after(After::Run(key));
-    Ok(operation)
-}
-
-/// Starts an operation of an API whose operations have another form: only its
-/// time, its effect and its answer are kept.
-pub fn start_plain(call: &Call, tx: &mut Tx, key: &str, kind: &str, done: Vec<Edit>, response: Value) {
-    let time = call.cloud.operation_time(kind).as_millis();
-    let record = Record {
-        operation: json!({"status": "PENDING", "response": response}),
-        effect: Effect { done, ..Effect::default() },
-        ms: call.fault.operation_ms.unwrap_or(u64::try_from(time).unwrap_or(u64::MAX)),
-        began: u64::try_from(clock::unique(0)).unwrap_or(0) / 1000,
-        fail: call.fault.operation_error.clone(),
+        began: now_ms(),
+        fail: call.fault.operation_error.clone().or(fail),
     };
     tx.put(key, json!(record));
-    tx.after(After::Run(key.to_owned()));
+    tx.after(After::Spawn(run(Arc::clone(&call.cloud), key.to_owned())));
 }
 
 /// Has records changed after a while, which nobody can ask about.
-pub fn later(tx: &mut Tx, key: &str, time: Duration, done: Vec<Edit>) {
+pub fn later(cloud: &Arc<Cloud>, tx: &mut Tx, key: &str, time: Duration, done: Vec<Edit>) {
     let record = Record {
         operation: json!({"status": "PENDING"}),
         effect: Effect { done, ..Effect::default() },
         ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-        began: u64::try_from(clock::unique(0)).unwrap_or(0) / 1000,
+        began: now_ms(),
         fail: None,
     };
     tx.put(key, json!(record));
-    tx.after(After::Run(key.to_owned()));
-}
-
-/// The operation that an earlier request with the same id has started.
-pub fn replay(call: &Call, tx: &Tx) -> Result<Option<Value>, ApiError> {
-    let Some(request) = call.query("requestId") else { return Ok(None) };
-    if uuid::Uuid::parse_str(request).map_or(true, |id| id.is_nil()) {
-        return Err(ApiError::invalid(format!(
-            "Invalid value for field 'requestId': '{request}'. Must be a valid non-zero UUID."
-        )));
-    }
-    let earlier = tx.get(&format!("replay/{request}"));
-    Ok(earlier.and_then(|earlier| tx.get(earlier["operation"].as_str()?)).map(shown))
+    tx.after(After::Spawn(run(Arc::clone(cloud), key.to_owned())));
 }
 
 /// An operation's record as the API answers it: progress by the clock.
 pub fn shown(record: &Value) -> Value {
     let mut operation = record["operation"].clone();
     if operation["status"] != "DONE" {
-        let now = u64::try_from(clock::unique(0)).unwrap_or(0) / 1000;
-        let gone = now.saturating_sub(record["began"].as_u64().unwrap_or(0));
+        let gone = now_ms().saturating_sub(record["began"].as_u64().unwrap_or(0));
         let percent = (gone * 100 / record["ms"].as_u64().unwrap_or(1).max(1)).min(99);
         if percent >= 10 {
             operation["status"] = json!("RUNNING");
@@ -228,45 +165,33 @@ async fn carry_out(cloud: Arc<Cloud>, key: String) {
         () = cloud.stop.cancelled() => return,
     }
     let mut failure = record.fail.clone().map(|fault| (fault.code, fault.message));
-    if let (None, Some((from, to))) = (&failure, &record.effect.copy)
-        && let Err(why) = content::copy(from, to).await
-    {
-        failure = Some(("INTERNAL_ERROR".into(), format!("The disk's content could not be copied: {why}")));
-    }
-    if let (None, Some(order)) = (&failure, &record.effect.machine)
-        && let Err(why) = machines::carry_out(&cloud, order).await
-    {
-        failure = Some(("INTERNAL_ERROR".into(), format!("The machine could not be moved: {why}")));
+    for hooks in &cloud.hooks {
+        if failure.is_none()
+            && let Err(why) = (hooks.work)(Arc::clone(&cloud), record.effect.work.clone()).await
+        {
+            failure = Some(("INTERNAL_ERROR".into(), why));
+        }
     }
     if cloud.stop.is_cancelled() {
         return;
     }
-    let dir = cloud.dir.clone();
     let _ = cloud
         .transact(move |tx| {
-            finish(tx, &key, record, failure, &dir);
+            finish(tx, &key, record, failure);
             Ok(())
         })
         .await;
     cloud.ended.send_modify(|version| *version += 1);
 }
 
-fn finish(
-    tx: &mut Tx,
-    key: &str,
-    mut record: Record,
-    failure: Option<(String, String)>,
-    dir: &std::path::Path,
-) {
+fn finish(tx: &mut Tx, key: &str, mut record: Record, failure: Option<(String, String)>) {
     let edits = match &failure {
         None => std::mem::take(&mut record.effect.done),
         Some(_) => std::mem::take(&mut record.effect.undo),
     };
     for edit in edits {
-        if edit.key().contains("/instances/") {
-            tx.after(After::Changed(edit.key().to_owned()));
-        }
-        edit.apply(tx, dir);
+        tx.after(After::Changed(edit.key().to_owned()));
+        edit.apply(tx);
     }
     let now = clock::timestamp();
     merge(

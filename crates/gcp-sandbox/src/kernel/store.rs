@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use futures::future::BoxFuture;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
 
@@ -17,9 +18,6 @@ use super::files;
 /// A record is the CRC32C of its JSON (4 bytes, big endian) and the JSON.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("records");
 
-/// The collections of Compute that decide who may reach whom.
-const NETWORK: [&str; 2] = ["/firewalls/", "/instances/"];
-
 #[derive(Debug)]
 pub struct Store {
     database: Database,
@@ -27,18 +25,19 @@ pub struct Store {
 }
 
 /// What has to happen once a transaction is on disk.
-#[derive(Clone, Debug, PartialEq)]
 pub enum After {
-    /// Carry out the operation with this key.
-    Run(String),
     /// Remove a file or folder that nothing refers to any more.
     Discard(PathBuf),
-    /// Wake those that wait for changes of this instance (its record's key).
+    /// Wake those that wait for changes of this record (its key).
     Changed(String),
-    /// Hand an instance's new metadata to its machine.
-    Metadata(String),
-    /// A firewall rule or an instance was written: who may reach whom can differ.
-    Network,
+    /// Begin with this.
+    Spawn(BoxFuture<'static, ()>),
+}
+
+/// A record that a transaction has written.
+pub struct Written {
+    pub key: String,
+    pub removed: bool,
 }
 
 impl Store {
@@ -196,10 +195,10 @@ impl Tx<'_> {
         self.store.scan(prefix)
     }
 
-    /// Whether it changes a record whose key starts with `prefix`.
-    pub fn wrote(&self, prefix: &str) -> bool {
-        let first = self.writes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next();
-        first.is_some_and(|(key, _)| key.starts_with(prefix))
+    /// What it changes.
+    pub fn written(&self) -> Vec<Written> {
+        let written = self.writes.iter();
+        written.map(|(key, value)| Written { key: key.clone(), removed: value.is_none() }).collect()
     }
 
     pub fn after(&mut self, what: After) {
@@ -207,12 +206,7 @@ impl Tx<'_> {
     }
 
     /// Writes everything to disk and answers what has to happen next.
-    pub fn commit(mut self) -> Result<Vec<After>, SandboxError> {
-        let network =
-            |key: &String| key.starts_with("compute/") && NETWORK.iter().any(|each| key.contains(each));
-        if self.writes.keys().any(network) {
-            self.after.push(After::Network);
-        }
+    pub fn commit(self) -> Result<Vec<After>, SandboxError> {
         if !self.writes.is_empty() {
             self.store.write(self.writes).map_err(|error| SandboxError::Store(error.to_string()))?;
         }

@@ -20,7 +20,7 @@ use crate::kernel::profile::Profile;
 use crate::kernel::response::{error_response, json_response};
 use crate::kernel::{clock, files};
 use crate::services::compute::{self, capacity, catalogue, machines};
-use crate::services::{billing, org_policy as constraints};
+use crate::services::{billing, org_policy as constraints, projects};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +90,7 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
     };
     let done = match (parts.method.as_str(), parts.uri.path()) {
         ("GET", "/sandbox/status") => Ok(status(cloud)),
-        ("GET", "/sandbox/metadata") => Ok(json!({"requests": cloud.asked.list()})),
+        ("GET", "/sandbox/metadata") => Ok(json!({"requests": compute::state(cloud).asked.list()})),
         ("GET", "/sandbox/requests") => Ok(json!({"requests": cloud.requests.list()})),
         ("DELETE", "/sandbox/requests") => {
             cloud.requests.clear();
@@ -152,7 +152,7 @@ fn caller_page(cloud: &Cloud, parts: &Parts) -> Option<Response> {
     let (status, kind, text) = match rest {
         "/closed" => (StatusCode::FOUND, "text/html; charset=utf-8", "<h1>We have moved</h1>".to_owned()),
         "/ipv6" => (StatusCode::OK, "text/plain", "2001:db8::7\n".to_owned()),
-        "" => (StatusCode::OK, "text/plain", format!("{}\n", cloud.network().caller)),
+        "" => (StatusCode::OK, "text/plain", format!("{}\n", compute::network(cloud).caller)),
         _ => return None,
     };
     let mut response = Response::new(Body::from(text));
@@ -305,6 +305,6 @@ async fn reset(cloud: &Arc<Cloud>) -> Result<Value, ApiError> {
     }
     cloud.faults.set(Vec::new());
     cloud.requests.clear();
-    cloud.found().await.map_err(|error| ApiError::internal(error.to_string()))?;
+    projects::found(cloud).await.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(json!({}))
 }

@@ -21,6 +21,7 @@ use crate::kernel::response::json_response;
 use crate::kernel::token::{self, Caller};
 use crate::kernel::{access, consumer, operation};
 use crate::services::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
+use crate::services::storage::rate::WriteRate;
 use crate::services::storage::{media, resumable, transcoding, upload, xml};
 use crate::services::{
     billing, compute, iam, org_policy as constraints, projects, secrets, service_usage as services, storage,
@@ -136,7 +137,7 @@ pub async fn carry_out(
     }
     consumer::check_consumer(&call, &parts.headers)?;
     if call.cloud.profile().storage_pace {
-        call.cloud.pace.check(&call)?;
+        call.cloud.state::<WriteRate>().check(&call)?;
     }
     if kind != Kind::Json && parts.headers.contains_key("x-goog-encryption-algorithm") {
         return Err(ApiError::unimplemented("encryption keys of the customer's own"));
@@ -188,14 +189,14 @@ pub async fn carry_out(
 async fn answer(call: Call, method: &'static Method) -> Result<Value, ApiError> {
     let cloud = Arc::clone(&call.cloud);
     let waits = method.id.ends_with("Operations.wait");
-    let key = if waits { compute::operation_key(&call)? } else { String::new() };
+    let key = if waits { compute::operations::key(&call)? } else { String::new() };
     let handler = if waits { compute::handler("compute.zoneOperations.get") } else { handler(method) };
     let handler = handler.ok_or_else(|| ApiError::unimplemented(&method.id))?;
     let mut answer = cloud
         .transact(move |tx| {
             access::check(&call, tx)?;
             if call.method.api == "compute"
-                && let Some(earlier) = operation::replay(&call, tx)?
+                && let Some(earlier) = compute::operations::replay(&call, tx)?
             {
                 return Ok(earlier);
             }

@@ -4,25 +4,23 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::server;
-use crate::kernel::cloud::Cloud;
+use crate::kernel::cloud::{Cloud, Setup};
 use crate::kernel::error::SandboxError;
 use crate::kernel::files::StateFile;
 use crate::kernel::profile::Profile;
 use crate::kernel::store::Store;
-use crate::kernel::{
-    clock, connection, consistency, faults, files, guard, guest, key, operation, pace, requests, token,
-};
+use crate::kernel::{clock, connection, files, guard, key, operation, token};
 use crate::machines::{Machines, NoMachines, World, balancer};
-use crate::services::{compute, storage};
+use crate::services::{compute, projects, storage};
 
 /// How long connections may take to end once the sandbox does.
 const GRACE: Duration = Duration::from_secs(3);
@@ -100,14 +98,15 @@ pub async fn serve(
     let cloud = prepare(&options, stop).await?;
     let closing = Closing(Arc::clone(&cloud.0));
     let (cloud, listener) = cloud;
-    cloud.found().await?;
+    projects::found(&cloud).await?;
     let machines: Arc<dyn Machines> = match &options.machines {
         Driver::None => Arc::new(NoMachines),
         Driver::With(make) => {
             make(Arc::clone(&cloud) as Arc<dyn World>, &cloud.dir).map_err(SandboxError::Machines)?
         }
     };
-    let _ = cloud.machines.set(Arc::clone(&machines));
+    let running = compute::state(&cloud);
+    let _ = running.machines.set(Arc::clone(&machines));
 
     let app = axum::Router::new().fallback(server::handle).with_state(Arc::clone(&cloud));
     let app = app
@@ -119,7 +118,13 @@ pub async fn serve(
     let mut server = tokio::spawn(async move { server.await });
 
     operation::resume(&cloud);
-    tokio::spawn(balancer::run(Arc::clone(&cloud)));
+    let balancer = Arc::clone(&running.balancer);
+    tokio::spawn(balancer::run(
+        Arc::clone(&cloud),
+        balancer,
+        Arc::clone(&machines),
+        compute::balancing::desired,
+    ));
     let booting = tokio::spawn(compute::machines::restore(Arc::clone(&cloud)));
     let state = StateFile {
         port: cloud.port,
@@ -238,7 +243,10 @@ async fn prepare(
         move || key::write_key_file(&path, &project, &owner, port)
     });
     let owner_key = owner_key.await.map_err(|error| SandboxError::Key(error.to_string()))??;
-    let cloud = Cloud {
+    let mut state = http::Extensions::new();
+    state.insert(Arc::new(compute::State::default()));
+    state.insert(Arc::new(storage::rate::WriteRate::default()));
+    let cloud = Cloud::new(Setup {
         project: options.project.clone(),
         number: clock::number_of(&options.project),
         dir,
@@ -247,23 +255,14 @@ async fn prepare(
         owner_key,
         control_token: hex::encode(random()),
         tokens: token::Tokens::new(&secret),
-        faults: faults::Faults::default(),
-        requests: requests::Log::default(),
-        balancer: balancer::Balancer::default(),
-        asked: requests::Log::default(),
-        pace: pace::Pace::default(),
-        guest: guest::Budget::default(),
-        consistency: consistency::Consistency::new(options.profile.lag),
-        profile: Mutex::new(options.profile.clone()),
+        profile: options.profile.clone(),
         latency: options.latency,
-        stop_wanted: stop,
-        stop: CancellationToken::new(),
-        machines: OnceLock::new(),
         operation_ms: options.operation_ms.clone(),
-        store: Mutex::new(Some(store)),
-        ended: watch::Sender::new(0),
-        watchers: Mutex::default(),
-    };
+        stop_wanted: stop,
+        store,
+        hooks: vec![&compute::HOOKS],
+        state,
+    });
     cloud.requests.record(options.record);
     Ok((Arc::new(cloud), listener))
 }

@@ -1,11 +1,18 @@
 //! Resource Manager: the one project of a sandbox.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use super::iam;
 use super::org_policy as constraints;
 use crate::kernel::access;
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::error::ApiError;
+use crate::kernel::clock;
+use crate::kernel::cloud::Cloud;
+use crate::kernel::consistency::PROJECT;
+use crate::kernel::error::{ApiError, SandboxError};
 use crate::kernel::filter::Filter;
 use crate::kernel::policy;
 use crate::kernel::store::Tx;
@@ -74,4 +81,28 @@ fn get_policy(_call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 
 fn set_policy(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     policy::set(call, tx, "policy/project", &call.body["policy"], policy::concurrent_change())
+}
+
+/// Puts the records in place that every project has.
+pub async fn found(cloud: &Arc<Cloud>) -> Result<(), SandboxError> {
+    let own = Arc::clone(cloud);
+    let founded = cloud.transact(move |tx| {
+        if tx.has("project") {
+            return Ok(());
+        }
+        let now = clock::timestamp();
+        own.consistency.made(PROJECT, Duration::ZERO);
+        tx.put(PROJECT, json!({"projectId": own.project, "createTime": now, "port": own.port}));
+        for name in
+            ["storage.googleapis.com", "serviceusage.googleapis.com", "cloudresourcemanager.googleapis.com"]
+        {
+            tx.put(format!("services/{name}"), json!({"state": "ENABLED"}));
+        }
+        let owner = iam::account(&own, &own.owner, "Owner of the sandbox", "");
+        tx.put(format!("serviceAccounts/{}", own.owner), owner);
+        let binding = json!([{"role": "roles/owner", "members": [format!("serviceAccount:{}", own.owner)]}]);
+        tx.put("policy/project", json!({"version": 1, "etag": clock::fingerprint(), "bindings": binding}));
+        Ok(())
+    });
+    founded.await.map_err(|error| SandboxError::Store(error.message))
 }

@@ -7,7 +7,7 @@ use crate::kernel::consumer::service_title;
 
 use super::{billing, compute, iam};
 use crate::kernel::error::ApiError;
-use crate::kernel::operation::Edit;
+use crate::kernel::operation::{self, Edit, Effect};
 use crate::kernel::store::Tx;
 
 /// The most services of one `batchEnable`.
@@ -141,7 +141,8 @@ fn start(call: &Call, tx: &mut Tx, names: &[String], state: &str, answer: &str) 
     if state == "ENABLED" && names.iter().any(|name| name == "compute.googleapis.com") {
         done.extend(compute::networks::comes_with_the_api(call, tx));
     }
-    crate::kernel::operation::start_plain(call, tx, &key, kind, done, response);
+    let effect = Effect { done, ..Effect::default() };
+    operation::start(call, tx, &key, json!({"status": "PENDING", "response": response}), effect, None);
     Ok(json!({"name": format!("operations/{name}")}))
 }
 

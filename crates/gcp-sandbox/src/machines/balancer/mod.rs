@@ -18,7 +18,7 @@
 //! the client's; which backend is chosen depends on no hash; and the connections of a
 //! machine that is gone end, where Google's hang.
 
-mod desired;
+pub mod desired;
 mod probe;
 mod proxy;
 
@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::desired::{Desired, Service, Spec};
-use super::Front;
+use super::{Front, Machines};
 use crate::kernel::cloud::Cloud;
 use crate::kernel::sync::lock;
 
@@ -202,22 +202,25 @@ struct Listening {
 }
 
 /// Keeps sockets and the machines' network as the records say, until the sandbox ends.
-pub async fn run(cloud: Arc<Cloud>) {
-    let mut changes = cloud.balancer.changes.subscribe();
-    let prober = cloud.network().prober;
+pub async fn run(
+    cloud: Arc<Cloud>,
+    balancer: Arc<Balancer>,
+    machines: Arc<dyn Machines>,
+    desired: fn(&Cloud) -> Desired,
+) {
+    let mut changes = balancer.changes.subscribe();
+    let prober = machines.network(cloud.port).prober;
     let mut fronts: BTreeMap<(String, SocketAddr), Listening> = BTreeMap::new();
     let mut told = Vec::new();
     loop {
         changes.mark_unchanged();
-        let desired = Desired::read(&cloud);
-        cloud.balancer.probe(&desired, prober);
-        for instance in cloud.balancer.forward(&desired) {
+        let desired = desired(&cloud);
+        balancer.probe(&desired, prober);
+        for instance in balancer.forward(&desired) {
             cloud.changed(&instance);
         }
-        let beyond = cloud.balancer.beyond_loopback(&desired);
-        if beyond != told
-            && let Some(machines) = cloud.machines.get()
-        {
+        let beyond = balancer.beyond_loopback(&desired);
+        if beyond != told {
             machines.pass_on(beyond.clone()).await;
             told = beyond;
         }
@@ -230,8 +233,13 @@ pub async fn run(cloud: Arc<Cloud>) {
             }
             match TcpListener::bind(at.1).await {
                 Ok(listener) => {
-                    let stop = CancellationToken::new();
-                    tokio::spawn(proxy::serve(listener, Arc::clone(&cloud), service.clone(), stop.clone()));
+                    let stop = cloud.stop.child_token();
+                    tokio::spawn(proxy::serve(
+                        listener,
+                        Arc::clone(&balancer),
+                        service.clone(),
+                        stop.clone(),
+                    ));
                     fronts.insert(
                         at.clone(),
                         Listening { service: service.clone(), _until: stop.drop_guard() },
@@ -247,5 +255,5 @@ pub async fn run(cloud: Arc<Cloud>) {
             () = cloud.stop.cancelled() => break,
         }
     }
-    cloud.balancer.probe(&Desired::default(), prober);
+    balancer.probe(&Desired::default(), prober);
 }

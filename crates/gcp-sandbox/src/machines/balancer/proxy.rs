@@ -8,39 +8,35 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::Member;
-use crate::kernel::cloud::Cloud;
+use super::{Balancer, Member};
 
 /// How long a backend may take to accept.
 const CONNECT: Duration = Duration::from_secs(10);
 
-pub async fn serve(listener: TcpListener, cloud: Arc<Cloud>, service: String, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, balancer: Arc<Balancer>, service: String, stop: CancellationToken) {
     let port = listener.local_addr().map_or(0, |address| address.port());
     let mut turn = 0usize;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => return,
-            () = cloud.stop.cancelled() => return,
         };
         let Ok((client, _)) = accepted else {
             // Out of file handles, most likely: not to be asked in a circle.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let candidates = cloud.balancer.candidates(&service);
+        let candidates = balancer.candidates(&service);
         turn = turn.wrapping_add(1);
         let Some((address, member)) = candidates.get(turn.checked_rem(candidates.len()).unwrap_or(0)) else {
             reset(&client);
             continue;
         };
         let (address, member, stop) = (*address, Arc::clone(member), stop.clone());
-        let ending = cloud.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = pass_on(client, address, port, &member) => {}
                 () = stop.cancelled() => {}
-                () = ending.cancelled() => {}
             }
         });
     }

@@ -5,12 +5,13 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
+use super::operations::Edit;
+use super::state::network;
 use super::{create, delete, fresh, link, not_ready, refuse_in_use, subnetworks, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::operation::Edit;
 use crate::kernel::store::Tx;
 use crate::machines::Network;
 
@@ -64,7 +65,7 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             call.text("address")
         )));
     }
-    record["address"] = json!(allocate(call.cloud.network(), tx, call.path("region"))?.to_string());
+    record["address"] = json!(allocate(network(&call.cloud), tx, call.path("region"))?.to_string());
     record["addressType"] = json!(kind);
     record["labelFingerprint"] = json!(clock::fingerprint());
     if kind == "EXTERNAL" {
@@ -179,7 +180,7 @@ pub fn with_ephemeral(
     }
     let mut interfaces = interfaces.clone();
     interfaces[0]["accessConfigs"][0]["natIP"] =
-        json!(allocate(call.cloud.network(), tx, region)?.to_string());
+        json!(allocate(network(&call.cloud), tx, region)?.to_string());
     Ok(Some(interfaces))
 }
 

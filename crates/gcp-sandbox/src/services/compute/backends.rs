@@ -234,7 +234,7 @@ fn health(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         .find(|(_, rule)| rule["backendService"] == own)
         .map(|(_, rule)| rule);
     let mut statuses = Vec::new();
-    for state in call.cloud.balancer.states(&key, &group) {
+    for state in super::state::state(&call.cloud).balancer.states(&key, &group) {
         let mut status = json!({
             "instance": super::link(&call.cloud.project, &state.instance),
             "healthState": if state.healthy { "HEALTHY" } else { "UNHEALTHY" },

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
 use super::{
     catalogue, delete, fresh, key_of_link, link, modify, not_found, reference, refuse_in_use, snapshots,
     target,
@@ -10,7 +11,6 @@ use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
+use super::state::network;
 use super::{
     addresses, existing, fresh, key_of_link, link, modify, refuse_other_members, subnetworks, target,
 };
@@ -10,7 +12,6 @@ use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
 /// Ports that one rule may have here: each is a listener.
@@ -134,7 +135,7 @@ fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let mut undo = vec![Edit::Remove(key.clone())];
     let address = match rule["IPAddress"].as_str().map(str::to_owned) {
-        None => addresses::allocate(call.cloud.network(), tx, call.path("region"))?.to_string(),
+        None => addresses::allocate(network(&call.cloud), tx, call.path("region"))?.to_string(),
         Some(text) => {
             require(
                 call,

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
 use super::{
     delete as delete_record, existing, fresh, link, lists, modify, refuse_if_named, relative, target,
 };
@@ -12,7 +13,6 @@ use crate::kernel::clock;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {

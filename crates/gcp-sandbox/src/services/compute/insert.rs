@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::machines::{Move, Order};
+use super::operations::{Edit, Effect, start};
 use super::{
     addresses, catalogue, disks, fresh, key, last, link, not_found, not_ready, reference, refuse_in_use,
     series, subnetworks,
@@ -13,7 +14,6 @@ use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::policy;
 use crate::kernel::store::Tx;
 use crate::services::iam;
@@ -356,7 +356,7 @@ fn interfaces(call: &Call, tx: &mut Tx, own_link: &str, effect: &mut Effect) -> 
             }
             bind_address(call, tx, address, ("INTERNAL", "internal", &field), own_link, effect)?
         }
-        (None, None) => addresses::allocate(call.cloud.network(), tx, region)?.to_string(),
+        (None, None) => addresses::allocate(super::network(&call.cloud), tx, region)?.to_string(),
     };
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "stackType": "IPV4_ONLY",

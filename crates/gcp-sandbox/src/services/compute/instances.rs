@@ -1,16 +1,21 @@
 //! Instances after their creation: stop, start, reset, delete, and the fields
 //! that can be set.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::machines::{Move, Order};
-use super::{addresses, groups, insert, key_of_link, link, modify, not_ready, relative, series, target};
+use super::machines::{self, Move, Order};
+use super::operations::{Edit, Effect, start};
+use super::state::state;
+use super::{
+    addresses, groups, guest_attributes, insert, key_of_link, link, modify, not_ready, relative, series,
+    target,
+};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::guest;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::{After, Tx};
 use crate::machines::MachineId;
 
@@ -32,7 +37,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
         "updateShieldedInstanceConfig" => update_shielded,
         "attachDisk" => attach,
         "detachDisk" => detach,
-        "getGuestAttributes" => guest_attributes,
+        "getGuestAttributes" => guest_attributes::get,
         "getSerialPortOutput" => serial_port,
         _ => return None,
     })
@@ -241,7 +246,8 @@ fn set_metadata(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     check_fingerprint(call, &record["metadata"], "metadata")?;
     let metadata = metadata(&call.body)?;
-    tx.after(After::Metadata(key.clone()));
+    let (cloud, instance) = (Arc::clone(&call.cloud), key.clone());
+    tx.after(After::Spawn(Box::pin(machines::metadata_changed(cloud, instance))));
     modify(call, tx, &key, &json!({"metadata": metadata, "fingerprint": clock::fingerprint()}))
 }
 
@@ -394,58 +400,6 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     start(call, tx, &key, effect)
 }
 
-fn guest_attributes(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let (key, record) = target(call, tx)?;
-    if call.cloud.profile().guest_attributes_pace && !call.cloud.guest.take(&key) {
-        return Err(guest::too_many());
-    }
-    let items = record["metadata"]["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let enabled = items.iter().any(|item| {
-        item["key"] == "enable-guest-attributes"
-            && item["value"].as_str().is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    });
-    if !enabled {
-        return Err(ApiError::condition("Guest attributes endpoint access is disabled."));
-    }
-    let (query, variable) = (call.query("queryPath"), call.query("variableKey"));
-    let path = variable.or(query).unwrap_or_default();
-    let root = format!("guest/{}/{}/", call.path("zone"), call.path("instance"));
-    let wanted = format!("{root}{path}");
-    let found: Vec<(String, Value)> = tx
-        .scan(&root)
-        .into_iter()
-        .filter(|(each, _)| {
-            path.is_empty()
-                || *each == wanted
-                || each.starts_with(&format!("{}/", wanted.trim_end_matches('/')))
-        })
-        .collect();
-    if found.is_empty() {
-        return Err(ApiError::not_found(format!(
-            "The resource '{path}' of type 'Guest Attribute' was not found."
-        )));
-    }
-    let mut answer = json!({
-        "kind": "compute#guestAttributes",
-        "selfLink": format!("{}/guestAttributes/{path}", link(&call.cloud.project, &key)),
-    });
-    if let Some(variable) = variable {
-        answer["variableKey"] = json!(variable);
-        answer["variableValue"] = found[0].1.clone();
-        return Ok(answer);
-    }
-    let entries: Vec<Value> = found
-        .iter()
-        .filter_map(|(each, value)| {
-            let (namespace, name) = each.strip_prefix(&root)?.split_once('/')?;
-            Some(json!({"namespace": namespace, "key": name, "value": value}))
-        })
-        .collect();
-    answer["queryPath"] = json!(path);
-    answer["queryValue"] = json!({"items": entries});
-    Ok(answer)
-}
-
 fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let (key, record) = target(call, tx)?;
     if record["status"] == "TERMINATED" {
@@ -460,7 +414,7 @@ fn serial_port(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let start = call.number("start").unwrap_or(0);
     let from = u64::try_from(start).unwrap_or(0);
-    let (mut contents, next) = match (port, call.cloud.machines.get()) {
+    let (mut contents, next) = match (port, state(&call.cloud).machines.get()) {
         (1, Some(machines)) => {
             let (zone, name) = (call.path("zone").to_owned(), call.path("instance").to_owned());
             machines.serial_output(&MachineId { zone, name }, from)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::content;
+use super::state::state;
 use crate::kernel::cloud::Cloud;
 use crate::machines::{Boot, MachineId};
 
@@ -62,7 +63,7 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
 
 /// Has the driver do it; answers when it is done.
 pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
-    let Some(machines) = cloud.machines.get() else { return Ok(()) };
+    let Some(machines) = state(cloud).machines.get() else { return Ok(()) };
     let id = machine(&order.key).ok_or("the record is no instance")?;
     match &order.what {
         Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
@@ -85,7 +86,7 @@ pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> 
 /// TERMINATED, and says why on its serial port.
 pub async fn restore(cloud: Arc<Cloud>) {
     let boots = running(&cloud).iter().filter_map(|key| boot(&cloud, key).ok()).collect();
-    if let Some(machines) = cloud.machines.get() {
+    if let Some(machines) = state(&cloud).machines.get() {
         machines.restore(boots).await;
     }
 }
@@ -93,7 +94,9 @@ pub async fn restore(cloud: Arc<Cloud>) {
 /// Hands new metadata on.
 pub async fn metadata_changed(cloud: Arc<Cloud>, key: String) {
     let instance: Option<Value> = cloud.read(&key).filter(|instance| instance["status"] == "RUNNING");
-    if let (Some(instance), Some(machines), Some(id)) = (instance, cloud.machines.get(), machine(&key)) {
+    if let (Some(instance), Some(machines), Some(id)) =
+        (instance, state(&cloud).machines.get(), machine(&key))
+    {
         machines.metadata_changed(&id, instance["metadata"].clone()).await;
     }
 }

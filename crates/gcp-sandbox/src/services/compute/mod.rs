@@ -6,6 +6,7 @@
 
 mod addresses;
 mod backends;
+pub mod balancing;
 pub mod capacity;
 pub mod catalogue;
 pub mod content;
@@ -14,25 +15,33 @@ mod disks;
 mod firewalls;
 pub mod forwarding;
 pub mod groups;
+mod guest_attributes;
 pub mod health_checks;
 mod insert;
 mod instances;
 mod lists;
 pub mod machines;
 pub mod networks;
+pub mod operations;
 mod policies;
+mod rate;
 mod series;
 pub mod snapshots;
+mod state;
 mod subnetworks;
+mod world;
 
 use serde_json::{Value, json};
 
+pub use self::state::{State, network, state};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
-use crate::kernel::store::{After, Tx};
-use crate::kernel::{clock, labels, operation};
+
+use self::operations::{Edit, Effect, start};
+use crate::kernel::cloud::{Cloud, Hooks};
+use crate::kernel::store::{After, Tx, Written};
+use crate::kernel::{clock, labels};
 
 const BASE: &str = "https://www.googleapis.com/compute/v1/";
 
@@ -77,10 +86,35 @@ pub fn handler(method: &str) -> Option<Handler> {
         ("forwardingRules", _) => forwarding::handler(verb)?,
         ("instances", "insert") => insert::insert,
         ("instances", _) => instances::handler(verb)?,
-        (_, "get") if collection.ends_with("Operations") => get_operation,
+        (_, "get") if collection.ends_with("Operations") => operations::get,
         (_, "list") if collection.ends_with("Operations") => lists::operations,
         _ => catalogue::handler(collection, verb)?,
     })
+}
+
+/// Compute Engine's part in transactions and operations.
+pub static HOOKS: Hooks = Hooks { committed, work: operations::work };
+
+/// Disks and snapshots that are gone lose their content; load balancers look again, and
+/// machines are told when it may differ who reaches whom.
+fn committed(cloud: &Cloud, written: &[Written]) -> Vec<After> {
+    let gone = written.iter().filter(|each| each.removed);
+    let mut after: Vec<After> =
+        gone.filter_map(|each| content::folder(&cloud.dir, &each.key)).map(After::Discard).collect();
+    let own = |key: &str| key.starts_with("compute/");
+    if written.iter().any(|each| own(&each.key) || each.key.starts_with("members/")) {
+        state(cloud).balancer.look();
+    }
+    let reach = |key: &str| {
+        key == networks::POLICY_KEY
+            || own(key) && ["/firewalls/", "/instances/"].iter().any(|each| key.contains(each))
+    };
+    if written.iter().any(|each| reach(&each.key))
+        && let Some(machines) = state(cloud).machines.get().cloned()
+    {
+        after.push(After::Spawn(Box::pin(async move { machines.network_changed().await })));
+    }
+    after
 }
 
 /// The key of a resource's record.
@@ -272,23 +306,6 @@ fn set_labels(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let labels = call.body["labels"].clone();
     modify(call, tx, &key, &json!({"labels": labels, "labelFingerprint": clock::fingerprint()}))
-}
-
-fn get_operation(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let key = operation_key(call)?;
-    tx.get(&key).map(operation::shown).ok_or_else(|| {
-        let path = key.replacen("operations/", "", 1);
-        let (scope, name) = path.rsplit_once('/').unwrap_or(("global", &path));
-        ApiError::not_found(format!(
-            "The resource 'projects/{}/{scope}/operations/{name}' was not found",
-            call.cloud.project
-        ))
-    })
-}
-
-/// The record of the operation that a call's path names.
-pub fn operation_key(call: &Call) -> Result<String, ApiError> {
-    Ok(format!("operations/{}/{}", scope(call)?, call.path("operation")))
 }
 
 /// A resource's key from a reference: a full link, `projects/P/…` or `zones/…`.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
 use super::{
     delete, existing, fresh, link, modify, refuse_if_named, refuse_other_members, subnetworks, target,
 };
@@ -11,7 +12,7 @@ use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, later, start};
+use crate::kernel::operation::later;
 use crate::kernel::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -38,7 +39,7 @@ pub fn comes_with_the_api(call: &Call, tx: &mut Tx) -> Vec<Edit> {
         return edits;
     }
     let time = call.cloud.operation_time(call.short_id()) + std::time::Duration::from_millis(late);
-    later(tx, "operations/services/default-network", time, edits);
+    later(&call.cloud, tx, "operations/services/default-network", time, edits);
     Vec::new()
 }
 
@@ -207,7 +208,6 @@ pub fn set_policy(tx: &mut Tx, rules: Vec<Value>) -> Result<Value, ApiError> {
         }
     }
     tx.put(POLICY_KEY, json!(rules));
-    tx.after(crate::kernel::store::After::Network);
     Ok(json!({"rules": rules}))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
 use super::{content, delete, existing, fresh_in, key_of_link, not_found, not_ready, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
@@ -11,7 +12,6 @@ use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
 pub fn handler(verb: &str) -> Option<Handler> {
@@ -84,7 +84,7 @@ pub fn too_often(call: &Call, source: &str) -> Option<OperationError> {
     if !call.cloud.profile().snapshots_pace {
         return None;
     }
-    call.cloud.pace.copy(source, &super::relative(&call.cloud.project, source))
+    super::state::state(&call.cloud).copies.copy(source, &super::relative(&call.cloud.project, source))
 }
 
 fn folders(call: &Call, from: &str, to: &str) -> Option<(PathBuf, PathBuf)> {

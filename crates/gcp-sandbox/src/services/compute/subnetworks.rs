@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use super::operations::{Edit, Effect, start};
 use super::{existing, fresh, key_of_link, link, modify, refuse_if_named, refuse_other_members, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::locations;
-use crate::kernel::operation::{Edit, Effect, start};
 use crate::kernel::store::Tx;
 
 /// Where the subnetworks of auto mode lie; others of such a network stay out of it.

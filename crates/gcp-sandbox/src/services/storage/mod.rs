@@ -9,6 +9,7 @@ mod copies;
 pub mod deleted;
 pub mod media;
 mod objects;
+pub mod rate;
 pub mod resumable;
 mod retention;
 pub mod transcoding;

@@ -1,50 +1,25 @@
-//! Limits on how often something is done. Cloud Storage's on writes: about one a second of
-//! an object's name and of a bucket's metadata, one bucket made or deleted in two seconds.
-//! Compute Engine's on snapshots: six an hour of one disk, and six disks of one snapshot.
-//! Sources: Cloud Storage's documentation, "Quotas & limits"; Compute Engine's, "Create
-//! disk snapshots" and "Restore from a snapshot".
+//! The limits on how often something is written: about one a second of an object's name
+//! and of a bucket's metadata, one bucket made or deleted in two seconds.
+//! Source: Cloud Storage's documentation, "Quotas & limits".
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::call::Call;
-use super::error::ApiError;
-use super::faults::OperationError;
-use super::sync::lock;
+use crate::kernel::call::Call;
+use crate::kernel::error::ApiError;
+use crate::kernel::sync::lock;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const HOUR: Duration = Duration::from_secs(3600);
-const SNAPSHOTS_AN_HOUR: usize = 6;
-
+/// What was written a moment ago.
 #[derive(Debug, Default)]
-pub struct Pace {
+pub struct WriteRate {
     /// When what was written last.
     written: Mutex<HashMap<String, Instant>>,
-    /// When a disk (or a snapshot), by its key, was copied within the last hour.
-    copied: Mutex<HashMap<String, Vec<Instant>>>,
 }
 
-impl Pace {
-    /// Notes that a snapshot is made of a disk, or a disk from a snapshot, unless that was
-    /// done too often.
-    pub fn copy(&self, source: &str, name: &str) -> Option<OperationError> {
-        let mut copied = lock(&self.copied);
-        let copied = copied.entry(source.to_owned()).or_default();
-        copied.retain(|at| at.elapsed() < HOUR);
-        if copied.len() >= SNAPSHOTS_AN_HOUR {
-            return Some(OperationError {
-                code: "RESOURCE_OPERATION_RATE_EXCEEDED".into(),
-                message: format!(
-                    "Operation rate exceeded for resource '{name}'. Too frequent operations from the source resource."
-                ),
-            });
-        }
-        copied.push(Instant::now());
-        None
-    }
-
+impl WriteRate {
     /// Notes a write, unless one of the same thing was just made.
     ///
     /// # Errors

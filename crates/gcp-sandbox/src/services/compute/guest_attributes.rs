@@ -1,4 +1,4 @@
-//! Compute Engine's limit on guest attributes: ten queries a minute of one machine,
+//! Guest attributes: what a machine says of itself. Compute Engine's limit on them: ten queries a minute of one machine,
 //! three of them within a second. Reads from outside, and reads and writes on the
 //! machine itself, by whatever program, share it.
 //!
@@ -12,8 +12,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::error::ApiError;
-use super::sync::lock;
+use serde_json::{Value, json};
+
+use super::state::state;
+use super::{link, target};
+use crate::kernel::call::Call;
+use crate::kernel::error::ApiError;
+use crate::kernel::store::Tx;
+use crate::kernel::sync::lock;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,10 +52,63 @@ impl Budget {
 }
 
 /// The refusal of a read. Its words are those of Compute's rate quotas.
-pub fn too_many() -> ApiError {
+fn too_many() -> ApiError {
     let mut error = ApiError::forbidden("Rate Limit Exceeded");
     (error.reason, error.domain) = ("rateLimitExceeded", "usageLimits");
     error
+}
+
+/// `instances.getGuestAttributes`
+pub fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
+    let (key, record) = target(call, tx)?;
+    if call.cloud.profile().guest_attributes_pace && !state(&call.cloud).guest_attributes.take(&key) {
+        return Err(too_many());
+    }
+    let items = record["metadata"]["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let enabled = items.iter().any(|item| {
+        item["key"] == "enable-guest-attributes"
+            && item["value"].as_str().is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    });
+    if !enabled {
+        return Err(ApiError::condition("Guest attributes endpoint access is disabled."));
+    }
+    let (query, variable) = (call.query("queryPath"), call.query("variableKey"));
+    let path = variable.or(query).unwrap_or_default();
+    let root = format!("guest/{}/{}/", call.path("zone"), call.path("instance"));
+    let wanted = format!("{root}{path}");
+    let found: Vec<(String, Value)> = tx
+        .scan(&root)
+        .into_iter()
+        .filter(|(each, _)| {
+            path.is_empty()
+                || *each == wanted
+                || each.starts_with(&format!("{}/", wanted.trim_end_matches('/')))
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(ApiError::not_found(format!(
+            "The resource '{path}' of type 'Guest Attribute' was not found."
+        )));
+    }
+    let mut answer = json!({
+        "kind": "compute#guestAttributes",
+        "selfLink": format!("{}/guestAttributes/{path}", link(&call.cloud.project, &key)),
+    });
+    if let Some(variable) = variable {
+        answer["variableKey"] = json!(variable);
+        answer["variableValue"] = found[0].1.clone();
+        return Ok(answer);
+    }
+    let entries: Vec<Value> = found
+        .iter()
+        .filter_map(|(each, value)| {
+            let (namespace, name) = each.strip_prefix(&root)?.split_once('/')?;
+            Some(json!({"namespace": namespace, "key": name, "value": value}))
+        })
+        .collect();
+    answer["queryPath"] = json!(path);
+    answer["queryValue"] = json!({"items": entries});
+    Ok(answer)
 }
 
 #[cfg(test)]
