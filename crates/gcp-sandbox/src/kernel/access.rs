@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::call::Call;
+use super::call::{Call, Permission};
 use super::condition;
 use super::consumer;
 use super::error::ApiError;
@@ -44,56 +44,18 @@ fn allowed_on(call: &Call, tx: &Tx, permission: &str, policy: &str, resource: &s
     })
 }
 
-/// The permission that a method needs, and the record of the policy that may
-/// grant it besides the project's. `None`: whoever is authenticated.
-pub fn needed(call: &Call) -> Option<(String, String)> {
+/// The permission that a method needs. `None`: whoever is authenticated.
+pub fn needed(call: &Call) -> Option<Permission> {
     let short = call.short_id();
     let (collection, verb) = short.rsplit_once('.').unwrap_or(("", short));
-    let project = "policy/project".to_owned();
-    let verb = match (call.method.api, verb) {
-        (_, "testIamPermissions") => return None,
-        (_, "insert") => "create",
-        (_, "aggregatedList") => "list",
-        ("storage", "compose" | "copy" | "rewrite") => "create",
-        ("storage", "lockRetentionPolicy") => "update",
-        ("compute", "wait" | "getHealth") => "get",
-        ("compute", "listInstances") => "list",
-        ("compute", "addInstances" | "removeInstances" | "setNamedPorts") => "update",
-        ("serviceusage", "batchEnable") => "enable",
-        ("serviceusage", "batchGet") => "get",
-        ("secretmanager", "addVersion") => "add",
-        (_, "patch") => "update",
-        (_, verb) => verb,
+    let verb = match verb {
+        "testIamPermissions" => return None,
+        "insert" => "create",
+        "aggregatedList" => "list",
+        "patch" => "update",
+        verb => verb,
     };
-    Some(match call.method.api {
-        "compute" if ["images", "imageFamilyViews"].contains(&collection) => return None,
-        "compute" => (format!("compute.{collection}.{verb}"), project),
-        "iam" => {
-            let own = format!("policy/serviceAccounts/{}", call.path("serviceAccountsId"));
-            (format!("iam.serviceAccounts.{verb}"), own)
-        }
-        "cloudbilling" => ("resourcemanager.projects.get".into(), project),
-        "cloudresourcemanager" if verb == "getEffectiveOrgPolicy" => ("orgpolicy.policy.get".into(), project),
-        // Whoever asks is told of those projects that they may see.
-        "cloudresourcemanager" if verb == "list" => return None,
-        "cloudresourcemanager" => (format!("resourcemanager.projects.{verb}"), project),
-        "serviceusage" if collection == "operations" => return None,
-        "serviceusage" => (format!("serviceusage.services.{verb}"), project),
-        "storage" => {
-            // A copy writes to its destination; what it reads is asked for besides.
-            let bucket = call.path.get("destinationBucket").map_or(call.path("bucket"), String::as_str);
-            if verb == "getStorageLayout" {
-                return Some(("storage.objects.list".into(), format!("policy/buckets/{bucket}")));
-            }
-            (format!("storage.{collection}.{verb}"), format!("policy/buckets/{bucket}"))
-        }
-        "secretmanager" => {
-            let versions = verb == "add" || collection.ends_with("versions");
-            let kind = if versions { "versions" } else { "secrets" };
-            (format!("secretmanager.{kind}.{verb}"), format!("policy/secrets/{}", call.path("secretsId")))
-        }
-        _ => return None,
-    })
+    (call.service.permission)(call, collection, verb)
 }
 
 /// Everything that stands before a method: the caller's identity still exists,
@@ -142,24 +104,10 @@ fn check_identity(call: &Call, tx: &Tx) -> Result<(), ApiError> {
 }
 
 fn check_scopes(call: &Call) -> Result<(), ApiError> {
-    // Some reads of Compute take a body, or hold the request.
     let verb = call.short_id().rsplit_once('.').map_or("", |(_, verb)| verb);
-    let reads = call.method.api == "compute" && ["getHealth", "listInstances", "wait"].contains(&verb)
-        || verb == "getEffectiveOrgPolicy";
-    let read = reads || call.method.verb == http::Method::GET;
-    let enough: &[&str] = match (call.method.api, read) {
-        ("compute", true) => &["compute", "compute.readonly", "cloud-platform.read-only"],
-        ("compute", false) => &["compute"],
-        ("storage", true) => &[
-            "devstorage.read_only",
-            "devstorage.read_write",
-            "devstorage.full_control",
-            "cloud-platform.read-only",
-        ],
-        ("storage", false) => &["devstorage.read_write", "devstorage.full_control"],
-        (_, true) => &["cloud-platform.read-only"],
-        (_, false) => &[],
-    };
+    let read = call.service.reads.contains(&verb) || call.method.verb == http::Method::GET;
+    let [to_read, to_write] = call.service.scopes;
+    let enough = if read { to_read } else { to_write };
     if call.caller.has_scope(enough) {
         return Ok(());
     }
@@ -175,111 +123,28 @@ fn check_scopes(call: &Call) -> Result<(), ApiError> {
     Err(error)
 }
 
-/// The project that a call names, where it names one.
-fn project_of(call: &Call) -> Option<&str> {
-    match call.method.api {
-        "compute" => Some(call.path("project")),
-        "storage" => call.query("project"),
-        "serviceusage" => call.path.get("v1Id1").map(String::as_str),
-        // Version 1 of Resource Manager names it otherwise.
-        "cloudresourcemanager" => ["projectsId", "projectId", "resource"]
-            .iter()
-            .find_map(|name| call.path.get(*name))
-            .map(String::as_str),
-        _ => call.path.get("projectsId").map(String::as_str),
-    }
-}
-
 fn check_project(call: &Call) -> Result<(), ApiError> {
-    let Some(project) = project_of(call) else { return Ok(()) };
-    // The other APIs tell a project that they do not know from one that is not the caller's
-    // by no word.
-    let tells = matches!(call.method.api, "compute" | "storage" | "serviceusage");
+    let Some(project) = (call.service.project)(call) else { return Ok(()) };
     let ours = (project == call.cloud.project || project == call.cloud.number.to_string())
-        && (!tells || call.cloud.consistency.sees_project());
-    let images = ["images.", "imageFamilyViews."].iter().any(|prefix| call.short_id().starts_with(prefix));
-    let public = images && project.ends_with("-cloud");
-    if ours || public || (call.method.api == "iam" && project == "-") {
+        && (!call.service.project_is_late || call.cloud.consistency.sees_project());
+    if ours {
         return Ok(());
     }
-    Err(match call.method.api {
-        "compute" => ApiError::not_found(format!("The resource 'projects/{project}' was not found")),
-        "storage" => ApiError::invalid(format!("Unknown project id: {project}")),
-        "cloudresourcemanager" => ApiError::forbidden("The caller does not have permission"),
-        "serviceusage" => ApiError::forbidden(format!("Project '{project}' not found or permission denied.")),
-        _ => denied(call, &needed(call).map(|(permission, _)| permission).unwrap_or_default()),
+    Err(match call.service.unknown_project {
+        Some(unknown) => unknown(call, project),
+        None => denied(call, &needed(call).map(|(permission, _)| permission).unwrap_or_default()),
     })
 }
 
 /// The refusal of a call for want of `permission`, in the words of its API.
 pub fn denied(call: &Call, permission: &str) -> ApiError {
-    let project = &call.cloud.project;
-    let path = |first: &str| {
-        let part = |name: &str, collection: &str| {
-            call.path.get(name).map(|id| format!("/{collection}/{id}")).unwrap_or_default()
-        };
-        format!("projects/{first}{}{}", part("secretsId", "secrets"), part("versionsId", "versions"))
-    };
-    let info = |error: ApiError, domain: &str, resource: String| {
-        error.with_info(
-            "IAM_PERMISSION_DENIED",
-            domain,
-            json!({"permission": permission, "resource": resource}),
-        )
-    };
-    match call.method.api {
-        "compute" => {
-            let resource = crate::services::compute::resource_of(call);
-            ApiError::forbidden(format!("Required '{permission}' permission for '{resource}'"))
-        }
-        "storage" => {
-            let object = call.path.get("object").or(call.path.get("destinationObject"));
-            let what = match (object, call.path.get("bucket")) {
-                (Some(_), _) => "Google Cloud Storage object",
-                (None, Some(_)) => "Google Cloud Storage bucket",
-                (None, None) => "Google Cloud project",
-            };
-            let who = if call.caller.is_anonymous() { "Anonymous caller" } else { &call.caller.email };
-            let message = format!(
-                "{who} does not have {permission} access to the {what}. Permission '{permission}' denied on resource \
-                 (or it may not exist)."
-            );
-            if call.caller.is_anonymous() {
-                return ApiError { message, reason: "required", ..ApiError::unauthenticated() };
-            }
-            ApiError::forbidden(message)
-        }
-        "iam" => info(
-            ApiError::forbidden(format!(
-                "Permission '{permission}' denied on resource (or it may not exist)."
-            )),
-            "iam.googleapis.com",
-            format!("projects/{project}"),
-        ),
-        "secretmanager" => {
-            let resource = path(call.path("projectsId"));
-            info(
-                ApiError::forbidden(format!(
-                    "Permission '{permission}' denied for resource '{resource}' (or it may not exist)."
-                )),
-                "iam.googleapis.com",
-                resource,
-            )
-        }
-        "serviceusage" => info(
-            ApiError::forbidden(format!("Permission denied to call the service: {permission} is required.")),
-            "serviceusage.googleapis.com",
-            format!("projects/{project}"),
-        ),
-        _ => info(
-            ApiError::forbidden(format!(
-                "Permission '{permission}' denied on resource '//cloudresourcemanager.googleapis.com/projects/{project}' \
-                 (or it may not exist)."
-            )),
-            "cloudresourcemanager.googleapis.com",
-            format!("projects/{project}"),
-        ),
-    }
+    (call.service.denied)(call, permission)
+}
+
+/// The details of such a refusal, where an API gives them.
+pub fn denied_with_info(message: String, permission: &str, domain: &str, resource: &str) -> ApiError {
+    let details = json!({"permission": permission, "resource": resource});
+    ApiError::forbidden(message).with_info("IAM_PERMISSION_DENIED", domain, details)
 }
 
 /// A method's permission beyond the one that [`check`] has looked at.

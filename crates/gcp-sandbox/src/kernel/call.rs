@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::Extensions;
 use serde_json::Value;
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, Hooks};
 use super::contract::{CONTRACT, Contract, Matched, Method, percent_decode};
 use super::error::ApiError;
 use super::faults::Action;
@@ -16,9 +17,69 @@ use super::token::Caller;
 /// What a method does, within one transaction.
 pub type Handler = fn(&Call, &mut Tx) -> Result<Value, ApiError>;
 
+/// A permission, and the key of the record of the policy that may grant it besides the
+/// project's.
+pub type Permission = (String, String);
+
+/// One of Google's APIs, as it gives itself to the kernel.
+pub struct Service {
+    /// `compute`, whose address is `compute.googleapis.com`.
+    pub name: &'static str,
+    pub handler: fn(&Method) -> Option<Handler>,
+    /// What a method needs, by the collection and the verb of its id; `None`: whoever is
+    /// authenticated may call it.
+    pub permission: fn(&Call, &str, &str) -> Option<Permission>,
+    /// The refusal of a call for want of a permission.
+    pub denied: fn(&Call, &str) -> ApiError,
+    /// The project that a call names, where it names one that has to be the sandbox's.
+    pub project: fn(&Call) -> Option<&str>,
+    /// The refusal of another project; `None`: the refusal for want of the permission.
+    pub unknown_project: Option<fn(&Call, &str) -> ApiError>,
+    /// Whether a new project is unknown to it for a while.
+    pub project_is_late: bool,
+    /// Scopes besides `cloud-platform` that are enough to read, and to write.
+    pub scopes: [&'static [&'static str]; 2],
+    /// Verbs of methods that read although they are POSTs.
+    pub reads: &'static [&'static str],
+    /// Whether a person's call counts against the project that it is about.
+    pub consumer_is_target: bool,
+    /// What the organisation's policies forbid.
+    pub constraints: Option<fn(&Call, &Tx) -> Result<(), ApiError>>,
+    pub hooks: Option<&'static Hooks>,
+    /// Puts in what it keeps in memory ([`Cloud::state`]).
+    pub state: Option<fn(&mut Extensions)>,
+}
+
+impl Service {
+    /// One with nothing of its own besides.
+    pub const fn new(
+        name: &'static str,
+        handler: fn(&Method) -> Option<Handler>,
+        permission: fn(&Call, &str, &str) -> Option<Permission>,
+        denied: fn(&Call, &str) -> ApiError,
+    ) -> Self {
+        Self {
+            name,
+            handler,
+            permission,
+            denied,
+            project: |call| call.path.get("projectsId").map(String::as_str),
+            unknown_project: None,
+            project_is_late: false,
+            scopes: [&["cloud-platform.read-only"], &[]],
+            reads: &[],
+            consumer_is_target: false,
+            constraints: None,
+            hooks: None,
+            state: None,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub struct Call {
     pub cloud: Arc<Cloud>,
+    pub service: &'static Service,
     pub method: &'static Method,
     pub path: BTreeMap<String, String>,
     pub query: BTreeMap<String, Vec<String>>,

@@ -57,8 +57,7 @@ pub fn check_consumer(call: &Call, headers: &http::HeaderMap) -> Result<(), ApiE
     match named {
         Some(project) if project == cloud.project || project == cloud.number.to_string() => Ok(()),
         Some(other) => Err(disabled(&service, clock::number_of(other))),
-        // These two take whatever project the request itself is about.
-        None if matches!(call.method.api, "compute" | "storage") => Ok(()),
+        None if call.service.consumer_is_target => Ok(()),
         None => Err(disabled(&service, OAUTH_CLIENT)),
     }
 }

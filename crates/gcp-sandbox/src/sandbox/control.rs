@@ -20,7 +20,7 @@ use crate::kernel::profile::Profile;
 use crate::kernel::response::{error_response, json_response};
 use crate::kernel::{clock, files};
 use crate::services::compute::{self, capacity, catalogue, machines};
-use crate::services::{billing, org_policy as constraints, projects};
+use crate::services::{billing, org_policy, projects};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +113,7 @@ pub async fn handle(cloud: &Arc<Cloud>, parts: &Parts, body: Body) -> Response {
             cloud.set_profile(Profile { lag, ..cloud.profile() });
             json!(lag)
         }),
-        ("GET", "/sandbox/policies") => cloud.transact(|tx| Ok(constraints::list(tx))).await,
+        ("GET", "/sandbox/policies") => cloud.transact(|tx| Ok(org_policy::list(tx))).await,
         ("PUT", "/sandbox/policies") => policies(cloud, &bytes).await,
         ("PUT", "/sandbox/billing") => billing(cloud, &bytes).await,
         ("POST", "/sandbox/disable") => disable(cloud, &bytes).await,
@@ -243,7 +243,7 @@ async fn stockout(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
 /// The policies of the organisation, all of them.
 async fn policies(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
     let policies: Vec<Value> = parse(bytes)?;
-    cloud.transact(move |tx| constraints::replace(tx, policies)).await
+    cloud.transact(move |tx| org_policy::replace(tx, policies)).await
 }
 
 async fn billing(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {

@@ -23,22 +23,7 @@ use crate::kernel::{access, consumer, operation};
 use crate::services::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
 use crate::services::storage::rate::WriteRate;
 use crate::services::storage::{media, resumable, transcoding, upload, xml};
-use crate::services::{
-    billing, compute, iam, org_policy as constraints, projects, secrets, service_usage as services, storage,
-};
-
-fn handler(method: &Method) -> Option<Handler> {
-    match method.api {
-        "compute" => compute::handler(&method.id),
-        "storage" => storage::handler(&method.id),
-        "iam" => iam::handler(&method.id),
-        "cloudresourcemanager" => projects::handler(&method.id, method.version()),
-        "cloudbilling" => billing::handler(&method.id),
-        "serviceusage" => services::handler(&method.id),
-        "secretmanager" => secrets::handler(&method.id),
-        _ => None,
-    }
-}
+use crate::services::{compute, storage};
 
 /// `POST /token`.
 pub fn token(cloud: &Cloud, parts: &Parts, bytes: &[u8]) -> Response {
@@ -190,7 +175,8 @@ async fn answer(call: Call, method: &'static Method) -> Result<Value, ApiError> 
     let cloud = Arc::clone(&call.cloud);
     let waits = method.id.ends_with("Operations.wait");
     let key = if waits { compute::operations::key(&call)? } else { String::new() };
-    let handler = if waits { compute::handler("compute.zoneOperations.get") } else { handler(method) };
+    let handler =
+        if waits { Some(compute::operations::get as Handler) } else { (call.service.handler)(method) };
     let handler = handler.ok_or_else(|| ApiError::unimplemented(&method.id))?;
     let mut answer = cloud
         .transact(move |tx| {
@@ -200,7 +186,9 @@ async fn answer(call: Call, method: &'static Method) -> Result<Value, ApiError> 
             {
                 return Ok(earlier);
             }
-            constraints::check(&call, tx)?;
+            if let Some(check) = call.service.constraints {
+                check(&call, tx)?;
+            }
             handler(&call, tx)
         })
         .await?;
@@ -273,6 +261,7 @@ fn with_body(response: Response, value: &Value) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services;
 
     #[test]
     fn every_method_of_the_contract_is_served() {
@@ -280,7 +269,9 @@ mod tests {
             .methods()
             .filter(|method| method.served && !method.id.ends_with("Operations.wait"))
             .filter(|method| method.id != "storage.objects.insert")
-            .filter(|method| handler(method).is_none())
+            .filter(|method| {
+                services::named(method.api).and_then(|service| (service.handler)(method)).is_none()
+            })
             .map(|method| method.id.as_str())
             .collect();
         assert_eq!(missing, Vec::<&str>::new());

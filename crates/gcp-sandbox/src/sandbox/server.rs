@@ -25,6 +25,7 @@ use crate::kernel::guard::{self, Unread};
 use crate::kernel::requests::{Bodies, Entry};
 use crate::kernel::response::{damaged, error_response, json_response};
 use crate::kernel::token::{self, Caller};
+use crate::services;
 use crate::services::compute::machines::reaches_google;
 use crate::services::storage::xml;
 
@@ -320,9 +321,20 @@ async fn respond(
                 );
                 return response;
             };
+            let Some(service) = services::named(name) else {
+                return error_response(name, &ApiError::unimplemented(&matched.method.id));
+            };
             let (method, path) = (matched.method, matched.path.clone());
-            let call =
-                Call { cloud: Arc::clone(cloud), method, path, query, body: Value::Null, caller, fault };
+            let call = Call {
+                cloud: Arc::clone(cloud),
+                service,
+                method,
+                path,
+                query,
+                body: Value::Null,
+                caller,
+                fault,
+            };
             match dispatch::carry_out(call, parts, bytes, &matched, kind).await {
                 Ok(response) => response,
                 Err(error) if kind == Kind::Xml => xml::error(&error),

@@ -20,7 +20,7 @@ use crate::kernel::profile::Profile;
 use crate::kernel::store::Store;
 use crate::kernel::{clock, connection, files, guard, key, operation, token};
 use crate::machines::{Machines, NoMachines, World, balancer};
-use crate::services::{compute, projects, storage};
+use crate::services::{self, compute, projects, storage};
 
 /// How long connections may take to end once the sandbox does.
 const GRACE: Duration = Duration::from_secs(3);
@@ -244,8 +244,7 @@ async fn prepare(
     });
     let owner_key = owner_key.await.map_err(|error| SandboxError::Key(error.to_string()))??;
     let mut state = http::Extensions::new();
-    state.insert(Arc::new(compute::State::default()));
-    state.insert(Arc::new(storage::rate::WriteRate::default()));
+    services::ALL.iter().filter_map(|service| service.state).for_each(|put| put(&mut state));
     let cloud = Cloud::new(Setup {
         project: options.project.clone(),
         number: clock::number_of(&options.project),
@@ -260,7 +259,7 @@ async fn prepare(
         operation_ms: options.operation_ms.clone(),
         stop_wanted: stop,
         store,
-        hooks: vec![&compute::HOOKS],
+        hooks: services::ALL.iter().filter_map(|service| service.hooks).collect(),
         state,
     });
     cloud.requests.record(options.record);

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::kernel::call::{Call, Handler};
+use super::projects;
+use crate::kernel::call::{Call, Handler, Permission, Service};
+use crate::kernel::contract::Method;
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;
 
@@ -20,8 +22,14 @@ const FREE: [&str; 7] = [
     "storage.googleapis.com",
 ];
 
-pub fn handler(method: &str) -> Option<Handler> {
-    (method == "cloudbilling.projects.getBillingInfo").then_some(get)
+pub static SERVICE: Service = Service::new("cloudbilling", handler, permission, projects::denied);
+
+fn handler(method: &Method) -> Option<Handler> {
+    (method.id == "cloudbilling.projects.getBillingInfo").then_some(get)
+}
+
+fn permission(_call: &Call, _collection: &str, _verb: &str) -> Option<Permission> {
+    Some(("resourcemanager.projects.get".into(), "policy/project".into()))
 }
 
 fn enabled(tx: &Tx) -> bool {

@@ -4,14 +4,52 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::kernel::call::{Call, Handler, page};
+use super::org_policy::{self, NO_ACCOUNTS};
+use crate::kernel::access::denied_with_info;
+use crate::kernel::call::{Call, Handler, Permission, Service, page};
 use crate::kernel::cloud::Cloud;
+use crate::kernel::contract::Method;
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;
 use crate::kernel::{clock, policy};
 
-pub fn handler(method: &str) -> Option<Handler> {
-    Some(match method {
+pub static SERVICE: Service =
+    Service { project, constraints: Some(constraints), ..Service::new("iam", handler, permission, denied) };
+
+fn permission(call: &Call, _collection: &str, verb: &str) -> Option<Permission> {
+    let own = format!("policy/serviceAccounts/{}", call.path("serviceAccountsId"));
+    Some((format!("iam.serviceAccounts.{verb}"), own))
+}
+
+/// `-` stands for whichever project the account is of.
+fn project(call: &Call) -> Option<&str> {
+    call.path.get("projectsId").map(String::as_str).filter(|project| *project != "-")
+}
+
+fn denied(call: &Call, permission: &str) -> ApiError {
+    let message = format!("Permission '{permission}' denied on resource (or it may not exist).");
+    let resource = format!("projects/{}", call.cloud.project);
+    denied_with_info(message, permission, "iam.googleapis.com", &resource)
+}
+
+fn constraints(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    let makes = call.short_id() == "projects.serviceAccounts.create";
+    if makes && org_policy::enforced(tx, NO_ACCOUNTS) { Err(no_accounts(call)) } else { Ok(()) }
+}
+
+fn no_accounts(call: &Call) -> ApiError {
+    let description = "Service account creation is not allowed on this project.";
+    let mut error = ApiError::new(400, "failedPrecondition", description);
+    let subject = format!("projects/{}", call.cloud.project);
+    error.details.push(json!({
+        "@type": "type.googleapis.com/google.rpc.PreconditionFailure",
+        "violations": [{"type": NO_ACCOUNTS, "subject": subject, "description": description}],
+    }));
+    error
+}
+
+fn handler(method: &Method) -> Option<Handler> {
+    Some(match method.id.as_str() {
         "iam.projects.serviceAccounts.create" => create,
         "iam.projects.serviceAccounts.get" => get,
         "iam.projects.serviceAccounts.list" => list,

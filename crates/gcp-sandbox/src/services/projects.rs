@@ -6,22 +6,57 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::iam;
-use super::org_policy as constraints;
-use crate::kernel::access;
-use crate::kernel::call::{Call, Handler};
+use super::org_policy;
+use crate::kernel::access::{self, denied_with_info};
+use crate::kernel::call::{Call, Handler, Permission, Service};
 use crate::kernel::clock;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::consistency::PROJECT;
+use crate::kernel::contract::Method;
 use crate::kernel::error::{ApiError, SandboxError};
 use crate::kernel::filter::Filter;
 use crate::kernel::policy;
 use crate::kernel::store::Tx;
 
-pub fn handler(method: &str, version: &str) -> Option<Handler> {
-    Some(match method {
+pub static SERVICE: Service = Service {
+    project,
+    unknown_project: Some(|_, _| ApiError::forbidden("The caller does not have permission")),
+    reads: &["getEffectiveOrgPolicy"],
+    ..Service::new("cloudresourcemanager", handler, permission, denied)
+};
+
+fn permission(_call: &Call, _collection: &str, verb: &str) -> Option<Permission> {
+    let permission = match verb {
+        "getEffectiveOrgPolicy" => "orgpolicy.policy.get".into(),
+        // Whoever asks is told of those projects that they may see.
+        "list" => return None,
+        verb => format!("resourcemanager.projects.{verb}"),
+    };
+    Some((permission, "policy/project".into()))
+}
+
+/// Version 1 names it otherwise.
+fn project(call: &Call) -> Option<&str> {
+    let names = ["projectsId", "projectId", "resource"];
+    names.iter().find_map(|name| call.path.get(*name)).map(String::as_str)
+}
+
+pub fn denied(call: &Call, permission: &str) -> ApiError {
+    let project = &call.cloud.project;
+    let message = format!(
+        "Permission '{permission}' denied on resource '//cloudresourcemanager.googleapis.com/projects/{project}' \
+         (or it may not exist)."
+    );
+    let resource = format!("projects/{project}");
+    denied_with_info(message, permission, "cloudresourcemanager.googleapis.com", &resource)
+}
+
+fn handler(method: &Method) -> Option<Handler> {
+    let version = method.version();
+    Some(match method.id.as_str() {
         "cloudresourcemanager.projects.get" if version == "v1" => get_v1,
         "cloudresourcemanager.projects.list" => list_v1,
-        "cloudresourcemanager.projects.getEffectiveOrgPolicy" => constraints::effective,
+        "cloudresourcemanager.projects.getEffectiveOrgPolicy" => org_policy::effective,
         "cloudresourcemanager.projects.get" => get,
         "cloudresourcemanager.projects.testIamPermissions" => test_permissions,
         "cloudresourcemanager.projects.getIamPolicy" => get_policy,

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::kernel::call::{Call, Handler, page};
-use crate::kernel::consumer::service_title;
-
 use super::{billing, compute, iam};
+use crate::kernel::access::denied_with_info;
+use crate::kernel::call::{Call, Handler, Permission, Service, page};
+use crate::kernel::consumer::service_title;
+use crate::kernel::contract::Method;
 use crate::kernel::error::ApiError;
 use crate::kernel::operation::{self, Edit, Effect};
 use crate::kernel::store::Tx;
@@ -13,8 +14,33 @@ use crate::kernel::store::Tx;
 /// The most services of one `batchEnable`.
 const BATCH: usize = 20;
 
-pub fn handler(method: &str) -> Option<Handler> {
-    Some(match method {
+pub static SERVICE: Service = Service {
+    project: |call| call.path.get("v1Id1").map(String::as_str),
+    unknown_project: Some(|_, project| {
+        ApiError::forbidden(format!("Project '{project}' not found or permission denied."))
+    }),
+    project_is_late: true,
+    ..Service::new("serviceusage", handler, permission, denied)
+};
+
+fn permission(_call: &Call, collection: &str, verb: &str) -> Option<Permission> {
+    let verb = match verb {
+        _ if collection == "operations" => return None,
+        "batchEnable" => "enable",
+        "batchGet" => "get",
+        verb => verb,
+    };
+    Some((format!("serviceusage.services.{verb}"), "policy/project".into()))
+}
+
+fn denied(call: &Call, permission: &str) -> ApiError {
+    let message = format!("Permission denied to call the service: {permission} is required.");
+    let resource = format!("projects/{}", call.cloud.project);
+    denied_with_info(message, permission, "serviceusage.googleapis.com", &resource)
+}
+
+fn handler(method: &Method) -> Option<Handler> {
+    Some(match method.id.as_str() {
         "serviceusage.services.batchEnable" => batch_enable,
         "serviceusage.services.batchGet" => batch_get,
         "serviceusage.services.get" => get,

@@ -9,6 +9,7 @@ mod backends;
 pub mod balancing;
 pub mod capacity;
 pub mod catalogue;
+mod constraints;
 pub mod content;
 mod custom;
 mod disks;
@@ -26,6 +27,7 @@ pub mod operations;
 mod policies;
 mod rate;
 mod series;
+mod service;
 pub mod snapshots;
 mod state;
 mod subnetworks;
@@ -33,14 +35,14 @@ mod world;
 
 use serde_json::{Value, json};
 
-pub use self::state::{State, network, state};
+pub use self::service::SERVICE;
+pub use self::state::{network, state};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;
 use crate::kernel::locations;
 
 use self::operations::{Edit, Effect, start};
-use crate::kernel::cloud::{Cloud, Hooks};
-use crate::kernel::store::{After, Tx, Written};
+use crate::kernel::store::{After, Tx};
 use crate::kernel::{clock, labels};
 
 const BASE: &str = "https://www.googleapis.com/compute/v1/";
@@ -62,7 +64,7 @@ const KEPT: [&str; 13] = [
     "subnetworks",
 ];
 
-pub fn handler(method: &str) -> Option<Handler> {
+fn handler(method: &str) -> Option<Handler> {
     let short = method.strip_prefix("compute.")?;
     let (collection, verb) = short.split_once('.')?;
     Some(match (collection, verb) {
@@ -90,31 +92,6 @@ pub fn handler(method: &str) -> Option<Handler> {
         (_, "list") if collection.ends_with("Operations") => lists::operations,
         _ => catalogue::handler(collection, verb)?,
     })
-}
-
-/// Compute Engine's part in transactions and operations.
-pub static HOOKS: Hooks = Hooks { committed, work: operations::work };
-
-/// Disks and snapshots that are gone lose their content; load balancers look again, and
-/// machines are told when it may differ who reaches whom.
-fn committed(cloud: &Cloud, written: &[Written]) -> Vec<After> {
-    let gone = written.iter().filter(|each| each.removed);
-    let mut after: Vec<After> =
-        gone.filter_map(|each| content::folder(&cloud.dir, &each.key)).map(After::Discard).collect();
-    let own = |key: &str| key.starts_with("compute/");
-    if written.iter().any(|each| own(&each.key) || each.key.starts_with("members/")) {
-        state(cloud).balancer.look();
-    }
-    let reach = |key: &str| {
-        key == networks::POLICY_KEY
-            || own(key) && ["/firewalls/", "/instances/"].iter().any(|each| key.contains(each))
-    };
-    if written.iter().any(|each| reach(&each.key))
-        && let Some(machines) = state(cloud).machines.get().cloned()
-    {
-        after.push(After::Spawn(Box::pin(async move { machines.network_changed().await })));
-    }
-    after
 }
 
 /// The key of a resource's record.

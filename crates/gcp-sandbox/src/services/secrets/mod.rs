@@ -8,14 +8,63 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::kernel::call::{Call, Handler, page};
+use crate::kernel::access::denied_with_info;
+use crate::kernel::call::{Call, Handler, Permission, Service, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::filter::Filter;
 use crate::kernel::locations;
 use crate::kernel::store::Tx;
 use crate::kernel::{access, clock, labels, policy};
+use crate::services::org_policy::{LOCATIONS, allowed_location};
 
-pub fn handler(method: &str) -> Option<Handler> {
+pub static SERVICE: Service = Service {
+    constraints: Some(constraints),
+    ..Service::new("secretmanager", |method| handler(&method.id), permission, denied)
+};
+
+fn permission(call: &Call, collection: &str, verb: &str) -> Option<Permission> {
+    let verb = if verb == "addVersion" { "add" } else { verb };
+    let versions = verb == "add" || collection.ends_with("versions");
+    let kind = if versions { "versions" } else { "secrets" };
+    Some((format!("secretmanager.{kind}.{verb}"), format!("policy/secrets/{}", call.path("secretsId"))))
+}
+
+fn denied(call: &Call, permission: &str) -> ApiError {
+    let part = |name: &str, collection: &str| {
+        call.path.get(name).map(|id| format!("/{collection}/{id}")).unwrap_or_default()
+    };
+    let (secret, version) = (part("secretsId", "secrets"), part("versionsId", "versions"));
+    let resource = format!("projects/{}{secret}{version}", call.path("projectsId"));
+    let message =
+        format!("Permission '{permission}' denied for resource '{resource}' (or it may not exist).");
+    denied_with_info(message, permission, "iam.googleapis.com", &resource)
+}
+
+/// What the organisation's policies forbid.
+fn constraints(call: &Call, tx: &Tx) -> Result<(), ApiError> {
+    if call.short_id() != "projects.secrets.create" {
+        return Ok(());
+    }
+    let replicas = call.body["replication"]["userManaged"]["replicas"].as_array();
+    let places: Vec<&str> = match replicas {
+        None => vec!["global"],
+        Some(replicas) => replicas.iter().filter_map(|each| each["location"].as_str()).collect(),
+    };
+    match places.iter().find(|place| !allowed_location(tx, place)) {
+        None => Ok(()),
+        Some(place) => Err(ApiError::new(
+            400,
+            "failedPrecondition",
+            format!(
+                "Constraint {LOCATIONS} violated for [orgpolicy:projects/{}] attempting to create a secret in \
+                 [{place}]",
+                call.cloud.number
+            ),
+        )),
+    }
+}
+
+fn handler(method: &str) -> Option<Handler> {
     Some(match method.strip_prefix("secretmanager.projects.secrets.")? {
         "create" => create,
         "get" => get,

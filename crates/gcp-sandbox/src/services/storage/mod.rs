@@ -12,12 +12,14 @@ mod objects;
 pub mod rate;
 pub mod resumable;
 mod retention;
+mod service;
 pub mod transcoding;
 pub mod upload;
 pub mod xml;
 
 use serde_json::{Value, json};
 
+pub use self::service::SERVICE;
 use crate::kernel::access;
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::cloud::Cloud;
