@@ -5,11 +5,9 @@
 use serde_json::{Value, json};
 
 use super::call::{Call, Permission};
-use super::condition;
-use super::consumer;
 use super::error::ApiError;
-use super::roles;
 use super::store::Tx;
+use super::{condition, consumer, roles};
 
 /// Whether the caller has `permission`, by the project's policy or by the one
 /// under `policy` (a record's key), on what that policy is on.

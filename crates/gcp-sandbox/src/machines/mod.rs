@@ -8,7 +8,7 @@
 
 pub mod balancer;
 mod console;
-mod fleet;
+mod manager;
 mod metadata;
 mod nspawn;
 mod process;
@@ -18,13 +18,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+pub use metadata::Asked;
+pub use nspawn::{BaseSystem, NspawnError, nspawn_machines};
+pub use process::process_machines;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::kernel::faults::Faults;
-pub use metadata::Asked;
-pub use nspawn::{BaseSystem, NspawnError, nspawn_machines};
-pub use process::process_machines;
 
 /// Which machine: each zone may have one of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

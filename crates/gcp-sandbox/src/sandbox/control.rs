@@ -286,7 +286,7 @@ async fn foreign(cloud: &Arc<Cloud>, bytes: &[u8]) -> Result<Value, ApiError> {
 async fn reset(cloud: &Arc<Cloud>) -> Result<Value, ApiError> {
     for (key, _) in cloud.scan("compute/zones/") {
         if key.contains("/instances/") {
-            let order = machines::Order { what: machines::Move::Delete, key };
+            let order = machines::MachineTask { what: machines::MachineAction::Delete, key };
             let _ = machines::carry_out(cloud, &order).await;
         }
     }

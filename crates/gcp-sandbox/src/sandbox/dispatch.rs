@@ -20,8 +20,8 @@ use crate::kernel::fields::Mask;
 use crate::kernel::response::json_response;
 use crate::kernel::token::{self, Caller};
 use crate::kernel::{access, consumer, operation};
-use crate::services::storage::conditions::{IF_MATCH, IF_NONE_MATCH};
-use crate::services::storage::rate::WriteRate;
+use crate::services::storage::preconditions::{IF_MATCH, IF_NONE_MATCH};
+use crate::services::storage::rate_limit::WriteRate;
 use crate::services::storage::{media, resumable, transcoding, upload, xml};
 use crate::services::{compute, storage};
 

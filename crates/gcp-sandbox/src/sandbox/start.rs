@@ -123,7 +123,7 @@ pub async fn serve(
         Arc::clone(&cloud),
         balancer,
         Arc::clone(&machines),
-        compute::balancing::desired,
+        compute::load_balancing::desired,
     ));
     let booting = tokio::spawn(compute::machines::restore(Arc::clone(&cloud)));
     let state = StateFile {
@@ -223,7 +223,7 @@ async fn prepare(
             dir: options.dir.clone(),
         });
     }
-    storage::deleted::expire(&mut store)?;
+    storage::soft_delete::expire(&mut store)?;
     let checked = tokio::task::spawn_blocking({
         let dir = dir.clone();
         move || storage::media::check(&dir, &store).map(|()| store)

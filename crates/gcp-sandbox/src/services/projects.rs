@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::iam;
-use super::org_policy;
+use super::{iam, org_policy};
 use crate::kernel::access::{self, denied_with_info};
 use crate::kernel::call::{Call, Handler, Permission, Service};
-use crate::kernel::clock;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::consistency::PROJECT;
 use crate::kernel::contract::Method;
 use crate::kernel::error::{ApiError, SandboxError};
 use crate::kernel::filter::Filter;
-use crate::kernel::policy;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, policy};
 
 pub static SERVICE: Service = Service {
     project,

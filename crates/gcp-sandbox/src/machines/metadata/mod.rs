@@ -3,7 +3,7 @@
 //! `Metadata-Flavor` header is required and given back, forwarded requests are
 //! refused, directories end in `/`, and a request can wait for a change.
 
-mod struck;
+mod faults;
 mod tree;
 mod wait;
 
@@ -119,7 +119,7 @@ async fn answer(
 ) -> Response {
     let (world, name, path) = (&*server.world, &server.subject.name, uri.to_string());
     let work = server.answer(&method, &uri, &headers, &body);
-    let mut response = struck::answered(world, name, method.as_str(), &path, work).await;
+    let mut response = faults::answered(world, name, method.as_str(), &path, work).await;
     server.world.asked(Asked {
         machine: server.subject.name.clone(),
         method: method.to_string(),

@@ -26,7 +26,7 @@ use self::host::{Guard, HostError, Names};
 use self::network::{NetworkError, Router};
 use self::vm::{Vm, VmError};
 use super::console::Console;
-use super::fleet::{Driver, Fleet, Running};
+use super::manager::{Driver, Manager, Running};
 use super::metadata::Subject;
 use super::{Boot, Front, Machines, Network, World};
 
@@ -68,7 +68,7 @@ pub fn nspawn_machines(
         router: OnceCell::new(),
     };
     let containers = Containers { site: Arc::new(site), guard: Mutex::default(), fronts: Mutex::default() };
-    Ok(Arc::new(Fleet::new(containers, world)))
+    Ok(Arc::new(Manager::new(containers, world)))
 }
 
 struct Containers {
@@ -93,20 +93,20 @@ impl Containers {
 }
 
 /// Puts the rules in force, for all machines as they are now.
-async fn enforce(fleet: &Fleet<Containers>) -> Result<(), VmError> {
-    let Some(router) = fleet.driver.site.router.get() else { return Ok(()) };
-    let fronts = fleet.driver.fronts.lock().await;
-    let boots = fleet.boots();
+async fn enforce(manager: &Manager<Containers>) -> Result<(), VmError> {
+    let Some(router) = manager.driver.site.router.get() else { return Ok(()) };
+    let fronts = manager.driver.fronts.lock().await;
+    let boots = manager.boots();
     let Some(project) = boots.first().map(|boot| boot.project.clone()) else { return Ok(()) };
     let members: Vec<Member> = boots
         .iter()
         .filter_map(|boot| {
             let std::net::IpAddr::V4(address) = boot.address else { return None };
-            let instance = fleet.world.instance(&boot.project, &boot.zone, &boot.name)?;
+            let instance = manager.world.instance(&boot.project, &boot.zone, &boot.name)?;
             Some(Member::of(address, &instance))
         })
         .collect();
-    let world = &fleet.world;
+    let world = &manager.world;
     let (rules, policy) = (world.firewalls(&project), world.firewall_policy(&project));
     let rules = firewall::ruleset(&rules, &policy, &members, &fronts, router.port());
     router.enforce(&rules).await.map_err(VmError::Firewall)
@@ -119,16 +119,16 @@ impl Driver for Containers {
 
     /// Boots it behind the firewall as it is now.
     async fn start(
-        fleet: &Fleet<Self>,
+        manager: &Manager<Self>,
         boot: Boot,
         console: Arc<Console>,
         subject: Subject,
     ) -> Result<Vm, VmError> {
-        let site = Arc::clone(&fleet.driver.site);
-        fleet.driver.take_over().await?;
+        let site = Arc::clone(&manager.driver.site);
+        manager.driver.take_over().await?;
         site.router(&boot).await?;
-        enforce(fleet).await?;
-        Vm::boot(boot, site, Arc::clone(&fleet.world), console, subject).await
+        enforce(manager).await?;
+        Vm::boot(boot, site, Arc::clone(&manager.world), console, subject).await
     }
 
     async fn attach(vm: &Vm, device: &str, folder: &Path, gb: u64) -> Result<(), VmError> {
@@ -139,13 +139,13 @@ impl Driver for Containers {
         vm.detach(device).await
     }
 
-    async fn network_changed(fleet: &Fleet<Self>) -> Result<(), VmError> {
-        enforce(fleet).await
+    async fn network_changed(manager: &Manager<Self>) -> Result<(), VmError> {
+        enforce(manager).await
     }
 
-    async fn pass_on(fleet: &Fleet<Self>, fronts: Vec<Front>) -> Result<(), VmError> {
-        *fleet.driver.fronts.lock().await = fronts;
-        enforce(fleet).await
+    async fn pass_on(manager: &Manager<Self>, fronts: Vec<Front>) -> Result<(), VmError> {
+        *manager.driver.fronts.lock().await = fronts;
+        enforce(manager).await
     }
 
     fn network(port: u16) -> Network {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::names::Resolve;
+use super::hostnames::Resolve;
 use super::unit::{Unit, UnitError};
 use crate::machines::console::Console;
 

@@ -7,19 +7,19 @@
 //! a disk is a folder without a size, and no DNS knows the machines' names.
 
 mod control;
-mod end;
+mod exit;
 mod host;
-mod names;
+mod hostnames;
 mod service;
 mod shims;
 mod supervisor;
+mod syntax;
 mod systemctl;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod unit;
 mod vm;
-mod words;
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ use async_trait::async_trait;
 
 use self::vm::{BootError, Vm};
 use super::console::Console;
-use super::fleet::{Driver, Fleet, Running};
+use super::manager::{Driver, Manager, Running};
 use super::metadata::Subject;
 use super::{Boot, Machines, Network, World};
 
 /// Machines as processes. Dropping them kills what still runs, a moment later.
 pub fn process_machines(world: Arc<dyn World>) -> Arc<dyn Machines> {
-    Arc::new(Fleet::new(Processes, world))
+    Arc::new(Manager::new(Processes, world))
 }
 
 struct Processes;
@@ -44,12 +44,12 @@ impl Driver for Processes {
     type Error = BootError;
 
     async fn start(
-        fleet: &Fleet<Self>,
+        manager: &Manager<Self>,
         boot: Boot,
         console: Arc<Console>,
         subject: Subject,
     ) -> Result<Vm, BootError> {
-        Vm::boot(boot, Arc::clone(&fleet.world), console, subject).await
+        Vm::boot(boot, Arc::clone(&manager.world), console, subject).await
     }
 
     fn network(port: u16) -> Network {

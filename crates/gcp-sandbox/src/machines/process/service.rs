@@ -10,11 +10,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::end::End;
+use super::exit::Exit;
 use super::host::Host;
 use super::tree::{Process, Program};
 use super::unit::{Command, KillMode, Kind, RequirementKind, Restart, Unit};
-use super::{names, words};
+use super::{hostnames, syntax};
 
 /// systemd's words for how a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Service {
                     let group = unit.kill_mode == KillMode::ControlGroup;
                     // Who had to be killed has failed, and what it was at is not done.
                     match process.terminate(&unit.kill_signal, group, unit.stop_timeout).await {
-                        Some(status) => match End::of(Some(status), &unit) {
+                        Some(status) => match Exit::of(Some(status), &unit) {
                             end if end.clean => self.enter(State::Inactive, 0),
                             end => self.fail(end.result()),
                         },
@@ -224,7 +224,7 @@ impl Service {
                 }
             };
             process.finish().await;
-            let end = End::of(ended.ok(), &unit);
+            let end = Exit::of(ended.ok(), &unit);
             self.update(|status| {
                 status.result = end.result();
                 status.exit = end.code;
@@ -333,7 +333,7 @@ impl Service {
         all.extend(unit.environment.iter().cloned());
         for (path, optional) in &unit.environment_files {
             match std::fs::read_to_string(self.host.rooted(path)) {
-                Ok(text) => all.extend(words::environment_file(&text)),
+                Ok(text) => all.extend(syntax::environment_file(&text)),
                 Err(_) if *optional => {}
                 Err(source) => {
                     let (unit, path) = (self.name.clone(), path.clone());
@@ -342,7 +342,7 @@ impl Service {
             }
         }
         for value in all.values_mut() {
-            *value = names::resolved(value, &self.host.resolve);
+            *value = hostnames::resolved(value, &self.host.resolve);
         }
         Ok(all)
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::host::{Host, LoadError};
-use super::names::Resolve;
+use super::hostnames::Resolve;
 use super::service::{Service, StartError, Status};
 use crate::machines::console::Console;
 

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::words::{self, Word};
+use super::syntax::{self, Word};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -221,7 +221,7 @@ impl Unit {
                     return Err(format!("{key}={other}: services that need services are not supported"));
                 }
             }
-            "StartLimitIntervalSec" => self.start_limit_interval = words::time_span(value)?,
+            "StartLimitIntervalSec" => self.start_limit_interval = syntax::time_span(value)?,
             "StartLimitBurst" => {
                 self.start_limit_burst = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
             }
@@ -257,7 +257,7 @@ impl Unit {
             "WorkingDirectory" => self.working_directory = Some(absolute(value)?.to_owned()),
             "Environment" if value.is_empty() => self.environment.clear(),
             "Environment" => {
-                for word in words::split(value)? {
+                for word in syntax::split(value)? {
                     let (name, value) =
                         word.literal().split_once('=').ok_or_else(|| "not `NAME=value`".to_owned())?;
                     self.environment.push((name.into(), value.into()));
@@ -279,7 +279,7 @@ impl Unit {
                     _ => return Err(unknown()),
                 }
             }
-            "RestartSec" => self.restart_after = words::time_span(value)?,
+            "RestartSec" => self.restart_after = syntax::time_span(value)?,
             "KillSignal" => self.kill_signal = signal(value).ok_or_else(unknown)?.to_owned(),
             "KillMode" => {
                 self.kill_mode = match value {
@@ -289,7 +289,7 @@ impl Unit {
                     _ => return Err(unknown()),
                 }
             }
-            "TimeoutStopSec" => self.stop_timeout = words::time_span(value)?,
+            "TimeoutStopSec" => self.stop_timeout = syntax::time_span(value)?,
             "SuccessExitStatus" => {
                 for status in value.split_whitespace() {
                     self.success_statuses.push(status.parse().map_err(|_| unknown())?);
@@ -336,7 +336,7 @@ fn push_command(commands: &mut Vec<Command>, value: &str) -> Result<(), String> 
         return Ok(());
     }
     let (line, may_fail) = value.strip_prefix('-').map_or((value, false), |line| (line, true));
-    let words = words::split(line)?;
+    let words = syntax::split(line)?;
     let program = words.first().map_or("", Word::literal);
     absolute(program)?;
     commands.push(Command { words, may_fail });

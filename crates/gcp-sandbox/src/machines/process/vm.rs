@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::supervisor::Supervisor;
 use super::tree::{self, BOOT_VARIABLE, Guard, Process, Program, ROOT_VARIABLE};
-use super::{control, names, shims};
+use super::{control, hostnames, shims};
 use crate::machines::console::Console;
 use crate::machines::metadata::{self, Subject};
 use crate::machines::{Boot, World};
@@ -75,7 +75,7 @@ impl Vm {
         let boot_id = uuid::Uuid::new_v4().to_string();
         let guard = Guard::spawn(&boot_id).map_err(BootError::Spawn)?;
         let environment = environment(&boot, &root, address, boot_id);
-        let resolve = names::of_the_world(Arc::clone(&world), boot.project.clone());
+        let resolve = hostnames::of_the_world(Arc::clone(&world), boot.project.clone());
         let supervisor =
             Arc::new(Supervisor::new(root.clone(), environment.clone(), Arc::clone(&console), resolve));
         let shutdown = CancellationToken::new();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{BASE, capacity, custom, last, link, lists};
+use super::{BASE, capacity, custom_types, last, link, lists};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;
@@ -76,7 +76,7 @@ pub fn is_machine_type(name: &str) -> bool {
 /// A predefined type, or a custom one.
 fn type_named(name: &str) -> Option<(&str, u32, u32, bool)> {
     let predefined = MACHINE_TYPES.iter().find(|(each, ..)| *each == name).copied();
-    predefined.or_else(|| custom::size(name).map(|(cpus, memory)| (name, cpus, memory, false)))
+    predefined.or_else(|| custom_types::size(name).map(|(cpus, memory)| (name, cpus, memory, false)))
 }
 
 /// CPUs of a machine type.

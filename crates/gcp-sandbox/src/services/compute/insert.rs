@@ -2,20 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::machines::{Move, Order};
+use super::machines::{MachineAction, MachineTask};
 use super::operations::{Edit, Effect, start};
 use super::{
-    addresses, catalogue, disks, fresh, key, last, link, not_found, not_ready, reference, refuse_in_use,
-    series, subnetworks,
+    addresses, catalogue, disks, fresh, key, last, link, machine_series, not_found, not_ready, reference,
+    refuse_in_use, subnetworks,
 };
 use crate::kernel::access::{may_act_as, require};
 use crate::kernel::call::Call;
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
-use crate::kernel::locations;
-use crate::kernel::policy;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, locations, policy};
 use crate::services::iam;
 
 /// Why an account cannot be used.
@@ -47,12 +45,12 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     instance["disks"] = attach_all(call, tx, &own_link, &mut effect)?;
     if let Some((disk, machine)) =
-        series::mismatch(tx, instance["machineType"].as_str().unwrap_or_default(), &instance["disks"])
+        machine_series::mismatch(tx, instance["machineType"].as_str().unwrap_or_default(), &instance["disks"])
     {
         let words = format!("[{disk}, {machine}] features are not compatible for creating instance.");
         return Err(ApiError::new(400, "badRequest", words));
     }
-    series::check_features(&instance)?;
+    machine_series::check_features(&instance)?;
     instance["networkInterfaces"] = interfaces(call, tx, &own_link, &mut effect)?;
     defaults(&mut instance);
     check_scheduling(&instance["scheduling"], instance["machineType"].as_str().unwrap_or_default())?;
@@ -62,7 +60,7 @@ pub fn insert(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         json!({"status": "RUNNING", "lastStartTimestamp": clock::timestamp()}),
     ));
     effect.undo.push(Edit::Remove(own_key.clone()));
-    effect.machine = Some(Order { what: Move::Boot, key: own_key.clone() });
+    effect.machine = Some(MachineTask { what: MachineAction::Boot, key: own_key.clone() });
     tx.put(own_key.clone(), instance);
     start(call, tx, &own_key, effect)
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::machines::{self, Move, Order};
+use super::machines::{self, MachineAction, MachineTask};
 use super::operations::{Edit, Effect, start};
 use super::state::state;
 use super::{
-    addresses, groups, guest_attributes, insert, key_of_link, link, modify, not_ready, relative, series,
-    target,
+    addresses, guest_attributes, insert, instance_groups, key_of_link, link, machine_series, modify,
+    not_ready, relative, target,
 };
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::locations;
 use crate::kernel::store::{After, Tx};
+use crate::kernel::{clock, locations};
 use crate::machines::MachineId;
 
 pub fn handler(verb: &str) -> Option<Handler> {
     Some(match verb {
+        "insert" => insert::insert,
         "delete" => delete,
         "start" => power_on,
         "stop" => power_off,
@@ -60,7 +60,7 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         ));
     }
     let mut effect = Effect {
-        machine: Some(Order { what: Move::Delete, key: key.clone() }),
+        machine: Some(MachineTask { what: MachineAction::Delete, key: key.clone() }),
         undo: vec![Edit::Merge(key.clone(), json!({"status": instance["status"]}))],
         ..Effect::default()
     };
@@ -74,7 +74,7 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     let own = link(&call.cloud.project, &key);
     effect.done.extend(addresses::release_all(tx, &own));
-    effect.done.extend(groups::leave_all(tx, &own));
+    effect.done.extend(instance_groups::leave_all(tx, &own));
     for (attribute, _) in tx.scan(&format!("guest/{}/{}/", call.path("zone"), call.path("instance"))) {
         effect.done.push(Edit::Remove(attribute));
     }
@@ -98,7 +98,7 @@ fn power_off(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let effect = Effect {
         done: vec![Edit::Merge(key.clone(), stopped)],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
-        machine: Some(Order { what: Move::Stop, key: key.clone() }),
+        machine: Some(MachineTask { what: MachineAction::Stop, key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)
@@ -129,7 +129,7 @@ fn suspend(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let effect = Effect {
         done: vec![Edit::Merge(key.clone(), suspended)],
         undo: vec![Edit::Merge(key.clone(), json!({"status": "RUNNING"}))],
-        machine: Some(Order { what: Move::Stop, key: key.clone() }),
+        machine: Some(MachineTask { what: MachineAction::Stop, key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)
@@ -157,7 +157,7 @@ fn boot(call: &Call, tx: &mut Tx, key: &str, from: &str) -> Result<Value, ApiErr
     let effect = Effect {
         done: vec![Edit::Merge(key.to_owned(), running)],
         undo: vec![Edit::Merge(key.to_owned(), json!({"status": from}))],
-        machine: Some(Order { what: Move::Boot, key: key.to_owned() }),
+        machine: Some(MachineTask { what: MachineAction::Boot, key: key.to_owned() }),
         ..Effect::default()
     };
     start(call, tx, key, effect)
@@ -168,7 +168,10 @@ fn reset(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if record["status"] != "RUNNING" {
         return Err(not_ready(call, &key));
     }
-    let effect = Effect { machine: Some(Order { what: Move::Reset, key: key.clone() }), ..Effect::default() };
+    let effect = Effect {
+        machine: Some(MachineTask { what: MachineAction::Reset, key: key.clone() }),
+        ..Effect::default()
+    };
     start(call, tx, &key, effect)
 }
 
@@ -268,7 +271,7 @@ fn stopped(call: &Call, key: &str, record: &Value, what: &str) -> Result<(), Api
 }
 
 fn fits(tx: &Tx, machine_type: &str, disks: &Value) -> Result<(), ApiError> {
-    series::mismatch(tx, machine_type, disks).map_or(Ok(()), |(disk, machine)| {
+    machine_series::mismatch(tx, machine_type, disks).map_or(Ok(()), |(disk, machine)| {
         let words = format!("{disk} disk type cannot be used by {machine} machine type.");
         Err(ApiError::new(400, "badRequest", words))
     })
@@ -364,7 +367,7 @@ fn attach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     }
     if record["status"] == "RUNNING" {
         let device = entry["deviceName"].as_str().unwrap_or_default().to_owned();
-        effect.machine = Some(Order { what: Move::Attach(device), key: key.clone() });
+        effect.machine = Some(MachineTask { what: MachineAction::Attach(device), key: key.clone() });
     }
     fits(tx, record["machineType"].as_str().unwrap_or_default(), &json!([entry]))?;
     disks.push(entry);
@@ -394,7 +397,7 @@ fn detach(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
             Edit::Merge(source, json!({"users": null, "lastDetachTimestamp": clock::timestamp()})),
         ],
         machine: (record["status"] == "RUNNING")
-            .then(|| Order { what: Move::Detach(device.to_owned()), key: key.clone() }),
+            .then(|| MachineTask { what: MachineAction::Detach(device.to_owned()), key: key.clone() }),
         ..Effect::default()
     };
     start(call, tx, &key, effect)

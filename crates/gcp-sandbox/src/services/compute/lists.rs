@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{collection, last, link, scope};
+use super::collections::{self, Collection, Place};
+use super::{last, link, scope};
 use crate::kernel::call::{Call, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::filter::Filter;
-use crate::kernel::locations;
-use crate::kernel::operation;
 use crate::kernel::store::Tx;
+use crate::kernel::{locations, operation};
 
-/// `instances` → `instance`, as kinds name a collection.
-fn singular(collection: &str) -> String {
-    match collection {
-        "addresses" => "address".into(),
-        "resourcePolicies" => "resourcePolicy".into(),
-        other => other.trim_end_matches('s').to_owned(),
-    }
+/// The collection of records that a list is of.
+fn listed(call: &Call) -> Result<&'static Collection, ApiError> {
+    let id = call.short_id().split_once('.').map_or("", |(id, _)| id);
+    collections::named(id).ok_or_else(|| ApiError::unimplemented(&call.method.id))
 }
 
 fn page_size(call: &Call) -> Result<usize, ApiError> {
@@ -76,8 +73,9 @@ pub fn answer(call: &Call, kind: &str, path: &str, items: Vec<(String, Value)>) 
 }
 
 pub fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let path = format!("{}/{}", scope(call)?, collection(call));
-    answer(call, &singular(collection(call)), &path, tx.scan(&format!("compute/{path}/")))
+    let collection = listed(call)?;
+    let path = format!("{}/{}", scope(call)?, collection.path);
+    answer(call, collection.kind, &path, tx.scan(&format!("compute/{path}/")))
 }
 
 pub fn operations(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
@@ -106,19 +104,17 @@ fn regional() -> impl Iterator<Item = String> {
 
 /// All scopes of the collection's kind.
 pub fn aggregated(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
-    let collection = collection(call);
-    let in_zones = matches!(collection, "disks" | "instances" | "instanceGroups" | "instanceGroupManagers");
-    let mut scopes: Vec<String> = if in_zones { zonal().collect() } else { regional().collect() };
-    if matches!(collection, "addresses" | "backendServices" | "forwardingRules" | "healthChecks") {
-        scopes.insert(0, "global".into());
-    }
-    let found = scopes.iter().flat_map(|scope| tx.scan(&format!("compute/{scope}/{collection}/"))).collect();
+    let Collection { path, kind, places, .. } = listed(call)?;
+    let scopes = places.iter().flat_map(|place| match place {
+        Place::Global => vec!["global".to_owned()],
+        Place::Region => regional().collect(),
+        Place::Zone => zonal().collect(),
+    });
+    let scopes: Vec<String> = scopes.collect();
+    let found = scopes.iter().flat_map(|scope| tx.scan(&format!("compute/{scope}/{path}/"))).collect();
     // Google's own spelling, which has one exception.
-    let kind = match collection {
-        "healthChecks" => collection.to_owned(),
-        other => singular(other),
-    };
-    by_scope(call, &kind, collection, found, scopes)
+    let kind = if *path == "healthChecks" { path } else { kind };
+    by_scope(call, kind, path, found, scopes)
 }
 
 /// What every zone has, in the form of an aggregated list.

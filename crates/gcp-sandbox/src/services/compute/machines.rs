@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::content;
+use super::disk_content;
 use super::state::state;
 use crate::kernel::cloud::Cloud;
 use crate::machines::{Boot, MachineId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Move {
+pub enum MachineAction {
     Boot,
     Stop,
     Reset,
@@ -24,8 +24,8 @@ pub enum Move {
 
 /// What the machine of an instance has to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Order {
-    pub what: Move,
+pub struct MachineTask {
+    pub what: MachineAction,
     /// The instance's record.
     pub key: String,
 }
@@ -43,8 +43,8 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
     for disk in instance["disks"].as_array().into_iter().flatten().filter(|disk| disk["boot"] != true) {
         let source = disk["source"].as_str().unwrap_or_default();
         let path = source.split_once("/zones/").map_or("", |(_, path)| path);
-        let folder =
-            content::folder(&cloud.dir, &format!("compute/zones/{path}")).ok_or("a disk has no source")?;
+        let folder = disk_content::folder(&cloud.dir, &format!("compute/zones/{path}"))
+            .ok_or("a disk has no source")?;
         std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         disks.push((disk["deviceName"].as_str().unwrap_or_default().to_owned(), folder));
     }
@@ -62,15 +62,15 @@ fn boot(cloud: &Cloud, key: &str) -> Result<Boot, String> {
 }
 
 /// Has the driver do it; answers when it is done.
-pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> {
+pub async fn carry_out(cloud: &Arc<Cloud>, order: &MachineTask) -> Result<(), String> {
     let Some(machines) = state(cloud).machines.get() else { return Ok(()) };
     let id = machine(&order.key).ok_or("the record is no instance")?;
     match &order.what {
-        Move::Boot => machines.boot(boot(cloud, &order.key)?).await,
-        Move::Stop => machines.stop(&id).await,
-        Move::Reset => machines.reset(&id).await,
-        Move::Delete => machines.delete(&id).await,
-        Move::Attach(device) => {
+        MachineAction::Boot => machines.boot(boot(cloud, &order.key)?).await,
+        MachineAction::Stop => machines.stop(&id).await,
+        MachineAction::Reset => machines.reset(&id).await,
+        MachineAction::Delete => machines.delete(&id).await,
+        MachineAction::Attach(device) => {
             let boot = boot(cloud, &order.key)?;
             let disks = boot.instance["disks"].as_array().into_iter().flatten();
             let gb = disks.filter(|disk| disk["deviceName"] == device.as_str());
@@ -78,7 +78,7 @@ pub async fn carry_out(cloud: &Arc<Cloud>, order: &Order) -> Result<(), String> 
             let folder = boot.disks.into_iter().find(|(name, _)| name == device).map(|(_, folder)| folder);
             machines.attach(&id, device, folder.ok_or("the disk is gone")?, gb.unwrap_or(10)).await
         }
-        Move::Detach(device) => machines.detach(&id, device).await,
+        MachineAction::Detach(device) => machines.detach(&id, device).await,
     }
 }
 

@@ -5,94 +5,46 @@
 //! `compute/SCOPE/COLLECTION/NAME` (`SCOPE`: `zones/Z`, `regions/R`, `global`).
 
 mod addresses;
-mod backends;
-pub mod balancing;
+mod backend_services;
 pub mod capacity;
 pub mod catalogue;
+mod collections;
 mod constraints;
-pub mod content;
-mod custom;
+mod custom_types;
+pub mod disk_content;
 mod disks;
 mod firewalls;
-pub mod forwarding;
-pub mod groups;
+pub mod forwarding_rules;
 mod guest_attributes;
 pub mod health_checks;
 mod insert;
+pub mod instance_groups;
 mod instances;
 mod lists;
+pub mod load_balancing;
+mod machine_series;
 pub mod machines;
+mod metadata_source;
 pub mod networks;
 pub mod operations;
-mod policies;
-mod rate;
-mod series;
+mod rate_limit;
+mod resource_policies;
 mod service;
 pub mod snapshots;
 mod state;
 mod subnetworks;
-mod world;
 
 use serde_json::{Value, json};
 
+use self::operations::{Edit, Effect, start};
 pub use self::service::SERVICE;
 pub use self::state::{network, state};
-use crate::kernel::call::{Call, Handler};
+use crate::kernel::call::Call;
 use crate::kernel::error::ApiError;
-use crate::kernel::locations;
-
-use self::operations::{Edit, Effect, start};
 use crate::kernel::store::{After, Tx};
-use crate::kernel::{clock, labels};
+use crate::kernel::{clock, labels, locations};
 
 const BASE: &str = "https://www.googleapis.com/compute/v1/";
-
-/// Collections whose resources are records, by the name in their methods' ids.
-const KEPT: [&str; 13] = [
-    "addresses",
-    "disks",
-    "firewalls",
-    "forwardingRules",
-    "healthChecks",
-    "instanceGroups",
-    "instances",
-    "networks",
-    "regionBackendServices",
-    "regionHealthChecks",
-    "resourcePolicies",
-    "snapshots",
-    "subnetworks",
-];
-
-fn handler(method: &str) -> Option<Handler> {
-    let short = method.strip_prefix("compute.")?;
-    let (collection, verb) = short.split_once('.')?;
-    Some(match (collection, verb) {
-        (_, "get") if KEPT.contains(&collection) => get,
-        (_, "list") if KEPT.contains(&collection) => lists::list,
-        ("machineTypes" | "diskTypes", "aggregatedList") => catalogue::handler(collection, verb)?,
-        (_, "aggregatedList") if collection.ends_with("Operations") => lists::all_operations,
-        ("instanceGroupManagers", "list") => lists::list,
-        (_, "aggregatedList") => lists::aggregated,
-        (_, "setLabels") => set_labels,
-        ("addresses", _) => addresses::handler(verb)?,
-        ("disks", _) => disks::handler(verb)?,
-        ("snapshots", _) => snapshots::handler(verb)?,
-        ("networks", _) => networks::handler(verb)?,
-        ("subnetworks", _) => subnetworks::handler(verb)?,
-        ("firewalls", _) => firewalls::handler(verb)?,
-        ("resourcePolicies", _) => policies::handler(verb)?,
-        ("instanceGroups", _) => groups::handler(verb)?,
-        ("healthChecks" | "regionHealthChecks", _) => health_checks::handler(verb)?,
-        ("regionBackendServices", _) => backends::handler(verb)?,
-        ("forwardingRules", _) => forwarding::handler(verb)?,
-        ("instances", "insert") => insert::insert,
-        ("instances", _) => instances::handler(verb)?,
-        (_, "get") if collection.ends_with("Operations") => operations::get,
-        (_, "list") if collection.ends_with("Operations") => lists::operations,
-        _ => catalogue::handler(collection, verb)?,
-    })
-}
 
 /// The key of a resource's record.
 pub fn key(scope: &str, collection: &str, name: &str) -> String {
@@ -131,14 +83,10 @@ pub fn scope(call: &Call) -> Result<String, ApiError> {
     Ok("global".into())
 }
 
-/// The collection as paths and keys name it: methods' ids tell regional health
-/// checks from global ones, paths have the region.
+/// The collection as paths and keys name it.
 fn collection(call: &Call) -> &str {
-    match call.short_id().split_once('.').map_or("", |(collection, _)| collection) {
-        "regionHealthChecks" => "healthChecks",
-        "regionBackendServices" => "backendServices",
-        other => other,
-    }
+    let id = call.short_id().split_once('.').map_or("", |(id, _)| id);
+    collections::named(id).map_or(id, |collection| collection.path)
 }
 
 /// The name that a call's path has besides its scope.

@@ -8,12 +8,11 @@ use super::{
     delete, existing, fresh, link, modify, refuse_if_named, refuse_other_members, subnetworks, target,
 };
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
-use crate::kernel::locations;
 use crate::kernel::operation::later;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, locations};
 
 pub fn handler(verb: &str) -> Option<Handler> {
     Some(match verb {

@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::machines::{self, Order};
-use super::{capacity, content, link, scope};
+use super::machines::{self, MachineTask};
+use super::{capacity, disk_content, link, scope};
 use crate::kernel::call::Call;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::error::ApiError;
@@ -26,7 +26,7 @@ pub struct Effect {
     /// What takes the start's changes back, when it fails.
     pub undo: Vec<Edit>,
     /// What a machine has to do first; its failure is the operation's.
-    pub machine: Option<Order>,
+    pub machine: Option<MachineTask>,
     /// Contents of a disk that are copied first: from this folder to that one.
     pub copy: Option<(PathBuf, PathBuf)>,
     /// What the operation fails with, instead of any of this.
@@ -37,7 +37,7 @@ pub struct Effect {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Work {
-    machine: Option<Order>,
+    machine: Option<MachineTask>,
     copy: Option<(PathBuf, PathBuf)>,
 }
 
@@ -46,7 +46,7 @@ pub fn work(cloud: Arc<Cloud>, work: Map<String, Value>) -> BoxFuture<'static, R
     Box::pin(async move {
         let Work { machine, copy } = serde_json::from_value(Value::Object(work)).unwrap_or_default();
         if let Some((from, to)) = copy {
-            let copied = content::copy(&from, &to).await;
+            let copied = disk_content::copy(&from, &to).await;
             copied.map_err(|why| format!("The disk's content could not be copied: {why}"))?;
         }
         if let Some(order) = machine {

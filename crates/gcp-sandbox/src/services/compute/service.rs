@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::state::{State, state};
-use super::{constraints, content, handler, networks, operations, resource_of};
+use super::{collections, constraints, disk_content, networks, operations, resource_of};
 use crate::kernel::call::{Call, Permission, Service};
 use crate::kernel::cloud::{Cloud, Hooks};
 use crate::kernel::error::ApiError;
@@ -25,7 +25,7 @@ pub static SERVICE: Service = Service {
     state: Some(|state| {
         state.insert(Arc::new(State::default()));
     }),
-    ..Service::new("compute", |method| handler(&method.id), permission, denied)
+    ..Service::new("compute", |method| collections::handler(&method.id), permission, denied)
 };
 
 fn permission(_call: &Call, collection: &str, verb: &str) -> Option<Permission> {
@@ -56,7 +56,7 @@ fn denied(call: &Call, permission: &str) -> ApiError {
 fn committed(cloud: &Cloud, written: &[Written]) -> Vec<After> {
     let gone = written.iter().filter(|each| each.removed);
     let mut after: Vec<After> =
-        gone.filter_map(|each| content::folder(&cloud.dir, &each.key)).map(After::Discard).collect();
+        gone.filter_map(|each| disk_content::folder(&cloud.dir, &each.key)).map(After::Discard).collect();
     let own = |key: &str| key.starts_with("compute/");
     if written.iter().any(|each| own(&each.key) || each.key.starts_with("members/")) {
         state(cloud).balancer.look();

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::operations::{Edit, Effect, start};
-use super::{content, delete, existing, fresh_in, key_of_link, not_found, not_ready, target};
+use super::{delete, disk_content, existing, fresh_in, key_of_link, not_found, not_ready, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
 use crate::kernel::faults::OperationError;
-use crate::kernel::locations;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, locations};
 
 pub fn handler(verb: &str) -> Option<Handler> {
     Some(match verb {
@@ -89,7 +88,7 @@ pub fn too_often(call: &Call, source: &str) -> Option<OperationError> {
 
 fn folders(call: &Call, from: &str, to: &str) -> Option<(PathBuf, PathBuf)> {
     let dir = &call.cloud.dir;
-    Some((content::folder(dir, from)?, content::folder(dir, to)?))
+    Some((disk_content::folder(dir, from)?, disk_content::folder(dir, to)?))
 }
 
 fn remove(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {

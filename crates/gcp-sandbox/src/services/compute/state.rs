@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::guest_attributes::Budget;
-use super::rate::CopyRate;
+use super::rate_limit::CopyRate;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::requests::Log;
 use crate::machines::balancer::Balancer;

@@ -10,10 +10,9 @@ use super::operations::{Edit, Effect, start};
 use super::{existing, fresh, key_of_link, link, modify, refuse_if_named, refuse_other_members, target};
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::locations;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, locations};
 
 /// Where the subnetworks of auto mode lie; others of such a network stay out of it.
 const AUTOMATIC: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 128, 0, 0), 9);

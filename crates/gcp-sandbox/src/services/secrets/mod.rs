@@ -12,9 +12,8 @@ use crate::kernel::access::denied_with_info;
 use crate::kernel::call::{Call, Handler, Permission, Service, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::filter::Filter;
-use crate::kernel::locations;
 use crate::kernel::store::Tx;
-use crate::kernel::{access, clock, labels, policy};
+use crate::kernel::{access, clock, labels, locations, policy};
 use crate::services::org_policy::{LOCATIONS, allowed_location};
 
 pub static SERVICE: Service = Service {

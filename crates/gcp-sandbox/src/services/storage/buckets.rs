@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::conditions::{Conditions, failed};
-use super::{bucket, configuration, deleted, merge_patch, retention};
+use super::preconditions::{Conditions, failed};
+use super::{bucket, configuration, merge_patch, retention, soft_delete};
 use crate::kernel::call::{Call, Handler, page};
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;
@@ -96,7 +96,7 @@ fn check_parameters(call: &Call) -> Result<(), ApiError> {
 
 fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     if call.flag("softDeleted") {
-        return deleted::bucket_of(call, tx);
+        return soft_delete::bucket_of(call, tx);
     }
     let bucket = bucket(call, tx)?;
     Conditions::of(call).check(Some(&bucket), true)?;
@@ -106,7 +106,7 @@ fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
 fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let prefix = call.query("prefix").unwrap_or_default();
     let all = match call.flag("softDeleted") {
-        true => deleted::list_buckets(tx, prefix),
+        true => soft_delete::list_buckets(tx, prefix),
         false => tx.scan(&format!("buckets/{prefix}")),
     };
     let size = usize::try_from(call.number("maxResults").unwrap_or(1000)).unwrap_or(1000).min(1000);
@@ -204,7 +204,7 @@ fn delete(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         return Err(ApiError::new(409, "conflict", "The bucket you tried to delete is not empty."));
     }
     let policy = policy::get(tx, &policy_key(name));
-    deleted::keep_bucket(tx, &before, &policy);
+    soft_delete::keep_bucket(tx, &before, &policy);
     tx.remove(policy_key(name));
     tx.remove(format!("buckets/{name}"));
     Ok(Value::Null)

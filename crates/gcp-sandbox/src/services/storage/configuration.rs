@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::labels;
-use crate::kernel::locations;
+use crate::kernel::{clock, labels, locations};
 
 const CLASSES: [&str; 4] = ["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"];
 

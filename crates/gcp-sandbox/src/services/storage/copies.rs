@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::conditions::{Conditions, failed};
 use super::media::{self, Written};
+use super::preconditions::{Conditions, failed};
 use super::{bucket_named, find, objects};
 use crate::kernel::call::{Call, Handler};
 use crate::kernel::error::ApiError;

@@ -14,8 +14,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::conditions::Conditions;
-use super::{bucket, deleted, object_key, objects, retention, shown, transcoding};
+use super::preconditions::Conditions;
+use super::{bucket, object_key, objects, retention, shown, soft_delete, transcoding};
 use crate::kernel::call::Call;
 use crate::kernel::cloud::Cloud;
 use crate::kernel::error::ApiError;
@@ -343,7 +343,7 @@ async fn transcoded(cloud: &Cloud, object: &Value, head: bool) -> Result<Respons
 /// left over and goes; a record whose bytes are not there, or are others, is damage.
 pub fn check(dir: &Path, store: &Store) -> Result<(), String> {
     let mut named = std::collections::BTreeSet::new();
-    for (_, object) in deleted::PREFIXES.iter().flat_map(|prefix| store.scan(prefix)) {
+    for (_, object) in soft_delete::PREFIXES.iter().flat_map(|prefix| store.scan(prefix)) {
         let generation = object["generation"].as_str().unwrap_or_default();
         let size = object["size"].as_str().and_then(|text| text.parse::<u64>().ok());
         let found = std::fs::metadata(path(dir, generation)).ok().map(|file| file.len());

@@ -3,16 +3,16 @@
 //! generation, written whole before the record that names it.
 
 mod buckets;
-pub mod conditions;
 mod configuration;
 mod copies;
-pub mod deleted;
 pub mod media;
 mod objects;
-pub mod rate;
+pub mod preconditions;
+pub mod rate_limit;
 pub mod resumable;
 mod retention;
 mod service;
+pub mod soft_delete;
 pub mod transcoding;
 pub mod upload;
 pub mod xml;
@@ -30,8 +30,8 @@ pub fn handler(method: &str) -> Option<Handler> {
     let short = method.strip_prefix("storage.")?;
     match short.split_once('.')? {
         ("buckets", "lockRetentionPolicy") => Some(retention::lock),
-        ("buckets", "restore") => Some(deleted::restore_bucket),
-        ("objects", "restore") => Some(deleted::restore_object),
+        ("buckets", "restore") => Some(soft_delete::restore_bucket),
+        ("objects", "restore") => Some(soft_delete::restore_object),
         ("objects", verb @ ("compose" | "copy" | "rewrite" | "move")) => copies::handler(verb),
         ("managedFolders", "list") => Some(buckets::managed_folders),
         ("buckets", verb) => buckets::handler(verb),

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::conditions::Conditions;
-use super::{bucket, deleted, find, media, merge_patch, object, object_key, retention, shown, version_key};
+use super::preconditions::Conditions;
+use super::{
+    bucket, find, media, merge_patch, object, object_key, retention, shown, soft_delete, version_key,
+};
 use crate::kernel::call::{Call, Handler, page};
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;
@@ -22,7 +24,7 @@ pub fn handler(verb: &str) -> Option<Handler> {
 
 pub fn get(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
     let bucket = bucket(call, tx)?;
-    let object = if call.flag("softDeleted") { deleted::object(call, tx)? } else { object(call, tx)? };
+    let object = if call.flag("softDeleted") { soft_delete::object(call, tx)? } else { object(call, tx)? };
     Conditions::of(call).check(Some(&object), true)?;
     Ok(shown(&call.cloud, &bucket, &object))
 }
@@ -48,7 +50,7 @@ fn list(call: &Call, tx: &mut Tx) -> Result<Value, ApiError> {
         if call.flag("versions") {
             return Err(ApiError::invalid("softDeleted and versions cannot be asked for together."));
         }
-        objects = deleted::list(tx, bucket, prefix);
+        objects = soft_delete::list(tx, bucket, prefix);
     }
     let mut entries: std::collections::BTreeMap<String, Entry> = std::collections::BTreeMap::new();
     for (_, object) in objects {
@@ -212,7 +214,7 @@ pub fn remove(call: &Call, tx: &mut Tx, bucket: &Value, object: &Value, live: bo
         tx.put(old, object);
     } else {
         tx.remove(old);
-        if !deleted::keep(tx, whole, object) {
+        if !soft_delete::keep(tx, whole, object) {
             tx.after(After::Discard(media::path(&call.cloud.dir, &generation)));
         }
     }

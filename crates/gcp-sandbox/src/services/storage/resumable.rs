@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use super::conditions::Conditions;
 use super::media;
+use super::preconditions::Conditions;
 use super::upload::{hashes, header, metadata};
 use crate::kernel::call::Call;
 use crate::kernel::cloud::Cloud;

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::bucket;
-use super::conditions::Conditions;
+use super::preconditions::Conditions;
 use crate::kernel::call::Call;
 use crate::kernel::clock;
 use crate::kernel::error::ApiError;

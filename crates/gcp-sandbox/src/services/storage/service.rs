@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::handler;
-use super::rate::WriteRate;
+use super::rate_limit::WriteRate;
 use crate::kernel::call::{Call, Permission, Service};
 use crate::kernel::error::ApiError;
 use crate::kernel::store::Tx;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::conditions::Conditions;
 use super::media;
+use super::preconditions::Conditions;
 use crate::kernel::call::Call;
 use crate::kernel::contract::CONTRACT;
 use crate::kernel::error::ApiError;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::conditions::Conditions;
+use super::preconditions::Conditions;
 use super::transcoding::takes_gzip;
 use super::upload::{hashes, header};
 use super::{media, objects};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{forwarding, groups, health_checks, key_of_link};
+use super::{forwarding_rules, health_checks, instance_groups, key_of_link};
 use crate::kernel::cloud::Cloud;
 use crate::machines::balancer::desired::{Check, Desired, Probe, Service, Spec};
 
@@ -21,7 +21,7 @@ pub fn desired(cloud: &Cloud) -> Desired {
             let service = record["backendService"].as_str().and_then(key_of_link);
             let address = record["IPAddress"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
             let (Some(service), Some(address)) = (service, address) else { continue };
-            for port in forwarding::ports(&record) {
+            for port in forwarding_rules::ports(&record) {
                 desired.fronts.insert((key.clone(), SocketAddr::new(address, port)), service.clone());
             }
         }
@@ -36,7 +36,7 @@ fn specs(cloud: &Cloud, service: &Value) -> Vec<Spec> {
     let groups = groups.filter_map(|backend| key_of_link(backend["group"].as_str()?));
     let mut specs = Vec::new();
     for group in groups {
-        for instance in groups::instances_of(cloud, &group) {
+        for instance in instance_groups::instances_of(cloud, &group) {
             let record = cloud.read(&instance).unwrap_or_default();
             let address = record["networkInterfaces"][0]["networkIP"].as_str();
             // One that stops is there until it has stopped.

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 use super::unit::{Kind, Restart, Unit};
 
 /// How a main process ended, judged by its unit.
-pub(super) struct End {
+pub(super) struct Exit {
     pub(super) clean: bool,
     signal: bool,
     /// A signal that dumps core or that nobody sends to end a service in order.
@@ -14,7 +14,7 @@ pub(super) struct End {
     pub(super) code: i32,
 }
 
-impl End {
+impl Exit {
     pub(super) fn of(status: Option<ExitStatus>, unit: &Unit) -> Self {
         let signal = status.and_then(|status| status.signal());
         let code = match (status.and_then(|status| status.code()), signal) {
@@ -49,7 +49,7 @@ impl End {
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.signal {
             write!(f, "code=killed, status={}", self.code - 128)

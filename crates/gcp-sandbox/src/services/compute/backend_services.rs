@@ -8,10 +8,9 @@ use super::{
 };
 use crate::kernel::access::require;
 use crate::kernel::call::{Call, Handler};
-use crate::kernel::clock;
 use crate::kernel::error::ApiError;
-use crate::kernel::locations;
 use crate::kernel::store::Tx;
+use crate::kernel::{clock, locations};
 
 pub fn handler(verb: &str) -> Option<Handler> {
     Some(match verb {

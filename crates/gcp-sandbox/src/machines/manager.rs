@@ -15,7 +15,7 @@ use super::metadata::Subject;
 use super::{Boot, Front, MachineId, Machines, Network, World};
 
 #[derive(Debug, thiserror::Error)]
-enum FleetError<E: std::error::Error> {
+enum ManagerError<E: std::error::Error> {
     #[error("machine {0} runs already")]
     Running(MachineId),
     #[error("machine {0} was never booted")]
@@ -37,7 +37,7 @@ pub(super) trait Driver: Sized + Send + Sync + 'static {
     /// Starts a machine: returns as soon as its metadata server answers and its
     /// startup script runs.
     async fn start(
-        fleet: &Fleet<Self>,
+        manager: &Manager<Self>,
         boot: Boot,
         console: Arc<Console>,
         subject: Subject,
@@ -53,12 +53,12 @@ pub(super) trait Driver: Sized + Send + Sync + 'static {
     }
 
     /// Who may reach whom has changed.
-    async fn network_changed(_fleet: &Fleet<Self>) -> Result<(), Self::Error> {
+    async fn network_changed(_manager: &Manager<Self>) -> Result<(), Self::Error> {
         Ok(())
     }
 
     /// What load balancers pass on has changed.
-    async fn pass_on(_fleet: &Fleet<Self>, _fronts: Vec<Front>) -> Result<(), Self::Error> {
+    async fn pass_on(_manager: &Manager<Self>, _fronts: Vec<Front>) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -84,7 +84,7 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
 }
 
 /// The machines of one driver.
-pub(super) struct Fleet<D: Driver> {
+pub(super) struct Manager<D: Driver> {
     pub(super) world: Arc<dyn World>,
     pub(super) driver: D,
     machines: Mutex<BTreeMap<MachineId, Arc<Machine<D::Vm>>>>,
@@ -109,7 +109,7 @@ impl<V> Machine<V> {
     }
 }
 
-impl<D: Driver> Fleet<D> {
+impl<D: Driver> Manager<D> {
     pub(super) fn new(driver: D, world: Arc<dyn World>) -> Self {
         Self { world, driver, machines: Mutex::default() }
     }
@@ -127,14 +127,14 @@ impl<D: Driver> Fleet<D> {
         self.machines().get(id).cloned()
     }
 
-    fn register(&self, boot: &Boot) -> Result<Arc<Machine<D::Vm>>, FleetError<D::Error>> {
+    fn register(&self, boot: &Boot) -> Result<Arc<Machine<D::Vm>>, ManagerError<D::Error>> {
         let id = boot.id();
         let mut machines = self.machines();
         if let Some(machine) = machines.get(&id) {
             return Ok(Arc::clone(machine));
         }
         if let Err(source) = std::fs::create_dir_all(&boot.dir) {
-            return Err(FleetError::Folder { id, dir: boot.dir.clone(), source });
+            return Err(ManagerError::Folder { id, dir: boot.dir.clone(), source });
         }
         let machine = Arc::new(Machine {
             id: id.clone(),
@@ -148,28 +148,28 @@ impl<D: Driver> Fleet<D> {
         Ok(machine)
     }
 
-    async fn start(&self, machine: &Machine<D::Vm>, boot: Boot) -> Result<D::Vm, FleetError<D::Error>> {
+    async fn start(&self, machine: &Machine<D::Vm>, boot: Boot) -> Result<D::Vm, ManagerError<D::Error>> {
         *machine.boot() = Some(boot.clone());
         let subject = Subject::new(&boot, machine.changes.subscribe());
         D::start(self, boot, Arc::clone(&machine.console), subject).await.map_err(|error| {
             machine.console.say(&format!("kernel: it does not boot: {error}"));
-            FleetError::Driver(machine.id.clone(), error)
+            ManagerError::Driver(machine.id.clone(), error)
         })
     }
 
-    async fn try_boot(&self, boot: Boot) -> Result<(), FleetError<D::Error>> {
+    async fn try_boot(&self, boot: Boot) -> Result<(), ManagerError<D::Error>> {
         let machine = self.register(&boot)?;
         let mut vm = machine.vm.lock().await;
         if vm.as_ref().is_some_and(|vm| !vm.has_ended()) {
-            return Err(FleetError::Running(boot.id()));
+            return Err(ManagerError::Running(boot.id()));
         }
         *vm = None;
         *vm = Some(self.start(&machine, boot).await?);
         Ok(())
     }
 
-    async fn try_reset(&self, id: &MachineId) -> Result<(), FleetError<D::Error>> {
-        let unknown = || FleetError::Unknown(id.clone());
+    async fn try_reset(&self, id: &MachineId) -> Result<(), ManagerError<D::Error>> {
+        let unknown = || ManagerError::Unknown(id.clone());
         let machine = self.find(id).ok_or_else(unknown)?;
         let mut vm = machine.vm.lock().await;
         let mut boot = machine.boot().clone().ok_or_else(unknown)?;
@@ -190,7 +190,7 @@ impl<D: Driver> Fleet<D> {
         Ok(())
     }
 
-    async fn try_delete(&self, id: &MachineId) -> Result<(), FleetError<D::Error>> {
+    async fn try_delete(&self, id: &MachineId) -> Result<(), ManagerError<D::Error>> {
         let Some(machine) = self.find(id) else { return Ok(()) };
         let mut vm = machine.vm.lock().await;
         if let Some(running) = vm.take() {
@@ -200,7 +200,7 @@ impl<D: Driver> Fleet<D> {
         // Data disks may be links in here; removing a tree does not follow links.
         match std::fs::remove_dir_all(&machine.dir) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(FleetError::Delete { id: id.clone(), dir: machine.dir.clone(), source });
+                return Err(ManagerError::Delete { id: id.clone(), dir: machine.dir.clone(), source });
             }
             _ => {}
         }
@@ -209,7 +209,7 @@ impl<D: Driver> Fleet<D> {
     }
 }
 
-impl<D: Driver> Fleet<D> {
+impl<D: Driver> Manager<D> {
     /// What is nobody's in particular is told on each serial port.
     fn tell_failure(&self, done: Result<(), D::Error>) {
         if let Err(error) = done {
@@ -221,7 +221,7 @@ impl<D: Driver> Fleet<D> {
 }
 
 #[async_trait]
-impl<D: Driver> Machines for Fleet<D> {
+impl<D: Driver> Machines for Manager<D> {
     async fn boot(&self, boot: Boot) -> Result<(), String> {
         self.try_boot(boot).await.map_err(|error| error.to_string())
     }
@@ -265,7 +265,7 @@ impl<D: Driver> Machines for Fleet<D> {
         let vm = machine.vm.lock().await;
         let Some(vm) = &*vm else { return Ok(()) };
         let attached = D::attach(vm, device, &folder, gb).await;
-        attached.map_err(|error| FleetError::Driver(id.clone(), error).to_string())
+        attached.map_err(|error| ManagerError::Driver(id.clone(), error).to_string())
     }
 
     async fn detach(&self, id: &MachineId, device: &str) -> Result<(), String> {
@@ -273,7 +273,7 @@ impl<D: Driver> Machines for Fleet<D> {
         let vm = machine.vm.lock().await;
         let Some(vm) = &*vm else { return Ok(()) };
         let detached = D::detach(vm, device).await;
-        detached.map_err(|error| FleetError::Driver(id.clone(), error).to_string())
+        detached.map_err(|error| ManagerError::Driver(id.clone(), error).to_string())
     }
 
     async fn network_changed(&self) {

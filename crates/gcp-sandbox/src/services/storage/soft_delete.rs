@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::conditions::Conditions;
+use super::preconditions::Conditions;
 use super::{bucket, copies, media, object_key};
 use crate::kernel::call::Call;
 use crate::kernel::error::ApiError;
