@@ -21,6 +21,9 @@ pub type Handler = fn(&Call, &mut Tx) -> Result<Value, ApiError>;
 /// project's.
 pub type Permission = (String, String);
 
+/// Whether a call may be carried out.
+pub type Check = fn(&Call, &Tx) -> Result<(), ApiError>;
+
 /// One of Google's APIs, as it gives itself to the kernel.
 pub struct Service {
     /// `compute`, whose address is `compute.googleapis.com`.
@@ -44,7 +47,7 @@ pub struct Service {
     /// Whether a person's call counts against the project that it is about.
     pub consumer_is_target: bool,
     /// What the organisation's policies forbid.
-    pub constraints: Option<fn(&Call, &Tx) -> Result<(), ApiError>>,
+    pub constraints: Option<Check>,
     pub hooks: Option<&'static Hooks>,
     /// Puts in what it keeps in memory ([`Cloud::state`]).
     pub state: Option<fn(&mut Extensions)>,

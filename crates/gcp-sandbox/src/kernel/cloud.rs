@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Extensions;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -21,13 +21,16 @@ use super::store::{After, Store, Tx, Written};
 use super::sync::lock;
 use super::token::{Caller, Tokens};
 
+/// Does what an operation says in members of its API's own.
+pub type Work = fn(Arc<Cloud>, Map<String, Value>) -> BoxFuture<'static, Result<(), String>>;
+
 /// What an API does with transactions and operations beyond its own calls.
 pub struct Hooks {
     /// What follows from the records that a transaction, of whichever API, has written. It
     /// is called with all records locked.
     pub committed: fn(&Cloud, &[Written]) -> Vec<After>,
     /// What an operation does before it changes records; `Err` is what it fails with.
-    pub work: fn(Arc<Cloud>, serde_json::Map<String, Value>) -> BoxFuture<'static, Result<(), String>>,
+    pub work: Work,
 }
 
 /// What a cloud is made of.

@@ -34,8 +34,7 @@ pub struct Effect {
 }
 
 /// What is done outside the records, as it is kept.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Work {
     machine: Option<MachineTask>,
     copy: Option<(PathBuf, PathBuf)>,
@@ -44,7 +43,8 @@ struct Work {
 /// Copies disks and moves machines, as an operation says.
 pub fn work(cloud: Arc<Cloud>, work: Map<String, Value>) -> BoxFuture<'static, Result<(), String>> {
     Box::pin(async move {
-        let Work { machine, copy } = serde_json::from_value(Value::Object(work)).unwrap_or_default();
+        let work = serde_json::from_value(Value::Object(work));
+        let Work { machine, copy } = work.map_err(|error| error.to_string())?;
         if let Some((from, to)) = copy {
             let copied = disk_content::copy(&from, &to).await;
             copied.map_err(|why| format!("The disk's content could not be copied: {why}"))?;
