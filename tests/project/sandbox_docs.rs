@@ -45,7 +45,7 @@ fn page() -> PathBuf {
 /// Ids of the methods in one of the sandbox's tables: those that are served
 /// (`METHOD`), or those that are not (`UNSERVED`).
 fn listed(api: &str, word: &str) -> BTreeSet<String> {
-    let path = root().join("crates/gcp-sandbox/src/contract").join(api);
+    let path = root().join("crates/gcp-sandbox/src/kernel/contract").join(api);
     // The metadata server has no document; one API has an older version besides.
     let text: String = ["contract", "v1.contract"]
         .iter()

@@ -116,7 +116,7 @@ fn the_sandboxs_tables_are_current() {
     for entry in std::fs::read_dir(fresh.path()).unwrap() {
         let name = entry.unwrap().file_name();
         let read = |folder: &Path| std::fs::read_to_string(folder.join(&name)).unwrap();
-        let kept = read(&root.join("crates/gcp-sandbox/src/contract"));
+        let kept = read(&root.join("crates/gcp-sandbox/src/kernel/contract"));
         assert!(read(fresh.path()) == kept, "{name:?} is stale: scripts/sandbox-contract writes it");
     }
 }
