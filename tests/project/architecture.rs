@@ -217,6 +217,16 @@ fn what_is_pure_stays_pure() {
 }
 
 #[test]
+fn the_kernel_of_the_sandbox_knows_no_service() {
+    none(forbid(
+        &sources(),
+        |source| source.part == "gcp-sandbox" && source.inside.starts_with("kernel/"),
+        &["crate::services", "crate::machines", "crate::sandbox"],
+        "services and machines give themselves to the kernel",
+    ));
+}
+
+#[test]
 fn only_ui_and_main_touch_the_terminal() {
     none(forbid(
         &sources(),

@@ -8,6 +8,8 @@ mod parse;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
 pub use message::{Type, base64_bytes};
 
 /// One method of one API.
@@ -152,34 +154,17 @@ fn match_path(pattern: &[Segment], segments: &[String]) -> Option<BTreeMap<Strin
     Some(variables)
 }
 
+/// All but the characters that RFC 3986 calls unreserved.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// Decodes `%XX`; anything that is not UTF-8 becomes the replacement character.
 pub fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let raw = text.as_bytes();
-    let mut at = 0;
-    while at < raw.len() {
-        let escaped = (raw[at] == b'%')
-            .then(|| raw.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(escaped.unwrap_or(raw[at]));
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// Encodes everything but unreserved characters and those in `keep`.
-pub fn percent_encode(text: &str, keep: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.as_bytes().contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+/// Encodes everything but unreserved characters.
+pub fn percent_encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -231,7 +216,7 @@ mod tests {
     #[test]
     fn encoding_is_the_inverse_of_decoding() {
         let text = "a b/ü%+:~";
-        assert_eq!(percent_decode(&percent_encode(text, "")), text);
-        assert_eq!(percent_encode("a/b", "/"), "a/b");
+        assert_eq!(percent_decode(&percent_encode(text)), text);
+        assert_eq!(percent_encode("a/b"), "a%2Fb");
     }
 }

@@ -49,7 +49,7 @@ pub async fn begin(call: Call, headers: &HeaderMap, body: &[u8]) -> Result<Respo
         "http://127.0.0.1:{}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
         cloud.port,
         call.path("bucket"),
-        percent_encode(&name, "")
+        percent_encode(&name)
     );
     let key = format!("uploads/{id}");
     cloud
