@@ -55,7 +55,7 @@ pub struct Report {
     /// Environment whose deployments count
     #[arg(long, default_value = PRODUCTION)]
     environment: String,
-    /// What the teams are ranked by
+    /// What the page ranks the teams by; JSON, CSV and Markdown have them by their names
     #[arg(long, value_enum, default_value_t = RankBy::Frequency, value_name = "METRIC")]
     rank_by: RankBy,
     /// Year of the report whose bands the figures are put into

@@ -255,6 +255,15 @@ impl<'a> Event<'a> {
         })?;
         let content = self.root.pointer("/subject/content").and_then(Value::as_object);
         let content = content.ok_or_else(|| self.wrong("/subject/content", "an object is needed here"))?;
+        // What is said in a way that nobody reads is no plain deployment.
+        let own = self.root.pointer("/customData/dorainfra").filter(|own| !own.is_null());
+        if own.is_some_and(|own| !own.is_object()) {
+            return Err(self.wrong("/customData/dorainfra", "an object is needed here"));
+        }
+        let rework = own.and_then(|own| own.get("rework")).filter(|rework| !rework.is_null());
+        if rework.is_some_and(|rework| !rework.is_boolean()) {
+            return Err(self.wrong("/customData/dorainfra/rework", "true or false is needed here, and no text"));
+        }
         let subject = self.needed("/subject/id")?;
         let of = self.text("/subject/source").unwrap_or(&envelope.source);
         Ok(Context {

@@ -289,6 +289,9 @@ pub(super) fn rolled_back(project: &mut Project, environment: &str) {
     }
 }
 
+/// Characters of a service's name, as in the configuration.
+const LONGEST: usize = 128;
+
 /// What is wrong with what a genuine payload says.
 pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<String> {
     let full = |part: &str| !part.trim_matches('/').trim().is_empty();
@@ -300,6 +303,13 @@ pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<S
     };
     if !named {
         return Some(format!("the project is called `{project}`, not `owner/name`"));
+    }
+    // A series would be cut off or tidied up, and then be another service's, too.
+    let is_other = matches!(sender, Sender::Cdevents | Sender::Webhook);
+    if is_other && (project.chars().count() > LONGEST || project.contains(char::is_control)) {
+        return Some(format!(
+            "the service {project:?} is longer than {LONGEST} characters, or has control characters"
+        ));
     }
     facts.iter().find_map(Fact::problem)
 }
@@ -328,5 +338,14 @@ mod tests {
         assert_eq!(place("calls", None, "core/ledger"), "bank has core/ledger");
         assert_eq!(place("calls", None, "core/list"), "core has list");
         assert_eq!(place("another", None, "cart"), "cart has cart");
+    }
+
+    #[test]
+    fn a_service_that_no_series_could_be_called_is_refused() {
+        let long = "x".repeat(LONGEST + 1);
+        for (name, expected) in [("cart", false), (&long[1..], false), (&long, true), ("tab\there", true), (" ", true)]
+        {
+            assert_eq!(problem(Sender::Webhook, name, &[]).is_some(), expected, "{name:?}");
+        }
     }
 }
