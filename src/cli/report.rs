@@ -122,6 +122,13 @@ impl Report {
                 Some("`dorainfra report --format csv` lists all teams"),
             );
         }
+        if self.teams.is_empty() && !collected.other_environments.is_empty() {
+            let others = collected.other_environments.join("`, `");
+            context.printer.warning(
+                &format!("`{}` is what is reported; there is also `{others}`", self.environment),
+                Some("`--environment NAME` reports another environment"),
+            );
+        }
         let services = collected.services.iter().flatten();
         if services.clone().next().is_some() && !services.clone().all(report::Service::has_times) {
             let lacking = services.filter(|service| !service.has_times()).count();

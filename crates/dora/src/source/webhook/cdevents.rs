@@ -262,7 +262,9 @@ impl<'a> Event<'a> {
         }
         let rework = own.and_then(|own| own.get("rework")).filter(|rework| !rework.is_null());
         if rework.is_some_and(|rework| !rework.is_boolean()) {
-            return Err(self.wrong("/customData/dorainfra/rework", "true or false is needed here, and no text"));
+            return Err(
+                self.wrong("/customData/dorainfra/rework", "true or false is needed here, and no text")
+            );
         }
         let subject = self.needed("/subject/id")?;
         let of = self.text("/subject/source").unwrap_or(&envelope.source);

@@ -343,7 +343,8 @@ mod tests {
     #[test]
     fn a_service_that_no_series_could_be_called_is_refused() {
         let long = "x".repeat(LONGEST + 1);
-        for (name, expected) in [("cart", false), (&long[1..], false), (&long, true), ("tab\there", true), (" ", true)]
+        for (name, expected) in
+            [("cart", false), (&long[1..], false), (&long, true), ("tab\there", true), (" ", true)]
         {
             assert_eq!(problem(Sender::Webhook, name, &[]).is_some(), expected, "{name:?}");
         }
