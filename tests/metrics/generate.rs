@@ -32,6 +32,21 @@ fn events_are_sorted_readable_and_the_same_again() {
 }
 
 #[test]
+fn what_the_command_line_does_not_say_the_configuration_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = "generator: {teams: 3, days: 40, seed: 5}\n";
+    std::fs::write(folder.path().join("dorainfra.yaml"), configuration).unwrap();
+    let written = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["generate", "--events", "-", "--until", "2025-03-31"]);
+        command.args(more).assert().success().get_output().stdout.clone()
+    };
+    let all = written(&[]);
+    assert_eq!(all, written(&["--teams", "3", "--days", "40", "--seed", "5"]));
+    assert_ne!(all, written(&["--teams", "4"]));
+}
+
+#[test]
 fn what_cannot_be_written_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let said = generate(folder.path(), &["--events", "nowhere/out.jsonl"]).failure();

@@ -209,6 +209,9 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     let empty = report(&["--environment", "nowhere", "--out", "-"]).ends_with(0).stdout;
     assert!(empty.contains("No deployment is stored in this range"), "{empty}");
     assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
+    let other = report(&["--environment", "Production", "--format", "json"]).ends_with(0);
+    assert!(other.stderr.contains("there is also `production`"), "{}", other.stderr);
+    assert!(!report(&["--format", "json"]).ends_with(0).stderr.contains("there is also"));
 }
 
 /// Five deployments around the night in which clocks in Berlin were set forward, and three around

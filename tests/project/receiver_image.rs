@@ -107,7 +107,10 @@ fn the_image_receives_and_records_events_as_nobody_in_particular() {
     // Another command of it records into the same file.
     run_it(&["--rm"], &[&event[..], &["8", "--events", "/data/events.jsonl"]].concat());
     let events = folder.path().join("data/events.jsonl");
-    assert_eq!(ids(&events), ["orders/cart@cdevents:7", "orders/cart@cdevents:8"]);
+    assert_eq!(
+        ids(&events),
+        ["7", "8"].map(|id| format!("orders/cart@cdevents:/dorainfra/event/orders/cart/production#{id}"))
+    );
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!(std::fs::metadata(&events).unwrap().uid(), 65532);
 }

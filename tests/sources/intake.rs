@@ -351,8 +351,8 @@ fn what_a_pipeline_does_not_say_its_ci_does() {
         ("CI_ENVIRONMENT_NAME", "live"),
     ];
     for (environment, expected) in [
-        (github, ["example", "shop", "1658821493-2", "production"]),
-        (gitlab, ["bank/core", "ledger", "99", "live"]),
+        (github, ["example", "shop", "1658821493-2/shop/production", "production"]),
+        (gitlab, ["bank/core", "ledger", "99/ledger/live", "live"]),
     ] {
         let (code, result, told) =
             event(folder.path(), &["deploy", "--events", "events.jsonl"], &environment);
@@ -373,7 +373,10 @@ fn what_a_pipeline_does_not_say_its_ci_does() {
     assert!(code == 1 && told.contains("before 1970"), "{code} {told}");
     // Two kinds of the environments: only `production` has a deployment.
     let ids: Vec<String> = deployments(folder.path()).into_iter().map(|it| it.id).collect();
-    assert_eq!(ids, ["example/shop@cdevents:1658821493-2"]);
+    assert_eq!(
+        ids,
+        ["example/shop@cdevents:/dorainfra/event/example/shop/production#1658821493-2/shop/production"]
+    );
 }
 
 fn deployments(folder: &Path) -> Vec<Deployment> {
@@ -425,7 +428,7 @@ async fn a_pipeline_sends_its_event_to_a_receiver() {
     assert!(code == 1 && told.contains("--to URL"), "{told}");
     assert_eq!(receiver.signal(Signal::TERM), Some(0));
     let ids: Vec<String> = deployments(folder.path()).into_iter().map(|it| it.id).collect();
-    assert_eq!(ids, ["orders/cart@cdevents:7"]);
+    assert_eq!(ids, ["orders/cart@cdevents:/dorainfra/event/orders/cart/production#7"]);
     // It is away now.
     let (code, _, told) = run(&[], &variable);
     assert!(code == 1 && told.contains("can't be reached"), "{told}");
@@ -473,7 +476,10 @@ fn a_deployment_brings_what_the_repository_has() {
     collect();
     let all = deployments(folder.path());
     let found: Vec<(&str, usize)> = all.iter().map(|it| (it.id.as_str(), it.changes.len())).collect();
-    assert_eq!(found, [("orders/cart@v0", 1), ("orders/cart@cdevents:7", 1)]);
+    assert_eq!(
+        found,
+        [("orders/cart@v0", 1), ("orders/cart@cdevents:/dorainfra/event/orders/cart/production#7", 1)]
+    );
 }
 
 #[test]
@@ -563,4 +569,285 @@ async fn what_the_container_runs_is_a_receiver() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(ready, Some(200), "{said:?}");
+}
+
+/// What each CI sets in a job; the last of it is what another run of the same job changes.
+const CI: [(&str, &[(&str, &str)]); 9] = [
+    ("GitHub Actions", &[("GITHUB_RUN_ID", "77"), ("GITHUB_RUN_ATTEMPT", "1")]),
+    ("GitLab CI", &[("CI_JOB_ID", "77")]),
+    ("Bitbucket", &[("BITBUCKET_BUILD_NUMBER", "77"), ("BITBUCKET_STEP_RUN_NUMBER", "1")]),
+    ("Bitbucket, before", &[("BITBUCKET_BUILD_NUMBER", "77")]),
+    ("Azure Pipelines", &[("BUILD_BUILDID", "77"), ("SYSTEM_STAGEATTEMPT", "1")]),
+    ("Azure Pipelines, releases", &[("BUILD_BUILDID", "77"), ("RELEASE_DEPLOYMENTID", "1")]),
+    ("Azure Pipelines, before", &[("BUILD_BUILDID", "77")]),
+    ("Jenkins", &[("BUILD_TAG", "jenkins-shop-77")]),
+    ("an id of one's own", &[]),
+];
+
+#[test]
+fn one_run_deploys_to_several_environments_and_several_services() {
+    for (ci, environment) in CI {
+        let folder = tempfile::tempdir().unwrap();
+        let deploy = |service: &str, place: &str, environment: &[(&str, &str)]| {
+            let mut arguments = vec!["deploy", "--events", "events.jsonl", "--team", "t"];
+            arguments.extend(["--service", service, "--environment", place]);
+            arguments.extend(environment.is_empty().then_some(["--id", "v1"]).into_iter().flatten());
+            let (code, result, told) = event(folder.path(), &arguments, environment);
+            assert_eq!(code, 0, "{ci}: {told}");
+            result["new"] == true
+        };
+        assert!(deploy("cart", "staging", environment), "{ci}");
+        assert!(deploy("cart", "production", environment), "{ci}: lost");
+        assert!(deploy("list", "production", environment), "{ci}: lost");
+        assert!(!deploy("cart", "production", environment), "{ci}: a step that runs twice");
+        assert_eq!(deployments(folder.path()).len(), 2, "{ci}");
+        if let [.., (name, _)] = environment {
+            let again: Vec<_> = environment
+                .iter()
+                .map(|(key, value)| (*key, if key == name { "9" } else { *value }))
+                .collect();
+            assert!(deploy("cart", "production", &again), "{ci}: another run is another deployment");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_count_or_can_only_be_a_mistake_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = "2026-03-02T15:30:00Z";
+    let run = |arguments: &[&str]| event(folder.path(), &with_owner(arguments), &[]);
+    let notes = |result: &Value| result["notes"].to_string();
+    for place in ["prod", "Production"] {
+        let (code, result, told) = run(&["deploy", "--id", "1", "--at", at, "--environment", place]);
+        let note = notes(&result);
+        assert!(code == 0 && note.contains(&format!("`{place}`")) && note.contains("`production`"), "{told}");
+    }
+    let (code, result, told) = run(&["deploy", "--id", "1", "--at", at]);
+    assert_eq!((code, notes(&result).as_str()), (0, "[]"), "{told}");
+    // A typing error would be somebody else's failure, and the id is used up then.
+    let late = "2026-03-02T16:00:00Z";
+    let (code, _, told) = run(&["incident", "--id", "i1", "--at", late, "--deployment", "nope"]);
+    assert!(code == 1 && told.contains("`nope`") && told.contains("orders/cart"), "{told}");
+    let early = "2026-03-02T15:00:00Z";
+    let (code, _, told) = run(&["incident", "--id", "i1", "--at", early, "--deployment", "1"]);
+    assert!(code == 1 && told.contains("before this incident"), "{told}");
+    let (code, result, told) = run(&["incident", "--id", "i1", "--at", late, "--deployment", "1"]);
+    assert_eq!((code, &result["new"], notes(&result).as_str()), (0, &json!(true), "[]"), "{told}");
+    for (id, service, known) in [("i2", "cart", false), ("i1", "list", false), ("i1", "cart", true)] {
+        let arguments = ["recover", "--id", id, "--team", "orders", "--service", service];
+        let (code, result, told) =
+            event(folder.path(), &[&arguments[..], &["--events", "events.jsonl"]].concat(), &[]);
+        let said = notes(&result).contains(&format!("no incident `{id}` of orders/{service}"));
+        assert_eq!((code, said), (0, !known), "{told}");
+    }
+}
+
+fn lines(folder: &Path, what: &str) -> Vec<Value> {
+    let text = text(folder);
+    let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|event| event["type"] == what).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_of_cdevents_may_give_one_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let deployed = |source: &str, hour: u32| {
+        let mut event = cdevent("service_deployed", "1", "shop", &format!("2026-03-02T{hour}:00:00Z"));
+        event["source"] = source.into();
+        event["data"]["context"]["source"] = source.into();
+        event
+    };
+    assert_eq!(send(&receiver.url, &deployed("/a", 10)).await.0, 202);
+    assert_eq!(send(&receiver.url, &deployed("/b", 11)).await.0, 202);
+    assert_eq!(send(&receiver.url, &deployed("/b", 11)).await.0, 200);
+    // Neither do their incidents end each other.
+    let incident = |source: &str, sample: &str, hour: u32| {
+        let mut event =
+            cdevent(sample, &format!("{sample}{hour}"), "7", &format!("2026-03-02T{hour}:00:00Z"));
+        event["source"] = source.into();
+        event["data"]["context"]["source"] = source.into();
+        event["data"]["subject"]["source"] = source.into();
+        event["data"]["subject"]["content"]["service"]["id"] = "shop".into();
+        event
+    };
+    for event in [
+        incident("/a", "incident_detected", 12),
+        incident("/b", "incident_detected", 13),
+        incident("/b", "incident_resolved", 14),
+    ] {
+        assert_eq!(send(&receiver.url, &event).await.0, 202);
+    }
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let count = |what: &str| lines(folder.path(), what).len();
+    assert_eq!(
+        (count("deployment"), count("failure"), count("recovery")),
+        (2, 2, 1),
+        "{}",
+        text(folder.path())
+    );
+}
+
+/// A fact is kept, whoever it is about under the present configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_configuration_gives_to_another_team_goes_from_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let configure = |team: &str| {
+        let text = format!(
+            "sources:\n- {{type: webhook, mapping: opsgenie, teams: [\"cart*={team}\"]}}\n\
+             - {{type: cdevents, teams: [\"cart*={team}\"]}}\n"
+        );
+        std::fs::write(folder.path().join("dorainfra.yaml"), text).unwrap();
+    };
+    // Somebody else's event of the first team, which is none of this.
+    let other = "{\"type\":\"deployment\",\"id\":\"one/cart@mine\",\"team\":\"one\",\"service\":\"cart\",\
+                 \"environment\":\"production\",\"at\":\"2015-01-01T00:00:00Z\",\"kind\":\"planned\"}\n";
+    std::fs::write(folder.path().join("events.jsonl"), other).unwrap();
+    configure("one");
+    let mut opened = fixture("senders/opsgenie-close.json");
+    opened["alert"]["entity"] = "cart".into();
+    opened["action"] = "Create".into();
+    let mut receiver = Receiver::start(folder.path());
+    assert_eq!(hook(&receiver, "opsgenie", &opened).await.0, 202);
+    let deployed = cdevent("service_deployed", "d1", "cart", "2015-01-05T10:00:00Z");
+    assert_eq!(send(&receiver.url, &deployed).await.0, 202);
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    assert_eq!(text(folder.path()).matches("\"team\":\"one\"").count(), 3);
+    configure("two");
+    let mut receiver = Receiver::start(folder.path());
+    let mut closed = opened.clone();
+    closed["action"] = "Close".into();
+    assert_eq!(hook(&receiver, "opsgenie", &closed).await.0, 202);
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let file = text(folder.path());
+    assert_eq!(file.matches("\"team\":\"one\"").count(), 1, "{file}");
+    assert!(file.contains("one/cart@mine"), "{file}");
+    let count = |what: &str| lines(folder.path(), what).len();
+    assert_eq!((count("deployment"), count("failure"), count("recovery")), (2, 1, 1), "{file}");
+    // Back again, by `collect` alone.
+    configure("one");
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    command
+        .current_dir(folder.path())
+        .env_clear()
+        .args(["collect", "--events", "events.jsonl"])
+        .assert()
+        .success();
+    let file = text(folder.path());
+    assert_eq!(
+        (file.matches("\"team\":\"two\"").count(), lines(folder.path(), "failure").len()),
+        (0, 1),
+        "{file}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incident_that_moves_to_another_service_is_one_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let pager = |kind: &str, at: &str, service: &str| {
+        json!({"event": {"event_type": kind, "occurred_at": at, "data": {"id": "Q1", "type": "incident",
+            "created_at": "2026-03-02T10:00:00Z", "service": {"summary": service}}}})
+    };
+    let story = [
+        pager("incident.triggered", "2026-03-02T10:00:00Z", "cart"),
+        pager("incident.service_updated", "2026-03-02T10:20:00Z", "search"),
+        pager("incident.resolved", "2026-03-02T11:00:00Z", "search"),
+    ];
+    for event in &story {
+        assert_eq!(hook(&receiver, "pagerduty", event).await.0, 202);
+    }
+    // A component is added later; the issue is moved to another project; another one is deleted.
+    let mut issue = fixture("senders/jira-created.json");
+    issue["issue"]["fields"]["labels"] = json!(["incident"]);
+    issue["issue"]["fields"]["components"] = json!([]);
+    assert_eq!(hook(&receiver, "jira", &issue).await.0, 202);
+    issue["webhookEvent"] = "jira:issue_updated".into();
+    issue["timestamp"] = 1_772_445_600_000_u64.into();
+    issue["issue"]["fields"]["components"] = json!([{"name": "list"}]);
+    assert_eq!(hook(&receiver, "jira", &issue).await.0, 202);
+    issue["issue"]["key"] = "OPS-3".into();
+    issue["timestamp"] = 1_772_445_700_000_u64.into();
+    assert_eq!(hook(&receiver, "jira", &issue).await.0, 202);
+    let mut deleted = issue.clone();
+    deleted["issue"]["id"] = "99".into();
+    assert_eq!(hook(&receiver, "jira", &deleted).await.0, 202);
+    deleted["webhookEvent"] = "jira:issue_deleted".into();
+    deleted["timestamp"] = 1_772_445_800_000_u64.into();
+    assert_eq!(hook(&receiver, "jira", &deleted).await.0, 202);
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let file = text(folder.path());
+    let of = |what: &str| -> Vec<String> {
+        let all = lines(folder.path(), what);
+        all.iter().map(|event| event["service"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(of("failure"), ["list", "search"], "{file}");
+    assert_eq!(of("recovery").len(), 1, "{file}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_s_environment_is_for_its_own_deliveries() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = "sources:\n- {type: webhook, mapping: azure-devops, environment: Production}\n\
+        - {type: webhook, mapping: jenkins, workflows: [\"*\"]}\n- {type: webhook, mapping: pagerduty}\n";
+    std::fs::write(folder.path().join("dorainfra.yaml"), configuration).unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let mut azure = fixture("senders/azure-stage-completed.json");
+    azure["resource"]["stage"]["name"] = "Production".into();
+    let mut jenkins = fixture("senders/jenkins-completed.json");
+    jenkins["build"]["timestamp"] = 1_772_445_600_000_u64.into();
+    jenkins["build"]["parameters"] = json!({"SERVICE": "cart", "ENVIRONMENT": "production"});
+    assert_eq!(hook(&receiver, "azure-devops", &azure).await.0, 202);
+    assert_eq!(hook(&receiver, "jenkins", &jenkins).await.0, 202);
+    // Of a service that only one tool deploys, what pages knows no environment.
+    azure["id"] = "another".into();
+    azure["resource"]["pipeline"]["name"] = "list".into();
+    assert_eq!(hook(&receiver, "azure-devops", &azure).await.0, 202);
+    let page = json!({"event": {"event_type": "incident.triggered", "occurred_at": "2026-03-02T11:00:00Z",
+        "data": {"id": "Q1", "service": {"summary": "list"}}}});
+    assert_eq!(hook(&receiver, "pagerduty", &page).await.0, 202);
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let file = text(folder.path());
+    let deployments = lines(folder.path(), "deployment");
+    let found: Vec<(&str, &str)> = deployments
+        .iter()
+        .map(|one| (one["service"].as_str().unwrap(), one["environment"].as_str().unwrap()))
+        .collect();
+    assert_eq!(found, [("cart", "Production"), ("list", "Production"), ("cart", "production")], "{file}");
+    let failures = lines(folder.path(), "failure");
+    assert_eq!(failures.len(), 1, "{file}");
+    assert!(failures[0]["deployment"].as_str().unwrap().contains("azure-devops:another"), "{file}");
+}
+
+/// An upgrade that had to be rolled back is what failed, and never the good one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_of_flux_is_of_the_upgrade_that_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    for (reason, at, revision) in [
+        ("UpgradeSucceeded", "2026-03-02T09:00:00Z", "1.2.2"),
+        // Nothing of this one ever ran.
+        ("UpgradeFailed", "2026-03-03T08:00:00Z", "1.2.3"),
+        ("UpgradeFailed", "2026-03-03T09:00:00Z", "1.2.3"),
+        ("RollbackSucceeded", "2026-03-03T09:02:00Z", "1.2.2"),
+        // Its tests failed.
+        ("UpgradeSucceeded", "2026-03-04T09:00:00Z", "1.2.4"),
+        ("RollbackSucceeded", "2026-03-04T09:05:00Z", "1.2.2"),
+    ] {
+        let mut event = fixture("senders/flux-upgraded.json");
+        event["reason"] = reason.into();
+        event["timestamp"] = at.into();
+        event["metadata"]["revision"] = revision.into();
+        assert_eq!(hook(&receiver, "flux", &event).await.0, 202);
+    }
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let file = text(folder.path());
+    let failures = lines(folder.path(), "failure");
+    let blamed: Vec<&str> = failures.iter().map(|one| one["deployment"].as_str().unwrap()).collect();
+    assert_eq!(blamed.len(), 2, "{file}");
+    assert!(
+        blamed[0].ends_with("2026-03-03T09:00:00Z") && blamed[1].ends_with("2026-03-04T09:00:00Z"),
+        "{file}"
+    );
+    assert_eq!(lines(folder.path(), "deployment").len(), 5, "{file}");
 }
