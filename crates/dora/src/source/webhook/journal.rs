@@ -5,6 +5,8 @@
 //! deliveries told is then one line a project, each fact once. Whoever reads it,
 //! and whenever a process is killed, finds the old one or the new one, whole.
 
+mod journalled;
+
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -16,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::super::SourceError;
 use super::super::project::Fact;
 use super::super::store::{BadLine, beside, set_aside};
-use super::journalled::Journalled;
+
+pub(super) use journalled::Journalled;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,8 +13,7 @@ use super::super::rules::Owner;
 use super::super::state;
 use super::super::store::{Merged, Store};
 use super::cdevents;
-use super::journal::{self, About, Delivery, Sender};
-use super::journalled::Journalled;
+use super::journal::{self, About, Delivery, Journalled, Sender};
 use super::made;
 use super::subscriptions::{Counts, Place, Subscriptions, here, rolled_back};
 

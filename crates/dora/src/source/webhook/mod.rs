@@ -10,7 +10,7 @@ mod github;
 mod gitlab;
 mod intake;
 mod journal;
-mod journalled;
+
 mod made;
 mod maker;
 pub mod mapping;

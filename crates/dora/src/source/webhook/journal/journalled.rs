@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use time::OffsetDateTime;
 
-use super::super::project::{Fact, Project};
-use super::journal::{About, Delivery, Sender};
+use super::super::super::project::{Fact, Project};
+use super::{About, Delivery, Sender};
 
 #[derive(Default)]
-pub(super) struct Journalled {
+pub(in crate::source::webhook) struct Journalled {
     /// As they were called first, whose events their ids name, and what is known of them.
     projects: BTreeMap<About, (String, Project)>,
     /// What tells of an incident that has this id at its sender.
@@ -87,7 +87,7 @@ fn moved_at(project: &Project, id: &str) -> Option<OffsetDateTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::project::{Failed, Status};
+    use super::super::super::super::project::{Failed, Status};
     use super::*;
     use time::macros::datetime;
 
