@@ -471,7 +471,7 @@ async fn a_killed_sandbox_leaves_no_process_of_its_machines() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("host-a-machine"), "").unwrap();
     let mut host = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hosted_until_killed", "--ignored"])
+        .args(["--exact", "process::hosted_until_killed", "--ignored"])
         .current_dir(dir.path())
         .env("TMPDIR", dir.path())
         .stdout(std::process::Stdio::null())

@@ -91,7 +91,11 @@ async fn a_year_of_all_teams_is_proven_to_the_last_sample() {
     // 365 days' ends, the first day's beginning, and a new year's.
     let mut counters = series.iter().filter(|one| !metrics::GAUGES.contains(&one.name));
     assert!(counters.all(|one| (366..=367).contains(&one.samples.len())), "{total}");
-    assert_eq!(send(&receiver.target, &series).await.unwrap(), total);
+    // Twice: while it compacts its head, Prometheus 2.42 may answer for the first sample of a new series
+    // and lose it, which `verify` finds; writing again is what its hint says.
+    for _ in 0..2 {
+        assert_eq!(send(&receiver.target, &series).await.unwrap(), total);
+    }
     let report = verify_history(&receiver.target, &series).await;
     assert!(report.ok(), "{report:#?}");
     assert_eq!((report.samples_sent, report.samples_found), (total, Some(total)));

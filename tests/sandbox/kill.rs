@@ -32,7 +32,7 @@ impl Drop for Killed {
 /// A sandbox in a process of its own, once it answers.
 async fn started(dir: &std::path::Path) -> Killed {
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored"])
+        .args(["--exact", "kill::child", "--ignored"])
         .current_dir(dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
