@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 /// How long one script may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
