@@ -4,8 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[path = "installed.rs"]
-mod installed;
+use crate::installed;
 
 use std::collections::BTreeMap;
 use std::path::Path;
