@@ -137,6 +137,7 @@ fn what_makes_two_is_in_the_ids_of_each_mapping() {
     jenkins["build"]["timestamp"] = 1_772_445_600_000_u64.into();
     let old = payload("jenkins-completed");
     // Each of these in one place, and the values that tell another one.
+    #[allow(clippy::type_complexity, reason = "a table of cases")]
     let cases: [(&str, Value, &[(&str, &str)]); 17] = [
         (
             "alertmanager",
