@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that panics has failed")]
 
-#[path = "../tests/deployment/mod.rs"]
+#[path = "../tests/support/deployment/mod.rs"]
 mod deployment;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The whole blueprint from a configuration: every template compiled, rendered
 //! and read back, the bundle packed. To stay under 5 ms.
 
-#[path = "../tests/blueprint/fixture.rs"]
+#[path = "../tests/configuration/blueprint/fixture.rs"]
 mod fixture;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -16,7 +16,7 @@ mod alerts;
 mod answers;
 mod board;
 mod browser;
-#[path = "../tests/collector/mod.rs"]
+#[path = "../tests/support/collector/mod.rs"]
 mod collector;
 mod compare;
 mod lint;

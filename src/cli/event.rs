@@ -56,7 +56,8 @@ pub struct EventCommand {
 enum EventKind {
     /// Something runs in an environment now
     Deploy {
-        /// Tells this deployment from all others of the service [default: of CI's run]
+        /// Tells this deployment from all others of the service in this environment
+        /// [default: of CI's run, the service and the environment]
         #[arg(long)]
         id: Option<String>,
         /// The commit that runs [default: CI's]
@@ -108,10 +109,14 @@ const PROJECTS: [&str; 3] = ["GITHUB_REPOSITORY", "CI_PROJECT_PATH", "BITBUCKET_
 const COMMITS: [&str; 5] =
     ["GITHUB_SHA", "CI_COMMIT_SHA", "BITBUCKET_COMMIT", "BUILD_SOURCEVERSION", "GIT_COMMIT"];
 /// One after the other, of the first CI that has them all.
-const RUNS: [&[&str]; 5] = [
+const RUNS: [&[&str]; 8] = [
     &["GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"],
     &["CI_JOB_ID"],
+    &["BITBUCKET_BUILD_NUMBER", "BITBUCKET_STEP_RUN_NUMBER"],
     &["BITBUCKET_BUILD_NUMBER"],
+    // A build may be released, and a stage of it run, several times.
+    &["RELEASE_DEPLOYMENTID"],
+    &["BUILD_BUILDID", "SYSTEM_STAGEATTEMPT"],
     &["BUILD_BUILDID"],
     &["BUILD_TAG"],
 ];
@@ -129,17 +134,23 @@ struct Told {
     event: Value,
 }
 
+/// What became of it.
+struct Outcome {
+    new: bool,
+    notes: Vec<String>,
+}
+
 impl EventCommand {
     pub async fn run(self, context: &Context) -> CommandResult {
         let told = self.told(&context.environment)?;
         let at = told.at.format(&Rfc3339);
         let at = at.map_err(|error| CommandError::usage(format!("`--at` can't be written: {error}")))?;
-        let (new, recorded_in) = match &self.to {
+        let (Outcome { new, notes }, recorded_in) = match &self.to {
             Some(url) => (self.send(context, url, &told).await?, url.clone()),
             None => self.write(context, &told).await?,
         };
         let Told { kind, id, team, service, environment, .. } = told;
-        let recorded = Recorded { kind, id, team, service, environment, at, new, recorded_in };
+        let recorded = Recorded { kind, id, team, service, environment, at, new, recorded_in, notes };
         context.printer.result(&recorded);
         Ok(Exit::Done)
     }
@@ -169,7 +180,9 @@ impl EventCommand {
             EventKind::Deploy { id, revision, called, rework, change } => {
                 let run = RUNS.iter().find_map(|names| {
                     let parts = names.iter().map(|name| environment.get(name));
-                    Some(parts.collect::<Option<Vec<_>>>()?.join("-"))
+                    let run = parts.collect::<Option<Vec<_>>>()?.join("-");
+                    // One run may deploy several services, each to several environments.
+                    Some(format!("{run}/{service}/{place}"))
                 });
                 let id = needed("id", id, run.as_deref())?;
                 own["revision"] = json!(revision.clone().or_else(|| first(&COMMITS)));
@@ -193,7 +206,11 @@ impl EventCommand {
                 ("recovery", "incident.resolved", id.clone(), format!("{id}/resolved"), id.clone())
             }
         };
-        let source = format!("/dorainfra/event/{team}/{service}");
+        let mut source = format!("/dorainfra/event/{team}/{service}");
+        // What runs in two environments are two deployments, whatever somebody calls them.
+        if let EventKind::Deploy { .. } = self.event {
+            source = format!("{source}/{place}");
+        }
         let type_ = format!("dev.cdevents.{name}.0.2.0");
         let timestamp = at.format(&Rfc3339).unwrap_or_default();
         let event = json!({
@@ -209,8 +226,8 @@ impl EventCommand {
         Ok(Told { kind, id, team, service, environment: place, at, event })
     }
 
-    /// Whether it is new, and the file.
-    async fn write(&self, context: &Context, told: &Told) -> CommandResult<(bool, String)> {
+    /// What became of it, and the file.
+    async fn write(&self, context: &Context, told: &Told) -> CommandResult<(Outcome, String)> {
         let configured = context.project().await?.config;
         let file = match &self.events {
             Some(file) => context.environment.folder.join(file),
@@ -231,11 +248,11 @@ impl EventCommand {
         let recorded =
             recorded.map_err(|error| CommandError::failed(format!("it ended early: {error}")))??;
         let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
-        Ok((recorded.new, shown.display().to_string()))
+        let outcome = Outcome { new: recorded.new, notes: recorded.notes };
+        Ok((outcome, shown.display().to_string()))
     }
 
-    /// Whether it is new.
-    async fn send(&self, context: &Context, url: &str, told: &Told) -> CommandResult<bool> {
+    async fn send(&self, context: &Context, url: &str, told: &Told) -> CommandResult<Outcome> {
         const TRIES: u32 = 3;
         const PAUSE: Duration = Duration::from_secs(1);
         let url = reqwest::Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
@@ -258,8 +275,11 @@ impl EventCommand {
                     let text = answer.text().await.unwrap_or_default();
                     let text = text.lines().next().unwrap_or_default().to_owned();
                     match status {
-                        StatusCode::ACCEPTED => return Ok(true),
-                        status if status.is_success() => return Ok(false),
+                        status if status.is_success() => {
+                            let notes = text.split_once("; ").map(|(_, note)| note.to_owned());
+                            let new = status == StatusCode::ACCEPTED;
+                            return Ok(Outcome { new, notes: notes.into_iter().collect() });
+                        }
                         StatusCode::UNAUTHORIZED => {
                             return Err(CommandError::failed(format!("{url} does not know the secret"))
                                 .hint("give the secret that the receiver was started with"));

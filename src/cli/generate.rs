@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use dorainfra_base::zone::Zone;
-use dorainfra_config::Config;
+use dorainfra_config::Generator as Configured;
 use dorainfra_deploy::verify;
 use dorainfra_dora::export::Format;
 use dorainfra_dora::feed::Feed;
@@ -86,7 +86,8 @@ impl From<FormatArgument> for Format {
 impl Generate {
     pub async fn run(self, context: &Context) -> CommandResult {
         if let Some(path) = &self.events {
-            return self.write_events(context, path);
+            let usual = context.project().await?.config.generator;
+            return self.write_events(context, path, &usual);
         }
         let config = context.project().await?.config;
         let generator = config.generator.clone();
@@ -272,8 +273,7 @@ impl std::io::Write for Verbatim<'_> {
 impl Generate {
     /// By the arguments alone: whoever wants to see what events look like has no
     /// configuration yet.
-    fn write_events(&self, context: &Context, path: &Path) -> CommandResult {
-        let usual = Config::default().generator;
+    fn write_events(&self, context: &Context, path: &Path, usual: &Configured) -> CommandResult {
         let (teams, seed) = (self.teams.unwrap_or(usual.teams), self.seed.unwrap_or(usual.seed));
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(usual.days);

@@ -13,7 +13,7 @@ pub fn reference() -> String {
     root.build();
     let mut text = String::from(
         "# Command reference\n\nGenerated from the program's own help; \
-         `cargo test --test reference` checks that it is current.\n",
+         `cargo test --test project reference` checks that it is current.\n",
     );
     section(&mut text, &root, "dorainfra", 2, &[]);
     text

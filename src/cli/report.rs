@@ -55,7 +55,7 @@ pub struct Report {
     /// Environment whose deployments count
     #[arg(long, default_value = PRODUCTION)]
     environment: String,
-    /// What the teams are ranked by
+    /// What the page ranks the teams by; JSON, CSV and Markdown have them by their names
     #[arg(long, value_enum, default_value_t = RankBy::Frequency, value_name = "METRIC")]
     rank_by: RankBy,
     /// Year of the report whose bands the figures are put into
@@ -120,6 +120,13 @@ impl Report {
             context.printer.warning(
                 &format!("no team `{team}` is known in the environment `{}`", self.environment),
                 Some("`dorainfra report --format csv` lists all teams"),
+            );
+        }
+        if self.teams.is_empty() && !collected.other_environments.is_empty() {
+            let others = collected.other_environments.join("`, `");
+            context.printer.warning(
+                &format!("`{}` is what is reported; there is also `{others}`", self.environment),
+                Some("`--environment NAME` reports another environment"),
             );
         }
         let services = collected.services.iter().flatten();

@@ -1,6 +1,8 @@
-//! A small line diff, for values of many lines in a plan.
+//! The lines that differ, for values of many lines in a plan.
 
-/// Beyond this many line pairs a diff says nothing that a person would read.
+use similar::{Algorithm, ChangeTag, capture_diff_slices};
+
+/// Beyond this many pairs of lines a diff says nothing that a person would read.
 const MAX_CELLS: usize = 4_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,50 +19,19 @@ pub(super) enum Line<'a> {
 pub(super) fn lines<'a>(before: &'a str, after: &'a str, context: usize) -> Option<Vec<Line<'a>>> {
     let old: Vec<&str> = before.lines().collect();
     let new: Vec<&str> = after.lines().collect();
-    let prefix = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let suffix =
-        old[prefix..].iter().rev().zip(new[prefix..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let (old_middle, new_middle) = (&old[prefix..old.len() - suffix], &new[prefix..new.len() - suffix]);
-    if old_middle.len().saturating_mul(new_middle.len()) > MAX_CELLS {
+    if old.len().saturating_mul(new.len()) > MAX_CELLS {
         return None;
     }
-
-    let mut all: Vec<Line<'a>> = old[..prefix].iter().map(|line| Line::Same(line)).collect();
-    align(old_middle, new_middle, &mut all);
-    all.extend(old[old.len() - suffix..].iter().map(|line| Line::Same(line)));
+    let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
+    let changes = operations.iter().flat_map(|operation| operation.iter_changes(&old, &new));
+    let all: Vec<Line<'a>> = changes
+        .map(|change| match change.tag() {
+            ChangeTag::Equal => Line::Same(change.value()),
+            ChangeTag::Delete => Line::Removed(change.value()),
+            ChangeTag::Insert => Line::Added(change.value()),
+        })
+        .collect();
     Some(fold(&all, context))
-}
-
-/// The longest common subsequence, by dynamic programming.
-fn align<'a>(old: &[&'a str], new: &[&'a str], out: &mut Vec<Line<'a>>) {
-    let columns = new.len() + 1;
-    // common[i * columns + j]: lines in common between old[i..] and new[j..].
-    let mut common = vec![0u32; (old.len() + 1) * columns];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i * columns + j] = if old[i] == new[j] {
-                common[(i + 1) * columns + j + 1] + 1
-            } else {
-                common[(i + 1) * columns + j].max(common[i * columns + j + 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    while i < old.len() && j < new.len() {
-        if old[i] == new[j] {
-            out.push(Line::Same(old[i]));
-            i += 1;
-            j += 1;
-        } else if common[(i + 1) * columns + j] >= common[i * columns + j + 1] {
-            out.push(Line::Removed(old[i]));
-            i += 1;
-        } else {
-            out.push(Line::Added(new[j]));
-            j += 1;
-        }
-    }
-    out.extend(old[i..].iter().map(|line| Line::Removed(line)));
-    out.extend(new[j..].iter().map(|line| Line::Added(line)));
 }
 
 /// Leaves out equal lines that are further than `context` from a change.

@@ -21,15 +21,18 @@ pub struct Recorded {
     pub new: bool,
     /// The file of events, or the receiver's address.
     pub recorded_in: String,
+    /// What of it does not count, and why.
+    pub notes: Vec<String>,
 }
 
 impl View for Recorded {
     fn human(&self, style: &Style) -> String {
-        let Self { kind, id, team, service, environment, at, new, recorded_in } = self;
+        let Self { kind, id, team, service, environment, at, new, recorded_in, notes } = self;
         let known = if *new { "recorded" } else { "known already" };
         let place = style.paint(Role::Faint, visible(recorded_in));
         let [id, team, service, environment] = [id, team, service, environment].map(|text| visible(text));
-        format!("{known}: {kind} {id} of {team}/{service} in {environment}, {at}; {place}\n")
+        let notes: String = notes.iter().map(|note| format!("note: {}\n", visible(note))).collect();
+        format!("{known}: {kind} {id} of {team}/{service} in {environment}, {at}; {place}\n{notes}")
     }
 
     fn json(&self) -> Value {

@@ -9,8 +9,8 @@ use super::template::yaml;
 use super::versions::minors;
 
 const HEAD: &str = "\
-<!-- Generated from src/config/schema.rs. To write it again:
-     cargo test --test config_reference -- --ignored -->
+<!-- Generated from crates/config/src/schema.rs. To write it again:
+     cargo test --test project config_reference -- --ignored -->
 
 # Configuration
 

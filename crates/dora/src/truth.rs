@@ -104,7 +104,8 @@ pub fn summary_where(
         summary.deployments += 1;
         summary.failed += u64::from(failed_ones.contains(deployment.id.as_str()));
         summary.rework += u64::from(deployment.kind == Kind::Rework);
-        let begun = deployment.changes.iter().filter_map(|change| changes.get(change.as_str()));
+        let named: BTreeSet<&String> = deployment.changes.iter().collect();
+        let begun = named.into_iter().filter_map(|change| changes.get(change.as_str()));
         summary.lead_times.extend(begun.map(|begun| seconds(deployment.at - *begun)));
     }
     for (failure, end) in ends {

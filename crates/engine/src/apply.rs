@@ -11,16 +11,16 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::carry::{After, Target, Task, carry_out};
 use super::desired::{Answer, Resolver};
 use super::error::AFTER_THE_OTHER;
+use super::executor::{After, Target, Task, execute};
 use super::lease::{Leasing, Lost};
+use super::lease_guard::LeaseGuard;
 use super::operation::{Operation, Work};
 use super::operations::operations;
 use super::reference::{NAME, Reference, lookup};
 use super::rolling;
 use super::schedule::{Schedule, State, Stop};
-use super::tenure::Tenure;
 use super::{
     Action, EngineError, Manifest, Mark, Observed, Plan, Provider, ProviderError, ResourceId, Step, digest,
 };
@@ -91,14 +91,14 @@ pub async fn apply(
     if !plan.has_changes() {
         return Ok(run.end(interrupt));
     }
-    let tenure = Tenure::new(leasing);
+    let guard = LeaseGuard::new(leasing);
     let parallelism = options.parallelism.max(1);
     // Side by side, as the work waits for a renewal that is under way when it
     // gives the lease up or back.
     tokio::select! {
         biased;
-        () = tenure.keep() => {}
-        worked = run.work(parallelism, options.leaves_lease, &tenure, interrupt) => worked?,
+        () = guard.keep() => {}
+        worked = run.work(parallelism, options.leaves_lease, &guard, interrupt) => worked?,
     }
     Ok(run.end(interrupt))
 }
@@ -201,11 +201,11 @@ impl<'a> Run<'a> {
         &mut self,
         parallelism: usize,
         leaves_lease: bool,
-        tenure: &Tenure<'_>,
+        guard: &LeaseGuard<'_>,
         interrupt: &CancellationToken,
     ) -> Result<(), EngineError> {
         if self.lease_place == LeasePlace::There {
-            tenure.acquire().await?;
+            guard.acquire().await?;
         }
         let mut refused = None;
         let mut interrupted = false;
@@ -216,17 +216,17 @@ impl<'a> Run<'a> {
             }
             while self.running.len() < parallelism {
                 let Some(operation) = self.schedule.next() else { break };
-                self.start(operation, tenure).await;
+                self.start(operation, guard).await;
             }
             if self.running.is_empty() {
                 break;
             }
             tokio::select! {
                 biased;
-                () = tenure.lost(), if self.lost.is_none() => self.stop_as_lost(tenure),
+                () = guard.lost(), if self.lost.is_none() => self.stop_as_lost(guard),
                 () = interrupt.cancelled(), if !interrupted => {}
                 Some(ended) = self.running.join_next_with_id() => {
-                    if let Err(error) = self.ended(ended, tenure).await {
+                    if let Err(error) = self.ended(ended, guard).await {
                         refused = Some(error);
                         self.schedule.stop(Stop::Now);
                     }
@@ -235,13 +235,13 @@ impl<'a> Run<'a> {
         }
         let all = refused.is_none() && self.failed.is_empty() && self.lost.is_none() && !interrupted;
         if !(leaves_lease && all) {
-            tenure.release(self.events).await;
+            guard.release(self.events).await;
         }
         refused.map_or(Ok(()), Err)
     }
 
-    fn stop_as_lost(&mut self, tenure: &Tenure<'_>) {
-        let lost = tenure.why();
+    fn stop_as_lost(&mut self, guard: &LeaseGuard<'_>) {
+        let lost = guard.why();
         self.events.warn(
             format!("the lease is lost: {}; nothing more is started", lost.0),
             Some(AFTER_THE_OTHER.into()),
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
         self.schedule.stop(Stop::Now);
     }
 
-    async fn start(&mut self, operation: usize, tenure: &Tenure<'_>) {
+    async fn start(&mut self, operation: usize, guard: &LeaseGuard<'_>) {
         let Operation { step, work } = self.operations[operation];
         let planned = &self.plan.steps[step];
         if self.started[step].is_none() {
@@ -259,11 +259,11 @@ impl<'a> Run<'a> {
         }
         if work == Work::Remove && Some(&planned.id) == self.arbiter.as_ref() {
             // The record goes with what holds it.
-            tenure.give_up().await;
+            guard.give_up().await;
         }
         match self.task(planned, work) {
             Ok(task) => {
-                let carried = carry_out(task, Arc::clone(&self.provider), self.events.clone());
+                let carried = execute(task, Arc::clone(&self.provider), self.events.clone());
                 let handle = self.running.spawn(carried);
                 self.tasks.insert(handle.id(), operation);
             }
@@ -335,7 +335,7 @@ impl<'a> Run<'a> {
     async fn ended(
         &mut self,
         ended: Result<(Id, Result<After, ProviderError>), JoinError>,
-        tenure: &Tenure<'_>,
+        guard: &LeaseGuard<'_>,
     ) -> Result<(), EngineError> {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
@@ -378,7 +378,7 @@ impl<'a> Run<'a> {
         // it before anything that waits for the arbiter can start.
         let place_made = work == Work::Make && Some(&planned.id) == self.arbiter.as_ref();
         if place_made {
-            tenure.acquire().await?;
+            guard.acquire().await?;
         }
         self.schedule.done(operation);
         Ok(())

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use dorainfra_model::Events;
 
-use super::draft::{all_observed, doubles, finish, read, seen, specs};
 use super::graph::{Graph, reachable};
 use super::orphans::{HOLDS_DATA, orphans, protected_kinds, removals};
-use super::removal::{Doomed, KindOrder, deletion_needs, goes_last};
+use super::planning::{all_observed, doubles, finish, read, seen, specs};
+use super::removal::{Deletion, KindOrder, deletion_needs, goes_last};
 use super::selection::Selection;
 use super::{
     Action, Basis, EngineError, KindSpec, Manifest, Observed, Ownership, Plan, PlanOptions, Provider,
@@ -34,31 +34,31 @@ pub async fn plan_destroy(
     let graph = Graph::new(&manifests)?;
     let specs = specs(&manifests, provider)?;
     let selection = Selection::for_destroy(&manifests, &graph, options);
-    let world = read(deployment, &manifests, &selection, provider, options, events).await?;
-    selection.check(&graph, &world, options)?;
-    if !world.unseen.is_empty() {
-        return Err(EngineError::Unseen { places: world.unseen });
+    let state = read(deployment, &manifests, &selection, provider, options, events).await?;
+    selection.check(&graph, &state, options)?;
+    if !state.unseen.is_empty() {
+        return Err(EngineError::Unseen { places: state.unseen });
     }
 
-    let mut warnings = doubles(&world);
-    warnings.extend(world.off.iter().map(|service| {
+    let mut warnings = doubles(&state);
+    warnings.extend(state.off.iter().map(|service| {
         format!("{service} is off: what it keeps of this deployment can't be seen, and stays")
     }));
     let kept_kinds = protected_kinds(&manifests);
     let mut candidates = Vec::new();
     let mut kept: BTreeMap<ResourceId, String> = BTreeMap::new();
-    for orphan in orphans(&world, &graph, &selection) {
+    for orphan in orphans(&state, &graph, &selection) {
         if provider.spec(&orphan.id.kind).is_some_and(|spec| spec.keep_on_destroy) {
             continue;
         }
         if kept_kinds.contains(orphan.id.kind.as_str()) && !options.delete_data {
             kept.insert(orphan.id.clone(), HOLDS_DATA.into());
         }
-        candidates.push(Doomed { observed: orphan, position: None });
+        candidates.push(Deletion { observed: orphan, position: None });
     }
     for &position in graph.order.iter().rev().filter(|&&position| selection.included[position]) {
         let (id, spec) = (&graph.ids[position], specs[position]);
-        let Some(observed) = world.find(id) else { continue };
+        let Some(observed) = state.find(id) else { continue };
         if spec.keep_on_destroy {
             continue;
         }
@@ -73,18 +73,18 @@ pub async fn plan_destroy(
                 kept.entry(used).or_insert_with(|| format!("used by {id}, which is kept"));
             }
         }
-        candidates.push(Doomed { observed, position: Some(position) });
+        candidates.push(Deletion { observed, position: Some(position) });
     }
-    let (kept_ones, doomed): (Vec<_>, Vec<_>) =
+    let (kept_ones, deletions): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|one| kept.contains_key(&one.observed.id));
 
-    let mut needs = deletion_needs(&doomed, &graph, &KindOrder::new(&graph, provider.uses()));
+    let mut needs = deletion_needs(&deletions, &graph, &KindOrder::new(&graph, provider.uses()));
     let arbiter = manifests.iter().position(|manifest| manifest.arbiter);
-    if let Some(last) = doomed.iter().position(|one| one.position.is_some() && one.position == arbiter) {
+    if let Some(last) = deletions.iter().position(|one| one.position.is_some() && one.position == arbiter) {
         goes_last(&mut needs, last);
     }
-    let notes = |one: &Doomed<'_>| one.position.map(|at| manifests[at].notes.clone()).unwrap_or_default();
-    let mut steps = removals(&doomed, &needs, "taken down with the deployment", &notes);
+    let notes = |one: &Deletion<'_>| one.position.map(|at| manifests[at].notes.clone()).unwrap_or_default();
+    let mut steps = removals(&deletions, &needs, "taken down with the deployment", &notes);
     for one in &kept_ones {
         let id = one.observed.id.clone();
         let reason = kept[&id].clone();
@@ -97,13 +97,13 @@ pub async fn plan_destroy(
             notes: notes(one),
         });
     }
-    let digests = doomed
+    let digests = deletions
         .iter()
         .map(|one| (one, Action::Delete))
         .chain(kept_ones.iter().map(|one| (one, Action::Keep)))
         .map(|(one, action)| (one.observed.id.clone(), seen(Some(one.observed), action, &[])))
         .collect();
-    let basis = Basis { destroy: true, options: options.clone(), digests, observed: all_observed(world) };
+    let basis = Basis { destroy: true, options: options.clone(), digests, observed: all_observed(state) };
     Ok(finish(deployment, manifests, steps, warnings, basis))
 }
 

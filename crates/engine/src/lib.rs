@@ -4,34 +4,34 @@
 //! but tokio's and the one that a lease is given.
 //!
 //! ```text
-//! manifests ─▶ graph ─▶ world (one wave of reads) ─▶ decide, orphans ─▶ Plan
-//! Plan ─▶ operations ─▶ schedule (pure) ─▶ carry (one write, up to a known end) ─▶ Outcome
+//! manifests ─▶ graph ─▶ observed state (one wave of reads) ─▶ decide, orphans ─▶ Plan
+//! Plan ─▶ operations ─▶ schedule (pure) ─▶ executor (one write, up to a known end) ─▶ Outcome
 //! ```
 
 mod apply;
 mod canonical;
-mod carry;
 mod decide;
 mod desired;
 mod destroy;
 mod diff;
-mod draft;
 mod error;
+mod executor;
 mod graph;
 mod lease;
+mod lease_guard;
+mod observed_state;
 mod operation;
 mod operations;
 mod orphans;
 mod plan;
+mod planning;
 mod provider;
 mod reference;
 mod removal;
 mod rolling;
+mod saved_plan;
 mod schedule;
 mod selection;
-mod stale;
-mod tenure;
-mod world;
 
 pub use apply::{ApplyOptions, Outcome, apply};
 pub use canonical::digest;
@@ -43,7 +43,7 @@ pub use error::{EngineError, Foreign, ForeignWhy, Stale};
 pub use lease::{
     Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted, SystemClock,
 };
+pub use lease_guard::under_lease;
 pub use plan::plan;
 pub use provider::{Finding, KindSpec, Mark, Owned, Provider, ProviderError};
-pub use stale::{check_fresh, replan};
-pub use tenure::under_lease;
+pub use saved_plan::{check_fresh, replan};

@@ -3,21 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::draft::seen;
 use super::graph::{Graph, reachable, topological};
-use super::removal::{Doomed, KindOrder, Mentions, deletion_needs};
+use super::observed_state::ObservedState;
+use super::planning::seen;
+use super::removal::{Deletion, KindOrder, Mentions, deletion_needs};
 use super::selection::Selection;
-use super::world::World;
 use super::{Action, Manifest, Observed, ResourceId, Step};
 
 pub(super) const HOLDS_DATA: &str = "holds data: kept without --delete-data";
 
 pub(super) fn orphans<'a>(
-    world: &'a World,
+    state: &'a ObservedState,
     graph: &Graph,
     selection: &Selection,
 ) -> impl Iterator<Item = &'a Observed> {
-    let wanted: Vec<&Observed> = world
+    let wanted: Vec<&Observed> = state
         .owned
         .values()
         .filter(|observed| !graph.contains(&observed.id))
@@ -30,14 +30,14 @@ pub(super) fn protected_kinds(manifests: &[Manifest]) -> BTreeSet<&str> {
     manifests.iter().filter(|manifest| manifest.protect).map(|manifest| manifest.kind.as_str()).collect()
 }
 
-/// One `Delete` step for each of `doomed`, those that go first first.
+/// One `Delete` step for each of `deletions`, those that go first first.
 pub(super) fn removals(
-    doomed: &[Doomed<'_>],
+    deletions: &[Deletion<'_>],
     needs: &[Vec<usize>],
     reason: &str,
-    notes: &dyn Fn(&Doomed<'_>) -> BTreeMap<String, String>,
+    notes: &dyn Fn(&Deletion<'_>) -> BTreeMap<String, String>,
 ) -> Vec<Step> {
-    let mut dependents = vec![Vec::new(); doomed.len()];
+    let mut dependents = vec![Vec::new(); deletions.len()];
     for (node, firsts) in needs.iter().enumerate() {
         for &first in firsts {
             dependents[first].push(node);
@@ -46,38 +46,38 @@ pub(super) fn removals(
     topological(needs, &dependents)
         .into_iter()
         .map(|index| Step {
-            id: doomed[index].observed.id.clone(),
+            id: deletions[index].observed.id.clone(),
             action: Action::Delete,
             reason: reason.into(),
             changes: Vec::new(),
-            needs: needs[index].iter().map(|&first| doomed[first].observed.id.clone()).collect(),
-            notes: notes(&doomed[index]),
+            needs: needs[index].iter().map(|&first| deletions[first].observed.id.clone()).collect(),
+            notes: notes(&deletions[index]),
         })
         .collect()
 }
 
 /// The orphans of a plan that is no `destroy`.
 pub(super) struct Orphans<'a> {
-    world: &'a World,
+    state: &'a ObservedState,
     kept: Vec<&'a Observed>,
-    doomed: Vec<Doomed<'a>>,
+    deletions: Vec<Deletion<'a>>,
 }
 
 impl<'a> Orphans<'a> {
     /// An orphan has no manifest to say that it holds data: so it is kept if a
     /// manifest of its kind is protected.
     pub fn of(
-        world: &'a World,
+        state: &'a ObservedState,
         manifests: &[Manifest],
         graph: &Graph,
         selection: &Selection,
         delete_data: bool,
     ) -> Self {
         let kept_kinds = protected_kinds(manifests);
-        let (kept, doomed): (Vec<&Observed>, Vec<&Observed>) = orphans(world, graph, selection)
+        let (kept, deletions): (Vec<&Observed>, Vec<&Observed>) = orphans(state, graph, selection)
             .partition(|observed| kept_kinds.contains(observed.id.kind.as_str()) && !delete_data);
-        let doomed = doomed.into_iter().map(|observed| Doomed { observed, position: None }).collect();
-        Self { world, kept, doomed }
+        let deletions = deletions.into_iter().map(|observed| Deletion { observed, position: None }).collect();
+        Self { state, kept, deletions }
     }
 
     pub fn warnings(&self) -> impl Iterator<Item = String> {
@@ -91,8 +91,8 @@ impl<'a> Orphans<'a> {
     }
 
     pub fn digests(&self) -> impl Iterator<Item = (ResourceId, String)> {
-        let doomed = self.doomed.iter().map(|one| (one.observed, Action::Delete));
-        let all = self.kept.iter().map(|observed| (*observed, Action::Keep)).chain(doomed);
+        let deletions = self.deletions.iter().map(|one| (one.observed, Action::Delete));
+        let all = self.kept.iter().map(|observed| (*observed, Action::Keep)).chain(deletions);
         all.map(|(observed, action)| (observed.id.clone(), seen(Some(observed), action, &[])))
     }
 
@@ -107,10 +107,10 @@ impl<'a> Orphans<'a> {
         known: &[(&str, &str)],
     ) {
         let kinds = KindOrder::new(graph, known);
-        let needs = deletion_needs(&self.doomed, graph, &kinds);
+        let needs = deletion_needs(&self.deletions, graph, &kinds);
         let early = self.users_of_replaced(steps, &needs, &kinds);
         let reason = "not in the configuration any more";
-        let removals = removals(&self.doomed, &needs, reason, &|_| BTreeMap::new());
+        let removals = removals(&self.deletions, &needs, reason, &|_| BTreeMap::new());
         let mut first = Vec::new();
         let mut last = Vec::new();
         for mut step in removals {
@@ -146,17 +146,17 @@ impl<'a> Orphans<'a> {
         needs: &[Vec<usize>],
         kinds: &KindOrder,
     ) -> BTreeMap<ResourceId, Vec<ResourceId>> {
-        let id = |index: usize| self.doomed[index].observed.id.clone();
-        let count = self.doomed.len();
+        let id = |index: usize| self.deletions[index].observed.id.clone();
+        let count = self.deletions.len();
         let (replaced, observed): (Vec<&mut Step>, Vec<&Observed>) = steps
             .iter_mut()
             .filter(|step| step.action == Action::Replace)
             .filter_map(|step| {
-                let observed = self.world.find(&step.id)?;
+                let observed = self.state.find(&step.id)?;
                 Some((step, observed))
             })
             .unzip();
-        let mentions = Mentions::new(self.doomed.iter().map(|one| one.observed).chain(observed), kinds);
+        let mentions = Mentions::new(self.deletions.iter().map(|one| one.observed).chain(observed), kinds);
         let mut early = Vec::new();
         for (at, step) in replaced.into_iter().enumerate() {
             for index in mentions.users_of(count + at).filter(|&index| index < count) {

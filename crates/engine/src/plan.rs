@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::decide::{Case, Verdict, decide};
 use super::desired::{Answer, Desired, Resolver, Unresolved};
-use super::draft::{all_observed, doubles, finish, read, seen, specs};
 use super::error::Foreign;
 use super::graph::Graph;
+use super::observed_state::ObservedState;
 use super::orphans;
+use super::planning::{all_observed, doubles, finish, read, seen, specs};
 use super::reference::{NAME, Reference, lookup};
 use super::selection::Selection;
-use super::world::World;
 use super::{
     Action, Basis, Change, EngineError, Finding, KindSpec, Manifest, Observed, Plan, PlanOptions, Provider,
     ResourceId, Step,
@@ -43,23 +43,23 @@ pub async fn plan(
     let graph = Graph::new(&manifests)?;
     let specs = specs(&manifests, provider)?;
     let mut selection = Selection::for_apply(&manifests, &graph, options);
-    let world = read(deployment, &manifests, &selection, provider, options, events).await?;
-    selection.settle(&world);
-    selection.check(&graph, &world, options)?;
+    let state = read(deployment, &manifests, &selection, provider, options, events).await?;
+    selection.settle(&state);
+    selection.check(&graph, &state, options)?;
 
     let mut planning = Planning {
         manifests: &manifests,
         graph: &graph,
         specs: &specs,
         provider,
-        world: &world,
+        state: &state,
         options,
-        fates: (0..manifests.len()).map(|_| None).collect(),
+        decisions: (0..manifests.len()).map(|_| None).collect(),
         steps: Vec::new(),
         digests: BTreeMap::new(),
         foreign: Vec::new(),
         impossible: Vec::new(),
-        warnings: doubles(&world),
+        warnings: doubles(&state),
     };
     for &position in graph.order.iter().filter(|&&position| selection.included[position]) {
         planning.decide(position)?;
@@ -78,16 +78,16 @@ pub async fn plan(
     }
     let ends = planning.last_changes();
     let Planning { mut steps, mut digests, mut warnings, .. } = planning;
-    let orphans = orphans::Orphans::of(&world, &manifests, &graph, &selection, options.delete_data);
+    let orphans = orphans::Orphans::of(&state, &manifests, &graph, &selection, options.delete_data);
     digests.extend(orphans.digests());
     warnings.extend(orphans.warnings());
     orphans.add_steps(&mut steps, &ends, &graph, provider.uses());
-    let basis = Basis { destroy: false, options: options.clone(), digests, observed: all_observed(world) };
+    let basis = Basis { destroy: false, options: options.clone(), digests, observed: all_observed(state) };
     Ok(finish(deployment, manifests, steps, warnings, basis))
 }
 
 /// What was decided for a manifest, as far as those that refer to it care.
-struct Fate<'a> {
+struct Decision<'a> {
     spec: &'a KindSpec,
     action: Action,
     desired: Desired,
@@ -95,7 +95,7 @@ struct Fate<'a> {
     observed: Option<&'a Observed>,
 }
 
-impl Fate<'_> {
+impl Decision<'_> {
     fn answer(&self, reference: &Reference) -> Answer {
         let field = reference.field.as_str();
         if field == NAME {
@@ -128,10 +128,10 @@ struct Planning<'a> {
     graph: &'a Graph,
     specs: &'a [&'a KindSpec],
     provider: &'a dyn Provider,
-    world: &'a World,
+    state: &'a ObservedState,
     options: &'a PlanOptions,
     /// By position; filled in the order of the graph.
-    fates: Vec<Option<Fate<'a>>>,
+    decisions: Vec<Option<Decision<'a>>>,
     steps: Vec<Step>,
     digests: BTreeMap<ResourceId, String>,
     foreign: Vec<Foreign>,
@@ -142,8 +142,8 @@ struct Planning<'a> {
 impl<'a> Planning<'a> {
     fn decide(&mut self, position: usize) -> Result<(), EngineError> {
         let (manifest, id) = (&self.manifests[position], &self.graph.ids[position]);
-        let read = self.world.read.get(id);
-        let observed: Option<&'a Observed> = read.or_else(|| self.world.owned.get(id));
+        let read = self.state.read.get(id);
+        let observed: Option<&'a Observed> = read.or_else(|| self.state.owned.get(id));
         let desired = self.resolve(position)?;
         let verdict = decide(&Case {
             manifest,
@@ -178,18 +178,19 @@ impl<'a> Planning<'a> {
             needs: self.graph.needs[position].iter().map(|&need| self.graph.ids[need].clone()).collect(),
             notes: manifest.notes.clone(),
         });
-        self.fates[position] = Some(Fate { spec: self.specs[position], action, desired, changes, observed });
+        self.decisions[position] =
+            Some(Decision { spec: self.specs[position], action, desired, changes, observed });
         Ok(())
     }
 
     /// What can't be asked where it may be already is not made a second time: a data disk in
     /// another place, say, of which an empty one would take the place.
     fn look_out_for_unseen(&mut self) -> Result<(), EngineError> {
-        let unseen = &self.world.unseen;
+        let unseen = &self.state.unseen;
         if unseen.is_empty() {
             return Ok(());
         }
-        let creates = self.fates.iter().flatten().any(|fate| fate.action == Action::Create);
+        let creates = self.decisions.iter().flatten().any(|decision| decision.action == Action::Create);
         if creates && !self.options.survey {
             return Err(EngineError::Unseen { places: unseen.clone() });
         }
@@ -204,17 +205,17 @@ impl<'a> Planning<'a> {
 
     /// Has the provider look at what will be made.
     async fn preflight(&mut self) {
-        let makes = |(manifest, fate): (&'a Manifest, &Option<Fate<'a>>)| {
-            let fate = fate.as_ref()?;
-            matches!(fate.action, Action::Create | Action::Replace).then_some(manifest)
+        let makes = |(manifest, decision): (&'a Manifest, &Option<Decision<'a>>)| {
+            let decision = decision.as_ref()?;
+            matches!(decision.action, Action::Create | Action::Replace).then_some(manifest)
         };
-        let creating: Vec<&Manifest> = self.manifests.iter().zip(&self.fates).filter_map(makes).collect();
-        let changes = |(manifest, fate): (&'a Manifest, &'_ Option<Fate<'a>>)| {
-            let fate = fate.as_ref()?;
-            (fate.action == Action::Update).then(|| (manifest, fate.changes.clone()))
+        let creating: Vec<&Manifest> = self.manifests.iter().zip(&self.decisions).filter_map(makes).collect();
+        let changes = |(manifest, decision): (&'a Manifest, &'_ Option<Decision<'a>>)| {
+            let decision = decision.as_ref()?;
+            (decision.action == Action::Update).then(|| (manifest, decision.changes.clone()))
         };
         let changing: Vec<(&Manifest, Vec<Change>)> =
-            self.manifests.iter().zip(&self.fates).filter_map(changes).collect();
+            self.manifests.iter().zip(&self.decisions).filter_map(changes).collect();
         if creating.is_empty() && changing.is_empty() {
             return;
         }
@@ -229,8 +230,8 @@ impl<'a> Planning<'a> {
     }
 
     fn resolve(&self, position: usize) -> Result<Desired, EngineError> {
-        let answer = |reference: &Reference| match self.fate(&reference.to) {
-            Some(fate) => fate.answer(reference),
+        let answer = |reference: &Reference| match self.decision(&reference.to) {
+            Some(decision) => decision.answer(reference),
             // Its own name.
             None => Answer::Known(Value::String(reference.to.name.clone())),
         };
@@ -244,8 +245,8 @@ impl<'a> Planning<'a> {
         })
     }
 
-    fn fate(&self, id: &ResourceId) -> Option<&Fate<'a>> {
-        self.fates[self.graph.position(id)?].as_ref()
+    fn decision(&self, id: &ResourceId) -> Option<&Decision<'a>> {
+        self.decisions[self.graph.position(id)?].as_ref()
     }
 
     /// What holds this resource, if that is replaced: its kind's holder, or,
@@ -256,7 +257,8 @@ impl<'a> Planning<'a> {
         self.graph.needs[position]
             .iter()
             .find(|&&need| {
-                let replaced = self.fates[need].as_ref().is_some_and(|fate| fate.action == Action::Replace);
+                let replaced =
+                    self.decisions[need].as_ref().is_some_and(|decision| decision.action == Action::Replace);
                 replaced && (placed || holder == Some(self.graph.ids[need].kind.as_str()))
             })
             .map(|&need| &self.graph.ids[need])
@@ -268,8 +270,8 @@ impl<'a> Planning<'a> {
         let mut followed = vec![false; self.graph.ids.len()];
         let mut ends = Vec::new();
         for &position in self.graph.order.iter().rev() {
-            let Some(fate) = &self.fates[position] else { continue };
-            let changes = !matches!(fate.action, Action::NoOp | Action::Keep);
+            let Some(decision) = &self.decisions[position] else { continue };
+            let changes = !matches!(decision.action, Action::NoOp | Action::Keep);
             if changes && !followed[position] {
                 ends.push(self.graph.ids[position].clone());
             }

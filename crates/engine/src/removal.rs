@@ -12,17 +12,21 @@ use super::Observed;
 use super::graph::{Graph, reachable, topological};
 
 /// A resource that is to go.
-pub(super) struct Doomed<'a> {
+pub(super) struct Deletion<'a> {
     pub observed: &'a Observed,
     /// Its manifest's position in the graph; `None` for an orphan.
     pub position: Option<usize>,
 }
 
-/// For each of `doomed`, by position, those that have to be gone before it.
-pub(super) fn deletion_needs(doomed: &[Doomed<'_>], graph: &Graph, kinds: &KindOrder) -> Vec<Vec<usize>> {
-    let mut uses = used_by_graph(doomed, graph);
-    add_orphans(&mut uses, doomed, kinds);
-    let mut needs = vec![Vec::new(); doomed.len()];
+/// For each of `deletions`, by position, those that have to be gone before it.
+pub(super) fn deletion_needs(
+    deletions: &[Deletion<'_>],
+    graph: &Graph,
+    kinds: &KindOrder,
+) -> Vec<Vec<usize>> {
+    let mut uses = used_by_graph(deletions, graph);
+    add_orphans(&mut uses, deletions, kinds);
+    let mut needs = vec![Vec::new(); deletions.len()];
     for (user, used) in uses.iter().enumerate() {
         for &used in used {
             needs[used].push(user);
@@ -44,14 +48,14 @@ pub(super) fn goes_last(needs: &mut [Vec<usize>], last: usize) {
 }
 
 /// Direct use, and use through resources that are not to go.
-fn used_by_graph(doomed: &[Doomed<'_>], graph: &Graph) -> Vec<Vec<usize>> {
+fn used_by_graph(deletions: &[Deletion<'_>], graph: &Graph) -> Vec<Vec<usize>> {
     let mut at = vec![None; graph.ids.len()];
-    for (index, one) in doomed.iter().enumerate() {
+    for (index, one) in deletions.iter().enumerate() {
         if let Some(position) = one.position {
             at[position] = Some(index);
         }
     }
-    doomed
+    deletions
         .iter()
         .map(|one| {
             let mut used = Vec::new();
@@ -72,10 +76,10 @@ fn used_by_graph(doomed: &[Doomed<'_>], graph: &Graph) -> Vec<Vec<usize>> {
         .collect()
 }
 
-fn add_orphans(uses: &mut [Vec<usize>], doomed: &[Doomed<'_>], kinds: &KindOrder) {
-    let orphan = |index: usize| doomed[index].position.is_none();
-    let mentions = Mentions::new(doomed.iter().map(|one| one.observed), kinds);
-    for used in 0..doomed.len() {
+fn add_orphans(uses: &mut [Vec<usize>], deletions: &[Deletion<'_>], kinds: &KindOrder) {
+    let orphan = |index: usize| deletions[index].position.is_none();
+    let mentions = Mentions::new(deletions.iter().map(|one| one.observed), kinds);
+    for used in 0..deletions.len() {
         for user in mentions.users_of(used).filter(|&user| orphan(user) || orphan(used)) {
             // A hint is not worth a circle.
             if !reachable(uses, [used])[user] {
@@ -84,10 +88,10 @@ fn add_orphans(uses: &mut [Vec<usize>], doomed: &[Doomed<'_>], kinds: &KindOrder
         }
     }
     // By kind only where it agrees with all of that.
-    let kind = |index: usize| doomed[index].observed.id.kind.as_str();
+    let kind = |index: usize| deletions[index].observed.id.kind.as_str();
     let place = places(uses, &|index| kinds.rank(kind(index)));
-    for a in (0..doomed.len()).filter(|&a| orphan(a)) {
-        for b in (0..doomed.len()).filter(|&b| b != a) {
+    for a in (0..deletions.len()).filter(|&a| orphan(a)) {
+        for b in (0..deletions.len()).filter(|&b| b != a) {
             for (user, used) in [(a, b), (b, a)] {
                 if place[user] < place[used] && kinds.uses(kind(user), kind(used)) {
                     uses[user].push(used);
@@ -267,27 +271,27 @@ mod tests {
         Observed { id: id.parse().unwrap(), body, ownership: Ownership::Ours, applied: None }
     }
 
-    /// For each doomed resource what has to go before it.
-    fn order(manifests: &[Manifest], doomed: &[Observed]) -> BTreeMap<String, Vec<String>> {
-        order_knowing(manifests, doomed, &[])
+    /// For each resource that is deleted, what has to go before it.
+    fn order(manifests: &[Manifest], deletions: &[Observed]) -> BTreeMap<String, Vec<String>> {
+        order_knowing(manifests, deletions, &[])
     }
 
     fn order_knowing(
         manifests: &[Manifest],
-        doomed: &[Observed],
+        deletions: &[Observed],
         known: &[(&str, &str)],
     ) -> BTreeMap<String, Vec<String>> {
         let graph = Graph::new(manifests).unwrap();
-        let list: Vec<Doomed<'_>> = doomed
+        let list: Vec<Deletion<'_>> = deletions
             .iter()
-            .map(|observed| Doomed { observed, position: graph.position(&observed.id) })
+            .map(|observed| Deletion { observed, position: graph.position(&observed.id) })
             .collect();
         deletion_needs(&list, &graph, &KindOrder::new(&graph, known))
             .into_iter()
             .enumerate()
             .map(|(index, needs)| {
-                let names = needs.into_iter().map(|need| doomed[need].id.to_string()).collect();
-                (doomed[index].id.to_string(), names)
+                let names = needs.into_iter().map(|need| deletions[need].id.to_string()).collect();
+                (deletions[index].id.to_string(), names)
             })
             .collect()
     }
@@ -352,14 +356,14 @@ mod tests {
 
     #[test]
     fn what_the_provider_knows_counts_more_than_what_is_told_back() {
-        let doomed = [
+        let deletions = [
             observed("m.ip/front", json!({"users": ["rules/rule"]})),
             observed("m.rule/rule", json!({"address": "10.0.0.1", "backend": "same"})),
             observed("m.backend/same", json!({"groups": ["groups/same"]})),
             observed("m.group/same", json!({})),
         ];
         let known = [("m.rule", "m.ip"), ("m.rule", "m.backend"), ("m.backend", "m.group")];
-        let needs = order_knowing(&[], &doomed, &known);
+        let needs = order_knowing(&[], &deletions, &known);
         assert_eq!(needs["m.ip/front"], ["m.rule/rule"]);
         assert_eq!(needs["m.backend/same"], ["m.rule/rule"]);
         assert_eq!(needs["m.group/same"], ["m.rule/rule", "m.backend/same"]);

@@ -2,7 +2,7 @@
 //! has to go along.
 
 use super::graph::{Graph, reachable};
-use super::world::World;
+use super::observed_state::ObservedState;
 use super::{EngineError, Manifest, PlanOptions, ResourceId};
 
 /// Which manifests take part.
@@ -44,8 +44,8 @@ impl Selection {
             let targets: Vec<usize> = options.targets.iter().filter_map(|id| graph.position(id)).collect();
             // What needs a resource that is kept can stay.
             let kept = |&position: &usize| manifests[position].protect && !options.delete_data;
-            let (kept, doomed): (Vec<usize>, Vec<usize>) = targets.into_iter().partition(kept);
-            let mut included = reachable(&graph.dependents, doomed);
+            let (kept, deletions): (Vec<usize>, Vec<usize>) = targets.into_iter().partition(kept);
+            let mut included = reachable(&graph.dependents, deletions);
             kept.into_iter().for_each(|position| included[position] = true);
             included
         };
@@ -60,9 +60,9 @@ impl Selection {
     }
 
     /// Without an arbiter no change can be made: then it is part of every plan.
-    pub fn settle(&mut self, world: &World) {
+    pub fn settle(&mut self, state: &ObservedState) {
         if let Some((id, closure)) = &self.arbiter
-            && !world.read.contains_key(id)
+            && !state.read.contains_key(id)
         {
             for (included, needed) in self.included.iter_mut().zip(closure) {
                 *included |= needed;
@@ -75,11 +75,16 @@ impl Selection {
     }
 
     /// Everything that was asked for by name has to be in the plan.
-    pub fn check(&self, graph: &Graph, world: &World, options: &PlanOptions) -> Result<(), EngineError> {
-        let known = |id: &ResourceId| graph.contains(id) || world.owned.contains_key(id);
+    pub fn check(
+        &self,
+        graph: &Graph,
+        state: &ObservedState,
+        options: &PlanOptions,
+    ) -> Result<(), EngineError> {
+        let known = |id: &ResourceId| graph.contains(id) || state.owned.contains_key(id);
         let planned = |id: &ResourceId| match graph.position(id) {
             Some(position) => self.included[position],
-            None => world.owned.contains_key(id) && self.wants_orphan(id),
+            None => state.owned.contains_key(id) && self.wants_orphan(id),
         };
         let missing = self
             .targets

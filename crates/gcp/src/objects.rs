@@ -9,6 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::client::Storage;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -278,16 +279,12 @@ fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
     Error::Transport { what: what.into(), reason, sent: true }
 }
 
+/// All but the characters that RFC 3986 calls unreserved.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// An object's name as one path segment.
 pub fn encoded(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(byte as char),
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
+    utf8_percent_encode(name, SEGMENT).to_string()
 }
 
 /// Google spells 64-bit numbers as strings.

@@ -1,9 +1,10 @@
 //! Prometheus' formats and protocols, as this project needs them of Mimir and of what stands in
 //! for it: series ([`Series`], [`native`]), an endpoint ([`Target`]) with its query API ([`query`]),
 //! [`remote_write`], the [`upload`] of blocks ([`tsdb`]), a [`pushgateway`], and the text of `/metrics`
-//! ([`exposition`], [`told`]).
+//! ([`exposition`], [`metrics_text`]).
 
 pub mod exposition;
+pub mod metrics_text;
 pub mod native;
 mod past;
 pub mod pushgateway;
@@ -11,7 +12,6 @@ pub mod query;
 pub mod remote_write;
 mod series;
 mod target;
-pub mod told;
 pub mod tsdb;
 pub mod upload;
 

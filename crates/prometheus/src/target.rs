@@ -133,7 +133,7 @@ impl Target {
             .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             // A server that refuses a client certificate says so after the handshake
-            // (TLS 1.3). HTTP/2 loses these words; lanes want a connection each, too.
+            // (TLS 1.3). HTTP/2 loses these words; shards want a connection each, too.
             .http1_only()
             // Whoever sends us elsewhere is not the endpoint: what is sent there would
             // count as accepted.

@@ -178,10 +178,11 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
     }
     let lacking = (question.first - asked.first).whole_days() as u32;
     let checks = integrity::checks(&integrity, &teams, days as u32, lacking);
-    let other_environments = match teams.is_empty() {
-        true => environments(query, question).await?,
-        false => Vec::new(),
-    };
+    let mut other_environments = environments(query, question).await?;
+    // Besides what was asked for, only what somebody may mean by it.
+    if !teams.is_empty() {
+        other_environments.retain(|name| name.eq_ignore_ascii_case(&question.environment));
+    }
     Ok(Report {
         schema: SCHEMA,
         subject: question.subject.clone(),

@@ -75,7 +75,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<Service>>,
     pub integrity: Integrity,
-    /// All environments of the range, where this one has nothing.
+    /// All other environments of the range, where this one has nothing; else those whose names
+    /// differ from its in case only.
     pub other_environments: Vec<String>,
     /// Whether medians are read from native histograms (within 9 %), where those hold all of
     /// the range, and not from classic ones.

@@ -13,8 +13,8 @@ use dorainfra_dora::live::SHOWN;
 use dorainfra_prometheus::Flavour;
 use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::Target;
+use dorainfra_prometheus::metrics_text::sum;
 use dorainfra_prometheus::pushgateway::Gateway;
-use dorainfra_prometheus::told::sum;
 use serde::Serialize;
 
 /// A value that is older than this, seconds, is not live any more.

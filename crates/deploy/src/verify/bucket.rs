@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use dorainfra_base::answer::{self, reason};
 use dorainfra_model::Check;
 use dorainfra_prometheus::Flavour;
+use dorainfra_prometheus::metrics_text;
 use dorainfra_prometheus::query::{self, Query, QueryError};
-use dorainfra_prometheus::told;
 use dorainfra_prometheus::tsdb::{self, Meta, Window};
 use dorainfra_prometheus::{JOB, Past, Since, escaped};
 use time::OffsetDateTime;
@@ -280,7 +280,7 @@ enum Verdict {
 
 /// What Mimir's metrics say about what is not in the bucket.
 fn judge(metrics: &str, now: f64) -> Verdict {
-    let sum = |name: &str| told::sum(metrics, name);
+    let sum = |name: &str| metrics_text::sum(metrics, name);
     let failures = sum("cortex_ingester_shipper_upload_failures_total").unwrap_or_default();
     let age = sum("process_start_time_seconds").map_or(0.0, |start| now - start);
     if failures > 0.0 {

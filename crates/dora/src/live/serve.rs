@@ -20,7 +20,7 @@ use dorainfra_base::serve;
 use dorainfra_model::Events;
 use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::exposition::{self, Format};
-use dorainfra_prometheus::told;
+use dorainfra_prometheus::metrics_text;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +76,7 @@ impl Served {
     pub async fn shown(address: SocketAddr) -> Option<f64> {
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build().ok()?;
         let response = http.get(format!("http://{address}/metrics")).send().await.ok()?;
-        told::sum(&answer::text(response.error_for_status().ok()?).await.ok()?, SHOWN)
+        metrics_text::sum(&answer::text(response.error_for_status().ok()?).await.ok()?, SHOWN)
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -156,7 +156,9 @@ impl<'a> Index<'a> {
             observed,
         };
         all.push(observation(&deployment.id, Observed::Deployment { failed, kind: deployment.kind }));
-        for change in &deployment.changes {
+        // Whoever names a change twice brought it once.
+        let mut named = HashSet::new();
+        for change in deployment.changes.iter().filter(|change| named.insert(change.as_str())) {
             if let Some(begun) = self.changes.get(change.as_str()) {
                 let lead = Observed::LeadTime(seconds(deployment.at - *begun));
                 all.push(observation(change, lead));

@@ -385,3 +385,14 @@ fn a_failed_rework_is_both() {
     let observed: Vec<_> = observe(&events(lines)).into_iter().map(|one| one.observed).collect();
     assert_eq!(observed, [Observed::Deployment { failed: true, kind: Kind::Rework }]);
 }
+
+#[test]
+fn a_change_that_a_deployment_names_twice_came_once() {
+    let all = events(
+        r#"{"type":"change","id":"c1","team":"t","service":"s","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","id":"d1","team":"t","service":"s","at":"2026-03-02T10:00:00Z","changes":["c1","c1"]}
+"#,
+    );
+    let lead_times = |observed: &Observation| matches!(observed.observed, Observed::LeadTime(_));
+    assert_eq!(observe(&all).iter().filter(|one| lead_times(one)).count(), 1);
+}

@@ -404,6 +404,7 @@ impl Reader<'_, State> {
                     closed: issue.closed_at,
                     labels: labelled(issue.labels, issue.issue_type.as_deref()),
                     updated: issue.updated_at,
+                    moved: None,
                 };
                 if incident.labels.is_empty() && !self.state.project.incidents.contains_key(&id) {
                     continue;

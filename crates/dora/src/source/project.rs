@@ -110,6 +110,9 @@ pub struct Incident {
     /// When the tool said so: an older word does not replace it.
     #[serde(with = "time::serde::rfc3339")]
     pub updated: OffsetDateTime,
+    /// As of a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub moved: Option<OffsetDateTime>,
 }
 
 /// A failure of which single words are told, in any order: that it began, that it is over.
@@ -124,6 +127,10 @@ pub struct Failed {
     /// The deployment that caused it, where its tool says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
+    /// When its tool said whose it is, where it may become another service's: the newest word
+    /// counts. `None`: another service's of the same id is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub moved: Option<OffsetDateTime>,
 }
 
 /// One thing to be known of a project.
@@ -369,6 +376,7 @@ impl Project {
                     known.environment = failure.environment;
                 }
                 known.deployment = known.deployment.take().or(failure.deployment);
+                known.moved = known.moved.max(failure.moved);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Why a history was not accepted, in words, with what to do about it.
 
 use super::Accounting;
-use super::lane::Failure;
+use super::shard::Failure;
 
 /// What a receiver's refusal means, read from its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

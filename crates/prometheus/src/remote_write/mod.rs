@@ -2,7 +2,7 @@
 //! 1.0: samples with their true dates.
 //!
 //! Series become requests bounded in bytes and samples ([`Batches`]), which are
-//! sent over several lanes at once. A series stays in its lane, so its samples
+//! sent over several shards at once. A series stays in its shard, so its samples
 //! arrive in the order of time. 429, 5xx and lost connections are repeated with
 //! full jitter, honouring `Retry-After`; repeating is harmless, because a
 //! receiver takes the same sample twice without a word. Every sample is
@@ -13,9 +13,9 @@ mod batch;
 mod checkpoint;
 mod encode;
 mod error;
-mod lane;
 mod negotiate;
 mod retry;
+mod shard;
 pub mod wire;
 
 use std::borrow::Borrow;
@@ -36,7 +36,7 @@ pub(crate) use retry::retry_after;
 pub use retry::{Retry, jitter};
 
 use dorainfra_model::{Event, Events};
-use lane::{Failure, Lane};
+use shard::{Failure, Shard};
 
 use super::Series;
 use crate::{Target, TargetError};
@@ -104,7 +104,7 @@ pub struct Client {
     url: Arc<str>,
     tenant: Option<Arc<str>>,
     retry: Retry,
-    lanes: usize,
+    shards: usize,
     checkpoint: Option<Checkpoint>,
     /// What the receiver speaks, once it has said so.
     spoken: Arc<OnceLock<Version>>,
@@ -117,7 +117,7 @@ impl Client {
             url: target.write_url().into(),
             tenant: target.tenant.as_deref().map(Into::into),
             retry: Retry::default(),
-            lanes: 4,
+            shards: 4,
             checkpoint: None,
             spoken: Arc::default(),
         })
@@ -131,8 +131,8 @@ impl Client {
 
     /// Requests under way at the same time; at least 1.
     #[must_use]
-    pub fn with_lanes(mut self, lanes: usize) -> Self {
-        self.lanes = lanes.max(1);
+    pub fn with_shards(mut self, shards: usize) -> Self {
+        self.shards = shards.max(1);
         self
     }
 
@@ -158,11 +158,11 @@ impl Client {
     }
 
     /// Sends all samples of `series`, which is read as it is sent: memory is
-    /// bounded by lanes × [`Limits::bytes`], not by the history's length.
+    /// bounded by shards × [`Limits::bytes`], not by the history's length.
     /// `total` (samples) is for the progress events only.
     ///
     /// Ends at the first request that is refused for good; what is under way on
-    /// other lanes is finished first. Dropping the future stops all lanes.
+    /// other shards is finished first. Dropping the future stops all shards.
     pub async fn send<I>(
         &self,
         series: I,
@@ -184,12 +184,13 @@ impl Client {
 
         let (reports, mut progress) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        let mut queues = Vec::with_capacity(self.lanes);
-        for _ in 0..self.lanes {
+        let mut queues = Vec::with_capacity(self.shards);
+        for _ in 0..self.shards {
             let (sender, receiver) = mpsc::channel::<(usize, Batch)>(1);
             queues.push(sender);
-            let lane = Lane { client: self.clone(), version, stop: stop.clone(), progress: reports.clone() };
-            tasks.spawn(lane.run(receiver));
+            let shard =
+                Shard { client: self.clone(), version, stop: stop.clone(), progress: reports.clone() };
+            tasks.spawn(shard.run(receiver));
         }
         drop(reports);
 
@@ -198,17 +199,17 @@ impl Client {
             let done = progress_so_far.add(accepted, events);
             events.send(Event::Progress { what: "history".into(), done, total, unit: "samples" });
         };
-        let mut lane = 0;
+        let mut shard = 0;
         for (index, batch) in batches.by_ref().enumerate() {
-            // The rest of a series follows its beginning on the same lane.
+            // The rest of a series follows its beginning on the same shard.
             if !batch.continues {
-                lane = (lane + 1) % queues.len();
+                shard = (shard + 1) % queues.len();
             }
             let samples = batch.samples;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => { unsent += samples; break; }
-                sent = queues[lane].send((index, batch)) => if sent.is_err() { unsent += samples; break; }
+                sent = queues[shard].send((index, batch)) => if sent.is_err() { unsent += samples; break; }
             }
             while let Ok(accepted) = progress.try_recv() {
                 report(accepted);
@@ -224,7 +225,7 @@ impl Client {
         let mut accepted = Accepted { before, ..Accepted::default() };
         let mut failure: Option<Failure> = None;
         while let Some(joined) = tasks.join_next().await {
-            // A lane cannot be cancelled from elsewhere; a panic in it goes on in here.
+            // A shard cannot be cancelled from elsewhere; a panic in it goes on in here.
             let end = match joined {
                 Ok(end) => end,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),

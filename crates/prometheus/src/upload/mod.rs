@@ -48,7 +48,7 @@ pub struct Uploader {
     http: reqwest::Client,
     target: Arc<Target>,
     retry: Retry,
-    lanes: usize,
+    shards: usize,
     patience: Duration,
 }
 
@@ -62,7 +62,7 @@ impl Uploader {
             target: Arc::new(target.clone()),
             retry: Retry::default(),
             // As many as Mimir looks at at the same time (templates/vm/mimir.yaml.j2).
-            lanes: 4,
+            shards: 4,
             // Mimir notices after five minutes that whoever looked at a block is gone.
             patience: Duration::from_secs(10 * 60),
         })
@@ -113,7 +113,7 @@ impl Uploader {
         let mut under_way = futures::stream::FuturesUnordered::new();
         loop {
             while failure.is_none()
-                && under_way.len() < self.lanes
+                && under_way.len() < self.shards
                 && let Some(block) = blocks.next()
             {
                 under_way.push(self.upload(block));

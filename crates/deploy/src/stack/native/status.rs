@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dorainfra_base::answer;
-use dorainfra_prometheus::told;
+use dorainfra_prometheus::metrics_text;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -120,7 +120,7 @@ async fn get(port: u16, path: &str) -> Option<String> {
 impl RemoteWrite {
     /// From the agent's `/metrics`; sums over its endpoints, of which there is one.
     pub fn read(text: &str) -> Self {
-        let sum = |name: &str| told::sum(text, name).unwrap_or_default();
+        let sum = |name: &str| metrics_text::sum(text, name).unwrap_or_default();
         let count = |name: &str| sum(name) as u64;
         let scraped = sum("prometheus_remote_storage_highest_timestamp_in_seconds");
         let delivered = sum("prometheus_remote_storage_queue_highest_sent_timestamp_seconds")

@@ -103,6 +103,7 @@ impl Issue {
             closed: self.closed_at,
             labels: names(self.labels?),
             updated: self.updated_at,
+            moved: None,
         })
     }
 }

@@ -294,7 +294,8 @@ impl<'a> Judge<'a> {
             .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
             .collect();
         let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, run) in runs.iter().enumerate() {
+        // Two of which nobody knows what they run have nothing in common.
+        for (index, run) in runs.iter().enumerate().filter(|(_, run)| !run.ran.revision.is_empty()) {
             places.entry(run.ran.revision.as_str()).or_default().push(index);
         }
         for (index, run) in runs.iter().enumerate() {

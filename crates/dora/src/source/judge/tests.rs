@@ -35,6 +35,7 @@ fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
             closed: closed.map(hours),
             labels: vec!["Incident".into()],
             updated: hours(opened),
+            moved: None,
         },
     }
 }
@@ -688,6 +689,7 @@ fn failed(id: &str, at: i64, ok: bool, environment: &str, deployment: Option<&st
             environment: environment.into(),
             statuses: vec![Status { at: hours(at), ok }],
             deployment: deployment.map(str::to_owned),
+            moved: None,
         },
     }
 }

@@ -1,6 +1,8 @@
 //! CDEvents over HTTP: CloudEvents in structured or binary mode, of the specification's
 //! versions 0.1 to 0.x, where `context` has `version` or `specversion`.
 
+use std::collections::BTreeMap;
+
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use base64::Engine as _;
@@ -8,7 +10,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::super::forge::Deployed;
-use super::super::project::{Fact, Failed, Landed, Ran, Status};
+use super::super::project::{Fact, Failed, Landed, Project, Ran, Status};
 use super::intake::{Told, Wrong};
 use super::payload::{any_time, revision};
 
@@ -167,13 +169,48 @@ struct Event<'a> {
 
 struct Context<'a> {
     at: OffsetDateTime,
-    /// Of the event.
+    /// Of the event. Only with its source it is no other's.
     id: String,
     /// Of what it is about.
     subject: String,
+    /// The same, told from what another source calls so.
+    unique: String,
     content: &'a Map<String, Value>,
     /// What is said to this program.
     own: Own<'a>,
+}
+
+/// What of a source is called what here: an id alone may be another source's, too.
+fn known_as(source: &str, id: &str) -> String {
+    format!("{CALLED}{source}#{id}")
+}
+
+pub(super) const CALLED: &str = "cdevents:";
+
+/// Finds the deployments that failures name by the events' ids, whose sources they do not know:
+/// in the environment that counts the newest that ran before.
+pub(super) fn find_named(project: &mut Project, environment: &str) {
+    let Project { failures, deployments, .. } = project;
+    for failure in failures.values_mut() {
+        let Some(id) = failure.deployment.as_deref().and_then(|named| named.strip_prefix(CALLED)) else {
+            continue;
+        };
+        let begun = failure.begun();
+        let named = named(deployments, id).filter(|(_, ran)| ran.environment == environment);
+        let named = named.filter(|(_, ran)| ran.at().is_some_and(|at| begun.is_none_or(|begun| at <= begun)));
+        if let Some((known, _)) = named.max_by_key(|(_, ran)| ran.at()) {
+            failure.deployment = Some(known.clone());
+        }
+    }
+}
+
+/// All deployments of an event's id.
+pub(super) fn named<'a>(
+    deployments: &'a BTreeMap<String, Ran>,
+    id: &str,
+) -> impl Iterator<Item = (&'a String, &'a Ran)> {
+    let end = format!("#{id}");
+    deployments.iter().filter(move |(known, _)| known.starts_with(CALLED) && known.ends_with(&end))
 }
 
 /// `customData.dorainfra`: what CDEvents has no place for.
@@ -218,10 +255,24 @@ impl<'a> Event<'a> {
         })?;
         let content = self.root.pointer("/subject/content").and_then(Value::as_object);
         let content = content.ok_or_else(|| self.wrong("/subject/content", "an object is needed here"))?;
+        // What is said in a way that nobody reads is no plain deployment.
+        let own = self.root.pointer("/customData/dorainfra").filter(|own| !own.is_null());
+        if own.is_some_and(|own| !own.is_object()) {
+            return Err(self.wrong("/customData/dorainfra", "an object is needed here"));
+        }
+        let rework = own.and_then(|own| own.get("rework")).filter(|rework| !rework.is_null());
+        if rework.is_some_and(|rework| !rework.is_boolean()) {
+            return Err(
+                self.wrong("/customData/dorainfra/rework", "true or false is needed here, and no text")
+            );
+        }
+        let subject = self.needed("/subject/id")?;
+        let of = self.text("/subject/source").unwrap_or(&envelope.source);
         Ok(Context {
             at,
-            id: envelope.id.clone(),
-            subject: self.needed("/subject/id")?.to_owned(),
+            id: known_as(&envelope.source, &envelope.id),
+            subject: subject.to_owned(),
+            unique: known_as(of, subject),
             content,
             own: Own(self.root.pointer("/customData/dorainfra")),
         })
@@ -269,7 +320,7 @@ impl<'a> Event<'a> {
                     changes: context.own.ids("changes"),
                     mends: predicate == "rolledback" || context.own.truth("rework"),
                 };
-                facts.push(Fact::Ran { id: format!("cdevents:{}", context.id), deployment });
+                facts.push(Fact::Ran { id: context.id.clone(), deployment });
             }
             "change" => {
                 // What is told is when it landed; when it was written, its sender may say.
@@ -284,9 +335,10 @@ impl<'a> Event<'a> {
                 let failure = Failed {
                     environment,
                     statuses: status(predicate == "resolved"),
-                    deployment: context.own.text("deployment").map(|id| format!("cdevents:{id}")),
+                    deployment: context.own.text("deployment").map(|id| format!("{CALLED}{id}")),
+                    moved: Some(context.at),
                 };
-                facts.push(Fact::Failed { id: format!("cdevents:{}", context.subject), failure });
+                facts.push(Fact::Failed { id: context.unique.clone(), failure });
             }
         }
         let place = match subject {

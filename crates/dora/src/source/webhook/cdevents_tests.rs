@@ -101,7 +101,17 @@ fn what_is_published_counts_instead_of_what_is_deployed_where_the_source_says_so
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     type Break = fn(&mut Value);
-    let cases: [(&str, Break, &str); 13] = [
+    let cases: [(&str, Break, &str); 15] = [
+        (
+            "service_deployed",
+            |it| it["data"]["customData"] = json!({"dorainfra": 5}),
+            "/data/customData/dorainfra",
+        ),
+        (
+            "service_deployed",
+            |it| it["data"]["customData"] = json!({"dorainfra": {"rework": "true"}}),
+            "/data/customData/dorainfra/rework",
+        ),
         ("service_deployed", |it| it["specversion"] = "2.0".into(), "/specversion"),
         ("service_deployed", |it| it["id"] = Value::Null, "/id"),
         ("service_deployed", |it| it["data"] = Value::Null, "/data/context/specversion"),

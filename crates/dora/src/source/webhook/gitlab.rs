@@ -212,6 +212,7 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
                 closed: it.closed_at.as_deref().map(time).transpose()?,
                 labels: labelled(names(labels), it.kind.as_deref()),
                 updated: time(&it.updated_at)?,
+                moved: None,
             };
             vec![Fact::Reported { id: it.iid.to_string(), incident }]
         }

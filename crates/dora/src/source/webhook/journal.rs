@@ -5,7 +5,9 @@
 //! deliveries told is then one line a project, each fact once. Whoever reads it,
 //! and whenever a process is killed, finds the old one or the new one, whole.
 
-use std::collections::{BTreeMap, HashSet};
+mod journalled;
+
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,10 +16,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::super::SourceError;
-use super::super::project::{Fact, Project};
+use super::super::project::Fact;
 use super::super::store::{BadLine, beside, set_aside};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) use journalled::Journalled;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sender {
     Github,
@@ -178,6 +182,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether a delivery is in it.
+    pub fn has(&self, delivery: &Delivery) -> bool {
+        self.seen.contains(&key(delivery))
+    }
+
     /// Appends those that are new and flushes the disk. Answers for each whether
     /// it was new. After an error none of them is in it.
     pub fn append(&mut self, deliveries: &[Delivery]) -> io::Result<Vec<bool>> {
@@ -212,13 +221,7 @@ impl Journal {
 /// before them is one for each project.
 fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
     let newest = all.split_off(all.len().saturating_sub(recent));
-    let mut projects: BTreeMap<About, (String, Project)> = BTreeMap::new();
-    for delivery in all {
-        let (_, project) =
-            projects.entry(delivery.about()).or_insert_with(|| (delivery.project, Project::default()));
-        delivery.facts.into_iter().for_each(|fact| project.add(fact));
-    }
-    let old = projects.into_iter().map(|(about, (project, known))| {
+    let old = Journalled::of(all).into_projects().into_iter().map(|(about, (project, known))| {
         let team = about.team.as_ref().map(|team| format!("{team}/")).unwrap_or_default();
         Delivery {
             id: format!("before: {team}{project}"),
@@ -279,6 +282,9 @@ fn key(delivery: &Delivery) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::project::Project;
     use super::*;
 
     fn delivery(id: &str) -> Delivery {

@@ -8,34 +8,26 @@ use std::sync::Arc;
 use super::super::super::events::Event;
 use super::super::SourceError;
 use super::super::judge;
-use super::super::project::Project;
+use super::super::project::{Fact, Project, Ran};
 use super::super::rules::Owner;
 use super::super::state;
 use super::super::store::{Merged, Store};
-use super::journal::{self, About, Delivery, Sender};
-use super::subscriptions::{Place, Subscriptions, here};
+use super::cdevents;
+use super::journal::{self, About, Delivery, Journalled, Sender};
+use super::made;
+use super::subscriptions::{Counts, Place, Subscriptions, here, rolled_back};
 
 /// The projects as the journal tells them, and the file of events.
 pub(super) struct Maker {
     events: PathBuf,
+    /// Where it says what was made.
+    made: PathBuf,
     subscriptions: Arc<Subscriptions>,
     told: Journalled,
     /// By what an owner's ids begin with, what is about it.
     owners: BTreeMap<String, BTreeSet<About>>,
     /// The owners, by what their ids begin with, of whom something new was told.
     changed: BTreeSet<String>,
-    /// The ids that were made for an owner before.
-    made: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// As they were called first, whose events their ids name, and what is known of them.
-type Journalled = BTreeMap<About, (String, Project)>;
-
-fn add(told: &mut Journalled, delivery: Delivery) -> (About, String) {
-    let about = delivery.about();
-    let (name, project) = told.entry(about.clone()).or_insert_with(|| (delivery.project, Project::default()));
-    delivery.facts.into_iter().for_each(|fact| project.add(fact));
-    (about, name.clone())
 }
 
 /// All that was told of an owner so far, with what `also` says is its, too.
@@ -45,41 +37,109 @@ pub fn facts(
     owner: &Owner,
     also: Option<(Sender, &str)>,
 ) -> Result<Project, SourceError> {
-    let mut told = Journalled::new();
-    for delivery in journal::read(journal)? {
-        add(&mut told, delivery);
-    }
+    let told = Journalled::of(journal::read(journal)?);
     let mut known = Project::default();
-    for (about, (name, project)) in told {
+    for (about, (name, project)) in told.into_projects() {
         let place = subscriptions.place(&about, &name);
         let is_its = also
             .is_some_and(|(sender, project)| about.sender == sender && name.eq_ignore_ascii_case(project));
         if is_its || place.owner.prefix() == owner.prefix() {
-            known.merge(here(project, about.sender, &place, &owner.environment));
+            known.merge(here(project, about.sender, &place, &owner.environment, Counts::ALL));
         }
     }
+    settle(&mut known, &owner.environment);
     Ok(known)
 }
 
+/// What only all facts together say.
+fn settle(project: &mut Project, environment: &str) {
+    cdevents::find_named(project, environment);
+    rolled_back(project, environment);
+}
+
+/// What is judged together: all of an owner in one environment.
+struct Group {
+    place: Place,
+    project: Project,
+    /// Of deployments whose senders call the environment otherwise, how.
+    named: BTreeMap<String, String>,
+}
+
+impl Group {
+    fn new(place: Place) -> Self {
+        Self { place, project: Project::default(), named: BTreeMap::new() }
+    }
+
+    /// Adds what somebody told.
+    fn add(&mut self, told: &Project, sender: Sender, place: &Place, counts: Counts) {
+        let ours = self.place.owner.environment.clone();
+        self.project.merge(here(told.clone(), sender, place, &ours, counts));
+    }
+
+    /// Deployments that count are said to be where their sender says.
+    fn keep_names(&mut self, told: &Project, place: &Place) {
+        let prefix = self.place.owner.prefix();
+        let its = told.deployments.iter().filter(|(_, ran)| ran.environment == place.environment);
+        self.named.extend(its.map(|(id, _)| (format!("{prefix}{id}"), place.environment.clone())));
+    }
+
+    fn events(mut self) -> Vec<Event> {
+        settle(&mut self.project, &self.place.owner.environment);
+        let mut events = judge::events(&self.project, &self.place.owner, &self.place.rules);
+        for event in &mut events {
+            if let Event::Deployment(deployment) = event
+                && let Some(name) = self.named.remove(&deployment.id)
+            {
+                deployment.environment = name;
+            }
+        }
+        events
+    }
+}
+
+/// What is known of an owner.
+struct Gathered {
+    groups: Vec<Group>,
+    /// No other source makes events of the owner.
+    whole: bool,
+}
+
+impl Gathered {
+    fn events(self) -> Vec<Event> {
+        let mut known = BTreeSet::new();
+        let all = self.groups.into_iter().flat_map(Group::events);
+        // A change may be deployed to two environments.
+        all.filter(|event| known.insert((event.order().1, event.order().2.to_owned()))).collect()
+    }
+}
+
 impl Maker {
-    pub fn new(events: PathBuf, subscriptions: Arc<Subscriptions>) -> Self {
+    pub fn new(journal: &Path, events: PathBuf, subscriptions: Arc<Subscriptions>) -> Self {
         Self {
             events,
+            made: made::path(journal),
             subscriptions,
-            told: Journalled::new(),
+            told: Journalled::default(),
             owners: BTreeMap::new(),
             changed: BTreeSet::new(),
-            made: BTreeMap::new(),
         }
     }
 
+    /// All of a journal has to be added before anything is made.
     pub fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
         for delivery in deliveries {
-            let (about, name) = add(&mut self.told, delivery);
-            let prefix = self.subscriptions.place(&about, &name).owner.prefix();
-            self.owners.entry(prefix.clone()).or_default().insert(about);
-            self.changed.insert(prefix);
+            for about in self.told.add(delivery) {
+                let Some((name, _)) = self.told.get(&about) else { continue };
+                let prefix = self.subscriptions.place(&about, name).owner.prefix();
+                self.owners.entry(prefix.clone()).or_default().insert(about);
+                self.changed.insert(prefix);
+            }
         }
+    }
+
+    /// Whether a source makes all events of an owner, and not this.
+    fn is_elsewhere(&self, prefix: &str) -> bool {
+        self.subscriptions.elsewhere.iter().any(|one| one == prefix)
     }
 
     /// Makes the events of owners of which no other source does, and answers them, too.
@@ -89,8 +149,8 @@ impl Maker {
         self.changed.retain(|prefix| !self.subscriptions.elsewhere.contains(prefix));
         let mut events = Vec::new();
         for prefix in &self.changed {
-            if let Some((place, project, _)) = self.gather(prefix)? {
-                events.extend(judge::events(&project, &place.owner, &place.rules));
+            if let Some(gathered) = self.gather(prefix)? {
+                events.extend(gathered.events());
             }
         }
         Ok((self.make()?, events))
@@ -99,53 +159,161 @@ impl Maker {
     pub fn make(&mut self) -> Result<Merged, SourceError> {
         let mut store = Store::open(&self.events)?;
         let mut all = Merged::default();
-        let mut made = BTreeMap::new();
-        for prefix in self.changed.iter().filter(|prefix| !self.subscriptions.elsewhere.contains(prefix)) {
-            let Some((place, project, forge)) = self.gather(prefix)? else { continue };
-            let events = judge::events(&project, &place.owner, &place.rules);
+        let before = made::read(&self.made);
+        let mut made = before.clone();
+        for prefix in self.changed.iter().filter(|prefix| !self.is_elsewhere(prefix)) {
+            let Some(gathered) = self.gather(prefix)? else { continue };
+            let whole = gathered.whole;
+            let events = gathered.events();
             let ids: BTreeSet<String> = events.iter().map(|event| event.order().2.to_owned()).collect();
-            all.add(match place.configured || forge {
+            all.add(match whole {
                 true => store.replace(prefix, events),
                 // Somebody else may have written of the same owner: that stays.
-                false => store.update(self.made.get(prefix).unwrap_or(&BTreeSet::new()), events),
+                false => store.update(before.get(prefix).unwrap_or(&BTreeSet::new()), events),
             });
             made.insert(prefix.clone(), ids);
         }
+        // What the configuration gives to others now.
+        for (prefix, ids) in &before {
+            let projects = &self.subscriptions.projects;
+            let another_s =
+                self.is_elsewhere(prefix) || projects.iter().any(|one| one.owner.prefix() == *prefix);
+            if !self.owners.contains_key(prefix) {
+                made.remove(prefix);
+                if !another_s {
+                    all.add(store.update(ids, Vec::new()));
+                }
+            }
+        }
         if !all.is_empty() {
+            if made != before {
+                // Whatever a kill leaves in the file is known as made of this.
+                let mut both = before.clone();
+                for (prefix, ids) in &made {
+                    both.entry(prefix.clone()).or_default().extend(ids.iter().cloned());
+                }
+                made::write(&self.made, &both)?;
+            }
             store.save()?;
         }
-        self.made.append(&mut made);
+        if made != before {
+            made::write(&self.made, &made)?;
+        }
         self.changed.clear();
         Ok(Merged { total: store.total(), ..all })
     }
 
-    /// All that is known of an owner, and whether a forge tells of it. Where several tools do,
-    /// the forge's rules are the owner's.
-    fn gather(&self, prefix: &str) -> Result<Option<(Place, Project, bool)>, SourceError> {
+    /// What a delivery names that nobody has told of: the end of an incident may be told before
+    /// its beginning, but an incident of a deployment that is not there is a mistake.
+    pub fn unknown(&self, delivery: &Delivery) -> Result<Option<String>, SourceError> {
+        let owner = self.subscriptions.place(&delivery.about(), &delivery.project).owner;
+        let mut known = Project::default();
+        if let Some(gathered) = self.gather(&owner.prefix())? {
+            gathered.groups.into_iter().for_each(|group| known.merge(group.project));
+        }
+        for fact in &delivery.facts {
+            let Fact::Failed { id, failure } = fact else { continue };
+            let (begun, of) = (failure.begun(), format!("{}/{}", owner.team, owner.service));
+            let named = failure.deployment.as_deref().and_then(|named| named.strip_prefix(cdevents::CALLED));
+            if let (Some(named), Some(begun)) = (named, begun) {
+                let ran = |ran: &Ran| {
+                    ran.environment == owner.environment && ran.at().is_some_and(|at| at <= begun)
+                };
+                if !cdevents::named(&known.deployments, named).any(|(_, deployment)| ran(deployment)) {
+                    return Err(SourceError::Event(format!(
+                        "no deployment `{named}` of {of} ran in {} before this incident; give the `--id` of one \
+                         that did, or leave `--deployment` out",
+                        owner.environment
+                    )));
+                }
+            }
+            let begins = |id: &str| known.failures.get(id).is_some_and(|known| known.begun().is_some());
+            if begun.is_none() && !begins(id) {
+                let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
+                return Ok(Some(format!(
+                    "no incident `{name}` of {of} is known: this counts once `dorainfra event incident` tells of it"
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that is known of an owner. Where a forge tells of it, its source's rules are the
+    /// owner's, and its source's name for the environment.
+    fn gather(&self, prefix: &str) -> Result<Option<Gathered>, SourceError> {
         let abouts = self.owners.get(prefix).into_iter().flatten();
         let its = abouts.filter_map(|about| {
             let (name, told) = self.told.get(about)?;
-            Some((about.sender, self.subscriptions.place(about, name), name, told))
+            Some(Its { sender: about.sender, place: self.subscriptions.place(about, name), name, told })
         });
-        let mut its: Vec<_> = its.collect();
+        let mut its: Vec<Its<'_>> = its.collect();
+        its.sort_by_key(|one| !one.is_forge());
         // A project of a forge that has sent nothing yet.
         let silent = self.subscriptions.projects.iter().find(|one| one.owner.prefix() == prefix);
-        let is_forge = |sender: &Sender| matches!(sender, Sender::Github | Sender::Gitlab);
-        its.sort_by_key(|(sender, ..)| !is_forge(sender));
-        let forge = its.first().filter(|(sender, ..)| is_forge(sender));
-        let name = forge.map(|(_, _, name, _)| (*name).clone()).or(silent.map(|one| one.project.clone()));
+        let forge = its.first().filter(|one| one.is_forge());
+        let name = forge.map(|one| one.name.to_owned()).or(silent.map(|one| one.project.clone()));
         let has_forge = forge.is_some();
-        let mut project = Project::default();
-        let mut main: Option<Place> = silent.map(Subscriptions::silent);
-        if let Some(state) = main.as_ref().and_then(|place| place.state.as_ref()) {
-            project = state::project(state)?;
+        let main = silent.map(Subscriptions::silent);
+        let Some(main) = main.or_else(|| forge.map(|one| one.place.clone())) else {
+            let mut groups = by_environment(&its);
+            groups.iter_mut().for_each(|group| group.project.is_called(None));
+            return Ok((!groups.is_empty()).then_some(Gathered { groups, whole: false }));
+        };
+        let whole = main.configured || has_forge;
+        let mut group = Group::new(main);
+        if let Some(state) = &group.place.state {
+            group.project = state::project(state)?;
         }
-        for (sender, place, _, told) in its {
-            let environment = main.as_ref().map_or(&place.environment, |main| &main.owner.environment);
-            project.merge(here(told.clone(), sender, &place, environment));
-            main.get_or_insert(place);
+        for Its { sender, place, told, .. } in its {
+            group.add(told, sender, &place, Counts::ALL);
         }
-        project.is_called(name.as_deref());
-        Ok(main.map(|main| (main, project, has_forge)))
+        group.project.is_called(name.as_deref());
+        Ok(Some(Gathered { groups: vec![group], whole }))
     }
+}
+
+/// What one sender told of an owner.
+struct Its<'a> {
+    sender: Sender,
+    place: Place,
+    name: &'a str,
+    told: &'a Project,
+}
+
+impl Its<'_> {
+    fn is_forge(&self) -> bool {
+        matches!(self.sender, Sender::Github | Sender::Gitlab)
+    }
+
+    /// Of two names that differ in case only, somebody means one environment.
+    fn environment(&self) -> String {
+        self.place.environment.to_lowercase()
+    }
+}
+
+/// Each source says for its own deliveries which environment counts, so there may be several.
+fn by_environment(its: &[Its<'_>]) -> Vec<Group> {
+    let deploys =
+        |one: &&Its<'_>| one.told.deployments.values().any(|ran| ran.environment == one.place.environment);
+    let deployed: BTreeSet<String> = its.iter().filter(deploys).map(Its::environment).collect();
+    // Who tells of incidents often knows no environments: there is only one that they can be of.
+    let home = |one: &Its<'_>| match (deployed.contains(&one.environment()), deployed.len()) {
+        (false, 1) => deployed.first().cloned().unwrap_or_default(),
+        _ => one.environment(),
+    };
+    let all: BTreeSet<String> = its.iter().map(Its::environment).chain(its.iter().map(home)).collect();
+    let group = |environment: String| {
+        let first = its.iter().find(|one| one.environment() == environment)?;
+        let mut group = Group::new(first.place.clone());
+        for one in its {
+            let counts =
+                Counts { deployments: one.environment() == environment, failures: home(one) == environment };
+            group.add(one.told, one.sender, &one.place, counts);
+            if counts.deployments {
+                group.keep_names(one.told, &one.place);
+            }
+        }
+        Some(group)
+    };
+    all.into_iter().filter_map(group).collect()
 }

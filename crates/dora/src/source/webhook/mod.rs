@@ -10,6 +10,8 @@ mod github;
 mod gitlab;
 mod intake;
 mod journal;
+
+mod made;
 mod maker;
 pub mod mapping;
 mod payload;
@@ -41,8 +43,8 @@ use self::journal::{Journal, Opened};
 use self::maker::Maker;
 pub use self::maker::facts;
 pub use self::payload::any_time;
-use self::record::cdevent;
 pub use self::record::{Recorded, make_others, record};
+use self::record::{cdevent, counts_not};
 use self::refused::Refused;
 use self::subscriptions::problem;
 pub use self::subscriptions::{Intake, Reading, Subscribed, Subscriptions};
@@ -96,7 +98,7 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());
     let token = hmac::sign(&key, settings.secret.as_bytes());
     let subscriptions = Arc::new(settings.subscriptions);
-    let mut maker = Maker::new(settings.events, subscriptions.clone());
+    let mut maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
     maker.add(past);
     let told = maker.make()?;
     events.note(format!("webhooks are received at http://{address}/ ({} events known)", told.total));
@@ -343,13 +345,16 @@ impl Receiver {
         if let Some(problem) = deliveries.iter().find_map(problem) {
             return self.refuse(id, event, problem, body);
         }
+        // Its sender may want to know, in one line.
+        let note = deliveries.iter().find_map(|one| counts_not(&self.subscriptions, one));
+        let note = note.map(|note| format!("; {note}")).unwrap_or_default();
         let (answer, written) = oneshot::channel();
         if self.writer.send(Waiting { deliveries, answer }).await.is_err() {
             return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
         }
         match written.await {
-            Ok(Ok(true)) => (StatusCode::ACCEPTED, "kept\n".into()),
-            Ok(Ok(false)) => (StatusCode::OK, "known already\n".into()),
+            Ok(Ok(true)) => (StatusCode::ACCEPTED, format!("kept{note}\n")),
+            Ok(Ok(false)) => (StatusCode::OK, format!("known already{note}\n")),
             Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n")),
             Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 
+use super::super::project::Fact;
 use super::cdevents::{self, Mode, Read};
 use super::intake::{Told, Wrong};
 use super::journal::{self, Compaction, Delivery, Journal, Opened, Sender};
@@ -25,6 +26,8 @@ pub struct Recorded {
     /// `false`: its id is known already, and nothing was changed.
     pub new: bool,
     pub merged: Merged,
+    /// What of it does not count, and why.
+    pub notes: Vec<String>,
 }
 
 /// A CDEvent as a delivery; or its type, if that tells nothing that counts.
@@ -48,8 +51,12 @@ pub(super) fn cdevent(
 
 /// Adds one CDEvent (a CloudEvent in structured mode) to the journal, durably, and makes events
 /// of it as the receiver does.
+///
+/// # Errors
+/// Also for what can only be a mistake, and can't be told again once it is in the journal: an
+/// incident of a deployment that nobody knows.
 pub fn record(
-    journal: &Path,
+    path: &Path,
     events: &Path,
     subscriptions: Subscriptions,
     event: &[u8],
@@ -62,20 +69,36 @@ pub fn record(
     }
     let begun = Instant::now();
     let Opened { mut journal, deliveries, .. } = loop {
-        match Journal::open(journal, Compaction::default()) {
+        match Journal::open(path, Compaction::default()) {
             Err(error) if error.is_taken() && begun.elapsed() < PATIENCE => pause(),
             opened => break opened?,
         }
     };
-    let mut maker = Maker::new(events.to_owned(), Arc::new(subscriptions));
+    let mut notes: Vec<String> = counts_not(&subscriptions, &delivery).into_iter().collect();
+    let mut maker = Maker::new(path, events.to_owned(), Arc::new(subscriptions));
     maker.add(deliveries);
     maker.make()?;
+    if !journal.has(&delivery) {
+        notes.extend(maker.unknown(&delivery)?);
+    }
     let new = journal.append(std::slice::from_ref(&delivery));
     let new = new.map_err(|error| SourceError::Journal(error.to_string()))?.contains(&true);
     if new {
         maker.add([delivery]);
     }
-    Ok(Recorded { new, merged: maker.make()? })
+    Ok(Recorded { new, merged: maker.make()?, notes })
+}
+
+/// What somebody should know who tells of an environment that does not count.
+pub(super) fn counts_not(subscriptions: &Subscriptions, delivery: &Delivery) -> Option<String> {
+    let counts = subscriptions.place(&delivery.about(), &delivery.project).environment;
+    let mut told = delivery.facts.iter().filter_map(|fact| match fact {
+        Fact::Ran { deployment, .. } => Some(&deployment.environment),
+        Fact::Failed { failure, .. } => Some(&failure.environment).filter(|name| !name.is_empty()),
+        _ => None,
+    });
+    let other = told.find(|environment| **environment != counts)?;
+    Some(format!("nothing in `{other}` counts, only what is in `{counts}`"))
 }
 
 /// Between two looks at a lock that nobody tells of.
@@ -91,7 +114,7 @@ pub fn make_others(
     events: &Path,
     subscriptions: Subscriptions,
 ) -> Result<(Merged, Vec<Event>), SourceError> {
-    let mut maker = Maker::new(events.to_owned(), Arc::new(subscriptions));
+    let mut maker = Maker::new(journal, events.to_owned(), Arc::new(subscriptions));
     maker.add(journal::read(journal)?);
     maker.others()
 }

@@ -136,6 +136,7 @@ pub struct Subscriptions {
 }
 
 /// Whose the events of a delivery are.
+#[derive(Clone)]
 pub(super) struct Place {
     pub owner: Owner,
     pub rules: Rules,
@@ -220,21 +221,34 @@ impl Subscriptions {
     }
 }
 
+/// What of somebody's facts is about the environment that is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    pub deployments: bool,
+    pub failures: bool,
+}
+
+impl Counts {
+    pub const ALL: Self = Self { deployments: true, failures: true };
+}
+
 /// What was told of an owner's service, in the owner's words: its sender may call the environment
 /// otherwise, and which of its issues are incidents its own source says.
-pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str) -> Project {
+pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str, counts: Counts) -> Project {
     let theirs = place.environment.as_str();
-    if theirs != ours {
-        let rename = |environment: &mut String| {
-            if environment == theirs {
-                *environment = ours.to_owned();
-            } else if environment == ours {
-                *environment = format!("{ours} ({theirs})");
-            }
-        };
-        told.deployments.values_mut().for_each(|ran| rename(&mut ran.environment));
-        told.failures.values_mut().for_each(|failed| rename(&mut failed.environment));
+    let rename = |environment: &mut String, counts: bool| {
+        if counts && environment == theirs {
+            *environment = ours.to_owned();
+        } else if environment == ours {
+            *environment = format!("{ours} ({theirs})");
+        }
+    };
+    told.deployments.values_mut().for_each(|ran| rename(&mut ran.environment, counts.deployments));
+    if !counts.failures {
+        told.failures.clear();
+        told.incidents.clear();
     }
+    told.failures.values_mut().for_each(|failed| rename(&mut failed.environment, true));
     if sender == Sender::Webhook {
         let labels = &place.rules.incident_labels;
         for (id, issue) in std::mem::take(&mut told.incidents) {
@@ -249,6 +263,35 @@ pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str)
     told
 }
 
+/// An attempt that failed is no deployment, as nothing changed for users; but one that had to be
+/// rolled back had run, and is what failed: not the one before it.
+pub(super) fn rolled_back(project: &mut Project, environment: &str) {
+    let here = project.deployments.iter().filter(|(_, ran)| ran.environment == environment);
+    let mut by_time: Vec<(OffsetDateTime, bool, bool, &String)> = here
+        .filter_map(|(id, ran)| {
+            let at = ran.at().or_else(|| ran.statuses.iter().map(|status| status.at).min())?;
+            Some((at, ran.at().is_some(), ran.mends, id))
+        })
+        .collect();
+    by_time.sort_unstable();
+    // A mapped webhook's ids begin with its name: its tool rolls back what it tried itself.
+    let tool = |id: &str| id.split_once(':').map(|(hook, _)| hook.to_owned());
+    let ran: Vec<(OffsetDateTime, String)> = by_time
+        .windows(2)
+        .filter(|pair| !pair[0].1 && pair[1].1 && pair[1].2)
+        .filter(|pair| tool(pair[0].3).is_some_and(|hook| tool(pair[1].3) == Some(hook)))
+        .map(|pair| (pair[0].0, pair[0].3.clone()))
+        .collect();
+    for (at, id) in ran {
+        if let Some(attempt) = project.deployments.get_mut(&id) {
+            attempt.statuses.push(Status { at, ok: true });
+        }
+    }
+}
+
+/// Characters of a service's name, as in the configuration.
+const LONGEST: usize = 128;
+
 /// What is wrong with what a genuine payload says.
 pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<String> {
     let full = |part: &str| !part.trim_matches('/').trim().is_empty();
@@ -260,6 +303,13 @@ pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<S
     };
     if !named {
         return Some(format!("the project is called `{project}`, not `owner/name`"));
+    }
+    // A series would be cut off or tidied up, and then be another service's, too.
+    let is_other = matches!(sender, Sender::Cdevents | Sender::Webhook);
+    if is_other && (project.chars().count() > LONGEST || project.contains(char::is_control)) {
+        return Some(format!(
+            "the service {project:?} is longer than {LONGEST} characters, or has control characters"
+        ));
     }
     facts.iter().find_map(Fact::problem)
 }
@@ -288,5 +338,15 @@ mod tests {
         assert_eq!(place("calls", None, "core/ledger"), "bank has core/ledger");
         assert_eq!(place("calls", None, "core/list"), "core has list");
         assert_eq!(place("another", None, "cart"), "cart has cart");
+    }
+
+    #[test]
+    fn a_service_that_no_series_could_be_called_is_refused() {
+        let long = "x".repeat(LONGEST + 1);
+        for (name, expected) in
+            [("cart", false), (&long[1..], false), (&long, true), ("tab\there", true), (" ", true)]
+        {
+            assert_eq!(problem(Sender::Webhook, name, &[]).is_some(), expected, "{name:?}");
+        }
     }
 }

@@ -69,6 +69,10 @@ struct Rule {
     updated: Option<Template>,
     #[serde(default)]
     labels: Option<Template>,
+    /// Of an incident that may become another service's: when it was told whose it is. Then its
+    /// id has to be no other's of all that the sender tells.
+    #[serde(default)]
+    moves: Option<Template>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -214,6 +218,10 @@ impl Rule {
         };
         let environment = some(&self.environment).unwrap_or_else(|| fixed.environment.to_owned());
         let status = |at, ok| vec![Status { at, ok }];
+        let moved = match &self.moves {
+            Some(_) => Some(time("moves", &self.moves)?),
+            None => None,
+        };
         let fact = match self.kind {
             Kind::Deployment | Kind::Rework | Kind::Broken => {
                 let deployment = Ran {
@@ -234,7 +242,7 @@ impl Rule {
             }
             Kind::Failure | Kind::Recovery => {
                 let statuses = status(time("at", &self.at)?, self.kind == Kind::Recovery);
-                Fact::Failed { id, failure: Failed { environment, statuses, deployment: None } }
+                Fact::Failed { id, failure: Failed { environment, statuses, deployment: None, moved } }
             }
             Kind::Issue => {
                 let closed = match some(&self.closed) {
@@ -246,6 +254,7 @@ impl Rule {
                     closed,
                     labels: self.labels.iter().flat_map(|labels| words(labels, payload)).collect(),
                     updated: time("updated", &self.updated)?,
+                    moved,
                 };
                 Fact::Reported { id, incident }
             }

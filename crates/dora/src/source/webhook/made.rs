@@ -1,0 +1,26 @@
+//! Which events were made of a journal, and of whom: what has become another's has to go under
+//! its former name, and nobody can tell from the file of events alone who wrote what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::super::SourceError;
+use super::super::store::{beside, write_durably};
+
+/// By what an owner's ids begin with, the ids.
+pub(super) type Made = BTreeMap<String, BTreeSet<String>>;
+
+/// Beside the journal: `webhooks.jsonl.made`.
+pub(super) fn path(journal: &Path) -> PathBuf {
+    beside(journal, ".made")
+}
+
+/// What is there; nothing, if it can't be read: then nothing of it is removed either.
+pub(super) fn read(path: &Path) -> Made {
+    std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+pub(super) fn write(path: &Path, made: &Made) -> Result<(), SourceError> {
+    let text = serde_json::to_vec(made).map_err(|error| SourceError::Journal(error.to_string()))?;
+    write_durably(path, &text)
+}

@@ -1,0 +1,364 @@
+//! `report` over a real Prometheus: its figures are those of the events, what is
+//! damaged is said, and what cannot be asked is an error.
+
+// In a test a panic is the report; clippy knows that of #[test] functions only.
+#![allow(clippy::unwrap_used)]
+
+use crate::collector;
+use crate::collector::{Receiver, ReceiverOptions};
+use crate::deployment::Deployment;
+use dorainfra_dora::events::{Event, PRODUCTION};
+use dorainfra_dora::metrics::{self, Histograms};
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_dora::truth::{Days, Summary, summary, summary_where};
+use dorainfra_model::Events;
+use dorainfra_prometheus::Samples;
+use dorainfra_prometheus::remote_write::{Client, Limits};
+use serde_json::{Value, json};
+use time::macros::date;
+use time::{Date, Duration};
+
+const FIRST: Date = date!(2025 - 01 - 20);
+const UNTIL: Date = date!(2025 - 03 - 16);
+/// More than twice the range, so that there is something before it to compare with.
+const STORED_DAYS: u32 = 120;
+
+fn close(found: &Value, expected: Option<f64>, what: &str) {
+    match (found.as_f64(), expected) {
+        (Some(found), Some(expected)) => {
+            assert!(
+                (found - expected).abs() <= 1e-4 * expected.abs().max(1.0),
+                "{what}: {found}, not {expected}"
+            );
+        }
+        (found, expected) => assert_eq!(found, expected, "{what}"),
+    }
+}
+
+fn equal(figures: &Value, truth: &Summary, what: &str) {
+    close(&figures["deployments"], Some(truth.deployments as f64), what);
+    close(&figures["frequency"], Some(truth.frequency_per_day), what);
+    close(&figures["failure_rate"], truth.failure_rate, what);
+    for (count, of) in [
+        ("failed", truth.failed),
+        ("rework", truth.rework),
+        ("changes", truth.lead_times.len() as u64),
+        ("recoveries", truth.recoveries.len() as u64),
+    ] {
+        close(&figures[count], Some(of as f64), &format!("{count} of {what}"));
+    }
+    close(&figures["rework_rate"], truth.rework_rate, what);
+    assert_eq!(figures["lead_time"].is_null(), truth.lead_times.is_empty(), "{what}");
+    assert_eq!(figures["recovery"].is_null(), truth.recoveries.is_empty(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_those_of_the_events_and_damage_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let names = simulator::teams(4);
+    let mut series: Vec<_> =
+        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::CLASSIC.by_service(true))
+            .collect();
+    // Those of one team's services end within the range, as where they are wanted no more.
+    let ended = date!(2025 - 03 - 10).midnight().assume_utc().unix_timestamp() * 1000;
+    for one in series.iter_mut().filter(|one| one.name.starts_with("dora_service_")) {
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        samples.retain(|(at, _)| one.labels.get("team") != names[3] || *at <= ended);
+    }
+    // One team lacks a day.
+    let hole = date!(2025 - 02 - 10);
+    let end_of_hole = hole.next_day().unwrap().midnight().assume_utc().unix_timestamp() * 1000;
+    for one in series.iter_mut().filter(|one| one.labels.get("team") == names[2]) {
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        samples.retain(|(at, _)| *at != end_of_hole);
+    }
+    let client = Client::new(&receiver.target).unwrap();
+    client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+
+    let events: Vec<Event> = names
+        .iter()
+        .flat_map(|name| {
+            let team = Team::new(name, 7);
+            simulator::episodes(&team, FIRST - Duration::days(120), UNTIL).collect::<Vec<_>>()
+        })
+        .flat_map(|episode| episode.0)
+        .collect();
+    let days = Days { first: FIRST, until: UNTIL };
+
+    let here = Deployment::empty();
+    let endpoint = format!("{}/prometheus", receiver.target.base_url);
+    let (first, until) = (FIRST.to_string(), UNTIL.to_string());
+    let range = ["report", "--endpoint", &endpoint, "--from", &first, "--to", &until];
+    let report = |more: &[&str]| here.run(&[range.as_slice(), more].concat());
+
+    let run = report(&["--format", "json"]).ends_with(0);
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), "all");
+    for (index, name) in names.iter().enumerate() {
+        let found = json["teams"].as_array().unwrap().iter().find(|team| team["name"] == **name).unwrap();
+        equal(found, &summary(&events, days, PRODUCTION, &[name]), name);
+        let gaps = found["gaps"].as_array().unwrap();
+        assert_eq!(gaps.len(), usize::from(index == 2), "{name}: {gaps:?}");
+    }
+    // Weeks of all teams add up to the whole.
+    let weeks: f64 =
+        json["periods"].as_array().unwrap().iter().map(|week| week["deployments"].as_f64().unwrap()).sum();
+    close(&json["all"]["deployments"], Some(weeks), "weeks");
+    assert_eq!(json["periods"].as_array().unwrap().len(), 8);
+    let range_before = Days { first: FIRST - Duration::days(56), until: FIRST - Duration::days(1) };
+    equal(&json["previous"], &summary(&events, range_before, PRODUCTION, &[]), "the 56 days before");
+    let check = |name: &str| {
+        let checks = json["integrity"]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).cloned().unwrap()
+    };
+    assert_eq!(check("gaps")["found"], format!("days without a sample: {} ({hole})", names[2]));
+    assert_eq!(check("freshness")["standing"], "bad", "nothing is live");
+    assert_eq!(check("history")["standing"], "unknown", "who sent it is not known");
+
+    // Of more than is stored only what is stored is told, and compared with nothing: there
+    // are not as many days before.
+    let begun = UNTIL - Duration::days(i64::from(STORED_DAYS) - 1);
+    let (long, shorter) =
+        ((begun - Duration::days(54)).to_string(), (FIRST - Duration::days(20)).to_string());
+    for (from, first, lacking) in [(long, begun, 54), (shorter, FIRST - Duration::days(20), 0)] {
+        let range = ["report", "--endpoint", &endpoint, "--from", &from, "--to", &until, "--format", "json"];
+        let json: Value = serde_json::from_str(&here.run(&range).ends_with(0).stdout).unwrap();
+        assert_eq!((&json["asked"], &json["first"]), (&json!(from), &json!(first.to_string())));
+        let days = Days { first, until: UNTIL };
+        equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), &from);
+        equal(&json["teams"][0], &summary(&events, days, PRODUCTION, &[&names[0]]), &from);
+        assert_eq!(json["previous"], Value::Null, "{from}");
+        let checks = json["integrity"]["checks"].as_array().unwrap();
+        let gaps = checks.iter().find(|check| check["name"] == "gaps").unwrap();
+        let said = format!("nothing is stored of the first {lacking} of {} days", days.count() + lacking);
+        assert_eq!(gaps["found"].as_str().unwrap().contains(&said), lacking > 0, "{gaps}");
+        assert_eq!(gaps["standing"], "bad");
+    }
+
+    // As many queries for one team as for all; and few.
+    let queries = |json: &Value| json["queries"].as_u64().unwrap();
+    let asked = queries(&json);
+    assert!((20..=50).contains(&asked), "{asked} queries");
+
+    // Each service; nothing of what is not stored whole.
+    let run = report(&["--format", "json", "--services"]).ends_with(0);
+    assert!(run.stderr.contains("are not stored for all of the range"), "{}", run.stderr);
+    let services: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(json.get("services").is_none(), "they are asked for");
+    let services = services["services"].as_array().unwrap();
+    assert!(services.len() > names.len(), "{services:?}");
+    let mut medians = 0;
+    for service in services {
+        let (team, name) = (service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        let truth = summary_where(&events, days, PRODUCTION, |of, by| of == team && by == name);
+        close(&service["deployments"], Some(truth.deployments as f64), name);
+        close(&service["frequency"], Some(truth.frequency_per_day), name);
+        close(&service["failure_rate"], truth.failure_rate, name);
+        close(&service["rework_rate"], truth.rework_rate, name);
+        let known = team != names[3];
+        let count = |values: &[u64]| known.then_some(values.len() as f64);
+        close(&service["changes"], count(&truth.lead_times), name);
+        close(&service["recoveries"], count(&truth.recoveries), name);
+        for (key, values) in [("lead_time", &truth.lead_times), ("recovery", &truth.recoveries)] {
+            assert_eq!(service[key].is_null(), !known || values.is_empty(), "{key} of {service}");
+            let Some(median) = service[key].as_f64() else { continue };
+            let edges = if key == "lead_time" { metrics::LEAD_TIME_EDGES } else { metrics::RECOVERY_EDGES };
+            let bucket =
+                |value: f64| edges.partition_point(|edge| (*edge as f64) < value * (1.0 - 1e-6)).min(9);
+            let middle = [values[(values.len() - 1) / 2], values[values.len() / 2]];
+            let [low, high] = middle.map(|value| bucket(value as f64));
+            assert!((low..=high).contains(&bucket(median)), "{key} of {service}: {middle:?}");
+            medians += 1;
+        }
+    }
+    assert!(medians > 6, "{medians}");
+    let csv = report(&["--format", "csv", "--services"]).ends_with(0).stdout;
+    assert!(csv.lines().all(|line| line.split(',').count() == 16), "{csv}");
+    assert_eq!(csv.lines().count(), 2 + names.len() + services.len());
+    let md = report(&["--format", "md", "--services"]).ends_with(0).stdout;
+    let row = |service: &Value| {
+        let start =
+            format!("| {} | {} |", service["team"].as_str().unwrap(), service["name"].as_str().unwrap());
+        md.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{start}: {md}"))
+    };
+    let lacking = |service: &Value| row(service).contains("not stored");
+    assert!(services.iter().all(|one| lacking(one) == (one["team"] == names[3])), "{md}");
+    let page = report(&["--services", "--out", "-"]).ends_with(0).stdout;
+    assert!(page.contains("<h3 id=\"services\">") && page.contains("<td>not stored"), "{page}");
+
+    // One team, by its name.
+    let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);
+    let json: Value = serde_json::from_str(&one.stdout).unwrap();
+    assert_eq!(json["teams"].as_array().unwrap().len(), 1);
+    equal(&json["all"], &summary(&events, days, PRODUCTION, &[&names[1]]), "one team");
+    assert_eq!(queries(&json), asked);
+    let none = report(&["--format", "csv", "--teams", "nobody"]).ends_with(0);
+    assert!(none.stderr.contains("no team `nobody` is known"), "{}", none.stderr);
+
+    // The page is a file; the other formats are lines of standard output.
+    let page = report(&[]).ends_with(0);
+    assert!(page.stdout.is_empty() && page.stderr.contains("dora-report.html"), "{}", page.stderr);
+    let page = std::fs::read_to_string(here.path().join("dora-report.html")).unwrap();
+    assert!(page.contains(&format!("{hole} to {hole} no sample")) && !page.contains("NaN"));
+    assert_eq!(report(&["--format", "csv"]).ends_with(0).stdout.lines().count(), 2 + names.len());
+    assert!(report(&["--format", "md"]).ends_with(0).stdout.contains("| **all** |"));
+
+    // Where there is nothing, that is said, and what there is instead.
+    let empty = report(&["--environment", "nowhere", "--out", "-"]).ends_with(0).stdout;
+    assert!(empty.contains("No deployment is stored in this range"), "{empty}");
+    assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
+    let other = report(&["--environment", "Production", "--format", "json"]).ends_with(0);
+    assert!(other.stderr.contains("there is also `production`"), "{}", other.stderr);
+    assert!(!report(&["--format", "json"]).ends_with(0).stderr.contains("there is also"));
+}
+
+/// Five deployments around the night in which clocks in Berlin were set forward, and three around
+/// the one in which they were set back; both nights end a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn days_and_weeks_are_those_of_the_zone_or_none_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let here = Deployment::empty();
+    let deployed: String = [
+        "2025-03-29T23:30:00Z",
+        "2025-03-30T20:00:00Z",
+        "2025-03-30T21:30:00Z",
+        "2025-03-30T22:30:00Z",
+        "2025-03-30T22:45:00Z",
+        "2025-10-25T22:30:00Z",
+        "2025-10-26T22:30:00Z",
+        "2025-10-26T23:30:00Z",
+    ]
+    .iter()
+    .map(|at| {
+        format!(
+            "{{\"type\":\"deployment\",\"id\":\"{at}\",\"team\":\"t\",\"service\":\"s\",\"at\":\"{at}\"}}\n"
+        )
+    })
+    .collect();
+    here.write("events.jsonl", &deployed);
+    let (endpoint, write) = (format!("{}/prometheus", receiver.target.base_url), receiver.target.write_url());
+    let history = |zone: &str| {
+        let set = format!("timezone={zone}");
+        here.run(&[
+            "generate",
+            "--follow",
+            "events.jsonl",
+            "--settle-hours",
+            "0",
+            "--remote-write",
+            &write,
+            "--until",
+            "2025-11-05",
+            "--days",
+            "300",
+            "--set",
+            &set,
+        ])
+        .ends_with(0);
+    };
+    let report = |zone: &str, from: &str, to: &str| {
+        here.run(&[
+            "report",
+            "--endpoint",
+            &endpoint,
+            "--format",
+            "json",
+            "--timezone",
+            zone,
+            "--from",
+            from,
+            "--to",
+            to,
+        ])
+    };
+    let deployments = |zone: &str, from: &str, to: &str| -> (f64, Vec<f64>) {
+        let json: Value = serde_json::from_str(&report(zone, from, to).ends_with(0).stdout).unwrap();
+        assert_eq!((&json["timezone"], &json["first"]), (&json!(zone), &json!(from)));
+        let of = |figures: &Value| figures["deployments"].as_f64().unwrap();
+        (of(&json["all"]), json["periods"].as_array().unwrap().iter().map(of).collect())
+    };
+    // Cut at the ends of UTC's days alone, it says nothing of others.
+    history("UTC");
+    let refused = report("Europe/Berlin", "2025-03-30", "2025-03-30").ends_with(1);
+    assert!(
+        refused.stderr.contains("nothing is stored at the beginning of 2025-03-30 in Europe/Berlin")
+            && refused.stderr.contains("set `timezone`"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(deployments("UTC", "2025-03-30", "2025-03-30").0, 4.0);
+
+    history("Europe/Berlin");
+    let day = |zone: &str, day: &str| deployments(zone, day, day).0;
+    for (of, berlin, utc) in [
+        ("2025-03-29", 0.0, 1.0),
+        ("2025-03-30", 3.0, 4.0),
+        ("2025-03-31", 2.0, 0.0),
+        ("2025-10-25", 0.0, 1.0),
+        ("2025-10-26", 2.0, 2.0),
+        ("2025-10-27", 1.0, 0.0),
+    ] {
+        assert_eq!((day("Europe/Berlin", of), day("UTC", of)), (berlin, utc), "{of}");
+    }
+    let weeks = |zone: &str, from: &str, to: &str| deployments(zone, from, to).1;
+    assert_eq!(weeks("Europe/Berlin", "2025-03-10", "2025-04-06"), [0.0, 0.0, 3.0, 2.0]);
+    assert_eq!(weeks("UTC", "2025-03-10", "2025-04-06"), [0.0, 0.0, 5.0, 0.0]);
+    assert_eq!(weeks("Europe/Berlin", "2025-10-06", "2025-11-02"), [0.0, 0.0, 2.0, 1.0]);
+    assert_eq!(weeks("UTC", "2025-10-06", "2025-11-02"), [0.0, 0.0, 3.0, 0.0]);
+    // Of a zone whose days end elsewhere again there is nothing.
+    report("Asia/Kolkata", "2025-03-30", "2025-03-30").ends_with(1);
+    let wrong = report("Europe/Atlantis", "2025-03-30", "2025-03-30").ends_with(3);
+    assert!(wrong.stderr.contains("Europe/Berlin"), "{}", wrong.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_wants_a_certificate_is_shown_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, server) = collector::credentials();
+    let options = ReceiverOptions { tls: Some((client.clone(), server)), ..ReceiverOptions::default() };
+    let receiver = Receiver::start(dir.path(), options).await;
+    let here = Deployment::empty();
+    for (name, text) in [("ca.crt", &client.ca), ("me.crt", &client.certificate), ("me.key", &client.key)] {
+        here.write(name, text);
+    }
+    let endpoint = format!("https://localhost:{}/prometheus", receiver.target.connect.port());
+    let report = |more: &[&str]| {
+        here.run(&[&["report", "--format", "md", "--endpoint", &endpoint][..], more].concat())
+    };
+    let (ca, own) = (["--ca", "ca.crt"], ["--cert", "me.crt", "--key", "me.key"]);
+    let run = report(&[&ca[..], &own].concat()).ends_with(0);
+    assert!(run.stdout.contains("No deployment is stored in this range"), "{}", run.stdout);
+    let nobody = report(&ca).ends_with(1);
+    assert!(nobody.stderr.contains("--cert"), "{}", nobody.stderr);
+    let unknown = report(&own).ends_with(1);
+    assert!(unknown.stderr.contains("certificate"), "{}", unknown.stderr);
+}
+
+#[test]
+fn what_cannot_be_asked_is_an_error_with_something_to_do() {
+    let here = Deployment::empty();
+    // A port that was free a moment ago.
+    let endpoint = format!("http://127.0.0.1:{}/prometheus", collector::free_port());
+    let run = here.run(&["report", "--endpoint", &endpoint]).ends_with(1);
+    assert!(run.stderr.contains(&endpoint) && run.stderr.contains("hint"), "{}", run.stderr);
+    assert!(!here.path().join("dora-report.html").exists(), "no page of nothing");
+
+    for (arguments, words) in [
+        (["--to", "2999-01-01"], "is not over yet"),
+        (["--range", "12h"], "is not whole days"),
+        (["--from", "2025-02-30"], "--from"),
+        (["--cert", "client.crt"], "--key"),
+    ] {
+        let report = ["report", "--endpoint", &endpoint];
+        let run = here.run(&[report.as_slice(), arguments.as_slice()].concat()).ends_with(3);
+        assert!(run.stderr.contains(words), "{arguments:?}: {}", run.stderr);
+    }
+    let run = here.run(&["report", "--endpoint", "ftp://x"]).ends_with(3);
+    assert!(run.stderr.contains("neither http nor https"), "{}", run.stderr);
+    let run = here.run(&["report", "--endpoint", &endpoint, "--ca", "absent.crt"]).ends_with(3);
+    assert!(run.stderr.contains("absent.crt"), "{}", run.stderr);
+}

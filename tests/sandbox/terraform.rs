@@ -1,0 +1,108 @@
+//! Terraform with Google's provider against the sandbox, by the variables that
+//! `sandbox start` prints: what it makes has no difference afterwards, what dorainfra
+//! made can be taken into it, and both can be taken down. No registry is asked: the
+//! provider is the one that `TF_GOOGLE_PROVIDER` names.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use crate::coverage;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::deployment::{Deployment, MACHINE, Run};
+use serde_json::Value;
+
+/// Terraform in a folder of its own, beside a sandbox.
+struct Terraform {
+    deployment: Deployment,
+    folder: PathBuf,
+}
+
+impl Terraform {
+    fn with(configuration: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the tests' own switch for a real provider")]
+        let provider = std::env::var_os("TF_GOOGLE_PROVIDER").filter(|path| !path.is_empty());
+        let provider = provider.map(PathBuf::from).expect("TF_GOOGLE_PROVIDER names Terraform's provider");
+        let deployment = Deployment::of_records();
+        let folder = deployment.path().join("terraform");
+        std::fs::create_dir(&folder).unwrap();
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/terraform").join(configuration);
+        std::fs::copy(source, folder.join("main.tf")).unwrap();
+        let place = provider.parent().unwrap().display();
+        deployment.write(
+            "terraformrc",
+            &format!(
+                "provider_installation {{\n  dev_overrides {{ \"hashicorp/google\" = \"{place}\" }}\n}}\n"
+            ),
+        );
+        Self { deployment, folder }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new("terraform");
+        let deployment = self.deployment.command(&[]);
+        command.env_clear().envs(deployment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let state = self.deployment.run(&["sandbox", "start", "--detach", "--json"]).ends_with(0);
+        let exports = state.events("result").remove(0)["result"]["environment"].take();
+        for (name, value) in exports.as_object().unwrap() {
+            command.env(name, value.as_str().unwrap());
+        }
+        command
+            .args(arguments)
+            .arg("-no-color")
+            .env("TF_INPUT", "0")
+            .current_dir(&self.folder)
+            .env("TF_CLI_CONFIG_FILE", self.deployment.path().join("terraformrc"))
+            .env("CHECKPOINT_DISABLE", "1");
+        Run::of(command.output().unwrap())
+    }
+
+    /// Holds what Terraform has called to `tests/coverage/LIST.txt`.
+    fn covers(&self, list: &str) {
+        let mut requests = self.deployment.control("GET", "requests", None);
+        if let Some(all) = requests["requests"].as_array_mut() {
+            all.retain(|entry| entry["client"].as_str().is_some_and(|client| client.contains("Terraform")));
+        }
+        coverage::holds(list, &coverage::called(&requests));
+    }
+
+    fn apply(&self, variables: &[&str]) {
+        self.run(&[&["apply", "-auto-approve"], variables].concat()).ends_with(0);
+        // 2 would be: there is a difference.
+        self.run(&[&["plan", "-detailed-exitcode"], variables].concat()).ends_with(0);
+    }
+}
+
+#[test]
+#[ignore = "needs Terraform's provider (TF_GOOGLE_PROVIDER): scripts/nightly"]
+fn terraform_makes_changes_and_deletes_each_kind() {
+    let terraform = Terraform::with("main.tf");
+    terraform.apply(&[]);
+    let changed = ["-var=machine_type=e2-medium", "-var=source_ranges=[\"198.51.100.0/24\"]"];
+    terraform.apply(&changed);
+    let path = "compute/v1/projects/my-gcp/zones/europe-west1-b/instances/tf-mimir";
+    let machine = terraform.deployment.google("GET", path, "");
+    assert!(machine["machineType"].as_str().unwrap().ends_with("/e2-medium"), "{machine}");
+    terraform.run(&[&["destroy", "-auto-approve"], &changed[..]].concat()).ends_with(0);
+    let left = terraform.deployment.google("GET", "compute/v1/projects/my-gcp/aggregated/instances", "");
+    assert!(!left.to_string().contains("tf-mimir"), "{left}");
+    terraform.covers("terraform");
+}
+
+#[test]
+#[ignore = "needs Terraform's provider (TF_GOOGLE_PROVIDER): scripts/nightly"]
+fn terraform_takes_in_what_dorainfra_has_made() {
+    let terraform = Terraform::with("imported/main.tf");
+    terraform.deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    terraform.run(&["plan", "-generate-config-out=generated.tf", "-out=plan"]).ends_with(0);
+    let shown = terraform.run(&["show", "-json", "plan"]);
+    let plan: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let changes = plan["resource_changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 7);
+    for change in changes {
+        assert_eq!(change["change"]["actions"], serde_json::json!(["no-op"]), "{change}");
+        assert!(change["change"]["importing"]["id"].is_string(), "{change}");
+    }
+    terraform.covers("terraform-import");
+}
