@@ -281,20 +281,13 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let files = Files::of(self.context.collected(&config.name))?;
-        let sources = sources::with_teams(self.context, config.sources.clone(), &files, Ask::Now).await;
-        let sources = match sources {
-            Ok(sources) => sources,
-            // Whose a forge's project is was never told: it is away.
-            Err(error)
-                if config.sources.iter().any(|one| one.team_from.is_some() && one.project.is_some()) =>
-            {
-                events.warn(error.message, error.hint);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+        let configured = config.sources.clone();
+        let (sources, failed) = sources::with_known_teams(self.context, configured, &files, Ask::Now).await;
+        for error in failed {
+            events.warn(error.message, error.hint);
+        }
         let mut collecting = Collecting::begin(&files, &sources)?;
-        for source in &sources {
+        for source in sources.iter().filter(|source| !sources::is_nobodys(source)) {
             if let Err(error) = collecting.collect(self.context, source, sources::usual_since(), events).await
             {
                 events.warn(error.message, error.hint);

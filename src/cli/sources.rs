@@ -1,7 +1,6 @@
 //! From an item of `sources` to what it is read with, and the reading itself:
 //! what `collect` and `apply` have in common.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use dorainfra_dora::source::store::{self, Merged, Store};
 use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
 use dorainfra_dora::source::{
     Access, Exclude, Owner, Patterns, Project, Rules, SourceError, codeowners, file, forge, git, github,
-    gitlab,
+    gitlab, without_lead_time,
 };
 use dorainfra_model::Events;
 use sha2::{Digest as _, Sha256};
@@ -25,6 +24,8 @@ use crate::ui::{Collected, CollectedSource, Printer};
 /// The longest wait for a forge's rate limit.
 const PATIENCE: Duration = Duration::from_secs(300);
 const BACKOFF: Duration = Duration::from_millis(500);
+/// What the receiver was told is called like this.
+const RECEIVED: &str = "received";
 /// How far back forges are asked: a year of history, and what came before it.
 const USUAL_DAYS: i64 = 400;
 /// Lines that are no events, of one file, that are told each by itself.
@@ -134,22 +135,42 @@ pub enum Ask {
 /// The same sources with the teams that their repositories say.
 pub async fn with_teams(
     context: &Context,
-    mut configured: Vec<Source>,
+    configured: Vec<Source>,
     files: &Files,
     ask: Ask,
 ) -> CommandResult<Vec<Source>> {
-    for source in &mut configured {
-        let (Some(TeamFrom::Codeowners), None) = (source.team_from, &source.team) else { continue };
-        source.team = Some(match (&source.path, &source.project) {
+    let (sources, failed) = with_known_teams(context, configured, files, ask).await;
+    failed.into_iter().next().map_or(Ok(sources), Err)
+}
+
+/// Those too whose team is not told: [`is_nobodys`] says which.
+pub async fn with_known_teams(
+    context: &Context,
+    mut configured: Vec<Source>,
+    files: &Files,
+    ask: Ask,
+) -> (Vec<Source>, Vec<CommandError>) {
+    let mut failed = Vec::new();
+    for source in configured.iter_mut().filter(|source| is_nobodys(source)) {
+        let told = match (&source.path, &source.project) {
             (Some(repository), _) => {
                 let path = source.paths.iter().flatten().next();
-                codeowners::team(repository, path.map_or("", String::as_str))?
+                codeowners::team(repository, path.map_or("", String::as_str)).map_err(CommandError::from)
             }
-            (None, Some(project)) => team_of(context, source, project, files, ask).await?,
+            (None, Some(project)) => team_of(context, source, project, files, ask).await,
             (None, None) => continue,
-        });
+        };
+        match told {
+            Ok(team) => source.team = Some(team),
+            Err(error) => failed.push(error),
+        }
     }
-    Ok(configured)
+    (configured, failed)
+}
+
+/// Whether its repository has to say whose it is, and has not yet.
+pub fn is_nobodys(source: &Source) -> bool {
+    source.team.is_none() && source.team_from == Some(TeamFrom::Codeowners)
 }
 
 async fn team_of(
@@ -348,7 +369,7 @@ impl<'a> Collecting<'a> {
         }
         let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
         let (merged, told) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
-        self.count("received", None, &told, events);
+        self.count(RECEIVED, None, &told, events);
         self.merged.add(merged);
         Ok(())
     }
@@ -394,7 +415,10 @@ impl<'a> Collecting<'a> {
     }
 
     fn count(&mut self, source: &str, owner: Option<Owner>, told: &[Event], events: &Events) {
-        note_unknown_lead_times(source, told, events);
+        let is_file = owner.is_none() && source != RECEIVED;
+        if let Some(said) = without_lead_time(told, is_file) {
+            events.note(format!("{source}: {said}"));
+        }
         let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
         let various = || ("various".to_owned(), "various".to_owned());
         let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
@@ -420,30 +444,6 @@ impl<'a> Collecting<'a> {
             removed,
             events: total,
         }
-    }
-}
-
-/// Changes that a deployment brought, but that have no time of their own.
-fn note_unknown_lead_times(source: &str, told: &[Event], events: &Events) {
-    let timed: HashSet<&str> = told
-        .iter()
-        .filter_map(|event| match event {
-            Event::Change(change) => Some(change.id.as_str()),
-            _ => None,
-        })
-        .collect();
-    let deployments = told.iter().filter_map(|event| match event {
-        Event::Deployment(deployment) => Some(&deployment.changes),
-        _ => None,
-    });
-    let (all, unknown) = deployments
-        .flatten()
-        .fold((0, 0), |(all, unknown), id| (all + 1, unknown + usize::from(!timed.contains(id.as_str()))));
-    if unknown > 0 {
-        events.note(format!(
-            "{source}: of {unknown} of {all} changes the lead time is unknown: nothing tells when they were \
-             written, only when they landed (squashed requests)"
-        ));
     }
 }
 

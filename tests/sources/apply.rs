@@ -28,11 +28,14 @@ fn table(prefix: &str, teams: [&str; 2]) -> String {
 fn real_events_take_the_simulators_place() {
     let deployment = Deployment::new();
     deployment.write("events.csv", &table("a", ["orders", "search"]));
-    deployment.write(
-        "dorainfra.yaml",
-        "project: my-gcp\ngenerator: {days: 60}\nsources:\n  - {type: file, path: events.csv}\n",
-    );
+    let configuration =
+        "project: my-gcp\ngenerator: {days: 60}\nsources:\n  - {type: file, path: events.csv}\n";
+    // One source whose team nobody tells keeps none of the others from being read.
+    let nobody = "  - {type: git, path: ., team_from: codeowners}\n";
+    deployment.write("dorainfra.yaml", &format!("{configuration}{nobody}"));
     let apply = deployment.run(&["--sandbox", "--json", "apply", "--yes"]).ends_with(0);
+    assert!(apply.stdout.contains("there is no CODEOWNERS in it"), "{}", apply.stdout);
+    deployment.write("dorainfra.yaml", configuration);
     let result = &apply.events("result")[0]["result"];
     assert_eq!(result["ok"], true, "{result}");
     // Two teams with one service: 60 counters, each with the days' ends; and gauges.

@@ -531,3 +531,56 @@ fn a_file_keeps_what_it_tells_of_a_service_that_another_source_reads() {
     assert_eq!(ids.iter().filter(|id| id.starts_with("t/s@")).count(), 2, "{ids:?}");
     assert_eq!(ids.len(), 4, "{ids:?}");
 }
+
+#[test]
+fn a_path_that_no_commit_has_changed_is_named() {
+    let Some(made) = Made::new() else { return };
+    for (hour, file) in [(1, "svc/cart/a"), (2, "svc/pay/a"), (3, "svc/cart/b")] {
+        made.change(hour, file);
+        made.run(hour, &["tag", &format!("v1.0.{hour}")]);
+    }
+    let said = |paths: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", "e.jsonl", "git"]);
+        command.arg(made.folder.path()).args(paths.iter().flat_map(|path| ["--paths", path]));
+        let output = command.assert().success().get_output().stderr.clone();
+        String::from_utf8(output).unwrap()
+    };
+    let one = said(&["svc/zzz"]);
+    assert!(one.contains("no commit that was deployed has changed `svc/zzz`"), "{one}");
+    let one_of_two = said(&["svc/cart", "svc/Pay"]);
+    assert!(one_of_two.contains("has changed `svc/Pay`"), "{one_of_two}");
+    assert!(!said(&["svc/cart", "svc/pay"]).contains("no commit that was deployed"));
+}
+
+/// Nobody can tell when it was written; that it is a change, everybody can.
+#[test]
+fn a_commit_whose_times_are_unreadable_is_a_change_without_a_lead_time() {
+    let Some(made) = Made::new() else { return };
+    made.change(1, "a");
+    made.run(1, &["tag", "v1.0.0"]);
+    let (tree, parent) = (made.run(1, &["rev-parse", "HEAD^{tree}"]), made.run(1, &["rev-parse", "HEAD"]));
+    for (number, [author, committer]) in [
+        ["99999999999999999999 +0000", "1772463600 +0000"],
+        ["-62167219201 +0000", "1772463600 +0000"],
+        ["yesterday", "1772463600 +0000"],
+        ["yesterday", "tomorrow"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!(
+            "tree {tree}\nparent {parent}\nauthor A <a@example.com> {author}\n\
+             committer A <a@example.com> {committer}\n\nOdd\n"
+        );
+        let path = made.folder.path().join("odd");
+        std::fs::write(&path, text).unwrap();
+        let odd = made.run(2, &["hash-object", "-t", "commit", "-w", "--literally", "odd"]);
+        made.run(9, &["tag", "-f", "-a", "v2.0.0", "-m", "x", &odd]);
+        let events = collect(made.folder.path(), &[]);
+        let deployed = deployments(&events);
+        assert_eq!(deployed[1].changes, [format!("t/s@{odd}")], "case {number}");
+        assert!(!changes(&events).contains_key(&odd), "case {number}");
+    }
+}

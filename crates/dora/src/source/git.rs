@@ -4,7 +4,8 @@
 //! Only commits, tags and references are read, by `gix`: no program is started,
 //! and nothing of the repository's own configuration can run anything.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use dorainfra_model::Events;
@@ -95,6 +96,7 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
             },
         });
     }
+    reader.tell_untouched(events);
     project.is_called(reader.address().as_deref());
     Ok(project)
 }
@@ -102,6 +104,8 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
 struct Reader<'a> {
     path: &'a Path,
     paths: &'a [PathBuf],
+    /// Those of the paths that no commit has changed so far.
+    untouched: RefCell<BTreeSet<&'a Path>>,
     repository: gix::Repository,
 }
 
@@ -134,7 +138,8 @@ impl<'a> Reader<'a> {
                        (`fetch-depth: 0`)",
             });
         }
-        Ok(Self { path, paths: &settings.paths, repository })
+        let untouched = RefCell::new(settings.paths.iter().map(PathBuf::as_path).collect());
+        Ok(Self { path, paths: &settings.paths, untouched, repository })
     }
 
     fn fails(&self, error: impl std::fmt::Display) -> SourceError {
@@ -272,16 +277,35 @@ impl<'a> Reader<'a> {
             }
             None => None,
         };
+        let mut untouched = self.untouched.borrow_mut();
+        let mut touched = false;
         for path in self.paths {
+            if touched && !untouched.contains(path.as_path()) {
+                continue;
+            }
             let at = |tree: &gix::Tree<'_>| -> Result<Option<ObjectId>, SourceError> {
                 let entry = tree.lookup_entry_by_path(path).map_err(|error| self.fails(error))?;
                 Ok(entry.map(|entry| entry.object_id()))
             };
             if at(&tree)? != before.as_ref().map(at).transpose()?.flatten() {
-                return Ok(true);
+                touched = true;
+                untouched.remove(path.as_path());
             }
         }
-        Ok(false)
+        Ok(touched)
+    }
+
+    /// Warns of paths that are in no commit: most likely they are written in another way.
+    fn tell_untouched(&self, events: &Events) {
+        let untouched = self.untouched.borrow();
+        if untouched.is_empty() {
+            return;
+        }
+        let paths: Vec<String> = untouched.iter().map(|path| format!("`{}`", path.display())).collect();
+        events.warn(
+            format!("{}: no commit that was deployed has changed {}", self.path.display(), paths.join(", ")),
+            Some("`paths` are folders and files below the repository's top; case matters".into()),
+        );
     }
 
     /// The commits that are reachable from this one and were not seen before.
@@ -313,6 +337,10 @@ impl<'a> Reader<'a> {
             let at = written.or(committed).filter(|_| is_change);
             let parents = parents.iter().map(ToString::to_string).collect();
             let mut change = Landed { parents, ..Landed::told(at, &message) };
+            // One whose author's time is unreadable is a change all the same.
+            if is_change && written.is_none() {
+                change.untimed = true;
+            }
             // A squashed request, or what was written on the branch itself where its commits are
             // the deployments: it has the time of its landing.
             if change.at == committed && is_change && (alone && id == from || change.came_with_request()) {

@@ -1,7 +1,7 @@
 //! Events that refer to what isn't there, or to what came later: they count nowhere, and
 //! whoever collects them should know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use time::OffsetDateTime;
 
@@ -72,6 +72,35 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
     .collect()
 }
 
+/// Of how many changes that a deployment brought nobody told when they were written. A file's may
+/// be missing in it; those of other sources are known, but for that time.
+pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
+    let (mut timed, mut brought) = (HashSet::new(), Vec::new());
+    for event in events {
+        match event {
+            Event::Change(change) => _ = timed.insert(change.id.as_str()),
+            Event::Deployment(deployment) => brought.extend(deployment.changes.iter().map(String::as_str)),
+            Event::Failure(_) | Event::Recovery(_) => {}
+        }
+    }
+    let mut unknown: Vec<&str> = brought.iter().copied().filter(|id| !timed.contains(id)).collect();
+    if unknown.is_empty() {
+        return None;
+    }
+    let count = format!("of {} of {} changes the lead time is unknown", unknown.len(), brought.len());
+    if !is_file {
+        return Some(format!(
+            "{count}: nothing tells when they were written, only when they landed (squashed requests, or \
+             times that can't be read)"
+        ));
+    }
+    unknown.sort_unstable();
+    unknown.dedup();
+    let more = if unknown.len() > NAMED { ", …" } else { "" };
+    let named = unknown[..unknown.len().min(NAMED)].join(", ");
+    Some(format!("{count}: it has no `change` with the id {named}{more}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::events::read;
@@ -100,5 +129,19 @@ mod tests {
             ]
         );
         assert!(loose(&events[..1]).is_empty());
+    }
+
+    #[test]
+    fn a_change_that_is_not_in_a_file_is_no_squashed_request() {
+        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1","c2","c3"]}
+{"type":"change","id":"c2","team":"t","service":"s","at":"2026-03-02T11:00:00Z"}"#;
+        let events: Vec<Event> = read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(
+            without_lead_time(&events, true).as_deref(),
+            Some("of 2 of 3 changes the lead time is unknown: it has no `change` with the id c1, c3")
+        );
+        let said = without_lead_time(&events, false).unwrap();
+        assert!(said.starts_with("of 2 of 3 changes") && said.contains("squashed requests"), "{said}");
+        assert_eq!(without_lead_time(&events[1..], true), None);
     }
 }

@@ -32,7 +32,7 @@ pub mod webhook;
 
 pub use error::SourceError;
 pub use judge::events;
-pub use loose::loose;
+pub use loose::{loose, without_lead_time};
 pub use patterns::Patterns;
 pub use project::{Fact, Failed, Incident, Landed, Project, Ran, Status};
 pub use releases::Exclude;
