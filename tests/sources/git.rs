@@ -456,7 +456,7 @@ fn collect_configured(folder: &Path, sources: &str) -> (serde_json::Value, Vec<S
     let output = command.assert().success().get_output().stdout.clone();
     let lines = String::from_utf8(output).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let result = lines.filter(|line| line["type"] == "result").last().unwrap()["result"].clone();
+    let result = lines.rev().find(|line| line["type"] == "result").unwrap()["result"].clone();
     let text = std::fs::read(folder.join("events.jsonl")).unwrap();
     let events = read(text.as_slice()).map(Result::unwrap);
     (result, events.map(|event| event.order().2.to_owned()).collect())

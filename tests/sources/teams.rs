@@ -121,7 +121,11 @@ async fn a_forge_says_who_owns_a_project() {
         // The team changes its name: what it did is there once, and a service of its own stays.
         forge.lock().unwrap().owners = Some((file, "* @example/core\n"));
         assert_eq!(run(folder.path(), COLLECT).await.0, 0);
-        assert_eq!(ids(folder.path()), ["a/b@cdevents:/dorainfra/event/a/b/production#1", "core/shop@v1"], "{kind}");
+        assert_eq!(
+            ids(folder.path()),
+            ["a/b@cdevents:/dorainfra/event/a/b/production#1", "core/shop@v1"],
+            "{kind}"
+        );
         // The forge answers no more for now: what it said before is still so.
         forge.lock().unwrap().away = true;
         let (_, said) = run(folder.path(), COLLECT).await;

@@ -11,10 +11,10 @@ use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::compared::{self, Compared, ToCompare};
 use super::history::{self, History};
 use super::project::{Fact, Landed, Project};
 use super::rest::{Access, Headers, Page, Rest};
-use super::state::{Compared, ToCompare};
 use super::{SourceError, state};
 
 /// What of a project is a deployment.
@@ -159,7 +159,7 @@ where
     /// commits are listed instead, in pages: each page answers for many of them.
     pub async fn compare(&mut self) -> Result<(), SourceError> {
         let (project, compared) = self.state.compared();
-        let asked = compared.to_compare(project, &self.settings.environment);
+        let asked = compared.asked(project, &self.settings.environment);
         let mut history = std::mem::take(self.state.history());
         let tags = match self.list(&mut history, &asked).await {
             Ok(tags) => tags,
@@ -257,7 +257,7 @@ where
         let names: BTreeSet<&str> = wanted
             .iter()
             .flat_map(|(base, head)| [*base, *head])
-            .filter(|name| !history::is_hash(name))
+            .filter(|name| !compared::is_hash(name))
             .collect();
         let mut next = (!names.is_empty()).then(|| self.tags_url());
         while let Some(url) = next {
@@ -272,7 +272,7 @@ where
         }
         if let Some((_, head)) = wanted.last() {
             let head = tags.get(*head).map_or(*head, String::as_str);
-            history.begin(|| history::is_hash(head).then(|| self.commits_url(head)));
+            history.begin(|| compared::is_hash(head).then(|| self.commits_url(head)));
         }
         while let Some(url) = history.next(&tags, &wanted) {
             match self.commits(&url).await {

@@ -10,11 +10,12 @@ use dorainfra_model::Events;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+use super::compared::{Compared, is_hash};
 use super::forge::{self, Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
-use super::history::{History, is_hash};
+use super::history::History;
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::rest::{Access, Headers, Page, Rest};
-use super::state::{self, Compared};
+use super::state;
 use super::{SourceError, codeowners};
 
 pub const SERVER: &str = "https://gitlab.com";

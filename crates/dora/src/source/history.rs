@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::compared::{Compared, ToCompare};
 use super::project::Landed;
 use super::rest::Page;
-use super::state::{Compared, ToCompare};
 
 /// From how many comparisons on a list is asked for.
 pub(super) const ENOUGH: usize = 10;
@@ -27,10 +27,6 @@ pub(super) struct History {
 pub(super) fn wanted(asked: &[ToCompare]) -> Vec<(&str, &str)> {
     let new = asked.iter().filter(|one| !one.again);
     new.filter_map(|one| Some((one.bases.first()?.as_str(), one.head.as_str()))).collect()
-}
-
-pub(super) fn is_hash(revision: &str) -> bool {
-    matches!(revision.len(), 40 | 64) && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The commit of a revision, which may be a tag.

@@ -10,6 +10,8 @@
 //! Nothing here computes a metric. Tokens are handed in and appear in no error.
 
 pub mod codeowners;
+mod compared;
+mod durable;
 mod error;
 pub mod file;
 pub mod forge;

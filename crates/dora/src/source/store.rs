@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::events::{self, Event};
 use super::SourceError;
+pub(super) use super::durable::beside;
+pub use super::durable::write_durably;
 use super::tellers::Tellers;
 
 /// A file of events that is being changed; nobody else changes it meanwhile.
@@ -265,25 +267,6 @@ pub fn storable(events: Vec<Event>) -> (Vec<Event>, usize) {
 /// By time; at one moment, what is referred to comes first.
 pub(super) fn sort(events: &mut [Event]) {
     events.sort_by(|a, b| a.order().cmp(&b.order()));
-}
-
-/// Replaces a file by another text, or leaves it as it is.
-pub fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
-    let fails = || SourceError::file("can't be written", path);
-    let new = beside(path, ".new");
-    let mut file = File::create(&new).map_err(fails())?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(fails())?;
-    std::fs::rename(&new, path).map_err(fails())?;
-    // The rename itself is in the folder.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fails())
-}
-
-/// `events.jsonl` → `events.jsonl.lock`
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn key(event: &Event) -> Key {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SourceError, state, store};
+use super::{SourceError, durable};
 
 /// Kept beside the file of events, among what the sources keep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,11 +22,11 @@ pub(super) struct Tellers {
 impl Tellers {
     /// What is known of a file of events; of one from before this was kept, nothing.
     pub fn of(events: &Path) -> Result<Self, SourceError> {
-        state::load(&place(events))
+        durable::load(&place(events))
     }
 
     pub fn save(&self, events: &Path) -> Result<(), SourceError> {
-        state::save(&place(events), self)
+        durable::save(&place(events), self)
     }
 
     /// Whether a file told it.
@@ -71,7 +71,7 @@ impl Tellers {
 }
 
 fn place(events: &Path) -> PathBuf {
-    store::beside(events, ".state").join("tellers.json")
+    durable::beside(events, ".state").join("tellers.json")
 }
 
 #[cfg(test)]

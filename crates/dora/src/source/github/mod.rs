@@ -17,11 +17,12 @@ use self::answers::{Commit, Comparison, Deployment, DeploymentStatus, Release, R
 pub(super) use self::answers::{Issue, Label};
 use dorainfra_model::Events;
 
+use super::compared::Compared;
 use super::forge::{Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Landed, Project, Ran, Status};
 use super::rest::{Access, Page, Rest};
-use super::state::{self, Compared, Newest};
+use super::state::{self, Newest};
 use super::{SourceError, codeowners};
 
 pub const API: &str = "https://api.github.com";
