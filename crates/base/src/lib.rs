@@ -1,5 +1,5 @@
 //! What every part of the program needs of the outside, within bounds: answers over HTTP
-//! ([`answer`]), a small server ([`serve`]), files ([`file`]), other programs ([`child`]),
+//! ([`answer`]), a small server ([`serve`]), files ([`mod@file`]), other programs ([`child`]),
 //! time zones ([`zone`]), and characters that nobody sees ([`unseen`]).
 
 pub mod answer;

@@ -33,7 +33,7 @@ const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// Before the next try where no connection could be taken (no file handles left).
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` is cancelled, and for [`LAST_ANSWER`] longer at most.
+/// Serves until `stop` is cancelled, and for five seconds longer at most.
 pub async fn serve(listener: TcpListener, app: Router, stop: &CancellationToken) {
     let app = app.layer(axum::middleware::from_fn(refuse_web_pages));
     let places = Arc::new(Semaphore::new(CONNECTIONS));

@@ -7,7 +7,7 @@
 //! generator ────────────────────────────────────▶ Target     (`remote-write`)
 //! ```
 //!
-//! [`Target`] says how to reach the endpoint; [`native`] runs the parts as
+//! [`Target`](dorainfra_prometheus::Target) says how to reach the endpoint; [`native`] runs the parts as
 //! processes of this machine, [`compose`] in containers, with Grafana;
 //! [`pipeline`] looks at all of it while it runs. What the parts' configuration
 //! says is the blueprint's (of the files that it names, `jobs` makes the copies); what is
