@@ -3,7 +3,7 @@
 use similar::{Algorithm, ChangeTag, capture_diff_slices};
 
 /// Beyond this many pairs of lines a diff says nothing that a person would read.
-const MAX_CELLS: usize = 4_000_000;
+const MAX_PAIRS: usize = 4_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
@@ -19,7 +19,12 @@ pub(super) enum Line<'a> {
 pub(super) fn lines<'a>(before: &'a str, after: &'a str, context: usize) -> Option<Vec<Line<'a>>> {
     let old: Vec<&str> = before.lines().collect();
     let new: Vec<&str> = after.lines().collect();
-    if old.len().saturating_mul(new.len()) > MAX_CELLS {
+    // What both begin and end with costs nothing.
+    let prefix = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let suffix =
+        old[prefix..].iter().rev().zip(new[prefix..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let differing = |lines: &[&str]| lines.len() - prefix - suffix;
+    if differing(&old).saturating_mul(differing(&new)) > MAX_PAIRS {
         return None;
     }
     let operations = capture_diff_slices(Algorithm::Myers, &old, &new);
@@ -66,6 +71,15 @@ mod tests {
     fn a_changed_line_is_shown_with_its_neighbours() {
         let found = lines("a\nb\nc\nd\ne", "a\nb\nC\nd\ne", 1).expect("short");
         assert_eq!(found, [Skipped(1), Same("b"), Removed("c"), Added("C"), Same("d"), Skipped(1)]);
+    }
+
+    #[test]
+    fn a_long_value_with_one_change_is_shown_and_another_long_one_is_not() {
+        let long = |line: &str| format!("{}{line}\n{}", "same\n".repeat(5_000), "same\n".repeat(5_000));
+        let (old, new) = (long("old"), long("new"));
+        let found = lines(&old, &new, 0).expect("one line differs");
+        assert_eq!(found, [Skipped(5_000), Removed("old"), Added("new"), Skipped(5_000)]);
+        assert_eq!(lines(&"a\n".repeat(3_000), &"b\n".repeat(3_000), 0), None);
     }
 
     #[test]
