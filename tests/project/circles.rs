@@ -149,7 +149,9 @@ fn uses(sources: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>
         path
     };
     let of = |module: &Module, names: &Names| -> BTreeSet<Module> {
-        let paths = names.used.iter().filter_map(|path| absolute(module, path));
+        // Who passes something on knows it, but for a crate's root, which is its modules' face.
+        let exported = names.exported.iter().map(|(_, path)| path).filter(|_| !module.is_empty());
+        let paths = names.used.iter().chain(exported).filter_map(|path| absolute(module, path));
         paths.map(defined).filter(|other| other != module).collect()
     };
     names.iter().map(|(module, names)| ((*module).clone(), of(module, names))).collect()
@@ -234,6 +236,7 @@ fn a_circle_is_found_however_it_is_written() {
     let found = [vec!["a".to_owned(), "b".to_owned()]];
     for a in [
         "use super::b::B;",
+        "pub use super::b::B;",
         "use crate::{x, b};",
         "fn f() { crate::b::g() }",
         "fn f() { println!(\"{}\", crate::b::g()) }",
