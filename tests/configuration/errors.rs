@@ -1,7 +1,5 @@
 //! Whole error outputs of the configuration, as a person sees them.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::PathBuf;
 
 use dorainfra_config::{Sources, load};

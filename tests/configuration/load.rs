@@ -1,7 +1,5 @@
 //! What the sources make together.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::{Path, PathBuf};
 
 use dorainfra_config::{Config, Loaded, Origin, Sources, load, schema};

@@ -1,8 +1,6 @@
 //! What goes wrong for users: each gives one clear message with the next step,
 //! the exit code that is documented for it, and loses nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::process::Command;
 
 use crate::deployment::Deployment;

@@ -1,8 +1,6 @@
 //! Changes of a deployment that is there, and what others did to it meanwhile:
 //! the whole binary against a sandbox whose machines are records.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use crate::deployment::{Deployment, Run};
 use serde_json::json;

@@ -2,8 +2,6 @@
 //! collector in containers. Grafana has no image that could be built here, and is
 //! left out. Run by `scripts/test docker`, which sees to engine and images.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::process::Command;
 
 use crate::deployment::Deployment;

@@ -2,8 +2,6 @@
 //! both end as docs/exit-codes.md says, with a next step where they fail, the next `apply`
 //! finds nothing that it can't mend, and nothing is lost.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use crate::deployment::{Deployment, Run};
 use crate::matrix;

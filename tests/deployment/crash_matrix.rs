@@ -3,8 +3,6 @@
 //! `scripts/nightly`); run again, it ends in the same world as one undisturbed run, with
 //! nothing twice and nothing left over.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use crate::matrix;
 use std::collections::BTreeSet;

@@ -1,8 +1,6 @@
 //! Who may talk to Mimir: certificates issued, refused, revoked and rotated by
 //! the whole binary, against a sandbox with real processes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;

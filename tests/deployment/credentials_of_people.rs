@@ -1,8 +1,6 @@
 //! Whoever signs in with gcloud: whose project their calls count against, where this
 //! machine is on the internet, and what neither is needed for.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -2,8 +2,6 @@
 //! in a sandbox that is as unkind as Google, and what it makes is deleted, also where
 //! the script itself is killed.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 

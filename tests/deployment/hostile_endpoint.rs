@@ -1,8 +1,6 @@
 //! Endpoints that are none, or mean harm: `report` says what answered, within bounds
 //! of time and memory.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;

@@ -1,7 +1,5 @@
 //! Files and folders that somebody else has put there, and signals in the middle.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;

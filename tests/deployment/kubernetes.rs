@@ -1,8 +1,6 @@
 //! The values for Grafana's chart mimir-distributed, in the chart's own hands: Helm renders it with
 //! them, a Mimir takes the configuration that comes out, and nginx serves by the gateway's.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,8 +1,6 @@
 //! What a deployment leaves behind: after `destroy --delete-data` nothing that anybody
 //! pays for, proven by lists that are whole; before, each thing by its name.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment::{Deployment, Run};
 use serde_json::{Value, json};
 

@@ -1,8 +1,6 @@
 //! Whole deployments by the program itself, and what may happen to them.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
-#![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 
 #[path = "../support/collector/mod.rs"]
 mod collector;

@@ -1,8 +1,6 @@
 //! The whole binary: a deployment planned, made, fed, proven, changed in place
 //! and taken down, in a sandbox with real processes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! Whatever a command ends with, it says what to do next: each kind of error of the
 //! cloud's, once and for ever, and answers that are none.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use crate::matrix;
 use std::time::{Duration, Instant};

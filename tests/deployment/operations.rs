@@ -2,8 +2,6 @@
 //! names these tests. On real machines of the sandbox, with a real Mimir where
 //! `DORAINFRA_MIMIR_BINARY` names one.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -1,7 +1,5 @@
 //! Whatever `apply` does is in the plan before: the stack, the sources and the history, too.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment::{Deployment, Run};
 use serde_json::Value;
 

@@ -2,8 +2,6 @@
 //! networks and images that others keep. Told before anything is made, with the key that
 //! obeys; what may not be read is said to be so.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::deployment::{Deployment, MACHINE, Run};

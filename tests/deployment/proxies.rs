@@ -1,8 +1,6 @@
 //! Where the internet is reached through a proxy only: calls and tokens go through it,
 //! and nothing on this machine does.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -2,8 +2,6 @@
 //! `DORAINFRA_MIMIR_BINARY` names one, and in the configuration of the Prometheus
 //! that stands in for it otherwise.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

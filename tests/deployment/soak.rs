@@ -6,7 +6,6 @@
 //! machine's. `SOAK_SECONDS` and `SOAK_SEED` set them. With a Mimir in
 //! `DORAINFRA_MIMIR_BINARY` it is Mimir that is killed, else the Prometheus that stands in for it.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "the seed and what was done, for whoever repeats it")]
 
 use crate::matrix;

@@ -1,8 +1,6 @@
 //! A cloud that is not as the plan left it, and wishes that it cannot fulfil: what can
 //! be mended is planned and done, what cannot is refused before anything is touched.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment::{Deployment, MACHINE};
 
 const ZONE: &str = "compute/v1/projects/my-gcp/zones/europe-west1-b";

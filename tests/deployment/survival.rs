@@ -1,8 +1,6 @@
 //! Bad days of the cloud, and the product's run goes on: a world that sees
 //! changes late, answers that are damaged or lost, waiting that is throttled.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment::{Deployment, MACHINE, Run};
 use serde_json::{Value, json};
 

@@ -2,8 +2,6 @@
 //! the lease, over a cloud in memory and in virtual time.
 
 // Helpers of tests may unwrap as tests do.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

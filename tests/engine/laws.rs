@@ -3,8 +3,6 @@
 //! next one; a failure stops what needs it and nothing else.
 
 // Helpers of tests may unwrap as tests do.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! The lease: who may hold it, and that never two do.
 
 // Helpers of tests may unwrap as tests do.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -6,8 +6,6 @@
 //! Each course is a list of choices, one for each call; the next list is the last one with
 //! its last choice changed, so that none is left out. Time is tokio's, which stands still.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::matrix;
 use std::cell::RefCell;
 use std::future::Future;

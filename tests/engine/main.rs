@@ -1,8 +1,6 @@
 //! The engine over an in-memory provider: plans, applies, leases, and the laws that hold for all of them.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
-#![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 
 #[path = "../support/matrix/mod.rs"]
 mod matrix;

@@ -1,8 +1,6 @@
 //! What the engine plans, whole: over a cloud in memory.
 
 // Helpers of tests may unwrap as tests do.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! Rolling groups: of machines that serve one thing together never two are down
 //! because of a run, whatever it does to them and whatever fails.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

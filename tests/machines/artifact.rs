@@ -1,8 +1,6 @@
 //! The pinned release, against a release host in this process: first use, match,
 //! mismatch, a download that is cut off, a host that is away.
 
-#![allow(clippy::unwrap_used)]
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

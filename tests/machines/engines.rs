@@ -2,8 +2,6 @@
 //! Debian's Prometheus, which scripts/setup gets, and a Mimir, where
 //! `DORAINFRA_MIMIR_BINARY` names one.
 
-#![allow(clippy::unwrap_used)]
-
 use crate::deployment;
 use crate::machine_support::{Engine, Lab, Recipe, SERVER_NAME, client, program};
 use serde_json::Value;

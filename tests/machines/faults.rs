@@ -2,8 +2,6 @@
 //! certificate, and where it tells its state. By sample; all of them in `scripts/nightly`. Whatever
 //! fails a few times, the machine gets the new bundle and `apply` says so.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment;
 use crate::matrix;
 use std::net::TcpStream;

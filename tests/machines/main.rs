@@ -1,8 +1,6 @@
 //! Machines that run: their start, their engine, replicas behind a balancer.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
-#![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 
 #[path = "../support/booted/mod.rs"]
 mod booted;

@@ -1,7 +1,5 @@
 //! The metadata server of a machine, as Google documents it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::Duration;
 
 use crate::machine_support::{Lab, PATIENCE, SERVER_NAME, TOKEN, address};

@@ -4,8 +4,6 @@
 //!
 //! Needs root and what `scripts/setup --tests` installs for root.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::coverage;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};

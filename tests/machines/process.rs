@@ -1,7 +1,5 @@
 //! Machines of the process driver run the real startup script, bundle and units.
 
-#![allow(clippy::unwrap_used)]
-
 use crate::machine_support;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,6 @@
 //! The program of each of three machines that writes Mimir's own metrics into Mimir, over a Mimir
 //! in this process.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

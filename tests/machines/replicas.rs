@@ -2,7 +2,6 @@
 //! load balancer. A small engine takes Mimir's place; with a Mimir in
 //! `DORAINFRA_MIMIR_BINARY`, it goes the same way with data.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 
 use crate::traffic;

@@ -4,8 +4,6 @@
 //! Needs root and what `scripts/setup --tests` installs for root. A small engine takes
 //! Mimir's place; with a Mimir in `DORAINFRA_MIMIR_BINARY`, it goes the same way, with data.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -3,8 +3,6 @@
 //! and for as long as a grant takes to arrive. On machines of the sandbox, with a small
 //! engine in Mimir's place.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

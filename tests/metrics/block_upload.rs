@@ -1,8 +1,6 @@
 //! The upload of a history's blocks, against a receiver in this process that is as
 //! strict as Mimir and misbehaves as told; with `DORAINFRA_MIMIR_BINARY`, against a Mimir.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 
 use std::collections::{BTreeMap, VecDeque};

@@ -2,7 +2,6 @@
 //! a single bit, and named; and a deployment comes back from its bucket alone, with a
 //! real Mimir where `DORAINFRA_MIMIR_BINARY` names one.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 

@@ -1,8 +1,5 @@
 //! `generate --events`: events for whoever has no configuration yet.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use std::path::Path;
 
 use crate::collector;

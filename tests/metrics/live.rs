@@ -1,8 +1,5 @@
 //! Live values by each of the three ways, by the real binary, to real programs.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector;
 use crate::deployment;
 use std::collections::BTreeSet;

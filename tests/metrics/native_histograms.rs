@@ -2,8 +2,6 @@
 //! one, has to tell of them what the events tell; Prometheus 2.42, which takes none,
 //! has to be understood.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 
 use std::process::{Command, Stdio};

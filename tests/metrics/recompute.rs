@@ -3,7 +3,6 @@
 //! events `collect git` tells of made-up repositories. `scripts/nightly` has all days and
 //! more repositories.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 
 use std::path::Path;

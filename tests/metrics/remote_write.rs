@@ -1,9 +1,6 @@
 //! Remote write against a receiver in this process, which decodes what arrives
 //! and misbehaves as told.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,6 @@
 //! `report` over a real Prometheus: its figures are those of the events, what is
 //! damaged is said, and what cannot be asked is an error.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector;
 use crate::collector::{Receiver, ReceiverOptions};
 use crate::deployment::Deployment;

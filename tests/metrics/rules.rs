@@ -1,8 +1,5 @@
 //! Recording and alert rules: Prometheus's own tool runs their unit tests.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector;
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,6 @@
 //! How many samples the recording rules read: 39 teams, live values each minute, in
 //! blocks of ours that Debian's Prometheus reads.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
 #![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 

@@ -1,8 +1,6 @@
 //! A user's own jobs for the collector: they reach the engine through the native
 //! stack, are rendered for containers, and are refused before anything is changed.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

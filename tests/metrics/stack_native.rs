@@ -1,8 +1,5 @@
 //! The native stack with the real programs.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -2,9 +2,6 @@
 //! from the events themselves. A real Prometheus stores and computes; with a Mimir in
 //! `DORAINFRA_MIMIR_BINARY`, that one does.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector::Receiver;
 use dorainfra_dora::events::{self, Change, Deployment, Event, Failure, Kind, PRODUCTION, Recovery};
 use dorainfra_dora::metrics::{

@@ -2,9 +2,6 @@
 //! Prometheus that never saw a sample otherwise serves every one, native
 //! histograms among them.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -1,9 +1,6 @@
 //! The proof of ingest against real programs: Prometheus standing in for Mimir,
 //! a Pushgateway, and the agent between them.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::collector;
 use std::path::Path;
 use std::time::Duration;

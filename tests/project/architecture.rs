@@ -2,8 +2,6 @@
 //! who touches the terminal and the environment. Read from the sources, so that
 //! what is wrong fails here and not in a review.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,6 @@
 //! No two modules of a crate know each other, directly or around corners; only a file and the
 //! files of its own folder may, as they are one thing in several parts.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -1,7 +1,5 @@
 //! docs/configuration.md is what the table of keys says.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 
 use dorainfra_config::reference;

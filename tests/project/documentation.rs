@@ -1,7 +1,5 @@
 //! The documentation that is written by hand agrees with what it describes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

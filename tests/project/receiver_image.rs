@@ -1,8 +1,6 @@
 //! The image of the receiver, as docs/sources.md has its recipe, on a real Docker engine. Run by
 //! `scripts/test docker`, which sees to engine and base image.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,8 +1,6 @@
 //! docs/commands.md is made from the commands themselves; to write it again:
 //! `cargo test --test project reference -- --ignored`.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 
 fn page() -> std::path::PathBuf {

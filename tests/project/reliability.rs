@@ -2,8 +2,6 @@
 //! again, run them (`scripts/nightly` does, whole) and then
 //! `cargo test --test project reliability -- --ignored`.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::matrix;
 use std::path::Path;
 

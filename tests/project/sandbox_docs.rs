@@ -2,8 +2,6 @@
 //! lists in tests/coverage, which tests hold themselves to; to write it again:
 //! `cargo test --test project sandbox_docs -- --ignored`.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::coverage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

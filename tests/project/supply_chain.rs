@@ -1,8 +1,6 @@
 //! What the program is made of: the bill of materials that users get, advisories about it, and that
 //! a check which could not be made is no pass.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,6 +1,4 @@
 //! Tokens, services, permissions, policies: who may do what.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::{Arc, Mutex};
 
 use crate::sandbox_support::*;

@@ -1,7 +1,5 @@
 //! The data plane of load balancers: connections reach backends that are healthy,
 //! and only those.
-#![allow(clippy::unwrap_used)]
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 

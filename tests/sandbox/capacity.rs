@@ -1,7 +1,5 @@
 //! What Compute refuses inside an operation, and what disks hold: quotas,
 //! stock-outs, snapshots.
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 
 use crate::sandbox_support::*;

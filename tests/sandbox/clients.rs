@@ -4,8 +4,6 @@
 //! has called are held to its list in tests/coverage. A tool that is not there is
 //! skipped, with the reason told.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::coverage;
 use crate::google;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,4 @@
 //! Compute: contract, operations, locks, references, machines.
-#![allow(clippy::unwrap_used)]
-
 use std::sync::{Arc, Mutex};
 
 use crate::sandbox_support::*;

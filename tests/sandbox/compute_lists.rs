@@ -1,6 +1,4 @@
 //! Compute: lists, firewall rules, snapshot schedules, the catalogue.
-#![allow(clippy::unwrap_used)]
-
 use crate::sandbox_support::*;
 use reqwest::Method;
 use serde_json::{Value, json};

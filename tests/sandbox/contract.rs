@@ -1,8 +1,6 @@
 //! What the product asks and what the sandbox answers, held to Google's discovery
 //! documents: every call of a whole life, and the sandbox's own tables.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::coverage;
 use crate::google;
 use std::collections::BTreeSet;

@@ -1,6 +1,4 @@
 //! Faults by rule, and the list of requests.
-#![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, Instant};
 
 use crate::sandbox_support::*;

@@ -1,6 +1,4 @@
 //! A sandbox in a process of its own, killed in the middle of writes.
-#![allow(clippy::unwrap_used)]
-
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 

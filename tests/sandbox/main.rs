@@ -1,8 +1,6 @@
 //! The sandbox beside Google: its contract, Google's own clients, Terraform.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::disallowed_methods, reason = "the environment is a test's own input")]
-#![allow(clippy::print_stderr, reason = "figures for whoever reads them")]
 
 #[path = "../support/coverage.rs"]
 mod coverage;

@@ -1,7 +1,5 @@
 //! Compute's networks and load balancing as an API: references, locks, what is in
 //! use, in Google's words.
-#![allow(clippy::unwrap_used)]
-
 use crate::sandbox_support::*;
 use reqwest::Method;
 use serde_json::{Value, json};

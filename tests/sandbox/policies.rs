@@ -1,8 +1,6 @@
 //! The sandbox refuses as Google does what an organisation rules out and what nobody pays
 //! for, and takes addresses as Google does.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::sandbox_support::{PROJECT, REGION, Sandbox, ZONE, instance, options, start, try_start};
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,6 +1,4 @@
 //! Secret Manager.
-#![allow(clippy::unwrap_used)]
-
 use crate::sandbox_support::*;
 use reqwest::Method;
 use serde_json::json;

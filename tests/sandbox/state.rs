@@ -1,6 +1,4 @@
 //! Starting, finding, stopping, killing and restarting a sandbox.
-#![allow(clippy::unwrap_used)]
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Cloud Storage: buckets, objects, preconditions, uploads, media, XML, and the
 //! official Rust client.
-#![allow(clippy::unwrap_used)]
-
 use crate::coverage;
 use crate::sandbox_support::*;
 use dorainfra_gcp_sandbox::machine::NoMachines;

@@ -3,8 +3,6 @@
 //! made can be taken into it, and both can be taken down. No registry is asked: the
 //! provider is the one that `TF_GOOGLE_PROVIDER` names.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::coverage;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! What Google's own tools send, and what Google refuses: each was a way in which a
 //! tool failed here and not there, or passed here and not there.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::sandbox_support::*;
 use reqwest::Method;
 use serde_json::{Value, json};

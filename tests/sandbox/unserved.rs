@@ -1,8 +1,6 @@
 //! Whatever Google's documents describe is served, and then strictly, or refused
 //! by its name: never answered with a success that is none.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::google;
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -2,8 +2,6 @@
 //! somebody has open may send requests to loopback (a form, `fetch` without CORS), and
 //! may make a name of its own point there (DNS rebinding).
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::PathBuf;
 use std::process::Command;
 

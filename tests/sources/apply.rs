@@ -1,8 +1,6 @@
 //! A deployment that is fed with real events: `sources` in the configuration
 //! take the simulator's place, from the history to the live values.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use crate::deployment::Deployment;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

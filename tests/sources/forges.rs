@@ -1,9 +1,6 @@
 //! GitHub's and GitLab's APIs, as a server on loopback answers for them: in
 //! pages, with rate limits, failures and answers that end too early.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,6 @@
 //! `collect git` against counts that git itself gives: of a repository that the
 //! test makes, of this project's own, and of a large one that the machine has.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 use std::collections::BTreeMap;

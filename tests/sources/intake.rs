@@ -1,8 +1,5 @@
 //! What tells of services and is no forge: CDEvents, mapped webhooks, and `event`.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -1,8 +1,6 @@
 //! The readers of GitHub and GitLab over answers that both really gave, followed
 //! from page to page. What is expected was counted in the recordings.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

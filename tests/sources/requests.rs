@@ -1,7 +1,5 @@
 //! How many requests a reading takes: they grow with pages, not with deployments.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! Whose a project on a forge is, as its `CODEOWNERS` says.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

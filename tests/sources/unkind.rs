@@ -2,8 +2,6 @@
 //! read, replicas that are behind, approvals that take weeks, few requests an hour, names
 //! that changed.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

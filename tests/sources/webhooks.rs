@@ -1,9 +1,6 @@
 //! The receiver of webhooks: whom it believes, what it keeps, and that it loses
 //! nothing when it is killed in the middle of a storm.
 
-// In a test a panic is the report; clippy knows that of #[test] functions only.
-#![allow(clippy::unwrap_used)]
-
 use crate::installed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -2,8 +2,6 @@
 //! confined, limits that hold what is written.
 
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::path::Path;
 use std::process::Command;
 
