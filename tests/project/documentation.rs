@@ -113,6 +113,46 @@ fn every_script_that_is_named_exists() {
     }
 }
 
+/// A filter that fits no test runs none, and succeeds.
+#[test]
+fn every_test_that_a_command_runs_exists() {
+    let scripts = fs::read_dir(root().join("scripts")).expect("a folder of the project");
+    let scripts = scripts.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file());
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c == ':';
+    let (mut commands, mut filters) = (0, 0);
+    for file in scripts.chain(pages()) {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        let shown = file.display();
+        for rest in text.split("--test ").skip(1) {
+            let mut words = rest.split([' ', '\n']).map(|word| word.trim_end_matches('`'));
+            let binary = words.next().filter(|word| !word.is_empty() && word.chars().all(is_name));
+            // Grafana's are not below `tests`.
+            let Some(binary) = binary.filter(|name| *name != "dashboards") else { continue };
+            let folder = root().join("tests").join(binary);
+            assert!(folder.join("main.rs").exists(), "{shown}: there are no tests called {binary}");
+            commands += 1;
+            let module = words.next().filter(|word| !word.is_empty() && word.chars().all(is_name));
+            if let Some(module) = module.and_then(|word| word.split("::").next()) {
+                let exists = folder.join(module).with_extension("rs").exists();
+                assert!(exists, "{shown}: {binary} has no {module}");
+            }
+        }
+        if !(file.ends_with("scripts/nightly") || file.ends_with("scripts/test")) {
+            continue;
+        }
+        for module in text.split_whitespace().filter_map(|word| word.strip_suffix("::")) {
+            let folders = fs::read_dir(root().join("tests")).expect("a folder of the project");
+            let mut folders = folders.map(|entry| entry.expect("readable").path());
+            assert!(
+                folders.any(|folder| folder.join(module).with_extension("rs").exists()),
+                "{shown}: {module}"
+            );
+            filters += 1;
+        }
+    }
+    assert!(commands > 20 && filters > 10, "{commands} commands and {filters} filters were read");
+}
+
 /// The names of all functions that are tests, read from the sources.
 fn tests(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
     for entry in fs::read_dir(folder).expect("a folder of the project") {
