@@ -24,12 +24,12 @@ mod loose;
 mod message;
 mod patterns;
 mod project;
+mod provenance;
 mod releases;
 mod rest;
 mod rules;
 mod state;
 pub mod store;
-mod tellers;
 pub mod webhook;
 
 pub use error::SourceError;

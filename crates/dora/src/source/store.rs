@@ -13,7 +13,7 @@ use super::super::events::{self, Event};
 use super::SourceError;
 pub(super) use super::durable::beside;
 pub use super::durable::write_durably;
-use super::tellers::Tellers;
+use super::provenance::Provenance;
 
 /// A file of events that is being changed; nobody else changes it meanwhile.
 pub struct Store {
@@ -21,9 +21,9 @@ pub struct Store {
     events: BTreeMap<Key, Event>,
     /// Lines that are no events, as they are: they stay where they can be mended.
     bad: Vec<BadLine>,
-    tellers: Tellers,
+    provenance: Provenance,
     /// As they are stored.
-    tellers_before: Tellers,
+    provenance_before: Provenance,
     _lock: File,
 }
 
@@ -67,8 +67,15 @@ impl Store {
         lock.lock().map_err(SourceError::file("can't be locked", path))?;
         let Events { events, bad } = read(path)?;
         let events = events.into_iter().map(|event| (key(&event), event)).collect();
-        let tellers = Tellers::of(path)?;
-        Ok(Self { path: path.to_owned(), events, bad, tellers_before: tellers.clone(), tellers, _lock: lock })
+        let provenance = Provenance::of(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            events,
+            bad,
+            provenance_before: provenance.clone(),
+            provenance,
+            _lock: lock,
+        })
     }
 
     /// Adds events; one that is there already is replaced by the newer word.
@@ -91,7 +98,7 @@ impl Store {
 
     /// Adds the events of a file; no other source removes them.
     pub fn merge_file(&mut self, new: Vec<Event>) -> Merged {
-        self.tellers.file(new.iter().map(key));
+        self.provenance.file(new.iter().map(key));
         self.merge(new)
     }
 
@@ -111,7 +118,7 @@ impl Store {
         kept: &[String],
         new: Vec<Event>,
     ) -> (Merged, Vec<String>) {
-        let former = self.tellers.owns(source, prefix, kept);
+        let former = self.provenance.owns(source, prefix, kept);
         let mut prefixes = former.clone();
         prefixes.push(prefix.to_owned());
         (self.replace_all(&prefixes, new), former)
@@ -120,10 +127,10 @@ impl Store {
     fn replace_all(&mut self, prefixes: &[String], new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
         let before = self.events.len();
-        let tellers = &self.tellers;
+        let provenance = &self.provenance;
         let its = |key: &Key| prefixes.iter().any(|prefix| key.1.starts_with(prefix.as_str()));
         // What can't be written is refused below, and gone all the same.
-        self.events.retain(|key, _| !its(key) || fresh.contains_key(key) || tellers.is_of_file(key));
+        self.events.retain(|key, _| !its(key) || fresh.contains_key(key) || provenance.is_of_file(key));
         let removed = (before - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
     }
@@ -132,8 +139,8 @@ impl Store {
     pub fn update(&mut self, before: &BTreeSet<String>, new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
         let count = self.events.len();
-        let tellers = &self.tellers;
-        let stays = |key: &Key| fresh.contains_key(key) || tellers.is_of_file(key);
+        let provenance = &self.provenance;
+        let stays = |key: &Key| fresh.contains_key(key) || provenance.is_of_file(key);
         self.events.retain(|key, _| !before.contains(&key.1) || stays(key));
         let removed = (count - self.events.len()) as u64;
         Merged { removed, ..self.merge(fresh.into_values()) }
@@ -153,18 +160,18 @@ impl Store {
     pub fn save(&self) -> Result<(), SourceError> {
         // A kill between the two does no harm: what a file told is known before it is there, and
         // a former owner until its events are gone.
-        self.save_tellers(self.tellers_before.with_files_of(&self.tellers))?;
+        self.save_provenance(self.provenance_before.with_files_of(&self.provenance))?;
         self.save_events()?;
-        self.save_tellers(self.tellers.clone())
+        self.save_provenance(self.provenance.clone())
     }
 
     /// Writes who told what, where nothing of the events has changed.
     pub fn save_unchanged(&self) -> Result<(), SourceError> {
-        self.save_tellers(self.tellers.clone())
+        self.save_provenance(self.provenance.clone())
     }
 
-    fn save_tellers(&self, tellers: Tellers) -> Result<(), SourceError> {
-        if tellers == self.tellers_before { Ok(()) } else { tellers.save(&self.path) }
+    fn save_provenance(&self, provenance: Provenance) -> Result<(), SourceError> {
+        if provenance == self.provenance_before { Ok(()) } else { provenance.save(&self.path) }
     }
 
     fn save_events(&self) -> Result<(), SourceError> {

@@ -12,14 +12,14 @@ use super::{SourceError, durable};
 /// Kept beside the file of events, among what the sources keep.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Tellers {
+pub(super) struct Provenance {
     /// By what a source reads, what the ids of its events begin with.
     owners: BTreeMap<String, BTreeSet<String>>,
     /// The events of files, by kind and id.
     files: BTreeSet<(u8, String)>,
 }
 
-impl Tellers {
+impl Provenance {
     /// What is known of a file of events; of one from before this was kept, nothing.
     pub fn of(events: &Path) -> Result<Self, SourceError> {
         durable::load(&place(events))
@@ -71,7 +71,7 @@ impl Tellers {
 }
 
 fn place(events: &Path) -> PathBuf {
-    durable::beside(events, ".state").join("tellers.json")
+    durable::beside(events, ".state").join("provenance.json")
 }
 
 #[cfg(test)]
@@ -80,25 +80,25 @@ mod tests {
 
     #[test]
     fn a_former_owner_is_told_unless_it_is_somebody_elses_now() {
-        let mut tellers = Tellers::default();
-        assert!(tellers.owns("git-1", "a/s@", &[]).is_empty());
-        assert!(tellers.owns("git-1", "a/s@", &[]).is_empty());
-        assert_eq!(tellers.owns("git-1", "b/s@", &[]), ["a/s@"]);
+        let mut provenance = Provenance::default();
+        assert!(provenance.owns("git-1", "a/s@", &[]).is_empty());
+        assert!(provenance.owns("git-1", "a/s@", &[]).is_empty());
+        assert_eq!(provenance.owns("git-1", "b/s@", &[]), ["a/s@"]);
         // Told once: it is gone then.
-        assert!(tellers.owns("git-1", "b/s@", &[]).is_empty());
+        assert!(provenance.owns("git-1", "b/s@", &[]).is_empty());
         // Two services that are read from the same.
         let both = ["b/s@".to_owned(), "b/t@".to_owned()];
-        assert!(tellers.owns("git-1", "b/t@", &both).is_empty());
-        assert!(tellers.owns("git-1", "b/s@", &both).is_empty());
+        assert!(provenance.owns("git-1", "b/t@", &both).is_empty());
+        assert!(provenance.owns("git-1", "b/s@", &both).is_empty());
         let one_renamed = ["b/s@".to_owned(), "b/u@".to_owned()];
-        assert_eq!(tellers.owns("git-1", "b/s@", &one_renamed), ["b/t@"]);
+        assert_eq!(provenance.owns("git-1", "b/s@", &one_renamed), ["b/t@"]);
         // Two that change their names with each other.
-        assert!(tellers.owns("git-2", "c/s@", &[]).is_empty());
+        assert!(provenance.owns("git-2", "c/s@", &[]).is_empty());
         let swapped = ["c/s@".to_owned(), "b/s@".to_owned()];
-        assert!(tellers.owns("git-1", "c/s@", &swapped).is_empty());
-        assert!(tellers.owns("git-2", "b/s@", &swapped).is_empty());
+        assert!(provenance.owns("git-1", "c/s@", &swapped).is_empty());
+        assert!(provenance.owns("git-2", "b/s@", &swapped).is_empty());
         // Who reads the same service in another way has taken it over: with `tags: x*`, say.
-        assert!(tellers.owns("git-3", "b/s@", &[]).is_empty());
-        assert_eq!(tellers.owns("git-3", "d/s@", &[]), ["b/s@"]);
+        assert!(provenance.owns("git-3", "b/s@", &[]).is_empty());
+        assert_eq!(provenance.owns("git-3", "d/s@", &[]), ["b/s@"]);
     }
 }
