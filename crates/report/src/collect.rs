@@ -133,7 +133,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let ends = [begun, spans(question)].concat();
         cut(query, &question.zone, &format!("{DEPLOYMENTS}{{{}}}", question.selector()), &ends).await?;
     }
-    let (all, before, by_team, periods, by_period, newest, integrity) = tokio::try_join!(
+    let (all, before, by_team, periods, by_period, newest, integrity, mut other_environments) = tokio::try_join!(
         figures(query, question, "", &span),
         before(query, question),
         figures(query, question, "team", &span),
@@ -141,6 +141,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         deployments_by_period(query, question),
         newest(query, question),
         integrity(query, question),
+        environments(query, question),
     )?;
     let names: BTreeSet<&String> = by_team.keys().chain(newest.keys()).chain(stored.keys()).collect();
     let range: Vec<Date> = (0..days).map(|day| question.first + Duration::days(day)).collect();
@@ -178,7 +179,6 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
     }
     let lacking = (question.first - asked.first).whole_days() as u32;
     let checks = integrity::checks(&integrity, &teams, days as u32, lacking);
-    let mut other_environments = environments(query, question).await?;
     // Besides what was asked for, only what somebody may mean by it.
     if !teams.is_empty() {
         other_environments.retain(|name| name.eq_ignore_ascii_case(&question.environment));
