@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 /// How long one script may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
