@@ -35,7 +35,7 @@ const MAX_LINES: usize = 500;
 /// A source file without its comments and its test module.
 struct Source {
     path: PathBuf,
-    /// The crate that it belongs to, `deploy`; of the program itself its module: `cli`, `ui`, `main`.
+    /// The crate that it belongs to, `deploy`; of the program itself its module: `commands`, `ui`, `main`.
     part: String,
     /// Below its `src`: `resource/bucket.rs`.
     inside: String,
@@ -242,13 +242,13 @@ fn only_ui_and_main_touch_the_terminal() {
 }
 
 #[test]
-fn only_cli_and_main_read_the_environment() {
+fn only_commands_and_main_read_the_environment() {
     none(forbid(
         &sources(),
         // `child` hands variables on, and decides nothing by them; tests have a switch.
-        |source| !["cli", "main", "testutils"].contains(&source.part.as_str()) && !is_child(source),
+        |source| !["commands", "main", "testutils"].contains(&source.part.as_str()) && !is_child(source),
         &["std::env", "env::var", "env::args", "env::current_dir", "env::temp_dir"],
-        "cli reads the environment and hands values down",
+        "commands reads the environment and hands values down",
     ));
 }
 
@@ -282,8 +282,8 @@ fn numbers_of_others_are_bounded() {
     const READERS: [&str; 15] = [
         "crates/base/src/answer.rs",
         "crates/deploy/src/artifact.rs",
-        "src/cli/holder.rs",
-        "src/cli/saved.rs",
+        "src/commands/holder.rs",
+        "src/commands/saved.rs",
         "crates/config/src/duration.rs",
         "crates/dora/src/events.rs",
         "crates/prometheus/src/remote_write/retry.rs",

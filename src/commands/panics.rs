@@ -127,7 +127,7 @@ mod tests {
     fn a_panic_leaves_a_report_without_secrets_that_says_where_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "cli::panics::tests::somebody_panics", "--ignored", "--nocapture"])
+            .args(["--exact", "commands::panics::tests::somebody_panics", "--ignored", "--nocapture"])
             .env("TMPDIR", folder.path())
             .env("GITLAB_TOKEN", "glpat-planted")
             .output()
@@ -139,7 +139,7 @@ mod tests {
             std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         let [file] = files.as_slice() else { panic!("{files:?}") };
         assert!(line.contains(&file.display().to_string()), "{line}");
-        assert!(line.contains("src/cli/panics.rs"), "{line}");
+        assert!(line.contains("src/commands/panics.rs"), "{line}");
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
         let report = std::fs::read_to_string(file).unwrap();
