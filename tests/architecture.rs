@@ -252,6 +252,17 @@ fn only_commands_and_main_read_the_environment() {
     ));
 }
 
+/// Whoever opens a screen by himself may forget to wait until it has shown everything.
+#[test]
+fn only_screen_shows_events() {
+    none(forbid(
+        &sources(),
+        |source| source.part == "commands" && source.inside != "commands/screen.rs",
+        &["Events::channel", "ui::run(", "tokio::spawn(ui::"],
+        "events are shown by screen::with, which ends when all of them are",
+    ));
+}
+
 /// The one place from which other programs are started.
 fn is_child(source: &Source) -> bool {
     source.part == "base" && source.inside == "child.rs"

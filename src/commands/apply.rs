@@ -11,9 +11,8 @@ use dorainfra_model::{Event, Events, FeedStep, Phase};
 use super::context::{Context, Project, Purpose};
 use super::pipeline::{Run, phase};
 use super::saved::Saved;
-use super::screen::Screen;
 use super::selection::Selection;
-use super::{CommandError, CommandResult, Exit, caller, stack, summary};
+use super::{CommandError, CommandResult, Exit, caller, screen, stack, summary};
 use crate::ui::Summary;
 
 /// Bring the cloud to the configuration, feed it and prove that the data arrived
@@ -48,9 +47,8 @@ struct Progress {
 impl Apply {
     pub async fn run(self, context: &Context) -> CommandResult {
         let began = Instant::now();
-        let screen = Screen::open(&context.printer);
-        let planned = self.plan(context, &screen.events).await;
-        let mut tally = screen.close().await;
+        let planning = async |events: &Events| self.plan(context, events).await;
+        let (planned, mut tally) = screen::counted(&context.printer, planning).await;
         let (run, plan, feed) = planned?;
         run.refuse_stand_ins()?;
         if (plan.has_changes() || feed.iter().any(FeedStep::is_change))
@@ -60,10 +58,10 @@ impl Apply {
         {
             return Err(CommandError::failed("not applied: nothing was changed"));
         }
-        let screen = Screen::open(&context.printer);
         let mut progress = Progress::default();
-        let result = self.carry_out(&run, &plan, &mut progress, &screen.events).await;
-        tally.phases.extend(screen.close().await.phases);
+        let applying = async |events: &Events| self.carry_out(&run, &plan, &mut progress, events).await;
+        let (result, rest) = screen::counted(&context.printer, applying).await;
+        tally.phases.extend(rest.phases);
 
         let mut summary = Summary {
             command: "apply".into(),

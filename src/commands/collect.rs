@@ -14,9 +14,8 @@ use time::{Date, OffsetDateTime};
 
 use super::context::Context;
 use super::intake;
-use super::screen::Screen;
 use super::sources::{self, Ask, Files};
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
 ///
@@ -198,10 +197,8 @@ impl Collect {
                 events: files.events.clone(),
                 subscriptions: intake::subscriptions(&configured, &files)?,
             };
-            let screen = Screen::open(&context.printer);
-            let result = webhook::run(settings, &stop, &screen.events).await;
-            screen.close().await;
-            result?;
+            let receiving = async |events: &Events| webhook::run(settings, &stop, events).await;
+            screen::with(&context.printer, receiving).await?;
             return Ok(Exit::Done);
         }
         let wanted = match given {
@@ -214,9 +211,8 @@ impl Collect {
         };
         loop {
             let since = self.since.map_or_else(sources::usual_since, |date| date.midnight().assume_utc());
-            let screen = Screen::open(&context.printer);
-            let result = self.once(context, &wanted, &files, since, &screen.events).await;
-            screen.close().await;
+            let once = async |events: &Events| self.once(context, &wanted, &files, since, events).await;
+            let result = screen::with(&context.printer, once).await;
             match (self.every, result) {
                 (None, Ok(collected)) => {
                     context.printer.result(&collected);

@@ -9,9 +9,8 @@ use dorainfra_model::{Event, Events, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
-use super::screen::Screen;
 use super::selection::Selection;
-use super::{CommandError, CommandResult, Exit, feeding, stack, summary};
+use super::{CommandError, CommandResult, Exit, feeding, screen, stack, summary};
 use crate::ui::Summary;
 
 /// Take the deployment down; its data is kept unless `--delete-data`
@@ -32,9 +31,8 @@ pub struct Destroy {
 impl Destroy {
     pub async fn run(self, context: &Context) -> CommandResult {
         let began = Instant::now();
-        let screen = Screen::open(&context.printer);
-        let planned = self.plan(context, &screen.events).await;
-        let mut tally = screen.close().await;
+        let planning = async |events: &Events| self.plan(context, events).await;
+        let (planned, mut tally) = screen::counted(&context.printer, planning).await;
         let (run, plan, snapshots) = planned?;
         let deletes = plan.has_changes() || (self.delete_data && !snapshots.is_empty());
         if deletes && !self.yes {
@@ -55,65 +53,70 @@ impl Destroy {
                 .exit(Exit::Interrupted)),
             false => Ok(()),
         };
-        let screen = Screen::open(&context.printer);
-        let events = &screen.events;
         let (mut outcome, mut remains) = (None, None);
-        let result = phase(events, Phase::Destroy, async {
-            let down = async {
-                stack::down(context, &run.blueprint.deployment, events).await?;
-                feeding::forget(context, &run.blueprint.deployment);
-                Ok(())
-            };
-            // Not while another run starts it, or waits for its values.
-            match plan.basis.observed.keys().any(|id| id.kind == "storage.bucket") {
-                true => run.leased(events, down).await,
-                false => down.await,
-            }?;
-            go_on()?;
-            match plan.has_changes() {
-                true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
-                false => Ok(()),
-            }?;
-            if self.delete_data && !snapshots.is_empty() {
+        let destroying = async |events: &Events| {
+            phase(events, Phase::Destroy, async {
+                let down = async {
+                    stack::down(context, &run.blueprint.deployment, events).await?;
+                    feeding::forget(context, &run.blueprint.deployment);
+                    Ok(())
+                };
+                // Not while another run starts it, or waits for its values.
+                match plan.basis.observed.keys().any(|id| id.kind == "storage.bucket") {
+                    true => run.leased(events, down).await,
+                    false => down.await,
+                }?;
                 go_on()?;
-                resource::delete_snapshots(&run.client, &snapshots, events).await?;
-            }
-            // Nothing is changed any more: this need not be waited for.
-            let google = run.google();
-            let Remains { left, off } = tokio::select! {
-                found = google.remains() => found?,
-                () = asked.cancelled() => return go_on(),
-            };
-            let (name, project) = (&run.blueprint.deployment, run.client.project());
-            let off: Vec<&str> = off.iter().map(String::as_str).collect();
-            let off = off.join(" ");
-            remains = Some(match left.as_slice() {
-                [] if !off.is_empty() => {
-                    format!("nothing of {name} is seen in {project}, where what {off} keeps can't be seen")
+                match plan.has_changes() {
+                    true => summary::complete(outcome.insert(run.resources(&plan, events).await?)),
+                    false => Ok(()),
+                }?;
+                if self.delete_data && !snapshots.is_empty() {
+                    go_on()?;
+                    resource::delete_snapshots(&run.client, &snapshots, events).await?;
                 }
-                [] => format!("nothing of {name} is left in {project}"),
-                left => {
-                    let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-                    format!("of {name} in {project}: {}", names.join(", "))
+                // Nothing is changed any more: this need not be waited for.
+                let google = run.google();
+                let Remains { left, off } = tokio::select! {
+                    found = google.remains() => found?,
+                    () = asked.cancelled() => return go_on(),
+                };
+                let (name, project) = (&run.blueprint.deployment, run.client.project());
+                let off: Vec<&str> = off.iter().map(String::as_str).collect();
+                let off = off.join(" ");
+                remains = Some(match left.as_slice() {
+                    [] if !off.is_empty() => {
+                        format!(
+                            "nothing of {name} is seen in {project}, where what {off} keeps can't be seen"
+                        )
+                    }
+                    [] => format!("nothing of {name} is left in {project}"),
+                    left => {
+                        let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+                        format!("of {name} in {project}: {}", names.join(", "))
+                    }
+                });
+                // In a project where nothing was, nothing is missed.
+                if self.delete_data && !off.is_empty() && plan.has_changes() {
+                    return Err(CommandError::failed(format!(
+                        "{off} is off in {project}: what it keeps of {name} may be there, and billed"
+                    ))
+                    .hint(format!(
+                        "`gcloud services enable {off} --project {project}`, and run the same command again"
+                    )));
                 }
-            });
-            // In a project where nothing was, nothing is missed.
-            if self.delete_data && !off.is_empty() && plan.has_changes() {
-                return Err(CommandError::failed(format!(
-                    "{off} is off in {project}: what it keeps of {name} may be there, and billed"
-                ))
-                .hint(format!(
-                    "`gcloud services enable {off} --project {project}`, and run the same command again"
-                )));
-            }
-            match self.delete_data && !left.is_empty() {
-                true => Err(CommandError::failed(format!("{} of its resources are still there", left.len()))
-                    .hint("run the same command again: it goes on from what is there")),
-                false => Ok(()),
-            }
-        })
-        .await;
-        tally.phases.extend(screen.close().await.phases);
+                match self.delete_data && !left.is_empty() {
+                    true => {
+                        Err(CommandError::failed(format!("{} of its resources are still there", left.len()))
+                            .hint("run the same command again: it goes on from what is there"))
+                    }
+                    false => Ok(()),
+                }
+            })
+            .await
+        };
+        let (result, rest) = screen::counted(&context.printer, destroying).await;
+        tally.phases.extend(rest.phases);
         let mut summary = Summary {
             command: "destroy".into(),
             ok: result.is_ok(),

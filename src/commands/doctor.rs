@@ -14,7 +14,7 @@ use dorainfra_model::{Check, Outcome};
 use dorainfra_model::{Event, Events};
 
 use super::context::{Context, Purpose};
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 
 /// Check credentials, project, permissions, policies, firewalls, programs and ports
 ///
@@ -24,8 +24,18 @@ pub struct Doctor {}
 
 impl Doctor {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let (events, receiver) = Events::channel();
-        let screen = tokio::spawn(crate::ui::run(receiver, context.printer.clone()));
+        let failed = screen::with(&context.printer, async |events| self.check(context, events).await).await?;
+        if failed > 0 {
+            let checks = if failed == 1 { "1 check".into() } else { format!("{failed} checks") };
+            return Err(CommandError::failed(format!("{checks} failed")).hint(
+                "mend what is marked with ✗, as its hint says, and run `dorainfra doctor` again: `apply` would stop there",
+            ));
+        }
+        Ok(Exit::Done)
+    }
+
+    /// How many checks failed.
+    async fn check(&self, context: &Context, events: &Events) -> CommandResult<usize> {
         let project = context.project().await?;
         project.config.require_project()?;
         let mut failed = 0;
@@ -64,7 +74,7 @@ impl Doctor {
         let client = context.client(&project)?;
         let name = format!("project {}", project.config.project);
         // Names and places are enough: neither an engine nor an address is asked for.
-        let facts = context.facts(&project, &client, Purpose::Removal, &events).await?;
+        let facts = context.facts(&project, &client, Purpose::Removal, events).await?;
         let blueprint = context.blueprint(&project, &facts)?;
         let lacking = client.lacking(&permissions(&blueprint.manifests)).await;
         let new =
@@ -87,19 +97,11 @@ impl Doctor {
             false => check("project", &name, found, hint.as_deref().unwrap_or_default()),
         });
         if reached {
-            for check in obstacles(&blueprint, client, &events).await {
+            for check in obstacles(&blueprint, client, events).await {
                 tell(check);
             }
         }
-        drop(events);
-        let _ = screen.await;
-        if failed > 0 {
-            let checks = if failed == 1 { "1 check".into() } else { format!("{failed} checks") };
-            return Err(CommandError::failed(format!("{checks} failed")).hint(
-                "mend what is marked with ✗, as its hint says, and run `dorainfra doctor` again: `apply` would stop there",
-            ));
-        }
-        Ok(Exit::Done)
+        Ok(failed)
     }
 }
 
@@ -169,5 +171,38 @@ fn check(name: &str, title: &str, found: Result<String, String>, hint: &str) -> 
         found,
         hint,
         elapsed_ms: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+
+    use super::super::interrupt::Signals;
+    use super::super::{Cli, Environment};
+    use super::*;
+    use crate::ui::{Mode, Options, Printer};
+
+    /// What was checked before is told, too, and above the error.
+    #[tokio::test]
+    async fn an_early_end_hides_no_check() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["dorainfra", "--project", "my-gcp", "--set", "stack.runtime=native", "doctor"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        let environment = Environment {
+            variables: BTreeMap::from([("HTTPS_PROXY".into(), "socks5://proxy".into())]),
+            folder: folder.path().into(),
+            executable: folder.path().join("dorainfra"),
+        };
+        let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
+        let context = Context::new(cli.global, environment, printer, Signals::default());
+        let error = Doctor {}.run(&context).await.unwrap_err();
+        assert!(error.message.contains("HTTPS_PROXY"), "{error}");
+        let told = captured.stdout();
+        for check in ["prometheus can be started", "pushgateway can be started", "port 9091"] {
+            assert!(told.contains(check), "{check}: {told}");
+        }
     }
 }

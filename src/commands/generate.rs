@@ -23,9 +23,8 @@ use super::context::Context;
 use super::endpoint::Endpoint;
 use super::history::natives;
 use super::live::Live;
-use super::screen::Screen;
 use super::told::{History, Told, yesterday};
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::Printer;
 
 /// Make DORA data: events, a history as CSV or JSON lines, or live values
@@ -154,15 +153,18 @@ async fn write_history(
     history: &History,
 ) -> CommandResult {
     let stop = context.signals.finishing();
-    let screen = Screen::open(&context.printer);
-    let samples = history.extent().samples;
-    let sent = tokio::select! {
-        sent = client.send(history.series(), Limits::default(), samples, &screen.events) => Some(sent),
-        () = stop.cancelled() => None,
-    };
-    if let Some(Ok(accepted)) = &sent {
+    screen::with(&context.printer, async |events| {
+        let samples = history.extent().samples;
+        let accepted = tokio::select! {
+            sent = client.send(history.series(), Limits::default(), samples, events) => sent?,
+            () = stop.cancelled() => {
+                return Err(CommandError::failed("interrupted before everything was sent")
+                    .hint("run the same command again: what is there already does no harm")
+                    .exit(Exit::Interrupted));
+            }
+        };
         let seconds = accepted.elapsed.as_secs_f64();
-        screen.events.note(format!(
+        events.note(format!(
             "history: {} samples{} accepted in {} requests, {seconds:.2} s ({:.0} a second)",
             accepted.samples,
             natives(accepted.native),
@@ -170,19 +172,11 @@ async fn write_history(
             accepted.samples as f64 / seconds.max(f64::EPSILON)
         ));
         if let Some(target) = target {
-            unseen(target, history, &screen.events).await;
+            unseen(target, history, events).await;
         }
-    }
-    screen.close().await;
-    match sent {
-        Some(sent) => {
-            sent?;
-            Ok(Exit::Done)
-        }
-        None => Err(CommandError::failed("interrupted before everything was sent")
-            .hint("run the same command again: what is there already does no harm")
-            .exit(Exit::Interrupted)),
-    }
+        Ok(Exit::Done)
+    })
+    .await
 }
 
 /// Says what of a history is accepted and still not shown: a Mimir asks its ingesters for

@@ -14,8 +14,7 @@ use time::OffsetDateTime;
 
 use super::context::Context;
 use super::endpoint::Endpoint;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 
 /// Values that are older are not live, seconds.
 const LATELY: f64 = 60.0;
@@ -76,11 +75,10 @@ impl Live {
             Settings { feed, histograms: endpoint.histograms(), interval, withdraw: self.withdraw };
         let clock = Clock::new(OffsetDateTime::now_utc, self.speed);
         let stop = context.signals.finishing();
-        let screen = Screen::open(&context.printer);
-        let result = async {
-            let mut outlets = self.outlets(context, endpoint, &screen.events).await?;
+        screen::with(&context.printer, async |events| {
+            let mut outlets = self.outlets(context, endpoint, events).await?;
             if !self.speed.is_real() {
-                screen.events.warn(
+                events.warn(
                     format!(
                         "the simulated world runs at {}: its values are ahead of any history",
                         self.speed
@@ -88,12 +86,10 @@ impl Live {
                     Some("for an endpoint of its own; --seed and --teams choose another world".into()),
                 );
             }
-            live::run(&settings, &mut outlets, &clock, &stop, &screen.events).await?;
+            live::run(&settings, &mut outlets, &clock, &stop, events).await?;
             Ok(Exit::Done)
-        }
-        .await;
-        screen.close().await;
-        result
+        })
+        .await
     }
 
     /// What is served comes first: nobody has to be waited for there.

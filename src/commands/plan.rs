@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dorainfra_model::{Event, FeedStep, Phase};
+use dorainfra_model::{Event, Events, FeedStep, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
 use super::saved::Saved;
-use super::screen::Screen;
 use super::selection::Selection;
-use super::{CommandResult, Exit, credentials};
+use super::{CommandResult, Exit, credentials, screen};
 
 /// Show what `apply` would create, change and delete
 ///
@@ -32,14 +31,10 @@ pub struct PlanCommand {
 
 impl PlanCommand {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let screen = Screen::open(&context.printer);
-        let result = self.work(context, &screen).await;
-        screen.close().await;
-        result
+        screen::with(&context.printer, async |events| self.work(context, events).await).await
     }
 
-    async fn work(&self, context: &Context, screen: &Screen) -> CommandResult {
-        let events = &screen.events;
+    async fn work(&self, context: &Context, events: &Events) -> CommandResult {
         let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;

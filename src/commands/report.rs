@@ -8,6 +8,7 @@ use dorainfra_base::zone::Zone;
 use dorainfra_config::parse_duration;
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
+use dorainfra_model::Events;
 use dorainfra_prometheus::Past;
 use dorainfra_prometheus::query::{Access, Query};
 use dorainfra_report::{self as report, Key, Question, Report as Collected};
@@ -16,8 +17,7 @@ use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 
 /// The file that a page is written to when none is named.
 const PAGE: &str = "dora-report.html";
@@ -112,10 +112,8 @@ impl Report {
         let now = OffsetDateTime::now_utc();
         let zone = self.zone(context).await?;
         let (first, until) = self.dates(&zone, now)?;
-        let screen = Screen::open(&context.printer);
-        let collected = self.collect(context, &screen, zone, first, until, now).await;
-        screen.close().await;
-        let collected = collected?;
+        let asked = async |events: &Events| self.collect(context, events, zone, first, until, now).await;
+        let collected = screen::with(&context.printer, asked).await?;
         for team in self.teams.iter().filter(|team| !collected.teams.iter().any(|one| one.name == **team)) {
             context.printer.warning(
                 &format!("no team `{team}` is known in the environment `{}`", self.environment),
@@ -191,7 +189,7 @@ impl Report {
     async fn collect(
         &self,
         context: &Context,
-        screen: &Screen,
+        events: &Events,
         zone: Zone,
         first: Date,
         until: Date,
@@ -213,7 +211,7 @@ impl Report {
             native: false,
         };
         let Some(url) = &self.endpoint else {
-            let run = Run::begin(context, Purpose::Look, &screen.events).await?;
+            let run = Run::begin(context, Purpose::Look, events).await?;
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());

@@ -9,11 +9,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use dorainfra_base::child;
 use dorainfra_gcp_sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use dorainfra_gcp_sandbox::{self as sandbox, Driver, Handle, Options, Profile};
+use dorainfra_model::Events;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::{Printer, Style, View};
 
 /// How long a detached sandbox may take until it answers.
@@ -228,11 +228,10 @@ impl Start {
 
     /// The Debian below all machines, built where it is missing.
     async fn base_system(&self, context: &Context) -> CommandResult<BaseSystem> {
-        let screen = Screen::open(&context.printer);
         let folder = context.environment.folder.join(&self.base_system);
-        let base = BaseSystem::prepare(&folder, &self.debian_mirror, &screen.events).await;
-        screen.close().await;
-        Ok(base?)
+        let prepared =
+            async |events: &Events| BaseSystem::prepare(&folder, &self.debian_mirror, events).await;
+        Ok(screen::with(&context.printer, prepared).await?)
     }
 
     /// Starts this program again as the server and waits until it answers.

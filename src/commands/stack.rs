@@ -13,8 +13,7 @@ use dorainfra_prometheus::pushgateway::{Gateway, Group};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::{self, PartStatus, State};
 
 /// Also told by the machine, of its own: see `templates/vm/machine.sh.j2`.
@@ -50,18 +49,13 @@ impl Stack {
     pub async fn run(self, context: &Context) -> CommandResult {
         match self.command {
             StackCommand::Up => {
-                let screen = Screen::open(&context.printer);
-                let result = begin(context, &screen.events).await;
-                screen.close().await;
-                result?;
+                screen::with(&context.printer, async |events| begin(context, events).await).await?;
             }
             StackCommand::Down => {
                 let config = context.project().await?.config;
                 context.signals.finishing();
-                let screen = Screen::open(&context.printer);
-                let result = down(context, &config.name, &screen.events).await;
-                screen.close().await;
-                result?;
+                let down = async |events: &Events| down(context, &config.name, events).await;
+                screen::with(&context.printer, down).await?;
             }
             StackCommand::Status => {
                 let config = context.project().await?.config;

@@ -15,8 +15,7 @@ use futures::future::join_all;
 use super::bucket::{BucketObjects, blocks_prefix};
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
-use super::screen::Screen;
-use super::{CommandResult, Exit, credentials, stack, watch};
+use super::{CommandResult, Exit, credentials, screen, stack, watch};
 use crate::ui::{self, State};
 
 /// Nobody waits longer for a number that only adds to what is known.
@@ -37,10 +36,8 @@ impl Status {
         if let Some(every) = self.watch {
             return watch::watch(context, every).await;
         }
-        let screen = Screen::open(&context.printer);
-        let status = self.work(context, &screen.events).await;
-        screen.close().await;
-        context.printer.result(&status?);
+        let status = screen::with(&context.printer, async |events| self.work(context, events).await).await?;
+        context.printer.result(&status);
         Ok(Exit::Done)
     }
 

@@ -6,8 +6,7 @@ use dorainfra_model::{Events, Phase};
 
 use super::context::{Context, Purpose};
 use super::pipeline::{Run, phase};
-use super::screen::Screen;
-use super::{CommandResult, Exit, credentials, summary};
+use super::{CommandResult, Exit, credentials, screen, summary};
 
 /// Prove that every sample arrived: endpoint, history, a live marker, freshness, bucket
 ///
@@ -21,10 +20,7 @@ pub struct Verify {
 
 impl Verify {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let screen = Screen::open(&context.printer);
-        let report = self.work(context, &screen.events).await;
-        screen.close().await;
-        let report = report?;
+        let report = screen::with(&context.printer, async |events| self.work(context, events).await).await?;
         context.printer.result(&summary::report(&report));
         Ok(if report.ok() { Exit::Done } else { Exit::VerifyFailed })
     }

@@ -8,13 +8,13 @@ use dorainfra_config::Live;
 use dorainfra_deploy::blueprint::Names;
 use dorainfra_deploy::stack::native;
 use dorainfra_deploy::stack::pipeline::{self, Health, LastErrors, Sources, Stage};
+use dorainfra_model::Events;
 use dorainfra_prometheus::Flavour;
 use time::OffsetDateTime;
 
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::{Pipeline, Watch};
 
 /// How often keys are looked for.
@@ -25,15 +25,12 @@ const BUCKET_EVERY: u64 = 15;
 const TAIL: u64 = 64 * 1024;
 
 pub async fn watch(context: &Context, every: u32) -> CommandResult {
-    let screen = Screen::open(&context.printer);
-    let begun = async {
-        let run = Run::begin(context, Purpose::Look, &screen.events).await?;
+    let begun = async |events: &Events| {
+        let run = Run::begin(context, Purpose::Look, events).await?;
         let target = run.target().await?;
         Ok::<_, CommandError>((run, target))
-    }
-    .await;
-    screen.close().await;
-    let (run, target) = begun?;
+    };
+    let (run, target) = screen::with(&context.printer, begun).await?;
     let config = &run.project.config;
     let ports = &config.stack.ports;
     let served = ([127, 0, 0, 1], ports.generator).into();

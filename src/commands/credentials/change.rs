@@ -4,14 +4,13 @@
 use dorainfra_deploy::blueprint::Names;
 use dorainfra_deploy::resource::{self, Held};
 use dorainfra_engine::{Action, Plan, Step};
-use dorainfra_model::{Event, Phase};
+use dorainfra_model::{Event, Events, Phase};
 use serde_json::json;
 
 use super::super::context::Context;
 use super::super::pipeline::{Run, phase};
-use super::super::screen::Screen;
 use super::super::selection::Selection;
-use super::super::{CommandError, CommandResult, stack, summary};
+use super::super::{CommandError, CommandResult, screen, stack, summary};
 
 const VERSION: &str = "secretmanager.secretVersion";
 const INSTANCE: &str = "compute.instance";
@@ -40,10 +39,7 @@ impl Change {
     /// it, waits until the machine has taken it, and gives the stack that runs
     /// here its new files.
     pub async fn carry_out(self, context: &Context, run: &Run<'_>, consent: &Consent) -> CommandResult<()> {
-        let screen = Screen::open(&context.printer);
-        let planned = self.plan(run, &screen).await;
-        screen.close().await;
-        let plan = planned?;
+        let plan = screen::with(&context.printer, async |events| self.plan(run, events).await).await?;
         let mut questions: Vec<String> = consent.question.clone().into_iter().collect();
         let others = others(&plan);
         if !others.is_empty() {
@@ -58,13 +54,10 @@ impl Change {
                 return Err(CommandError::failed("not done: nothing was changed"));
             }
         }
-        let screen = Screen::open(&context.printer);
-        let done = self.apply(context, run, &plan, &screen).await;
-        screen.close().await;
-        done
+        screen::with(&context.printer, async |events| self.apply(context, run, &plan, events).await).await
     }
 
-    async fn plan(&self, run: &Run<'_>, screen: &Screen) -> CommandResult<Plan> {
+    async fn plan(&self, run: &Run<'_>, events: &Events) -> CommandResult<Plan> {
         let mut manifests = run.blueprint.manifests.clone();
         for manifest in manifests.iter_mut().filter(|manifest| manifest.kind == VERSION) {
             if let Some((_, word)) = self.words.iter().find(|(secret, _)| *secret == manifest.name) {
@@ -75,7 +68,6 @@ impl Change {
         let target =
             concerned.map(|manifest| manifest.id()).chain(self.revoked.iter().map(Held::id)).collect();
         let selection = Selection { target, ..Selection::default() };
-        let events = &screen.events;
         let plan = phase(events, Phase::Plan, run.plan_of(manifests, &selection, events)).await?;
         let missing = |step: &&Step| step.id.kind == INSTANCE && step.action == Action::Create;
         if plan.steps.iter().any(|step| missing(&step)) {
@@ -91,9 +83,8 @@ impl Change {
         context: &Context,
         run: &Run<'_>,
         plan: &Plan,
-        screen: &Screen,
+        events: &Events,
     ) -> CommandResult<()> {
-        let events = &screen.events;
         // From here on it is no client, even if this run is cut off.
         resource::mark_revoked(&run.client, &self.revoked).await?;
         if plan.has_changes() {

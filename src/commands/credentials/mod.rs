@@ -17,8 +17,7 @@ use time::OffsetDateTime;
 use self::change::{Change, Consent};
 use super::context::{Context, Purpose};
 use super::pipeline::Run;
-use super::screen::Screen;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::{self, CredentialStatus, State};
 
 /// The most clients: the server's secret holds the certificate of an authority
@@ -287,10 +286,8 @@ fn paths(files: &ClientFiles) -> ClientPaths {
 
 /// A run of a deployment whose port asks for certificates.
 async fn begin(context: &Context) -> CommandResult<Run<'_>> {
-    let screen = Screen::open(&context.printer);
-    let run = Run::begin(context, Purpose::Use, &screen.events).await;
-    screen.close().await;
-    let run = run?;
+    let begun = async |events: &Events| Run::begin(context, Purpose::Use, events).await;
+    let run = screen::with(&context.printer, begun).await?;
     if run.project.config.access.tls == Tls::Off {
         return Err(CommandError::usage("with `access.tls: off` there are no certificates")
             .hint("set `access.tls: mutual` and run `dorainfra apply`"));
