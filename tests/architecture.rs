@@ -293,8 +293,8 @@ fn numbers_of_others_are_bounded() {
     const READERS: [&str; 15] = [
         "crates/base/src/answer.rs",
         "crates/deploy/src/artifact.rs",
-        "src/commands/holder.rs",
-        "src/commands/saved.rs",
+        "crates/deploy/src/workflow/holder.rs",
+        "crates/deploy/src/workflow/saved_plan.rs",
         "crates/config/src/duration.rs",
         "crates/dora/src/events.rs",
         "crates/prometheus/src/remote_write/retry.rs",

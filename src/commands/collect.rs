@@ -2,19 +2,19 @@
 //! file of events.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use dorainfra_config::{ChangesAre, DeployedBy, Source, SourceKind};
+use dorainfra_deploy::workflow::event_sources::{self, Ask, Collected, Collecting, Files};
 use dorainfra_dora as dora;
 use dorainfra_dora::source::webhook;
 use dorainfra_model::Events;
 use time::{Date, OffsetDateTime};
 
+use super::arguments::{day, webhook_secret};
 use super::context::Context;
-use super::intake;
-use super::sources::{self, Ask, Files};
 use super::{CommandError, CommandResult, Exit, screen};
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
@@ -32,7 +32,7 @@ pub struct Collect {
     #[arg(long, global = true, value_name = "FILE")]
     events: Option<PathBuf>,
     /// Ask GitHub and GitLab for nothing older [default: 400 days ago]
-    #[arg(long, global = true, value_name = "YYYY-MM-DD", value_parser = super::generate::day)]
+    #[arg(long, global = true, value_name = "YYYY-MM-DD", value_parser = day)]
     since: Option<Date>,
     /// Collect again, this many seconds after the last time, until interrupted
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -173,36 +173,36 @@ impl Collect {
             (Some(file), Some(_)) => (context.environment.folder.join(file), Vec::new()),
             (file, _) => {
                 let config = context.project().await?.config;
-                let own = || context.collected(&config.name);
+                let own = || context.workspace.collected(&config.name);
                 let file = file.as_ref().map_or_else(own, |file| context.environment.folder.join(file));
                 if self.events.is_none() {
-                    context.make_state()?;
+                    context.workspace.make_state()?;
                 }
                 (file, config.sources)
             }
         };
         let files = Files::of(file)?;
-        configured = sources::with_teams(context, configured, &files, Ask::Now).await?;
+        configured = event_sources::with_teams(&context.workspace, configured, &files, Ask::Now).await?;
         // A single reading may be cut off anywhere: the next one goes on from there.
         let stop = match self.listen.is_some() || self.every.is_some() {
             true => context.signals.finishing(),
             false => context.signals.asked(),
         };
         if let Some(address) = self.listen {
-            let secret = secret(context, self.secret_file.as_deref())?;
+            let secret = webhook_secret(&context.environment, self.secret_file.as_deref())?;
             let settings = webhook::Settings {
                 listen: address,
                 secret,
                 journal: files.journal(),
                 events: files.events.clone(),
-                subscriptions: intake::subscriptions(&configured, &files)?,
+                subscriptions: event_sources::subscriptions(&configured, &files)?,
             };
             let receiving = async |events: &Events| webhook::run(settings, &stop, events).await;
             screen::with(&context.printer, receiving).await?;
             return Ok(Exit::Done);
         }
         let wanted = match given {
-            Some(source) => vec![sources::checked(source, &context.environment.folder)?],
+            Some(source) => vec![event_sources::checked(source, &context.environment.folder)?],
             None if configured.is_empty() => {
                 return Err(CommandError::usage("no source is named")
                     .hint("name one: `dorainfra collect git PATH`; or write `sources` into dorainfra.yaml"));
@@ -210,7 +210,8 @@ impl Collect {
             None => configured,
         };
         loop {
-            let since = self.since.map_or_else(sources::usual_since, |date| date.midnight().assume_utc());
+            let since =
+                self.since.map_or_else(event_sources::usual_since, |date| date.midnight().assume_utc());
             let once = async |events: &Events| self.once(context, &wanted, &files, since, events).await;
             let result = screen::with(&context.printer, once).await;
             match (self.every, result) {
@@ -237,16 +238,16 @@ impl Collect {
         files: &Files,
         since: OffsetDateTime,
         events: &Events,
-    ) -> CommandResult<crate::ui::Collected> {
-        let mut all = sources::Collecting::begin(files, wanted)?;
+    ) -> CommandResult<Collected> {
+        let mut all = Collecting::begin(files, wanted)?;
         for source in wanted {
-            all.collect(context, source, since, events).await?;
+            all.collect(&context.workspace, source, since, events).await?;
         }
         // Told of the whole file: what refers to each other may come from two sources.
-        for (what, hint) in dora::source::loose(&sources::known(&files.events, &context.printer)?) {
+        for (what, hint) in dora::source::loose(&event_sources::known(&files.events, &*context.operator())?) {
             events.warn(what, Some(hint.to_owned()));
         }
-        let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
+        let shown = context.workspace.shown(&files.events);
         Ok(all.end(shown))
     }
 }
@@ -319,19 +320,4 @@ impl ForgeArguments {
 
 fn some(patterns: &[String]) -> Option<Vec<String>> {
     (!patterns.is_empty()).then(|| patterns.to_vec())
-}
-
-/// The webhooks' secret: of the file, or the variable.
-pub(super) fn secret(context: &Context, file: Option<&Path>) -> CommandResult<String> {
-    const VARIABLE: &str = "DORAINFRA_WEBHOOK_SECRET";
-    let secret = match file {
-        Some(file) => sources::secret_of(&context.environment.folder.join(file))?,
-        None => context.environment.get(VARIABLE).unwrap_or_default().to_owned(),
-    };
-    if secret.is_empty() {
-        return Err(CommandError::usage("webhooks need a secret: anybody could send events otherwise").hint(
-            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at whoever sends"),
-        ));
-    }
-    Ok(secret)
 }

@@ -8,12 +8,13 @@ use dorainfra_config::Live;
 use dorainfra_deploy::blueprint::Blueprint;
 use dorainfra_deploy::machine;
 use dorainfra_deploy::resource::{Google, lives_in_mimir, permissions};
+use dorainfra_deploy::workflow::{self, Purpose, stack};
 use dorainfra_engine::{self as engine, EngineError, Finding, PlanOptions};
 use dorainfra_gcp as gcp;
 use dorainfra_model::{Check, Outcome};
 use dorainfra_model::{Event, Events};
 
-use super::context::{Context, Purpose};
+use super::context::Context;
 use super::{CommandError, CommandResult, Exit, screen};
 
 /// Check credentials, project, permissions, policies, firewalls, programs and ports
@@ -43,14 +44,15 @@ impl Doctor {
             failed += usize::from(check.outcome == Outcome::Failed);
             events.send(Event::Checked { check });
         };
-        let stack = &project.config.stack;
-        let pushes = stack.live == Live::Pushgateway;
+        let parts = &project.config.stack;
+        let pushes = parts.live == Live::Pushgateway;
         let programs = [
-            ("prometheus", "prometheus", &stack.prometheus),
-            ("pushgateway", "prometheus-pushgateway", &stack.pushgateway),
+            ("prometheus", "prometheus", &parts.prometheus),
+            ("pushgateway", "prometheus-pushgateway", &parts.pushgateway),
         ];
         for (name, program, configured) in programs.into_iter().take(if pushes { 2 } else { 1 }) {
-            let found = context.program(program, configured.as_deref()).filter(|path| path.is_file());
+            let found =
+                context.workspace.program(program, configured.as_deref()).filter(|path| path.is_file());
             tell(check(
                 name,
                 &format!("{program} can be started"),
@@ -58,12 +60,12 @@ impl Doctor {
                 &format!("apt-get install {program}, or scripts/setup"),
             ));
         }
-        let running = super::stack::running(context, &project.config).await?;
+        let running = stack::running(&context.workspace, &project.config).await?;
         let entry = match pushes {
-            true => ("stack.ports.pushgateway", stack.ports.pushgateway),
-            false => ("stack.ports.generator", stack.ports.generator),
+            true => ("stack.ports.pushgateway", parts.ports.pushgateway),
+            false => ("stack.ports.generator", parts.ports.generator),
         };
-        for (key, port) in [("stack.ports.prometheus", stack.ports.prometheus), entry] {
+        for (key, port) in [("stack.ports.prometheus", parts.ports.prometheus), entry] {
             let free = match (running, TcpListener::bind(("127.0.0.1", port))) {
                 (true, _) => Ok("used by the running stack".into()),
                 (false, Ok(_)) => Ok("free".into()),
@@ -71,11 +73,11 @@ impl Doctor {
             };
             tell(check(key, &format!("port {port}"), free, &format!("choose another: `--set {key}=PORT`")));
         }
-        let client = context.client(&project)?;
+        let client = project.client()?;
         let name = format!("project {}", project.config.project);
         // Names and places are enough: neither an engine nor an address is asked for.
-        let facts = context.facts(&project, &client, Purpose::Removal, events).await?;
-        let blueprint = context.blueprint(&project, &facts)?;
+        let facts = workflow::facts(&context.workspace, &project, &client, Purpose::Removal, events).await?;
+        let blueprint = project.blueprint(&facts)?;
         let lacking = client.lacking(&permissions(&blueprint.manifests)).await;
         let new =
             lacking.as_ref().err().and_then(gcp::Error::api).is_some_and(|api| api.is_service_disabled());

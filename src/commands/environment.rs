@@ -8,6 +8,19 @@ use std::path::PathBuf;
 pub const TOOL_VARIABLES: &[&str] =
     &["DORAINFRA_SANDBOX_DIR", "DORAINFRA_MIMIR_RELEASES", "DORAINFRA_WEBHOOK_SECRET"];
 
+/// Variables that say by which proxy something is reached.
+pub const PROXY_VARIABLES: [&str; 9] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "REQUEST_METHOD",
+];
+
 #[derive(Clone, Debug)]
 pub struct Environment {
     pub variables: BTreeMap<String, String>,

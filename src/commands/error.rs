@@ -3,8 +3,12 @@
 
 use std::fmt;
 
+use dorainfra_deploy::artifact::ArtifactError;
 use dorainfra_deploy::machine::MachineError;
-use dorainfra_engine::{EngineError, ProviderError};
+use dorainfra_deploy::workflow::{Error, InputError, Interrupted, PlanError};
+use dorainfra_engine::EngineError;
+
+use super::panics;
 
 /// The exit codes, as documented in docs/exit-codes.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +56,7 @@ impl CommandError {
     pub fn next_step(&self) -> String {
         self.hint.clone().unwrap_or_else(|| match self.exit {
             Exit::Usage => "`dorainfra COMMAND --help` and docs/configuration.md say what is taken".into(),
-            _ => super::panics::report_it("run the same command again, with -v; if it fails again, "),
+            _ => panics::report_it("run the same command again, with -v; if it fails again, "),
         })
     }
 
@@ -68,95 +72,103 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// An error with a message and a `hint()` of its own, as a plain failure.
-macro_rules! failure {
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        Self { exit: exit_of(&error), message: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// What a run's failure means for whoever started it.
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Blueprint(_)
+        | Error::Config(_)
+        | Error::Input(_)
+        | Error::Project(_)
+        | Error::Render(_)
+        | Error::Artifact(ArtifactError::OtherVersion { .. })
+        | Error::Engine(EngineError::UnknownTarget { .. }) => Exit::Usage,
+        Error::Engine(EngineError::LeaseHeld { .. }) => Exit::LeaseHeld,
+        Error::Plan(_)
+        | Error::Engine(
+            EngineError::Stale(_) | EngineError::Meanwhile { .. } | EngineError::OtherDeployment { .. },
+        ) => Exit::PlanStale,
+        Error::Interrupted(_) | Error::Machine(MachineError::Interrupted(_)) => Exit::Interrupted,
+        Error::Artifact(_)
+        | Error::CallerUnknown { .. }
+        | Error::Cloud(_)
+        | Error::Compose(_)
+        | Error::Down { .. }
+        | Error::EndedEarly(_)
+        | Error::Engine(_)
+        | Error::Files(_)
+        | Error::Gateway(_)
+        | Error::Http(_)
+        | Error::Incomplete { .. }
+        | Error::Live(_)
+        | Error::Machine(_)
+        | Error::NoDeployment
+        | Error::NoEngine { .. }
+        | Error::NoMachine
+        | Error::OtherHistory { .. }
+        | Error::Provider(_)
+        | Error::Query(_)
+        | Error::Reach(_)
+        | Error::Remaining { .. }
+        | Error::ServicesOff { .. }
+        | Error::Source(_)
+        | Error::Stack(_)
+        | Error::StandInsForHa
+        | Error::Target(_)
+        | Error::Unmakeable { .. }
+        | Error::Unreachable { .. }
+        | Error::Unwritable { .. }
+        | Error::Upload(_)
+        | Error::Write(_) => Exit::Failed,
+    }
+}
+
+/// Errors that a run can have as well.
+macro_rules! as_in_a_run {
     ($($error:ty),+ $(,)?) => {$(
         impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                Self { exit: Exit::Failed, message: error.to_string(), hint: error.hint() }
+                Error::from(error).into()
             }
         }
     )+};
 }
 
-/// The same, where nothing was done because what was given is wrong.
-macro_rules! wrong_usage {
-    ($($error:ty),+ $(,)?) => {$(
-        impl From<$error> for CommandError {
-            fn from(error: $error) -> Self {
-                Self { exit: Exit::Usage, message: error.to_string(), hint: error.hint() }
-            }
-        }
-    )+};
-}
-
-failure!(
-    dorainfra_dora::live::LiveError,
-    dorainfra_prometheus::pushgateway::GatewayError,
-    dorainfra_prometheus::remote_write::WriteError,
-    dorainfra_dora::source::SourceError,
-    dorainfra_prometheus::upload::UploadError,
-    dorainfra_gcp::Error,
-    dorainfra_deploy::resource::ReachError,
-    dorainfra_gcp_sandbox::SandboxError,
-    dorainfra_gcp_sandbox::machine::NspawnError,
-    dorainfra_prometheus::TargetError,
-    dorainfra_deploy::stack::compose::ComposeError,
-    dorainfra_deploy::stack::native::StackError,
-    dorainfra_pki::FilesError,
-);
-
-wrong_usage!(
-    dorainfra_deploy::blueprint::BlueprintError,
+as_in_a_run!(
+    InputError,
+    Interrupted,
+    MachineError,
+    PlanError,
     dorainfra_config::ConfigErrors,
     dorainfra_config::ProjectMissing,
-    dorainfra_render::RenderError,
-    crate::ui::PromptError,
+    dorainfra_deploy::blueprint::BlueprintError,
+    dorainfra_deploy::stack::compose::ComposeError,
+    dorainfra_deploy::stack::native::StackError,
+    dorainfra_dora::live::LiveError,
+    dorainfra_dora::source::SourceError,
+    dorainfra_gcp::Error,
+    dorainfra_pki::FilesError,
+    dorainfra_prometheus::TargetError,
+    dorainfra_prometheus::pushgateway::GatewayError,
+    dorainfra_prometheus::query::QueryError,
+    dorainfra_prometheus::remote_write::WriteError,
 );
 
-impl From<dorainfra_deploy::artifact::ArtifactError> for CommandError {
-    fn from(error: dorainfra_deploy::artifact::ArtifactError) -> Self {
-        let exit = match error {
-            dorainfra_deploy::artifact::ArtifactError::OtherVersion { .. } => Exit::Usage,
-            _ => Exit::Failed,
-        };
-        Self { exit, message: error.to_string(), hint: error.hint() }
-    }
-}
-
-impl From<dorainfra_prometheus::query::QueryError> for CommandError {
-    fn from(error: dorainfra_prometheus::query::QueryError) -> Self {
-        let hint = error.hint();
-        Self::failed(error.to_string()).hint(hint)
-    }
-}
-
-impl From<MachineError> for CommandError {
-    fn from(error: MachineError) -> Self {
-        let exit = match error {
-            MachineError::Interrupted(_) => Exit::Interrupted,
-            _ => Exit::Failed,
-        };
-        Self { exit, message: error.to_string(), hint: error.hint() }
-    }
-}
-
-impl From<EngineError> for CommandError {
-    fn from(error: EngineError) -> Self {
-        let exit = match &error {
-            EngineError::LeaseHeld { .. } => Exit::LeaseHeld,
-            EngineError::Stale(_) | EngineError::Meanwhile { .. } | EngineError::OtherDeployment { .. } => {
-                Exit::PlanStale
+/// An error with a message and a `hint()` of its own.
+macro_rules! of_a_command {
+    ($exit:expr; $($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self { exit: $exit, message: error.to_string(), hint: error.hint() }
             }
-            EngineError::UnknownTarget { .. } => Exit::Usage,
-            _ => Exit::Failed,
-        };
-        Self { exit, message: error.to_string(), hint: error.hint() }
-    }
+        }
+    )+};
 }
 
-impl From<ProviderError> for CommandError {
-    fn from(error: ProviderError) -> Self {
-        Self { exit: Exit::Failed, message: error.message, hint: error.hint }
-    }
-}
+of_a_command!(Exit::Failed; dorainfra_gcp_sandbox::SandboxError, dorainfra_gcp_sandbox::machine::NspawnError);
+of_a_command!(Exit::Usage; crate::ui::PromptError);

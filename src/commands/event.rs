@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use dorainfra_config as config;
+use dorainfra_deploy::workflow::event_sources::{self, Ask, Files};
+use dorainfra_deploy::workflow::http;
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::source::webhook;
 use reqwest::StatusCode;
@@ -15,8 +17,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
 use super::environment::Environment;
-use super::sources::{self, Ask, Files};
-use super::{CommandError, CommandResult, Exit, collect, intake};
+use super::{CommandError, CommandResult, Exit, arguments};
 use crate::ui::Recorded;
 
 /// Record one event: the last line of a pipeline
@@ -215,13 +216,14 @@ impl EventCommand {
         let file = match &self.events {
             Some(file) => context.environment.folder.join(file),
             None => {
-                context.make_state()?;
-                context.collected(&configured.name)
+                context.workspace.make_state()?;
+                context.workspace.collected(&configured.name)
             }
         };
         let files = Files::of(file)?;
-        let sources = sources::with_teams(context, configured.sources, &files, Ask::Once).await?;
-        let subscriptions = intake::subscriptions(&sources, &files)?;
+        let sources =
+            event_sources::with_teams(&context.workspace, configured.sources, &files, Ask::Once).await?;
+        let subscriptions = event_sources::subscriptions(&sources, &files)?;
         let (journal, events) = (files.journal(), files.events.clone());
         let event = told.event.to_string();
         let recorded = tokio::task::spawn_blocking(move || {
@@ -230,7 +232,7 @@ impl EventCommand {
         let recorded = recorded.await;
         let recorded =
             recorded.map_err(|error| CommandError::failed(format!("it ended early: {error}")))??;
-        let shown = files.events.strip_prefix(&context.environment.folder).unwrap_or(&files.events);
+        let shown = context.workspace.shown(&files.events);
         Ok((recorded.new, shown.display().to_string()))
     }
 
@@ -242,8 +244,8 @@ impl EventCommand {
         let url = url.ok_or_else(|| {
             CommandError::usage("`--to` is no address").hint("give one like https://dora.example.com/")
         })?;
-        let secret = collect::secret(context, self.secret_file.as_deref())?;
-        let client = context.web(None)?;
+        let secret = arguments::webhook_secret(&context.environment, self.secret_file.as_deref())?;
+        let client = http(None)?;
         let mut tried = 0;
         loop {
             tried += 1;

@@ -3,54 +3,37 @@
 //! anything reach the terminal.
 
 mod apply;
-mod bucket;
-mod caller;
+mod arguments;
 mod collect;
 mod completions;
 mod context;
 mod credentials;
 mod destroy;
 mod doctor;
-mod endpoint;
-mod engine;
 mod environment;
 mod error;
 mod event;
-mod feeding;
 mod generate;
-mod history;
-mod holder;
 mod init;
-mod intake;
 mod interrupt;
-mod live;
 mod panics;
-mod pipeline;
 mod plan;
-mod planning;
-mod proxy;
-mod reach;
 mod reference;
 mod render;
 mod report;
 mod sandbox;
-mod saved;
 mod screen;
-mod selection;
-mod sources;
 mod stack;
 mod status;
 mod summary;
-mod told;
 mod verify;
-mod watch;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use self::arguments::Global;
 use self::interrupt::Signals;
 use crate::ui::Printer;
 
@@ -69,39 +52,6 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Flags that every command takes.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// Configuration file [default: dorainfra.yaml, where there is one]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Google Cloud project; overrides `project` of the configuration
-    #[arg(long, global = true, value_name = "ID")]
-    pub project: Option<String>,
-    /// Override a configuration key, for example `--set mimir.disk_gb=50`
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// A Mimir binary on this machine; the same as `--set mimir.binary=PATH`
-    #[arg(long, global = true, value_name = "PATH")]
-    pub mimir_binary: Option<PathBuf>,
-    /// Use the sandbox that `dorainfra sandbox start` runs, instead of Google
-    #[arg(long, global = true)]
-    pub sandbox: bool,
-    /// Print one JSON event or result a line
-    #[arg(long, global = true, conflicts_with = "quiet")]
-    pub json: bool,
-    /// Print errors, warnings and results only
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
-    /// Print more: what starts, and the fields of what is created
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Print without colours; NO_COLOR does the same
-    #[arg(long, global = true)]
-    pub no_color: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dorainfra_model::{Event, Events, FeedStep, Phase};
+use dorainfra_deploy::workflow::{Purpose, SavedPlan, Selection, apply, credentials, phase};
+use dorainfra_model::{Events, Phase};
 
-use super::context::{Context, Purpose};
-use super::pipeline::{Run, phase};
-use super::saved::Saved;
-use super::selection::Selection;
-use super::{CommandResult, Exit, credentials, screen};
+use super::context::Context;
+use super::{CommandResult, Exit, arguments, screen};
 
 /// Show what `apply` would create, change and delete
 ///
@@ -17,7 +15,7 @@ use super::{CommandResult, Exit, credentials, screen};
 #[derive(Debug, Args)]
 pub struct PlanCommand {
     #[command(flatten)]
-    selection: Selection,
+    selection: arguments::Selection,
     /// Of the resources only: no collector stack, no history
     #[arg(long)]
     no_stack: bool,
@@ -34,20 +32,17 @@ impl PlanCommand {
         screen::with(&context.printer, async |events| self.work(context, events).await).await
     }
 
-    async fn work(&self, context: &Context, events: &Events) -> CommandResult {
-        let run = Run::begin_for(context, Purpose::Change, &self.selection, events).await?;
+    async fn work(self, context: &Context, events: &Events) -> CommandResult {
+        let selection = Selection::from(self.selection);
+        let run = context.run_for(Purpose::Change, &selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
-        let plan = phase(events, Phase::Plan, run.plan(&self.selection, events)).await?;
+        let plan = phase(events, Phase::Plan, run.plan(&selection, events)).await?;
         run.refuse_stand_ins()?;
-        let feed = match self.no_stack {
-            true => Vec::new(),
-            false => run.feeding(&plan).await?,
-        };
-        events.send(Event::Planned { plan: plan.clone(), feed: feed.clone() });
-        let changes = plan.has_changes() || feed.iter().any(FeedStep::is_change);
+        let planned = apply::with_follow_up(&run, plan, !self.no_stack, events).await?;
+        let changes = planned.has_changes();
         if let Some(name) = &self.out {
             let path = context.environment.folder.join(name);
-            Saved::new(&run, &self.selection, plan, feed).write(&path)?;
+            SavedPlan::new(&run, &selection, planned).write(&path)?;
             events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
         }
         Ok(if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done })

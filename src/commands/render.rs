@@ -1,13 +1,13 @@
 //! `render`: every file that would be used, without a call.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use dorainfra_deploy::blueprint::{self, Facts, File};
+use dorainfra_deploy::blueprint::{self, File};
+use dorainfra_deploy::workflow;
 
-use super::context::{Context, alertmanager};
-use super::{CommandError, CommandResult, Exit, caller};
+use super::context::Context;
+use super::{CommandError, CommandResult, Exit};
 
 /// Write every rendered file: resources, machine, stack
 ///
@@ -30,16 +30,8 @@ impl Render {
         let mut project = context.project().await?;
         // Files can be looked at before there is a project.
         project.config = project.config.with_placeholder_project();
-        let engine = context.described_engine(&project).await?;
-        let facts = Facts {
-            caller: Some(caller::NOBODY.into()),
-            engine,
-            clients: Vec::new(),
-            restore_disks: BTreeMap::new(),
-            alertmanager: alertmanager(&project)?,
-            scrape: context.scrape_jobs(&project)?,
-        };
-        let mut files = context.blueprint(&project, &facts)?.files.clone();
+        let facts = workflow::placeholders(&context.workspace, &project).await?;
+        let mut files = project.blueprint(&facts)?.files.clone();
         if self.kubernetes {
             files.retain(|file| file.path.starts_with(blueprint::KUBERNETES));
         }

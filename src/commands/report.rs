@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use dorainfra_base::zone::Zone;
 use dorainfra_config::parse_duration;
+use dorainfra_deploy::workflow::Purpose;
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use dorainfra_model::Events;
 use dorainfra_prometheus::Past;
 use dorainfra_prometheus::query::{Access, Query};
 use dorainfra_report::{self as report, Key, Question, Report as Collected};
-use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
-use super::context::{Context, Purpose};
-use super::pipeline::Run;
+use super::arguments::day;
+use super::context::Context;
 use super::{CommandError, CommandResult, Exit, screen};
 
 /// The file that a page is written to when none is named.
@@ -211,7 +211,7 @@ impl Report {
             native: false,
         };
         let Some(url) = &self.endpoint else {
-            let run = Run::begin(context, Purpose::Look, events).await?;
+            let run = context.run(Purpose::Look, events).await?;
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
@@ -317,10 +317,6 @@ fn days(text: &str) -> Result<i64, String> {
         (0, 1..) => Err(format!("is more than {LONGEST} days")),
         _ => Err("is not whole days, at least one".into()),
     }
-}
-
-fn day(text: &str) -> Result<Date, String> {
-    Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

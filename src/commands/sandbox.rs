@@ -162,7 +162,7 @@ impl Place {
 
     async fn find(&self, context: &Context) -> CommandResult<Handle> {
         if self.dir.is_none() {
-            context.own_state()?;
+            context.workspace.own_state()?;
         }
         Ok(Handle::find(&self.folder(context)).await?)
     }
@@ -171,7 +171,7 @@ impl Place {
 impl Start {
     async fn run(self, context: &Context) -> CommandResult {
         if self.place.dir.is_none() {
-            context.make_state()?;
+            context.workspace.make_state()?;
         }
         let dir = self.place.folder(context);
         let driver = self.driver(context).await?;
@@ -238,7 +238,7 @@ impl Start {
     async fn detached(self, context: &Context) -> CommandResult {
         let dir = self.place.folder(context);
         if self.place.dir.is_none() {
-            context.make_state()?;
+            context.workspace.make_state()?;
         }
         let fails = |error: std::io::Error| {
             CommandError::failed(format!("the sandbox can't be started: {error}"))

@@ -1,11 +1,9 @@
-//! How a changing command ended, as the view that is shown and the error that
-//! is returned.
+//! How a changing command ended, as the view that is shown.
 
 use dorainfra_deploy::verify;
 use dorainfra_engine::{Action, Outcome, Plan};
 
 use super::context::Context;
-use super::{CommandError, CommandResult, Exit};
 use crate::ui::{self, Failure, Pending, Summary};
 
 /// Takes over how each resource ended, and what the plan keeps.
@@ -29,23 +27,6 @@ pub fn add_outcome(summary: &mut Summary, plan: &Plan, outcome: Option<&Outcome>
         .iter()
         .map(|(id, because)| Pending { id: id.clone(), because: because.clone() })
         .collect();
-}
-
-/// An error where not everything is done.
-pub fn complete(outcome: &Outcome) -> CommandResult<()> {
-    if outcome.interrupted {
-        return Err(CommandError::failed("interrupted: not everything was done")
-            .hint("run the same command again: it goes on from here")
-            .exit(Exit::Interrupted));
-    }
-    if outcome.is_complete() {
-        return Ok(());
-    }
-    let (failed, left) = (outcome.failed.len(), outcome.not_started.len());
-    let left = if left > 0 { format!(", {left} not started because of that") } else { String::new() };
-    let plural = if failed == 1 { "resource" } else { "resources" };
-    Err(CommandError::failed(format!("{failed} {plural} failed{left}"))
-        .hint("mend the cause and run the same command again: what is done stays done"))
 }
 
 /// The proof, as it is shown.

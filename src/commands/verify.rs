@@ -2,11 +2,11 @@
 
 use clap::Args;
 use dorainfra_deploy::verify::Report;
+use dorainfra_deploy::workflow::{Purpose, credentials, phase};
 use dorainfra_model::{Events, Phase};
 
-use super::context::{Context, Purpose};
-use super::pipeline::{Run, phase};
-use super::{CommandResult, Exit, credentials, screen, summary};
+use super::context::Context;
+use super::{CommandResult, Exit, screen, summary};
 
 /// Prove that every sample arrived: endpoint, history, a live marker, freshness, bucket
 ///
@@ -26,15 +26,16 @@ impl Verify {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<Report> {
-        let run = Run::begin(context, Purpose::Look, events).await?;
+        let run = context.run(Purpose::Look, events).await?;
         credentials::warn_of_ends(&run.held, events);
-        phase(events, Phase::Verify, async {
+        let report = phase(events, Phase::Verify, async {
             if self.from_bucket {
                 return run.verify_bucket(events).await;
             }
             let target = run.target().await?;
             run.verify(&target, events).await
         })
-        .await
+        .await?;
+        Ok(report)
     }
 }

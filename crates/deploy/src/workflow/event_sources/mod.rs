@@ -1,26 +1,31 @@
-//! From an item of `sources` to what it is read with, and the reading itself:
-//! what `collect` and `apply` have in common.
+//! Event sources: from an item of `sources` to what it is read with, and the reading itself.
+
+mod files;
+mod owner;
+mod subscriptions;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dorainfra_config::{self as config, ChangesAre, DeployedBy, Source, SourceKind, TeamFrom};
-use dorainfra_dora::events::{Event, Kind, PRODUCTION};
+use dorainfra_config::{self as config, Source, SourceKind, TeamFrom};
+use dorainfra_dora::events::{Event, Kind};
 use dorainfra_dora::source::store::{self, Merged, Store};
 use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
 use dorainfra_dora::source::{
-    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, codeowners, file, forge, git, github,
-    gitlab,
+    Access, Owner, Patterns, Project, SourceError, codeowners, file, forge, git, github, gitlab,
 };
 use dorainfra_model::Events;
-use sha2::{Digest as _, Sha256};
+use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::context::Context;
-use super::intake;
-use super::{CommandError, CommandResult};
-use crate::ui::{Collected, CollectedSource, Printer};
+use self::owner::{deployed, exclude, owner, rules, unit};
+use super::error::{Error, InputError, Result};
+use super::operator::Operator;
+use super::workspace::{self, Workspace};
+
+pub use self::files::{Files, secret_of};
+pub use self::subscriptions::subscriptions;
 
 /// The longest wait for a forge's rate limit.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -34,46 +39,8 @@ pub fn usual_since() -> OffsetDateTime {
     OffsetDateTime::now_utc() - time::Duration::days(USUAL_DAYS)
 }
 
-/// The file of events, and the folder beside it where sources keep how far they
-/// went.
-pub struct Files {
-    pub events: PathBuf,
-    state: PathBuf,
-}
-
-impl Files {
-    /// Makes the folders.
-    pub fn of(events: PathBuf) -> CommandResult<Self> {
-        let mut state = events.clone().into_os_string();
-        state.push(".state");
-        let state = PathBuf::from(state);
-        std::fs::create_dir_all(&state).map_err(|error| {
-            CommandError::failed(format!("{} can't be made: {error}", state.display()))
-                .hint("give a file in a folder that can be written to")
-        })?;
-        Ok(Self { events, state })
-    }
-
-    /// The webhooks' queue.
-    pub fn journal(&self) -> PathBuf {
-        self.state.join("webhooks.jsonl")
-    }
-
-    /// What a forge's source keeps. Another way to read is another file.
-    pub fn of_source(&self, source: &Source) -> PathBuf {
-        let kind = if source.kind == SourceKind::Gitlab { "gitlab" } else { "github" };
-        let read = format!(
-            "{:?}",
-            (&source.url, &source.environment, source.deployments, source.changes, &source.project)
-        );
-        let digest = hex::encode(Sha256::digest(read));
-        let project = source.project.as_deref().unwrap_or_default().replace('/', "+");
-        self.state.join(format!("{kind}-{project}-{}.json", &digest[..8]))
-    }
-}
-
 /// A source as the command line gives it, checked like one of the file.
-pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
+pub fn checked(mut source: Source, folder: &Path) -> Result<Source> {
     let texts = [
         ("project", &source.project),
         ("team", &source.team),
@@ -85,29 +52,26 @@ pub fn checked(mut source: Source, folder: &Path) -> CommandResult<Source> {
     ];
     for (name, value) in texts {
         if let Some(value) = value {
-            config::check_text(name, value)
-                .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
+            config::check_text(name, value).map_err(|why| InputError::Text {
+                name,
+                value: value.clone(),
+                why: why.to_string(),
+            })?;
         }
     }
     for (name, values) in [("paths", &source.paths), ("exclude", &source.exclude)] {
         for value in values.iter().flatten() {
-            config::check_text(name, value)
-                .map_err(|why| CommandError::usage(format!("{name} `{value}` is not valid: {why}")))?;
+            config::check_text(name, value).map_err(|why| InputError::Text {
+                name,
+                value: value.clone(),
+                why: why.to_string(),
+            })?;
         }
     }
     for path in [&mut source.path, &mut source.token_file, &mut source.ca].into_iter().flatten() {
         *path = folder.join(&*path);
     }
     Ok(source)
-}
-
-/// The content of a file that holds a secret, without the line's end.
-pub fn secret_of(file: &Path) -> CommandResult<String> {
-    let text = dorainfra_base::file::text(file).map_err(|error| {
-        CommandError::usage(format!("{} can't be read: {error}", file.display()))
-            .hint("check the path and its permissions")
-    })?;
-    Ok(text.trim().to_owned())
 }
 
 /// When a forge is asked whose a project is.
@@ -121,11 +85,11 @@ pub enum Ask {
 
 /// The same sources with the teams that their repositories say.
 pub async fn with_teams(
-    context: &Context,
+    workspace: &Workspace,
     mut configured: Vec<Source>,
     files: &Files,
     ask: Ask,
-) -> CommandResult<Vec<Source>> {
+) -> Result<Vec<Source>> {
     for source in &mut configured {
         let (Some(TeamFrom::Codeowners), None) = (source.team_from, &source.team) else { continue };
         source.team = Some(match (&source.path, &source.project) {
@@ -133,7 +97,7 @@ pub async fn with_teams(
                 let path = source.paths.iter().flatten().next();
                 codeowners::team(repository, path.map_or("", String::as_str))?
             }
-            (None, Some(project)) => team_of(context, source, project, files, ask).await?,
+            (None, Some(project)) => team_of(workspace, source, project, files, ask).await?,
             (None, None) => continue,
         });
     }
@@ -141,18 +105,18 @@ pub async fn with_teams(
 }
 
 async fn team_of(
-    context: &Context,
+    workspace: &Workspace,
     source: &Source,
     project: &str,
     files: &Files,
     ask: Ask,
-) -> CommandResult<String> {
+) -> Result<String> {
     let file = files.of_source(source).with_extension("team");
     let known = || std::fs::read_to_string(&file).ok().filter(|team| !team.is_empty());
     if let (Ask::Once, Some(team)) = (ask, known()) {
         return Ok(team);
     }
-    let access = access(context, source)?;
+    let access = access(workspace, source)?;
     let team = match source.kind {
         SourceKind::Gitlab => gitlab::team(&access, project).await,
         _ => github::team(&access, project).await,
@@ -172,52 +136,31 @@ async fn team_of(
     }
 }
 
-/// Whose the events of a source are.
-pub fn owner(source: &Source) -> Owner {
-    let project = source.project.as_deref().unwrap_or_default();
-    let folder = source.path.as_ref().and_then(|path| path.canonicalize().ok());
-    let folder =
-        folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let folder = folder.unwrap_or_else(|| "repository".into());
-    let (group, name) = project.rsplit_once('/').unwrap_or((&folder, &folder));
-    Owner {
-        team: source.team.clone().unwrap_or_else(|| group.to_owned()),
-        service: source.service.clone().unwrap_or_else(|| name.to_owned()),
-        environment: source.environment.clone().unwrap_or_else(|| PRODUCTION.to_owned()),
-    }
+/// What was collected, by source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collected {
+    pub sources: Vec<CollectedSource>,
+    /// The file of events.
+    pub file: String,
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    /// Events that the file holds now.
+    pub events: u64,
 }
 
-pub fn rules(source: &Source) -> Rules {
-    let usual = Rules::default();
-    let given = |patterns: &Option<Vec<String>>, usual: Patterns| match patterns {
-        Some(patterns) => Patterns::new(patterns),
-        None => usual,
-    };
-    Rules {
-        hotfix: given(&source.hotfix, usual.hotfix),
-        revert: given(&source.revert, usual.revert),
-        hotfix_labels: given(&source.hotfix_labels, usual.hotfix_labels),
-        incident_labels: given(&source.incident_labels, usual.incident_labels),
-        exclude: exclude(source),
-    }
-}
-
-fn exclude(source: &Source) -> Exclude {
-    source.exclude.as_ref().map_or(Exclude::Usual, |patterns| Exclude::Patterns(Patterns::new(patterns)))
-}
-
-pub fn deployed(source: &Source) -> forge::Deployed {
-    match source.deployments {
-        Some(DeployedBy::Releases) => forge::Deployed::Releases,
-        Some(DeployedBy::Deployments) | None => forge::Deployed::Deployments,
-    }
-}
-
-pub fn unit(source: &Source) -> forge::Unit {
-    match source.changes {
-        Some(ChangesAre::Requests) => forge::Unit::Requests,
-        Some(ChangesAre::Commits) | None => forge::Unit::Commits,
-    }
+/// Events that one source tells, by kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectedSource {
+    /// `git ../shop`
+    pub source: String,
+    pub team: String,
+    pub service: String,
+    pub deployments: u64,
+    pub rework: u64,
+    pub changes: u64,
+    pub failures: u64,
+    pub recoveries: u64,
 }
 
 /// A round over some sources.
@@ -233,26 +176,26 @@ pub struct Collecting<'a> {
 
 impl<'a> Collecting<'a> {
     /// `configured`: all sources that there are.
-    pub fn begin(files: &'a Files, configured: &[Source]) -> CommandResult<Self> {
-        let subscriptions = intake::subscriptions(configured, files)?;
+    pub fn begin(files: &'a Files, configured: &[Source]) -> Result<Self> {
+        let subscriptions = subscriptions(configured, files)?;
         Ok(Self { files, subscriptions, received: false, sources: Vec::new(), merged: Merged::default() })
     }
 
     /// Reads one source, and adds what it tells to the file.
     pub async fn collect(
         &mut self,
-        context: &Context,
+        workspace: &Workspace,
         source: &Source,
         since: OffsetDateTime,
         events: &Events,
-    ) -> CommandResult<()> {
+    ) -> Result<()> {
         let path = source.path.clone().unwrap_or_default();
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
         let (name, mut known) = match source.kind {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
-                let name = format!("file {}", shown(context, source.path.as_deref()));
+                let name = format!("file {}", shown(workspace, source.path.as_deref()));
                 return self.add(name, None, told, events);
             }
             SourceKind::Git => {
@@ -269,7 +212,7 @@ impl<'a> Collecting<'a> {
                     environment: owner.environment.clone(),
                     told: git::Told::of(&received, &owner.environment),
                 };
-                let name = format!("git {}", shown(context, source.path.as_deref()));
+                let name = format!("git {}", shown(workspace, source.path.as_deref()));
                 let notes = events.clone();
                 let mut known = blocking(move || git::read(&settings, &notes)).await?;
                 known.merge(received);
@@ -278,7 +221,7 @@ impl<'a> Collecting<'a> {
             SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
             SourceKind::Github => {
                 let settings = forge::Settings {
-                    access: access(context, source)?,
+                    access: access(workspace, source)?,
                     project: project.clone(),
                     environment: owner.environment.clone(),
                     deployed: deployed(source),
@@ -292,7 +235,7 @@ impl<'a> Collecting<'a> {
             }
             SourceKind::Gitlab => {
                 let settings = forge::Settings {
-                    access: access(context, source)?,
+                    access: access(workspace, source)?,
                     project: project.clone(),
                     environment: owner.environment.clone(),
                     deployed: deployed(source),
@@ -316,12 +259,12 @@ impl<'a> Collecting<'a> {
     }
 
     /// What the receiver was told of an owner.
-    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> CommandResult<Project> {
+    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> Result<Project> {
         Ok(webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?)
     }
 
     /// What the receiver was told of services that no other source reads: of all of them at once.
-    fn others(&mut self, events: &Events) -> CommandResult<()> {
+    fn others(&mut self, events: &Events) -> Result<()> {
         if std::mem::replace(&mut self.received, true) {
             return Ok(());
         }
@@ -332,13 +275,7 @@ impl<'a> Collecting<'a> {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        source: String,
-        owner: Option<Owner>,
-        told: Vec<Event>,
-        events: &Events,
-    ) -> CommandResult<()> {
+    fn add(&mut self, source: String, owner: Option<Owner>, told: Vec<Event>, events: &Events) -> Result<()> {
         let (told, refused) = store::storable(told);
         if refused > 0 {
             events.warn(
@@ -415,28 +352,28 @@ fn note_unknown_lead_times(source: &str, told: &[Event], events: &Events) {
 }
 
 /// The collected events of a deployment. What is no event is told, and left out.
-pub fn known(file: &Path, printer: &Printer) -> CommandResult<Vec<Event>> {
+pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
     let found = store::read(file)?;
     for line in found.bad.iter().take(MOST_TOLD) {
-        printer.warning(&line.described(file), None);
+        operator.warn(&line.described(file));
     }
     if found.bad.len() > MOST_TOLD {
-        printer.warning(&format!("{} more lines of it are no events", found.bad.len() - MOST_TOLD), None);
+        operator.warn(&format!("{} more lines of it are no events", found.bad.len() - MOST_TOLD));
     }
     Ok(found.events)
 }
 
-fn access(context: &Context, source: &Source) -> CommandResult<Access> {
-    let (url, variables): (_, &[&str]) = match source.kind {
-        SourceKind::Gitlab => (gitlab::SERVER, &["GITLAB_TOKEN"]),
-        _ => (github::API, &["GITHUB_TOKEN", "GH_TOKEN"]),
+fn access(workspace: &Workspace, source: &Source) -> Result<Access> {
+    let (url, token) = match source.kind {
+        SourceKind::Gitlab => (gitlab::SERVER, &workspace.tokens.gitlab),
+        _ => (github::API, &workspace.tokens.github),
     };
     let token = match &source.token_file {
         Some(file) => Some(secret_of(file)?),
-        None => variables.iter().find_map(|name| context.environment.get(name)).map(str::to_owned),
+        None => token.clone(),
     };
     Ok(Access {
-        http: context.web(source.ca.as_deref())?,
+        http: workspace::http(source.ca.as_deref())?,
         url: source.url.clone().unwrap_or_else(|| url.to_owned()),
         token: token.filter(|token| !token.is_empty()),
         patience: PATIENCE,
@@ -444,17 +381,17 @@ fn access(context: &Context, source: &Source) -> CommandResult<Access> {
     })
 }
 
-fn shown(context: &Context, path: Option<&Path>) -> String {
+fn shown(workspace: &Workspace, path: Option<&Path>) -> String {
     let path = path.unwrap_or(Path::new(""));
-    let short = path.strip_prefix(&context.environment.folder).unwrap_or(path);
+    let short = workspace.shown(path);
     if short.as_os_str().is_empty() { ".".into() } else { short.display().to_string() }
 }
 
 /// Git and files are read where nobody waits for the thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, dorainfra_dora::source::SourceError> + Send + 'static,
-) -> CommandResult<T> {
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|error| CommandError::failed(format!("reading ended early: {error}")))?;
+    let done = done.map_err(|error| Error::EndedEarly(error.to_string()))?;
     Ok(done?)
 }

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dorainfra_config::Tls;
-use dorainfra_deploy::blueprint::{Names, PORT, STACK};
-use dorainfra_deploy::machine;
-use dorainfra_deploy::resource::{self, Reach, ReachError};
 use dorainfra_gcp::{Api, Call};
 use dorainfra_pki::Credentials;
 use dorainfra_prometheus::Target;
 use futures::future::join_all;
 
-use super::pipeline::Run;
-use super::{CommandError, CommandResult};
+use super::error::{Error, Result};
+use super::run::Run;
+use crate::blueprint::{Names, PORT, STACK};
+use crate::machine;
+use crate::resource::{self, Reach, ReachError};
 
-impl Run<'_> {
+impl Run {
     /// What the configuration says about that.
     pub(super) fn reach(&self) -> Reach {
         let config = &self.project.config;
@@ -49,13 +49,13 @@ impl Run<'_> {
     ///
     /// # Errors
     /// Something is not there, or nobody can answer: all its machines are down.
-    pub async fn target(&self) -> CommandResult<Target> {
+    pub async fn target(&self) -> Result<Target> {
         self.is_up().await?;
         Ok(self.reach().target(&self.client).await?)
     }
 
     /// What can't be read is no reason: what follows says more.
-    async fn is_up(&self) -> CommandResult<()> {
+    async fn is_up(&self) -> Result<()> {
         let replicas = Names::of(&self.project.config).replicas;
         let looks = replicas.iter().map(async |replica| {
             let path = format!("zones/{}/instances/{}", replica.zone, replica.instance);
@@ -66,15 +66,12 @@ impl Run<'_> {
         let down: Vec<String> = join_all(looks).await.into_iter().flatten().collect();
         match down.is_empty() || down.len() < replicas.len() {
             true => Ok(()),
-            false => {
-                Err(CommandError::failed(format!("nobody answers: {}", down.join(", ")))
-                    .hint(machine::STARTS))
-            }
+            false => Err(Error::Down { machines: down.join(", ") }),
         }
     }
 
     /// A client's certificate and key, read from the cloud.
-    pub async fn client_credentials(&self, name: &str) -> CommandResult<Credentials> {
+    pub async fn client_credentials(&self, name: &str) -> Result<Credentials> {
         let secret = Names::of_client(&self.project.config, name);
         resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
             true => ReachError::Missing("client certificate").into(),
@@ -83,7 +80,7 @@ impl Run<'_> {
     }
 
     /// The address that Mimir is reached at.
-    pub async fn address(&self) -> CommandResult<IpAddr> {
+    pub async fn address(&self) -> Result<IpAddr> {
         Ok(self.reach().address(&self.client).await?)
     }
 
@@ -97,7 +94,7 @@ impl Run<'_> {
     }
 
     /// An error that says how to go on where Mimir's port cannot be reached from here.
-    pub async fn reachable(&self, target: &Target) -> CommandResult<()> {
+    pub async fn reachable(&self, target: &Target) -> Result<()> {
         const WAIT: Duration = Duration::from_secs(10);
         let private = !self.project.config.access.external;
         let connect = tokio::time::timeout(WAIT, tokio::net::TcpStream::connect(target.connect));
@@ -108,11 +105,7 @@ impl Run<'_> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", WAIT.as_secs()),
         };
-        Err(CommandError::failed(format!(
-            "Mimir runs, but {} cannot be reached from here: {reason}",
-            target.connect
-        ))
-        .hint(self.reach().hint))
+        Err(Error::Unreachable { connect: target.connect, reason, hint: self.reach().hint })
     }
 
     /// The command that opens a tunnel to Mimir's port through Google's

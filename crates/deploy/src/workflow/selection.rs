@@ -1,33 +1,26 @@
-//! What a plan is made of and may do: the flags that `plan` and `apply` share.
+//! What a plan is made of and may do.
 
 use std::collections::BTreeMap;
 
-use clap::Args;
 use dorainfra_config::Config;
-use dorainfra_deploy::blueprint::Names;
 use dorainfra_engine::{PlanOptions, ResourceId};
 use serde::{Deserialize, Serialize};
 
-use super::{CommandError, CommandResult};
+use super::error::InputError;
+use crate::blueprint::Names;
 
 /// Which resources, and what may be done to them.
-#[derive(Clone, Debug, Default, PartialEq, Args, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Only this resource and what it needs (repeatable), as `kind/name`
-    #[arg(long, value_name = "RESOURCE")]
+    /// Only these resources and what they need.
     pub target: Vec<ResourceId>,
-    /// Replace this resource although nothing forces it (repeatable)
-    #[arg(long, value_name = "RESOURCE")]
+    /// Resources that are replaced although nothing forces it.
     pub replace: Vec<ResourceId>,
-    /// Take over resources of the same names that do not carry our mark
-    #[arg(long)]
+    /// Resources of the same names that do not carry our mark are taken over.
     pub adopt: bool,
-    /// Allow to delete or replace what holds data: bucket and data disk
-    #[arg(long)]
+    /// What holds data, bucket and data disk, may be deleted or replaced.
     pub delete_data: bool,
-    /// Make the data disk from this snapshot; with several machines, name each disk that is
-    /// meant. One that exists is replaced only with --delete-data
-    #[arg(long, value_name = "[DISK=]SNAPSHOT")]
+    /// `[DISK=]SNAPSHOT`: what data disks are made from.
     #[serde(default)]
     pub restore_disk: Vec<String>,
 }
@@ -49,14 +42,12 @@ impl Selection {
 /// # Errors
 /// A disk that the deployment does not have, is named twice, or is not named where
 /// there are several.
-pub fn restore_disks(config: &Config, wanted: &[String]) -> CommandResult<BTreeMap<String, String>> {
+pub fn restore_disks(config: &Config, wanted: &[String]) -> Result<BTreeMap<String, String>, InputError> {
     let disks: Vec<String> = Names::of(config).replicas.into_iter().map(|replica| replica.disk).collect();
     let mut found = BTreeMap::new();
     for word in wanted {
-        let refuse = |why: String| {
-            let example = format!("--restore-disk {}=SNAPSHOT", disks.join("|"));
-            Err(CommandError::usage(format!("--restore-disk {word}: {why}")).hint(example))
-        };
+        let refuse =
+            |why: String| Err(InputError::RestoreDisk { word: word.clone(), why, disks: disks.clone() });
         let (disk, snapshot) = match (word.split_once('='), disks.as_slice()) {
             (Some((disk, snapshot)), _) => (disk.to_owned(), snapshot),
             (None, [only]) => (only.clone(), word.as_str()),

@@ -8,17 +8,18 @@ use dorainfra_dora::source::Patterns;
 use dorainfra_dora::source::webhook::mapping::{self, Mapping};
 use dorainfra_dora::source::webhook::{Intake, Reading, Sender, Subscribed, Subscriptions};
 
-use super::sources::{self, Files};
-use super::{CommandError, CommandResult};
+use super::super::error::{InputError, Result};
+use super::files::{CHECK_THE_PATH, Files};
+use super::owner::{deployed, owner, rules, unit};
 
 /// What the configuration says of whoever sends something.
-pub fn subscriptions(configured: &[Source], files: &Files) -> CommandResult<Subscriptions> {
+pub fn subscriptions(configured: &[Source], files: &Files) -> Result<Subscriptions> {
     let mut known = Subscriptions::default();
     for source in configured {
         match source.kind {
             SourceKind::Github => known.projects.push(project(Sender::Github, source, files)),
             SourceKind::Gitlab => known.projects.push(project(Sender::Gitlab, source, files)),
-            SourceKind::Git => known.elsewhere.push(sources::owner(source).prefix()),
+            SourceKind::Git => known.elsewhere.push(owner(source).prefix()),
             SourceKind::Cdevents => known.intakes.push(intake(Sender::Cdevents, source, None)),
             SourceKind::Webhook => {
                 let mapping = mapping_of(source)?;
@@ -31,13 +32,12 @@ pub fn subscriptions(configured: &[Source], files: &Files) -> CommandResult<Subs
 }
 
 fn project(sender: Sender, source: &Source, files: &Files) -> Subscribed {
-    let owner = sources::owner(source);
     Subscribed {
         sender,
         project: source.project.clone().unwrap_or_default(),
         reading: reading(source),
-        owner,
-        rules: sources::rules(source),
+        owner: owner(source),
+        rules: rules(source),
         state: Some(files.of_source(source)),
     }
 }
@@ -51,7 +51,7 @@ fn intake(sender: Sender, source: &Source, mapping: Option<Mapping>) -> Intake {
         team: source.team.clone(),
         service: source.service.clone(),
         teams: teams(source),
-        rules: sources::rules(source),
+        rules: rules(source),
         reading: reading(source),
     }
 }
@@ -64,32 +64,31 @@ fn teams(source: &Source) -> Vec<(Patterns, String)> {
 fn reading(source: &Source) -> Reading {
     Reading {
         environment: source.environment.clone().unwrap_or_else(|| PRODUCTION.to_owned()),
-        deployed: sources::deployed(source),
-        unit: sources::unit(source),
+        deployed: deployed(source),
+        unit: unit(source),
         workflows: Patterns::new(source.workflows.iter().flatten()),
     }
 }
 
-fn mapping_of(source: &Source) -> CommandResult<Mapping> {
+fn mapping_of(source: &Source) -> Result<Mapping> {
     if let Some(path) = &source.path {
         return read(path);
     }
     let name = source.mapping.as_deref().unwrap_or_default();
     mapping::ready(name).ok_or_else(|| {
-        CommandError::usage(format!("there is no mapping called `{name}`"))
-            .hint(format!("take one of {}", mapping::names().collect::<Vec<_>>().join(", ")))
+        let known = mapping::names().collect::<Vec<_>>().join(", ");
+        InputError::NoMapping { name: name.to_owned(), known }.into()
     })
 }
 
-fn read(path: &Path) -> CommandResult<Mapping> {
-    let text = dorainfra_base::file::text(path).map_err(|error| {
-        CommandError::usage(format!("{} can't be read: {error}", path.display()))
-            .hint("check the path and its permissions")
+fn read(path: &Path) -> Result<Mapping> {
+    let text = dorainfra_base::file::text(path).map_err(|error| InputError::Unreadable {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+        hint: CHECK_THE_PATH,
     })?;
-    Mapping::parse(&text).map_err(|why| {
-        CommandError::usage(format!("{} is no mapping: {why}", path.display()))
-            .hint("docs/sources.md describes the form; mappings/ has examples")
-    })
+    Mapping::parse(&text)
+        .map_err(|why| InputError::Mapping { path: path.to_path_buf(), why: why.to_string() }.into())
 }
 
 #[cfg(test)]

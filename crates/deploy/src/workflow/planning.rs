@@ -2,69 +2,48 @@
 //! Mimir, as far as that can be reached.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use dorainfra_config as config;
-use dorainfra_deploy::blueprint::Names;
-use dorainfra_deploy::resource::{self, Google, Mimir, VersionChange, lives_in_mimir};
 use dorainfra_engine::{self as engine, Action, Manifest, Plan, PlanOptions, ResourceId};
-use dorainfra_model::Events;
+use dorainfra_model::{Events, FeedStep};
 use dorainfra_prometheus::Flavour;
 
-use super::pipeline::Run;
+use super::error::{Error, InputError, Result};
+use super::run::Run;
 use super::selection::Selection;
-use super::{CommandError, CommandResult};
+use crate::blueprint::Names;
+use crate::resource::{self, VersionChange, lives_in_mimir};
 
-impl Run<'_> {
-    /// Machines go at once, and need not write first what is on their data disk only.
-    pub fn without_flush(mut self) -> Self {
-        self.provider = Arc::new(self.google().without_flush());
-        self
+/// What is to be done: to resources, and after them.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub plan: Plan,
+    pub follow_up: Vec<FeedStep>,
+}
+
+impl Planned {
+    pub fn has_changes(&self) -> bool {
+        self.plan.has_changes() || self.follow_up.iter().any(FeedStep::is_change)
     }
+}
 
-    /// The provider of what is Google's alone.
-    pub(super) fn google(&self) -> Google {
-        let contents = self.blueprint.contents.clone();
-        let machines = self.provider.machines().clone();
-        Google::new(self.client.clone(), machines, &self.blueprint.deployment, contents)
-            .interrupted_by(self.interrupt.clone())
-    }
-
-    /// Has the providers follow the blueprint.
-    pub(super) fn connected(mut self) -> Self {
-        self.mimir = (self.facts.engine.flavour == Flavour::Mimir).then(|| {
-            let (deployment, contents) = (&self.blueprint.deployment, self.blueprint.contents.clone());
-            let (client, interrupt) = (self.client.clone(), self.interrupt.clone());
-            let machines = self.provider.machines().clone();
-            Arc::new(Mimir::new(client, machines, self.reach(), deployment, contents, interrupt))
-        });
-        let google = self.google();
-        self.provider = Arc::new(match &self.mimir {
-            Some(mimir) => google.with_mimir(mimir.clone()),
-            None => google,
-        });
-        self
-    }
-
+impl Run {
     /// Prometheus can stand in for one Mimir, not for three that are one: each would
     /// have a third of the data.
-    pub fn refuse_stand_ins(&self) -> CommandResult<()> {
+    pub fn refuse_stand_ins(&self) -> Result<()> {
         let topology = self.project.config.mimir.topology;
         if topology != config::Topology::Ha || self.facts.engine.flavour != Flavour::StandIn {
             return Ok(());
         }
-        Err(CommandError::failed(
-            "`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one",
-        )
-        .hint("give a Mimir binary: `--mimir-binary PATH`; `render` works without one"))
+        Err(Error::StandInsForHa)
     }
 
-    pub async fn plan(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+    pub async fn plan(&self, selection: &Selection, events: &Events) -> Result<Plan> {
         self.plan_of(self.blueprint.manifests.clone(), selection, events).await
     }
 
     /// As [`plan`](Self::plan), to see what there is: what could not be done is no error.
-    pub async fn survey(&self, events: &Events) -> CommandResult<Plan> {
+    pub async fn survey(&self, events: &Events) -> Result<Plan> {
         let selection = Selection::default();
         let options = PlanOptions { survey: true, ..selection.options() };
         self.planned(self.blueprint.manifests.clone(), &selection, &options, events).await
@@ -76,7 +55,7 @@ impl Run<'_> {
         manifests: Vec<Manifest>,
         selection: &Selection,
         events: &Events,
-    ) -> CommandResult<Plan> {
+    ) -> Result<Plan> {
         self.planned(manifests, selection, &selection.options(), events).await
     }
 
@@ -86,7 +65,7 @@ impl Run<'_> {
         selection: &Selection,
         options: &PlanOptions,
         events: &Events,
-    ) -> CommandResult<Plan> {
+    ) -> Result<Plan> {
         let name = &self.blueprint.deployment;
         // Together: what is in Mimir is read with the rest, unless it turns out that it can't be.
         let (unknown, whole) = tokio::join!(
@@ -125,7 +104,7 @@ impl Run<'_> {
 
     /// Why what is in Mimir cannot be compared, if so: Mimir is there, but not for
     /// whoever asks from here. The rest of a plan is as good without.
-    async fn look_into_mimir(&self, selection: &Selection) -> CommandResult<Option<String>> {
+    async fn look_into_mimir(&self, selection: &Selection) -> Result<Option<String>> {
         let named: Vec<&ResourceId> = selection.target.iter().chain(&selection.replace).collect();
         let named_inside = named.iter().any(|id| lives_in_mimir(&id.kind));
         let Some(mimir) = &self.mimir else { return Ok(None) };
@@ -145,7 +124,7 @@ impl Run<'_> {
 
     /// An error where replicas of two versions would have to work together, while one after
     /// the other is changed, and can't.
-    fn side_by_side(&self, plan: &Plan, versions: &[VersionChange]) -> CommandResult<()> {
+    fn side_by_side(&self, plan: &Plan, versions: &[VersionChange]) -> Result<()> {
         let wanted = self.blueprint.manifests.iter().map(|manifest| (&manifest.kind, &manifest.name));
         let there = plan.steps.iter().map(|step| (&step.id.kind, &step.id.name));
         let machines: BTreeSet<_> =
@@ -156,32 +135,24 @@ impl Run<'_> {
         for VersionChange { from, to } in versions {
             let stops = config::mimir_stops(from, to);
             if !stops.is_empty() {
-                let message = format!(
-                    "Mimir can't go from {from} to {to} at once: replicas are changed one after the other, and \
-                     those of the two do not work side by side"
-                );
-                return Err(CommandError::usage(message).hint(format!(
-                    "go by {}: set `mimir.version` to it, `dorainfra apply`, and then to {to}",
-                    stops.join(", then ")
-                )));
+                let (from, to) = (from.clone(), to.clone());
+                return Err(InputError::Versions { from, to, stops }.into());
             }
         }
         Ok(())
     }
 
     /// An error where a disk that is there stands in the way of the one that is to be restored.
-    fn restores(&self, plan: &Plan) -> CommandResult<()> {
+    fn restores(&self, plan: &Plan) -> Result<()> {
         let kept =
             plan.steps.iter().filter(|step| step.id.kind == "compute.disk" && step.action == Action::Keep);
         let mut in_the_way =
             kept.filter_map(|step| Some((step, self.facts.restore_disks.get(&step.id.name)?)));
         let Some((disk, snapshot)) = in_the_way.next() else { return Ok(()) };
-        Err(CommandError::usage(format!("{} exists: it is not made from `{snapshot}`", disk.id)).hint(
-            "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost",
-        ))
+        Err(InputError::DiskInTheWay { disk: disk.id.clone(), snapshot: snapshot.clone() }.into())
     }
 
-    pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> CommandResult<Plan> {
+    pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> Result<Plan> {
         let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
         // What is in Mimir goes with the bucket.
         Ok(engine::plan_destroy(name, manifests, &self.google(), &selection.options(), events).await?)

@@ -8,13 +8,13 @@ use dorainfra_config::Live;
 use dorainfra_deploy::blueprint::Names;
 use dorainfra_deploy::stack::native;
 use dorainfra_deploy::stack::pipeline::{self, Health, LastErrors, Sources, Stage};
+use dorainfra_deploy::workflow::{Purpose, Run};
 use dorainfra_model::Events;
 use dorainfra_prometheus::Flavour;
 use time::OffsetDateTime;
 
-use super::context::{Context, Purpose};
-use super::pipeline::Run;
-use super::{CommandError, CommandResult, Exit, screen};
+use super::super::context::Context;
+use super::super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::{Pipeline, Watch};
 
 /// How often keys are looked for.
@@ -26,7 +26,7 @@ const TAIL: u64 = 64 * 1024;
 
 pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let begun = async |events: &Events| {
-        let run = Run::begin(context, Purpose::Look, events).await?;
+        let run = context.run(Purpose::Look, events).await?;
         let target = run.target().await?;
         Ok::<_, CommandError>((run, target))
     };
@@ -91,7 +91,7 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
 }
 
 /// What the engine has shipped.
-async fn look_at_bucket(run: &Run<'_>) -> Stage {
+async fn look_at_bucket(run: &Run) -> Stage {
     let stage = Stage::new("bucket", "objects");
     if run.facts.engine.flavour == Flavour::StandIn {
         let detail = "Prometheus, standing in, writes no blocks".into();
@@ -110,7 +110,7 @@ async fn look_at_bucket(run: &Run<'_>) -> Stage {
 /// The last error in the log of each part that runs on this machine.
 async fn last_errors(context: &Context, name: &str) -> LastErrors {
     let mut errors = LastErrors::new();
-    let Ok(stack) = native::status(&context.stack_folder(name)).await else { return errors };
+    let Ok(stack) = native::status(&context.workspace.stack_folder(name)).await else { return errors };
     for part in &stack.parts {
         let stage = match part.part {
             native::Part::Generator => "generator",

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use dorainfra_base::answer;
 use dorainfra_config::{self as config, Config};
-use dorainfra_deploy::blueprint::Names;
 use dorainfra_gcp::{Api, Call, Client};
 use dorainfra_model::Events;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde_json::{Value, json};
 
-use super::context::{Context, Project};
-use super::{CommandError, CommandResult};
+use super::error::{Error, NAME_CALLER, Result};
+use super::project::Project;
+use super::workspace::Workspace;
+use crate::blueprint::Names;
 
 /// How long one service may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,13 +39,13 @@ pub fn is_wanted(config: &Config) -> bool {
 ///
 /// # Errors
 /// Nobody says it, and nothing is remembered.
-pub async fn found(context: &Context, project: &Project, events: &Events) -> CommandResult<String> {
-    let services = match &project.sandbox {
-        Some(sandbox) => sandbox.caller_services(),
+pub async fn found(workspace: &Workspace, project: &Project, events: &Events) -> Result<String> {
+    let services = match &project.cloud.sandbox {
+        Some(sandbox) => sandbox.caller_services.clone(),
         None => project.config.access.caller_services.clone(),
     };
-    let remembered = remembered(context, &project.config);
-    let here = context.google_is_here(project);
+    let remembered = remembered(workspace, &project.config);
+    let here = project.cloud.is_here();
     let answers = ask(&services, &|address| here || is_global(address)).await;
     match answers {
         Ok(address) => {
@@ -58,8 +59,6 @@ pub async fn found(context: &Context, project: &Project, events: &Events) -> Com
             Ok(found)
         }
         Err(reasons) => {
-            let hint = "name it yourself: `--set access.allow='[203.0.113.7/32]'`, or other services: \
-                        `access.caller_services`";
             let reasons = reasons.join("; ");
             match remembered {
                 Some(before) => {
@@ -68,14 +67,11 @@ pub async fn found(context: &Context, project: &Project, events: &Events) -> Com
                             "no service says which address this machine has ({reasons}): going on with {before}, \
                              as remembered"
                         ),
-                        Some(hint.into()),
+                        Some(NAME_CALLER.into()),
                     );
                     Ok(before)
                 }
-                None => Err(CommandError::failed(format!(
-                    "no service says which address this machine has: {reasons}"
-                ))
-                .hint(hint)),
+                None => Err(Error::CallerUnknown { reasons }),
             }
         }
     }
@@ -83,8 +79,8 @@ pub async fn found(context: &Context, project: &Project, events: &Events) -> Com
 
 /// The address that the deployment knows this machine by: as it was found last, or
 /// what the rule in the cloud has beside the networks that are named.
-pub async fn known(context: &Context, config: &Config, client: &Client) -> CommandResult<String> {
-    if let Some(address) = remembered(context, config) {
+pub async fn known(workspace: &Workspace, config: &Config, client: &Client) -> Result<String> {
+    if let Some(address) = remembered(workspace, config) {
         return Ok(address);
     }
     let rule = Call::get(Api::Compute, format!("global/firewalls/{}", Names::of(config).firewall));
@@ -100,24 +96,24 @@ pub async fn known(context: &Context, config: &Config, client: &Client) -> Comma
 }
 
 /// Keeps it for later. That it can't be kept stops nothing.
-pub fn remember(context: &Context, config: &Config, address: &str) {
-    let file = file(context, config);
+pub fn remember(workspace: &Workspace, config: &Config, address: &str) {
+    let file = file(workspace, config);
     if let Some(folder) = file.parent()
-        && context.make_state().is_ok()
+        && workspace.make_state().is_ok()
         && std::fs::create_dir_all(folder).is_ok()
     {
         let _ = std::fs::write(file, json!({"address": address}).to_string());
     }
 }
 
-fn remembered(context: &Context, config: &Config) -> Option<String> {
-    let text = std::fs::read_to_string(file(context, config)).ok()?;
+fn remembered(workspace: &Workspace, config: &Config) -> Option<String> {
+    let text = std::fs::read_to_string(file(workspace, config)).ok()?;
     let address = serde_json::from_str::<Value>(&text).ok()?["address"].as_str()?.to_owned();
     address.parse::<ipnet::Ipv4Net>().is_ok().then_some(address)
 }
 
-fn file(context: &Context, config: &Config) -> std::path::PathBuf {
-    context.state().join(&config.name).join("caller.json")
+fn file(workspace: &Workspace, config: &Config) -> std::path::PathBuf {
+    workspace.state().join(&config.name).join("caller.json")
 }
 
 /// The first good answer; each further service is asked when those before have failed

@@ -2,36 +2,39 @@
 //! password, where something on the way fails; and told at once where it can't be used,
 //! which would be waited for otherwise, or passed over.
 
+use std::collections::BTreeMap;
+
 use http::Uri;
 
-use super::{CommandError, CommandResult, Environment};
+use super::error::InputError;
 
 /// For people: `http://proxy:3128 (HTTPS_PROXY)`; `None`: `url` is reached directly.
 ///
 /// # Errors
 /// What the variable says is no proxy that can be used.
-pub fn of(environment: &Environment, url: &str) -> CommandResult<Option<String>> {
+pub(super) fn of(variables: &BTreeMap<String, String>, url: &str) -> Result<Option<String>, InputError> {
     let Ok(url) = url.parse::<Uri>() else { return Ok(None) };
     let host = url.host().unwrap_or_default();
-    let variables = match url.scheme_str() {
+    let names = match url.scheme_str() {
         Some("http") => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
         _ => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
     };
-    let found = variables.into_iter().find_map(|name| Some((name, environment.get(name)?)));
+    let found = names.into_iter().find_map(|name| Some((name, get(variables, name)?)));
     let Some((variable, value)) = found else { return Ok(None) };
     // In what a web server starts, the first of these is a header of its caller's.
-    if host.starts_with("127.")
-        || is_excepted(environment, host)
-        || environment.get("REQUEST_METHOD").is_some()
+    if host.starts_with("127.") || is_excepted(variables, host) || get(variables, "REQUEST_METHOD").is_some()
     {
         return Ok(None);
     }
     match usable(value) {
         Ok(shown) => Ok(Some(format!("{shown} ({variable})"))),
-        Err(why) => Err(CommandError::usage(format!("{variable} names no proxy that can be used: {why}")).hint(
-            format!("{variable}=http://HOST:PORT, or http://NAME:PASSWORD@HOST:PORT; without a proxy: unset {variable}"),
-        )),
+        Err(why) => Err(InputError::Proxy { variable, why }),
     }
+}
+
+/// A variable that is set and not empty.
+fn get<'a>(variables: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// The proxy without who it is used as, or what is wrong with it. A password in it is not
@@ -53,8 +56,8 @@ fn usable(value: &str) -> Result<String, String> {
 }
 
 /// Whether `NO_PROXY` has the host, or a domain that it is in.
-fn is_excepted(environment: &Environment, host: &str) -> bool {
-    let list = environment.get("NO_PROXY").or(environment.get("no_proxy")).unwrap_or_default();
+fn is_excepted(variables: &BTreeMap<String, String>, host: &str) -> bool {
+    let list = get(variables, "NO_PROXY").or(get(variables, "no_proxy")).unwrap_or_default();
     list.split(',').map(|entry| entry.trim().trim_start_matches('.')).any(|entry| {
         let within = |rest: &str| rest.is_empty() || rest.ends_with('.');
         entry == "*" || (!entry.is_empty() && host.strip_suffix(entry).is_some_and(within))
@@ -63,16 +66,13 @@ fn is_excepted(environment: &Environment, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     const GOOGLE: &str = "https://compute.googleapis.com/compute/v1/";
 
     fn proxy(variables: &[(&str, &str)], url: &str) -> Result<Option<String>, String> {
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let environment = Environment { variables, folder: PathBuf::new(), executable: PathBuf::new() };
-        of(&environment, url).map_err(|error| format!("{error}; {}", error.next_step()))
+        of(&variables, url).map_err(|error| format!("{error}; {}", error.hint().unwrap()))
     }
 
     #[test]

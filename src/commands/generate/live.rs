@@ -12,9 +12,9 @@ use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::pushgateway::Gateway;
 use time::OffsetDateTime;
 
-use super::context::Context;
-use super::endpoint::Endpoint;
-use super::{CommandError, CommandResult, Exit, screen};
+use super::super::arguments::Endpoint;
+use super::super::context::Context;
+use super::super::{CommandError, CommandResult, Exit, screen};
 
 /// Values that are older are not live, seconds.
 const LATELY: f64 = 60.0;
@@ -106,7 +106,8 @@ impl Live {
         if let Some(url) = &self.pushgateway {
             outlets.push(Box::new(Pushed::to(Gateway::new(url)?)));
         }
-        if let Some(connect) = endpoint.connect(context).await? {
+        if let Some(named) = endpoint.named(&context.environment.folder) {
+            let connect = named.connect().await?;
             outlets.push(Box::new(Written::by(Box::new(connect), endpoint.histograms())?));
         }
         Ok(outlets)

@@ -1,5 +1,7 @@
 //! `generate`: DORA data by itself: simulated events or the history of the four
-//! gauges as a file, or live values (`super::live`), which is what the stack runs.
+//! gauges as a file, or live values ([`live`]), which is what the stack runs.
+
+mod live;
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,9 @@ use clap::{Args, ValueEnum};
 use dorainfra_base::zone::Zone;
 use dorainfra_config::Config;
 use dorainfra_deploy::verify;
+use dorainfra_deploy::workflow::activity::{Activity, History, yesterday};
+use dorainfra_deploy::workflow::event_sources;
+use dorainfra_deploy::workflow::history::natives;
 use dorainfra_dora::export::Format;
 use dorainfra_dora::feed::Feed;
 use dorainfra_dora::simulator::{self, Team};
@@ -17,13 +22,10 @@ use dorainfra_prometheus::Target;
 use dorainfra_prometheus::query::Query;
 use dorainfra_prometheus::remote_write::{Client, Limits};
 use time::Date;
-use time::macros::format_description;
 
+use self::live::Live;
+use super::arguments::{Endpoint, day};
 use super::context::Context;
-use super::endpoint::Endpoint;
-use super::history::natives;
-use super::live::Live;
-use super::told::{History, Told, yesterday};
 use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::Printer;
 
@@ -103,20 +105,21 @@ impl Generate {
         }
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(generator.days);
-        if let Some(connect) = self.endpoint.connect(context).await? {
-            let told = match &self.follow {
+        if let Some(endpoint) = self.endpoint.named(&context.environment.folder) {
+            let connect = endpoint.connect().await?;
+            let activity = match &self.follow {
                 Some(path) => self.collected(context, path, config.settle_hours)?,
-                None => Told::Simulated { teams: simulator::teams(teams), seed },
+                None => Activity::Simulated { teams: simulator::teams(teams), seed },
             };
             let history = History::of(
-                told,
+                activity,
                 until,
                 days,
                 self.endpoint.histograms(),
                 Zone::configured(&config.timezone),
             );
-            let target = self.endpoint.reached(context).await?;
-            return write_history(context, &connect()?, target.as_ref(), &history).await;
+            let target = endpoint.reached().await?;
+            return write_history(context, &connect()?, &target, &history).await;
         }
         if self.follow.is_some() {
             return Err(CommandError::usage("`--follow` has nowhere to write to")
@@ -133,15 +136,15 @@ impl Generate {
 
 impl Generate {
     /// What a file of events tells, as it counts.
-    fn collected(&self, context: &Context, path: &Path, settle_hours: u32) -> CommandResult<Told> {
+    fn collected(&self, context: &Context, path: &Path, settle_hours: u32) -> CommandResult<Activity> {
         let file = context.environment.folder.join(path);
-        let events = super::sources::known(&file, &context.printer)?;
+        let events = event_sources::known(&file, &*context.operator())?;
         if events.is_empty() {
             return Err(CommandError::usage(format!("{} holds no events", path.display()))
                 .hint("`dorainfra collect … --events FILE` reads real ones; docs/events.md has the form"));
         }
         let settle = time::Duration::hours(self.settle_hours.unwrap_or(settle_hours).into());
-        Ok(Told::Collected { events, settle })
+        Ok(Activity::Collected { events, settle })
     }
 }
 
@@ -149,7 +152,7 @@ impl Generate {
 async fn write_history(
     context: &Context,
     client: &Client,
-    target: Option<&Target>,
+    target: &Target,
     history: &History,
 ) -> CommandResult {
     let stop = context.signals.finishing();
@@ -171,9 +174,7 @@ async fn write_history(
             accepted.requests,
             accepted.samples as f64 / seconds.max(f64::EPSILON)
         ));
-        if let Some(target) = target {
-            unseen(target, history, events).await;
-        }
+        unseen(target, history, events).await;
         Ok(Exit::Done)
     })
     .await
@@ -290,9 +291,4 @@ impl Generate {
         out.flush().map_err(fails)?;
         Ok(Exit::Done)
     }
-}
-
-/// A date as `--until` and `--since` take it.
-pub(super) fn day(text: &str) -> Result<Date, String> {
-    Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
 }

@@ -2,23 +2,21 @@
 //! own, which the server trusts; all of it is in Secret Manager, and nothing
 //! about it on this machine.
 
-mod change;
-
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use dorainfra_config::{Tls, parse_duration};
 use dorainfra_deploy::blueprint::{self, Client, ClientPaths, Names, STACK};
 use dorainfra_deploy::resource::{self, Held, OVERLAPPING, ROTATED, SUCCEEDED};
+use dorainfra_deploy::workflow::credential_change::{self, Change};
+use dorainfra_deploy::workflow::credentials::rows;
+use dorainfra_deploy::workflow::{Purpose, Run};
 use dorainfra_model::Events;
 use dorainfra_pki::ClientFiles;
-use time::OffsetDateTime;
 
-use self::change::{Change, Consent};
-use super::context::{Context, Purpose};
-use super::pipeline::Run;
+use super::context::Context;
 use super::{CommandError, CommandResult, Exit, screen};
-use crate::ui::{self, CredentialStatus, State};
+use crate::ui;
 
 /// The most clients: the server's secret holds the certificate of an authority
 /// for each, and a secret may be 64 KiB.
@@ -164,7 +162,7 @@ impl Issue {
         }
         let run = run.for_clients(clients)?;
         let consent = Consent { yes: self.yes, question: None };
-        Change::default().carry_out(context, &run, &consent).await?;
+        consent.carry_out(context, &run, Change::default()).await?;
 
         let credentials = run.client_credentials(&self.name).await?;
         let (files, written) = match &folder {
@@ -209,12 +207,12 @@ impl Revoke {
             let config = &run.project.config;
             let rotate = [Names::of_authority(config, name), Names::of_client(config, name)];
             let change = Change { words: rotate.map(|secret| (secret, ROTATED)).into(), revoked: Vec::new() };
-            change.carry_out(context, &run, &consent).await?;
+            consent.carry_out(context, &run, change).await?;
         } else {
             let revoked = secrets.into_iter().cloned().collect();
             let clients = run.facts.clients.iter().filter(|client| client.name != *name).cloned().collect();
             let run = run.for_clients(clients)?;
-            Change { words: Vec::new(), revoked }.carry_out(context, &run, &consent).await?;
+            consent.carry_out(context, &run, Change { words: Vec::new(), revoked }).await?;
         }
         show(context, Some(format!("`{name}` is revoked: none of its certificates is accepted any more.")))
             .await
@@ -274,8 +272,39 @@ impl Rotate {
             ),
         };
         let consent = Consent { yes: self.yes, question: question.map(str::to_owned) };
-        Change { words, revoked: Vec::new() }.carry_out(context, &run, &consent).await?;
+        consent.carry_out(context, &run, Change { words, revoked: Vec::new() }).await?;
         show(context, Some(done.to_owned())).await
+    }
+}
+
+/// What the user has agreed to, or has to.
+#[derive(Debug)]
+struct Consent {
+    yes: bool,
+    /// What is to be asked first.
+    question: Option<String>,
+}
+
+impl Consent {
+    /// Plans the change, has it agreed to where more than certificates is concerned, and does it.
+    async fn carry_out(self, context: &Context, run: &Run, change: Change) -> CommandResult<()> {
+        let plan = screen::with(&context.printer, async |events| change.plan(run, events).await).await?;
+        let mut questions: Vec<String> = self.question.into_iter().collect();
+        let others = credential_change::others(&plan);
+        if !others.is_empty() {
+            let others: Vec<String> = others.iter().map(|step| step.id.to_string()).collect();
+            questions.push(format!(
+                "The deployment is not as configured: this changes {} as well. Go on?",
+                others.join(", ")
+            ));
+        }
+        for question in questions {
+            if !self.yes && !context.printer.confirm(&question)? {
+                return Err(CommandError::failed("not done: nothing was changed"));
+            }
+        }
+        screen::with(&context.printer, async |events| change.apply(run, &plan, events).await).await?;
+        Ok(())
     }
 }
 
@@ -285,8 +314,8 @@ fn paths(files: &ClientFiles) -> ClientPaths {
 }
 
 /// A run of a deployment whose port asks for certificates.
-async fn begin(context: &Context) -> CommandResult<Run<'_>> {
-    let begun = async |events: &Events| Run::begin(context, Purpose::Use, events).await;
+async fn begin(context: &Context) -> CommandResult<Run> {
+    let begun = async |events: &Events| context.run(Purpose::Use, events).await;
     let run = screen::with(&context.printer, begun).await?;
     if run.project.config.access.tls == Tls::Off {
         return Err(CommandError::usage("with `access.tls: off` there are no certificates")
@@ -302,7 +331,7 @@ async fn list(context: &Context) -> CommandResult {
 async fn show(context: &Context, done: Option<String>) -> CommandResult {
     let project = context.project().await?;
     project.config.require_project()?;
-    let client = context.client(&project)?;
+    let client = project.client()?;
     let held = resource::held(&client, &project.config.name).await?;
     context.printer.result(&ui::Credentials {
         deployment: project.config.name.clone(),
@@ -313,132 +342,9 @@ async fn show(context: &Context, done: Option<String>) -> CommandResult {
     Ok(Exit::Done)
 }
 
-/// The clients that the cloud knows, for the blueprint.
-pub fn clients(held: &[Held]) -> Vec<Client> {
-    let clients = held.iter().filter(|held| held.material == "client" && !held.revoked);
-    let mut clients: Vec<Client> = clients
-        .filter_map(|held| {
-            let ttl_seconds = held.ttl.unwrap_or(blueprint::LEAF_SECONDS);
-            Some(Client { name: held.client.clone()?, ttl_seconds })
-        })
-        .collect();
-    clients.sort_by(|a, b| a.name.cmp(&b.name));
-    clients
-}
-
-/// CA, server, then the clients by name, as they are shown. An authority of a
-/// client is shown only where there is something to say of it.
-pub fn rows(held: &[Held]) -> Vec<CredentialStatus> {
-    let now = OffsetDateTime::now_utc();
-    let order = ["ca", "server", "client", "authority"];
-    let place =
-        |held: &Held| order.iter().position(|material| held.material == *material).unwrap_or(order.len());
-    let mut held: Vec<&Held> = held.iter().filter(|held| place(held) < 3 || is_late(held, now)).collect();
-    held.sort_by_key(|held| (place(held), held.client.clone()));
-    held.into_iter().map(|held| row(held, now)).collect()
-}
-
-fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
-    let ends = held.validity.map(|validity| validity.not_after);
-    let (state, detail) = match held.validity {
-        _ if held.revoked => {
-            (State::Changed, "is being revoked: run `dorainfra credentials revoke` again".to_owned())
-        }
-        None => (State::Changed, "has no certificate yet: `dorainfra apply` makes it".to_owned()),
-        Some(validity) if validity.is_over(now) => {
-            (State::Failed, format!("ended on {}; {}", validity.not_after.date(), remedy(held)))
-        }
-        Some(validity) => {
-            let days = (validity.not_after - now).whole_days();
-            let ends = format!("ends on {}, in {days} days", validity.not_after.date());
-            match (is_late(held, now), held.overlapping) {
-                (true, _) => (State::Changed, format!("{ends}; {}", remedy(held))),
-                (_, true) => (
-                    State::Changed,
-                    format!(
-                        "{ends}; its successor is trusted: `credentials rotate ca --finish` has the server use it"
-                    ),
-                ),
-                _ => (State::Ok, ends),
-            }
-        }
-    };
-    CredentialStatus {
-        name: held.client.clone().unwrap_or_else(|| held.material.clone()),
-        kind: held.material.clone(),
-        state,
-        ends: ends.map(|end| end.date().to_string()),
-        version: held.version.clone(),
-        detail,
-    }
-}
-
-/// Whether something has to be done about it. Authorities a year ahead: what
-/// they sign ends with them.
-fn is_late(held: &Held, now: OffsetDateTime) -> bool {
-    let authority = matches!(held.material.as_str(), "ca" | "authority");
-    held.validity.is_some_and(|validity| {
-        validity.is_due(now) || (authority && validity.not_after - now < time::Duration::days(365))
-    })
-}
-
-fn remedy(held: &Held) -> String {
-    match (held.material.as_str(), held.client.as_deref()) {
-        ("ca", _) => "`dorainfra credentials rotate ca` makes the next one".into(),
-        ("authority", Some(name)) => format!("revoke `{name}` and issue it again"),
-        ("client", Some(name)) if name != STACK => {
-            format!(
-                "`dorainfra apply` renews it, `dorainfra credentials issue {name} --out DIR` writes its files"
-            )
-        }
-        _ => "`dorainfra apply` renews it".into(),
-    }
-}
-
-/// Warns of what has ended, or ends within 30 days.
-pub fn warn_of_ends(held: &[Held], events: &Events) {
-    let now = OffsetDateTime::now_utc();
-    for held in held.iter().filter(|held| is_late(held, now)) {
-        let whose = match (held.material.as_str(), held.client.as_deref()) {
-            ("client", Some(name)) => format!("the certificate of client `{name}`"),
-            ("authority", Some(name)) => format!("the authority of client `{name}`"),
-            ("ca", _) => "the CA".into(),
-            _ => "the server's certificate".into(),
-        };
-        let Some(validity) = held.validity else { continue };
-        let (date, days) = (validity.not_after.date(), (validity.not_after - now).whole_days());
-        let when = match validity.is_over(now) {
-            true => format!("ended on {date}"),
-            false => format!("ends on {date}, in {days} days"),
-        };
-        events.warn(format!("{whose} {when}"), Some(remedy(held)));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use dorainfra_model::Event;
-    use dorainfra_pki::Validity;
-    use time::Duration;
-
     use super::*;
-
-    fn held(material: &str, client: Option<&str>, days: i64) -> Held {
-        let now = OffsetDateTime::now_utc();
-        Held {
-            secret: "s".into(),
-            material: material.into(),
-            client: client.map(str::to_owned),
-            ttl: Some(7_776_000),
-            version: "1".into(),
-            validity: Some(Validity {
-                not_before: now - Duration::days(300),
-                not_after: now + Duration::days(days) + Duration::hours(1),
-            }),
-            overlapping: false,
-            revoked: false,
-        }
-    }
 
     #[test]
     fn names_and_lives_of_clients_are_checked() {
@@ -452,37 +358,5 @@ mod tests {
         for bad in ["59m", "11y", "90", "soon"] {
             assert!(ttl(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn what_ends_within_30_days_is_warned_of_and_says_what_to_do() {
-        let all = [
-            held("server", None, 29),
-            held("client", Some("grafana"), 31),
-            held("client", Some("old"), -1),
-            held("ca", None, 3000),
-            held("authority", Some("stack"), 364),
-        ];
-        let (events, mut received) = Events::channel();
-        warn_of_ends(&all, &events);
-        drop(events);
-        let mut said = Vec::new();
-        while let Ok(Event::Warning { message, hint }) = received.try_recv() {
-            said.push(format!("{message} ({})", hint.unwrap()));
-        }
-        assert_eq!(said.len(), 3, "{said:?}");
-        assert!(said[0].contains("the server's certificate ends on") && said[0].contains("in 29 days"));
-        assert!(said[1].contains("client `old` ended on") && said[1].contains("issue old --out"), "{said:?}");
-        assert!(said[2].contains("the authority of client `stack`"), "{said:?}");
-    }
-
-    #[test]
-    fn a_client_that_is_being_revoked_is_none() {
-        let revoked = Held { revoked: true, ..held("client", Some("a"), 90) };
-        let all = [revoked, held("client", Some("b"), 90), held("authority", Some("b"), 3000)];
-        assert_eq!(clients(&all), [Client { name: "b".into(), ttl_seconds: 7_776_000 }]);
-        let rows = rows(&all);
-        assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert!(rows[0].detail.contains("being revoked"));
     }
 }

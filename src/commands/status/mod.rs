@@ -1,10 +1,13 @@
 //! `status`: what is there, what runs, how to reach it.
 
+mod watch;
+
 use std::time::Duration;
 
 use clap::Args;
 use dorainfra_config::{Tls, Topology};
 use dorainfra_deploy::blueprint::{Names, PORT};
+use dorainfra_deploy::workflow::{BucketObjects, Purpose, Run, State, blocks_prefix, credentials, stack};
 use dorainfra_deploy::{machine, verify};
 use dorainfra_engine::{Action, Step};
 use dorainfra_model::Events;
@@ -12,11 +15,9 @@ use dorainfra_prometheus::Flavour;
 use dorainfra_prometheus::query::Query;
 use futures::future::join_all;
 
-use super::bucket::{BucketObjects, blocks_prefix};
-use super::context::{Context, Purpose};
-use super::pipeline::Run;
-use super::{CommandResult, Exit, credentials, screen, stack, watch};
-use crate::ui::{self, State};
+use super::context::Context;
+use super::{CommandResult, Exit, screen};
+use crate::ui;
 
 /// Nobody waits longer for a number that only adds to what is known.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -42,14 +43,14 @@ impl Status {
     }
 
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
-        let run = Run::begin(context, Purpose::Look, events).await?;
+        let run = context.run(Purpose::Look, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let machines = run.machines().await?;
-        let folder = context.stack_folder(&run.blueprint.deployment);
+        let folder = context.workspace.stack_folder(&run.blueprint.deployment);
         let (plan, reports, stack, mut bucket) = tokio::join!(
             run.survey(events),
             join_all(machines.iter().map(|machine| machine::report(run.provider.machines(), machine))),
-            stack::parts(context, &run.project.config),
+            stack::parts(&context.workspace, &run.project.config),
             bucket(&run, events),
         );
         let (plan, stack) = (plan?, stack?);
@@ -98,7 +99,7 @@ impl Status {
         let status = ui::Status {
             deployment: run.blueprint.deployment.clone(),
             project: config.project.clone(),
-            cloud: match &run.project.sandbox {
+            cloud: match &run.project.cloud.sandbox {
                 Some(_) => "the sandbox".into(),
                 None => "Google Cloud".into(),
             },
@@ -134,7 +135,7 @@ fn resource(step: &Step) -> ui::ResourceStatus {
 }
 
 /// The members of the ingesters' ring, where there is more than one.
-async fn ring(run: &Run<'_>, reports: &[machine::Report], events: &Events) -> Vec<ui::RingMember> {
+async fn ring(run: &Run, reports: &[machine::Report], events: &Events) -> Vec<ui::RingMember> {
     if run.project.config.mimir.topology != Topology::Ha || reports.is_empty() {
         return Vec::new();
     }
@@ -164,7 +165,7 @@ fn ring_line(member: verify::RingMember) -> ui::RingMember {
 
 /// How much of the history is in the bucket; `None`: Prometheus stands in for Mimir
 /// and writes no blocks, or it cannot be found out.
-async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
+async fn bucket(run: &Run, events: &Events) -> Option<ui::BucketStatus> {
     if run.facts.engine.flavour != Flavour::Mimir {
         return None;
     }
@@ -172,7 +173,7 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
     let bucket = verify::Bucket { objects: &objects, prefix: blocks_prefix(run) };
     let found = match run.past() {
         Ok(history) => verify::in_bucket(history, &bucket, run.history_as_blocks()).await,
-        Err(error) => Err(error.message),
+        Err(error) => Err(error.to_string()),
     };
     match found {
         Ok(verify::InBucket { blocks, sent, held, unsure, lost, newest_ms, damaged }) => {
@@ -201,7 +202,7 @@ async fn bucket(run: &Run<'_>, events: &Events) -> Option<ui::BucketStatus> {
 
 /// What is newer than the bucket: live values, for the most part. Where Mimir does not
 /// answer, the time stands alone.
-async fn count_newer(run: &Run<'_>, bucket: &mut ui::BucketStatus) {
+async fn count_newer(run: &Run, bucket: &mut ui::BucketStatus) {
     let Some(newest) = bucket.newest_ms else { return };
     if let Ok(target) = run.target().await
         && let Ok(query) = Query::new(&target)

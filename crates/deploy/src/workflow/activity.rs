@@ -12,12 +12,12 @@ use sha2::{Digest as _, Sha256};
 use time::{Date, OffsetDateTime};
 
 /// Where a deployment's metrics come from.
-pub enum Told {
+pub enum Activity {
     Simulated { teams: Vec<String>, seed: u64 },
     Collected { events: Vec<dora::events::Event>, settle: time::Duration },
 }
 
-impl Told {
+impl Activity {
     /// What tells it from any other history.
     pub fn digest(&self) -> String {
         match self {
@@ -56,7 +56,7 @@ impl Told {
 /// Every day of some range, by its date. A small one is held; a larger one is made
 /// while it is read, each time the same.
 pub struct History {
-    pub told: Told,
+    pub activity: Activity,
     until: Date,
     days: u32,
     histograms: Histograms,
@@ -72,13 +72,21 @@ const HELD: u64 = 1_000_000;
 
 impl History {
     /// The `days` days up to `until` (included).
-    pub fn of(told: Told, until: Date, days: u32, histograms: Histograms, zone: Zone) -> Self {
-        Self::holding(HELD, told, until, days, histograms, zone)
+    pub fn of(activity: Activity, until: Date, days: u32, histograms: Histograms, zone: Zone) -> Self {
+        Self::holding(HELD, activity, until, days, histograms, zone)
     }
 
     /// Holds it if it takes at most as much room as so many plain samples.
-    fn holding(most: u64, told: Told, until: Date, days: u32, histograms: Histograms, zone: Zone) -> Self {
-        let mut history = Self { told, until, days, histograms, zone, extent: Extent::default(), held: None };
+    fn holding(
+        most: u64,
+        activity: Activity,
+        until: Date,
+        days: u32,
+        histograms: Histograms,
+        zone: Zone,
+    ) -> Self {
+        let mut history =
+            Self { activity, until, days, histograms, zone, extent: Extent::default(), held: None };
         let (mut extent, mut held) = (Extent::default(), Some(Vec::new()));
         for one in history.made() {
             extent.add(&one);
@@ -95,8 +103,8 @@ impl History {
 
     fn made(&self) -> Box<dyn Iterator<Item = Series> + Send + '_> {
         let (until, days, histograms) = (self.until, self.days, self.histograms);
-        match &self.told {
-            Told::Simulated { teams, seed } => Box::new(metrics::simulated_in(
+        match &self.activity {
+            Activity::Simulated { teams, seed } => Box::new(metrics::simulated_in(
                 self.zone.clone(),
                 teams.clone(),
                 *seed,
@@ -104,7 +112,7 @@ impl History {
                 days,
                 histograms,
             )),
-            Told::Collected { events, settle } => {
+            Activity::Collected { events, settle } => {
                 Box::new(metrics::collected_in(&self.zone, &[], events, *settle, until, days, histograms))
             }
         }
@@ -138,8 +146,8 @@ mod tests {
     #[test]
     fn a_large_history_is_not_held_and_tells_the_same_each_time() {
         let of = |most| {
-            let told = Told::Simulated { teams: dorainfra_dora::simulator::teams(2), seed: 3 };
-            History::holding(most, told, date!(2025 - 02 - 28), 3, Histograms::NATIVE, Zone::UTC)
+            let activity = Activity::Simulated { teams: dorainfra_dora::simulator::teams(2), seed: 3 };
+            History::holding(most, activity, date!(2025 - 02 - 28), 3, Histograms::NATIVE, Zone::UTC)
         };
         let held = of(HELD);
         let weight = held.extent().weight;

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dorainfra_deploy::blueprint::Names;
-use dorainfra_deploy::verify::{Object, Objects};
 use dorainfra_gcp as gcp;
 
-use super::pipeline::Run;
+use super::run::Run;
+use crate::blueprint::Names;
+use crate::verify::{Object, Objects};
 
 /// The objects of one bucket.
 pub struct BucketObjects<'a> {
@@ -16,13 +16,13 @@ pub struct BucketObjects<'a> {
 
 impl<'a> BucketObjects<'a> {
     /// Those of a run's deployment.
-    pub fn of(run: &'a Run<'_>) -> Self {
+    pub fn of(run: &'a Run) -> Self {
         Self { client: &run.client, bucket: Names::of(&run.project.config).bucket }
     }
 }
 
 /// Where the blocks of a run's tenant are.
-pub fn blocks_prefix(run: &Run<'_>) -> String {
+pub fn blocks_prefix(run: &Run) -> String {
     format!("blocks/{}/", run.project.config.mimir.tenant)
 }
 

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use dorainfra_config::{Config, Live, Runtime, Source};
-use dorainfra_deploy::blueprint::Names;
-use dorainfra_deploy::stack::private;
 use dorainfra_dora::metrics::{self, Histograms, Scope};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_engine::{Action, Plan};
@@ -16,11 +14,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::{Date, Duration};
 
-use super::context::Context;
-use super::pipeline::Run;
-use super::told::{Told, yesterday};
-use super::{CommandResult, stack};
-use crate::ui::State;
+use super::activity::{Activity, yesterday};
+use super::error::Result;
+use super::run::Run;
+use super::status::State;
+use super::workspace::Workspace;
+use super::{numbers, stack};
+use crate::blueprint::Names;
+use crate::stack::private;
 
 /// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,22 +66,22 @@ enum What {
     },
 }
 
-impl Run<'_> {
+impl Run {
     /// What `apply` would do after the resources of `plan`: nothing after a part of them.
-    pub async fn feeding(&self, plan: &Plan) -> CommandResult<Vec<FeedStep>> {
+    pub async fn follow_up(&self, plan: &Plan) -> Result<Vec<FeedStep>> {
         if plan.is_targeted() {
             return Ok(Vec::new());
         }
-        let record = Record::of(self.context, &self.project.config.name);
+        let record = Record::of(&self.workspace, &self.project.config.name);
         let mut steps = self.stack_steps(&record).await?;
         steps.extend(self.sources_step(&record));
         steps.extend(self.history_step(&record, plan)?);
         Ok(steps)
     }
 
-    async fn stack_steps(&self, record: &Record) -> CommandResult<Vec<FeedStep>> {
+    async fn stack_steps(&self, record: &Record) -> Result<Vec<FeedStep>> {
         let config = &self.project.config;
-        let there = stack::parts(self.context, config).await?;
+        let there = stack::parts(&self.workspace, config).await?;
         let wanted = self.parts().await;
         let state = |part: &str| there.iter().find(|one| one.part == part).map(|one| one.state);
         let mut steps: Vec<FeedStep> = wanted
@@ -130,7 +131,7 @@ impl Run<'_> {
     /// Each part of the stack: a digest of what it is started with, and that in words.
     async fn parts(&self) -> BTreeMap<String, (String, String)> {
         let config = &self.project.config;
-        let engine = stack::runtime(self.context, config).await;
+        let engine = stack::runtime(&self.workspace, config).await;
         // Where there is no Docker engine although one is asked for, `apply` says so.
         let compose = config.stack.runtime == Runtime::Compose || engine.is_ok_and(|found| found.is_some());
         let runtime = if compose { "container" } else { "process" };
@@ -165,7 +166,7 @@ impl Run<'_> {
     fn generator(&self) -> Vec<String> {
         let config = &self.project.config;
         let generator = &config.generator;
-        let program = std::fs::metadata(&self.context.environment.executable);
+        let program = std::fs::metadata(&self.workspace.executable);
         let changed = program.map(|data| format!("{} {:?}", data.len(), data.modified().ok()));
         vec![
             changed.unwrap_or_default(),
@@ -191,7 +192,7 @@ impl Run<'_> {
         }
     }
 
-    fn history_step(&self, record: &Record, plan: &Plan) -> CommandResult<Option<FeedStep>> {
+    fn history_step(&self, record: &Record, plan: &Plan) -> Result<Option<FeedStep>> {
         let Some(wanted) = self.fed()? else {
             let reason = format!("what the sources tell, {} days", self.project.config.generator.days);
             return Ok(Some(FeedStep { what: "history".into(), action: Action::Create, reason }));
@@ -271,24 +272,24 @@ impl Run<'_> {
                 let skipped = names.len().saturating_sub(teams);
                 names.iter().skip(skipped).map(|name| Scope::of(&Team::new(name, seed))).collect()
             }
-            What::Collected { .. } => self.told().map(|told| told.scopes()).unwrap_or_default(),
+            What::Collected { .. } => self.activity().map(|activity| activity.scopes()).unwrap_or_default(),
         };
         // Each series has a sample a day, and one more where another zone's days end.
         let each = if fed.timezone.is_some() { 2 } else { 1 };
         let samples = metrics::cardinality(newest, histograms) * u64::from(days) * each;
         let teams = if teams == 1 { "1 team".into() } else { format!("{teams} teams") };
-        format!("about {} samples of {teams}, {first} to {}", crate::ui::count(samples), fed.until)
+        format!("about {} samples of {teams}, {first} to {}", numbers::count(samples), fed.until)
     }
 
     /// The history of this configuration; `None`: nothing was collected yet.
-    fn fed(&self) -> CommandResult<Option<Fed>> {
+    fn fed(&self) -> Result<Option<Fed>> {
         let config = &self.project.config;
         let what = match config.sources.is_empty() {
             true => What::Simulated { teams: config.generator.teams, seed: config.generator.seed },
             // What can't be read, the stage that needs it says.
-            false => match self.told() {
-                Ok(told @ Told::Collected { .. }) => {
-                    What::Collected { events: told.digest(), teams: told.teams().len() }
+            false => match self.activity() {
+                Ok(activity @ Activity::Collected { .. }) => {
+                    What::Collected { events: activity.digest(), teams: activity.teams().len() }
                 }
                 _ => return Ok(None),
             },
@@ -307,7 +308,7 @@ impl Run<'_> {
     /// The stack runs as configured.
     pub async fn stack_was_fed(&self) {
         let parts = self.parts().await;
-        Record::change(self.context, &self.project.config, |record| {
+        Record::change(&self.workspace, &self.project.config, |record| {
             record.sources = Some(digest("", &self.sources()));
             record.stack = parts.into_iter().map(|(part, (digest, _))| (part, digest)).collect();
         });
@@ -316,13 +317,13 @@ impl Run<'_> {
     /// All of the history is stored.
     pub fn history_was_fed(&self) {
         let Ok(fed) = self.fed() else { return };
-        Record::change(self.context, &self.project.config, |record| record.history = fed);
+        Record::change(&self.workspace, &self.project.config, |record| record.history = fed);
     }
 }
 
 /// Nothing is known any more of what was fed: the deployment is gone.
-pub fn forget(context: &Context, deployment: &str) {
-    let _ = std::fs::remove_file(Record::path(context, deployment));
+pub fn forget(workspace: &Workspace, deployment: &str) {
+    let _ = std::fs::remove_file(Record::path(workspace, deployment));
 }
 
 impl Fed {
@@ -335,22 +336,22 @@ impl Fed {
 }
 
 impl Record {
-    fn path(context: &Context, deployment: &str) -> PathBuf {
-        context.state().join(deployment).join("fed.json")
+    fn path(workspace: &Workspace, deployment: &str) -> PathBuf {
+        workspace.state().join(deployment).join("fed.json")
     }
 
     /// One that is not there, or can't be read, knows nothing: then more is said to be done than is.
-    fn of(context: &Context, deployment: &str) -> Self {
-        let text = dorainfra_base::file::text(&Self::path(context, deployment)).unwrap_or_default();
+    fn of(workspace: &Workspace, deployment: &str) -> Self {
+        let text = dorainfra_base::file::text(&Self::path(workspace, deployment)).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
     }
 
     /// A record that can't be written makes the next plan say more than is done, and nothing else.
-    fn change(context: &Context, config: &Config, change: impl FnOnce(&mut Self)) {
-        let mut record = Self::of(context, &config.name);
+    fn change(workspace: &Workspace, config: &Config, change: impl FnOnce(&mut Self)) {
+        let mut record = Self::of(workspace, &config.name);
         change(&mut record);
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        let _ = private::write(&Self::path(context, &config.name), &text, None);
+        let _ = private::write(&Self::path(workspace, &config.name), &text, None);
     }
 }
 

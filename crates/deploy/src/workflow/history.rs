@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use dorainfra_deploy::verify::{self, Stored};
 use dorainfra_dora::metrics;
 use dorainfra_model::Events;
 use dorainfra_prometheus::Flavour;
@@ -16,9 +15,10 @@ use dorainfra_prometheus::{Extent, Past, Series, Since, tsdb};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use super::pipeline::Run;
-use super::told::{History, Told};
-use super::{CommandError, CommandResult};
+use super::activity::{Activity, History};
+use super::error::{Error, Result};
+use super::run::Run;
+use crate::verify::{self, Stored};
 
 /// A block must not be ahead of Mimir's clock, which may be another one.
 const TOO_NEW: Duration = Duration::from_secs(10 * 60);
@@ -31,14 +31,14 @@ pub(super) const SEEN_BY_ALL_WITHIN: Duration = Duration::from_secs(2 * 60);
 const SEEN_IN_A_ROW: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Run<'_> {
+impl Run {
     /// Says how many series there will be, before any of them is sent.
-    fn cardinality(&self, told: &Told, events: &Events) {
+    fn cardinality(&self, activity: &Activity, events: &Events) {
         let (series, most) = (
-            metrics::cardinality(told.scopes(), self.histograms()),
+            metrics::cardinality(activity.scopes(), self.histograms()),
             self.project.config.mimir.limits.max_series,
         );
-        events.note(format!("history: {series} series of {} teams", told.teams().len()));
+        events.note(format!("history: {series} series of {} teams", activity.teams().len()));
         if series > most.into() {
             events.warn(
                 format!("{series} series are more than `mimir.limits.max_series` allows ({most})"),
@@ -49,10 +49,10 @@ impl Run<'_> {
 
     /// Sends the history. Samples that are there already are the same ones, and
     /// are taken again without harm.
-    pub async fn history(&self, target: &Target, events: &Events) -> CommandResult<()> {
+    pub async fn history(&self, target: &Target, events: &Events) -> Result<()> {
         let history = self.past()?;
         let samples = history.extent().samples;
-        self.cardinality(&history.told, events);
+        self.cardinality(&history.activity, events);
         let query = Query::new(target)?;
         let stored = verify::stored(&query, history).await;
         if stored.as_ref().is_ok_and(|stored| stored.equal == samples) {
@@ -69,7 +69,7 @@ impl Run<'_> {
                 );
             // Events that were told late change later counts; a receiver takes the rest.
             } else if stored.as_ref().is_ok_and(|stored| stored.different > 0)
-                && matches!(history.told, Told::Collected { .. })
+                && matches!(history.activity, Activity::Collected { .. })
             {
                 events.warn(
                     "some of the history is stored with other values: events were told late, or again; the rest \
@@ -84,12 +84,7 @@ impl Run<'_> {
         self.by_remote_write(target, history, events).await
     }
 
-    async fn by_remote_write(
-        &self,
-        target: &Target,
-        history: &History,
-        events: &Events,
-    ) -> CommandResult<()> {
+    async fn by_remote_write(&self, target: &Target, history: &History, events: &Events) -> Result<()> {
         let checkpoint = self.history_checkpoint(target, history);
         let client = remote_write::Client::new(target)?.with_checkpoint(checkpoint);
         let limits = remote_write::Limits::default();
@@ -121,9 +116,9 @@ impl Run<'_> {
             samples,
             series,
             newest.unwrap_or_default(),
-            history.told.digest()
+            history.activity.digest()
         );
-        Checkpoint::new(self.context.state().join(&config.name).join("history.json"), key)
+        Checkpoint::new(self.workspace.state().join(&config.name).join("history.json"), key)
     }
 }
 
@@ -134,15 +129,10 @@ async fn as_blocks(
     history: &History,
     stored: &Stored,
     events: &Events,
-) -> CommandResult<()> {
+) -> Result<()> {
     // A receiver would refuse these; a block would be one of two that contradict each other.
     if let Stored { different, first_different: Some(first), .. } = stored {
-        return Err(CommandError::failed(format!(
-            "{different} samples of the history are stored with another value: {first}"
-        ))
-        .hint(
-            "the stored history was made with another `generator.seed`: use that seed, or another tenant",
-        ));
+        return Err(Error::OtherHistory { different: *different, first: first.to_string() });
     }
     let now = OffsetDateTime::now_utc() - TOO_NEW;
     let before = now.unix_timestamp() * 1000;
@@ -201,6 +191,6 @@ async fn seen(target: &Target, history: &History, stored: &Stored, events: &Even
 }
 
 /// How many of the samples are native histograms, where there are any.
-pub(super) fn natives(count: u64) -> String {
+pub fn natives(count: u64) -> String {
     if count > 0 { format!(" ({count} of them native histograms)") } else { String::new() }
 }
