@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    let environment = dorainfra::cli::Environment::of_process();
+    let environment = dorainfra::commands::Environment::of_process();
     // Google's client of Cloud Storage takes its proxy from the environment and from nowhere
     // else: the exception for this machine has to be there when the process begins.
     if let Some(exceptions) = environment.proxy_exceptions() {
@@ -13,5 +13,5 @@ fn main() -> ExitCode {
         // It only returns where the program cannot be started, and then this one goes on.
         let _ = again.exec();
     }
-    ExitCode::from(dorainfra::cli::main(std::env::args_os(), environment))
+    ExitCode::from(dorainfra::commands::main(std::env::args_os(), environment))
 }

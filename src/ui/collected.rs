@@ -1,37 +1,10 @@
 //! The result of `collect`: what each source told, and what the file holds now.
 
-use serde::Serialize;
+use dorainfra_deploy::workflow::event_sources::Collected;
 use serde_json::Value;
 
 use super::text::{count, visible};
 use super::{Role, Style, Table, View};
-
-/// What was collected, by source.
-#[derive(Clone, Debug, Serialize)]
-pub struct Collected {
-    pub sources: Vec<CollectedSource>,
-    /// The file of events.
-    pub file: String,
-    pub added: u64,
-    pub changed: u64,
-    pub removed: u64,
-    /// Events that the file holds now.
-    pub events: u64,
-}
-
-/// Events that one source tells, by kind.
-#[derive(Clone, Debug, Serialize)]
-pub struct CollectedSource {
-    /// `git ../shop`
-    pub source: String,
-    pub team: String,
-    pub service: String,
-    pub deployments: u64,
-    pub rework: u64,
-    pub changes: u64,
-    pub failures: u64,
-    pub recoveries: u64,
-}
 
 impl View for Collected {
     fn human(&self, style: &Style) -> String {

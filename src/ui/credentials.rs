@@ -1,26 +1,12 @@
 //! The results of `credentials`: the certificates that there are, and what a
 //! client does with its own. No key is ever part of them.
 
+use dorainfra_deploy::workflow::credentials::CredentialStatus;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::state::mark;
-use super::{Role, State, Style, Table, View};
-
-/// One certificate.
-#[derive(Clone, Debug, Serialize)]
-pub struct CredentialStatus {
-    /// `ca`, `server`, or the client's name.
-    pub name: String,
-    /// `ca`, `server`, `client`, `authority`.
-    pub kind: String,
-    pub state: State,
-    /// The day that it ends on, `2027-01-31`.
-    pub ends: Option<String>,
-    /// The version of its secret.
-    pub version: String,
-    pub detail: String,
-}
+use super::{Role, Style, Table, View};
 
 /// All of a deployment's.
 #[derive(Clone, Debug, Serialize)]

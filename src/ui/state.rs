@@ -1,22 +1,8 @@
-//! How a thing stands, and the sign for it.
+//! The sign for how a thing stands.
 
-use serde::Serialize;
+use dorainfra_deploy::workflow::State;
 
 use super::Role;
-
-/// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// As configured; running.
-    Ok,
-    /// Exists, but differs from the configuration; installing; starting.
-    Changed,
-    /// Not there, and nothing says it should have been.
-    Absent,
-    /// Dead, failed, rolled back.
-    Failed,
-}
 
 /// The sign of a state, and the colour for it.
 pub(super) fn mark(state: State) -> (Role, &'static str) {

@@ -1,11 +1,14 @@
 //! The result of `status`: what exists, what runs, and where to reach it.
 
+use dorainfra_deploy::workflow::State;
+use dorainfra_deploy::workflow::credentials::CredentialStatus;
+use dorainfra_deploy::workflow::stack::PartStatus;
 use dorainfra_engine::ResourceId;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::credentials::{self, CredentialStatus};
-use super::state::{State, mark};
+use super::credentials;
+use super::state::mark;
 use super::text::{count, plural};
 use super::{Role, Style, Table, View, labels};
 
@@ -93,14 +96,6 @@ impl BucketStatus {
         let blocks = plural(usize::try_from(self.blocks).unwrap_or(usize::MAX), "block");
         [format!("{history} in {blocks}"), missing]
     }
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct PartStatus {
-    pub part: String,
-    pub state: State,
-    /// "running, pid 4711, 127.0.0.1:9091".
-    pub detail: String,
 }
 
 #[derive(Clone, Debug, Serialize)]

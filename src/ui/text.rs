@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use dorainfra_base::unseen::is_unseen;
+pub(super) use dorainfra_deploy::workflow::count;
 
 /// Columns that `text` takes on a terminal (wide characters take two; colour
 /// codes none).
@@ -106,19 +107,6 @@ pub fn elapsed(ms: u64) -> String {
         600..36_000 => format!("{}m {:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h {:02}m", seconds / 3600, seconds % 3600 / 60),
     }
-}
-
-/// A whole number with thousands separators: `57,096`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// Bytes as `812 B`, `34.1 KiB`, `98.0 MiB`.

@@ -33,7 +33,7 @@ const MAX_LINES: usize = 500;
 /// A source file without its comments and its test module.
 struct Source {
     path: PathBuf,
-    /// The crate that it belongs to, `deploy`; of the program itself its module: `cli`, `ui`, `main`.
+    /// The crate that it belongs to, `deploy`; of the program itself its module: `commands`, `ui`, `main`.
     part: String,
     /// Below its `src`: `resource/bucket.rs`.
     inside: String,
@@ -250,13 +250,24 @@ fn only_ui_and_main_touch_the_terminal() {
 }
 
 #[test]
-fn only_cli_and_main_read_the_environment() {
+fn only_commands_and_main_read_the_environment() {
     none(forbid(
         &sources(),
         // `child` hands variables on, and decides nothing by them; tests have a switch.
-        |source| !["cli", "main", "testutils"].contains(&source.part.as_str()) && !is_child(source),
+        |source| !["commands", "main", "testutils"].contains(&source.part.as_str()) && !is_child(source),
         &["std::env", "env::var", "env::args", "env::current_dir", "env::temp_dir"],
-        "cli reads the environment and hands values down",
+        "commands reads the environment and hands values down",
+    ));
+}
+
+/// Whoever opens a screen by himself may forget to wait until it has shown everything.
+#[test]
+fn only_screen_shows_events() {
+    none(forbid(
+        &sources(),
+        |source| source.part == "commands" && source.inside != "commands/screen.rs",
+        &["Events::channel", "ui::run(", "tokio::spawn(ui::"],
+        "events are shown by screen::with, which ends when all of them are",
     ));
 }
 
@@ -290,8 +301,8 @@ fn numbers_of_others_are_bounded() {
     const READERS: [&str; 15] = [
         "crates/base/src/answer.rs",
         "crates/deploy/src/artifact.rs",
-        "src/cli/holder.rs",
-        "src/cli/saved.rs",
+        "crates/deploy/src/workflow/holder.rs",
+        "crates/deploy/src/workflow/saved_plan.rs",
         "crates/config/src/duration.rs",
         "crates/dora/src/events.rs",
         "crates/prometheus/src/remote_write/retry.rs",

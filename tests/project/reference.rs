@@ -11,7 +11,7 @@ fn page() -> std::path::PathBuf {
 fn the_command_reference_is_current() {
     let current = std::fs::read_to_string(page()).unwrap();
     assert!(
-        current == dorainfra::cli::reference(),
+        current == dorainfra::commands::reference(),
         "docs/commands.md is stale: cargo test --test project reference -- --ignored"
     );
 }
@@ -19,5 +19,5 @@ fn the_command_reference_is_current() {
 #[test]
 #[ignore = "writes docs/commands.md"]
 fn write_the_command_reference() {
-    std::fs::write(page(), dorainfra::cli::reference()).unwrap();
+    std::fs::write(page(), dorainfra::commands::reference()).unwrap();
 }

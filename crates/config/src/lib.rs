@@ -1,6 +1,6 @@
 //! `dorainfra.yaml`: schema, defaults, validation. Pure: text and overrides in,
 //! [`Config`] or all errors out. Reading files, the environment and the terminal
-//! is `cli`'s.
+//! is `commands`'s.
 //!
 //! [`schema`] is the one table of keys; [`load`] reads by it, [`template`] and
 //! [`reference()`] write from it. A file becomes a `tree` with places, each value

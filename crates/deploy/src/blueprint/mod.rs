@@ -35,7 +35,7 @@ pub use self::upgrade::upgrade;
 /// The folder of what is rendered for Kubernetes.
 pub const KUBERNETES: &str = "kubernetes/";
 
-/// What rendering needs beyond the configuration, found out once by `cli` and
+/// What rendering needs beyond the configuration, found out once by a run and
 /// kept in a saved plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

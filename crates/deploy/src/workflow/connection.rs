@@ -1,0 +1,125 @@
+//! How Mimir's port is reached from the operator's machine: at the deployment's own
+//! address or through a tunnel, and with which certificate.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dorainfra_config::Tls;
+use dorainfra_gcp::{Api, Call};
+use dorainfra_pki::Credentials;
+use dorainfra_prometheus::Target;
+use futures::future::join_all;
+
+use super::error::{Error, Result};
+use super::run::Run;
+use crate::blueprint::{Names, PORT, STACK};
+use crate::machine;
+use crate::resource::{self, Reach, ReachError};
+
+impl Run {
+    /// What the configuration says about that.
+    pub(super) fn reach(&self) -> Reach {
+        let config = &self.project.config;
+        let names = Names::of(config);
+        let external = config.access.external;
+        let hint = match external {
+            true => "check `access.allow` (your address may have changed) and `dorainfra status`".into(),
+            false => format!(
+                "the machine has no external address: run this inside its network, or keep a tunnel open in \
+                 another terminal:\n{}\nand then: dorainfra --set access.endpoint=localhost:{PORT} apply",
+                self.tunnel()
+            ),
+        };
+        Reach {
+            flavour: self.facts.engine.flavour,
+            tenant: config.mimir.tenant.clone(),
+            region: config.region.clone(),
+            address: names.endpoint,
+            endpoint: config.access.endpoint.clone(),
+            secret: (config.access.tls != Tls::Off).then(|| Names::of_client(config, STACK)),
+            machines: names.replicas.into_iter().map(|replica| (replica.zone, replica.instance)).collect(),
+            server_name: names.server_name,
+            patience: Duration::from_secs(if external { 60 } else { 10 }),
+            hint,
+        }
+    }
+
+    /// How the deployment's Mimir is reached from here: its address and this
+    /// operator's client certificate, both read from the cloud.
+    ///
+    /// # Errors
+    /// Something is not there, or nobody can answer: all its machines are down.
+    pub async fn target(&self) -> Result<Target> {
+        self.is_up().await?;
+        Ok(self.reach().target(&self.client).await?)
+    }
+
+    /// What can't be read is no reason: what follows says more.
+    async fn is_up(&self) -> Result<()> {
+        let replicas = Names::of(&self.project.config).replicas;
+        let looks = replicas.iter().map(async |replica| {
+            let path = format!("zones/{}/instances/{}", replica.zone, replica.instance);
+            let instance = self.client.call(&Call::get(Api::Compute, path)).await.ok()?;
+            let down = machine::down(instance["status"].as_str()?)?;
+            Some(format!("{} is {down}", replica.instance))
+        });
+        let down: Vec<String> = join_all(looks).await.into_iter().flatten().collect();
+        match down.is_empty() || down.len() < replicas.len() {
+            true => Ok(()),
+            false => Err(Error::Down { machines: down.join(", ") }),
+        }
+    }
+
+    /// A client's certificate and key, read from the cloud.
+    pub async fn client_credentials(&self, name: &str) -> Result<Credentials> {
+        let secret = Names::of_client(&self.project.config, name);
+        resource::read_credentials(&self.client, &secret).await.map_err(|error| match error.is_not_found() {
+            true => ReachError::Missing("client certificate").into(),
+            false => error.into(),
+        })
+    }
+
+    /// The address that Mimir is reached at.
+    pub async fn address(&self) -> Result<IpAddr> {
+        Ok(self.reach().address(&self.client).await?)
+    }
+
+    /// For people.
+    pub fn endpoint(&self, address: IpAddr) -> String {
+        match self.project.config.access.tls {
+            Tls::Mutual => format!("https://{address}:{PORT} (mutual TLS)"),
+            Tls::Server => format!("https://{address}:{PORT} (TLS, without client certificates)"),
+            Tls::Off => format!("http://{address}:{PORT} (without TLS)"),
+        }
+    }
+
+    /// An error that says how to go on where Mimir's port cannot be reached from here.
+    pub async fn reachable(&self, target: &Target) -> Result<()> {
+        const WAIT: Duration = Duration::from_secs(10);
+        let private = !self.project.config.access.external;
+        let connect = tokio::time::timeout(WAIT, tokio::net::TcpStream::connect(target.connect));
+        let reason = match connect.await {
+            Ok(Ok(_)) => return Ok(()),
+            // The phases that follow say more of a public endpoint than this could.
+            _ if !private => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", WAIT.as_secs()),
+        };
+        Err(Error::Unreachable { connect: target.connect, reason, hint: self.reach().hint })
+    }
+
+    /// The command that opens a tunnel to Mimir's port through Google's
+    /// Identity-Aware Proxy.
+    pub fn tunnel(&self) -> String {
+        let config = &self.project.config;
+        let (project, names) = (&config.project, Names::of(config));
+        let (zone, instance) = match names.replicas.first() {
+            Some(replica) => (replica.zone.as_str(), replica.instance.as_str()),
+            None => ("ZONE", "INSTANCE"),
+        };
+        format!(
+            "gcloud compute start-iap-tunnel {instance} {PORT} --local-host-port=localhost:{PORT} \
+             --zone={zone} --project={project}"
+        )
+    }
+}

@@ -1,0 +1,425 @@
+//! Event sources: from an item of `sources` to what it is read with, and the reading itself.
+
+mod files;
+mod owner;
+mod subscriptions;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dorainfra_config::{self as config, Source, SourceKind, TeamFrom};
+use dorainfra_dora::events::{Event, Kind};
+use dorainfra_dora::source::store::{self, Merged, Store};
+use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
+use dorainfra_dora::source::{
+    Access, Owner, Patterns, Project, SourceError, codeowners, file, forge, git, github, gitlab,
+    without_lead_time,
+};
+use dorainfra_model::Events;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use self::owner::{deployed, exclude, owner, rules, unit};
+use super::error::{Error, InputError, Result};
+use super::operator::Operator;
+use super::workspace::{self, Workspace};
+
+pub use self::files::{Files, secret_of};
+pub use self::subscriptions::subscriptions;
+
+/// The longest wait for a forge's rate limit.
+const PATIENCE: Duration = Duration::from_secs(300);
+const BACKOFF: Duration = Duration::from_millis(500);
+/// What the receiver was told is called like this.
+const RECEIVED: &str = "received";
+/// How far back forges are asked: a year of history, and what came before it.
+const USUAL_DAYS: i64 = 400;
+/// Lines that are no events, of one file, that are told each by itself.
+const MOST_TOLD: usize = 5;
+
+pub fn usual_since() -> OffsetDateTime {
+    OffsetDateTime::now_utc() - time::Duration::days(USUAL_DAYS)
+}
+
+/// A source as the command line gives it, checked like one of the file.
+pub fn checked(mut source: Source, folder: &Path) -> Result<Source> {
+    let texts = [
+        ("project", &source.project),
+        ("team", &source.team),
+        ("service", &source.service),
+        ("environment", &source.environment),
+        ("url", &source.url),
+        ("tags", &source.tags),
+        ("branch", &source.branch),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            config::check_text(name, value).map_err(|why| InputError::Text {
+                name,
+                value: value.clone(),
+                why: why.to_string(),
+            })?;
+        }
+    }
+    for (name, values) in [("paths", &source.paths), ("exclude", &source.exclude)] {
+        for value in values.iter().flatten() {
+            config::check_text(name, value).map_err(|why| InputError::Text {
+                name,
+                value: value.clone(),
+                why: why.to_string(),
+            })?;
+        }
+    }
+    for path in [&mut source.path, &mut source.token_file, &mut source.ca].into_iter().flatten() {
+        *path = folder.join(&*path);
+    }
+    Ok(source)
+}
+
+/// When a forge is asked whose a project is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Ask {
+    /// Now; what it said before counts where it can't be asked.
+    Now,
+    /// Unless it was asked before.
+    Once,
+}
+
+/// The same sources with the teams that their repositories say.
+pub async fn with_teams(
+    workspace: &Workspace,
+    configured: Vec<Source>,
+    files: &Files,
+    ask: Ask,
+) -> Result<Vec<Source>> {
+    let (sources, failed) = with_known_teams(workspace, configured, files, ask).await;
+    failed.into_iter().next().map_or(Ok(sources), Err)
+}
+
+/// Those too whose team is not told: [`is_nobodys`] says which.
+pub async fn with_known_teams(
+    workspace: &Workspace,
+    mut configured: Vec<Source>,
+    files: &Files,
+    ask: Ask,
+) -> (Vec<Source>, Vec<Error>) {
+    let mut failed = Vec::new();
+    for source in configured.iter_mut().filter(|source| is_nobodys(source)) {
+        let told = match (&source.path, &source.project) {
+            (Some(repository), _) => {
+                let path = source.paths.iter().flatten().next();
+                codeowners::team(repository, path.map_or("", String::as_str)).map_err(Error::from)
+            }
+            (None, Some(project)) => team_of(workspace, source, project, files, ask).await,
+            (None, None) => continue,
+        };
+        match told {
+            Ok(team) => source.team = Some(team),
+            Err(error) => failed.push(error),
+        }
+    }
+    (configured, failed)
+}
+
+/// Whether its repository has to say whose it is, and has not yet.
+pub fn is_nobodys(source: &Source) -> bool {
+    source.team.is_none() && source.team_from == Some(TeamFrom::Codeowners)
+}
+
+async fn team_of(
+    workspace: &Workspace,
+    source: &Source,
+    project: &str,
+    files: &Files,
+    ask: Ask,
+) -> Result<String> {
+    let file = files.of_source(source).with_extension("team");
+    let known = || std::fs::read_to_string(&file).ok().filter(|team| !team.is_empty());
+    if let (Ask::Once, Some(team)) = (ask, known()) {
+        return Ok(team);
+    }
+    let access = access(workspace, source)?;
+    let team = match source.kind {
+        SourceKind::Gitlab => gitlab::team(&access, project).await,
+        _ => github::team(&access, project).await,
+    };
+    match team {
+        Ok(team) => {
+            store::write_durably(&file, team.as_bytes())?;
+            Ok(team)
+        }
+        // A forge that is away: whose it is has not changed for that.
+        Err(
+            error @ (SourceError::Unreachable { .. }
+            | SourceError::Limited { .. }
+            | SourceError::Refused { status: 500.., .. }),
+        ) => known().ok_or_else(|| error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What was collected, by source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Collected {
+    pub sources: Vec<CollectedSource>,
+    /// The file of events.
+    pub file: String,
+    pub added: u64,
+    pub changed: u64,
+    pub removed: u64,
+    /// Events that the file holds now.
+    pub events: u64,
+}
+
+/// Events that one source tells, by kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectedSource {
+    /// `git ../shop`
+    pub source: String,
+    pub team: String,
+    pub service: String,
+    pub deployments: u64,
+    pub rework: u64,
+    pub changes: u64,
+    pub failures: u64,
+    pub recoveries: u64,
+}
+
+fn is_git(source: &Source) -> bool {
+    source.kind == SourceKind::Git
+}
+
+/// A round over some sources.
+pub struct Collecting<'a> {
+    files: &'a Files,
+    /// Who else tells of the same services, through the receiver.
+    subscriptions: Subscriptions,
+    /// What the ids of each source's events begin with.
+    prefixes: Vec<String>,
+    /// What it holds of others was made to events.
+    received: bool,
+    sources: Vec<CollectedSource>,
+    merged: Merged,
+}
+
+impl<'a> Collecting<'a> {
+    /// `configured`: all sources that there are.
+    pub fn begin(files: &'a Files, configured: &[Source]) -> Result<Self> {
+        let subscriptions = subscriptions(configured, files)?;
+        let prefixes = configured.iter().filter(|source| source.project.is_some() || is_git(source));
+        let prefixes = prefixes.map(|source| owner(source).prefix()).collect();
+        let (sources, merged) = (Vec::new(), Merged::default());
+        Ok(Self { files, subscriptions, prefixes, received: false, sources, merged })
+    }
+
+    /// Reads one source, and adds what it tells to the file.
+    pub async fn collect(
+        &mut self,
+        workspace: &Workspace,
+        source: &Source,
+        since: OffsetDateTime,
+        events: &Events,
+    ) -> Result<()> {
+        let path = source.path.clone().unwrap_or_default();
+        let project = source.project.clone().unwrap_or_default();
+        let owner = owner(source);
+        let (name, mut known) = match source.kind {
+            SourceKind::File => {
+                let told = blocking(move || file::read(&path)).await?;
+                let name = format!("file {}", shown(workspace, source.path.as_deref()));
+                return self.add(name, source, None, told, events);
+            }
+            SourceKind::Git => {
+                let deployed = match &source.branch {
+                    Some(branch) => git::Deployed::Branch(branch.clone()),
+                    None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
+                };
+                let received = self.received(&owner, None)?;
+                let settings = git::Settings {
+                    path,
+                    deployed,
+                    exclude: exclude(source),
+                    paths: source.paths.iter().flatten().map(PathBuf::from).collect(),
+                    environment: owner.environment.clone(),
+                    told: git::Told::of(&received, &owner.environment),
+                };
+                let name = format!("git {}", shown(workspace, source.path.as_deref()));
+                let notes = events.clone();
+                let mut known = blocking(move || git::read(&settings, &notes)).await?;
+                known.merge(received);
+                (name, known)
+            }
+            SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
+            SourceKind::Github => {
+                let settings = forge::Settings {
+                    access: access(workspace, source)?,
+                    project: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = github::read(&settings, events).await?;
+                known.merge(self.received(&owner, Some((Sender::Github, &project)))?);
+                (format!("github {project}"), known)
+            }
+            SourceKind::Gitlab => {
+                let settings = forge::Settings {
+                    access: access(workspace, source)?,
+                    project: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = gitlab::read(&settings, events).await?;
+                known.merge(self.received(&owner, Some((Sender::Gitlab, &project)))?);
+                (format!("gitlab {project}"), known)
+            }
+        };
+        if source.kind != SourceKind::Git {
+            // GitLab's number of a project is in nobody's message.
+            let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
+            known.is_called((!is_number).then_some(project.as_str()));
+            exclude(source).tell(&known, &owner.environment, &name, events);
+        }
+        let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
+        self.add(name, source, Some(owner), told, events)
+    }
+
+    /// What the receiver was told of an owner.
+    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> Result<Project> {
+        Ok(webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?)
+    }
+
+    /// What the receiver was told of services that no other source reads: of all of them at once.
+    fn others(&mut self, events: &Events) -> Result<()> {
+        if std::mem::replace(&mut self.received, true) {
+            return Ok(());
+        }
+        let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
+        let (merged, told) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
+        self.count(RECEIVED, None, &told, events);
+        self.merged.add(merged);
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        source: &Source,
+        owner: Option<Owner>,
+        told: Vec<Event>,
+        events: &Events,
+    ) -> Result<()> {
+        let (told, refused) = store::storable(told);
+        if refused > 0 {
+            events.warn(
+                format!("{name}: {refused} events are left out: their time is before 1970 or after 2199"),
+                Some("look for a wrong clock among the commits and deployments".into()),
+            );
+        }
+        let prefix = owner.as_ref().map(Owner::prefix);
+        self.count(&name, owner, &told, events);
+        let mut store = Store::open(&self.files.events)?;
+        let (merged, former) = match &prefix {
+            Some(prefix) => store.replace_source(&Files::origin(source), prefix, &self.prefixes, told),
+            None => (store.merge_file(told), Vec::new()),
+        };
+        if !merged.is_empty() || !self.files.events.exists() {
+            store.save()?;
+        } else {
+            store.save_unchanged()?;
+        }
+        drop(store);
+        self.merged.add(merged);
+        if let (Some(prefix), false) = (&prefix, former.is_empty()) {
+            let [now, before] = [prefix, &former.join(", ")].map(|ids| ids.replace('@', ""));
+            events.note(format!("{name}: it is {now} now: what it told as {before} is removed"));
+            // What others told of that one by its name is its own.
+            let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
+            let (merged, _) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
+            self.merged.add(merged);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, source: &str, owner: Option<Owner>, told: &[Event], events: &Events) {
+        let is_file = owner.is_none() && source != RECEIVED;
+        if let Some(said) = without_lead_time(told, is_file) {
+            events.note(format!("{source}: {said}"));
+        }
+        let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
+        let various = || ("various".to_owned(), "various".to_owned());
+        let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
+        self.sources.push(CollectedSource {
+            source: source.to_owned(),
+            team,
+            service,
+            deployments: count(|event| matches!(event, Event::Deployment(_))),
+            rework: count(|event| matches!(event, Event::Deployment(it) if it.kind == Kind::Rework)),
+            changes: count(|event| matches!(event, Event::Change(_))),
+            failures: count(|event| matches!(event, Event::Failure(_))),
+            recoveries: count(|event| matches!(event, Event::Recovery(_))),
+        });
+    }
+
+    pub fn end(self, file: &Path) -> Collected {
+        let Merged { added, changed, removed, total, .. } = self.merged;
+        Collected {
+            sources: self.sources,
+            file: file.display().to_string(),
+            added,
+            changed,
+            removed,
+            events: total,
+        }
+    }
+}
+
+/// The collected events of a deployment. What is no event is told, and left out.
+pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
+    let found = store::read(file)?;
+    for line in found.bad.iter().take(MOST_TOLD) {
+        operator.warn(&line.described(file));
+    }
+    if found.bad.len() > MOST_TOLD {
+        operator.warn(&format!("{} more lines of it are no events", found.bad.len() - MOST_TOLD));
+    }
+    Ok(found.events)
+}
+
+fn access(workspace: &Workspace, source: &Source) -> Result<Access> {
+    let (url, token) = match source.kind {
+        SourceKind::Gitlab => (gitlab::SERVER, &workspace.tokens.gitlab),
+        _ => (github::API, &workspace.tokens.github),
+    };
+    let token = match &source.token_file {
+        Some(file) => Some(secret_of(file)?),
+        None => token.clone(),
+    };
+    Ok(Access {
+        http: workspace::http(source.ca.as_deref())?,
+        url: source.url.clone().unwrap_or_else(|| url.to_owned()),
+        token: token.filter(|token| !token.is_empty()),
+        patience: PATIENCE,
+        backoff: BACKOFF,
+    })
+}
+
+fn shown(workspace: &Workspace, path: Option<&Path>) -> String {
+    let path = path.unwrap_or(Path::new(""));
+    let short = workspace.shown(path);
+    if short.as_os_str().is_empty() { ".".into() } else { short.display().to_string() }
+}
+
+/// Git and files are read where nobody waits for the thread.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, dorainfra_dora::source::SourceError> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Error::EndedEarly(error.to_string()))?;
+    Ok(done?)
+}

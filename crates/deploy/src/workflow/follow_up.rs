@@ -1,0 +1,373 @@
+//! What `apply` does after the resources: the collector stack on this machine, the sources and
+//! the history. A plan shows it with everything else, from the configuration and from a record of
+//! what was done last; nothing is contacted for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use dorainfra_config::{Config, Live, Runtime, Source};
+use dorainfra_dora::metrics::{self, Histograms, Scope};
+use dorainfra_dora::simulator::{self, Team};
+use dorainfra_engine::{Action, Plan};
+use dorainfra_model::FeedStep;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::{Date, Duration};
+
+use super::activity::{Activity, yesterday};
+use super::error::Result;
+use super::run::Run;
+use super::status::State;
+use super::workspace::Workspace;
+use super::{numbers, stack};
+use crate::blueprint::Names;
+use crate::stack::private;
+
+/// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    /// By part of the stack: a digest of what it was started with.
+    #[serde(default)]
+    stack: BTreeMap<String, String>,
+    /// A digest of the sources that were read.
+    #[serde(default)]
+    sources: Option<String>,
+    #[serde(default)]
+    history: Option<Fed>,
+}
+
+/// A history that was written, and read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Fed {
+    /// Where it is: the bucket and the tenant.
+    place: String,
+    what: What,
+    until: Date,
+    days: u32,
+    native: bool,
+    #[serde(default)]
+    by_service: bool,
+    /// Whose days have ends in it, beside UTC's.
+    #[serde(default)]
+    timezone: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum What {
+    Simulated {
+        teams: u32,
+        seed: u64,
+    },
+    /// A digest of the events.
+    Collected {
+        events: String,
+        teams: usize,
+    },
+}
+
+impl Run {
+    /// What `apply` would do after the resources of `plan`: nothing after a part of them.
+    pub async fn follow_up(&self, plan: &Plan) -> Result<Vec<FeedStep>> {
+        if plan.is_targeted() {
+            return Ok(Vec::new());
+        }
+        let record = Record::of(&self.workspace, &self.project.config.name);
+        let mut steps = self.stack_steps(&record).await?;
+        steps.extend(self.sources_step(&record));
+        steps.extend(self.history_step(&record, plan)?);
+        Ok(steps)
+    }
+
+    async fn stack_steps(&self, record: &Record) -> Result<Vec<FeedStep>> {
+        let config = &self.project.config;
+        let there = stack::parts(&self.workspace, config).await?;
+        let wanted = self.parts().await;
+        let state = |part: &str| there.iter().find(|one| one.part == part).map(|one| one.state);
+        let mut steps: Vec<FeedStep> = wanted
+            .iter()
+            .map(|(part, (digest, words))| {
+                let (action, reason) = match (state(part), record.stack.get(part)) {
+                    (None, _) => (Action::Create, words.clone()),
+                    (Some(State::Failed), _) => (Action::Update, "it has ended: started again".into()),
+                    (Some(_), Some(known)) if known == digest => (Action::NoOp, String::new()),
+                    (Some(_), Some(_)) => (Action::Update, format!("restarted, with {words}")),
+                    (Some(_), None) => (Action::Update, format!("compared, with {words}")),
+                };
+                FeedStep { what: format!("stack.{part}"), action, reason }
+            })
+            .collect();
+        let over = there.iter().filter(|one| !wanted.contains_key(&one.part) && one.part != stack::DELIVERY);
+        steps.extend(over.map(|one| FeedStep {
+            what: format!("stack.{}", one.part),
+            action: Action::Delete,
+            reason: "no part of the stack any more".into(),
+        }));
+        Ok(steps)
+    }
+
+    /// They are read by each `apply`.
+    fn sources_step(&self, record: &Record) -> Option<FeedStep> {
+        let sources = self.sources();
+        if sources.is_empty() {
+            return None;
+        }
+        let (action, reason) = match &record.sources {
+            Some(known) if *known == digest("", &sources) => (Action::NoOp, String::new()),
+            known => {
+                let action = if known.is_some() { Action::Update } else { Action::Create };
+                let names: Vec<String> = self.project.config.sources.iter().map(named).collect();
+                (action, format!("read: {}", names.join(", ")))
+            }
+        };
+        Some(FeedStep { what: "sources".into(), action, reason })
+    }
+
+    /// All that is configured of each.
+    fn sources(&self) -> Vec<String> {
+        self.project.config.sources.iter().map(|source| serde_json::json!(source).to_string()).collect()
+    }
+
+    /// Each part of the stack: a digest of what it is started with, and that in words.
+    async fn parts(&self) -> BTreeMap<String, (String, String)> {
+        let config = &self.project.config;
+        let engine = stack::runtime(&self.workspace, config).await;
+        // Where there is no Docker engine although one is asked for, `apply` says so.
+        let compose = config.stack.runtime == Runtime::Compose || engine.is_ok_and(|found| found.is_some());
+        let runtime = if compose { "container" } else { "process" };
+        let rendered = |of: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let files =
+                self.blueprint.files.iter().filter(|file| file.path.strip_prefix("stack/").is_some_and(of));
+            files.flat_map(|file| [file.path.clone(), file.contents.clone()]).collect()
+        };
+        let jobs = self.facts.scrape.files.iter().map(|file| format!("{file:?}"));
+        let collector: Vec<String> =
+            rendered(&|path| path.starts_with("prometheus")).into_iter().chain(jobs).collect();
+        let mut parts = BTreeMap::new();
+        let mut part = |name: &str, of: &[String], words: String| {
+            parts.insert(name.to_owned(), (digest(runtime, of), words));
+        };
+        part("generator", &self.generator(), self.live_values());
+        part("prometheus", &collector, "the rendered scrape and remote-write configuration".into());
+        if config.stack.live == Live::Pushgateway {
+            let port = config.stack.ports.pushgateway;
+            part("pushgateway", &[port.to_string()], format!("port {port} of this machine"));
+        }
+        if compose {
+            part(
+                "grafana",
+                &rendered(&|path| path.starts_with("grafana")),
+                "the dashboards and alerts".into(),
+            );
+        }
+        parts
+    }
+
+    fn generator(&self) -> Vec<String> {
+        let config = &self.project.config;
+        let generator = &config.generator;
+        let program = std::fs::metadata(&self.workspace.executable);
+        let changed = program.map(|data| format!("{} {:?}", data.len(), data.modified().ok()));
+        vec![
+            changed.unwrap_or_default(),
+            format!("{} {} {}", generator.teams, generator.seed, generator.interval_seconds),
+            if generator.service_histograms { "by service".to_owned() } else { String::new() },
+            format!(
+                "{} {:?} {:?}",
+                self.facts.native_histograms(config),
+                config.stack.live,
+                config.stack.ports
+            ),
+            format!("{:?} {}", config.sources.is_empty(), config.settle_hours),
+        ]
+    }
+
+    fn live_values(&self) -> String {
+        let config = &self.project.config;
+        let every = config.generator.interval_seconds;
+        match config.sources.len() {
+            0 => format!("simulated values of {} teams, every {every} s", config.generator.teams),
+            1 => format!("what 1 source tells, every {every} s"),
+            sources => format!("what {sources} sources tell, every {every} s"),
+        }
+    }
+
+    fn history_step(&self, record: &Record, plan: &Plan) -> Result<Option<FeedStep>> {
+        let Some(wanted) = self.fed()? else {
+            let reason = format!("what the sources tell, {} days", self.project.config.generator.days);
+            return Ok(Some(FeedStep { what: "history".into(), action: Action::Create, reason }));
+        };
+        let made = plan.steps.iter().any(|step| {
+            step.id.kind == "storage.bucket" && matches!(step.action, Action::Create | Action::Replace)
+        });
+        let before = record.history.as_ref().filter(|fed| !made && fed.place == wanted.place);
+        let (action, reason) = match before {
+            None if made => (Action::Create, self.words_of(&wanted, wanted.days, wanted.teams())),
+            None => (
+                Action::NoOp,
+                "written by another machine, or not yet: compared with what is stored, and what it lacks is \
+                 written"
+                    .into(),
+            ),
+            Some(before) => self.difference(before, &wanted),
+        };
+        Ok(Some(FeedStep { what: "history".into(), action, reason }))
+    }
+
+    /// What of `wanted` was not written by then.
+    fn difference(&self, before: &Fed, wanted: &Fed) -> (Action, String) {
+        let days = wanted.days;
+        match (&before.what, &wanted.what) {
+            (What::Simulated { seed: old, .. }, What::Simulated { seed, .. }) if old != seed => {
+                (Action::Update, format!("another seed ({seed}) than that of what is stored ({old})"))
+            }
+            (What::Simulated { teams: old, .. }, What::Simulated { teams, .. }) if teams > old => {
+                let new = (teams - old) as usize;
+                (Action::Create, self.words_of(wanted, days, new))
+            }
+            (What::Simulated { .. }, What::Collected { .. }) => (
+                Action::Create,
+                format!("{}; the simulated one stays beside it", self.words_of(wanted, days, wanted.teams())),
+            ),
+            (What::Collected { .. }, What::Simulated { .. }) => (
+                Action::Create,
+                format!("{}; the real one stays beside it", self.words_of(wanted, days, wanted.teams())),
+            ),
+            (What::Collected { events: old, .. }, What::Collected { events, .. }) if old != events => {
+                (Action::Update, "events were collected since: what they add".into())
+            }
+            _ if days > before.days
+                || wanted.native && !before.native
+                || wanted.by_service && !before.by_service
+                || wanted.timezone.is_some() && wanted.timezone != before.timezone =>
+            {
+                let more = [
+                    (wanted.native && !before.native, ", with native histograms"),
+                    (wanted.by_service && !before.by_service, ", with lead times and recoveries by service"),
+                ];
+                let mut more: String = more.iter().filter(|(new, _)| *new).map(|(_, words)| *words).collect();
+                if let Some(zone) = wanted.timezone.as_ref().filter(|_| wanted.timezone != before.timezone) {
+                    more.push_str(&format!(", with the ends of the days of {zone}"));
+                }
+                (Action::Update, format!("{days} days{more}, where {} are stored", before.days))
+            }
+            _ => match (wanted.until - before.until).whole_days() {
+                // Time alone is no change: it would be one each day.
+                passed @ 1.. => {
+                    let unit = if passed == 1 { "day has" } else { "days have" };
+                    (Action::NoOp, format!("{passed} {unit} ended since: the next `apply` completes it"))
+                }
+                _ => (Action::NoOp, String::new()),
+            },
+        }
+    }
+
+    /// "about 539,000 samples of 39 teams, 2025-11-29 to 2026-11-28"
+    fn words_of(&self, fed: &Fed, days: u32, teams: usize) -> String {
+        let first = fed.until - Duration::days(i64::from(days.saturating_sub(1)));
+        let histograms = Histograms { native: fed.native, by_service: fed.by_service };
+        let newest: Vec<Scope> = match fed.what {
+            What::Simulated { teams: all, seed } => {
+                let names = simulator::teams(all);
+                let skipped = names.len().saturating_sub(teams);
+                names.iter().skip(skipped).map(|name| Scope::of(&Team::new(name, seed))).collect()
+            }
+            What::Collected { .. } => self.activity().map(|activity| activity.scopes()).unwrap_or_default(),
+        };
+        // Each series has a sample a day, and one more where another zone's days end.
+        let each = if fed.timezone.is_some() { 2 } else { 1 };
+        let samples = metrics::cardinality(newest, histograms) * u64::from(days) * each;
+        let teams = if teams == 1 { "1 team".into() } else { format!("{teams} teams") };
+        format!("about {} samples of {teams}, {first} to {}", numbers::count(samples), fed.until)
+    }
+
+    /// The history of this configuration; `None`: nothing was collected yet.
+    fn fed(&self) -> Result<Option<Fed>> {
+        let config = &self.project.config;
+        let what = match config.sources.is_empty() {
+            true => What::Simulated { teams: config.generator.teams, seed: config.generator.seed },
+            // What can't be read, the stage that needs it says.
+            false => match self.activity() {
+                Ok(activity @ Activity::Collected { .. }) => {
+                    What::Collected { events: activity.digest(), teams: activity.teams().len() }
+                }
+                _ => return Ok(None),
+            },
+        };
+        Ok(Some(Fed {
+            place: format!("{} {}", Names::of(config).bucket, config.mimir.tenant),
+            what,
+            until: yesterday(),
+            days: config.generator.days,
+            native: self.facts.native_histograms(config),
+            by_service: config.generator.service_histograms,
+            timezone: Some(config.timezone.clone()).filter(|name| name != "UTC"),
+        }))
+    }
+
+    /// The stack runs as configured.
+    pub async fn stack_was_fed(&self) {
+        let parts = self.parts().await;
+        Record::change(&self.workspace, &self.project.config, |record| {
+            record.sources = Some(digest("", &self.sources()));
+            record.stack = parts.into_iter().map(|(part, (digest, _))| (part, digest)).collect();
+        });
+    }
+
+    /// All of the history is stored.
+    pub fn history_was_fed(&self) {
+        let Ok(fed) = self.fed() else { return };
+        Record::change(&self.workspace, &self.project.config, |record| record.history = fed);
+    }
+}
+
+/// Nothing is known any more of what was fed: the deployment is gone.
+pub fn forget(workspace: &Workspace, deployment: &str) {
+    let _ = std::fs::remove_file(Record::path(workspace, deployment));
+}
+
+impl Fed {
+    fn teams(&self) -> usize {
+        match self.what {
+            What::Simulated { teams, .. } => teams as usize,
+            What::Collected { teams, .. } => teams,
+        }
+    }
+}
+
+impl Record {
+    fn path(workspace: &Workspace, deployment: &str) -> PathBuf {
+        workspace.state().join(deployment).join("fed.json")
+    }
+
+    /// One that is not there, or can't be read, knows nothing: then more is said to be done than is.
+    fn of(workspace: &Workspace, deployment: &str) -> Self {
+        let text = dorainfra_base::file::text(&Self::path(workspace, deployment)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// A record that can't be written makes the next plan say more than is done, and nothing else.
+    fn change(workspace: &Workspace, config: &Config, change: impl FnOnce(&mut Self)) {
+        let mut record = Self::of(workspace, &config.name);
+        change(&mut record);
+        let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
+        let _ = private::write(&Self::path(workspace, &config.name), &text, None);
+    }
+}
+
+/// "github example/shop"
+fn named(source: &Source) -> String {
+    let kind = serde_json::json!(source.kind);
+    let path = source.path.as_ref().map(|path| path.display().to_string());
+    let what = source.project.clone().or(path).unwrap_or_default();
+    format!("{} {what}", kind.as_str().unwrap_or_default())
+}
+
+fn digest(runtime: &str, of: &[String]) -> String {
+    let mut digest = Sha256::new();
+    for text in [runtime].into_iter().chain(of.iter().map(String::as_str)) {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    }
+    hex::encode(digest.finalize())
+}

@@ -1,0 +1,199 @@
+//! The collector stack of a run on this machine, however it runs: as processes, or in containers.
+
+use dorainfra_config::{Config, Live, Runtime};
+use dorainfra_model::Events;
+use dorainfra_prometheus::pushgateway::{Gateway, Group};
+use dorainfra_prometheus::{Flavour, Target};
+use serde::Serialize;
+
+use super::error::{Error, Result};
+use super::run::Run;
+use super::status::State;
+use super::workspace::Workspace;
+use crate::stack::compose::{self, Engine};
+use crate::stack::native::{self, Binaries, PartState, RemoteWrite};
+use crate::{blueprint, resource};
+
+/// Also told by the machine, of its own: see `templates/vm/machine.sh.j2`.
+const CERTIFICATE_END: &str = "dorainfra_certificate_end_seconds";
+
+/// A row of [`parts`] that is no part, but what the agent has delivered.
+pub const DELIVERY: &str = "remote write";
+
+/// A part, as it is shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartStatus {
+    pub part: String,
+    pub state: State,
+    /// "running, pid 4711, 127.0.0.1:9091".
+    pub detail: String,
+}
+
+/// Makes the stack of a run's configuration feed `target`.
+pub async fn up(run: &Run, target: &Target, events: &Events) -> Result<()> {
+    let workspace = &run.workspace;
+    workspace.make_state()?;
+    // A generator without a team would never be ready.
+    run.activity()?;
+    let mut config = run.project.config.clone();
+    config.generator.native_histograms = run.facts.native_histograms(&config);
+    let dir = workspace.stack_folder(&config.name);
+    let engine = runtime(workspace, &config).await?;
+    config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };
+    let (address, port) = (target.connect.ip().to_string(), target.connect.port());
+    let (overrides, path) = (&run.project.overrides, &target.write_path);
+    let files = blueprint::stack_files(&config, &run.facts, overrides, &address, port, path)?;
+    let (generator, tls) = (workspace.executable.clone(), target.tls.clone());
+    let job_files = run.facts.scrape.files.clone();
+    // From here on parts are started.
+    run.operator.finishing();
+    if let Some(engine) = engine {
+        let ports = config.stack.ports.clone();
+        let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };
+        compose::up(&engine, &setup, events).await?;
+        run.stack_was_fed().await;
+        tell_of_ends(run, events).await;
+        return Ok(());
+    }
+    let binaries = Binaries {
+        generator,
+        prometheus: config.stack.prometheus,
+        pushgateway: config.stack.pushgateway,
+        search: workspace.search.clone(),
+    };
+    let follow = (!config.sources.is_empty()).then(|| native::Follow {
+        path: workspace.collected(&config.name),
+        settle_hours: config.settle_hours,
+    });
+    let live = match config.stack.live {
+        Live::Pushgateway => native::Live::Pushgateway,
+        Live::Scrape => native::Live::Scrape,
+        Live::RemoteWrite => native::Live::RemoteWrite {
+            url: target.write_url(),
+            connect: target.connect,
+            tenant: target.tenant.clone(),
+        },
+    };
+    let (ports, generator) = (config.stack.ports, config.generator);
+    let target = target.clone();
+    let setup =
+        native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live, target };
+    native::up(&setup, events).await?;
+    run.stack_was_fed().await;
+    tell_of_ends(run, events).await;
+    Ok(())
+}
+
+/// Pushes when each certificate ends, for the alert, where there is a Pushgateway.
+/// Of the server's the machine tells itself, where it can.
+async fn tell_of_ends(run: &Run, events: &Events) {
+    let config = &run.project.config;
+    if config.stack.live != Live::Pushgateway {
+        return;
+    }
+    let pushed = async {
+        let held = resource::held(&run.client, &config.name).await?;
+        let mut text = format!("# TYPE {CERTIFICATE_END} gauge\n");
+        let mut told = false;
+        for held in held.iter().filter(|held| !held.revoked) {
+            let by_machine = held.material == "server" && run.facts.engine.flavour == Flavour::Mimir;
+            let Some(validity) = held.validity.filter(|_| !by_machine) else { continue };
+            let prefix = format!("{}-", config.name);
+            let name = held.secret.strip_prefix(&prefix).unwrap_or(&held.secret);
+            let end = validity.not_after.unix_timestamp();
+            text.push_str(&format!("{CERTIFICATE_END}{{certificate=\"{name}\"}} {end}\n"));
+            told = true;
+        }
+        let gateway = Gateway::new(&format!("http://127.0.0.1:{}", config.stack.ports.pushgateway))?;
+        // Under their own job: they are no team's.
+        let group = Group::job("dorainfra");
+        match told {
+            true => gateway.put(&group, text).await?,
+            false => gateway.delete(&group).await?,
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = pushed.await {
+        events.warn(format!("no alert will tell when certificates end: {error}"), error.hint());
+    }
+}
+
+/// The Docker engine that the stack is to run in; `None`: it runs natively. What
+/// runs already stays where it is.
+pub(super) async fn runtime(workspace: &Workspace, config: &Config) -> Result<Option<Engine>> {
+    match config.stack.runtime {
+        Runtime::Native => Ok(None),
+        Runtime::Compose => Ok(Some(Engine::find().await?)),
+        Runtime::Auto => {
+            let native = native::status(&workspace.stack_folder(&config.name)).await?;
+            if native.parts.is_empty() { Ok(Engine::find().await.ok()) } else { Ok(None) }
+        }
+    }
+}
+
+/// Ends the stack, however it runs.
+pub async fn down(workspace: &Workspace, name: &str, events: &Events) -> Result<()> {
+    let dir = workspace.stack_folder(name);
+    native::down(&dir, events).await?;
+    if let Ok(engine) = Engine::find().await {
+        compose::down(&engine, &dir, name, events).await?;
+    }
+    Ok(())
+}
+
+/// The stack's parts as they are shown, however they run; with the agent's
+/// delivery, where known.
+pub async fn parts(workspace: &Workspace, config: &Config) -> Result<Vec<PartStatus>> {
+    let native = native::status(&workspace.stack_folder(&config.name)).await?;
+    if native.parts.is_empty()
+        && config.stack.runtime != Runtime::Native
+        && let Ok(engine) = Engine::find().await
+    {
+        let stack = compose::status(&engine, &config.name, &config.stack.ports).await?;
+        let containers = stack.containers.into_iter().map(|container| PartStatus {
+            part: container.service,
+            state: match container.state {
+                compose::State::Healthy => State::Ok,
+                compose::State::Starting => State::Changed,
+                compose::State::Restarting | compose::State::Unhealthy | compose::State::Exited => {
+                    State::Failed
+                }
+            },
+            detail: format!("container, {}", container.words),
+        });
+        return Ok(containers.chain(stack.remote_write.map(delivery)).collect());
+    }
+    let processes = native.parts.iter().map(|part| PartStatus {
+        part: part.part.name().to_owned(),
+        state: match part.state {
+            PartState::Running => State::Ok,
+            PartState::Died => State::Failed,
+        },
+        detail: match (part.state, part.pid) {
+            (PartState::Running, Some(pid)) => {
+                let address = part.address.as_deref().map(|at| format!(", {at}")).unwrap_or_default();
+                format!("pid {pid}{address}")
+            }
+            _ => format!("died: {}", part.last_lines.last().map_or("", String::as_str)),
+        },
+    });
+    Ok(processes.chain(native.remote_write.map(delivery)).collect())
+}
+
+fn delivery(write: RemoteWrite) -> PartStatus {
+    let failed = if write.failed > 0 { format!(", {} given up", write.failed) } else { String::new() };
+    PartStatus {
+        part: DELIVERY.into(),
+        state: if write.failed > 0 { State::Failed } else { State::Ok },
+        detail: format!(
+            "{} sent, {} waiting, {:.0} s behind{failed}",
+            write.sent, write.pending, write.lag_seconds
+        ),
+    }
+}
+
+/// Whether all of the stack runs.
+pub async fn running(workspace: &Workspace, config: &Config) -> Result<bool> {
+    let parts = parts(workspace, config).await?;
+    Ok(!parts.is_empty() && parts.iter().all(|part| part.state == State::Ok))
+}

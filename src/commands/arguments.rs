@@ -1,0 +1,133 @@
+//! What several commands read from the command line, as the values that they make of it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use dorainfra_deploy::workflow::{self, event_sources};
+use dorainfra_dora::metrics::Histograms;
+use dorainfra_engine::ResourceId;
+use time::Date;
+use time::macros::format_description;
+
+use super::environment::Environment;
+use super::error::{CommandError, CommandResult};
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file [default: dorainfra.yaml, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Google Cloud project; overrides `project` of the configuration
+    #[arg(long, global = true, value_name = "ID")]
+    pub project: Option<String>,
+    /// Override a configuration key, for example `--set mimir.disk_gb=50`
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// A Mimir binary on this machine; the same as `--set mimir.binary=PATH`
+    #[arg(long, global = true, value_name = "PATH")]
+    pub mimir_binary: Option<PathBuf>,
+    /// Use the sandbox that `dorainfra sandbox start` runs, instead of Google
+    #[arg(long, global = true)]
+    pub sandbox: bool,
+    /// Print one JSON event or result a line
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    pub json: bool,
+    /// Print errors, warnings and results only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Print more: what starts, and the fields of what is created
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Print without colours; NO_COLOR does the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// Which resources, and what may be done to them.
+#[derive(Clone, Debug, Args)]
+pub struct Selection {
+    /// Only this resource and what it needs (repeatable), as `kind/name`
+    #[arg(long, value_name = "RESOURCE")]
+    pub target: Vec<ResourceId>,
+    /// Replace this resource although nothing forces it (repeatable)
+    #[arg(long, value_name = "RESOURCE")]
+    pub replace: Vec<ResourceId>,
+    /// Take over resources of the same names that do not carry our mark
+    #[arg(long)]
+    pub adopt: bool,
+    /// Allow to delete or replace what holds data: bucket and data disk
+    #[arg(long)]
+    pub delete_data: bool,
+    /// Make the data disk from this snapshot; with several machines, name each disk that is
+    /// meant. One that exists is replaced only with --delete-data
+    #[arg(long, value_name = "[DISK=]SNAPSHOT")]
+    pub restore_disk: Vec<String>,
+}
+
+impl From<Selection> for workflow::Selection {
+    fn from(given: Selection) -> Self {
+        let Selection { target, replace, adopt, delete_data, restore_disk } = given;
+        Self { target, replace, adopt, delete_data, restore_disk }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Endpoint {
+    /// Write to this endpoint, by remote write: the history, or with --live the present values
+    #[arg(id = "remote_write", long = "remote-write", value_name = "URL", conflicts_with_all = ["out", "events", "format"])]
+    pub url: Option<String>,
+    /// Where the endpoint's name is found [default: as it is resolved]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "remote_write")]
+    connect: Option<SocketAddr>,
+    /// Folder with ca.crt, client.crt and client.key for the endpoint
+    #[arg(long, value_name = "DIR", requires = "remote_write")]
+    tls_dir: Option<PathBuf>,
+    /// Tenant of the endpoint, sent as X-Scope-OrgID
+    #[arg(long, value_name = "NAME", requires = "remote_write")]
+    tenant: Option<String>,
+    /// Write native histograms, too, for an endpoint that takes them
+    #[arg(long, requires = "remote_write")]
+    native_histograms: bool,
+    /// Lead times and recoveries by service, too
+    #[arg(long, conflicts_with_all = ["out", "events", "format"])]
+    service_histograms: bool,
+}
+
+impl Endpoint {
+    /// `folder`: that of the call. `None`: none is named.
+    pub fn named(&self, folder: &Path) -> Option<workflow::Endpoint> {
+        Some(workflow::Endpoint {
+            url: self.url.clone()?,
+            connect: self.connect,
+            tls_dir: self.tls_dir.as_ref().map(|dir| folder.join(dir)),
+            tenant: self.tenant.clone(),
+        })
+    }
+
+    pub fn histograms(&self) -> Histograms {
+        Histograms { native: self.native_histograms, by_service: self.service_histograms }
+    }
+}
+
+/// The webhooks' secret: of the file, or the variable.
+pub fn webhook_secret(environment: &Environment, file: Option<&Path>) -> CommandResult<String> {
+    const VARIABLE: &str = "DORAINFRA_WEBHOOK_SECRET";
+    let secret = match file {
+        Some(file) => event_sources::secret_of(&environment.folder.join(file))?,
+        None => environment.get(VARIABLE).unwrap_or_default().to_owned(),
+    };
+    if secret.is_empty() {
+        return Err(CommandError::usage("webhooks need a secret: anybody could send events otherwise").hint(
+            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at whoever sends"),
+        ));
+    }
+    Ok(secret)
+}
+
+/// A date as `--until` and `--since` take it.
+pub fn day(text: &str) -> Result<Date, String> {
+    Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
+}

@@ -1,0 +1,222 @@
+//! What every command starts from: flags, surroundings, printer, signals; and what the application
+//! below is given of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dorainfra_deploy::artifact;
+use dorainfra_deploy::workflow::{
+    Cloud, Operator, Project, Purpose, Run, Sandbox, Selection, Settings, Tokens, Workspace,
+};
+use dorainfra_gcp as gcp;
+use dorainfra_gcp_sandbox::Handle;
+use dorainfra_model::Events;
+use tokio_util::sync::CancellationToken;
+
+use super::arguments::Global;
+use super::environment::{Environment, PROXY_VARIABLES, TOOL_VARIABLES};
+use super::error::CommandResult;
+use super::interrupt::Signals;
+use crate::ui::{self, Mode, Printer};
+
+pub fn printer(global: &Global, environment: &Environment) -> Printer {
+    let mode = match (global.json, global.quiet) {
+        (true, _) => Mode::Json,
+        (_, true) => Mode::Quiet,
+        _ => Mode::Human,
+    };
+    let detected = ui::Options::detect(mode, !global.no_color && environment.get("NO_COLOR").is_none());
+    Printer::new(ui::Options {
+        verbose: global.verbose,
+        live: detected.live && environment.get("TERM") != Some("dumb"),
+        ..detected
+    })
+}
+
+pub struct Context {
+    pub global: Global,
+    pub environment: Environment,
+    pub printer: Printer,
+    pub signals: Signals,
+    pub workspace: Arc<Workspace>,
+}
+
+/// The person at the terminal.
+struct Terminal {
+    printer: Printer,
+    signals: Signals,
+}
+
+impl Operator for Terminal {
+    fn interrupt(&self) -> CancellationToken {
+        self.signals.asked()
+    }
+
+    fn finishing(&self) {
+        self.signals.finishing();
+    }
+
+    fn warn(&self, message: &str) {
+        self.printer.warning(message, None);
+    }
+}
+
+impl Context {
+    pub fn new(global: Global, environment: Environment, printer: Printer, signals: Signals) -> Self {
+        let workspace = Arc::new(workspace(&global, &environment));
+        Self { global, environment, printer, signals, workspace }
+    }
+
+    pub fn operator(&self) -> Arc<dyn Operator> {
+        Arc::new(Terminal { printer: self.printer.clone(), signals: self.signals.clone() })
+    }
+
+    pub fn sandbox_folder(&self) -> PathBuf {
+        match self.environment.get("DORAINFRA_SANDBOX_DIR") {
+            Some(folder) => self.environment.folder.join(folder),
+            None => self.workspace.state().join("sandbox"),
+        }
+    }
+
+    /// Configuration from file, environment and flags; nothing is contacted but
+    /// a running sandbox, under `--sandbox`.
+    pub async fn project(&self) -> CommandResult<Project> {
+        self.workspace.own_state()?;
+        let sandbox = match self.global.sandbox {
+            true => Some(Handle::find(&self.sandbox_folder()).await?),
+            false => None,
+        };
+        let settings = Settings {
+            file: config_file(&self.global, &self.environment),
+            variables: self.environment.variables.clone(),
+            tool_variables: TOOL_VARIABLES.iter().map(|&name| name.to_owned()).collect(),
+            set: self.settings(),
+            project: self.global.project.clone(),
+            usual_project: sandbox.as_ref().map(|sandbox| sandbox.project().to_owned()),
+        };
+        Ok(Project::load(&self.workspace, self.cloud(sandbox.as_ref()), settings)?)
+    }
+
+    /// A run for all of the deployment.
+    pub async fn run(&self, purpose: Purpose, events: &Events) -> CommandResult<Run> {
+        self.run_for(purpose, &Selection::default(), events).await
+    }
+
+    pub async fn run_for(
+        &self,
+        purpose: Purpose,
+        selection: &Selection,
+        events: &Events,
+    ) -> CommandResult<Run> {
+        let (project, workspace) = (self.project().await?, Arc::clone(&self.workspace));
+        Ok(Run::begin(workspace, self.operator(), project, purpose, selection, events).await?)
+    }
+
+    /// The keys set by flags. Later ones win.
+    fn settings(&self) -> Vec<String> {
+        let binary = self
+            .global
+            .mimir_binary
+            .as_ref()
+            .map(|path| format!("mimir.binary={}", self.environment.folder.join(path).display()));
+        self.global.set.iter().cloned().chain(binary).collect()
+    }
+
+    fn cloud(&self, sandbox: Option<&Handle>) -> Cloud {
+        let proxies = PROXY_VARIABLES.into_iter();
+        let proxies: BTreeMap<String, String> = proxies
+            .filter_map(|name| Some((name.to_owned(), self.environment.get(name)?.to_owned())))
+            .collect();
+        let (endpoints, credentials) = match sandbox {
+            Some(sandbox) => (sandbox.endpoints(), Some(sandbox.credentials())),
+            None => (self.endpoints(), self.credentials()),
+        };
+        Cloud {
+            endpoints,
+            credentials,
+            // Cloud Shell's metadata server knows who is sitting there.
+            person: self.environment.get("CLOUD_SHELL").is_some(),
+            proxies,
+            sandbox: sandbox.map(|sandbox| Sandbox { caller_services: sandbox.caller_services() }),
+        }
+    }
+
+    /// The key file that Google's tools would take: the variable's, else the
+    /// application default credentials; `None`: neither is there.
+    fn credentials(&self) -> Option<PathBuf> {
+        if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
+            return Some(self.environment.folder.join(file));
+        }
+        let folder = match self.environment.get("CLOUDSDK_CONFIG") {
+            Some(folder) => PathBuf::from(folder),
+            None => Path::new(self.environment.get("HOME")?).join(".config/gcloud"),
+        };
+        Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
+    }
+
+    /// Google's addresses, unless the variables that Google's tools use say otherwise.
+    fn endpoints(&self) -> gcp::Endpoints {
+        let default = gcp::Endpoints::default();
+        let of = |api: &str, default: String| {
+            let name = format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}");
+            self.environment
+                .get(&name)
+                .map(|base| format!("{}/", base.trim_end_matches('/')))
+                .unwrap_or(default)
+        };
+        let storage = match self.environment.get("STORAGE_EMULATOR_HOST") {
+            Some(host) if host.contains("://") => format!("{}/", host.trim_end_matches('/')),
+            Some(host) => format!("http://{host}/"),
+            // gcloud's form ends in storage/v1/; object data lives beside it.
+            None => {
+                let base = of("STORAGE", default.storage);
+                base.strip_suffix("storage/v1/").map(str::to_owned).unwrap_or(base)
+            }
+        };
+        gcp::Endpoints {
+            compute: of("COMPUTE", default.compute),
+            storage,
+            iam: of("IAM", default.iam),
+            cloudresourcemanager: of("CLOUDRESOURCEMANAGER", default.cloudresourcemanager),
+            cloudbilling: of("CLOUDBILLING", default.cloudbilling),
+            serviceusage: of("SERVICEUSAGE", default.serviceusage),
+            secretmanager: of("SECRETMANAGER", default.secretmanager),
+        }
+    }
+}
+
+/// The configuration file, if there is one.
+fn config_file(global: &Global, environment: &Environment) -> Option<PathBuf> {
+    match &global.config {
+        Some(path) => Some(environment.folder.join(path)),
+        None => Some(environment.folder.join("dorainfra.yaml")).filter(|path| path.exists()),
+    }
+}
+
+fn workspace(global: &Global, environment: &Environment) -> Workspace {
+    let own = |name: &str| environment.get(name).map(str::to_owned);
+    let folder = config_file(global, environment)
+        .and_then(|file| file.parent().map(Path::to_path_buf))
+        .unwrap_or_else(|| environment.folder.clone());
+    Workspace {
+        current: environment.folder.clone(),
+        executable: environment.executable.clone(),
+        search: search(environment, &folder),
+        releases: own("DORAINFRA_MIMIR_RELEASES").unwrap_or_else(|| artifact::RELEASES.to_owned()),
+        user: own("USER").unwrap_or_else(|| "somebody".to_owned()),
+        tokens: Tokens {
+            github: own("GITHUB_TOKEN").or_else(|| own("GH_TOKEN")),
+            gitlab: own("GITLAB_TOKEN"),
+        },
+        folder,
+    }
+}
+
+/// Where programs are searched for: PATH, then `.tools/bin` in the configuration's folder and beside
+/// this program's own checkout.
+fn search(environment: &Environment, folder: &Path) -> Vec<PathBuf> {
+    let path = environment.get("PATH").unwrap_or_default();
+    let own = environment.executable.ancestors().skip(1).take(4).map(|folder| folder.join(".tools/bin"));
+    std::env::split_paths(path).chain([folder.join(".tools/bin")]).chain(own).collect()
+}

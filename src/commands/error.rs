@@ -1,0 +1,174 @@
+//! How a command fails: one sentence, what to do next, and the exit code. Every
+//! error of the library becomes one of these here and nowhere else.
+
+use std::fmt;
+
+use dorainfra_deploy::artifact::ArtifactError;
+use dorainfra_deploy::machine::MachineError;
+use dorainfra_deploy::workflow::{Error, InputError, Interrupted, PlanError};
+use dorainfra_engine::EngineError;
+
+use super::panics;
+
+/// The exit codes, as documented in docs/exit-codes.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    /// Only ever under `plan --detailed-exitcode`.
+    Changes = 2,
+    /// Wrong usage or configuration; nothing was changed.
+    Usage = 3,
+    LeaseHeld = 4,
+    PlanStale = 5,
+    VerifyFailed = 6,
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
+}
+
+/// A command's failure.
+#[derive(Debug)]
+pub struct CommandError {
+    pub exit: Exit,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+pub type CommandResult<T = Exit> = Result<T, CommandError>;
+
+impl CommandError {
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into(), hint: None }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into(), hint: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What to do next, for errors that don't say it themselves, too.
+    pub fn next_step(&self) -> String {
+        self.hint.clone().unwrap_or_else(|| match self.exit {
+            Exit::Usage => "`dorainfra COMMAND --help` and docs/configuration.md say what is taken".into(),
+            _ => panics::report_it("run the same command again, with -v; if it fails again, "),
+        })
+    }
+
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        Self { exit: exit_of(&error), message: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// What a run's failure means for whoever started it.
+fn exit_of(error: &Error) -> Exit {
+    match error {
+        Error::Blueprint(_)
+        | Error::Config(_)
+        | Error::Input(_)
+        | Error::Project(_)
+        | Error::Render(_)
+        | Error::Artifact(ArtifactError::OtherVersion { .. })
+        | Error::Engine(EngineError::UnknownTarget { .. }) => Exit::Usage,
+        Error::Engine(EngineError::LeaseHeld { .. }) => Exit::LeaseHeld,
+        Error::Plan(_)
+        | Error::Engine(
+            EngineError::Stale(_) | EngineError::Meanwhile { .. } | EngineError::OtherDeployment { .. },
+        ) => Exit::PlanStale,
+        Error::Interrupted(_) | Error::Machine(MachineError::Interrupted(_)) => Exit::Interrupted,
+        Error::Artifact(_)
+        | Error::CallerUnknown { .. }
+        | Error::Cloud(_)
+        | Error::Compose(_)
+        | Error::Down { .. }
+        | Error::EndedEarly(_)
+        | Error::Engine(_)
+        | Error::Files(_)
+        | Error::Gateway(_)
+        | Error::Http(_)
+        | Error::Incomplete { .. }
+        | Error::Live(_)
+        | Error::Machine(_)
+        | Error::NoDeployment
+        | Error::NoEngine { .. }
+        | Error::NoMachine
+        | Error::OtherHistory { .. }
+        | Error::Provider(_)
+        | Error::Query(_)
+        | Error::Reach(_)
+        | Error::Remaining { .. }
+        | Error::ServicesOff { .. }
+        | Error::Source(_)
+        | Error::Stack(_)
+        | Error::StandInsForHa
+        | Error::Target(_)
+        | Error::Unmakeable { .. }
+        | Error::Unreachable { .. }
+        | Error::Unwritable { .. }
+        | Error::Upload(_)
+        | Error::Write(_) => Exit::Failed,
+    }
+}
+
+/// Errors that a run can have as well.
+macro_rules! as_in_a_run {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Error::from(error).into()
+            }
+        }
+    )+};
+}
+
+as_in_a_run!(
+    InputError,
+    Interrupted,
+    MachineError,
+    PlanError,
+    dorainfra_config::ConfigErrors,
+    dorainfra_config::ProjectMissing,
+    dorainfra_deploy::blueprint::BlueprintError,
+    dorainfra_deploy::stack::compose::ComposeError,
+    dorainfra_deploy::stack::native::StackError,
+    dorainfra_dora::live::LiveError,
+    dorainfra_dora::source::SourceError,
+    dorainfra_gcp::Error,
+    dorainfra_pki::FilesError,
+    dorainfra_prometheus::TargetError,
+    dorainfra_prometheus::pushgateway::GatewayError,
+    dorainfra_prometheus::query::QueryError,
+    dorainfra_prometheus::remote_write::WriteError,
+);
+
+/// An error with a message and a `hint()` of its own.
+macro_rules! of_a_command {
+    ($exit:expr; $($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self { exit: $exit, message: error.to_string(), hint: error.hint() }
+            }
+        }
+    )+};
+}
+
+of_a_command!(Exit::Failed; dorainfra_gcp_sandbox::SandboxError, dorainfra_gcp_sandbox::machine::NspawnError);
+of_a_command!(Exit::Usage; crate::ui::PromptError);

@@ -1,0 +1,107 @@
+//! `stack`: the collector stack by itself.
+
+use clap::{Args, Subcommand};
+use dorainfra_deploy::stack::compose::{self, Engine};
+use dorainfra_deploy::stack::native;
+use dorainfra_deploy::workflow::{Purpose, phase, stack};
+use dorainfra_model::{Events, Phase};
+
+use super::context::Context;
+use super::{CommandError, CommandResult, Exit, screen};
+use crate::ui;
+
+/// Start, stop and look at the collector stack on this machine
+#[derive(Debug, Args)]
+pub struct Stack {
+    #[command(subcommand)]
+    command: StackCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StackCommand {
+    /// Start what is not running; restart what was configured otherwise
+    Up,
+    /// Stop all parts; their logs are kept
+    Down,
+    /// Show each part's state
+    Status,
+    /// Print the last lines of each part's log
+    Logs {
+        /// Lines of each part
+        #[arg(long, default_value_t = 20)]
+        lines: usize,
+    },
+}
+
+impl Stack {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        match self.command {
+            StackCommand::Up => {
+                screen::with(&context.printer, async |events| up(context, events).await).await?;
+            }
+            StackCommand::Down => {
+                let config = context.project().await?.config;
+                context.signals.finishing();
+                let down =
+                    async |events: &Events| stack::down(&context.workspace, &config.name, events).await;
+                screen::with(&context.printer, down).await?;
+            }
+            StackCommand::Status => {
+                let config = context.project().await?.config;
+                let stack = stack::parts(&context.workspace, &config).await?;
+                context.printer.result(&ui::Status {
+                    deployment: config.name,
+                    project: config.project,
+                    cloud: "this machine".into(),
+                    endpoint: None,
+                    resources: Vec::new(),
+                    machines: Vec::new(),
+                    bucket: None,
+                    ring: Vec::new(),
+                    stack,
+                    credentials: Vec::new(),
+                    tunnel: None,
+                    ask: None,
+                });
+            }
+            StackCommand::Logs { lines } => logs(context, lines).await?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+async fn up(context: &Context, events: &Events) -> CommandResult<()> {
+    let run = context.run(Purpose::Use, events).await?;
+    phase(events, Phase::Stack, async {
+        let target = run.target().await?;
+        stack::up(&run, &target, events).await
+    })
+    .await?;
+    Ok(())
+}
+
+async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
+    let config = context.project().await?.config;
+    let print = |part: &str, lines: &[String]| {
+        for line in lines {
+            context.printer.verbatim(&format!("{part}: {line}\n"));
+        }
+    };
+    let stack = native::status(&context.workspace.stack_folder(&config.name)).await?;
+    for part in &stack.parts {
+        let text = std::fs::read_to_string(&part.log).map_err(|error| {
+            CommandError::failed(format!("{} can't be read: {error}", part.log.display()))
+        })?;
+        let all: Vec<String> = text.lines().map(str::to_owned).collect();
+        print(part.part.name(), &all[all.len().saturating_sub(lines)..]);
+    }
+    if stack.parts.is_empty()
+        && let Ok(engine) = Engine::find().await
+    {
+        for container in compose::status(&engine, &config.name, &config.stack.ports).await?.containers {
+            let log = compose::logs_of(&engine, &config.name, &container.service, lines).await?;
+            print(&container.service, &log);
+        }
+    }
+    Ok(())
+}
