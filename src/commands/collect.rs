@@ -222,7 +222,7 @@ impl Collect {
                 (None, Err(error)) => return Err(error),
                 (Some(_), Ok(collected)) => context.printer.result(&collected),
                 // A forge that is away now may be back the next time.
-                (Some(_), Err(error)) => context.printer.warning(&error.message, error.hint.as_deref()),
+                (Some(_), Err(error)) => context.printer.warning(&error.to_string(), error.hint.as_deref()),
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(Exit::Done),

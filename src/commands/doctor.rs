@@ -88,7 +88,7 @@ impl Doctor {
             Ok(missing) => {
                 (Err(format!("permissions missing: {}", missing.join(", "))), Some(roles(&missing)))
             }
-            Err(error) => (Err(error.message), error.hint),
+            Err(error) => (Err(error.to_string()), error.hint),
         };
         tell(match new {
             true => {
@@ -201,7 +201,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
         let context = Context::new(cli.global, environment, printer, Signals::default());
         let error = Doctor {}.run(&context).await.unwrap_err();
-        assert!(error.message.contains("HTTPS_PROXY"), "{error}");
+        assert!(error.to_string().contains("HTTPS_PROXY"), "{error}");
         let told = captured.stdout();
         for check in ["prometheus can be started", "pushgateway can be started", "port 9091"] {
             assert!(told.contains(check), "{check}: {told}");

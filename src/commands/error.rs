@@ -1,4 +1,4 @@
-//! How a command fails: one sentence, what to do next, and the exit code. Every
+//! How a command fails: what failed and why, what to do next, and the exit code. Every
 //! error of the library becomes one of these here and nowhere else.
 
 use std::fmt;
@@ -32,19 +32,29 @@ pub enum Exit {
 #[derive(Debug)]
 pub struct CommandError {
     pub exit: Exit,
-    pub message: String,
+    /// What failed, and all that caused it.
+    error: anyhow::Error,
     pub hint: Option<String>,
 }
 
 pub type CommandResult<T = Exit> = Result<T, CommandError>;
 
 impl CommandError {
+    fn new(exit: Exit, error: impl Into<anyhow::Error>, hint: Option<String>) -> Self {
+        Self { exit, error: error.into(), hint }
+    }
+
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, message: message.into(), hint: None }
+        Self::new(Exit::Failed, anyhow::Error::msg(message.into()), None)
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, message: message.into(), hint: None }
+        Self::new(Exit::Usage, anyhow::Error::msg(message.into()), None)
+    }
+
+    /// The causes, the nearest first.
+    pub fn causes(&self) -> Vec<String> {
+        dorainfra_base::error::chain(self.error.as_ref()).skip(1).map(ToString::to_string).collect()
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -68,13 +78,14 @@ impl CommandError {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        self.error.fmt(f)
     }
 }
 
 impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
-        Self { exit: exit_of(&error), message: error.to_string(), hint: error.hint() }
+        let (exit, hint) = (exit_of(&error), error.hint());
+        Self::new(exit, error, hint)
     }
 }
 
@@ -164,7 +175,8 @@ macro_rules! of_a_command {
     ($exit:expr; $($error:ty),+ $(,)?) => {$(
         impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                Self { exit: $exit, message: error.to_string(), hint: error.hint() }
+                let hint = error.hint();
+                Self::new($exit, error, hint)
             }
         }
     )+};
@@ -172,3 +184,19 @@ macro_rules! of_a_command {
 
 of_a_command!(Exit::Failed; dorainfra_gcp_sandbox::SandboxError, dorainfra_gcp_sandbox::machine::NspawnError);
 of_a_command!(Exit::Usage; crate::ui::PromptError);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_caused_a_failure_reaches_the_edge() {
+        let inner = io::Error::other(anyhow::anyhow!("the disk is full").context("write"));
+        let error = CommandError::from(Error::Unwritable { path: "plan.json".into(), source: inner });
+        assert_eq!(error.to_string(), "plan.json can't be written: write");
+        assert_eq!(error.causes(), ["write", "write", "the disk is full"]);
+        assert_eq!(CommandError::usage("no such day").causes(), [""; 0]);
+    }
+}

@@ -151,12 +151,13 @@ async fn give_up(signals: Signals, printer: Printer, ends: std::sync::mpsc::Send
     tokio::time::sleep(LETS_GO_WITHIN).await;
     // Who holds the output may be what it waits for.
     let exit = signals.code();
-    let tell = move || {
-        let error = interrupted(false);
-        printer.error(&error.message, &[], &[error.next_step()], exit as u8);
-    };
-    let _ = tokio::time::timeout(LETS_GO_WITHIN, tokio::task::spawn_blocking(tell)).await;
+    let show = move || show(&printer, &interrupted(false), exit);
+    let _ = tokio::time::timeout(LETS_GO_WITHIN, tokio::task::spawn_blocking(show)).await;
     let _ = ends.send(exit);
+}
+
+fn show(printer: &Printer, error: &CommandError, exit: Exit) {
+    printer.error(&error.to_string(), &error.causes(), &[error.next_step()], exit as u8);
 }
 
 /// `had_time`: the command could have ended by itself after the first signal.
@@ -211,7 +212,7 @@ async fn run(cli: Cli, environment: Environment, printer: Printer, signals: Sign
                 Exit::Interrupted => context.signals.code(),
                 exit => exit,
             };
-            printer.error(&error.message, &[], &[error.next_step()], exit as u8);
+            show(&printer, &error, exit);
             exit
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use dorainfra_base::file::{self, Mode};
 use dorainfra_deploy::blueprint::{self, File};
 use dorainfra_deploy::workflow;
 
@@ -58,12 +59,10 @@ impl Render {
 }
 
 fn write(folder: &std::path::Path, file: &File) -> CommandResult<()> {
-    use std::os::unix::fs::PermissionsExt as _;
     let path = folder.join(&file.path);
-    let mode = if file.executable { 0o755 } else { 0o644 };
+    let mode = if file.executable { Mode::Program } else { Mode::Public };
     std::fs::create_dir_all(path.parent().unwrap_or(folder))
-        .and_then(|()| std::fs::write(&path, &file.contents))
-        .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)))
+        .and_then(|()| file::output(&path, file.contents.as_bytes(), mode))
         .map_err(|error| {
             CommandError::failed(format!("{} can't be written: {error}", path.display()))
                 .hint("check the folder's permissions and the free space")

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use dorainfra_base::file;
 use dorainfra_base::zone::Zone;
 use dorainfra_config::parse_duration;
 use dorainfra_deploy::workflow::Purpose;
@@ -147,7 +148,7 @@ impl Report {
         match self.out.or(page).filter(|path| path != Path::new("-")) {
             Some(path) => {
                 let path = context.environment.folder.join(path);
-                std::fs::write(&path, text).map_err(|error| {
+                file::output(&path, text.as_bytes(), file::Mode::Public).map_err(|error| {
                     CommandError::failed(format!("{} can't be written: {error}", path.display()))
                         .hint("check that its folder exists, its permissions and the free space")
                 })?;

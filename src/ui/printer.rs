@@ -124,8 +124,8 @@ impl Printer {
         }
     }
 
-    /// The end of a run that failed: what failed, why, and what to do next.
-    /// `code` is the exit code that the process will have.
+    /// The end of a run that failed: what failed, why, and what to do next. A person is not told
+    /// again what the message says already. `code` is the exit code that the process will have.
     pub fn error(&self, message: &str, causes: &[String], hints: &[String], code: u8) {
         if self.options.mode == Mode::Json {
             let fields =
@@ -134,8 +134,12 @@ impl Printer {
         }
         let style = self.message_style();
         let mut text = labelled(&style, Role::Bad, "error", message);
+        let mut said = message.to_owned();
         for cause in causes {
-            text.push_str(&labelled(&style, Role::Faint, "because", cause));
+            if !said.contains(cause.as_str()) {
+                text.push_str(&labelled(&style, Role::Faint, "because", cause));
+                said.push_str(cause);
+            }
         }
         for hint in hints {
             text.push_str(&labelled(&style, Role::Accent, "hint", hint));
@@ -303,7 +307,8 @@ mod tests {
         printer.note("by the way");
         printer.warning("careful", Some("do this"));
         printer.result(&Answer);
-        printer.error("it failed\nin line 2", &["disk full".into()], &["free some room".into()], 1);
+        let causes = ["line 2", "disk full", "disk full"].map(str::to_owned);
+        printer.error("it failed\nin line 2", &causes, &["free some room".into()], 1);
         printer.finish().unwrap();
         (captured.stdout(), captured.stderr())
     }
@@ -339,7 +344,7 @@ mod tests {
         {"schema":1,"type":"note","message":"by the way"}
         {"schema":1,"type":"warning","hint":"do this","message":"careful"}
         {"schema":1,"type":"result","result":{"answer":42}}
-        {"schema":1,"type":"error","causes":["disk full"],"code":1,"hints":["free some room"],"message":"it failed\nin line 2"}
+        {"schema":1,"type":"error","causes":["line 2","disk full","disk full"],"code":1,"hints":["free some room"],"message":"it failed\nin line 2"}
         "#);
         for line in stdout.lines() {
             serde_json::from_str::<Value>(line).unwrap();

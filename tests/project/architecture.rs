@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // They know no cloud.
     ("base", &[]),
     ("model", &[]),
-    ("pki", &[]),
+    ("pki", &["base"]),
     ("engine", &["model"]),
     ("config", &["base"]),
     ("render", &["base"]),

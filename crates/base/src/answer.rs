@@ -5,7 +5,6 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
-use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +13,8 @@ use reqwest::Response;
 use reqwest::header::{CONTENT_TYPE, DATE, LOCATION};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
+
+use crate::error::reason;
 
 /// Of an answer of any API: a list, a page of metrics.
 pub const LARGE: usize = 64 << 20;
@@ -101,25 +102,6 @@ pub fn time_there(response: &Response) -> Option<OffsetDateTime> {
 /// Seconds that the answering server's clock is ahead of this one's (negative: behind).
 pub fn clock_ahead(response: &Response) -> Option<i64> {
     Some(time_there(response)?.unix_timestamp().saturating_sub(OffsetDateTime::now_utc().unix_timestamp()))
-}
-
-/// An error's own words and those of what caused it, without the URL.
-pub fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let words = error.to_string();
-        // reqwest puts the URL into its first words; the caller names it already.
-        let words = words.split(" for url (").next().unwrap_or_default();
-        if !text.ends_with(words) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(words);
-        }
-        next = error.source();
-    }
-    text
 }
 
 /// Whole seconds to come back after, as they were told.

@@ -1,15 +1,16 @@
 //! Files that others put there. One that a user names is a regular file of a size that
 //! can be meant: a pipe would be waited for without an end, a device read without one.
-//! One of ours is not reached through somebody's link.
+//! One of ours is not reached through somebody's link, and is replaced as a whole.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
 
 /// The largest file of text that is read whole, bytes.
 const LARGEST: u64 = 64 << 20;
@@ -75,6 +76,102 @@ pub fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Its owner only.
+    Private,
+    /// Everybody; its owner may write it.
+    Public,
+    /// Everybody, and it may be run.
+    Program,
+}
+
+impl Mode {
+    fn bits(self) -> u32 {
+        match self {
+            Self::Private => 0o600,
+            Self::Public => 0o644,
+            Self::Program => 0o755,
+        }
+    }
+}
+
+/// The new contents of a file, written beside it: a reader sees the old ones or the new ones,
+/// and so does whoever comes after a kill or a power cut. Dropped: the old ones stay.
+#[derive(Debug)]
+pub struct Replacement {
+    part: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// # Errors
+    /// Those of the system; what is there is neither a file nor a link.
+    pub fn of(path: &Path, mode: Mode) -> io::Result<Self> {
+        if std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+            return Err(io::Error::other("something else than a file is in its place"));
+        }
+        // Before anybody else may read it.
+        let part = NamedTempFile::new_in(folder_of(path))?;
+        part.as_file().set_permissions(std::fs::Permissions::from_mode(mode.bits()))?;
+        Ok(Self { part, path: path.to_owned() })
+    }
+
+    /// The file that is written.
+    pub fn file(&self) -> &File {
+        self.part.as_file()
+    }
+
+    /// Puts it in its place. A link that is there is replaced, and not followed.
+    ///
+    /// # Errors
+    /// Those of the system; the old contents stay.
+    pub fn persist(self) -> io::Result<()> {
+        self.part.as_file().sync_all()?;
+        self.part.persist(&self.path).map_err(|error| error.error)?;
+        // The name itself is in the folder.
+        File::open(folder_of(&self.path))?.sync_all()
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.part.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.part.flush()
+    }
+}
+
+/// Replaces a file's contents as a [`Replacement`] does.
+///
+/// # Errors
+/// As of [`Replacement::of`] and [`Replacement::persist`]; the old contents stay.
+pub fn replace(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
+    let mut replacement = Replacement::of(path, mode)?;
+    replacement.write_all(contents)?;
+    replacement.persist()
+}
+
+/// Writes what a user wants in a place of their own: a file is replaced, also through their
+/// link, a pipe or a device is written to.
+///
+/// # Errors
+/// Those of the system.
+pub fn output(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => std::fs::write(path, contents),
+        Ok(_) => replace(&std::fs::canonicalize(path)?, contents, mode),
+        Err(_) => replace(path, contents, mode),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn of_a_link(error: io::Error) -> io::Error {
     match rustix::io::Errno::from_io_error(&error) {
         Some(rustix::io::Errno::LOOP) => io::Error::other("a link is in its place, which is not followed"),
@@ -106,5 +203,46 @@ mod tests {
         assert!(create(&at("link")).is_err() && create(&at("pipe")).is_err());
         assert_eq!(std::fs::read_to_string(at("file")).unwrap(), "text", "untouched");
         create(&at("new")).unwrap();
+    }
+
+    #[test]
+    fn a_replaced_file_is_whole_and_for_whom_it_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let there = |path: &Path| {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            (std::fs::read_to_string(path).unwrap(), mode)
+        };
+        for (mode, bits) in [(Mode::Public, 0o644), (Mode::Private, 0o600), (Mode::Program, 0o755)] {
+            let text = format!("{mode:?}");
+            replace(&path, text.as_bytes(), mode).unwrap();
+            assert_eq!(there(&path), (text, bits));
+        }
+        let mut dropped = Replacement::of(&path, Mode::Public).unwrap();
+        dropped.write_all(b"half").unwrap();
+        assert_eq!(dropped.file().metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        drop(dropped);
+        assert_eq!(there(&path), ("Program".into(), 0o755), "the old contents stay");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing is left beside it");
+    }
+
+    #[test]
+    fn only_a_users_own_output_follows_links_and_feeds_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let is_link = |name| std::fs::symlink_metadata(at(name)).unwrap().is_symlink();
+        std::fs::write(at("target"), "old").unwrap();
+        std::os::unix::fs::symlink(at("target"), at("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+
+        output(&at("link"), b"new", Mode::Public).unwrap();
+        assert!(is_link("link") && std::fs::read(at("target")).unwrap() == b"new");
+        output(Path::new("/dev/null"), b"new", Mode::Public).unwrap();
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+
+        assert!(replace(&at("pipe"), b"new", Mode::Public).is_err());
+        assert!(replace(folder.path(), b"new", Mode::Public).is_err());
+        replace(&at("link"), b"newer", Mode::Private).unwrap();
+        assert!(!is_link("link") && std::fs::read(at("target")).unwrap() == b"new");
     }
 }

@@ -1,9 +1,10 @@
 //! What every part of the program needs of the outside, within bounds: answers over HTTP
-//! ([`answer`]), a small server ([`serve`]), files ([`mod@file`]), other programs ([`child`]),
+//! ([`answer`]), what caused an error ([`mod@error`]), a small server ([`serve`]), files ([`mod@file`]), other programs ([`child`]),
 //! time zones ([`zone`]), and characters that nobody sees ([`unseen`]).
 
 pub mod answer;
 pub mod child;
+pub mod error;
 pub mod file;
 pub mod serve;
 pub mod unseen;

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dorainfra_base::answer;
+use dorainfra_base::error::innermost;
+use dorainfra_base::{answer, file};
 use dorainfra_model::{Event, Events};
 use dorainfra_prometheus::Flavour;
 use futures::StreamExt as _;
@@ -174,8 +175,8 @@ pub async fn fetch(
     std::fs::create_dir_all(folder).map_err(unwritable)?;
     // A temporary file that goes away unless the digest is right: a cut-off
     // download never looks like a binary.
-    let part = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
-    let mut file = tokio::fs::File::from_std(part.reopen().map_err(unwritable)?);
+    let part = file::Replacement::of(&engine.path, file::Mode::Private).map_err(unwritable)?;
+    let mut written = tokio::fs::File::from_std(part.file().try_clone().map_err(unwritable)?);
     let mut hash = Sha256::new();
     let mut done = 0u64;
     let mut body = response.bytes_stream();
@@ -183,13 +184,12 @@ pub async fn fetch(
         let chunk = chunk.map_err(|error| download(version, &url, &error))?;
         hash.update(&chunk);
         done = done.saturating_add(chunk.len() as u64);
-        file.write_all(&chunk).await.map_err(unwritable)?;
+        written.write_all(&chunk).await.map_err(unwritable)?;
         events.send(Event::Progress { what: format!("Mimir {version}"), done, total, unit: "bytes" });
     }
-    file.flush().await.map_err(unwritable)?;
+    written.flush().await.map_err(unwritable)?;
     check(engine, hex::encode(hash.finalize()), "pinned in dorainfra.lock")?;
-    part.persist(&engine.path).map_err(|error| unwritable(error.error))?;
-    Ok(())
+    part.persist().map_err(unwritable)
 }
 
 fn check(engine: &Engine, found: String, source_of: &str) -> Result<(), ArtifactError> {
@@ -216,11 +216,7 @@ async fn get(client: &reqwest::Client, url: &str, version: &str) -> Result<reqwe
 }
 
 fn download(version: &str, url: &str, error: &reqwest::Error) -> ArtifactError {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    ArtifactError::Download { version: version.into(), reason: format!("{url}: {cause}") }
+    ArtifactError::Download { version: version.into(), reason: format!("{url}: {}", innermost(error)) }
 }
 
 /// SHA-256 of a file, lower-case hex.
@@ -259,12 +255,8 @@ fn word_after(text: &str, marker: &str) -> Option<String> {
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
-    let unwritable = |source| ArtifactError::Unwritable { path: path.into(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
-    std::fs::write(part.path(), bytes).map_err(unwritable)?;
-    part.persist(path).map_err(|error| unwritable(error.error))?;
-    Ok(())
+    file::replace(path, bytes, file::Mode::Public)
+        .map_err(|source| ArtifactError::Unwritable { path: path.into(), source })
 }
 
 #[cfg(test)]

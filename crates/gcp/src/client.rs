@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dorainfra_base::answer::{self, BodyError};
+use dorainfra_base::error::innermost;
 use dorainfra_engine::{Fence, SystemClock};
 use rand::RngExt as _;
 use reqwest::{Method, StatusCode};
@@ -434,12 +435,4 @@ fn not_executed(error: &ApiError) -> bool {
 pub fn jitter(backoff: Duration) -> Duration {
     let most = backoff.as_millis().max(1) as u64;
     Duration::from_millis(rand::rng().random_range(1..=most))
-}
-
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }

@@ -2,9 +2,11 @@
 //! can enter, each whole or not at all, and never over something else's.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use dorainfra_base::file;
 
 use super::{Credentials, name_of_ours};
 
@@ -94,12 +96,7 @@ impl ClientFiles {
             (&files.certificate, &credentials.certificate),
         ];
         for (path, contents) in all {
-            // Readable by its owner only from its first byte on.
-            let mut part = tempfile::NamedTempFile::new_in(folder).map_err(io("written", path))?;
-            part.write_all(contents.as_bytes())
-                .and_then(|()| part.as_file().sync_all())
-                .map_err(io("written", path))?;
-            part.persist(path).map_err(|error| io("written", path)(error.error))?;
+            file::replace(path, contents.as_bytes(), file::Mode::Private).map_err(io("written", path))?;
         }
         Ok(files)
     }

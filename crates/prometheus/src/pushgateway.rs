@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dorainfra_base::answer::{self, BodyError};
+use dorainfra_base::error::reason;
 use serde::Deserialize;
 
 /// Why a call to the Pushgateway failed.
@@ -110,7 +111,7 @@ impl Gateway {
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|error| address(answer::reason(&error)))?;
+            .map_err(|error| address(reason(&error)))?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
     }
 

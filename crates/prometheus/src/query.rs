@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dorainfra_base::answer::{self, BodyError, reason};
+use dorainfra_base::answer::{self, BodyError};
+use dorainfra_base::error::reason;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;

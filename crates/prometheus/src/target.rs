@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dorainfra_base::answer::reason;
+use dorainfra_base::error::{chain, reason};
 use dorainfra_pki::Credentials;
 use serde::{Deserialize, Serialize};
 
@@ -167,21 +167,7 @@ pub const TLS_HINT: &str = "`dorainfra credentials list` shows the certificates 
 
 /// What TLS objected to, if it is TLS that failed: then repeating is no use.
 pub fn tls_failure(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(explain(tls));
-        }
-        // An io::Error hides what it wraps from `source`.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(inner) = wrapped
-            && let Some(found) = tls_failure(inner as &(dyn Error + 'static))
-        {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+    chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).map(explain)
 }
 
 fn explain(error: &rustls::Error) -> String {

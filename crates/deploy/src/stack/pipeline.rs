@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dorainfra_base::answer::{self, reason};
+use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use dorainfra_dora::live::SHOWN;
 use dorainfra_prometheus::Flavour;
 use dorainfra_prometheus::JOB;

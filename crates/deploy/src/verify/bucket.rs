@@ -13,7 +13,8 @@
 
 use std::collections::BTreeMap;
 
-use dorainfra_base::answer::{self, reason};
+use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use dorainfra_model::Check;
 use dorainfra_prometheus::Flavour;
 use dorainfra_prometheus::metrics_text;

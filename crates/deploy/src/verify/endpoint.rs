@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use dorainfra_base::answer::{self, reason};
+use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use dorainfra_model::Check;
 use dorainfra_prometheus::query::Query;
 use dorainfra_prometheus::{TLS_HINT, tls_failure};

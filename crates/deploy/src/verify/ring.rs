@@ -1,6 +1,7 @@
 //! Who is in the ingesters' ring, in the engine's own words.
 
-use dorainfra_base::answer::{self, reason};
+use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use dorainfra_prometheus::{Target, tls_failure};
 use reqwest::header::ACCEPT;
 use serde::Deserialize;

@@ -7,7 +7,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use dorainfra_base::answer;
+use dorainfra_base::error::reason;
+use dorainfra_base::{answer, file};
 use dorainfra_config::{self as config, Config};
 use dorainfra_gcp::{Api, Call, Client};
 use dorainfra_model::Events;
@@ -97,22 +98,23 @@ pub async fn known(workspace: &Workspace, config: &Config, client: &Client) -> R
 
 /// Keeps it for later. That it can't be kept stops nothing.
 pub fn remember(workspace: &Workspace, config: &Config, address: &str) {
-    let file = file(workspace, config);
-    if let Some(folder) = file.parent()
+    let path = place(workspace, config);
+    if let Some(folder) = path.parent()
         && workspace.make_state().is_ok()
         && std::fs::create_dir_all(folder).is_ok()
     {
-        let _ = std::fs::write(file, json!({"address": address}).to_string());
+        let text = json!({"address": address}).to_string();
+        let _ = file::replace(&path, text.as_bytes(), file::Mode::Private);
     }
 }
 
 fn remembered(workspace: &Workspace, config: &Config) -> Option<String> {
-    let text = std::fs::read_to_string(file(workspace, config)).ok()?;
+    let text = std::fs::read_to_string(place(workspace, config)).ok()?;
     let address = serde_json::from_str::<Value>(&text).ok()?["address"].as_str()?.to_owned();
     address.parse::<ipnet::Ipv4Net>().is_ok().then_some(address)
 }
 
-fn file(workspace: &Workspace, config: &Config) -> std::path::PathBuf {
+fn place(workspace: &Workspace, config: &Config) -> std::path::PathBuf {
     workspace.state().join(&config.name).join("caller.json")
 }
 
@@ -181,7 +183,7 @@ async fn one(
     seen: &dyn Fn(Ipv4Addr) -> bool,
 ) -> Result<Ipv4Addr, String> {
     let wrong = |reason: String| format!("{url}: {reason}");
-    let response = client.get(url).send().await.map_err(|error| wrong(answer::reason(&error)))?;
+    let response = client.get(url).send().await.map_err(|error| wrong(reason(&error)))?;
     if let Some(reason) = answer::of_somebody_else(&response) {
         return Err(wrong(reason));
     }

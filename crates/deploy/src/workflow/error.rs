@@ -1,6 +1,7 @@
 //! How a run fails: what failed and why, and by [`Error::hint`] what to do next. What that means for a
 //! process, such as its exit code, is for whoever runs it to say.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -79,12 +80,12 @@ pub enum Error {
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 
-    #[error("{path} can't be written: {reason}", path = .path.display())]
-    Unwritable { path: PathBuf, reason: String },
-    #[error("{path} can't be made: {reason}", path = .path.display())]
-    Unmakeable { path: PathBuf, reason: String },
+    #[error("{path} can't be written: {source}", path = .path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
+    #[error("{path} can't be made: {source}", path = .path.display())]
+    Unmakeable { path: PathBuf, source: io::Error },
     #[error("no HTTP client: {0}")]
-    Http(String),
+    Http(#[source] reqwest::Error),
     #[error("no service says which address this machine has: {reasons}")]
     CallerUnknown { reasons: String },
     #[error("no Mimir ({reason}) and no Prometheus to stand in for it")]
@@ -96,7 +97,7 @@ pub enum Error {
     #[error("{different} samples of the history are stored with another value: {first}")]
     OtherHistory { different: u64, first: String },
     #[error("reading ended early: {0}")]
-    EndedEarly(String),
+    EndedEarly(#[from] tokio::task::JoinError),
     #[error("nobody answers: {machines}")]
     Down { machines: String },
     #[error("Mimir runs, but {connect} cannot be reached from here: {reason}")]
@@ -120,10 +121,10 @@ fn also(count: usize) -> String {
 pub enum InputError {
     #[error("{folder} {what}, and keys would be kept in it", folder = .folder.display())]
     StateNotOwn { folder: PathBuf, what: &'static str },
-    #[error("{path} can't be read: {reason}", path = .path.display())]
-    Unreadable { path: PathBuf, reason: String, hint: &'static str },
-    #[error("`stack.scrape_jobs`: {shown} can't be read: {reason}")]
-    ScrapeJobs { shown: String, reason: String },
+    #[error("{path} can't be read: {source}", path = .path.display())]
+    Unreadable { path: PathBuf, source: io::Error, hint: &'static str },
+    #[error("`stack.scrape_jobs`: {shown} can't be read: {source}")]
+    ScrapeJobs { shown: String, source: io::Error },
     #[error("{file}: {reason}", file = .file.display())]
     Authorities { file: PathBuf, reason: String },
     #[error("`{key}`: {file} {why}")]
@@ -147,8 +148,8 @@ pub enum InputError {
     Mapping { path: PathBuf, why: String },
     #[error("`{url}` is not an address for remote write: {why}")]
     Endpoint { url: String, why: String },
-    #[error("{path} {what}: {reason}", path = .path.display())]
-    PlanFile { path: PathBuf, what: &'static str, reason: String },
+    #[error("{path} {what}: {source}", path = .path.display())]
+    PlanFile { path: PathBuf, what: &'static str, source: serde_json::Error },
 }
 
 /// Why a saved plan is not carried out.

@@ -79,8 +79,7 @@ pub async fn placeholders(workspace: &Workspace, project: &Project) -> Result<Fa
 fn scrape_jobs(workspace: &Workspace, project: &Project) -> Result<ScrapeJobs> {
     let Some(path) = &project.config.stack.scrape_jobs else { return Ok(ScrapeJobs::default()) };
     let shown = workspace.shown(path).display().to_string();
-    let text = file::text(path)
-        .map_err(|error| InputError::ScrapeJobs { shown: shown.clone(), reason: error.to_string() })?;
+    let text = file::text(path).map_err(|source| InputError::ScrapeJobs { shown: shown.clone(), source })?;
     let folder = path.parent().unwrap_or(&workspace.current);
     let readable = |path: &Path| match file::open(path) {
         // That of a pattern's files.

@@ -72,9 +72,9 @@ impl Project {
     pub fn load(workspace: &Workspace, cloud: Cloud, settings: Settings) -> Result<Self> {
         let file = match settings.file {
             Some(path) => {
-                let text = file::text(&path).map_err(|error| InputError::Unreadable {
+                let text = file::text(&path).map_err(|source| InputError::Unreadable {
                     path: path.clone(),
-                    reason: error.to_string(),
+                    source,
                     hint: "`dorainfra init` writes one",
                 })?;
                 Some((workspace.shown(&path).to_path_buf(), text))

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use dorainfra_base::file;
 use dorainfra_config::Config;
 use dorainfra_engine::Plan;
 use dorainfra_model::FeedStep;
@@ -49,26 +50,20 @@ impl SavedPlan {
     /// Writes the file whole or not at all, readable by its owner only: it
     /// names addresses and rules, though no secret.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let fails = |error: &dyn std::fmt::Display| Error::Unwritable {
-            path: path.to_path_buf(),
-            reason: error.to_string(),
-        };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut part = tempfile::NamedTempFile::new_in(folder).map_err(|error| fails(&error))?;
-        serde_json::to_writer_pretty(&mut part, self).map_err(|error| fails(&error))?;
-        part.persist(path).map_err(|error| fails(&error.error))?;
-        Ok(())
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
+        text.and_then(|text| file::output(path, &text, file::Mode::Private))
+            .map_err(|source| Error::Unwritable { path: path.to_path_buf(), source })
     }
 
     pub fn read(path: &Path) -> Result<Self> {
-        let text = dorainfra_base::file::text(path).map_err(|error| InputError::Unreadable {
+        let text = dorainfra_base::file::text(path).map_err(|source| InputError::Unreadable {
             path: path.to_path_buf(),
-            reason: error.to_string(),
+            source,
             hint: "`dorainfra plan --out FILE` writes a plan",
         })?;
         let saved: Self = serde_json::from_str(&text).map_err(|error| {
             let what = if error.is_eof() { "is cut off" } else { "is not a plan of this program" };
-            InputError::PlanFile { path: path.to_path_buf(), what, reason: error.to_string() }
+            InputError::PlanFile { path: path.to_path_buf(), what, source: error }
         })?;
         if saved.schema != SCHEMA || saved.version != env!("CARGO_PKG_VERSION") {
             let (theirs, ours) = (saved.version, env!("CARGO_PKG_VERSION"));

@@ -86,7 +86,7 @@ impl Workspace {
         let ignore = folder.join(".gitignore");
         std::fs::create_dir_all(&folder)
             .and_then(|()| if ignore.exists() { Ok(()) } else { std::fs::write(&ignore, "*\n") })
-            .map_err(|error| Error::Unwritable { path: folder.clone(), reason: error.to_string() })?;
+            .map_err(|source| Error::Unwritable { path: folder.clone(), source })?;
         Ok(folder)
     }
 
@@ -144,5 +144,5 @@ pub fn http(ca: Option<&Path>) -> Result<reqwest::Client> {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    builder.build().map_err(|error| Error::Http(error.to_string()))
+    builder.build().map_err(Error::Http)
 }

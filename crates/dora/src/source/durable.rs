@@ -1,10 +1,9 @@
 //! Files that are replaced as a whole: a reader sees the old one or the new one, and a kill
 //! leaves one of them.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,14 +33,7 @@ pub(super) fn save<T: Serialize>(path: &Path, state: &T) -> Result<(), SourceErr
 
 /// Replaces a file by another text, or leaves it as it is.
 pub fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
-    let fails = || SourceError::file("can't be written", path);
-    let new = beside(path, ".new");
-    let mut file = File::create(&new).map_err(fails())?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(fails())?;
-    std::fs::rename(&new, path).map_err(fails())?;
-    // The rename itself is in the folder.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(fails())
+    file::replace(path, text, file::Mode::Public).map_err(SourceError::file("can't be written", path))
 }
 
 /// `events.jsonl` → `events.jsonl.lock`

@@ -1,9 +1,9 @@
 //! The files in a sandbox's folder: `sandbox.json` for those who look for a
 //! running one, `key.json`, and how a file is replaced whole.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::file::{self, Mode};
 use serde::{Deserialize, Serialize};
 
 use super::error::SandboxError;
@@ -61,23 +61,18 @@ pub fn create_dir(path: &Path) -> Result<(), SandboxError> {
 
 /// Replaces a file whole: a reader sees the old one or the new one.
 pub fn replace(path: &Path, contents: &[u8]) -> Result<(), SandboxError> {
-    persist(path, contents, false)
+    persist(path, contents, Mode::Public)
 }
 
 /// The same for a file that only its owner may read.
 pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), SandboxError> {
-    persist(path, contents, true)
+    persist(path, contents, Mode::Private)
 }
 
-fn persist(path: &Path, contents: &[u8], private: bool) -> Result<(), SandboxError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let failed = |source| SandboxError::File { what: "write", path: path.to_owned(), source };
-    let mut file =
-        tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-    let mode = if private { 0o600 } else { 0o644 };
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-    file.write_all(contents).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+fn persist(path: &Path, contents: &[u8], mode: Mode) -> Result<(), SandboxError> {
+    file::replace(path, contents, mode).map_err(|source| SandboxError::File {
+        what: "write",
+        path: path.to_owned(),
+        source,
+    })
 }

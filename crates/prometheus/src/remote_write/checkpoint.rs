@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use dorainfra_base::file;
 use serde::{Deserialize, Serialize};
 
 /// The place of a checkpoint, and what it is about.
@@ -39,10 +40,7 @@ impl Checkpoint {
         let saved = serde_json::to_vec(&Saved { key: self.key.clone(), samples })?;
         let folder = self.path.parent().unwrap_or(std::path::Path::new("."));
         fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        io::Write::write_all(&mut file, &saved)?;
-        file.persist(&self.path)?;
-        Ok(())
+        file::replace(&self.path, &saved, file::Mode::Private)
     }
 
     /// When everything was accepted.

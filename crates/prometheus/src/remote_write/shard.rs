@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -186,7 +187,7 @@ impl Attempt {
         if let Some(message) = tls_failure(&error) {
             return Self::Final(Failure::Tls { message });
         }
-        let message = answer::reason(&error);
+        let message = reason(&error);
         if error.is_builder() {
             return Self::Final(Failure::Broken { message });
         }

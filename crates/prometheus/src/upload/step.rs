@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dorainfra_base::answer;
+use dorainfra_base::error::reason;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -192,9 +193,9 @@ impl<'a> Steps<'a> {
                         return Err(Failure::Tls(message));
                     }
                     if error.is_builder() {
-                        return Err(Failure::Broken(answer::reason(&error)));
+                        return Err(Failure::Broken(reason(&error)));
                     }
-                    (answer::reason(&error), false, None)
+                    (reason(&error), false, None)
                 }
             };
             attempt += 1;

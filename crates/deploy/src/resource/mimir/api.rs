@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use dorainfra_base::answer::{self, BodyError, reason};
+use dorainfra_base::answer::{self, BodyError};
+use dorainfra_base::error::reason;
 use dorainfra_engine::ProviderError;
 use dorainfra_prometheus::{Target, TargetError, tls_failure};
 use reqwest::{Method, StatusCode};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dorainfra_base::answer::reason;
+use dorainfra_base::error::reason;
 use dorainfra_model::{Event, Events};
 use dorainfra_prometheus::Target;
 use dorainfra_prometheus::remote_write::wire::{Label, Sample, TimeSeries, WriteRequest};

@@ -24,7 +24,7 @@ impl Files {
         state.push(".state");
         let state = PathBuf::from(state);
         std::fs::create_dir_all(&state)
-            .map_err(|error| Error::Unmakeable { path: state.clone(), reason: error.to_string() })?;
+            .map_err(|source| Error::Unmakeable { path: state.clone(), source })?;
         Ok(Self { events, state })
     }
 
@@ -60,9 +60,9 @@ impl Files {
 
 /// The content of a file that holds a secret, without the line's end.
 pub fn secret_of(file: &Path) -> Result<String> {
-    let text = dorainfra_base::file::text(file).map_err(|error| InputError::Unreadable {
+    let text = dorainfra_base::file::text(file).map_err(|source| InputError::Unreadable {
         path: file.to_path_buf(),
-        reason: error.to_string(),
+        source,
         hint: CHECK_THE_PATH,
     })?;
     Ok(text.trim().to_owned())

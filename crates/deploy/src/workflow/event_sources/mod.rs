@@ -420,6 +420,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, dorainfra_dora::source::SourceError> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|error| Error::EndedEarly(error.to_string()))?;
-    Ok(done?)
+    Ok(done??)
 }

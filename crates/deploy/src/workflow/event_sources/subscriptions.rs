@@ -82,9 +82,9 @@ fn mapping_of(source: &Source) -> Result<Mapping> {
 }
 
 fn read(path: &Path) -> Result<Mapping> {
-    let text = dorainfra_base::file::text(path).map_err(|error| InputError::Unreadable {
+    let text = dorainfra_base::file::text(path).map_err(|source| InputError::Unreadable {
         path: path.to_path_buf(),
-        reason: error.to_string(),
+        source,
         hint: CHECK_THE_PATH,
     })?;
     Mapping::parse(&text)

@@ -2,9 +2,10 @@
 //! front of the machine's PATH: what would change the host is done inside the
 //! machine's folder instead, or asked of the supervisor.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::{fs, io};
+
+use dorainfra_base::file::{self, Mode};
 
 /// A data disk is a folder; its file system is the folder `fs` in it, and
 /// mounting it is a link. `$DORAINFRA_ROOT/.mounts` lists what is mounted.
@@ -64,11 +65,7 @@ exit "$status"
 pub(super) fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (name, body) in SHIMS {
-        let path = folder.join(name);
-        let new = folder.join(format!(".{name}"));
-        fs::write(&new, format!("#!/bin/sh\n{body}"))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
-        fs::rename(&new, &path)?;
+        file::replace(&folder.join(name), format!("#!/bin/sh\n{body}").as_bytes(), Mode::Program)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dorainfra_base::file::{Mode, Replacement};
 use serde_json::{Value, json};
 
 use super::media::{self, Written};
@@ -211,7 +212,8 @@ fn component(tx: &Tx, bucket: &str, wanted: &Value) -> Result<Value, ApiError> {
 
 fn concatenated(call: &Call, sources: &[Value]) -> std::io::Result<Written> {
     let dir = &call.cloud.dir;
-    let mut file = tempfile::NamedTempFile::new_in(dir.join("objects"))?;
+    let generation = clock::unique(0).to_string();
+    let mut file = Replacement::of(&media::path(dir, &generation), Mode::Private)?;
     let (mut sum, mut size, mut components) = (0, 0, 0);
     let mut buffer = vec![0; 1 << 20];
     for source in sources {
@@ -227,9 +229,7 @@ fn concatenated(call: &Call, sources: &[Value]) -> std::io::Result<Written> {
         }
         components += source["componentCount"].as_u64().unwrap_or(1);
     }
-    file.as_file().sync_all()?;
-    let generation = clock::unique(0).to_string();
-    file.persist(media::path(dir, &generation)).map_err(|error| error.error)?;
+    file.persist()?;
     // As at Google, what is composed has no MD5.
     Ok(Written { generation, size, crc32c: sum, md5: None, components: Some(components) })
 }

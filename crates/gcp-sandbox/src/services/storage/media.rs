@@ -1,7 +1,7 @@
 //! Objects' bytes: written to files, read back whole or in ranges, with the
 //! checksums that clients check.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use dorainfra_base::file;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -46,11 +47,8 @@ pub fn failed(error: &std::io::Error) -> ApiError {
 pub async fn store(cloud: &Arc<Cloud>, bytes: Bytes) -> Result<Written, ApiError> {
     let dir = cloud.dir.clone();
     let work = move || {
-        let mut file = tempfile::NamedTempFile::new_in(dir.join("objects"))?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
         let generation = clock::unique(0).to_string();
-        file.persist(path(&dir, &generation)).map_err(|error| error.error)?;
+        file::replace(&path(&dir, &generation), &bytes, file::Mode::Private)?;
         let size = bytes.len() as u64;
         let (crc32c, md5) = (crc32c::crc32c(&bytes), Some(md5::compute(&bytes).0));
         Ok(Written { generation, size, crc32c, md5, components: None })
