@@ -37,7 +37,7 @@ const KINDS: &[KindSpec] = &[
         ..PLAIN
     },
     KindSpec { kind: "mem.bucket", immutable: &["location"], ..PLAIN },
-    KindSpec { kind: "mem.object", immutable: &["content", "bucket"], ..PLAIN },
+    KindSpec { kind: "mem.object", immutable: &["content", "bucket"], lives_in: Some("mem.bucket"), ..PLAIN },
     KindSpec { kind: "mem.grant", immutable: &["role"], markable: false, ..PLAIN },
 ];
 
@@ -294,10 +294,6 @@ impl Memory {
 impl Provider for Memory {
     fn spec(&self, kind: &str) -> Option<&KindSpec> {
         KINDS.iter().find(|spec| spec.kind == kind)
-    }
-
-    fn lives_in(&self, kind: &str) -> Option<&str> {
-        (kind == "mem.object").then_some("mem.bucket")
     }
 
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {

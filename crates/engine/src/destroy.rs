@@ -7,7 +7,7 @@ use dorainfra_model::Events;
 use super::graph::{Graph, reachable};
 use super::orphans::{HOLDS_DATA, orphans, protected_kinds, removals};
 use super::planning::{all_observed, doubles, finish, read, seen, specs};
-use super::removal::{Deletion, KindOrder, deletion_needs, goes_last};
+use super::removal::{Deletion, KindOrder, deletion_needs, goes_last, known_uses};
 use super::selection::Selection;
 use super::{
     Action, Basis, EngineError, KindSpec, Manifest, Observed, Ownership, Plan, PlanOptions, Provider,
@@ -78,7 +78,8 @@ pub async fn plan_destroy(
     let (kept_ones, deletions): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|one| kept.contains_key(&one.observed.id));
 
-    let mut needs = deletion_needs(&deletions, &graph, &KindOrder::new(&graph, provider.uses()));
+    let kinds = KindOrder::new(&graph, &known_uses(provider, &graph, &deletions));
+    let mut needs = deletion_needs(&deletions, &graph, &kinds);
     let arbiter = manifests.iter().position(|manifest| manifest.arbiter);
     if let Some(last) = deletions.iter().position(|one| one.position.is_some() && one.position == arbiter) {
         goes_last(&mut needs, last);

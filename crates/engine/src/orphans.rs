@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::{Graph, reachable, topological};
 use super::observed_state::ObservedState;
 use super::planning::seen;
-use super::removal::{Deletion, KindOrder, Mentions, deletion_needs};
+use super::removal::{Deletion, KindOrder, Mentions, deletion_needs, known_uses};
 use super::selection::Selection;
-use super::{Action, Manifest, Observed, ResourceId, Step};
+use super::{Action, Manifest, Observed, Provider, ResourceId, Step};
 
 pub(super) const HOLDS_DATA: &str = "holds data: kept without --delete-data";
 
@@ -104,9 +104,9 @@ impl<'a> Orphans<'a> {
         steps: &mut Vec<Step>,
         ends: &[ResourceId],
         graph: &Graph,
-        known: &[(&str, &str)],
+        provider: &dyn Provider,
     ) {
-        let kinds = KindOrder::new(graph, known);
+        let kinds = KindOrder::new(graph, &known_uses(provider, graph, &self.deletions));
         let needs = deletion_needs(&self.deletions, graph, &kinds);
         let early = self.users_of_replaced(steps, &needs, &kinds);
         let reason = "not in the configuration any more";

@@ -81,7 +81,7 @@ pub async fn plan(
     let orphans = orphans::Orphans::of(&state, &manifests, &graph, &selection, options.delete_data);
     digests.extend(orphans.digests());
     warnings.extend(orphans.warnings());
-    orphans.add_steps(&mut steps, &ends, &graph, provider.uses());
+    orphans.add_steps(&mut steps, &ends, &graph, provider);
     let basis = Basis { destroy: false, options: options.clone(), digests, observed: all_observed(state) };
     Ok(finish(deployment, manifests, steps, warnings, basis))
 }
@@ -252,14 +252,14 @@ impl<'a> Planning<'a> {
     /// What holds this resource, if that is replaced: its kind's holder, or,
     /// for what has no mark and so is ours by its place, anything it needs.
     fn replaced_holder(&self, position: usize) -> Option<&'a ResourceId> {
-        let holder = self.provider.lives_in(&self.graph.ids[position].kind);
+        let holder = self.specs[position].lives_in;
         let placed = !self.specs[position].markable;
         self.graph.needs[position]
             .iter()
             .find(|&&need| {
                 let replaced =
                     self.decisions[need].as_ref().is_some_and(|decision| decision.action == Action::Replace);
-                replaced && (placed || holder == Some(self.graph.ids[need].kind.as_str()))
+                replaced && (placed || holder.is_some_and(|kind| kind == self.graph.ids[need].kind))
             })
             .map(|&need| &self.graph.ids[need])
     }

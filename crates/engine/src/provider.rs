@@ -33,6 +33,13 @@ pub struct KindSpec {
     /// Fields to which any change of the resource gives a new value: until it is
     /// made, what refers to them is not known.
     pub renewed: &'static [&'static str],
+    /// The kind of the resource that one of this kind cannot outlive (an object its bucket, a
+    /// machine the disk that is attached to it): it is made again when that is replaced.
+    /// Unmarkable kinds go with whatever they depend on anyway.
+    pub lives_in: Option<&'static str>,
+    /// Kinds whose resources go after those of this kind that use them. What manifests refer to
+    /// is known anyway; this is for those that no manifest names any more.
+    pub uses: &'static [&'static str],
 }
 
 impl KindSpec {
@@ -48,6 +55,8 @@ impl KindSpec {
             keep_on_destroy: false,
             whole: &[],
             renewed: &[],
+            lives_in: None,
+            uses: &[],
         }
     }
 }
@@ -120,20 +129,6 @@ impl Extend<Self> for Owned {
 pub trait Provider: Send + Sync {
     /// The facts about a kind; `None`: no such kind.
     fn spec(&self, kind: &str) -> Option<&KindSpec>;
-
-    /// The kind of the resource that one of `kind` cannot outlive (an object its
-    /// bucket, a machine the disk that is attached to it): it is made again when
-    /// that is replaced. Unmarkable kinds go with whatever they depend on anyway.
-    fn lives_in(&self, _kind: &str) -> Option<&str> {
-        None
-    }
-
-    /// Which kinds use which, as (user, used): a resource goes before what it
-    /// uses. What manifests refer to is known anyway; this is for those that no
-    /// manifest names any more.
-    fn uses(&self) -> &[(&str, &str)] {
-        &[]
-    }
 
     /// Reads one resource by its name; `Ok(None)` where there is none. The
     /// manifest's `body` may still hold references: a read uses literal fields only.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use super::Observed;
 use super::graph::{Graph, reachable, topological};
+use super::{Observed, Provider};
 
 /// A resource that is to go.
 pub(super) struct Deletion<'a> {
@@ -33,6 +33,25 @@ pub(super) fn deletion_needs(
         }
     }
     needs
+}
+
+/// The uses, as (user, used), that the provider knows of these kinds and of those that they use.
+pub(super) fn known_uses<'k>(
+    provider: &dyn Provider,
+    graph: &'k Graph,
+    deletions: &'k [Deletion<'_>],
+) -> Vec<(&'k str, &'k str)> {
+    let deleted = deletions.iter().map(|one| &one.observed.id);
+    let mut open: Vec<&str> = graph.ids.iter().chain(deleted).map(|id| id.kind.as_str()).collect();
+    let (mut seen, mut known) = (BTreeSet::new(), Vec::new());
+    while let Some(user) = open.pop() {
+        let uses = provider.spec(user).map_or(&[][..], |spec| spec.uses);
+        if seen.insert(user) {
+            known.extend(uses.iter().map(|used| (user, *used)));
+            open.extend(uses);
+        }
+    }
+    known
 }
 
 /// Lets `last` go after everything but what has to go after it anyway.

@@ -8,6 +8,7 @@ use dorainfra_model::{Event, Events};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::permissions::Permissions;
 use super::{Cloud, Kind, found, mark};
 
 const SPEC: KindSpec =
@@ -19,6 +20,16 @@ pub struct Bucket;
 impl Kind for Bucket {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        &[
+            (
+                "storage.buckets",
+                &["create", "delete", "get", "getIamPolicy", "list", "setIamPolicy", "update"],
+            ),
+            ("storage.objects", &["create", "delete", "get", "list"]),
+        ]
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

@@ -9,10 +9,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::compute::{self, Marked, Row, Scope};
-use super::links::linked;
+use super::links::{Link, linked};
+use super::permissions::Permissions;
 use super::{Cloud, Kind};
 
-const ROW: Row = Row {
+pub const ROW: Row = Row {
     spec: KindSpec {
         immutable: &["zone", "type", "sourceSnapshot"],
         sets: &["resourcePolicies"],
@@ -22,6 +23,28 @@ const ROW: Row = Row {
     collection: "disks",
     scope: Scope::Zone,
     marked: Marked::Labels,
+    links: &[
+        Link::new("type", Scope::Zone, "diskTypes"),
+        Link::new("sourceSnapshot", Scope::Global, "snapshots"),
+        Link::new("resourcePolicies", Scope::Region, "resourcePolicies"),
+    ],
+    permissions: &[
+        (
+            "compute.disks",
+            &[
+                "addResourcePolicies",
+                "create",
+                "delete",
+                "get",
+                "list",
+                "removeResourcePolicies",
+                "resize",
+                "setLabels",
+                "use",
+            ],
+        ),
+        ("compute.snapshots", &["delete", "list"]),
+    ],
     ..compute::ROW
 };
 
@@ -31,6 +54,10 @@ pub struct Disk;
 impl Kind for Disk {
     fn spec(&self) -> &KindSpec {
         const { &ROW.spec }
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        ROW.permissions
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
@@ -78,6 +105,7 @@ impl Kind for Disk {
                     continue;
                 }
                 let call = Call::write(Api::Compute, Method::POST, format!("{path}/{verb}")).body(linked(
+                    ROW.links,
                     cloud.client.project(),
                     json!({"resourcePolicies": policies}),
                     &manifest.body,

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::compute::{self, Marked, Row, Scope, fingerprinted};
-use super::links::linked;
+use super::links::{Link, linked};
+use super::permissions::Permissions;
 use super::{Cloud, Kind, short};
 use crate::machine;
 
@@ -24,11 +25,42 @@ pub const ROW: Row = Row {
         // A boot disk is made from these; afterwards it is a disk like any other.
         write_only: &["disks.initializeParams"],
         whole: &["labels"],
+        lives_in: Some("compute.disk"),
         ..KindSpec::plain("compute.instance")
     },
     collection: "instances",
     scope: Scope::Zone,
     marked: Marked::Labels,
+    links: &[
+        Link::new("machineType", Scope::Zone, "machineTypes"),
+        Link::new("disks.source", Scope::Zone, "disks"),
+        Link::new("networkInterfaces.network", Scope::Global, "networks"),
+        Link::new("networkInterfaces.subnetwork", Scope::Region, "subnetworks"),
+    ],
+    permissions: &[
+        (
+            "compute.instances",
+            &[
+                "create",
+                "delete",
+                "get",
+                "getGuestAttributes",
+                "getSerialPortOutput",
+                "list",
+                "resume",
+                "setDeletionProtection",
+                "setLabels",
+                "setMachineType",
+                "setMetadata",
+                "setServiceAccount",
+                "setTags",
+                "start",
+                "stop",
+            ],
+        ),
+        ("compute.subnetworks", &["use"]),
+        ("compute.zoneOperations", &["get"]),
+    ],
     ..compute::ROW
 };
 
@@ -102,6 +134,22 @@ impl Kind for Instance {
         const { &ROW.spec }
     }
 
+    fn permissions(&self) -> &'static [Permissions] {
+        ROW.permissions
+    }
+
+    fn permissions_of(&self, manifest: &Manifest) -> Vec<String> {
+        let is_set = |list: &Value| list.as_array().is_some_and(|all| !all.is_empty());
+        let external = is_set(&manifest.body["networkInterfaces"][0]["accessConfigs"]);
+        // Of an account that is named the right may be on the account alone.
+        let email = manifest.body["serviceAccounts"][0]["email"].as_str().unwrap_or_default();
+        let own = email.starts_with('$');
+        [(external, "compute.subnetworks.useExternalIp"), (own, "iam.serviceAccounts.actAs")]
+            .into_iter()
+            .filter_map(|(needed, permission)| needed.then(|| permission.to_owned()))
+            .collect()
+    }
+
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         Ok(ROW.read(cloud, manifest).await?.map(starting_is_running))
     }
@@ -139,7 +187,7 @@ impl Kind for Instance {
         let changed = |field: &str| changes.iter().any(|change| change.path.starts_with(field));
         let post = |verb: &str| Call::write(Api::Compute, Method::POST, format!("{path}/{verb}"));
         if changed("machineType") || changed("serviceAccounts") {
-            let linked = linked(cloud.client.project(), manifest.body.clone(), &manifest.body);
+            let linked = linked(ROW.links, cloud.client.project(), manifest.body.clone(), &manifest.body);
             // Neither can change while it runs. Disks and addresses stay.
             match observed.body["status"].as_str() {
                 Some("TERMINATED") => {}

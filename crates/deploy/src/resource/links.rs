@@ -30,54 +30,81 @@ pub fn spelled(value: Value) -> Value {
     }
 }
 
-/// The manifests' spelling → Google's: a name becomes a link, by its field.
-/// What is a link already stays as it is.
-pub fn linked(project: &str, mut body: Value, place: &Value) -> Value {
-    let zone = place["zone"].as_str().unwrap_or_default().to_owned();
-    let region = match place["region"].as_str() {
-        Some(region) => region.to_owned(),
-        None => zone.rsplit_once('-').map(|(region, _)| region.to_owned()).unwrap_or_default(),
-    };
-    let link = |value: &mut Value, collection: &str| {
-        if let Some(name) = value.as_str().filter(|name| !name.contains('/')) {
-            *value = json!(format!("projects/{project}/{collection}/{name}"));
-        }
-    };
-    for (field, collection) in [
-        ("machineType", format!("zones/{zone}/machineTypes")),
-        ("type", format!("zones/{zone}/diskTypes")),
-        ("network", "global/networks".to_owned()),
-        ("subnetwork", format!("regions/{region}/subnetworks")),
-        ("backendService", format!("regions/{region}/backendServices")),
-        ("sourceSnapshot", "global/snapshots".to_owned()),
-    ] {
-        // The type of what is in no zone is a word, not a link.
-        if let Some(value) = body.get_mut(field).filter(|_| field != "type" || !zone.is_empty()) {
-            link(value, &collection);
-        }
+/// Where a collection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Zone,
+    Region,
+    Global,
+}
+
+/// A field of a kind that names another resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// Dotted; of a list, all its items.
+    pub field: &'static str,
+    pub to: To,
+}
+
+/// Where what a field names is.
+#[derive(Clone, Copy, Debug)]
+pub enum To {
+    /// In a collection, in the place of the resource that names it.
+    In(Scope, &'static str),
+    /// Where the name says: `zones/Z/instanceGroups/G`.
+    Named,
+}
+
+impl Link {
+    pub const fn new(field: &'static str, scope: Scope, collection: &'static str) -> Self {
+        Self { field, to: To::In(scope, collection) }
     }
-    for (list, field, collection) in [
-        ("disks", "source", format!("zones/{zone}/disks")),
-        ("networkInterfaces", "network", "global/networks".to_owned()),
-        ("networkInterfaces", "subnetwork", format!("regions/{region}/subnetworks")),
-    ] {
-        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            if let Some(value) = item.get_mut(field) {
-                link(value, &collection);
+
+    pub const fn named(field: &'static str) -> Self {
+        Self { field, to: To::Named }
+    }
+}
+
+/// The manifests' spelling → Google's: a name becomes a link. What is a link already stays as
+/// it is. `place` has the zone or region.
+pub fn linked(links: &[Link], project: &str, mut body: Value, place: &Value) -> Value {
+    let zone = place["zone"].as_str().unwrap_or_default();
+    let region = place["region"].as_str().or(zone.rsplit_once('-').map(|(region, _)| region));
+    let region = region.unwrap_or_default();
+    for Link { field, to } in links {
+        each(&mut body, field, &|name| match to {
+            To::Named => name.starts_with("zones/").then(|| group_link(project, name)),
+            To::In(..) if name.contains('/') => None,
+            To::In(scope, collection) => {
+                let place = match scope {
+                    Scope::Zone => format!("zones/{zone}"),
+                    Scope::Region => format!("regions/{region}"),
+                    Scope::Global => "global".to_owned(),
+                };
+                Some(format!("projects/{project}/{place}/{collection}/{name}"))
             }
-        }
-    }
-    for list in ["resourcePolicies", "healthChecks"] {
-        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            link(item, &format!("regions/{region}/{list}"));
-        }
-    }
-    for backend in body.get_mut("backends").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(group) = backend["group"].as_str().filter(|group| group.starts_with("zones/")) {
-            backend["group"] = json!(group_link(project, group));
-        }
+        });
     }
     body
+}
+
+/// Writes anew the texts at a path, where `link` has another for them.
+fn each(value: &mut Value, path: &str, link: &dyn Fn(&str) -> Option<String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| each(item, path, link)),
+        Value::Object(fields) => {
+            let (field, rest) = path.split_once('.').unwrap_or((path, ""));
+            if let Some(inner) = fields.get_mut(field) {
+                each(inner, rest, link);
+            }
+        }
+        Value::String(name) if path.is_empty() => {
+            if let Some(link) = link(name) {
+                *name = link;
+            }
+        }
+        _ => {}
+    }
 }
 
 #[cfg(test)]
@@ -105,15 +132,25 @@ mod tests {
 
     #[test]
     fn names_become_links_by_their_field() {
-        let body = json!({"machineType": "e2-medium", "disks": [{"source": "d"}], "resourcePolicies": ["s"],
-            "networkInterfaces": [{"network": "global/networks/other"}]});
+        let links = [
+            Link::new("machineType", Scope::Zone, "machineTypes"),
+            Link::new("disks.source", Scope::Zone, "disks"),
+            Link::new("resourcePolicies", Scope::Region, "resourcePolicies"),
+            Link::new("networkInterfaces.network", Scope::Global, "networks"),
+            Link::new("description", Scope::Global, "nothing"),
+            Link::named("backends.group"),
+        ];
+        let body = json!({"machineType": "e2-medium", "disks": [{"source": "d"}, {"boot": true}],
+            "resourcePolicies": ["s"], "networkInterfaces": [{"network": "global/networks/other"}],
+            "backends": [{"group": "zones/z/instanceGroups/g"}, {"group": "https://there/g"}]});
         assert_eq!(
-            linked("p", body, &json!({"zone": "europe-west1-b"})),
+            linked(&links, "p", body, &json!({"zone": "europe-west1-b"})),
             json!({
                 "machineType": "projects/p/zones/europe-west1-b/machineTypes/e2-medium",
-                "disks": [{"source": "projects/p/zones/europe-west1-b/disks/d"}],
+                "disks": [{"source": "projects/p/zones/europe-west1-b/disks/d"}, {"boot": true}],
                 "resourcePolicies": ["projects/p/regions/europe-west1/resourcePolicies/s"],
                 "networkInterfaces": [{"network": "global/networks/other"}],
+                "backends": [{"group": group_link("p", "zones/z/instanceGroups/g")}, {"group": "https://there/g"}],
             })
         );
     }

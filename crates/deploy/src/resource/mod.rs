@@ -1,5 +1,6 @@
 //! One file per kind of Google resource: how to read, create, change and delete
-//! it, what cannot change, how Google spells a value back, what to wait for.
+//! it, what cannot change, how Google spells a value back, what to wait for, which
+//! permissions it takes, and what it uses.
 //! What a resource should be stands in its manifest (`templates/resources`). What
 //! lives in Mimir itself is in `mimir`.
 
@@ -47,7 +48,7 @@ use crate::machine::{Machine, Reader};
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
-pub use permissions::permissions;
+pub use permissions::{Permissions, permissions};
 pub use remains::{Remains, delete_snapshots, snapshots};
 pub use secret::{Held, held, mark_revoked};
 
@@ -114,6 +115,17 @@ pub(crate) trait Kind: Send + Sync {
         Ok(())
     }
 
+    /// What of the project's permissions each resource of this kind takes, and the search for
+    /// those of an earlier configuration (`list`).
+    fn permissions(&self) -> &'static [Permissions] {
+        &[]
+    }
+
+    /// What this one takes on top.
+    fn permissions_of(&self, _: &Manifest) -> Vec<String> {
+        Vec::new()
+    }
+
     /// As [`Provider::impossible`].
     fn impossible(&self, _: &Manifest, _: &Observed, _: &[Change]) -> Option<Finding> {
         None
@@ -127,6 +139,27 @@ pub(crate) trait Kind: Send + Sync {
     ) -> Result<(), ProviderError> {
         Ok(())
     }
+}
+
+/// All kinds that are Google's.
+fn kinds() -> Vec<Box<dyn Kind>> {
+    let mut kinds: Vec<Box<dyn Kind>> = vec![
+        Box::new(services::Services),
+        Box::new(service_account::ServiceAccount),
+        Box::new(bucket::Bucket),
+        Box::new(binding::Binding::bucket()),
+        Box::new(secret::Secret),
+        Box::new(certificate::SecretVersion),
+        Box::new(binding::Binding::secret()),
+        Box::new(disk::Disk),
+        Box::new(object::Object),
+        Box::new(instance::Instance),
+        Box::new(group_member::GroupMember),
+    ];
+    for row in compute::TABLE {
+        kinds.push(Box::new(compute::Compute(row)));
+    }
+    kinds
 }
 
 /// Google Cloud as the engine's provider.
@@ -145,22 +178,6 @@ impl Google {
         deployment: &str,
         contents: Arc<BTreeMap<String, Content>>,
     ) -> Self {
-        let mut kinds: Vec<Box<dyn Kind>> = vec![
-            Box::new(services::Services),
-            Box::new(service_account::ServiceAccount),
-            Box::new(bucket::Bucket),
-            Box::new(binding::Binding::bucket()),
-            Box::new(secret::Secret),
-            Box::new(certificate::SecretVersion),
-            Box::new(binding::Binding::secret()),
-            Box::new(disk::Disk),
-            Box::new(object::Object),
-            Box::new(instance::Instance),
-            Box::new(group_member::GroupMember),
-        ];
-        for row in compute::TABLE {
-            kinds.push(Box::new(compute::Compute(row)));
-        }
         Self {
             cloud: Cloud {
                 client,
@@ -172,7 +189,7 @@ impl Google {
                 fresh: Fresh::default(),
                 unread: Mutex::default(),
             },
-            kinds,
+            kinds: kinds(),
             mimir: None,
         }
     }
@@ -259,25 +276,6 @@ impl Provider for Google {
     fn spec(&self, kind: &str) -> Option<&KindSpec> {
         let own = self.kinds.iter().map(|candidate| candidate.spec()).find(|spec| spec.kind == kind);
         own.or_else(|| mimir::spec(kind))
-    }
-
-    fn lives_in(&self, kind: &str) -> Option<&str> {
-        match kind {
-            "storage.object" => Some("storage.bucket"),
-            "compute.instance" => Some("compute.disk"),
-            _ => None,
-        }
-    }
-
-    fn uses(&self) -> &[(&str, &str)] {
-        &[
-            ("compute.forwardingRule", "compute.address"),
-            ("compute.forwardingRule", "compute.backendService"),
-            ("compute.backendService", "compute.healthCheck"),
-            ("compute.backendService", "compute.instanceGroup"),
-            // Nobody is sent to a machine that is about to go.
-            ("compute.instanceGroup", "compute.instance"),
-        ]
     }
 
     async fn read(&self, manifest: &Manifest) -> Result<Option<Observed>, ProviderError> {
@@ -422,3 +420,6 @@ pub(crate) fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, gcp::Err
         reason: format!("`{field}` is missing or not a string"),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,11 @@ use serde_json::json;
 use super::{Cloud, Kind, bucket, mark, text};
 use crate::blueprint::Content;
 
-const SPEC: KindSpec = KindSpec { immutable: &["bucket", "sha256"], ..KindSpec::plain("storage.object") };
+const SPEC: KindSpec = KindSpec {
+    immutable: &["bucket", "sha256"],
+    lives_in: Some("storage.bucket"),
+    ..KindSpec::plain("storage.object")
+};
 
 /// Where our objects are: the rest of the bucket is Mimir's.
 const PREFIXES: [&str; 2] = ["artifacts/", "bundles/"];

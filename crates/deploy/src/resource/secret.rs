@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::certificate::Description;
 use super::patience::{is_late, until_seen};
+use super::permissions::Permissions;
 use super::{Cloud, Kind, found, mark, short};
 
 const SECRET: KindSpec =
@@ -146,6 +147,16 @@ pub async fn mark_revoked(client: &Client, secrets: &[Held]) -> Result<(), Error
 impl Kind for Secret {
     fn spec(&self) -> &KindSpec {
         &SECRET
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        &[
+            (
+                "secretmanager.secrets",
+                &["create", "delete", "get", "getIamPolicy", "list", "setIamPolicy", "update"],
+            ),
+            ("secretmanager.versions", &["access", "add", "destroy", "get", "list"]),
+        ]
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::patience::until_seen;
+use super::permissions::Permissions;
 use super::{Cloud, Kind, found, mark, short};
 
 const SPEC: KindSpec = KindSpec::plain("iam.serviceAccount");
@@ -20,6 +21,10 @@ pub struct ServiceAccount;
 impl Kind for ServiceAccount {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        &[("iam.serviceAccounts", &["create", "delete", "get", "list", "update"])]
     }
 
     /// Seen by its own creation, and not by the replica that is asked next.

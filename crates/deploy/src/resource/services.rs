@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::patience::until_seen;
+use super::permissions::Permissions;
 use super::{Cloud, Kind, preflight};
 
 const SPEC: KindSpec = KindSpec {
@@ -26,6 +27,10 @@ pub struct Services;
 impl Kind for Services {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        &[("serviceusage.services", &["enable", "get"])]
     }
 
     /// Absent while none of the wanted ones is enabled.

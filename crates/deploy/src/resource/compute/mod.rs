@@ -3,6 +3,8 @@
 //! instances and disks share with them is here, too: marks, deletions. How a
 //! value is spelled is `links`' affair.
 
+mod table;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -12,16 +14,12 @@ use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::links::{linked, spelled};
+use super::links::{Link, linked, spelled};
+use super::permissions::Permissions;
 use super::{Cloud, Kind, absent, found, id, listed, mark, text};
 
-/// Where a collection lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    Zone,
-    Region,
-    Global,
-}
+pub use super::links::Scope;
+pub use table::TABLE;
 
 /// Where a kind carries our mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,137 +41,22 @@ pub struct Row {
     /// Fields that are changed by a call of their own, and that call. Of a row
     /// that has such, nothing else can change.
     pub switches: &'static [(&'static str, &'static str)],
+    pub links: &'static [Link],
+    pub permissions: &'static [Permissions],
 }
 
 /// A row with none of the exceptions.
 pub const ROW: Row = Row {
-    spec: SPEC,
+    spec: KindSpec::plain(""),
     collection: "",
     scope: Scope::Global,
     marked: Marked::Labels,
     labels_later: false,
     fingerprint: false,
     switches: &[],
+    links: &[],
+    permissions: &[],
 };
-
-const SPEC: KindSpec = KindSpec::plain("");
-
-pub const TABLE: &[Row] = &[
-    Row {
-        spec: KindSpec {
-            kind: "compute.address",
-            immutable: &["region", "addressType", "networkTier", "address", "subnetwork"],
-            whole: &["labels"],
-            ..SPEC
-        },
-        collection: "addresses",
-        scope: Scope::Region,
-        marked: Marked::Labels,
-        labels_later: true,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec {
-            kind: "compute.firewall",
-            immutable: &["network", "direction"],
-            sets: &[
-                "sourceRanges",
-                "targetServiceAccounts",
-                "targetTags",
-                "sourceServiceAccounts",
-                "allowed",
-                "denied",
-            ],
-            ..SPEC
-        },
-        collection: "firewalls",
-        scope: Scope::Global,
-        marked: Marked::Description,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec { kind: "compute.network", immutable: &["autoCreateSubnetworks"], ..SPEC },
-        collection: "networks",
-        scope: Scope::Global,
-        marked: Marked::Description,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec {
-            kind: "compute.subnetwork",
-            immutable: &["region", "network", "ipCidrRange"],
-            ..SPEC
-        },
-        collection: "subnetworks",
-        scope: Scope::Region,
-        marked: Marked::Description,
-        switches: &[("privateIpGoogleAccess", "setPrivateIpGoogleAccess")],
-        ..ROW
-    },
-    Row {
-        spec: KindSpec { kind: "compute.resourcePolicy", immutable: &["region"], ..SPEC },
-        collection: "resourcePolicies",
-        scope: Scope::Region,
-        marked: Marked::Description,
-        ..ROW
-    },
-    Row {
-        // Its members are `compute.instanceGroupMember`s.
-        spec: KindSpec {
-            kind: "compute.instanceGroup",
-            immutable: &["zone", "network", "subnetwork", "description"],
-            ..SPEC
-        },
-        collection: "instanceGroups",
-        scope: Scope::Zone,
-        marked: Marked::Description,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec { kind: "compute.healthCheck", immutable: &["region", "type"], ..SPEC },
-        collection: "healthChecks",
-        scope: Scope::Region,
-        marked: Marked::Description,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec {
-            kind: "compute.backendService",
-            immutable: &["region", "loadBalancingScheme", "network"],
-            sets: &["healthChecks"],
-            keyed: &[("backends", "group")],
-            ..SPEC
-        },
-        collection: "backendServices",
-        scope: Scope::Region,
-        marked: Marked::Description,
-        fingerprint: true,
-        ..ROW
-    },
-    Row {
-        spec: KindSpec {
-            kind: "compute.forwardingRule",
-            immutable: &[
-                "region",
-                "loadBalancingScheme",
-                "IPProtocol",
-                "ports",
-                "IPAddress",
-                "backendService",
-                "network",
-                "subnetwork",
-            ],
-            sets: &["ports"],
-            whole: &["labels"],
-            ..SPEC
-        },
-        collection: "forwardingRules",
-        scope: Scope::Region,
-        marked: Marked::Labels,
-        labels_later: true,
-        ..ROW
-    },
-];
 
 /// The row of a kind that the table has.
 pub const fn row(kind: &str) -> &'static Row {
@@ -293,7 +176,7 @@ impl Row {
             Marked::Description => ("description", mark::described(&manifest.body["description"], mark)),
         };
         body.insert(field.into(), value);
-        linked(project, Value::Object(body), &manifest.body)
+        linked(self.links, project, Value::Object(body), &manifest.body)
     }
 
     pub async fn insert(
@@ -423,6 +306,10 @@ pub async fn fingerprinted(
 impl Kind for Compute {
     fn spec(&self) -> &KindSpec {
         &self.0.spec
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        self.0.permissions
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

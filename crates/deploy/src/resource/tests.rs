@@ -1,0 +1,222 @@
+//! What a kind says of itself is all that has to be known of it.
+
+use std::sync::Arc;
+
+use dorainfra_config::{Config, ScrapeJobs, Topology};
+use dorainfra_engine::{self as engine, Action, ApplyOptions, Ownership, PlanOptions, Step};
+use dorainfra_prometheus::Flavour;
+use dorainfra_render::Overrides;
+use serde_json::json;
+
+use super::*;
+use crate::blueprint::{self, Engine, Facts};
+
+/// The recipe of CONTRIBUTING.md, followed: nothing outside this module knows the kind.
+#[derive(Default)]
+struct Notice(Arc<Mutex<BTreeMap<String, (Value, Mark)>>>);
+
+const NOTICE: KindSpec =
+    KindSpec { immutable: &["board"], uses: &["made.board"], ..KindSpec::plain("made.notice") };
+
+impl Notice {
+    fn observed(&self, name: &str) -> Option<Observed> {
+        let (body, mark) = self.0.lock().unwrap().get(name).cloned()?;
+        let id = ResourceId::new(NOTICE.kind, name);
+        Some(Observed { id, body, ownership: Ownership::Ours, applied: Some(mark.digest) })
+    }
+}
+
+#[async_trait]
+impl Kind for Notice {
+    fn spec(&self) -> &KindSpec {
+        &NOTICE
+    }
+
+    fn permissions(&self) -> &'static [Permissions] {
+        &[("made.notices", &["create", "list"])]
+    }
+
+    fn permissions_of(&self, manifest: &Manifest) -> Vec<String> {
+        manifest.body["loud"].as_bool().map(|_| "made.boards.shout".to_owned()).into_iter().collect()
+    }
+
+    async fn read(&self, _: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error> {
+        Ok(self.observed(&manifest.name))
+    }
+
+    async fn list(&self, _: &Cloud, _: &str) -> Result<Owned, gcp::Error> {
+        let names: Vec<String> = self.0.lock().unwrap().keys().cloned().collect();
+        Ok(names.iter().filter_map(|name| self.observed(name)).collect::<Vec<_>>().into())
+    }
+
+    async fn create(
+        &self,
+        _: &Cloud,
+        manifest: &Manifest,
+        mark: &Mark,
+        _: &Events,
+    ) -> Result<(), gcp::Error> {
+        self.0.lock().unwrap().insert(manifest.name.clone(), (manifest.body.clone(), mark.clone()));
+        Ok(())
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        manifest: &Manifest,
+        _: &Observed,
+        _: &[Change],
+        mark: &Mark,
+        events: &Events,
+    ) -> Result<(), gcp::Error> {
+        self.create(cloud, manifest, mark, events).await
+    }
+
+    async fn delete(&self, _: &Cloud, observed: &Observed, _: &Events) -> Result<(), gcp::Error> {
+        self.0.lock().unwrap().remove(&observed.id.name);
+        Ok(())
+    }
+}
+
+fn notice(name: &str, body: Value) -> Manifest {
+    Manifest {
+        kind: NOTICE.kind.into(),
+        name: name.into(),
+        protect: false,
+        arbiter: false,
+        rolling: None,
+        depends_on: Vec::new(),
+        notes: BTreeMap::new(),
+        body,
+    }
+}
+
+async fn planned(google: &Arc<Google>, manifests: &[Manifest]) -> (engine::Plan, Vec<(Action, String)>) {
+    let events = Events::none();
+    let options = PlanOptions::default();
+    let plan = engine::plan("dora", manifests.to_vec(), &**google, &options, &events).await.unwrap();
+    let steps = plan.steps.iter().map(|Step { id, action, .. }| (*action, id.name.clone())).collect();
+    (plan, steps)
+}
+
+async fn applied(google: &Arc<Google>, plan: &engine::Plan) {
+    let provider: Arc<dyn Provider> = Arc::<Google>::clone(google);
+    let (options, interrupt) = (ApplyOptions::default(), CancellationToken::new());
+    let outcome = engine::apply(plan, provider, &options, None, &interrupt, &Events::none()).await.unwrap();
+    assert!(outcome.is_complete(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_kind_is_one_implementation_and_one_line() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = gcp::Settings {
+        proxy: None,
+        endpoints: gcp::Endpoints::default(),
+        credentials: None,
+        person: false,
+        project: "p".into(),
+    };
+    let client = Client::new(settings).unwrap();
+    let mut google = Google::new(client.clone(), Reader::new(client), "dora", Arc::default());
+    google.kinds = vec![Box::new(Notice::default())];
+    let google = Arc::new(google);
+
+    let first = [notice("a", json!({"board": "b", "text": "hello"})), notice("z", json!({"board": "b"}))];
+    let (plan, steps) = planned(&google, &first).await;
+    assert_eq!(steps, [(Action::Create, "a".into()), (Action::Create, "z".into())]);
+    applied(&google, &plan).await;
+    let (_, steps) = planned(&google, &first).await;
+    assert!(steps.iter().all(|(action, _)| *action == Action::NoOp), "{steps:?}");
+
+    let changed = [notice("a", json!({"board": "c", "text": "hello"}))];
+    let (plan, steps) = planned(&google, &changed).await;
+    assert_eq!(steps, [(Action::Replace, "a".into()), (Action::Delete, "z".into())]);
+    applied(&google, &plan).await;
+    assert_eq!(google.list_owned("dora").await.unwrap().found.len(), 1);
+
+    let loud = [notice("a", json!({"loud": true}))];
+    let of = |manifests: &[Manifest]| permissions::of_kinds(&google.kinds, manifests);
+    assert_eq!(of(&loud), ["made.boards.shout", "made.notices.create", "made.notices.list"]);
+    assert_eq!(of(&[]), ["made.notices.list"]);
+    let unknown = google.kind("made.up").err().unwrap();
+    assert_eq!(unknown.hint.unwrap(), "the kinds are made.notice");
+}
+
+/// Everything that a deployment may have, in each topology.
+fn all_manifests() -> Vec<Manifest> {
+    let config = |topology| {
+        let mut config = Config { project: "p".into(), ..Config::default() };
+        config.mimir.topology = topology;
+        if topology == Topology::Ha {
+            config.zones = ["b", "c", "d"].map(|zone| format!("europe-west1-{zone}")).into();
+        }
+        config
+    };
+    let engine = Engine {
+        flavour: Flavour::Mimir,
+        version: dorainfra_config::default_version().into(),
+        sha256: "a".repeat(64),
+        path: "/engine".into(),
+    };
+    let facts = Facts {
+        caller: Some("203.0.113.7/32".into()),
+        clients: Vec::new(),
+        engine,
+        restore_disks: BTreeMap::new(),
+        alertmanager: None,
+        scrape: ScrapeJobs::default(),
+    };
+    [Topology::Single, Topology::Ha]
+        .into_iter()
+        .flat_map(|topology| {
+            blueprint::build(&config(topology), &facts, &Overrides::none()).unwrap().manifests
+        })
+        .collect()
+}
+
+/// With each `${KIND/NAME.name}` resolved, as the engine does it.
+fn resolved(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(field, value)| (field.clone(), resolved(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(resolved).collect(),
+        Value::String(text) => {
+            let reference = text.strip_prefix("${").and_then(|text| text.strip_suffix(".name}"));
+            reference.map_or_else(|| value.clone(), |id| short(id).into())
+        }
+        other => other.clone(),
+    }
+}
+
+/// The texts of a body that are `name`, by the path of their field.
+fn fields_with(name: &str, path: &str, value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let inner = fields.iter();
+            inner.flat_map(|(field, value)| fields_with(name, &format!("{path}.{field}"), value)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(|item| fields_with(name, path, item)).collect(),
+        Value::String(text) if text == name => vec![path.to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn what_names_a_resource_of_compute_is_a_link_there() {
+    let mark = Mark { deployment: "dora".into(), digest: "0".into() };
+    let rows = compute::TABLE.iter().chain([&disk::ROW, &instance::ROW]);
+    let rows: BTreeMap<&str, &compute::Row> = rows.map(|row| (row.spec.kind, row)).collect();
+    let manifests = all_manifests();
+    for manifest in &manifests {
+        let Some(row) = rows.get(manifest.kind.as_str()) else { continue };
+        let manifest = Manifest { body: resolved(&manifest.body), ..manifest.clone() };
+        let body = row.insertable("p", &manifest, &mark);
+        for other in manifests.iter().filter(|other| rows.contains_key(other.kind.as_str())) {
+            let fields = fields_with(&other.name, "", &body);
+            let is_word = |field: &String| [".name", ".tags.items", ".targetTags"].contains(&field.as_str());
+            let left: Vec<&String> = fields.iter().filter(|field| !is_word(field)).collect();
+            assert!(left.is_empty(), "{}: {left:?} names {}, and is no link", manifest.id(), other.id());
+        }
+    }
+}
