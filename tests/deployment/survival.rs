@@ -194,8 +194,13 @@ fn a_run_that_was_frozen_past_its_lease_writes_nothing_more() {
     let other = ["--sandbox", "--set", "labels.team=payments", "apply", "--yes", "--target", BUCKET];
     let begun = std::time::Instant::now();
     let mut refused = 0;
-    while deployment.run(&other).code == 4 {
-        refused += 1;
+    loop {
+        let run = deployment.run(&other);
+        match run.code {
+            0 => break,
+            4 => refused += 1,
+            code => panic!("{code}: {}{}", run.stdout, run.stderr),
+        }
         assert!(begun.elapsed() < std::time::Duration::from_secs(100), "a lease ends after a minute");
         std::thread::park_timeout(std::time::Duration::from_secs(2));
     }

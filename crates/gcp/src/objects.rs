@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use dorainfra_base::error::innermost;
 use futures::{StreamExt as _, TryStreamExt as _};
 use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
 use google_cloud_auth::errors::CredentialsError;
 use google_cloud_storage::client::Storage;
+use google_cloud_storage::model::Object;
+use google_cloud_storage::streaming_source::{Payload, Seek, SizeHint, StreamingSource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::Value;
@@ -40,7 +43,7 @@ impl Client {
     /// Stores an object; answers its generation.
     pub async fn put(&self, bucket: &str, name: &str, content: &Body, upload: &Upload) -> Result<i64, Error> {
         self.may_write(&format!("writing {bucket}/{name}"))?;
-        self.store(bucket, name, content, upload).await
+        self.renewing(|| self.stored(bucket, name, content, upload, true)).await
     }
 
     /// As [`put`](Self::put), whatever the fence says: the lease itself is written so.
@@ -51,7 +54,7 @@ impl Client {
         content: &Body,
         upload: &Upload,
     ) -> Result<i64, Error> {
-        self.renewing(|| self.stored(bucket, name, content, upload)).await
+        self.renewing(|| self.stored(bucket, name, content, upload, false)).await
     }
 
     /// Refused before anything was done: once more, with a fresh token. (Google's client
@@ -70,37 +73,55 @@ impl Client {
         }
     }
 
-    async fn stored(&self, bucket: &str, name: &str, content: &Body, upload: &Upload) -> Result<i64, Error> {
-        let storage = self.storage().await?;
+    async fn stored(
+        &self,
+        bucket: &str,
+        name: &str,
+        content: &Body,
+        upload: &Upload,
+        fenced: bool,
+    ) -> Result<i64, Error> {
         let path = format!("projects/_/buckets/{bucket}");
         let what = format!("writing {bucket}/{name}");
         let object = match content {
-            Body::Bytes(bytes) => {
-                let mut write = storage
-                    .write_object(path, name, bytes.clone())
-                    .set_content_type(&upload.content_type)
-                    .set_metadata(upload.metadata.clone());
-                if let Some(generation) = upload.if_generation {
-                    write = write.set_if_generation_match(generation);
-                }
-                write.send_unbuffered().await
-            }
+            Body::Bytes(bytes) => self.write(&what, path, name, bytes.clone().into(), upload, fenced).await?,
             Body::File(file) => {
                 let file = tokio::fs::File::open(file).await.map_err(|error| Error::Unexpected {
                     what: file.display().to_string(),
                     reason: error.to_string(),
                 })?;
-                let mut write = storage
-                    .write_object(path, name, file)
-                    .set_content_type(&upload.content_type)
-                    .set_metadata(upload.metadata.clone());
-                if let Some(generation) = upload.if_generation {
-                    write = write.set_if_generation_match(generation);
-                }
-                write.send_unbuffered().await
+                self.write(&what, path, name, file.into(), upload, fenced).await?
             }
         };
-        object.map(|object| object.generation).map_err(|error| of_storage(&what, &error))
+        Ok(object.generation)
+    }
+
+    async fn write<S>(
+        &self,
+        what: &str,
+        bucket: String,
+        name: &str,
+        payload: Payload<S>,
+        upload: &Upload,
+        fenced: bool,
+    ) -> Result<Object, Error>
+    where
+        S: StreamingSource + Seek + Send + Sync + 'static,
+    {
+        let may_write = || if fenced { self.may_write(what) } else { Ok(()) };
+        let client = self.clone();
+        let source = Guarded { source: payload, may_send: move || !fenced || client.may_write("").is_ok() };
+        let mut write = self
+            .storage()
+            .await?
+            .write_object(bucket, name, source)
+            .set_content_type(&upload.content_type)
+            .set_metadata(upload.metadata.clone());
+        if let Some(generation) = upload.if_generation {
+            write = write.set_if_generation_match(generation);
+        }
+        // Why it broke off is the fence, where that is closed.
+        write.send_unbuffered().await.map_err(|error| may_write().err().unwrap_or(of_storage(what, &error)))
     }
 
     /// An object's bytes and generation; `None`: there is none.
@@ -259,6 +280,55 @@ impl CredentialsProvider for Shared {
     }
 }
 
+/// What is sent only as long as it may be: an upload takes its time, and Google's client begins it
+/// anew by itself.
+struct Guarded<S, F> {
+    source: Payload<S>,
+    may_send: F,
+}
+
+impl<S, F: Fn() -> bool> Guarded<S, F> {
+    fn check(&self) -> Result<(), std::io::Error> {
+        match (self.may_send)() {
+            true => Ok(()),
+            false => Err(std::io::Error::other("it may not be written any more")),
+        }
+    }
+}
+
+impl<S, F> StreamingSource for Guarded<S, F>
+where
+    S: StreamingSource + Send + Sync,
+    F: Fn() -> bool + Send + Sync,
+{
+    type Error = std::io::Error;
+
+    async fn next(&mut self) -> Option<Result<Bytes, Self::Error>> {
+        // At the end, too: what has no end is not stored.
+        if let Err(error) = self.check() {
+            return Some(Err(error));
+        }
+        Some(self.source.next().await?.map_err(std::io::Error::other))
+    }
+
+    async fn size_hint(&self) -> Result<SizeHint, Self::Error> {
+        self.source.size_hint().await.map_err(std::io::Error::other)
+    }
+}
+
+impl<S, F> Seek for Guarded<S, F>
+where
+    S: Seek + Send + Sync,
+    F: Fn() -> bool + Send + Sync,
+{
+    type Error = std::io::Error;
+
+    async fn seek(&mut self, offset: u64) -> Result<(), Self::Error> {
+        self.check()?;
+        self.source.seek(offset).await.map_err(std::io::Error::other)
+    }
+}
+
 /// Google's client's error as ours.
 fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
     if let Some(code) = error.http_status_code() {
@@ -270,13 +340,7 @@ fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
         }
         return Error::Api(api);
     }
-    let mut reason = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        reason = inner.to_string();
-        cause = inner.source();
-    }
-    Error::Transport { what: what.into(), reason, sent: true }
+    Error::Transport { what: what.into(), reason: innermost(error), sent: true }
 }
 
 /// All but the characters that RFC 3986 calls unreserved.
@@ -290,4 +354,31 @@ pub fn encoded(name: &str) -> String {
 /// Google spells 64-bit numbers as strings.
 pub fn integer(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_whose_run_may_not_write_any_more_goes_no_further() {
+        let open = Arc::new(AtomicBool::new(true));
+        let may_send = {
+            let open = Arc::clone(&open);
+            move || open.load(Ordering::Relaxed)
+        };
+        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_send };
+        assert_eq!(upload.size_hint().await.unwrap().exact(), Some(5));
+        assert_eq!(upload.next().await.unwrap().unwrap(), "bytes");
+        open.store(false, Ordering::Relaxed);
+        // Neither the end of what was sent, nor a second attempt.
+        assert!(upload.next().await.unwrap().is_err());
+        assert!(upload.seek(0).await.is_err());
+        open.store(true, Ordering::Relaxed);
+        upload.seek(2).await.unwrap();
+        assert_eq!(upload.next().await.unwrap().unwrap(), "tes");
+        assert!(upload.next().await.is_none());
+    }
 }
