@@ -208,6 +208,7 @@ impl Report {
             environment: self.environment.clone(),
             settle_hours: None,
             teams: self.teams.clone(),
+            without: Vec::new(),
             first,
             until,
             zone,
