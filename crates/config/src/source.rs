@@ -86,6 +86,20 @@ pub enum SourceKind {
     Webhook,
 }
 
+impl SourceKind {
+    /// As the configuration says it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Github => "github",
+            Self::Gitlab => "gitlab",
+            Self::File => "file",
+            Self::Cdevents => "cdevents",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TeamFrom {

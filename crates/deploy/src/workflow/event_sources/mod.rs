@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dorainfra_config::{self as config, Source, SourceKind, TeamFrom};
 use dorainfra_dora::events::{Event, Kind};
-use dorainfra_dora::source::store::{self, Merged, Store};
+use dorainfra_dora::source::store::{self, Kept, Merged, Store};
 use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
 use dorainfra_dora::source::{
     Access, Owner, Patterns, Project, SourceError, codeowners, file, forge, git, github, gitlab,
@@ -93,7 +93,21 @@ pub async fn with_teams(
     ask: Ask,
 ) -> Result<Vec<Source>> {
     let (sources, failed) = with_known_teams(workspace, configured, files, ask).await;
-    failed.into_iter().next().map_or(Ok(sources), Err)
+    failed.into_iter().next().map_or(Ok(sources), |failed| Err(failed.error))
+}
+
+/// A source that was not read, and why.
+#[derive(Debug)]
+pub struct Failed {
+    /// `git ../shop`
+    pub source: String,
+    pub error: Error,
+}
+
+impl Failed {
+    pub fn told(&self, events: &Events) {
+        events.warn(format!("{}: {}", self.source, self.error), self.error.hint());
+    }
 }
 
 /// Those too whose team is not told: [`is_nobodys`] says which.
@@ -102,7 +116,7 @@ pub async fn with_known_teams(
     mut configured: Vec<Source>,
     files: &Files,
     ask: Ask,
-) -> (Vec<Source>, Vec<Error>) {
+) -> (Vec<Source>, Vec<Failed>) {
     let mut failed = Vec::new();
     for source in configured.iter_mut().filter(|source| is_nobodys(source)) {
         let told = match (&source.path, &source.project) {
@@ -115,7 +129,7 @@ pub async fn with_known_teams(
         };
         match told {
             Ok(team) => source.team = Some(team),
-            Err(error) => failed.push(error),
+            Err(error) => failed.push(Failed { source: name(workspace, source), error }),
         }
     }
     (configured, failed)
@@ -162,6 +176,8 @@ async fn team_of(
 #[derive(Clone, Debug, Serialize)]
 pub struct Collected {
     pub sources: Vec<CollectedSource>,
+    /// Sources that were not read: `git ../shop`.
+    pub failed: Vec<String>,
     /// The file of events.
     pub file: String,
     pub added: u64,
@@ -194,8 +210,8 @@ pub struct Collecting<'a> {
     files: &'a Files,
     /// Who else tells of the same services, through the receiver.
     subscriptions: Subscriptions,
-    /// What the ids of each source's events begin with.
-    prefixes: Vec<String>,
+    /// The sources that make events of their own.
+    kept: Kept,
     /// What it holds of others was made to events.
     received: bool,
     sources: Vec<CollectedSource>,
@@ -205,15 +221,41 @@ pub struct Collecting<'a> {
 impl<'a> Collecting<'a> {
     /// `configured`: all sources that there are.
     pub fn begin(files: &'a Files, configured: &[Source]) -> Result<Self> {
-        let subscriptions = subscriptions(configured, files)?;
-        let prefixes = configured.iter().filter(|source| source.project.is_some() || is_git(source));
-        let prefixes = prefixes.map(|source| owner(source).prefix()).collect();
+        let mut begun = Self::of_some(files, configured)?;
+        let own = configured.iter().filter(|source| source.project.is_some() || is_git(source));
+        begun.kept.configured = Some(own.map(files::origin).collect());
+        Ok(begun)
+    }
+
+    /// Of sources that somebody names; there may be others.
+    pub fn of_some(files: &'a Files, named: &[Source]) -> Result<Self> {
+        let subscriptions = subscriptions(named, files)?;
+        let own = named.iter().filter(|source| source.project.is_some() || is_git(source));
+        let prefixes = own.map(|source| owner(source).prefix()).collect();
+        let kept = Kept { prefixes, configured: None };
         let (sources, merged) = (Vec::new(), Merged::default());
-        Ok(Self { files, subscriptions, prefixes, received: false, sources, merged })
+        Ok(Self { files, subscriptions, kept, received: false, sources, merged })
+    }
+
+    /// Reads all of them whose owners are known. One that fails keeps no other from being read.
+    pub async fn collect_all(
+        &mut self,
+        workspace: &Workspace,
+        sources: &[Source],
+        since: OffsetDateTime,
+        events: &Events,
+    ) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        for source in sources.iter().filter(|source| !is_nobodys(source)) {
+            if let Err(error) = self.collect(workspace, source, since, events).await {
+                failed.push(Failed { source: name(workspace, source), error });
+            }
+        }
+        failed
     }
 
     /// Reads one source, and adds what it tells to the file.
-    pub async fn collect(
+    async fn collect(
         &mut self,
         workspace: &Workspace,
         source: &Source,
@@ -223,10 +265,10 @@ impl<'a> Collecting<'a> {
         let path = source.path.clone().unwrap_or_default();
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
-        let (name, mut known) = match source.kind {
+        let name = name(workspace, source);
+        let mut known = match source.kind {
             SourceKind::File => {
                 let told = blocking(move || file::read(&path)).await?;
-                let name = format!("file {}", shown(workspace, source.path.as_deref()));
                 return self.add(name, source, None, told, events);
             }
             SourceKind::Git => {
@@ -243,11 +285,10 @@ impl<'a> Collecting<'a> {
                     environment: owner.environment.clone(),
                     told: git::Told::of(&received, &owner.environment),
                 };
-                let name = format!("git {}", shown(workspace, source.path.as_deref()));
                 let notes = events.clone();
                 let mut known = blocking(move || git::read(&settings, &notes)).await?;
                 known.merge(received);
-                (name, known)
+                known
             }
             SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
             SourceKind::Github => {
@@ -262,7 +303,7 @@ impl<'a> Collecting<'a> {
                 };
                 let mut known = github::read(&settings, events).await?;
                 known.merge(self.received(&owner, Some((Sender::Github, &project)))?);
-                (format!("github {project}"), known)
+                known
             }
             SourceKind::Gitlab => {
                 let settings = forge::Settings {
@@ -276,7 +317,7 @@ impl<'a> Collecting<'a> {
                 };
                 let mut known = gitlab::read(&settings, events).await?;
                 known.merge(self.received(&owner, Some((Sender::Gitlab, &project)))?);
-                (format!("gitlab {project}"), known)
+                known
             }
         };
         if source.kind != SourceKind::Git {
@@ -325,7 +366,7 @@ impl<'a> Collecting<'a> {
         self.count(&name, owner, &told, events);
         let mut store = Store::open(&self.files.events)?;
         let (merged, former) = match &prefix {
-            Some(prefix) => store.replace_source(&Files::origin(source), prefix, &self.prefixes, told),
+            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, told),
             None => (store.merge_file(told), Vec::new()),
         };
         if !merged.is_empty() || !self.files.events.exists() {
@@ -366,10 +407,12 @@ impl<'a> Collecting<'a> {
         });
     }
 
-    pub fn end(self, file: &Path) -> Collected {
+    /// `failed`: those that were not read.
+    pub fn end(self, file: &Path, failed: &[Failed]) -> Collected {
         let Merged { added, changed, removed, total, .. } = self.merged;
         Collected {
             sources: self.sources,
+            failed: failed.iter().map(|one| one.source.clone()).collect(),
             file: file.display().to_string(),
             added,
             changed,
@@ -407,6 +450,15 @@ fn access(workspace: &Workspace, source: &Source) -> Result<Access> {
         patience: PATIENCE,
         backoff: BACKOFF,
     })
+}
+
+/// What a source is called for people: `git ../shop`.
+fn name(workspace: &Workspace, source: &Source) -> String {
+    let of = match &source.project {
+        Some(project) => project.clone(),
+        None => shown(workspace, source.path.as_deref()),
+    };
+    format!("{} {of}", source.kind.name())
 }
 
 fn shown(workspace: &Workspace, path: Option<&Path>) -> String {
