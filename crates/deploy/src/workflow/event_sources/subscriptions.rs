@@ -19,7 +19,7 @@ pub fn subscriptions(configured: &[Source], files: &Files) -> Result<Subscriptio
         match source.kind {
             SourceKind::Github => known.projects.push(project(Sender::Github, source, files)),
             SourceKind::Gitlab => known.projects.push(project(Sender::Gitlab, source, files)),
-            SourceKind::Git => known.elsewhere.push(owner(source).prefix()),
+            SourceKind::Git => known.elsewhere.push(owner(source)),
             SourceKind::Cdevents => known.intakes.push(intake(Sender::Cdevents, source, None)),
             SourceKind::Webhook => {
                 let mapping = mapping_of(source)?;
@@ -53,6 +53,7 @@ fn intake(sender: Sender, source: &Source, mapping: Option<Mapping>) -> Intake {
         teams: teams(source),
         rules: rules(source),
         reading: reading(source),
+        names_environment: source.environment.is_some(),
     }
 }
 

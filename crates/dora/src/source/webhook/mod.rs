@@ -43,7 +43,7 @@ use self::journal::{Journal, Opened};
 use self::maker::Maker;
 pub use self::maker::facts;
 pub use self::payload::any_time;
-pub use self::record::{Recorded, make_others, record};
+pub use self::record::{OF_EVENT, Recorded, make_others, record};
 use self::record::{cdevent, counts_not};
 use self::refused::Refused;
 use self::subscriptions::problem;
@@ -98,17 +98,19 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());
     let token = hmac::sign(&key, settings.secret.as_bytes());
     let subscriptions = Arc::new(settings.subscriptions);
-    let mut maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
+    let maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
     maker.add(past);
     let told = maker.make()?;
     events.note(format!("webhooks are received at http://{address}/ ({} events known)", told.total));
 
-    let write = tokio::task::spawn_blocking(move || write(journal, queue, &written));
-    let make = tokio::spawn(make(maker, new, events.clone()));
+    let kept = maker.clone();
+    let write = tokio::task::spawn_blocking(move || write(journal, queue, &kept, &written));
+    let make = tokio::spawn(make(maker.clone(), new, events.clone()));
     let receiver = Arc::new(Receiver {
         key,
         token,
         subscriptions,
+        maker,
         writer,
         refused: Refused::of(&settings.journal),
         small: Semaphore::new(SMALL_AT_ONCE),
@@ -130,6 +132,8 @@ struct Receiver {
     /// Of the secret itself: comparing tags takes the same time for any other.
     token: hmac::Tag,
     subscriptions: Arc<Subscriptions>,
+    /// Knows what was kept so far.
+    maker: Maker,
     writer: mpsc::Sender<Waiting>,
     refused: Refused,
     /// Places for payloads that are being read.
@@ -346,8 +350,18 @@ impl Receiver {
             return self.refuse(id, event, problem, body);
         }
         // Its sender may want to know, in one line.
-        let note = deliveries.iter().find_map(|one| counts_not(&self.subscriptions, one));
-        let note = note.map(|note| format!("; {note}")).unwrap_or_default();
+        let mut notes: Vec<String> =
+            deliveries.iter().find_map(|one| counts_not(&self.subscriptions, one)).into_iter().collect();
+        for one in &deliveries {
+            // What can't be looked up now is no reason not to keep it.
+            let unknown = tokio::task::block_in_place(|| self.maker.unknown(one)).ok().flatten();
+            match unknown.map(|unknown| unknown.told(one)) {
+                // Who told it waits, and can correct it: nothing of it has to be kept aside.
+                Some(Err(mistake)) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{mistake}\n")),
+                note => notes.extend(note.and_then(Result::ok)),
+            }
+        }
+        let note: String = notes.iter().map(|note| format!("; {note}")).collect();
         let (answer, written) = oneshot::channel();
         if self.writer.send(Waiting { deliveries, answer }).await.is_err() {
             return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
@@ -376,7 +390,8 @@ impl Receiver {
 fn write(
     mut journal: Journal,
     mut queue: mpsc::Receiver<Waiting>,
-    written: &mpsc::UnboundedSender<Delivery>,
+    maker: &Maker,
+    written: &mpsc::UnboundedSender<()>,
 ) {
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, WAITING) > 0 {
@@ -385,15 +400,17 @@ fn write(
         let deliveries: Vec<Delivery> = told.iter().flatten().cloned().collect();
         match journal.append(&deliveries) {
             Ok(new) => {
-                let mut new = new.into_iter();
-                for (deliveries, answer) in told.into_iter().zip(answers) {
-                    let fresh: Vec<Delivery> =
-                        deliveries.into_iter().filter(|_| new.next().unwrap_or_default()).collect();
+                let mut of_each = new.iter();
+                let is_new: Vec<bool> = told
+                    .iter()
+                    .map(|deliveries| of_each.by_ref().take(deliveries.len()).any(|new| *new))
+                    .collect();
+                // Known from the moment on at which it is answered.
+                maker.add(deliveries.into_iter().zip(&new).filter(|(_, new)| **new).map(|(one, _)| one));
+                let _ = written.send(());
+                for (is_new, answer) in is_new.into_iter().zip(answers) {
                     // Whoever does not wait any more will send it again.
-                    let _ = answer.send(Ok(!fresh.is_empty()));
-                    for delivery in fresh {
-                        let _ = written.send(delivery);
-                    }
+                    let _ = answer.send(Ok(is_new));
                 }
             }
             Err(error) => answers.into_iter().for_each(|answer| {
@@ -404,11 +421,7 @@ fn write(
 }
 
 /// Makes events of what was written, a moment after it came.
-async fn make(
-    mut maker: Maker,
-    mut new: mpsc::UnboundedReceiver<Delivery>,
-    events: Events,
-) -> Result<(), SourceError> {
+async fn make(maker: Maker, mut new: mpsc::UnboundedReceiver<()>, events: Events) -> Result<(), SourceError> {
     let mut arrived = Vec::new();
     let mut away = false;
     while new.recv_many(&mut arrived, WAITING).await > 0 {
@@ -416,10 +429,8 @@ async fn make(
         if !new.is_closed() {
             tokio::time::sleep(PAUSE).await;
         }
-        while let Ok(delivery) = new.try_recv() {
-            arrived.push(delivery);
-        }
-        maker.add(arrived.drain(..));
+        while new.try_recv().is_ok() {}
+        arrived.clear();
         match tokio::task::block_in_place(|| maker.make()) {
             Ok(_) => away = false,
             // It is in the journal: the next delivery, or the next start, makes it.
