@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dorainfra_base::zone::Zone;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
@@ -11,36 +10,10 @@ use time::{Date, Duration, OffsetDateTime};
 use super::figures::{Counted, before, compared, figures, measured};
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::question::{Question, begins, label};
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
 use super::{Period, Report, SCHEMA, Team, judge};
-
-/// What is to be reported on.
-#[derive(Clone, Debug)]
-pub struct Question {
-    pub subject: String,
-    pub source: String,
-    pub environment: String,
-    /// Of real events, where it is known.
-    pub settle_hours: Option<u32>,
-    /// Only these; none: all.
-    pub teams: Vec<String>,
-    /// Not these.
-    pub without: Vec<String>,
-    /// The first and the last day, both included and over.
-    pub first: Date,
-    pub until: Date,
-    /// Whose days these are.
-    pub zone: Zone,
-    pub bands_year: u16,
-    /// Whether each service is shown, too.
-    pub services: bool,
-    pub now: OffsetDateTime,
-    /// Samples that close each day, where the sender is known.
-    pub sent: BTreeMap<Date, u64>,
-    /// Whether there are native histograms: found out by [`collect`].
-    pub native: bool,
-}
 
 /// Whether the endpoint holds native histograms of the range. One that holds none may not
 /// know the functions for them either.
@@ -54,73 +27,6 @@ async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> 
     };
     let found = query.instant::<Instant>(&of(LEAD_TIME), Some(question.end())).await?;
     Ok(!found.is_empty())
-}
-
-impl Question {
-    pub(super) fn days(&self) -> i64 {
-        (self.until - self.first).whole_days() + 1
-    }
-
-    pub(super) fn span(&self) -> Span {
-        Span::of(&self.zone, self.first, self.until)
-    }
-
-    /// The end of the last day, in milliseconds.
-    fn end(&self) -> i64 {
-        self.span().end
-    }
-
-    /// The matchers of every series that is asked for.
-    pub(super) fn selector(&self) -> String {
-        let mut selector = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
-        for (names, matcher) in [(&self.teams, "=~"), (&self.without, "!~")] {
-            if !names.is_empty() {
-                let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
-                let names = dorainfra_prometheus::escaped(&names.join("|"));
-                selector.push_str(&format!(",team{matcher}\"{names}\""));
-            }
-        }
-        selector
-    }
-
-    /// Of what was asked the days that are stored, which are those of any team: over
-    /// others nothing can be divided, and no increase be told.
-    fn narrowed(&self, stored: &BTreeMap<String, BTreeSet<Date>>) -> Self {
-        let earliest = stored.values().filter_map(BTreeSet::first).min();
-        let first = earliest.map_or(self.first, |day| begins(*day, self));
-        Self { first, ..self.clone() }
-    }
-
-    pub(super) fn ask(&self, span: &Span, by: &'static str) -> Ask {
-        Ask::over(self.selector(), span.days, span.milliseconds, by).native_where_whole(self.native)
-    }
-
-    /// As many days before.
-    pub(super) fn span_before(&self) -> Span {
-        let days = Duration::days(self.days());
-        Span::of(&self.zone, self.first - days, self.until - days)
-    }
-
-    /// Days of a period: few enough of them to be seen apart.
-    fn period(&self) -> i64 {
-        match self.days() {
-            ..28 => 1,
-            28..=420 => 7,
-            _ => 28,
-        }
-    }
-}
-
-/// A text as a regular expression that matches it and nothing else.
-fn literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Asks everything; the answers belong to the same moment.
@@ -223,12 +129,6 @@ fn seconds(at: OffsetDateTime) -> f64 {
     at.unix_timestamp_nanos() as f64 / 1e9
 }
 
-/// The first day that is known whole, where `first` is the first one with any sample: the
-/// counters' values at its beginning are of the day before.
-fn begins(first: Date, question: &Question) -> Date {
-    (first + Duration::days(1)).clamp(question.first, question.until)
-}
-
 /// The periods. The days that are left over are before the first.
 fn spans(question: &Question) -> Vec<Span> {
     let period = question.period();
@@ -281,10 +181,6 @@ async fn deployments_by_period(
         (label(metric), spans.iter().map(of).collect())
     };
     Ok(found.iter().map(team).collect())
-}
-
-pub(super) fn label(metric: &BTreeMap<String, String>) -> String {
-    metric.get("team").cloned().unwrap_or_default()
 }
 
 /// When each team's newest value came to be, Unix seconds; of the last day.
@@ -403,15 +299,4 @@ async fn environments(query: &Query, question: &Question) -> Result<Vec<String>,
     names.retain(|name| *name != question.environment);
     names.sort();
     Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_team_is_asked_for_by_its_very_name() {
-        assert_eq!(literal("a.b|c"), r"a\.b\|c");
-        assert_eq!(literal("orders-2"), "orders-2");
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dorainfra_dora::metrics::DEPLOYMENTS;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 
-use super::collect::{Question, label};
+use super::question::{Question, label};
 use super::spans::Span;
 use super::{Comparison, Figures, Team};
 
