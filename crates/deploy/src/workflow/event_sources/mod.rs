@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use dorainfra_config::{self as config, Source, SourceKind, TeamFrom};
 use dorainfra_dora::events::{Event, Kind};
+use dorainfra_dora::source::forge::{self, Forge};
+use dorainfra_dora::source::forges::{self, Known};
 use dorainfra_dora::source::store::{self, Kept, Merged, Store};
 use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
 use dorainfra_dora::source::{
-    Access, Owner, Patterns, Project, SourceError, codeowners, file, forge, git, github, gitlab,
-    without_lead_time,
+    Access, Owner, Patterns, Project, SourceError, codeowners, file, git, without_lead_time,
 };
 use dorainfra_model::Events;
 use serde::Serialize;
@@ -152,12 +153,11 @@ async fn team_of(
     if let (Ask::Once, Some(team)) = (ask, known()) {
         return Ok(team);
     }
-    let access = access(workspace, source)?;
-    let team = match source.kind {
-        SourceKind::Gitlab => gitlab::team(&access, project).await,
-        _ => github::team(&access, project).await,
+    let Some(forge) = forges::named(source.kind.name()) else {
+        let message = format!("a source of the type `{}` has no CODEOWNERS", source.kind.name());
+        return Err(SourceError::Owner { project: project.to_owned(), message }.into());
     };
-    match team {
+    match forge.team(&access(workspace, forge, source)?, project).await {
         Ok(team) => {
             store::write_durably(&file, team.as_bytes())?;
             Ok(team)
@@ -266,12 +266,30 @@ impl<'a> Collecting<'a> {
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
         let name = name(workspace, source);
-        let mut known = match source.kind {
-            SourceKind::File => {
+        let known = match (forges::named(source.kind.name()), source.kind) {
+            (Some(forge), _) => {
+                let settings = forge::Settings {
+                    access: access(workspace, forge, source)?,
+                    project: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = forge.read(&settings, events).await?;
+                known.merge(self.received(&owner, Some((Sender::Forge(Known(forge)), &project)))?);
+                // GitLab's number of a project is in nobody's message.
+                let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
+                known.is_called((!is_number).then_some(project.as_str()));
+                exclude(source).tell(&known, &owner.environment, &name, events);
+                known
+            }
+            (None, SourceKind::File) => {
                 let told = blocking(move || file::read(&path)).await?;
                 return self.add(name, source, None, told, events);
             }
-            SourceKind::Git => {
+            (None, SourceKind::Git) => {
                 let deployed = match &source.branch {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
@@ -290,42 +308,8 @@ impl<'a> Collecting<'a> {
                 known.merge(received);
                 known
             }
-            SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
-            SourceKind::Github => {
-                let settings = forge::Settings {
-                    access: access(workspace, source)?,
-                    project: project.clone(),
-                    environment: owner.environment.clone(),
-                    deployed: deployed(source),
-                    unit: unit(source),
-                    since,
-                    state: self.files.of_source(source),
-                };
-                let mut known = github::read(&settings, events).await?;
-                known.merge(self.received(&owner, Some((Sender::Github, &project)))?);
-                known
-            }
-            SourceKind::Gitlab => {
-                let settings = forge::Settings {
-                    access: access(workspace, source)?,
-                    project: project.clone(),
-                    environment: owner.environment.clone(),
-                    deployed: deployed(source),
-                    unit: unit(source),
-                    since,
-                    state: self.files.of_source(source),
-                };
-                let mut known = gitlab::read(&settings, events).await?;
-                known.merge(self.received(&owner, Some((Sender::Gitlab, &project)))?);
-                known
-            }
+            (None, _) => return self.others(events),
         };
-        if source.kind != SourceKind::Git {
-            // GitLab's number of a project is in nobody's message.
-            let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
-            known.is_called((!is_number).then_some(project.as_str()));
-            exclude(source).tell(&known, &owner.environment, &name, events);
-        }
         let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
         self.add(name, source, Some(owner), told, events)
     }
@@ -434,18 +418,14 @@ pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
     Ok(found.events)
 }
 
-fn access(workspace: &Workspace, source: &Source) -> Result<Access> {
-    let (url, token) = match source.kind {
-        SourceKind::Gitlab => (gitlab::SERVER, &workspace.tokens.gitlab),
-        _ => (github::API, &workspace.tokens.github),
-    };
+fn access(workspace: &Workspace, forge: &dyn Forge, source: &Source) -> Result<Access> {
     let token = match &source.token_file {
         Some(file) => Some(secret_of(file)?),
-        None => token.clone(),
+        None => workspace.tokens.of(forge),
     };
     Ok(Access {
         http: workspace::http(source.ca.as_deref())?,
-        url: source.url.clone().unwrap_or_else(|| url.to_owned()),
+        url: source.url.clone().unwrap_or_else(|| forge.address().to_owned()),
         token: token.filter(|token| !token.is_empty()),
         patience: PATIENCE,
         backoff: BACKOFF,
@@ -474,4 +454,16 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|error| Error::EndedEarly(error.to_string()))?;
     Ok(done?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_s_forges_are_those_that_can_be_read() {
+        let configured = SourceKind::ALL.iter().filter(|kind| kind.is_forge()).map(|kind| kind.name());
+        let read = forges::FORGES.iter().map(|forge| forge.name());
+        assert_eq!(configured.collect::<Vec<_>>(), read.collect::<Vec<_>>());
+    }
 }

@@ -324,7 +324,7 @@ struct Its {
 
 impl Its {
     fn is_forge(&self) -> bool {
-        matches!(self.sender, Sender::Github | Sender::Gitlab)
+        matches!(self.sender, Sender::Forge(_))
     }
 
     /// Of two names that differ in case only, somebody means one environment.

@@ -6,6 +6,7 @@
 //! a killed receiver loses nothing, and the next one goes on.
 
 mod cdevents;
+mod forges;
 mod github;
 mod gitlab;
 mod intake;
@@ -37,6 +38,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::cdevents::Mode;
+use self::forges::{Hooks, Shows};
 use self::intake::{Told, Wrong};
 pub use self::journal::{Delivery, Sender};
 use self::journal::{Journal, Opened};
@@ -52,6 +54,7 @@ use dorainfra_base::serve;
 use dorainfra_model::Events;
 
 use super::SourceError;
+use super::forges::Known;
 
 /// The largest payload that GitHub sends.
 const LARGEST: usize = 25 * 1024 * 1024;
@@ -152,11 +155,14 @@ type Answer = (StatusCode, String);
 
 /// What sends a request, by its head.
 enum Origin<'a> {
-    Github(&'a str),
-    Gitlab(&'a str),
+    /// With what happened.
+    Forge(&'static Hooks, &'a str),
     Cdevents(Mode),
     Hook(Box<Intake>),
 }
+
+/// The webhooks of all forges.
+const FORGES: [&Hooks; 2] = [&github::HOOKS, &gitlab::HOOKS];
 
 const UNKNOWN: &str = "neither GitHub's nor GitLab's webhook, nor a CloudEvent, and no mapped webhook is \
                        called like this path\n";
@@ -170,11 +176,11 @@ enum Shown {
 
 async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let from = match (header("x-github-event"), header("x-gitlab-event"), Mode::of(&headers)) {
-        (Some(event), ..) => Origin::Github(event),
-        (None, Some(event), _) => Origin::Gitlab(event),
-        (None, None, Some(mode)) => Origin::Cdevents(mode),
-        (None, None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
+    let forge = FORGES.iter().find_map(|hooks| Some(Origin::Forge(hooks, header(hooks.event)?)));
+    let from = match (forge, Mode::of(&headers)) {
+        (Some(forge), _) => forge,
+        (None, Some(mode)) => Origin::Cdevents(mode),
+        (None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
             Some(intake) => Origin::Hook(Box::new(intake)),
             None => return (StatusCode::BAD_REQUEST, UNKNOWN.into()),
         },
@@ -201,8 +207,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     let form = header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(FORM));
     let body = if form { payload_of_form(&body) } else { body };
     let id = match from {
-        Origin::Github(_) => header("x-github-delivery"),
-        Origin::Gitlab(_) => header("idempotency-key").or(header("x-gitlab-event-uuid")),
+        Origin::Forge(hooks, _) => hooks.delivery.iter().find_map(|name| header(name)),
         Origin::Cdevents(_) | Origin::Hook(_) => None,
     };
     // Without an id, the same content is the same delivery.
@@ -220,7 +225,7 @@ impl Origin<'_> {
     /// For people.
     fn event(&self) -> &str {
         match self {
-            Self::Github(event) | Self::Gitlab(event) => event,
+            Self::Forge(_, event) => event,
             Self::Cdevents(_) => "CDEvents",
             Self::Hook(intake) => &intake.hook,
         }
@@ -272,8 +277,10 @@ impl Receiver {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = |name: &str| header(name).and_then(signature).map(Shown::Signature);
         match from {
-            Origin::Github(_) => signed("x-hub-signature-256"),
-            Origin::Gitlab(_) => self.knows_secret(header("x-gitlab-token")).then_some(Shown::Secret),
+            Origin::Forge(hooks, _) => match hooks.shows {
+                Shows::Signature(name) => signed(name),
+                Shows::Secret(name) => self.knows_secret(header(name)).then_some(Shown::Secret),
+            },
             Origin::Cdevents(_) => self.authorized(headers).then_some(Shown::Secret),
             // Bitbucket and Jira sign, and so does Flux.
             Origin::Hook(_) => match self.authorized(headers) {
@@ -306,21 +313,18 @@ impl Receiver {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Vec<Delivery>, Unread> {
-        let read = |sender| move |project: &str| self.subscriptions.of(sender, project).reading;
-        let forge = |sender, event: &str, parsed: payload::Parsed| match parsed {
-            Ok((project, facts)) if !facts.is_empty() => {
-                Ok(vec![Delivery { id: id.clone(), sender, project, team: None, hook: None, facts }])
-            }
-            Ok(_) => Ok(Vec::new()),
-            Err(error) => Err(Unread::Wrong(format!("not a payload of `{event}`: {error}"))),
-        };
         let wrong = |wrong: Wrong| Unread::Wrong(wrong.to_string());
         match from {
-            Origin::Github(event) => {
-                forge(Sender::Github, event, github::facts(event, body, read(Sender::Github)))
-            }
-            Origin::Gitlab(event) => {
-                forge(Sender::Gitlab, event, gitlab::facts(event, body, read(Sender::Gitlab)))
+            Origin::Forge(hooks, event) => {
+                let sender = Sender::Forge(Known(hooks.forge));
+                let reading = |project: &str| self.subscriptions.of(sender, project).reading;
+                match (hooks.facts)(event, body, &reading) {
+                    Ok((project, facts)) if !facts.is_empty() => {
+                        Ok(vec![Delivery { id, sender, project, team: None, hook: None, facts }])
+                    }
+                    Ok(_) => Ok(Vec::new()),
+                    Err(error) => Err(Unread::Wrong(format!("not a payload of `{event}`: {error}"))),
+                }
             }
             Origin::Cdevents(mode) => {
                 match cdevent(&self.subscriptions, *mode, headers, body).map_err(wrong)? {

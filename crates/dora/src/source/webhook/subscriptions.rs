@@ -197,7 +197,7 @@ impl Subscriptions {
     /// `name` is the project as it was called first.
     pub(super) fn place(&self, about: &About, name: &str) -> Place {
         let intake = match about.sender {
-            Sender::Github | Sender::Gitlab => {
+            Sender::Forge(_) => {
                 let configured = self.known(about.sender, name).is_some();
                 let Subscribed { owner, rules, state, .. } = self.of(about.sender, name);
                 let environment = owner.environment.clone();
@@ -322,9 +322,7 @@ const LONGEST: usize = 128;
 pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<String> {
     let full = |part: &str| !part.trim_matches('/').trim().is_empty();
     let named = match sender {
-        Sender::Github | Sender::Gitlab => {
-            project.rsplit_once('/').is_some_and(|(owner, name)| full(owner) && full(name))
-        }
+        Sender::Forge(_) => project.rsplit_once('/').is_some_and(|(owner, name)| full(owner) && full(name)),
         Sender::Cdevents | Sender::Webhook => full(project),
     };
     if !named {
