@@ -70,7 +70,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
             name: name.clone(),
             figures,
             compared: before.contains(name) && by_team.contains_key(name),
-            days: days as u32,
+            days: first_day.map_or(0, |_| days as u32),
             deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![None; periods.len()]),
             age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
             first_day,

@@ -12,9 +12,12 @@ pub(super) struct Hooks {
     /// The headers with a delivery's id, the first that is there.
     pub delivery: &'static [&'static str],
     pub shows: Shows,
-    /// The project of a payload, and its facts; how one is read depends on the project.
-    pub facts: fn(&str, &[u8], &dyn Fn(&str) -> Reading) -> Parsed,
+    /// The project of a payload, and its facts, by what happened.
+    pub facts: fn(&str, &[u8], ReadingOf<'_>) -> Parsed,
 }
+
+/// How the payloads of a project are read.
+pub(super) type ReadingOf<'a> = &'a dyn Fn(&str) -> Reading;
 
 /// The header by which a sender shows that it knows the secret.
 #[derive(Clone, Copy)]
