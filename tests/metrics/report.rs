@@ -297,6 +297,9 @@ async fn what_is_not_stored_is_no_zero_and_who_began_later_is_not_compared() {
         let page = report(from, until, &[&["--out", "-"], &more[..]].concat());
         assert!(page.matches("no data").count() >= 5, "{page}");
     }
+    // And where there is nothing to compare with, that is said.
+    let page = report(FIRST, UNTIL, &["--out", "-", "--teams", &names[2]]);
+    assert!(page.contains("There is no comparison with the 35 days before"), "{page}");
 }
 
 /// Five deployments around the night in which clocks in Berlin were set forward, and three around

@@ -910,19 +910,22 @@ async fn what_a_webhook_tells_of_another_environment_is_not_the_repository_s() {
     assert_eq!(receiver.signal(Signal::TERM), Some(0));
     let collect = || {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
-        command.current_dir(folder.path()).args(["collect", "--events", "events.jsonl"]).assert().success();
-        let deployments: Vec<String> = deployments(folder.path())
-            .into_iter()
-            .map(|one| format!("{} {}", one.id, one.environment))
-            .collect();
-        (deployments, lines(folder.path(), "failure").len())
+        command.current_dir(folder.path()).args(["collect", "--events", "events.jsonl"]);
+        let said = String::from_utf8(command.assert().success().get_output().stderr.clone()).unwrap();
+        let deployments = deployments(folder.path()).into_iter();
+        let deployments: Vec<String> =
+            deployments.map(|one| format!("{} {}", one.id, one.environment)).collect();
+        (deployments, lines(folder.path(), "failure").len(), said)
     };
-    let (deployed, failures) = collect();
+    let (deployed, failures, said) = collect();
+    let note = "git cart: 1 deployment to `staging` that the receiver took does not count, only what is in `production`";
+    assert!(said.contains(note), "{said}");
     assert_eq!((deployed.len(), failures), (1, 1), "{deployed:?}");
     assert!(deployed[0].contains("azure-devops") && deployed[0].ends_with(" production"), "{deployed:?}");
     // Named alike, it is one.
     std::fs::write(folder.path().join("dorainfra.yaml"), configuration(", environment: staging")).unwrap();
-    let (deployed, _) = collect();
+    let (deployed, _, said) = collect();
+    assert!(said.contains("1 deployment to `Production`"), "{said}");
     assert_eq!(deployed.len(), 1, "{deployed:?}");
     assert!(deployed[0].contains("jenkins") && deployed[0].ends_with(" staging"), "{deployed:?}");
 }

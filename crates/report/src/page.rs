@@ -145,8 +145,13 @@ fn empty(report: &Report) -> bool {
 
 /// What the changes are against, and whose they are not.
 fn compared(report: &Report) -> Option<String> {
-    let comparison = report.comparison.as_ref().filter(|_| !empty(report))?;
+    if empty(report) {
+        return None;
+    }
     let days = words::counted(report.days as usize, "day");
+    let Some(comparison) = &report.comparison else {
+        return Some(format!("There is no comparison with the {days} before: not all of them are stored."));
+    };
     Some(match comparison.without.as_slice() {
         [] => format!("Changes are against the {days} before."),
         without => format!(

@@ -12,7 +12,7 @@ use dorainfra_dora::events::{Event, Kind};
 use dorainfra_dora::source::forge::{self, Forge};
 use dorainfra_dora::source::forges::{self, Known};
 use dorainfra_dora::source::store::{self, Kept, Merged, Store};
-use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
+use dorainfra_dora::source::webhook::{self, Facts, Sender, Subscriptions};
 use dorainfra_dora::source::{
     Access, Owner, Patterns, Project, SourceError, codeowners, file, git, without_lead_time,
 };
@@ -278,7 +278,8 @@ impl<'a> Collecting<'a> {
                     state: self.files.of_source(source),
                 };
                 let mut known = forge.read(&settings, events).await?;
-                known.merge(self.received(&owner, Some((Sender::Forge(Known(forge)), &project)))?);
+                let sent = Some((Sender::Forge(Known(forge)), project.as_str()));
+                known.merge(self.received(&name, &owner, sent, events)?);
                 // GitLab's number of a project is in nobody's message.
                 let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
                 known.is_called((!is_number).then_some(project.as_str()));
@@ -294,7 +295,7 @@ impl<'a> Collecting<'a> {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
                 };
-                let received = self.received(&owner, None)?;
+                let received = self.received(&name, &owner, None, events)?;
                 let settings = git::Settings {
                     path,
                     deployed,
@@ -314,9 +315,26 @@ impl<'a> Collecting<'a> {
         self.add(name, source, Some(owner), told, events)
     }
 
-    /// What the receiver was told of an owner.
-    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> Result<Project> {
-        Ok(webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?)
+    /// What the receiver was told of an owner. What it was told of another environment is named.
+    fn received(
+        &self,
+        name: &str,
+        owner: &Owner,
+        also: Option<(Sender, &str)>,
+        events: &Events,
+    ) -> Result<Project> {
+        let Facts { project, elsewhere } =
+            webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?;
+        for (environment, ran) in elsewhere {
+            let (deployments, do_not) =
+                if ran == 1 { ("deployment", "does not") } else { ("deployments", "do not") };
+            events.note(format!(
+                "{name}: {ran} {deployments} to `{environment}` that the receiver took {do_not} count, only what is \
+                 in `{}`",
+                owner.environment
+            ));
+        }
+        Ok(project)
     }
 
     /// What the receiver was told of services that no other source reads: of all of them at once.
@@ -434,11 +452,13 @@ fn access(workspace: &Workspace, forge: &dyn Forge, source: &Source) -> Result<A
 
 /// What a source is called for people: `git ../shop`.
 fn name(workspace: &Workspace, source: &Source) -> String {
-    let of = match &source.project {
-        Some(project) => project.clone(),
-        None => shown(workspace, source.path.as_deref()),
+    let of = match (&source.project, source.kind) {
+        (Some(project), _) => project.clone(),
+        (None, SourceKind::Webhook) => source.hook().unwrap_or_default(),
+        (None, SourceKind::Cdevents) => String::new(),
+        (None, _) => shown(workspace, source.path.as_deref()),
     };
-    format!("{} {of}", source.kind.name())
+    format!("{} {of}", source.kind.name()).trim_end().to_owned()
 }
 
 fn shown(workspace: &Workspace, path: Option<&Path>) -> String {
@@ -459,6 +479,19 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_has_a_name_for_people() {
+        let workspace = Workspace::new("/work".into(), "/bin/dorainfra".into());
+        for (source, expected) in [
+            (Source { path: Some("/work/shop".into()), ..Source::new(SourceKind::Git) }, "git shop"),
+            (Source { project: Some("o/r".into()), ..Source::new(SourceKind::Gitlab) }, "gitlab o/r"),
+            (Source { mapping: Some("jira".into()), ..Source::new(SourceKind::Webhook) }, "webhook jira"),
+            (Source::new(SourceKind::Cdevents), "cdevents"),
+        ] {
+            assert_eq!(name(&workspace, &source), expected);
+        }
+    }
 
     #[test]
     fn the_configuration_s_forges_are_those_that_can_be_read() {

@@ -46,26 +46,40 @@ pub(super) enum Unknown {
     Beginning(String),
 }
 
+/// What was told of an owner.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub project: Project,
+    /// How many deployments ran in each environment that senders call theirs, and is not the owner's.
+    pub elsewhere: BTreeMap<String, usize>,
+}
+
 /// All that was told of an owner so far, with what `also` says is its, too.
 pub fn facts(
     journal: &Path,
     subscriptions: &Subscriptions,
     owner: &Owner,
     also: Option<(Sender, &str)>,
-) -> Result<Project, SourceError> {
+) -> Result<Facts, SourceError> {
     let told = Journalled::of(journal::read(journal)?);
-    let mut known = Project::default();
+    let Facts { project: mut known, mut elsewhere } = Facts::default();
     for (about, (name, project)) in told.into_projects() {
         let place = subscriptions.place(&about, &name);
         let is_its = also
             .is_some_and(|(sender, project)| about.sender == sender && name.eq_ignore_ascii_case(project));
         if is_its || place.owner.prefix() == owner.prefix() {
             let counts = Counts::of(&place, &owner.environment);
+            if !counts.deployments {
+                let theirs = |ran: &&Ran| ran.environment == place.environment && ran.at().is_some();
+                let ran = project.deployments.values().filter(theirs).count();
+                *elsewhere.entry(place.environment.clone()).or_default() += ran;
+            }
             known.merge(here(project, about.sender, &place, &owner.environment, counts));
         }
     }
     settle(&mut known, &owner.environment);
-    Ok(known)
+    elsewhere.retain(|_, ran| *ran > 0);
+    Ok(Facts { project: known, elsewhere })
 }
 
 /// What only all facts together say.

@@ -43,7 +43,7 @@ use self::intake::{Told, Wrong};
 pub use self::journal::{Delivery, Sender};
 use self::journal::{Journal, Opened};
 use self::maker::Maker;
-pub use self::maker::facts;
+pub use self::maker::{Facts, facts};
 pub use self::payload::any_time;
 pub use self::record::{OF_EVENT, Recorded, make_others, record};
 use self::record::{cdevent, counts_not};
