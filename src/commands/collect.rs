@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use dorainfra_config::{ChangesAre, DeployedBy, Source, SourceKind};
-use dorainfra_deploy::workflow::event_sources::{self, Ask, Collected, Collecting, Files};
+use dorainfra_deploy::workflow::event_sources::{self, Ask, Collected, Collecting, Failed, Files};
 use dorainfra_dora as dora;
 use dorainfra_dora::source::webhook;
 use dorainfra_model::Events;
@@ -169,7 +169,7 @@ impl Collect {
                 .hint("leave out the source; `sources` in the configuration say whose a project is"));
         }
         // A source and a file are enough: no configuration is needed then.
-        let (file, mut configured) = match (&self.events, &given) {
+        let (file, configured) = match (&self.events, &given) {
             (Some(file), Some(_)) => (context.environment.folder.join(file), Vec::new()),
             (file, _) => {
                 let config = context.project().await?.config;
@@ -182,7 +182,6 @@ impl Collect {
             }
         };
         let files = Files::of(file)?;
-        configured = event_sources::with_teams(&context.workspace, configured, &files, Ask::Now).await?;
         // A single reading may be cut off anywhere: the next one goes on from there.
         let stop = match self.listen.is_some() || self.every.is_some() {
             true => context.signals.finishing(),
@@ -190,6 +189,9 @@ impl Collect {
         };
         if let Some(address) = self.listen {
             let secret = webhook_secret(&context.environment, self.secret_file.as_deref())?;
+            // What somebody sends has to be somebody's.
+            let configured =
+                event_sources::with_teams(&context.workspace, configured, &files, Ask::Now).await?;
             let settings = webhook::Settings {
                 listen: address,
                 secret,
@@ -201,6 +203,7 @@ impl Collect {
             screen::with(&context.printer, receiving).await?;
             return Ok(Exit::Done);
         }
+        let is_given = given.is_some();
         let wanted = match given {
             Some(source) => vec![event_sources::checked(source, &context.environment.folder)?],
             None if configured.is_empty() => {
@@ -212,15 +215,24 @@ impl Collect {
         loop {
             let since =
                 self.since.map_or_else(event_sources::usual_since, |date| date.midnight().assume_utc());
-            let once = async |events: &Events| self.once(context, &wanted, &files, since, events).await;
+            let round = Round { wanted: &wanted, is_given, since };
+            let once = async |events: &Events| round.collect(context, &files, events).await;
             let result = screen::with(&context.printer, once).await;
             match (self.every, result) {
-                (None, Ok(collected)) => {
-                    context.printer.result(&collected);
-                    return Ok(Exit::Done);
+                (None, Ok((collected, failed))) => {
+                    // Where nothing was read, the reason is all that there is to say.
+                    if collected.failed.len() < wanted.len() || failed.is_none() {
+                        context.printer.result(&collected);
+                    }
+                    return failed.map_or(Ok(Exit::Done), Err);
                 }
                 (None, Err(error)) => return Err(error),
-                (Some(_), Ok(collected)) => context.printer.result(&collected),
+                (Some(_), Ok((collected, failed))) => {
+                    context.printer.result(&collected);
+                    if let Some(error) = failed {
+                        context.printer.warning(&error.message, error.hint.as_deref());
+                    }
+                }
                 // A forge that is away now may be back the next time.
                 (Some(_), Err(error)) => context.printer.warning(&error.to_string(), error.hint.as_deref()),
             }
@@ -230,26 +242,54 @@ impl Collect {
             }
         }
     }
+}
 
-    async fn once(
+/// One reading of all sources.
+struct Round<'a> {
+    wanted: &'a [Source],
+    /// Somebody names the source; else these are all of the configuration.
+    is_given: bool,
+    since: OffsetDateTime,
+}
+
+impl Round<'_> {
+    /// What was collected; and the error that it ends with, where a source was not read.
+    async fn collect(
         &self,
         context: &Context,
-        wanted: &[Source],
         files: &Files,
-        since: OffsetDateTime,
         events: &Events,
-    ) -> CommandResult<Collected> {
-        let mut all = Collecting::begin(files, wanted)?;
-        for source in wanted {
-            all.collect(&context.workspace, source, since, events).await?;
-        }
+    ) -> CommandResult<(Collected, Option<CommandError>)> {
+        let workspace = &context.workspace;
+        let configured = self.wanted.to_vec();
+        let (sources, mut failed) =
+            event_sources::with_known_teams(workspace, configured, files, Ask::Now).await;
+        let mut all = match self.is_given {
+            true => Collecting::of_some(files, &sources)?,
+            false => Collecting::begin(files, &sources)?,
+        };
+        failed.extend(all.collect_all(workspace, &sources, self.since, events).await);
         // Told of the whole file: what refers to each other may come from two sources.
         for (what, hint) in dora::source::loose(&event_sources::known(&files.events, &*context.operator())?) {
             events.warn(what, Some(hint.to_owned()));
         }
-        let shown = context.workspace.shown(&files.events);
-        Ok(all.end(shown))
+        let collected = all.end(workspace.shown(&files.events), &failed);
+        if self.wanted.len() == 1 {
+            return Ok((collected, failed.pop().map(|failed| failed.error.into())));
+        }
+        failed.iter().for_each(|failed| failed.told(events));
+        Ok((collected, (!failed.is_empty()).then(|| incomplete(&failed, self.wanted.len()))))
     }
+}
+
+fn incomplete(failed: &[Failed], wanted: usize) -> CommandError {
+    let names: Vec<&str> = failed.iter().map(|failed| failed.source.as_str()).collect();
+    CommandError::failed(format!(
+        "{} of {wanted} sources could not be read: {}",
+        failed.len(),
+        names.join(", ")
+    ))
+    .hint("what the others tell is stored; mend these, and run the same command again")
 }
 
 impl SourceCommand {

@@ -205,10 +205,7 @@ fn workspace(global: &Global, environment: &Environment) -> Workspace {
         search: search(environment, &folder),
         releases: own("DORAINFRA_MIMIR_RELEASES").unwrap_or_else(|| artifact::RELEASES.to_owned()),
         user: own("USER").unwrap_or_else(|| "somebody".to_owned()),
-        tokens: Tokens {
-            github: own("GITHUB_TOKEN").or_else(|| own("GH_TOKEN")),
-            gitlab: own("GITLAB_TOKEN"),
-        },
+        tokens: Tokens::found(own),
         folder,
     }
 }

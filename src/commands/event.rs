@@ -8,7 +8,7 @@ use dorainfra_config as config;
 use dorainfra_deploy::workflow::event_sources::{self, Ask, Files};
 use dorainfra_deploy::workflow::http;
 use dorainfra_dora::events::PRODUCTION;
-use dorainfra_dora::source::webhook;
+use dorainfra_dora::source::{SourceError, webhook};
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -121,7 +121,13 @@ const RUNS: [&[&str]; 8] = [
     &["BUILD_BUILDID"],
     &["BUILD_TAG"],
 ];
-const ENVIRONMENTS: [&str; 1] = ["CI_ENVIRONMENT_NAME"];
+/// By name and, where anybody may have a variable of that name, one that only its CI has beside it.
+const ENVIRONMENTS: [(&str, Option<&str>); 4] = [
+    ("CI_ENVIRONMENT_NAME", None),
+    ("BITBUCKET_DEPLOYMENT_ENVIRONMENT", None),
+    ("RELEASE_ENVIRONMENTNAME", None),
+    ("ENVIRONMENT_NAME", Some("TF_BUILD")),
+];
 
 /// What is recorded.
 struct Told {
@@ -171,8 +177,10 @@ impl EventCommand {
         };
         let team = needed("team", &self.team, project.map(|(group, _)| group))?;
         let service = needed("service", &self.service, project.map(|(_, name)| name))?;
-        let usual = first(&ENVIRONMENTS).unwrap_or_else(|| PRODUCTION.to_owned());
-        let place = needed("environment", &self.environment, Some(&usual))?;
+        let is_there = |beside: &Option<&str>| beside.is_none_or(|name| environment.get(name).is_some());
+        let usual = ENVIRONMENTS.iter().filter(|(_, beside)| is_there(beside));
+        let usual = usual.filter_map(|(name, _)| environment.get(name)).next().unwrap_or(PRODUCTION);
+        let place = needed("environment", &self.environment, Some(usual))?;
         let at = self.at.unwrap_or_else(OffsetDateTime::now_utc);
         let at = at.replace_nanosecond(0).unwrap_or(at);
         let mut own = json!({"team": team, "service": service});
@@ -207,7 +215,7 @@ impl EventCommand {
                 ("recovery", "incident.resolved", id.clone(), format!("{id}/resolved"), id.clone())
             }
         };
-        let mut source = format!("/dorainfra/event/{team}/{service}");
+        let mut source = format!("{}{team}/{service}", webhook::OF_EVENT);
         // What runs in two environments are two deployments, whatever somebody calls them.
         if let EventKind::Deploy { .. } = self.event {
             source = format!("{source}/{place}");
@@ -278,14 +286,15 @@ impl EventCommand {
                     let text = text.lines().next().unwrap_or_default().to_owned();
                     match status {
                         status if status.is_success() => {
-                            let notes = text.split_once("; ").map(|(_, note)| note.to_owned());
-                            let new = status == StatusCode::ACCEPTED;
-                            return Ok(Outcome { new, notes: notes.into_iter().collect() });
+                            let notes = text.split("; ").skip(1).map(str::to_owned).collect();
+                            return Ok(Outcome { new: status == StatusCode::ACCEPTED, notes });
                         }
                         StatusCode::UNAUTHORIZED => {
                             return Err(CommandError::failed(format!("{url} does not know the secret"))
                                 .hint("give the secret that the receiver was started with"));
                         }
+                        // The same words as where it is written into a file.
+                        StatusCode::UNPROCESSABLE_ENTITY => return Err(SourceError::Event(text).into()),
                         status if status.is_server_error() => format!("{url} answers {status}: {text}"),
                         status => {
                             return Err(CommandError::failed(format!("{url} refuses it: {status}: {text}"))

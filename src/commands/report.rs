@@ -209,6 +209,7 @@ impl Report {
             environment: self.environment.clone(),
             settle_hours: None,
             teams: self.teams.clone(),
+            without: Vec::new(),
             first,
             until,
             zone,

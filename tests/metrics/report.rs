@@ -211,6 +211,97 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert!(!report(&["--format", "json"]).ends_with(0).stderr.contains("there is also"));
 }
 
+/// Three teams: one is stored all along, one began within the period before, one within the range.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_is_no_zero_and_who_began_later_is_not_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let names = simulator::teams(3);
+    let began = [None, Some(date!(2024 - 12 - 20)), Some(date!(2025 - 02 - 10))];
+    let mut series: Vec<_> =
+        metrics::simulated(names.clone(), 7, UNTIL, STORED_DAYS, Histograms::CLASSIC).collect();
+    for one in &mut series {
+        let Samples::Plain(samples) = &mut one.samples else { continue };
+        let of = names.iter().position(|name| name == one.labels.get("team")).unwrap();
+        let first = began[of].map_or(0, |day| day.midnight().assume_utc().unix_timestamp() * 1000);
+        samples.retain(|(at, _)| *at >= first);
+    }
+    let client = Client::new(&receiver.target).unwrap();
+    client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+    let team = Team::new(&names[0], 7);
+    let events: Vec<Event> = simulator::episodes(&team, FIRST - Duration::days(120), UNTIL)
+        .flat_map(|episode| episode.0)
+        .collect();
+
+    let here = Deployment::empty();
+    let endpoint = format!("{}/prometheus", receiver.target.base_url);
+    let report = |from: Date, until: Date, more: &[&str]| {
+        let (from, until) = (from.to_string(), until.to_string());
+        let range = ["report", "--endpoint", &endpoint, "--from", &from, "--to", &until];
+        here.run(&[range.as_slice(), more].concat()).ends_with(0).stdout
+    };
+    let json = |from, until, more: &[&str]| -> Value {
+        serde_json::from_str(&report(from, until, &[&["--format", "json"], more].concat())).unwrap()
+    };
+    let found = json(FIRST, UNTIL, &[]);
+    let truth = |days| summary(&events, days, PRODUCTION, &[&names[0]]);
+    let before = Days { first: FIRST - Duration::days(56), until: FIRST - Duration::days(1) };
+    assert_eq!(found["previous"], Value::Null, "`all` has teams that began later");
+    let comparison = &found["comparison"];
+    equal(&comparison["now"], &truth(Days { first: FIRST, until: UNTIL }), "now");
+    equal(&comparison["before"], &truth(before), "before");
+    let mut later = vec![&names[1], &names[2]];
+    later.sort();
+    assert_eq!(comparison["without"], json!(later));
+    let compared = |index: usize| found["teams"][index]["compared"].clone();
+    let order: Vec<&str> =
+        found["teams"].as_array().unwrap().iter().map(|team| team["name"].as_str().unwrap()).collect();
+    for (index, name) in order.iter().enumerate() {
+        assert_eq!(compared(index), json!(*name == names[0]), "{name}");
+    }
+    let page = report(FIRST, UNTIL, &["--out", "-"]);
+    let note = format!("not of {}, {}, of which not all of both is stored", later[0], later[1]);
+    assert!(page.contains(&note), "{page}");
+    assert_eq!(page.matches("began later</small>").count(), 2, "a note by each of the two");
+    // Of the third no week before it began is known.
+    let late = found["teams"].as_array().unwrap().iter().find(|team| team["name"] == *names[2]).unwrap();
+    let weeks: Vec<bool> =
+        late["deployments_by_period"].as_array().unwrap().iter().map(Value::is_null).collect();
+    assert_eq!(weeks, [true, true, true, false, false, false, false, false]);
+    // All of them began before: all are compared.
+    let since = date!(2025 - 03 - 01);
+    let found = json(since, UNTIL - Duration::days(8), &[]);
+    assert_eq!(found["comparison"]["without"], json!([]));
+    assert_eq!(found["comparison"]["now"], found["all"]);
+    assert_eq!(found["comparison"]["before"], found["previous"]);
+
+    // Nothing is stored of what is asked: nothing is known, which is not zero.
+    for (from, until, more) in [
+        (FIRST, UNTIL, ["--environment", "nowhere"]),
+        (date!(2024 - 12 - 25), date!(2025 - 01 - 05), ["--teams", names[2].as_str()]),
+    ] {
+        let found = json(from, until, &more);
+        for (figure, value) in found["all"].as_object().unwrap() {
+            assert!(value.is_null(), "{figure}: {value} of {more:?}");
+        }
+        for period in found["periods"].as_array().unwrap() {
+            assert!(period["deployments"].is_null() && period["frequency"].is_null(), "{period}");
+        }
+        assert_eq!((&found["previous"], &found["comparison"]), (&Value::Null, &Value::Null));
+        let csv = report(from, until, &[&["--format", "csv"], &more[..]].concat());
+        let all = csv.lines().nth(1).unwrap();
+        assert_eq!(all, format!("(all),{from},{until},,,,,,,,,,,,"), "{csv}");
+        let md = report(from, until, &[&["--format", "md"], &more[..]].concat());
+        assert!(md.contains("| **all** | – | – | – | – | – | – |"), "{md}");
+        let page = report(from, until, &[&["--out", "-"], &more[..]].concat());
+        assert!(page.matches("no data").count() >= 5, "{page}");
+    }
+    // And where there is nothing to compare with, that is said.
+    let page = report(FIRST, UNTIL, &["--out", "-", "--teams", &names[2]]);
+    assert!(page.contains("There is no comparison with the 35 days before"), "{page}");
+}
+
 /// Five deployments around the night in which clocks in Berlin were set forward, and three around
 /// the one in which they were set back; both nights end a week.
 #[tokio::test(flavor = "multi_thread")]

@@ -498,6 +498,99 @@ fn what_a_source_made_goes_when_its_owner_has_another_name() {
     }
 }
 
+/// What is read in another way and has another owner at once is still the same repository.
+#[test]
+fn what_is_read_may_change_together_with_its_owner() {
+    let Some(made) = Made::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (hour, tag) in [(1, "v1.0.1"), (2, "web-1"), (3, "v1.0.2")] {
+        made.change(hour, "a");
+        made.run(hour, &["tag", tag]);
+    }
+    let path = made.folder.path().display();
+    let source = |how: &str| format!("  - {{type: git, path: {path}, {how}}}\n");
+    let owners = |ids: &[String]| {
+        let owners = ids.iter().filter_map(|id| id.split_once('@')).map(|(owner, _)| owner.to_owned());
+        owners.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let all = |sources: &[&str]| {
+        let sources: String = sources.iter().map(|how| source(how)).collect();
+        let (_, ids) = collect_configured(folder.path(), &sources);
+        // And from then on nothing changes.
+        let (result, again) = collect_configured(folder.path(), &sources);
+        assert_eq!((result["removed"].as_u64(), result["added"].as_u64()), (Some(0), Some(0)), "{sources}");
+        assert_eq!(again, ids);
+        owners(&ids)
+    };
+    assert_eq!(all(&["tags: \"v*\", team: x1, service: s"]), ["x1/s"]);
+    assert_eq!(all(&["branch: main, team: x2, service: t"]), ["x2/t"]);
+    // A second service of it is another one.
+    let (first, second) = ("branch: main, team: x2, service: t", "tags: \"web-*\", team: x2, service: web");
+    assert_eq!(all(&[first, second]), ["x2/t", "x2/web"]);
+    assert_eq!(
+        all(&["tags: \"v*\", team: x3, service: t", "tags: \"w*\", team: x3, service: web"]),
+        ["x3/t", "x3/web"]
+    );
+    // What is read no more keeps what it told: it is nobody else's now.
+    assert_eq!(all(&["tags: \"v*\", team: x3, service: t"]), ["x3/t", "x3/web"]);
+    // Two by hand, one after the other, are two.
+    let run = |how: &[&str]| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", "hand.jsonl", "git"]);
+        command.arg(made.folder.path()).args(how).assert().success();
+    };
+    run(&["--tags", "v*", "--team", "h", "--service", "one"]);
+    run(&["--tags", "web-*", "--team", "h", "--service", "two"]);
+    let text = std::fs::read(folder.path().join("hand.jsonl")).unwrap();
+    let ids: Vec<String> = read(text.as_slice()).map(|event| event.unwrap().order().2.to_owned()).collect();
+    assert_eq!(owners(&ids), ["h/one", "h/two"]);
+}
+
+/// A source that can't be read is named, and no reason not to read the others.
+#[test]
+fn one_source_that_fails_keeps_no_other_from_being_read() {
+    let Some(made) = Made::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    made.change(1, "a");
+    made.run(1, &["tag", "v1.0.0"]);
+    let path = made.folder.path().display();
+    let row = "{\"type\":\"failure\",\"id\":\"i\",\"team\":\"t\",\"service\":\"s\",\"at\":\"2026-03-21T21:00:00Z\"}\n";
+    std::fs::write(folder.path().join("good.jsonl"), row).unwrap();
+    let run = |sources: &str, code: i32| {
+        let configuration = format!("project: my-gcp\nsources:\n{sources}");
+        std::fs::write(folder.path().join("dorainfra.yaml"), configuration).unwrap();
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["--json", "collect", "--events", "events.jsonl"]);
+        let output = command.assert().code(code).get_output().stdout.clone();
+        let lines = String::from_utf8(output).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let sources = format!(
+        "  - {{type: file, path: missing.csv}}\n  - {{type: git, path: {path}, team: t, service: s}}\n\
+         \x20 - {{type: git, path: ., team_from: codeowners}}\n  - {{type: file, path: good.jsonl}}\n"
+    );
+    let lines = run(&sources, 1);
+    let of = |what: &str| lines.iter().filter(|line| line["type"] == what).cloned().collect::<Vec<_>>();
+    let warned = of("warning");
+    let said = |words: &str| {
+        let found = warned.iter().find(|one| one["message"].as_str().unwrap().contains(words));
+        found.unwrap_or_else(|| panic!("{words}: {lines:?}"))["hint"].is_string()
+    };
+    assert!(said("file missing.csv: ") && said("git .: "), "each has a hint: {warned:?}");
+    let result = &of("result")[0]["result"];
+    assert_eq!(result["failed"], serde_json::json!(["git .", "file missing.csv"]), "{result}");
+    assert_eq!((result["added"].as_u64(), result["sources"].as_array().map(Vec::len)), (Some(3), Some(2)));
+    let error = &of("error")[0];
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("2 of 4 sources") && message.contains("file missing.csv"), "{error}");
+    assert!(error["hints"][0].as_str().unwrap().contains("run the same command again"), "{error}");
+    // Of a single one its own error says it.
+    let lines = run("  - {type: file, path: missing.csv}\n", 1);
+    let errors: Vec<_> = lines.iter().filter(|line| line["type"] == "error").collect();
+    assert_eq!(errors.len(), 1, "{lines:?}");
+    assert!(errors[0]["message"].as_str().unwrap().contains("missing.csv can't be read"), "{lines:?}");
+}
+
 /// As docs/sources.md recommends it for incidents.
 #[test]
 fn a_file_keeps_what_it_tells_of_a_service_that_another_source_reads() {

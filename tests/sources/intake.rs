@@ -223,7 +223,7 @@ async fn what_several_tools_tell_of_one_service_is_judged_together() {
         "sources:\n\
          - {type: github, project: example/shop, team: orders, service: shop}\n\
          - {type: webhook, mapping: pagerduty, name: calls, team: orders, service: shop}\n\
-         - {type: webhook, path: ours.yaml, team: orders, environment: live}\n\
+         - {type: webhook, path: ours.yaml, team: orders, environment: Production}\n\
          - {type: webhook, mapping: jira, team: orders, service: shop, incident_labels: [story]}\n",
     )
     .unwrap();
@@ -234,8 +234,8 @@ async fn what_several_tools_tell_of_one_service_is_judged_together() {
     triggered["event"]["data"]["id"] = "PCPZE64".into();
     triggered["event"]["occurred_at"] = "2021-06-04T13:00:00Z".into();
     assert_eq!(hook(&receiver, "calls", &fixture("senders/pagerduty-resolved.json")).await.0, 202);
-    assert_eq!(hook(&receiver, "ours", &shipped(1, "live")).await.0, 202);
-    assert_eq!(hook(&receiver, "ours", &shipped(1, "live")).await, (200, "known already\n".into()));
+    assert_eq!(hook(&receiver, "ours", &shipped(1, "Production")).await.0, 202);
+    assert_eq!(hook(&receiver, "ours", &shipped(1, "Production")).await, (200, "known already\n".into()));
     // `production` is not what this tool calls it.
     assert_eq!(hook(&receiver, "ours", &shipped(2, "production")).await.0, 202);
     assert_eq!(
@@ -356,6 +356,22 @@ fn what_a_pipeline_does_not_say_its_ci_does() {
         assert_eq!(code, 0, "{told}");
         let found = ["team", "service", "id", "environment"].map(|key| result[key].as_str().unwrap());
         assert_eq!(found, expected);
+    }
+    // Each CI names the environment of a deploying job in its own way, or not at all.
+    for (variables, expected) in [
+        (&[("BITBUCKET_DEPLOYMENT_ENVIRONMENT", "staging-eu")][..], "staging-eu"),
+        (&[("RELEASE_ENVIRONMENTNAME", "Stage 2"), ("RELEASE_DEPLOYMENTID", "5")], "Stage 2"),
+        (&[("ENVIRONMENT_NAME", "smarthotel-dev"), ("TF_BUILD", "True")], "smarthotel-dev"),
+        // Anybody may call a variable like this: outside of Azure Pipelines it says nothing.
+        (&[("ENVIRONMENT_NAME", "my shell")], "production"),
+        // A short name for addresses, and a kind of environments, are not the environment's name.
+        (&[("CI_ENVIRONMENT_SLUG", "review-x-1a2b"), ("CI_ENVIRONMENT_TIER", "staging")], "production"),
+        (&[("CI_ENVIRONMENT_NAME", ""), ("BITBUCKET_DEPLOYMENT_ENVIRONMENT", "test")], "test"),
+    ] {
+        let arguments = ["deploy", "--id", expected, "--team", "t", "--service", "s"];
+        let (code, result, told) =
+            event(tempfile::tempdir().unwrap().path(), &[&arguments[..], &OWNER[4..]].concat(), variables);
+        assert_eq!((code, result["environment"].as_str()), (0, Some(expected)), "{told}");
     }
     for (arguments, expected) in [
         (&["deploy"][..], "`--team` is missing"),
@@ -639,6 +655,47 @@ fn what_does_not_count_or_can_only_be_a_mistake_is_said() {
     }
 }
 
+/// The same as in a file, from the moment at which the receiver has answered on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_says_what_a_file_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let url = receiver.url.clone();
+    let run = |arguments: &[&str]| {
+        let more = ["--team", "orders", "--service", "cart", "--to", &url];
+        event(folder.path(), &[arguments, &more].concat(), &[("DORAINFRA_WEBHOOK_SECRET", SECRET)])
+    };
+    let (early, late) = ("2026-03-02T15:00:00Z", "2026-03-02T16:00:00Z");
+    let (code, result, told) = run(&["recover", "--id", "i2", "--at", late]);
+    let said = result["notes"].to_string();
+    assert!(code == 0 && said.contains("no incident `i2` of orders/cart is known"), "{told}");
+    // A typing error is told while it can be corrected: the id is not used up.
+    let (code, _, told) = run(&["incident", "--id", "i1", "--at", late, "--deployment", "nope"]);
+    assert!(code == 1 && told.contains("no deployment `nope` of orders/cart ran"), "{code} {told}");
+    let (code, _, told) = run(&["deploy", "--id", "d1", "--at", "2026-03-02T15:30:00Z"]);
+    assert_eq!(code, 0, "{told}");
+    let (code, _, told) = run(&["incident", "--id", "i1", "--at", early, "--deployment", "d1"]);
+    assert!(code == 1 && told.contains("before this incident"), "{told}");
+    let arguments = ["incident", "--id", "i1", "--at", late, "--deployment", "d1"];
+    let (code, result, told) = run(&arguments);
+    assert_eq!((code, &result["new"], &result["notes"]), (0, &json!(true), &json!([])), "{told}");
+    let (code, result, told) = run(&["recover", "--id", "i1"]);
+    assert_eq!((code, &result["new"], &result["notes"]), (0, &json!(true), &json!([])), "{told}");
+    let (code, result, told) = run(&arguments);
+    assert_eq!((code, &result["new"], &result["notes"]), (0, &json!(false), &json!([])), "{told}");
+    // Whoever else tells of it may deliver it before the deployment: that is kept, with the same note.
+    let mut other = cdevent("incident_reported", "x1", "inc-9", late);
+    other["data"]["subject"]["content"]["service"]["id"] = "orders/cart".into();
+    other["data"]["customData"] = json!({"dorainfra": {"deployment": "later"}});
+    let (status, said) = send(&url, &other).await;
+    assert!(status == 202 && said.contains("no deployment `later` of orders/cart ran"), "{status} {said}");
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let blamed: Vec<Value> =
+        lines(folder.path(), "failure").into_iter().map(|one| one["deployment"].clone()).collect();
+    assert_eq!(blamed.len(), 2, "{}", text(folder.path()));
+    assert!(blamed[0].as_str().unwrap().ends_with("#d1"), "{blamed:?}");
+}
+
 fn lines(folder: &Path, what: &str) -> Vec<Value> {
     let text = text(folder);
     let all = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -814,6 +871,63 @@ async fn a_source_s_environment_is_for_its_own_deliveries() {
     let failures = lines(folder.path(), "failure");
     assert_eq!(failures.len(), 1, "{file}");
     assert!(failures[0]["deployment"].as_str().unwrap().contains("azure-devops:another"), "{file}");
+}
+
+/// A source that reads a service says which environment of it counts. Another one that a webhook's
+/// source names is another one: its deployments are none of this.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_tells_of_another_environment_is_not_the_repository_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("cart");
+    git(folder.path(), &["init", "-q", "-b", "main", "cart"]);
+    std::fs::write(repository.join("a"), "a").unwrap();
+    git(&repository, &["add", "a"]);
+    git(&repository, &["commit", "-q", "-m", "A"]);
+    let configuration = |environment: &str| {
+        format!(
+            "project: my-gcp\nsources:\n- {{type: git, path: cart, team: orders, service: cart, tags: none{environment}}}\n\
+             - {{type: webhook, mapping: jenkins, team: orders, workflows: [\"*\"], environment: staging}}\n\
+             - {{type: webhook, mapping: azure-devops, team: orders, service: cart, environment: Production}}\n\
+             - {{type: webhook, mapping: pagerduty, team: orders}}\n"
+        )
+    };
+    std::fs::write(folder.path().join("dorainfra.yaml"), configuration("")).unwrap();
+    let mut receiver = Receiver::start(folder.path());
+    let mut jenkins = fixture("senders/jenkins-completed.json");
+    jenkins["build"]["timestamp"] = 1_772_445_600_000_u64.into();
+    jenkins["build"]["parameters"] = json!({"SERVICE": "cart", "ENVIRONMENT": "staging"});
+    let (status, said) = hook(&receiver, "jenkins", &jenkins).await;
+    assert!(
+        status == 202 && said.contains("nothing in `staging` counts, only what is in `production`"),
+        "{said}"
+    );
+    let mut azure = fixture("senders/azure-stage-completed.json");
+    azure["resource"]["stage"]["name"] = "Production".into();
+    assert_eq!(hook(&receiver, "azure-devops", &azure).await, (202, "kept\n".into()));
+    let page = json!({"event": {"event_type": "incident.triggered", "occurred_at": "2026-03-02T11:00:00Z",
+        "data": {"id": "Q1", "service": {"summary": "cart"}}}});
+    assert_eq!(hook(&receiver, "pagerduty", &page).await, (202, "kept\n".into()));
+    assert_eq!(receiver.signal(Signal::TERM), Some(0));
+    let collect = || {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+        command.current_dir(folder.path()).args(["collect", "--events", "events.jsonl"]);
+        let said = String::from_utf8(command.assert().success().get_output().stderr.clone()).unwrap();
+        let deployments = deployments(folder.path()).into_iter();
+        let deployments: Vec<String> =
+            deployments.map(|one| format!("{} {}", one.id, one.environment)).collect();
+        (deployments, lines(folder.path(), "failure").len(), said)
+    };
+    let (deployed, failures, said) = collect();
+    let note = "git cart: 1 deployment to `staging` that the receiver took does not count, only what is in `production`";
+    assert!(said.contains(note), "{said}");
+    assert_eq!((deployed.len(), failures), (1, 1), "{deployed:?}");
+    assert!(deployed[0].contains("azure-devops") && deployed[0].ends_with(" production"), "{deployed:?}");
+    // Named alike, it is one.
+    std::fs::write(folder.path().join("dorainfra.yaml"), configuration(", environment: staging")).unwrap();
+    let (deployed, _, said) = collect();
+    assert!(said.contains("1 deployment to `Production`"), "{said}");
+    assert_eq!(deployed.len(), 1, "{deployed:?}");
+    assert!(deployed[0].contains("jenkins") && deployed[0].ends_with(" staging"), "{deployed:?}");
 }
 
 /// An upgrade that had to be rolled back is what failed, and never the good one before it.

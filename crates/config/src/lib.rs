@@ -24,6 +24,7 @@ mod sections;
 mod sizes;
 mod source;
 mod source_keys;
+mod source_kind;
 mod suggest;
 mod template;
 mod tree;

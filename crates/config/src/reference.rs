@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::Config;
 use super::schema::{KEYS, Key, Kind, SECTIONS};
-use super::source::FIELDS;
+use super::source::{FIELDS, SourceKind};
 use super::template::yaml;
 use super::versions::minors;
 
@@ -95,12 +95,12 @@ fn items(page: &mut String) {
         writeln!(page, "\nKeys of an item ([sources.md](sources.md) says what they mean for the events):\n");
     let _ = writeln!(page, "| key | of | what | example |\n| --- | --- | --- | --- |");
     for field in FIELDS {
-        let types: Vec<String> = field
-            .types
+        let types: Vec<String> = SourceKind::ALL
             .iter()
-            .map(|name| {
-                let needed = if field.needed.contains(name) { " (needed)" } else { "" };
-                format!("`{name}`{needed}")
+            .filter(|kind| field.types.has(**kind))
+            .map(|kind| {
+                let needed = if field.needed.has(*kind) { " (needed)" } else { "" };
+                format!("`{}`{needed}", kind.name())
             })
             .collect();
         let Key { doc, example, .. } = field.key;

@@ -9,6 +9,7 @@ use super::rules::Rule;
 use super::schema::Kind;
 pub use super::source_keys::MAPPINGS;
 pub(super) use super::source_keys::{FIELDS, Field, instead};
+pub use super::source_kind::SourceKind;
 
 /// One source: what it is read from, whose events it gives, and what counts.
 /// What a type does not take is `None`.
@@ -73,17 +74,6 @@ pub struct Source {
     /// Services and repositories, as CDEvents call them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Vec<String>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceKind {
-    Git,
-    Github,
-    Gitlab,
-    File,
-    Cdevents,
-    Webhook,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,14 +2,15 @@
 
 use super::rules;
 use super::schema::{Key, Kind};
+use super::source_kind::SourceKind::{self, Cdevents, File, Git, Webhook};
 
 /// A key of an item of `sources`.
 pub struct Field {
     pub key: Key,
     /// The types that take it.
-    pub types: &'static [&'static str],
+    pub types: Types,
     /// Of those, the ones that need it.
-    pub needed: &'static [&'static str],
+    pub needed: Types,
 }
 
 impl Field {
@@ -18,13 +19,35 @@ impl Field {
     }
 }
 
-const TYPES: [&str; 6] = ["git", "github", "gitlab", "file", "cdevents", "webhook"];
-const PROJECTS: &[&str] = &["git", "github", "gitlab"];
-const FORGES: &[&str] = &["github", "gitlab"];
-const OWNED: &[&str] = &["git", "github", "gitlab", "cdevents", "webhook"];
-const ISSUES: &[&str] = &["github", "gitlab", "webhook"];
-const RAN: &[&str] = &["github", "gitlab", "webhook"];
-const TOLD: &[&str] = &["github", "gitlab", "cdevents"];
+/// Some types of sources.
+#[derive(Clone, Copy)]
+pub enum Types {
+    All,
+    These(&'static [SourceKind]),
+    /// All forges, and these.
+    ForgesAnd(&'static [SourceKind]),
+}
+
+impl Types {
+    pub fn has(self, kind: SourceKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(kinds) => kinds.contains(&kind),
+            Self::ForgesAnd(kinds) => kind.is_forge() || kinds.contains(&kind),
+        }
+    }
+}
+
+const NONE: Types = Types::These(&[]);
+const GIT: Types = Types::These(&[Git]);
+const CDEVENTS: Types = Types::These(&[Cdevents]);
+const WEBHOOK: Types = Types::These(&[Webhook]);
+const FORGES: Types = Types::ForgesAnd(&[]);
+const PROJECTS: Types = Types::ForgesAnd(&[Git]);
+const OWNED: Types = Types::ForgesAnd(&[Git, Cdevents, Webhook]);
+const ISSUES: Types = Types::ForgesAnd(&[Webhook]);
+const RAN: Types = Types::ForgesAnd(&[Webhook]);
+const TOLD: Types = Types::ForgesAnd(&[Cdevents]);
 
 /// The mappings that come with the program: `mappings/`.
 pub const MAPPINGS: [&str; 11] = [
@@ -42,12 +65,19 @@ pub const MAPPINGS: [&str; 11] = [
 ];
 
 pub const FIELDS: &[Field] = &[
-    field("sources.type", Kind::Choice(&TYPES, &[]), &TYPES, &TYPES, "What it is read from.", "git"),
+    field(
+        "sources.type",
+        Kind::Choice(SourceKind::NAMES, &[]),
+        Types::All,
+        Types::All,
+        "What it is read from.",
+        "git",
+    ),
     field(
         "sources.path",
         Kind::Path,
-        &["git", "file", "webhook"],
-        &["git", "file"],
+        Types::These(&[Git, File, Webhook]),
+        Types::These(&[Git, File]),
         "The repository's folder; the file: `.csv`, else JSON lines; a mapping of one's own, instead of `mapping`.",
         "../shop",
     ),
@@ -63,7 +93,7 @@ pub const FIELDS: &[Field] = &[
         "sources.team",
         Kind::Text(rules::LABEL_TEXT),
         OWNED,
-        &[],
+        NONE,
         "Whose it is; default: the project's group, of a folder its name, else what the sender says.",
         "orders",
     ),
@@ -71,7 +101,7 @@ pub const FIELDS: &[Field] = &[
         "sources.service",
         Kind::Text(rules::LABEL_TEXT),
         OWNED,
-        &[],
+        NONE,
         "What is deployed; default: the project's name, or what the sender says.",
         "cart",
     ),
@@ -79,23 +109,23 @@ pub const FIELDS: &[Field] = &[
         "sources.environment",
         Kind::Text(rules::LABEL_TEXT),
         OWNED,
-        &[],
+        NONE,
         "Whose deployments count, as the forge or the sender names it; default: `production`.",
         "production",
     ),
     field(
         "sources.tags",
         Kind::Text(rules::PATTERN),
-        &["git"],
-        &[],
+        GIT,
+        NONE,
         "Tags that are deployments; default: `v*`.",
         "release-*",
     ),
     field(
         "sources.branch",
         Kind::Text(rules::LABEL_TEXT),
-        &["git"],
-        &[],
+        GIT,
+        NONE,
         "Takes each commit on this branch's first-parent line as a deployment, instead of tags.",
         "main",
     ),
@@ -103,15 +133,15 @@ pub const FIELDS: &[Field] = &[
         "sources.exclude",
         Kind::List(rules::PATTERN),
         PROJECTS,
-        &[],
+        NONE,
         "Tags and releases that are no deployments; default: prereleases (`v2.0.0-rc.1`) and names that move (`latest`, `v1` beside `v1.2.3`).",
         "[\"*-internal\"]",
     ),
     field(
         "sources.paths",
         Kind::List(rules::INSIDE),
-        &["git"],
-        &[],
+        GIT,
+        NONE,
         "The service's folders and files in the repository: only commits that change one of them are its changes; default: all of it.",
         "[services/cart, proto]",
     ),
@@ -119,7 +149,7 @@ pub const FIELDS: &[Field] = &[
         "sources.url",
         Kind::Text(rules::URL),
         FORGES,
-        &[],
+        NONE,
         "The API's address; default: `https://api.github.com`, `https://gitlab.com`.",
         "https://github.example.com/api/v3",
     ),
@@ -127,7 +157,7 @@ pub const FIELDS: &[Field] = &[
         "sources.token_file",
         Kind::Path,
         FORGES,
-        &[],
+        NONE,
         "File with the token; default: the variable `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
         "/run/secrets/github",
     ),
@@ -135,7 +165,7 @@ pub const FIELDS: &[Field] = &[
         "sources.ca",
         Kind::Path,
         FORGES,
-        &[],
+        NONE,
         "File with authorities (PEM) that the server's certificate is checked by, beside the system's.",
         "/etc/ssl/example-ca.pem",
     ),
@@ -143,7 +173,7 @@ pub const FIELDS: &[Field] = &[
         "sources.deployments",
         Kind::Choice(&["deployments", "releases"], &[]),
         TOLD,
-        &[],
+        NONE,
         "What is a deployment; default: `deployments`. Of CDEvents, `releases` are `service.published`.",
         "releases",
     ),
@@ -151,7 +181,7 @@ pub const FIELDS: &[Field] = &[
         "sources.changes",
         Kind::Choice(&["commits", "requests"], &[]),
         FORGES,
-        &[],
+        NONE,
         "What is a change: each commit, from when it was written, or each merged request, from when it was opened; default: `commits`.",
         "requests",
     ),
@@ -159,7 +189,7 @@ pub const FIELDS: &[Field] = &[
         "sources.workflows",
         Kind::List(rules::PATTERN),
         RAN,
-        &[],
+        NONE,
         "Workflows, pipelines and jobs that are deployments by themselves, for webhooks; default: none.",
         "[Deploy]",
     ),
@@ -167,7 +197,7 @@ pub const FIELDS: &[Field] = &[
         "sources.hotfix",
         Kind::List(rules::PATTERN),
         OWNED,
-        &[],
+        NONE,
         "Titles of changes, tags and branches that mend what users suffered from.",
         "[hotfix*]",
     ),
@@ -175,7 +205,7 @@ pub const FIELDS: &[Field] = &[
         "sources.revert",
         Kind::List(rules::PATTERN),
         OWNED,
-        &[],
+        NONE,
         "Titles of changes that take back another one.",
         "[\"revert *\"]",
     ),
@@ -183,7 +213,7 @@ pub const FIELDS: &[Field] = &[
         "sources.hotfix_labels",
         Kind::List(rules::PATTERN),
         FORGES,
-        &[],
+        NONE,
         "Labels of requests that mend; default: `hotfix`.",
         "[hotfix]",
     ),
@@ -191,7 +221,7 @@ pub const FIELDS: &[Field] = &[
         "sources.incident_labels",
         Kind::List(rules::PATTERN),
         ISSUES,
-        &[],
+        NONE,
         "Labels of issues that are failures; default: `incident`.",
         "[incident, outage]",
     ),
@@ -199,52 +229,52 @@ pub const FIELDS: &[Field] = &[
         "sources.team_from",
         Kind::Choice(&["codeowners"], &[]),
         PROJECTS,
-        &[],
+        NONE,
         "Takes the team from the repository's `CODEOWNERS`: who owns the first of `paths`, or all of it.",
         "codeowners",
     ),
     field(
         "sources.teams",
         Kind::List(rules::TEAM),
-        &["cdevents", "webhook"],
-        &[],
+        Types::These(&[Cdevents, Webhook]),
+        NONE,
         "Whose services are, by their names: `PATTERN=TEAM`, the first that fits; others are whose the sender says.",
         "[\"cart*=orders\", \"ledger=bank\"]",
     ),
     field(
         "sources.mapping",
         Kind::Choice(&MAPPINGS, &[]),
-        &["webhook"],
-        &[],
+        WEBHOOK,
+        NONE,
         "A ready mapping: whose payloads are sent.",
         "pagerduty",
     ),
     field(
         "sources.name",
         Kind::Text(rules::HOOK),
-        &["webhook"],
-        &[],
+        WEBHOOK,
+        NONE,
         "The path that its payloads are sent to, at the receiver; default: the mapping's name.",
         "pagerduty-orders",
     ),
     field(
         "sources.services",
         Kind::List(rules::PATTERN),
-        &["cdevents"],
-        &[],
+        CDEVENTS,
+        NONE,
         "The services and repositories, as their events call them, that this is said of; default: all.",
         "[shop/*]",
     ),
 ];
 
 /// What does what a key would that a type does not have.
-pub(super) fn instead(kind: &str, name: &str) -> Option<&'static str> {
+pub(super) fn instead(kind: SourceKind, name: &str) -> Option<&'static str> {
     Some(match (name, kind) {
-        ("paths", "github" | "gitlab") => {
+        ("paths", kind) if kind.is_forge() => {
             "a forge tells the files of a commit only by a request for each commit: read a clone instead, \
              `type: git` with `paths`; or give each service a source with an `environment` of its own"
         }
-        ("teams", "git" | "github" | "gitlab") => {
+        ("teams", kind) if PROJECTS.has(kind) => {
             "this source is one service: name its `team`, or take it from the repository: `team_from: codeowners`"
         }
         _ => return None,
@@ -254,8 +284,8 @@ pub(super) fn instead(kind: &str, name: &str) -> Option<&'static str> {
 const fn field(
     path: &'static str,
     kind: Kind,
-    types: &'static [&'static str],
-    needed: &'static [&'static str],
+    types: Types,
+    needed: Types,
     doc: &'static str,
     example: &'static str,
 ) -> Field {

@@ -124,6 +124,28 @@ impl Event {
         (self.at(), rank, id)
     }
 
+    /// Without space around names and ids, which is no part of them: `shop ` is no other service.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        let mut texts: Vec<&mut String> = match &mut self {
+            Self::Change(c) => vec![&mut c.id, &mut c.team, &mut c.service],
+            Self::Deployment(d) => {
+                let named = [&mut d.id, &mut d.team, &mut d.service, &mut d.environment];
+                named.into_iter().chain(&mut d.changes).collect()
+            }
+            Self::Failure(f) => {
+                [&mut f.id, &mut f.team, &mut f.service].into_iter().chain(&mut f.deployment).collect()
+            }
+            Self::Recovery(r) => [&mut r.failure].into_iter().chain(&mut r.deployment).collect(),
+        };
+        for text in &mut texts {
+            if text.trim().len() < text.len() {
+                **text = text.trim().to_owned();
+            }
+        }
+        self
+    }
+
     /// What is wrong with it by itself, in words for whoever made it. What has no
     /// problem can be written and read again.
     pub fn problem(&self) -> Option<String> {

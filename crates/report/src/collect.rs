@@ -2,42 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dorainfra_base::zone::Zone;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use time::{Date, Duration, OffsetDateTime};
 
+use super::figures::{Counted, before, compared, figures, measured};
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::question::{Question, begins, label};
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
-use super::{Figures, Period, Report, SCHEMA, Team, judge};
-
-/// What is to be reported on.
-#[derive(Clone, Debug)]
-pub struct Question {
-    pub subject: String,
-    pub source: String,
-    pub environment: String,
-    /// Of real events, where it is known.
-    pub settle_hours: Option<u32>,
-    /// Only these; none: all.
-    pub teams: Vec<String>,
-    /// The first and the last day, both included and over.
-    pub first: Date,
-    pub until: Date,
-    /// Whose days these are.
-    pub zone: Zone,
-    pub bands_year: u16,
-    /// Whether each service is shown, too.
-    pub services: bool,
-    pub now: OffsetDateTime,
-    /// Samples that close each day, where the sender is known.
-    pub sent: BTreeMap<Date, u64>,
-    /// Whether there are native histograms: found out by [`collect`].
-    pub native: bool,
-}
+use super::{Period, Report, SCHEMA, Team, judge};
 
 /// Whether the endpoint holds native histograms of the range. One that holds none may not
 /// know the functions for them either.
@@ -51,70 +27,6 @@ async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> 
     };
     let found = query.instant::<Instant>(&of(LEAD_TIME), Some(question.end())).await?;
     Ok(!found.is_empty())
-}
-
-impl Question {
-    fn days(&self) -> i64 {
-        (self.until - self.first).whole_days() + 1
-    }
-
-    fn span(&self) -> Span {
-        Span::of(&self.zone, self.first, self.until)
-    }
-
-    /// The end of the last day, in milliseconds.
-    fn end(&self) -> i64 {
-        self.span().end
-    }
-
-    /// The matchers of every series that is asked for.
-    fn selector(&self) -> String {
-        let environment = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
-        if self.teams.is_empty() {
-            return environment;
-        }
-        let teams: Vec<String> = self.teams.iter().map(|team| literal(team)).collect();
-        format!("{environment},team=~\"{}\"", dorainfra_prometheus::escaped(&teams.join("|")))
-    }
-
-    /// Of what was asked the days that are stored, which are those of any team: over
-    /// others nothing can be divided, and no increase be told.
-    fn narrowed(&self, stored: &BTreeMap<String, BTreeSet<Date>>) -> Self {
-        let earliest = stored.values().filter_map(BTreeSet::first).min();
-        let first = earliest.map_or(self.first, |day| begins(*day, self));
-        Self { first, ..self.clone() }
-    }
-
-    fn ask(&self, span: &Span, by: &'static str) -> Ask {
-        Ask::over(self.selector(), span.days, span.milliseconds, by).native_where_whole(self.native)
-    }
-
-    /// As many days before.
-    fn span_before(&self) -> Span {
-        let days = Duration::days(self.days());
-        Span::of(&self.zone, self.first - days, self.until - days)
-    }
-
-    /// Days of a period: few enough of them to be seen apart.
-    fn period(&self) -> i64 {
-        match self.days() {
-            ..28 => 1,
-            28..=420 => 7,
-            _ => 28,
-        }
-    }
-}
-
-/// A text as a regular expression that matches it and nothing else.
-fn literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }
 
 /// Asks everything; the answers belong to the same moment.
@@ -152,13 +64,14 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let whole = there.first().map_or(question.first, |day| begins(*day, question));
         let days = (question.until - whole).whole_days() + 1;
         let mut figures = by_team.get(name).copied().unwrap_or_default();
-        figures.frequency = figures.deployments / days as f64;
+        figures.frequency = figures.deployments.map(|count| count / days as f64);
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
             figures,
-            days: days as u32,
-            deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![0.0; periods.len()]),
+            compared: before.contains(name) && by_team.contains_key(name),
+            days: first_day.map_or(0, |_| days as u32),
+            deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![None; periods.len()]),
             age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
             first_day,
             last_day: there.last().copied(),
@@ -171,6 +84,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         false => None,
     };
     let all = all.get("").copied().unwrap_or_default();
+    let comparison = compared(query, question, &all, &teams, &before).await?;
     let mut integrity = integrity;
     let any = |day: Date| stored.values().any(|days| days.contains(&day));
     // Days since the history was sent have live values, and no sample at their end.
@@ -198,7 +112,8 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         bands_year: question.bands_year,
         bands: judge(&all, teams.len(), question.bands_year),
         all,
-        previous: before.filter(|figures| figures.deployments >= 0.5),
+        previous: comparison.as_ref().filter(|of| of.without.is_empty()).map(|of| of.before),
+        comparison,
         period_days: question.period() as u32,
         periods,
         teams,
@@ -212,66 +127,6 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
 
 fn seconds(at: OffsetDateTime) -> f64 {
     at.unix_timestamp_nanos() as f64 / 1e9
-}
-
-/// The first day that is known whole, where `first` is the first one with any sample: the
-/// counters' values at its beginning are of the day before.
-fn begins(first: Date, question: &Question) -> Date {
-    (first + Duration::days(1)).clamp(question.first, question.until)
-}
-
-/// The figures of as many days before; `None`: they are not stored from their beginning on,
-/// and what is there can't be compared.
-async fn before(query: &Query, question: &Question) -> Result<Option<Figures>, QueryError> {
-    let span = question.span_before();
-    // Days of UTC may have begun any time before; those of another zone begin where a sample is.
-    let within = if question.zone.is_utc() { "1d" } else { "5m" };
-    let any = format!("group(last_over_time({DEPLOYMENTS}{{{}}}[{within}]))", question.selector());
-    let (figures, any) = tokio::try_join!(
-        figures(query, question, "", &span),
-        query.instant::<Instant>(&any, Some(span.beginning())),
-    )?;
-    Ok(figures.get("").copied().filter(|_| !any.is_empty()))
-}
-
-/// The figures of a range, by the value of the label `by`.
-async fn figures(
-    query: &Query,
-    question: &Question,
-    by: &'static str,
-    span: &Span,
-) -> Result<BTreeMap<String, Figures>, QueryError> {
-    let (days, end) = (span.days, span.end);
-    let ask = question.ask(span, by);
-    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
-    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
-        at(ask.deployments()),
-        at(ask.failed()),
-        at(ask.rework()),
-        at(ask.lead_time(0.5)),
-        at(ask.recovery(0.5)),
-        at(ask.changes()),
-        at(ask.recoveries())
-    )?;
-    let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
-        found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
-    };
-    let (failed, rework) = (values(failed), values(rework));
-    let (lead_time, recovery) = (values(lead_time), values(recovery));
-    let (changes, recoveries) = (values(changes), values(recoveries));
-    let figures = values(deployments).into_iter().map(|(name, deployments)| {
-        let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
-        let counted = Counted {
-            deployments,
-            failed: of(&failed),
-            rework: of(&rework),
-            changes: of(&changes),
-            recoveries: of(&recoveries),
-        };
-        let figures = measured(counted, of(&lead_time), of(&recovery), days);
-        (name, figures)
-    });
-    Ok(figures.collect())
 }
 
 /// The periods. The days that are left over are before the first.
@@ -302,7 +157,7 @@ async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, Quer
     let one = |span: &Span| {
         let of = |values: &BTreeMap<Date, f64>| values.get(&span.until).copied();
         let counted = Counted {
-            deployments: of(&deployments).unwrap_or_default(),
+            deployments: of(&deployments),
             failed: of(&failed),
             rework: of(&rework),
             changes: of(&changes),
@@ -318,49 +173,14 @@ async fn periods(query: &Query, question: &Question) -> Result<Vec<Period>, Quer
 async fn deployments_by_period(
     query: &Query,
     question: &Question,
-) -> Result<BTreeMap<String, Vec<f64>>, QueryError> {
+) -> Result<BTreeMap<String, Vec<Option<f64>>>, QueryError> {
     let spans = spans(question);
     let found = over(query, &spans, |span| question.ask(span, "team").deployments()).await?;
     let team = |(metric, values): &(BTreeMap<String, String>, BTreeMap<Date, f64>)| {
         let of = |span: &Span| values.get(&span.until).copied().filter(|value| value.is_finite());
-        (label(metric), spans.iter().map(|span| of(span).unwrap_or_default()).collect())
+        (label(metric), spans.iter().map(of).collect())
     };
     Ok(found.iter().map(team).collect())
-}
-
-fn label(metric: &BTreeMap<String, String>) -> String {
-    metric.get("team").cloned().unwrap_or_default()
-}
-
-fn measured(counted: Counted, lead_time: Option<f64>, recovery: Option<f64>, days: i64) -> Figures {
-    let number = |value: Option<f64>| value.filter(|value| value.is_finite());
-    // A count that is not there is none.
-    let count = |value: Option<f64>| number(value).unwrap_or_default();
-    let deployments = count(Some(counted.deployments));
-    let (failed, rework) = (count(counted.failed), count(counted.rework));
-    // And no share, where nothing was deployed at all.
-    let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
-    Figures {
-        deployments,
-        frequency: deployments / days as f64,
-        lead_time: number(lead_time),
-        failure_rate: share(failed),
-        recovery: number(recovery),
-        rework_rate: share(rework),
-        changes: count(counted.changes),
-        failed,
-        recoveries: count(counted.recoveries),
-        rework,
-    }
-}
-
-/// What was counted; `None`: there is no such series.
-struct Counted {
-    deployments: f64,
-    failed: Option<f64>,
-    rework: Option<f64>,
-    changes: Option<f64>,
-    recoveries: Option<f64>,
 }
 
 /// When each team's newest value came to be, Unix seconds; of the last day.
@@ -479,36 +299,4 @@ async fn environments(query: &Query, question: &Question) -> Result<Vec<String>,
     names.retain(|name| *name != question.environment);
     names.sort();
     Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Key;
-    use super::*;
-
-    #[test]
-    fn a_team_is_asked_for_by_its_very_name() {
-        assert_eq!(literal("a.b|c"), r"a\.b\|c");
-        assert_eq!(literal("orders-2"), "orders-2");
-    }
-
-    #[test]
-    fn nothing_deployed_is_no_rate_and_no_number_is_none() {
-        let counted = |deployments, failed, rework| Counted {
-            deployments,
-            failed,
-            rework,
-            changes: Some(f64::NAN),
-            recoveries: None,
-        };
-        let figures = measured(counted(0.0, Some(f64::NAN), None), Some(f64::NAN), None, 7);
-        assert_eq!(figures, Figures::default());
-        let figures = measured(counted(14.0, None, Some(7.0)), Some(60.0), Some(f64::INFINITY), 7);
-        assert_eq!(
-            (figures.count(Key::FailureRate), figures.count(Key::Rework)),
-            ("0 of 14".into(), "7 of 14".into())
-        );
-        assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
-        assert_eq!((figures.frequency, figures.recovery), (2.0, None));
-    }
 }

@@ -21,6 +21,8 @@ const DOT: f64 = 3.2;
 pub(super) struct Row {
     rank: usize,
     name: String,
+    /// Others are compared with the days before, and this team began after their beginning.
+    later: bool,
     cells: Vec<Cell>,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Page {
 struct Brief {
     rank: usize,
     name: String,
+    later: bool,
     cells: Vec<String>,
     /// Its deployments over time, a letter for each part of the range.
     course: String,
@@ -73,6 +76,7 @@ pub(super) fn pages(report: &Report, ranking: &[Row], by: Key) -> Vec<Page> {
         Brief {
             rank: row.rank,
             name: row.name.clone(),
+            later: row.later,
             cells: row.cells.iter().map(cell).collect(),
             course: courses.get(name).map_or_else(String::new, |values| letters(values, largest)),
             lacks: teams.get(name).map_or(0, |team| team.gaps.len()),
@@ -92,9 +96,9 @@ pub(super) fn pages(report: &Report, ranking: &[Row], by: Key) -> Vec<Page> {
 }
 
 /// The sums of at most [`COURSE`] parts, as long as each other but for the first.
-fn parts(values: &[f64]) -> Vec<f64> {
+fn parts(values: &[Option<f64>]) -> Vec<f64> {
     let each = values.len().div_ceil(COURSE).max(1);
-    let mut parts: Vec<f64> = values.rchunks(each).map(|part| part.iter().sum()).collect();
+    let mut parts: Vec<f64> = values.rchunks(each).map(|part| part.iter().flatten().sum()).collect();
     parts.reverse();
     parts
 }
@@ -149,6 +153,7 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
     let row = |(index, team): (usize, &Team)| Row {
         rank: index + 1,
         name: team.name.clone(),
+        later: report.comparison.is_some() && !team.compared,
         cells: Key::ALL.into_iter().zip(largest).map(|of| cell(team, of)).collect(),
     };
     sorted.into_iter().enumerate().map(row).collect()
@@ -156,7 +161,7 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
 
 /// A team's figure; none of a team that deployed nothing.
 fn figure(team: &Team, key: Key) -> Option<f64> {
-    team.figures.of(key).filter(|_| team.figures.deployments >= 0.5)
+    team.figures.of(key).filter(|_| team.figures.any())
 }
 
 /// How the teams' figures are spread: a dot for each, quartiles and median.
@@ -337,23 +342,25 @@ pub(super) const SPARK_HEIGHT: f64 = 28.0;
 
 /// All teams by one scale, so that they can be compared; in the order given.
 pub(super) fn sparks(report: &Report, order: &[Row]) -> Vec<Spark> {
-    let all = || report.teams.iter().flat_map(|team| team.deployments_by_period.iter().copied());
+    let all = || report.teams.iter().flat_map(|team| team.deployments_by_period.iter().copied().flatten());
     let largest = all().fold(0.0, f64::max);
     order
         .iter()
         .filter_map(|row| report.teams.iter().find(|team| team.name == row.name))
         .map(|team| {
             let values = &team.deployments_by_period;
+            let known = values.iter().copied().flatten();
+            let values: Vec<f64> = values.iter().map(|value| value.unwrap_or_default()).collect();
             Spark {
                 name: team.name.clone(),
                 description: format!(
                     "{}: {} deployments; at most {} in {}",
                     team.name,
-                    words::count(team.figures.deployments),
-                    words::count(values.iter().copied().fold(0.0, f64::max)),
+                    words::known(team.figures.deployments),
+                    words::count(known.fold(0.0, f64::max)),
                     words::counted(report.period_days as usize, "day"),
                 ),
-                bars: spark(values, largest),
+                bars: spark(&values, largest),
             }
         })
         .collect()

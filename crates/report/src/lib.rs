@@ -8,9 +8,11 @@
 mod chart;
 mod collect;
 mod comparison;
+mod figures;
 mod integrity;
 pub mod keys;
 mod page;
+mod question;
 mod services;
 mod spans;
 mod tables;
@@ -20,10 +22,11 @@ use dorainfra_dora::bands::{self, Band, Verdict};
 use serde::{Serialize, Serializer};
 use time::{Date, OffsetDateTime};
 
-pub use collect::{Question, collect};
+pub use collect::collect;
 pub use integrity::{Check, Day, Delivery, Integrity, Standing};
 pub use keys::Key;
 pub use page::html;
+pub use question::Question;
 pub use services::Service;
 pub use spans::CollectError;
 pub use tables::{csv, markdown};
@@ -61,8 +64,11 @@ pub struct Report {
     pub bands_year: u16,
     /// Of all teams together.
     pub all: Figures,
-    /// The same, of as many days before; `None`: they are not stored, or not all of them.
+    /// The same, of as many days before; `None`: they are not stored from their beginning on, or
+    /// not of all teams, and `comparison` has what can be compared.
     pub previous: Option<Figures>,
+    /// Both ranges of the teams that are stored in both; `None`: there is none.
+    pub comparison: Option<Comparison>,
     /// What the year's report says about `all`; about the frequency of its average team.
     pub bands: Vec<Judged>,
     /// Days of each of `periods`.
@@ -85,12 +91,24 @@ pub struct Report {
     pub queries: u64,
 }
 
-/// The four keys and the rework rate. `None`: nothing happened that could be measured.
+/// Figures of two ranges that follow each other, of the same teams.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    pub now: Figures,
+    /// Of as many days before.
+    pub before: Figures,
+    /// Teams that are in none of the two: they began after the beginning of the days before, or
+    /// nothing of the range is stored of them.
+    pub without: Vec<String>,
+}
+
+/// The four keys and the rework rate. `None`: nothing happened that could be measured, or
+/// nothing is stored, and what happened is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
-    pub deployments: f64,
+    pub deployments: Option<f64>,
     /// Per day.
-    pub frequency: f64,
+    pub frequency: Option<f64>,
     /// Median, seconds.
     pub lead_time: Option<f64>,
     /// 0..1
@@ -101,10 +119,10 @@ pub struct Figures {
     pub rework_rate: Option<f64>,
     /// What the medians and the shares are of, and what was counted for these: changes with a
     /// known lead time, failed deployments, recoveries, and rework.
-    pub changes: f64,
-    pub failed: f64,
-    pub recoveries: f64,
-    pub rework: f64,
+    pub changes: Option<f64>,
+    pub failed: Option<f64>,
+    pub recoveries: Option<f64>,
+    pub rework: Option<f64>,
 }
 
 impl Report {
@@ -121,9 +139,14 @@ impl Report {
 }
 
 impl Figures {
+    /// Whether anything was deployed, as far as is known.
+    fn any(&self) -> bool {
+        self.deployments.is_some_and(|count| count >= 0.5)
+    }
+
     pub fn of(&self, key: Key) -> Option<f64> {
         match key {
-            Key::Frequency => Some(self.frequency),
+            Key::Frequency => self.frequency,
             Key::LeadTime => self.lead_time,
             Key::FailureRate => self.failure_rate,
             Key::Recovery => self.recovery,
@@ -133,12 +156,12 @@ impl Figures {
 
     /// How many events a figure is of: `40`, `7 of 56`. A share of few says little.
     pub fn count(&self, key: Key) -> String {
-        let of = |part| format!("{} of {}", words::count(part), words::count(self.deployments));
+        let of = |part| format!("{} of {}", words::known(part), words::known(self.deployments));
         match key {
-            Key::Frequency => words::count(self.deployments),
-            Key::LeadTime => words::count(self.changes),
+            Key::Frequency => words::known(self.deployments),
+            Key::LeadTime => words::known(self.changes),
             Key::FailureRate => of(self.failed),
-            Key::Recovery => words::count(self.recoveries),
+            Key::Recovery => words::known(self.recoveries),
             Key::Rework => of(self.rework),
         }
     }
@@ -149,10 +172,13 @@ pub struct Team {
     pub name: String,
     #[serde(flatten)]
     pub figures: Figures,
+    /// Whether it is part of the report's comparison: it is stored from the beginning of the days
+    /// before on.
+    pub compared: bool,
     /// Days of the range since the team has any sample: what its frequency is about.
     pub days: u32,
-    /// Deployments of each period, in their order.
-    pub deployments_by_period: Vec<f64>,
+    /// Deployments of each period, in their order; `None`: nothing is stored of it.
+    pub deployments_by_period: Vec<Option<f64>>,
     /// Age of the newest value, seconds; `None`: none in the last day.
     pub age: Option<f64>,
     /// The first day of the range with a sample, and the last.
@@ -197,7 +223,7 @@ pub(crate) fn band_of(key: Key, figures: &Figures, year: u16) -> Option<Band> {
 /// What a year's report says about each metric of some teams together. Bands are
 /// about one team: the frequency is judged as that of the average team.
 fn judge(figures: &Figures, teams: usize, year: u16) -> Vec<Judged> {
-    let figures = &Figures { frequency: figures.frequency / teams.max(1) as f64, ..*figures };
+    let figures = &Figures { frequency: figures.frequency.map(|all| all / teams.max(1) as f64), ..*figures };
     let unknown =
         |key: Key, reason| Judged { metric: key.id(), band: None, year, source: None, reason: Some(reason) };
     let one = |key: Key| {
@@ -214,7 +240,7 @@ fn judge(figures: &Figures, teams: usize, year: u16) -> Vec<Judged> {
             Verdict::Unknown { reason, .. } => unknown(key, reason),
         }
     };
-    match figures.deployments >= 0.5 {
+    match figures.any() {
         true => Key::ALL.map(one).to_vec(),
         false => Key::ALL.map(|key| unknown(key, "there is nothing to judge")).to_vec(),
     }

@@ -41,7 +41,7 @@ fn values(report: &Report, by: Key) -> Value {
     let sparks = comparison::sparks(report, &ranking);
     let table = bands::thresholds(report.bands_year);
     let speed = [
-        chart::bars("Deployments", &points(report, |figures| Some(figures.deployments)), Unit::Count),
+        chart::bars("Deployments", &points(report, |figures| figures.deployments), Unit::Count),
         chart::bars(
             "Lead time for changes, median",
             &points(report, |figures| figures.lead_time),
@@ -67,13 +67,13 @@ fn values(report: &Report, by: Key) -> Value {
         "days": report.days,
         "generated": format!("{} {:02}:{:02} UTC", generated.date(), generated.hour(), generated.minute()),
         "teams_counted": words::counted(report.teams.len(), "team"),
-        "deployments": words::count(report.all.deployments),
+        "deployments": words::known(report.all.deployments),
         "settled": report.settled(),
         "standing": standing(report),
         "empty": empty(report),
         "advice": advice(report),
         "cards": Key::ALL.map(|key| card(report, key)),
-        "compared": report.previous.is_some() && !empty(report),
+        "compared": compared(report),
         "spark_height": comparison::SPARK_HEIGHT,
         "period": match report.period_days {
             1 => "by day".into(),
@@ -140,7 +140,25 @@ fn values(report: &Report, by: Key) -> Value {
 }
 
 fn empty(report: &Report) -> bool {
-    report.all.deployments < 0.5
+    !report.all.any()
+}
+
+/// What the changes are against, and whose they are not.
+fn compared(report: &Report) -> Option<String> {
+    if empty(report) {
+        return None;
+    }
+    let days = words::counted(report.days as usize, "day");
+    let Some(comparison) = &report.comparison else {
+        return Some(format!("There is no comparison with the {days} before: not all of them are stored."));
+    };
+    Some(match comparison.without.as_slice() {
+        [] => format!("Changes are against the {days} before."),
+        without => format!(
+            "Changes are against the {days} before, and not of {}, of which not all of both is stored.",
+            words::some(without)
+        ),
+    })
 }
 
 fn about(key: Key) -> &'static str {
@@ -190,10 +208,12 @@ fn card(report: &Report, key: Key) -> Value {
         "about": about(key),
         "value": value.map_or("no data".to_owned(), |value| key.text(Some(value))),
         "statistic": match key {
-            Key::Frequency if report.teams.len() > 1 && value.is_some() => {
-                format!("per day; {} a team", words::rate(report.all.frequency / report.teams.len() as f64))
-            }
-            Key::Frequency => key.statistic().to_owned(),
+            Key::Frequency => match value {
+                Some(all) if report.teams.len() > 1 => {
+                    format!("per day; {} a team", words::rate(all / report.teams.len() as f64))
+                }
+                _ => key.statistic().to_owned(),
+            },
             _ if value.is_none() => key.statistic().to_owned(),
             Key::LeadTime | Key::Recovery => format!("{} of {}", key.statistic(), report.all.count(key)),
             Key::FailureRate | Key::Rework => format!("{}: {}", key.statistic(), report.all.count(key)),
@@ -210,7 +230,8 @@ fn card(report: &Report, key: Key) -> Value {
 
 /// Against the same number of days before: by how much, and whether that is better.
 fn change(report: &Report, key: Key) -> Option<Value> {
-    let (now, before) = (report.all.of(key)?, report.previous.as_ref()?.of(key)?);
+    let comparison = report.comparison.as_ref()?;
+    let (now, before) = (comparison.now.of(key)?, comparison.before.of(key)?);
     if empty(report) || before <= 0.0 {
         return None;
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use dorainfra_base::unseen::is_unseen;
 
-use super::{Figures, Key, Report, Standing, words};
+use super::{Figures, Key, Report, Standing, Team, words};
 
 /// One line a team, and first one of all together; numbers in their base units,
 /// empty where there is nothing to measure.
@@ -18,26 +18,30 @@ pub fn csv(report: &Report) -> String {
         out.insert_str(out.len() - 1, ",service");
     }
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-    let mut line = |name: &str, figures: &Figures, age: Option<f64>, gaps: usize| {
+    let count = |value: Option<f64>| value.map(|value| format!("{value:.0}")).unwrap_or_default();
+    // Of whom nothing is stored no day is known to lack a sample.
+    let gaps_of = |team: &Team| team.first_day.map(|_| team.gaps.len());
+    let mut line = |name: &str, figures: &Figures, age: Option<f64>, gaps: Option<usize>| {
         let keys = Key::ALL.map(|key| number(figures.of(key))).join(",");
         let _ = writeln!(
             out,
-            "{},{},{},{:.0},{keys},{},{gaps},{:.0},{:.0},{:.0},{:.0}{}",
+            "{},{},{},{},{keys},{},{},{},{},{},{}{}",
             field(name),
             report.first,
             report.until,
-            figures.deployments,
+            count(figures.deployments),
             number(age),
-            figures.changes,
-            figures.failed,
-            figures.recoveries,
-            figures.rework,
+            gaps.map(|gaps| gaps.to_string()).unwrap_or_default(),
+            count(figures.changes),
+            count(figures.failed),
+            count(figures.recoveries),
+            count(figures.rework),
             if report.services.is_some() { "," } else { "" },
         );
     };
-    line("(all)", &report.all, None, report.teams.iter().map(|team| team.gaps.len()).sum());
+    line("(all)", &report.all, None, report.teams.iter().filter_map(gaps_of).reduce(|a, b| a + b));
     for team in &report.teams {
-        line(&team.name, &team.figures, team.age, team.gaps.len());
+        line(&team.name, &team.figures, team.age, gaps_of(team));
     }
     for service in report.services.iter().flatten() {
         let keys = Key::ALL.map(|key| number(service.of(key))).join(",");
@@ -89,7 +93,7 @@ pub fn markdown(report: &Report) -> String {
     if let Some(settled) = report.settled() {
         let _ = writeln!(out, "{settled}\n");
     }
-    if report.all.deployments < 0.5 {
+    if !report.all.any() {
         out.push_str("**No deployment is stored in this range.**\n\n");
     }
     let mut heading = "| team | deployments |".to_owned();
@@ -105,7 +109,7 @@ pub fn markdown(report: &Report) -> String {
             (_, value) => format!("{} ({})", key.text(value), figures.count(key)),
         };
         let keys = Key::ALL.map(cell).join(" | ");
-        let _ = writeln!(out, "| {name} | {} | {keys} |", words::count(figures.deployments));
+        let _ = writeln!(out, "| {name} | {} | {keys} |", words::known(figures.deployments));
     };
     row("**all**", &report.all);
     for team in &report.teams {

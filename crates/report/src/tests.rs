@@ -6,26 +6,28 @@ use super::*;
 
 fn report() -> Report {
     let figures = Figures {
-        deployments: 56.0,
-        frequency: 2.0,
+        deployments: Some(56.0),
+        frequency: Some(2.0),
         lead_time: Some(90_000.0),
         failure_rate: Some(0.125),
         recovery: None,
         rework_rate: Some(0.05),
-        changes: 40.0,
-        failed: 7.0,
-        recoveries: 0.0,
-        rework: 3.0,
+        changes: Some(40.0),
+        failed: Some(7.0),
+        recoveries: Some(0.0),
+        rework: Some(3.0),
     };
+    let before = Figures { frequency: Some(1.0), failure_rate: Some(0.1), ..figures };
     let team = |name: &str, deployments: f64, gaps: Vec<Date>, age| Team {
         name: name.into(),
-        figures: Figures { deployments, frequency: deployments / 28.0, ..figures },
+        figures: Figures { deployments: Some(deployments), frequency: Some(deployments / 28.0), ..figures },
         days: 28,
-        deployments_by_period: vec![deployments / 4.0; 4],
+        deployments_by_period: vec![Some(deployments / 4.0); 4],
         age,
         first_day: Some(date!(2026 - 03 - 01)),
         last_day: Some(date!(2026 - 03 - 28)),
         gaps,
+        compared: true,
     };
     let teams = vec![
         team("few", 6.0, vec![], Some(3.0)),
@@ -59,7 +61,8 @@ fn report() -> Report {
         bands_year: 2023,
         bands: judge(&figures, 2, 2023),
         all: figures,
-        previous: Some(Figures { frequency: 1.0, failure_rate: Some(0.1), ..figures }),
+        previous: Some(before),
+        comparison: Some(Comparison { now: figures, before, without: Vec::new() }),
         period_days: 7,
         periods: (0..4).map(period).collect(),
         integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
@@ -77,6 +80,7 @@ fn empty() -> Report {
     Report {
         all: Figures::default(),
         previous: None,
+        comparison: None,
         bands: judge(&Figures::default(), 0, 2023),
         periods: vec![],
         teams: vec![],
@@ -126,11 +130,11 @@ fn thousand() -> Report {
     let team = |index: usize| {
         let mut team = few.teams[index % 2].clone();
         team.name = format!("team-of-something-{index:04}");
-        team.figures.deployments = 5.0 + (index * 37 % 997) as f64;
-        team.figures.frequency = team.figures.deployments / 28.0;
+        team.figures.deployments = Some(5.0 + (index * 37 % 997) as f64);
+        team.figures.frequency = team.figures.deployments.map(|count| count / 28.0);
         team.figures.lead_time = Some(60.0 * (1 + index * 61 % 9973) as f64);
         team.figures.recovery = (!index.is_multiple_of(3)).then_some(90.0 * (1 + index * 17 % 997) as f64);
-        team.deployments_by_period = (0..12).map(|week| ((index + week) * 7 % 40) as f64).collect();
+        team.deployments_by_period = (0..12).map(|week| Some(((index + week) * 7 % 40) as f64)).collect();
         team.gaps = if index < 2 { vec![date!(2026 - 03 - 05); index + 1] } else { Vec::new() };
         team.age = Some(if index == 7 { 4_000.0 } else { 4.0 });
         team
@@ -228,6 +232,13 @@ fn an_empty_range_is_no_error() {
     let text = markdown(&empty());
     assert!(text.contains("**No deployment is stored in this range.**"), "{text}");
     assert_eq!(csv(&empty()).lines().count(), 2);
+    // Nothing is known: that is not zero.
+    let json = serde_json::to_value(empty()).unwrap();
+    for (figure, value) in json["all"].as_object().unwrap() {
+        assert!(value.is_null(), "{figure}: {value}");
+    }
+    assert!(text.contains("| **all** | – | – |"), "{text}");
+    assert!(csv(&empty()).ends_with("(all),2026-03-01,2026-03-28,,,,,,,,,,,,\n"), "{}", csv(&empty()));
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub(super) fn count(value: f64) -> String {
     out
 }
 
+/// The same, where it is known.
+pub(super) fn known(value: Option<f64>) -> String {
+    value.map_or(NOTHING.into(), count)
+}
+
 /// `1 team`, `2 teams`.
 pub(super) fn counted(number: usize, one: &str) -> String {
     format!("{} {one}{}", count(number as f64), if number == 1 { "" } else { "s" })

@@ -93,8 +93,11 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
     };
     let mut fields = Map::new();
     let kind = check_value(&FIELDS[0].key, &kind.node, text, folder)?.value;
-    let kind = kind.as_str().unwrap_or_default();
-    let taken = || FIELDS.iter().filter(|field| field.types.contains(&kind));
+    let name = kind.as_str().unwrap_or_default();
+    let Some(kind) = SourceKind::ALL.iter().copied().find(|kind| kind.name() == name) else {
+        return Err(problems);
+    };
+    let taken = || FIELDS.iter().filter(|field| field.types.has(kind));
     let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
     for Entry { key: name, key_span, node } in entries {
         let place = text.place(*key_span);
@@ -108,7 +111,8 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
             let names: Vec<&str> = taken().map(Field::name).collect();
             let alike = || nearest(name, names.iter().copied()).map(|name| format!("did you mean `{name}`?"));
             let help = instead(kind, name).map(str::to_owned).or_else(alike);
-            let message = format!("`sources`: a source of the type `{kind}` has no {}", quoted(name));
+            let message =
+                format!("`sources`: a source of the type `{}` has no {}", kind.name(), quoted(name));
             problems.push(Problem::new(place, message).allowed(names.join(", ")).help(help));
             continue;
         };
@@ -119,12 +123,12 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
             Err(more) => problems.extend(more),
         }
     }
-    for field in taken().filter(|field| field.needed.contains(&kind) && !seen.contains_key(field.name())) {
-        let message = format!("`sources`: a source of the type `{kind}` needs `{}`", field.name());
+    for field in taken().filter(|field| field.needed.has(kind) && !seen.contains_key(field.name())) {
+        let message = format!("`sources`: a source of the type `{}` needs `{}`", kind.name(), field.name());
         let help = format!("for example `{}: {}`", field.name(), field.key.example);
         problems.push(Problem::new(text.place(span), message).help(Some(help)));
     }
-    if kind == "webhook" {
+    if kind == SourceKind::Webhook {
         let (mapping, path) = (seen.get("mapping"), seen.get("path"));
         let message = match (mapping, path) {
             (None, None) => "`sources`: a source of the type `webhook` needs `mapping`, or `path`",

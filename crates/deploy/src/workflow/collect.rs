@@ -16,20 +16,13 @@ impl Run {
         }
         let files = Files::of(self.workspace.collected(&config.name))?;
         let configured = config.sources.clone();
-        let (sources, failed) =
+        let (sources, mut failed) =
             event_sources::with_known_teams(&self.workspace, configured, &files, Ask::Now).await;
-        for error in failed {
-            events.warn(error.to_string(), error.hint());
-        }
         let mut collecting = Collecting::begin(&files, &sources)?;
-        for source in sources.iter().filter(|source| !event_sources::is_nobodys(source)) {
-            if let Err(error) =
-                collecting.collect(&self.workspace, source, event_sources::usual_since(), events).await
-            {
-                events.warn(error.to_string(), error.hint());
-            }
-        }
-        let collected = collecting.end(&files.events);
+        let since = event_sources::usual_since();
+        failed.extend(collecting.collect_all(&self.workspace, &sources, since, events).await);
+        failed.iter().for_each(|failed| failed.told(events));
+        let collected = collecting.end(&files.events, &failed);
         events.note(format!(
             "{} events of {} sources, {} of them new",
             collected.events,

@@ -1,10 +1,13 @@
 //! The place on this machine from which a deployment is worked on: folders, programs, and what else a
 //! process's surroundings say, as values.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use dorainfra_base::answer;
+use dorainfra_dora::source::forge::Forge;
+use dorainfra_dora::source::forges::FORGES;
 
 use super::error::{Error, InputError, Result};
 use crate::artifact;
@@ -29,18 +32,27 @@ pub struct Workspace {
 /// What forges are asked with, where a source names no file.
 #[derive(Clone, Default)]
 pub struct Tokens {
-    pub github: Option<String>,
-    pub gitlab: Option<String>,
+    /// By the forge's name.
+    of: BTreeMap<&'static str, String>,
+}
+
+impl Tokens {
+    /// Those that `variable` answers, for all forges.
+    pub fn found(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let token =
+            |forge: &&dyn Forge| Some((forge.name(), forge.tokens().iter().find_map(|name| variable(name))?));
+        Self { of: FORGES.iter().filter_map(token).collect() }
+    }
+
+    pub fn of(&self, forge: &dyn Forge) -> Option<String> {
+        self.of.get(forge.name()).cloned()
+    }
 }
 
 /// Secrets are in no message.
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |token: &Option<String>| token.as_ref().map(|_| "…");
-        f.debug_struct("Tokens")
-            .field("github", &shown(&self.github))
-            .field("gitlab", &shown(&self.gitlab))
-            .finish()
+        f.debug_map().entries(self.of.keys().map(|name| (name, "…"))).finish()
     }
 }
 

@@ -102,7 +102,7 @@ fn json_lines(text: &str) -> Result<Lines, Vec<Problem>> {
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         match events::event_of(line) {
-            Ok(event) => all.push((index + 1, event)),
+            Ok(event) => all.push((index + 1, event.trimmed())),
             Err((column, message)) => problems.push(Problem { line: index + 1, column, message }),
         }
     }
@@ -263,6 +263,28 @@ recovery,,,,2026-03-02T16:10:00Z,,d2,f1,
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(read(&path).unwrap(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn space_around_a_name_is_none_of_it() {
+        let spaced = r#"{"type":"change","id":" c1","team":"orders ","service":"\tcart","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","id":"d1 ","team":"orders","service":"cart ","environment":" live ","at":"2026-03-02T15:30:00Z","changes":[" c1"]}
+{"type":"failure","id":"f1 ","team":"orders\u00a0","service":"cart","at":"2026-03-02T15:42:00Z","deployment":" d1"}
+{"type":"recovery","failure":" f1","at":"2026-03-02T16:10:00Z","deployment":"d2 "}
+"#;
+        let mut plain = spaced.replace("\\t", "").replace("\\u00a0", "");
+        for name in ["c1", "orders", "cart", "d1", "live", "f1", "d2"] {
+            plain = plain.replace(&format!("\" {name}"), &format!("\"{name}"));
+            plain = plain.replace(&format!("{name} \""), &format!("{name}\""));
+        }
+        assert_eq!(json_lines(spaced).unwrap(), json_lines(&plain).unwrap());
+        assert_eq!(json_lines(&plain).unwrap()[1].1.order().2, "d1");
+        // What is two events then, is told with its line.
+        let both = r#"{"type":"change","id":"c1","team":"a","service":"s","at":"2026-03-02T09:00:00Z"}
+{"type":"change","id":"c1 ","team":"b","service":"s","at":"2026-03-02T09:00:00Z"}
+"#;
+        let problems = json_lines(both).and_then(each_once).unwrap_err();
+        assert_eq!((problems[0].line, problems.len()), (2, 1), "{problems:?}");
     }
 
     #[test]

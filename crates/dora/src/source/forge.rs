@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use async_trait::async_trait;
 use dorainfra_model::Events;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Deserializer, Serialize};
@@ -16,6 +17,25 @@ use super::history::{self, History};
 use super::project::{Fact, Landed, Project};
 use super::rest::{Access, Headers, Page, Rest};
 use super::{SourceError, state};
+
+/// A forge, and how its projects are read. `forges` lists all of them.
+#[async_trait(?Send)]
+pub trait Forge: Send + Sync {
+    /// As the configuration and the journal call it.
+    fn name(&self) -> &'static str;
+
+    /// Where its API is, unless a source says so.
+    fn address(&self) -> &'static str;
+
+    /// The variables that a token is read from, the first that is set.
+    fn tokens(&self) -> &'static [&'static str];
+
+    /// Reads what is new of a project, and answers all that is known.
+    async fn read(&self, settings: &Settings, events: &Events) -> Result<Project, SourceError>;
+
+    /// The team that owns all of a project, by its `CODEOWNERS`.
+    async fn team(&self, access: &Access, project: &str) -> Result<String, SourceError>;
+}
 
 /// What of a project is a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

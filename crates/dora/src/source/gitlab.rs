@@ -6,19 +6,44 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use dorainfra_model::Events;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::compared::{Compared, is_hash};
-use super::forge::{self, Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::forge::{self, Between, Compares, Deployed, Forge, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Incident, Landed, Project, Ran, Status};
 use super::rest::{Access, Headers, Page, Rest};
 use super::state;
 use super::{SourceError, codeowners};
 
-pub const SERVER: &str = "https://gitlab.com";
+pub struct Gitlab;
+
+#[async_trait(?Send)]
+impl Forge for Gitlab {
+    fn name(&self) -> &'static str {
+        "gitlab"
+    }
+
+    fn address(&self) -> &'static str {
+        "https://gitlab.com"
+    }
+
+    fn tokens(&self) -> &'static [&'static str] {
+        &["GITLAB_TOKEN"]
+    }
+
+    async fn read(&self, settings: &Settings, events: &Events) -> Result<Project, SourceError> {
+        read(settings, events).await
+    }
+
+    async fn team(&self, access: &Access, project: &str) -> Result<String, SourceError> {
+        team(access, project).await
+    }
+}
+
 /// Where it is on a server.
 const API: &str = "api/v4";
 const HEADERS: Headers = &[("accept", "application/json")];
@@ -75,7 +100,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
 }
 
 /// The team that owns all of a project.
-pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
     let rest = Rest::new(access, API, HEADERS)?;
     let id = project.replace('/', "%2F");
     // In GitLab's own order.

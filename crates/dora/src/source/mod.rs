@@ -15,6 +15,7 @@ mod durable;
 mod error;
 pub mod file;
 pub mod forge;
+pub mod forges;
 pub mod git;
 pub mod github;
 pub mod gitlab;

@@ -14,6 +14,7 @@ use super::SourceError;
 pub(super) use super::durable::beside;
 pub use super::durable::write_durably;
 use super::provenance::Provenance;
+pub use super::provenance::{Kept, Origin};
 
 /// A file of events that is being changed; nobody else changes it meanwhile.
 pub struct Store {
@@ -113,9 +114,9 @@ impl Store {
     /// the ids of all sources that there are begin with.
     pub fn replace_source(
         &mut self,
-        source: &str,
+        source: &Origin,
         prefix: &str,
-        kept: &[String],
+        kept: &Kept,
         new: Vec<Event>,
     ) -> (Merged, Vec<String>) {
         let former = self.provenance.owns(source, prefix, kept);

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use dorainfra_config::{self as config, Source, SourceKind, TeamFrom};
 use dorainfra_dora::events::{Event, Kind};
-use dorainfra_dora::source::store::{self, Merged, Store};
-use dorainfra_dora::source::webhook::{self, Sender, Subscriptions};
+use dorainfra_dora::source::forge::{self, Forge};
+use dorainfra_dora::source::forges::{self, Known};
+use dorainfra_dora::source::store::{self, Kept, Merged, Store};
+use dorainfra_dora::source::webhook::{self, Facts, Sender, Subscriptions};
 use dorainfra_dora::source::{
-    Access, Owner, Patterns, Project, SourceError, codeowners, file, forge, git, github, gitlab,
-    without_lead_time,
+    Access, Owner, Patterns, Project, SourceError, codeowners, file, git, without_lead_time,
 };
 use dorainfra_model::Events;
 use serde::Serialize;
@@ -93,7 +94,21 @@ pub async fn with_teams(
     ask: Ask,
 ) -> Result<Vec<Source>> {
     let (sources, failed) = with_known_teams(workspace, configured, files, ask).await;
-    failed.into_iter().next().map_or(Ok(sources), Err)
+    failed.into_iter().next().map_or(Ok(sources), |failed| Err(failed.error))
+}
+
+/// A source that was not read, and why.
+#[derive(Debug)]
+pub struct Failed {
+    /// `git ../shop`
+    pub source: String,
+    pub error: Error,
+}
+
+impl Failed {
+    pub fn told(&self, events: &Events) {
+        events.warn(format!("{}: {}", self.source, self.error), self.error.hint());
+    }
 }
 
 /// Those too whose team is not told: [`is_nobodys`] says which.
@@ -102,7 +117,7 @@ pub async fn with_known_teams(
     mut configured: Vec<Source>,
     files: &Files,
     ask: Ask,
-) -> (Vec<Source>, Vec<Error>) {
+) -> (Vec<Source>, Vec<Failed>) {
     let mut failed = Vec::new();
     for source in configured.iter_mut().filter(|source| is_nobodys(source)) {
         let told = match (&source.path, &source.project) {
@@ -115,7 +130,7 @@ pub async fn with_known_teams(
         };
         match told {
             Ok(team) => source.team = Some(team),
-            Err(error) => failed.push(error),
+            Err(error) => failed.push(Failed { source: name(workspace, source), error }),
         }
     }
     (configured, failed)
@@ -138,12 +153,11 @@ async fn team_of(
     if let (Ask::Once, Some(team)) = (ask, known()) {
         return Ok(team);
     }
-    let access = access(workspace, source)?;
-    let team = match source.kind {
-        SourceKind::Gitlab => gitlab::team(&access, project).await,
-        _ => github::team(&access, project).await,
+    let Some(forge) = forges::named(source.kind.name()) else {
+        let message = format!("a source of the type `{}` has no CODEOWNERS", source.kind.name());
+        return Err(SourceError::Owner { project: project.to_owned(), message }.into());
     };
-    match team {
+    match forge.team(&access(workspace, forge, source)?, project).await {
         Ok(team) => {
             store::write_durably(&file, team.as_bytes())?;
             Ok(team)
@@ -162,6 +176,8 @@ async fn team_of(
 #[derive(Clone, Debug, Serialize)]
 pub struct Collected {
     pub sources: Vec<CollectedSource>,
+    /// Sources that were not read: `git ../shop`.
+    pub failed: Vec<String>,
     /// The file of events.
     pub file: String,
     pub added: u64,
@@ -194,8 +210,8 @@ pub struct Collecting<'a> {
     files: &'a Files,
     /// Who else tells of the same services, through the receiver.
     subscriptions: Subscriptions,
-    /// What the ids of each source's events begin with.
-    prefixes: Vec<String>,
+    /// The sources that make events of their own.
+    kept: Kept,
     /// What it holds of others was made to events.
     received: bool,
     sources: Vec<CollectedSource>,
@@ -205,15 +221,41 @@ pub struct Collecting<'a> {
 impl<'a> Collecting<'a> {
     /// `configured`: all sources that there are.
     pub fn begin(files: &'a Files, configured: &[Source]) -> Result<Self> {
-        let subscriptions = subscriptions(configured, files)?;
-        let prefixes = configured.iter().filter(|source| source.project.is_some() || is_git(source));
-        let prefixes = prefixes.map(|source| owner(source).prefix()).collect();
+        let mut begun = Self::of_some(files, configured)?;
+        let own = configured.iter().filter(|source| source.project.is_some() || is_git(source));
+        begun.kept.configured = Some(own.map(files::origin).collect());
+        Ok(begun)
+    }
+
+    /// Of sources that somebody names; there may be others.
+    pub fn of_some(files: &'a Files, named: &[Source]) -> Result<Self> {
+        let subscriptions = subscriptions(named, files)?;
+        let own = named.iter().filter(|source| source.project.is_some() || is_git(source));
+        let prefixes = own.map(|source| owner(source).prefix()).collect();
+        let kept = Kept { prefixes, configured: None };
         let (sources, merged) = (Vec::new(), Merged::default());
-        Ok(Self { files, subscriptions, prefixes, received: false, sources, merged })
+        Ok(Self { files, subscriptions, kept, received: false, sources, merged })
+    }
+
+    /// Reads all of them whose owners are known. One that fails keeps no other from being read.
+    pub async fn collect_all(
+        &mut self,
+        workspace: &Workspace,
+        sources: &[Source],
+        since: OffsetDateTime,
+        events: &Events,
+    ) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        for source in sources.iter().filter(|source| !is_nobodys(source)) {
+            if let Err(error) = self.collect(workspace, source, since, events).await {
+                failed.push(Failed { source: name(workspace, source), error });
+            }
+        }
+        failed
     }
 
     /// Reads one source, and adds what it tells to the file.
-    pub async fn collect(
+    async fn collect(
         &mut self,
         workspace: &Workspace,
         source: &Source,
@@ -223,18 +265,37 @@ impl<'a> Collecting<'a> {
         let path = source.path.clone().unwrap_or_default();
         let project = source.project.clone().unwrap_or_default();
         let owner = owner(source);
-        let (name, mut known) = match source.kind {
-            SourceKind::File => {
+        let name = name(workspace, source);
+        let known = match (forges::named(source.kind.name()), source.kind) {
+            (Some(forge), _) => {
+                let settings = forge::Settings {
+                    access: access(workspace, forge, source)?,
+                    project: project.clone(),
+                    environment: owner.environment.clone(),
+                    deployed: deployed(source),
+                    unit: unit(source),
+                    since,
+                    state: self.files.of_source(source),
+                };
+                let mut known = forge.read(&settings, events).await?;
+                let sent = Some((Sender::Forge(Known(forge)), project.as_str()));
+                known.merge(self.received(&name, &owner, sent, events)?);
+                // GitLab's number of a project is in nobody's message.
+                let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
+                known.is_called((!is_number).then_some(project.as_str()));
+                exclude(source).tell(&known, &owner.environment, &name, events);
+                known
+            }
+            (None, SourceKind::File) => {
                 let told = blocking(move || file::read(&path)).await?;
-                let name = format!("file {}", shown(workspace, source.path.as_deref()));
                 return self.add(name, source, None, told, events);
             }
-            SourceKind::Git => {
+            (None, SourceKind::Git) => {
                 let deployed = match &source.branch {
                     Some(branch) => git::Deployed::Branch(branch.clone()),
                     None => git::Deployed::Tags(Patterns::new([source.tags.as_deref().unwrap_or("v*")])),
                 };
-                let received = self.received(&owner, None)?;
+                let received = self.received(&name, &owner, None, events)?;
                 let settings = git::Settings {
                     path,
                     deployed,
@@ -243,55 +304,37 @@ impl<'a> Collecting<'a> {
                     environment: owner.environment.clone(),
                     told: git::Told::of(&received, &owner.environment),
                 };
-                let name = format!("git {}", shown(workspace, source.path.as_deref()));
                 let notes = events.clone();
                 let mut known = blocking(move || git::read(&settings, &notes)).await?;
                 known.merge(received);
-                (name, known)
+                known
             }
-            SourceKind::Cdevents | SourceKind::Webhook => return self.others(events),
-            SourceKind::Github => {
-                let settings = forge::Settings {
-                    access: access(workspace, source)?,
-                    project: project.clone(),
-                    environment: owner.environment.clone(),
-                    deployed: deployed(source),
-                    unit: unit(source),
-                    since,
-                    state: self.files.of_source(source),
-                };
-                let mut known = github::read(&settings, events).await?;
-                known.merge(self.received(&owner, Some((Sender::Github, &project)))?);
-                (format!("github {project}"), known)
-            }
-            SourceKind::Gitlab => {
-                let settings = forge::Settings {
-                    access: access(workspace, source)?,
-                    project: project.clone(),
-                    environment: owner.environment.clone(),
-                    deployed: deployed(source),
-                    unit: unit(source),
-                    since,
-                    state: self.files.of_source(source),
-                };
-                let mut known = gitlab::read(&settings, events).await?;
-                known.merge(self.received(&owner, Some((Sender::Gitlab, &project)))?);
-                (format!("gitlab {project}"), known)
-            }
+            (None, _) => return self.others(events),
         };
-        if source.kind != SourceKind::Git {
-            // GitLab's number of a project is in nobody's message.
-            let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
-            known.is_called((!is_number).then_some(project.as_str()));
-            exclude(source).tell(&known, &owner.environment, &name, events);
-        }
         let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
         self.add(name, source, Some(owner), told, events)
     }
 
-    /// What the receiver was told of an owner.
-    fn received(&self, owner: &Owner, also: Option<(Sender, &str)>) -> Result<Project> {
-        Ok(webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?)
+    /// What the receiver was told of an owner. What it was told of another environment is named.
+    fn received(
+        &self,
+        name: &str,
+        owner: &Owner,
+        also: Option<(Sender, &str)>,
+        events: &Events,
+    ) -> Result<Project> {
+        let Facts { project, elsewhere } =
+            webhook::facts(&self.files.journal(), &self.subscriptions, owner, also)?;
+        for (environment, ran) in elsewhere {
+            let (deployments, do_not) =
+                if ran == 1 { ("deployment", "does not") } else { ("deployments", "do not") };
+            events.note(format!(
+                "{name}: {ran} {deployments} to `{environment}` that the receiver took {do_not} count, only what is \
+                 in `{}`",
+                owner.environment
+            ));
+        }
+        Ok(project)
     }
 
     /// What the receiver was told of services that no other source reads: of all of them at once.
@@ -325,7 +368,7 @@ impl<'a> Collecting<'a> {
         self.count(&name, owner, &told, events);
         let mut store = Store::open(&self.files.events)?;
         let (merged, former) = match &prefix {
-            Some(prefix) => store.replace_source(&Files::origin(source), prefix, &self.prefixes, told),
+            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, told),
             None => (store.merge_file(told), Vec::new()),
         };
         if !merged.is_empty() || !self.files.events.exists() {
@@ -366,10 +409,12 @@ impl<'a> Collecting<'a> {
         });
     }
 
-    pub fn end(self, file: &Path) -> Collected {
+    /// `failed`: those that were not read.
+    pub fn end(self, file: &Path, failed: &[Failed]) -> Collected {
         let Merged { added, changed, removed, total, .. } = self.merged;
         Collected {
             sources: self.sources,
+            failed: failed.iter().map(|one| one.source.clone()).collect(),
             file: file.display().to_string(),
             added,
             changed,
@@ -391,22 +436,29 @@ pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
     Ok(found.events)
 }
 
-fn access(workspace: &Workspace, source: &Source) -> Result<Access> {
-    let (url, token) = match source.kind {
-        SourceKind::Gitlab => (gitlab::SERVER, &workspace.tokens.gitlab),
-        _ => (github::API, &workspace.tokens.github),
-    };
+fn access(workspace: &Workspace, forge: &dyn Forge, source: &Source) -> Result<Access> {
     let token = match &source.token_file {
         Some(file) => Some(secret_of(file)?),
-        None => token.clone(),
+        None => workspace.tokens.of(forge),
     };
     Ok(Access {
         http: workspace::http(source.ca.as_deref())?,
-        url: source.url.clone().unwrap_or_else(|| url.to_owned()),
+        url: source.url.clone().unwrap_or_else(|| forge.address().to_owned()),
         token: token.filter(|token| !token.is_empty()),
         patience: PATIENCE,
         backoff: BACKOFF,
     })
+}
+
+/// What a source is called for people: `git ../shop`.
+fn name(workspace: &Workspace, source: &Source) -> String {
+    let of = match (&source.project, source.kind) {
+        (Some(project), _) => project.clone(),
+        (None, SourceKind::Webhook) => source.hook().unwrap_or_default(),
+        (None, SourceKind::Cdevents) => String::new(),
+        (None, _) => shown(workspace, source.path.as_deref()),
+    };
+    format!("{} {of}", source.kind.name()).trim_end().to_owned()
 }
 
 fn shown(workspace: &Workspace, path: Option<&Path>) -> String {
@@ -421,4 +473,29 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     Ok(done??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_a_name_for_people() {
+        let workspace = Workspace::new("/work".into(), "/bin/dorainfra".into());
+        for (source, expected) in [
+            (Source { path: Some("/work/shop".into()), ..Source::new(SourceKind::Git) }, "git shop"),
+            (Source { project: Some("o/r".into()), ..Source::new(SourceKind::Gitlab) }, "gitlab o/r"),
+            (Source { mapping: Some("jira".into()), ..Source::new(SourceKind::Webhook) }, "webhook jira"),
+            (Source::new(SourceKind::Cdevents), "cdevents"),
+        ] {
+            assert_eq!(name(&workspace, &source), expected);
+        }
+    }
+
+    #[test]
+    fn the_configuration_s_forges_are_those_that_can_be_read() {
+        let configured = SourceKind::ALL.iter().filter(|kind| kind.is_forge()).map(|kind| kind.name());
+        let read = forges::FORGES.iter().map(|forge| forge.name());
+        assert_eq!(configured.collect::<Vec<_>>(), read.collect::<Vec<_>>());
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use dorainfra_config::{Source, SourceKind};
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::source::Patterns;
+use dorainfra_dora::source::forges::{self, Known};
 use dorainfra_dora::source::webhook::mapping::{self, Mapping};
 use dorainfra_dora::source::webhook::{Intake, Reading, Sender, Subscribed, Subscriptions};
 
@@ -16,16 +17,18 @@ use super::owner::{deployed, owner, rules, unit};
 pub fn subscriptions(configured: &[Source], files: &Files) -> Result<Subscriptions> {
     let mut known = Subscriptions::default();
     for source in configured {
+        if let Some(forge) = forges::named(source.kind.name()) {
+            known.projects.push(project(Sender::Forge(Known(forge)), source, files));
+            continue;
+        }
         match source.kind {
-            SourceKind::Github => known.projects.push(project(Sender::Github, source, files)),
-            SourceKind::Gitlab => known.projects.push(project(Sender::Gitlab, source, files)),
-            SourceKind::Git => known.elsewhere.push(owner(source).prefix()),
+            SourceKind::Git => known.elsewhere.push(owner(source)),
             SourceKind::Cdevents => known.intakes.push(intake(Sender::Cdevents, source, None)),
             SourceKind::Webhook => {
                 let mapping = mapping_of(source)?;
                 known.intakes.push(intake(Sender::Webhook, source, Some(mapping)));
             }
-            SourceKind::File => {}
+            _ => {}
         }
     }
     Ok(known)
@@ -53,6 +56,7 @@ fn intake(sender: Sender, source: &Source, mapping: Option<Mapping>) -> Intake {
         teams: teams(source),
         rules: rules(source),
         reading: reading(source),
+        names_environment: source.environment.is_some(),
     }
 }
 

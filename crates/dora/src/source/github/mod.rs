@@ -10,6 +10,7 @@ mod graphql;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -18,14 +19,38 @@ pub(super) use self::answers::{Issue, Label};
 use dorainfra_model::Events;
 
 use super::compared::Compared;
-use super::forge::{Between, Compares, Deployed, Kept, PER_PAGE, Reader, Settings, Unit};
+use super::forge::{Between, Compares, Deployed, Forge, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
 use super::project::{Fact, Landed, Project, Ran, Status};
 use super::rest::{Access, Page, Rest};
 use super::state::{self, Newest};
 use super::{SourceError, codeowners};
 
-pub const API: &str = "https://api.github.com";
+pub struct Github;
+
+#[async_trait(?Send)]
+impl Forge for Github {
+    fn name(&self) -> &'static str {
+        "github"
+    }
+
+    fn address(&self) -> &'static str {
+        "https://api.github.com"
+    }
+
+    fn tokens(&self) -> &'static [&'static str] {
+        &["GITHUB_TOKEN", "GH_TOKEN"]
+    }
+
+    async fn read(&self, settings: &Settings, events: &Events) -> Result<Project, SourceError> {
+        read(settings, events).await
+    }
+
+    async fn team(&self, access: &Access, project: &str) -> Result<String, SourceError> {
+        team(access, project).await
+    }
+}
+
 const HEADERS: &[(&str, &str)] =
     &[("accept", "application/vnd.github+json"), ("x-github-api-version", "2022-11-28")];
 /// How long statuses of a deployment are looked at again.
@@ -101,7 +126,7 @@ pub async fn read(settings: &Settings, events: &Events) -> Result<Project, Sourc
 }
 
 /// The team that owns all of a project.
-pub async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
+async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
     let rest = Rest::new(access, "", HEADERS)?;
     // In GitHub's own order.
     let files = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"];

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::github::{Issue, Label, landed, names, runs};
+use super::super::github::{Github, Issue, Label, landed, names, runs};
 use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
+use super::forges::{Hooks, Shows};
 use super::payload::{Parsed, Pushed};
 
 #[derive(Deserialize)]
@@ -112,7 +113,15 @@ struct Release {
 }
 
 /// `read` says how a project is read.
-pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
+pub(super) const HOOKS: Hooks = Hooks {
+    forge: &Github,
+    event: "x-github-event",
+    delivery: &["x-github-delivery"],
+    shows: Shows::Signature("x-hub-signature-256"),
+    facts: |event, body, read| facts(event, body, read),
+};
+
+fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
     let Some(repository) = serde_json::from_slice::<About>(body)?.repository else {
         return Ok((String::new(), Vec::new()));
     };
@@ -225,6 +234,8 @@ fn ran(id: String, deployment: Ran) -> Fact {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::forges::Known;
+    use super::super::super::gitlab::Gitlab;
     use super::super::{Sender, Subscribed};
     use super::*;
     use serde_json::json;
@@ -238,7 +249,7 @@ mod tests {
                 issue["labels"] = json!([{"name": label}]);
             }
             let body = json!({"action": action, "issue": issue, "repository": {"full_name": "example/shop"}});
-            let reading = |project: &str| Subscribed::unknown(Sender::Github, project).reading;
+            let reading = |project: &str| Subscribed::unknown(Sender::Forge(Known(&Github)), project).reading;
             let facts = facts("issues", body.to_string().as_bytes(), reading).unwrap().1;
             facts
                 .into_iter()
@@ -257,8 +268,8 @@ mod tests {
     #[test]
     fn fuzzed_bodies_of_both_forges_are_told_or_read() {
         dorainfra_testutils::fuzzing::five_seconds("webhook-bodies", |input| {
-            let github = |project: &str| Subscribed::unknown(Sender::Github, project).reading;
-            let gitlab = |project: &str| Subscribed::unknown(Sender::Gitlab, project).reading;
+            let github = |project: &str| Subscribed::unknown(Sender::Forge(Known(&Github)), project).reading;
+            let gitlab = |project: &str| Subscribed::unknown(Sender::Forge(Known(&Gitlab)), project).reading;
             for event in ["deployment_status", "workflow_run", "push", "pull_request", "release", "issues"] {
                 let _ = facts(event, input, github).map(|(_, facts)| format!("{facts:?}"));
             }

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
-use super::super::gitlab::{labelled, landed};
+use super::super::gitlab::{Gitlab, labelled, landed};
 use super::super::project::{Fact, Incident, Ran, Status};
 use super::Reading;
+use super::forges::{Hooks, Shows};
 use super::payload::{Parsed, Pushed, gitlab_time};
 
 #[derive(Deserialize)]
@@ -137,6 +138,14 @@ fn names(labels: Vec<Label>) -> Vec<String> {
 }
 
 /// `read` says how a project is read.
+pub(super) const HOOKS: Hooks = Hooks {
+    forge: &Gitlab,
+    event: "x-gitlab-event",
+    delivery: &["idempotency-key", "x-gitlab-event-uuid"],
+    shows: Shows::Secret("x-gitlab-token"),
+    facts: |event, body, read| facts(event, body, read),
+};
+
 pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
     let Some(about) = serde_json::from_slice::<About>(body)?.project else {
         return Ok((String::new(), Vec::new()));

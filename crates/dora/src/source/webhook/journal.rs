@@ -16,19 +16,48 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::super::SourceError;
+use super::super::forges::{self, Known};
 use super::super::project::Fact;
 use super::super::store::{BadLine, beside, set_aside};
 
 pub(super) use journalled::Journalled;
 
+/// Who sent something. In the journal it is a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "&'static str", try_from = "String")]
 pub enum Sender {
-    Github,
-    Gitlab,
+    Forge(Known),
     Cdevents,
     /// A mapped webhook.
     Webhook,
+}
+
+const CDEVENTS: &str = "cdevents";
+const WEBHOOK: &str = "webhook";
+
+impl From<Sender> for &'static str {
+    fn from(sender: Sender) -> Self {
+        match sender {
+            Sender::Forge(Known(forge)) => forge.name(),
+            Sender::Cdevents => CDEVENTS,
+            Sender::Webhook => WEBHOOK,
+        }
+    }
+}
+
+impl TryFrom<String> for Sender {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
+            CDEVENTS => Ok(Self::Cdevents),
+            WEBHOOK => Ok(Self::Webhook),
+            forge => match forges::named(forge) {
+                Some(forge) => Ok(Self::Forge(Known(forge))),
+                None => Err(format!("no sender is called `{name}`")),
+            },
+        }
+    }
 }
 
 /// What one webhook told.
@@ -63,7 +92,7 @@ impl Delivery {
     /// The project, in whichever case somebody writes it: forges know no difference.
     pub fn about(&self) -> About {
         let project = match self.sender {
-            Sender::Github | Sender::Gitlab => self.project.to_lowercase(),
+            Sender::Forge(_) => self.project.to_lowercase(),
             Sender::Cdevents | Sender::Webhook => self.project.clone(),
         };
         About { sender: self.sender, hook: self.hook.clone(), team: self.team.clone(), project }
@@ -284,13 +313,14 @@ fn key(delivery: &Delivery) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::super::github::Github;
     use super::super::super::project::Project;
     use super::*;
 
     fn delivery(id: &str) -> Delivery {
         Delivery {
             id: id.into(),
-            sender: Sender::Github,
+            sender: Sender::Forge(Known(&Github)),
             project: "o/r".into(),
             team: None,
             hook: None,
@@ -368,7 +398,7 @@ mod tests {
             let change = Landed { at: Some(at(number)), title: id.clone(), ..Landed::default() };
             let one = Delivery {
                 id: number.to_string(),
-                sender: Sender::Github,
+                sender: Sender::Forge(Known(&Github)),
                 project: format!("o/{}", number % 2),
                 team: None,
                 hook: None,

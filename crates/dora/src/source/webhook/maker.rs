@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::super::events::Event;
 use super::super::SourceError;
 use super::super::judge;
-use super::super::project::{Fact, Project, Ran};
+use super::super::project::{Fact, Failed, Project, Ran};
 use super::super::rules::Owner;
 use super::super::state;
 use super::super::store::{Merged, Store};
@@ -17,17 +17,41 @@ use super::journal::{self, About, Delivery, Journalled, Sender};
 use super::made;
 use super::subscriptions::{Counts, Place, Subscriptions, here, rolled_back};
 
-/// The projects as the journal tells them, and the file of events.
+/// The projects as the journal tells them, and the file of events. Each copy knows the same.
+#[derive(Clone)]
 pub(super) struct Maker {
     events: PathBuf,
     /// Where it says what was made.
     made: PathBuf,
     subscriptions: Arc<Subscriptions>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was told. Whoever asks and who adds wait for each other; who writes the file holds nobody up.
+#[derive(Default)]
+struct Known {
     told: Journalled,
     /// By what an owner's ids begin with, what is about it.
     owners: BTreeMap<String, BTreeSet<About>>,
     /// The owners, by what their ids begin with, of whom something new was told.
     changed: BTreeSet<String>,
+}
+
+/// What a delivery names that nobody has told of. It counts once somebody does.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unknown {
+    /// The deployment that an incident names: none of this name ran before it.
+    Deployment(String),
+    /// The beginning of an incident that is over.
+    Beginning(String),
+}
+
+/// What was told of an owner.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub project: Project,
+    /// How many deployments ran in each environment that senders call theirs, and is not the owner's.
+    pub elsewhere: BTreeMap<String, usize>,
 }
 
 /// All that was told of an owner so far, with what `also` says is its, too.
@@ -36,19 +60,26 @@ pub fn facts(
     subscriptions: &Subscriptions,
     owner: &Owner,
     also: Option<(Sender, &str)>,
-) -> Result<Project, SourceError> {
+) -> Result<Facts, SourceError> {
     let told = Journalled::of(journal::read(journal)?);
-    let mut known = Project::default();
+    let Facts { project: mut known, mut elsewhere } = Facts::default();
     for (about, (name, project)) in told.into_projects() {
         let place = subscriptions.place(&about, &name);
         let is_its = also
             .is_some_and(|(sender, project)| about.sender == sender && name.eq_ignore_ascii_case(project));
         if is_its || place.owner.prefix() == owner.prefix() {
-            known.merge(here(project, about.sender, &place, &owner.environment, Counts::ALL));
+            let counts = Counts::of(&place, &owner.environment);
+            if !counts.deployments {
+                let theirs = |ran: &&Ran| ran.environment == place.environment && ran.at().is_some();
+                let ran = project.deployments.values().filter(theirs).count();
+                *elsewhere.entry(place.environment.clone()).or_default() += ran;
+            }
+            known.merge(here(project, about.sender, &place, &owner.environment, counts));
         }
     }
     settle(&mut known, &owner.environment);
-    Ok(known)
+    elsewhere.retain(|_, ran| *ran > 0);
+    Ok(Facts { project: known, elsewhere })
 }
 
 /// What only all facts together say.
@@ -115,40 +146,40 @@ impl Gathered {
 
 impl Maker {
     pub fn new(journal: &Path, events: PathBuf, subscriptions: Arc<Subscriptions>) -> Self {
-        Self {
-            events,
-            made: made::path(journal),
-            subscriptions,
-            told: Journalled::default(),
-            owners: BTreeMap::new(),
-            changed: BTreeSet::new(),
-        }
+        Self { events, made: made::path(journal), subscriptions, known: Arc::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of a journal has to be added before anything is made.
-    pub fn add(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+    pub fn add(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        let Known { told, owners, changed } = &mut *self.known();
         for delivery in deliveries {
-            for about in self.told.add(delivery) {
-                let Some((name, _)) = self.told.get(&about) else { continue };
+            for about in told.add(delivery) {
+                let Some((name, _)) = told.get(&about) else { continue };
                 let prefix = self.subscriptions.place(&about, name).owner.prefix();
-                self.owners.entry(prefix.clone()).or_default().insert(about);
-                self.changed.insert(prefix);
+                owners.entry(prefix.clone()).or_default().insert(about);
+                changed.insert(prefix);
             }
         }
     }
 
     /// Whether a source makes all events of an owner, and not this.
     fn is_elsewhere(&self, prefix: &str) -> bool {
-        self.subscriptions.elsewhere.iter().any(|one| one == prefix)
+        self.subscriptions.elsewhere.iter().any(|one| one.prefix() == prefix)
     }
 
     /// Makes the events of owners of which no other source does, and answers them, too.
-    pub fn others(&mut self) -> Result<(Merged, Vec<Event>), SourceError> {
-        let projects = &self.subscriptions.projects;
-        self.changed.retain(|prefix| projects.iter().all(|one| one.owner.prefix() != *prefix));
-        self.changed.retain(|prefix| !self.subscriptions.elsewhere.contains(prefix));
+    pub fn others(&self) -> Result<(Merged, Vec<Event>), SourceError> {
+        let changed = {
+            let changed = &mut self.known().changed;
+            changed.retain(|prefix| self.subscriptions.read_by(prefix).is_none());
+            changed.clone()
+        };
         let mut events = Vec::new();
-        for prefix in &self.changed {
+        for prefix in &changed {
             if let Some(gathered) = self.gather(prefix)? {
                 events.extend(gathered.events());
             }
@@ -156,12 +187,26 @@ impl Maker {
         Ok((self.make()?, events))
     }
 
-    pub fn make(&mut self) -> Result<Merged, SourceError> {
+    /// Makes the events of all of whom something new was told; after an error the next time does.
+    pub fn make(&self) -> Result<Merged, SourceError> {
+        let (changed, owners): (BTreeSet<String>, BTreeSet<String>) = {
+            let known = &mut *self.known();
+            (std::mem::take(&mut known.changed), known.owners.keys().cloned().collect())
+        };
+        let made = self.make_of(&changed, &owners);
+        if made.is_err() {
+            self.known().changed.extend(changed);
+        }
+        made
+    }
+
+    /// `owners`: all that there are.
+    fn make_of(&self, changed: &BTreeSet<String>, owners: &BTreeSet<String>) -> Result<Merged, SourceError> {
         let mut store = Store::open(&self.events)?;
         let mut all = Merged::default();
         let before = made::read(&self.made);
         let mut made = before.clone();
-        for prefix in self.changed.iter().filter(|prefix| !self.is_elsewhere(prefix)) {
+        for prefix in changed.iter().filter(|prefix| !self.is_elsewhere(prefix)) {
             let Some(gathered) = self.gather(prefix)? else { continue };
             let whole = gathered.whole;
             let events = gathered.events();
@@ -175,12 +220,9 @@ impl Maker {
         }
         // What the configuration gives to others now.
         for (prefix, ids) in &before {
-            let projects = &self.subscriptions.projects;
-            let another_s =
-                self.is_elsewhere(prefix) || projects.iter().any(|one| one.owner.prefix() == *prefix);
-            if !self.owners.contains_key(prefix) {
+            if !owners.contains(prefix) {
                 made.remove(prefix);
-                if !another_s {
+                if self.subscriptions.read_by(prefix).is_none() {
                     all.add(store.update(ids, Vec::new()));
                 }
             }
@@ -199,59 +241,72 @@ impl Maker {
         if made != before {
             made::write(&self.made, &made)?;
         }
-        self.changed.clear();
         Ok(Merged { total: store.total(), ..all })
     }
 
-    /// What a delivery names that nobody has told of: the end of an incident may be told before
-    /// its beginning, but an incident of a deployment that is not there is a mistake.
-    pub fn unknown(&self, delivery: &Delivery) -> Result<Option<String>, SourceError> {
-        let owner = self.subscriptions.place(&delivery.about(), &delivery.project).owner;
-        let mut known = Project::default();
-        if let Some(gathered) = self.gather(&owner.prefix())? {
-            gathered.groups.into_iter().for_each(|group| known.merge(group.project));
+    /// What a delivery names that nobody has told of.
+    pub fn unknown(&self, delivery: &Delivery) -> Result<Option<Unknown>, SourceError> {
+        let incidents = delivery.facts.iter().filter_map(|fact| match fact {
+            Fact::Failed { id, failure } => Some((id, failure)),
+            _ => None,
+        });
+        let incidents: Vec<(&String, &Failed)> = incidents.collect();
+        // Most deliveries name nothing.
+        if delivery.sender != Sender::Cdevents || incidents.is_empty() {
+            return Ok(None);
         }
-        for fact in &delivery.facts {
-            let Fact::Failed { id, failure } = fact else { continue };
-            let (begun, of) = (failure.begun(), format!("{}/{}", owner.team, owner.service));
+        let owner = self.subscriptions.place(&delivery.about(), &delivery.project).owner;
+        let of = format!("{}/{}", owner.team, owner.service);
+        let mut known = Project::default();
+        let mut environment = owner.environment.clone();
+        if let Some(gathered) = self.gather(&owner.prefix())? {
+            for group in gathered.groups {
+                if gathered.whole {
+                    environment.clone_from(&group.place.owner.environment);
+                }
+                known.merge(group.project);
+            }
+        }
+        for (id, failure) in incidents {
+            let begun = failure.begun();
             let named = failure.deployment.as_deref().and_then(|named| named.strip_prefix(cdevents::CALLED));
             if let (Some(named), Some(begun)) = (named, begun) {
-                let ran = |ran: &Ran| {
-                    ran.environment == owner.environment && ran.at().is_some_and(|at| at <= begun)
-                };
+                let ran =
+                    |ran: &Ran| ran.environment == environment && ran.at().is_some_and(|at| at <= begun);
                 if !cdevents::named(&known.deployments, named).any(|(_, deployment)| ran(deployment)) {
-                    return Err(SourceError::Event(format!(
-                        "no deployment `{named}` of {of} ran in {} before this incident; give the `--id` of one \
-                         that did, or leave `--deployment` out",
-                        owner.environment
-                    )));
+                    return Ok(Some(Unknown::Deployment(format!(
+                        "no deployment `{named}` of {of} ran in {environment} before this incident"
+                    ))));
                 }
             }
-            let begins = |id: &str| known.failures.get(id).is_some_and(|known| known.begun().is_some());
-            if begun.is_none() && !begins(id) {
+            if begun.is_none() && !self.known().told.begins(delivery.sender, id) {
                 let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
-                return Ok(Some(format!(
-                    "no incident `{name}` of {of} is known: this counts once `dorainfra event incident` tells of it"
-                )));
+                return Ok(Some(Unknown::Beginning(format!("no incident `{name}` of {of} is known"))));
             }
         }
         Ok(None)
     }
 
+    /// What each sender told of an owner so far.
+    fn its(&self, prefix: &str) -> Vec<Its> {
+        let Known { told, owners, .. } = &*self.known();
+        let its = owners.get(prefix).into_iter().flatten().filter_map(|about| {
+            let (name, told) = told.get(about)?;
+            let place = self.subscriptions.place(about, name);
+            Some(Its { sender: about.sender, place, name: name.clone(), told: told.clone() })
+        });
+        its.collect()
+    }
+
     /// All that is known of an owner. Where a forge tells of it, its source's rules are the
     /// owner's, and its source's name for the environment.
     fn gather(&self, prefix: &str) -> Result<Option<Gathered>, SourceError> {
-        let abouts = self.owners.get(prefix).into_iter().flatten();
-        let its = abouts.filter_map(|about| {
-            let (name, told) = self.told.get(about)?;
-            Some(Its { sender: about.sender, place: self.subscriptions.place(about, name), name, told })
-        });
-        let mut its: Vec<Its<'_>> = its.collect();
+        let mut its = self.its(prefix);
         its.sort_by_key(|one| !one.is_forge());
         // A project of a forge that has sent nothing yet.
         let silent = self.subscriptions.projects.iter().find(|one| one.owner.prefix() == prefix);
         let forge = its.first().filter(|one| one.is_forge());
-        let name = forge.map(|one| one.name.to_owned()).or(silent.map(|one| one.project.clone()));
+        let name = forge.map(|one| one.name.clone()).or(silent.map(|one| one.project.clone()));
         let has_forge = forge.is_some();
         let main = silent.map(Subscriptions::silent);
         let Some(main) = main.or_else(|| forge.map(|one| one.place.clone())) else {
@@ -265,7 +320,8 @@ impl Maker {
             group.project = state::project(state)?;
         }
         for Its { sender, place, told, .. } in its {
-            group.add(told, sender, &place, Counts::ALL);
+            let counts = Counts::of(&place, &group.place.owner.environment);
+            group.add(&told, sender, &place, counts);
         }
         group.project.is_called(name.as_deref());
         Ok(Some(Gathered { groups: vec![group], whole }))
@@ -273,16 +329,16 @@ impl Maker {
 }
 
 /// What one sender told of an owner.
-struct Its<'a> {
+struct Its {
     sender: Sender,
     place: Place,
-    name: &'a str,
-    told: &'a Project,
+    name: String,
+    told: Project,
 }
 
-impl Its<'_> {
+impl Its {
     fn is_forge(&self) -> bool {
-        matches!(self.sender, Sender::Github | Sender::Gitlab)
+        matches!(self.sender, Sender::Forge(_))
     }
 
     /// Of two names that differ in case only, somebody means one environment.
@@ -292,12 +348,12 @@ impl Its<'_> {
 }
 
 /// Each source says for its own deliveries which environment counts, so there may be several.
-fn by_environment(its: &[Its<'_>]) -> Vec<Group> {
+fn by_environment(its: &[Its]) -> Vec<Group> {
     let deploys =
-        |one: &&Its<'_>| one.told.deployments.values().any(|ran| ran.environment == one.place.environment);
+        |one: &&Its| one.told.deployments.values().any(|ran| ran.environment == one.place.environment);
     let deployed: BTreeSet<String> = its.iter().filter(deploys).map(Its::environment).collect();
     // Who tells of incidents often knows no environments: there is only one that they can be of.
-    let home = |one: &Its<'_>| match (deployed.contains(&one.environment()), deployed.len()) {
+    let home = |one: &Its| match (deployed.contains(&one.environment()), deployed.len()) {
         (false, 1) => deployed.first().cloned().unwrap_or_default(),
         _ => one.environment(),
     };
@@ -308,9 +364,9 @@ fn by_environment(its: &[Its<'_>]) -> Vec<Group> {
         for one in its {
             let counts =
                 Counts { deployments: one.environment() == environment, failures: home(one) == environment };
-            group.add(one.told, one.sender, &one.place, counts);
+            group.add(&one.told, one.sender, &one.place, counts);
             if counts.deployments {
-                group.keep_names(one.told, &one.place);
+                group.keep_names(&one.told, &one.place);
             }
         }
         Some(group)

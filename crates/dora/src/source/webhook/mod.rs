@@ -6,6 +6,7 @@
 //! a killed receiver loses nothing, and the next one goes on.
 
 mod cdevents;
+mod forges;
 mod github;
 mod gitlab;
 mod intake;
@@ -37,13 +38,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::cdevents::Mode;
+use self::forges::{Hooks, Shows};
 use self::intake::{Told, Wrong};
 pub use self::journal::{Delivery, Sender};
 use self::journal::{Journal, Opened};
 use self::maker::Maker;
-pub use self::maker::facts;
+pub use self::maker::{Facts, facts};
 pub use self::payload::any_time;
-pub use self::record::{Recorded, make_others, record};
+pub use self::record::{OF_EVENT, Recorded, make_others, record};
 use self::record::{cdevent, counts_not};
 use self::refused::Refused;
 use self::subscriptions::problem;
@@ -52,6 +54,7 @@ use dorainfra_base::serve;
 use dorainfra_model::Events;
 
 use super::SourceError;
+use super::forges::Known;
 
 /// The largest payload that GitHub sends.
 const LARGEST: usize = 25 * 1024 * 1024;
@@ -98,17 +101,19 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
     let key = hmac::Key::new(hmac::HMAC_SHA256, settings.secret.as_bytes());
     let token = hmac::sign(&key, settings.secret.as_bytes());
     let subscriptions = Arc::new(settings.subscriptions);
-    let mut maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
+    let maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
     maker.add(past);
     let told = maker.make()?;
     events.note(format!("webhooks are received at http://{address}/ ({} events known)", told.total));
 
-    let write = tokio::task::spawn_blocking(move || write(journal, queue, &written));
-    let make = tokio::spawn(make(maker, new, events.clone()));
+    let kept = maker.clone();
+    let write = tokio::task::spawn_blocking(move || write(journal, queue, &kept, &written));
+    let make = tokio::spawn(make(maker.clone(), new, events.clone()));
     let receiver = Arc::new(Receiver {
         key,
         token,
         subscriptions,
+        maker,
         writer,
         refused: Refused::of(&settings.journal),
         small: Semaphore::new(SMALL_AT_ONCE),
@@ -130,6 +135,8 @@ struct Receiver {
     /// Of the secret itself: comparing tags takes the same time for any other.
     token: hmac::Tag,
     subscriptions: Arc<Subscriptions>,
+    /// Knows what was kept so far.
+    maker: Maker,
     writer: mpsc::Sender<Waiting>,
     refused: Refused,
     /// Places for payloads that are being read.
@@ -148,11 +155,14 @@ type Answer = (StatusCode, String);
 
 /// What sends a request, by its head.
 enum Origin<'a> {
-    Github(&'a str),
-    Gitlab(&'a str),
+    /// With what happened.
+    Forge(&'static Hooks, &'a str),
     Cdevents(Mode),
     Hook(Box<Intake>),
 }
+
+/// The webhooks of all forges.
+const FORGES: [&Hooks; 2] = [&github::HOOKS, &gitlab::HOOKS];
 
 const UNKNOWN: &str = "neither GitHub's nor GitLab's webhook, nor a CloudEvent, and no mapped webhook is \
                        called like this path\n";
@@ -166,11 +176,11 @@ enum Shown {
 
 async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let from = match (header("x-github-event"), header("x-gitlab-event"), Mode::of(&headers)) {
-        (Some(event), ..) => Origin::Github(event),
-        (None, Some(event), _) => Origin::Gitlab(event),
-        (None, None, Some(mode)) => Origin::Cdevents(mode),
-        (None, None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
+    let forge = FORGES.iter().find_map(|hooks| Some(Origin::Forge(hooks, header(hooks.event)?)));
+    let from = match (forge, Mode::of(&headers)) {
+        (Some(forge), _) => forge,
+        (None, Some(mode)) => Origin::Cdevents(mode),
+        (None, None) => match receiver.subscriptions.hook(uri.path().trim_matches('/')) {
             Some(intake) => Origin::Hook(Box::new(intake)),
             None => return (StatusCode::BAD_REQUEST, UNKNOWN.into()),
         },
@@ -197,8 +207,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: Heade
     let form = header(CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(FORM));
     let body = if form { payload_of_form(&body) } else { body };
     let id = match from {
-        Origin::Github(_) => header("x-github-delivery"),
-        Origin::Gitlab(_) => header("idempotency-key").or(header("x-gitlab-event-uuid")),
+        Origin::Forge(hooks, _) => hooks.delivery.iter().find_map(|name| header(name)),
         Origin::Cdevents(_) | Origin::Hook(_) => None,
     };
     // Without an id, the same content is the same delivery.
@@ -216,7 +225,7 @@ impl Origin<'_> {
     /// For people.
     fn event(&self) -> &str {
         match self {
-            Self::Github(event) | Self::Gitlab(event) => event,
+            Self::Forge(_, event) => event,
             Self::Cdevents(_) => "CDEvents",
             Self::Hook(intake) => &intake.hook,
         }
@@ -268,8 +277,10 @@ impl Receiver {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let signed = |name: &str| header(name).and_then(signature).map(Shown::Signature);
         match from {
-            Origin::Github(_) => signed("x-hub-signature-256"),
-            Origin::Gitlab(_) => self.knows_secret(header("x-gitlab-token")).then_some(Shown::Secret),
+            Origin::Forge(hooks, _) => match hooks.shows {
+                Shows::Signature(name) => signed(name),
+                Shows::Secret(name) => self.knows_secret(header(name)).then_some(Shown::Secret),
+            },
             Origin::Cdevents(_) => self.authorized(headers).then_some(Shown::Secret),
             // Bitbucket and Jira sign, and so does Flux.
             Origin::Hook(_) => match self.authorized(headers) {
@@ -302,21 +313,18 @@ impl Receiver {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Vec<Delivery>, Unread> {
-        let read = |sender| move |project: &str| self.subscriptions.of(sender, project).reading;
-        let forge = |sender, event: &str, parsed: payload::Parsed| match parsed {
-            Ok((project, facts)) if !facts.is_empty() => {
-                Ok(vec![Delivery { id: id.clone(), sender, project, team: None, hook: None, facts }])
-            }
-            Ok(_) => Ok(Vec::new()),
-            Err(error) => Err(Unread::Wrong(format!("not a payload of `{event}`: {error}"))),
-        };
         let wrong = |wrong: Wrong| Unread::Wrong(wrong.to_string());
         match from {
-            Origin::Github(event) => {
-                forge(Sender::Github, event, github::facts(event, body, read(Sender::Github)))
-            }
-            Origin::Gitlab(event) => {
-                forge(Sender::Gitlab, event, gitlab::facts(event, body, read(Sender::Gitlab)))
+            Origin::Forge(hooks, event) => {
+                let sender = Sender::Forge(Known(hooks.forge));
+                let reading = |project: &str| self.subscriptions.of(sender, project).reading;
+                match (hooks.facts)(event, body, &reading) {
+                    Ok((project, facts)) if !facts.is_empty() => {
+                        Ok(vec![Delivery { id, sender, project, team: None, hook: None, facts }])
+                    }
+                    Ok(_) => Ok(Vec::new()),
+                    Err(error) => Err(Unread::Wrong(format!("not a payload of `{event}`: {error}"))),
+                }
             }
             Origin::Cdevents(mode) => {
                 match cdevent(&self.subscriptions, *mode, headers, body).map_err(wrong)? {
@@ -346,8 +354,18 @@ impl Receiver {
             return self.refuse(id, event, problem, body);
         }
         // Its sender may want to know, in one line.
-        let note = deliveries.iter().find_map(|one| counts_not(&self.subscriptions, one));
-        let note = note.map(|note| format!("; {note}")).unwrap_or_default();
+        let mut notes: Vec<String> =
+            deliveries.iter().find_map(|one| counts_not(&self.subscriptions, one)).into_iter().collect();
+        for one in &deliveries {
+            // What can't be looked up now is no reason not to keep it.
+            let unknown = tokio::task::block_in_place(|| self.maker.unknown(one)).ok().flatten();
+            match unknown.map(|unknown| unknown.told(one)) {
+                // Who told it waits, and can correct it: nothing of it has to be kept aside.
+                Some(Err(mistake)) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{mistake}\n")),
+                note => notes.extend(note.and_then(Result::ok)),
+            }
+        }
+        let note: String = notes.iter().map(|note| format!("; {note}")).collect();
         let (answer, written) = oneshot::channel();
         if self.writer.send(Waiting { deliveries, answer }).await.is_err() {
             return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
@@ -376,7 +394,8 @@ impl Receiver {
 fn write(
     mut journal: Journal,
     mut queue: mpsc::Receiver<Waiting>,
-    written: &mpsc::UnboundedSender<Delivery>,
+    maker: &Maker,
+    written: &mpsc::UnboundedSender<()>,
 ) {
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, WAITING) > 0 {
@@ -385,15 +404,17 @@ fn write(
         let deliveries: Vec<Delivery> = told.iter().flatten().cloned().collect();
         match journal.append(&deliveries) {
             Ok(new) => {
-                let mut new = new.into_iter();
-                for (deliveries, answer) in told.into_iter().zip(answers) {
-                    let fresh: Vec<Delivery> =
-                        deliveries.into_iter().filter(|_| new.next().unwrap_or_default()).collect();
+                let mut of_each = new.iter();
+                let is_new: Vec<bool> = told
+                    .iter()
+                    .map(|deliveries| of_each.by_ref().take(deliveries.len()).any(|new| *new))
+                    .collect();
+                // Known from the moment on at which it is answered.
+                maker.add(deliveries.into_iter().zip(&new).filter(|(_, new)| **new).map(|(one, _)| one));
+                let _ = written.send(());
+                for (is_new, answer) in is_new.into_iter().zip(answers) {
                     // Whoever does not wait any more will send it again.
-                    let _ = answer.send(Ok(!fresh.is_empty()));
-                    for delivery in fresh {
-                        let _ = written.send(delivery);
-                    }
+                    let _ = answer.send(Ok(is_new));
                 }
             }
             Err(error) => answers.into_iter().for_each(|answer| {
@@ -404,11 +425,7 @@ fn write(
 }
 
 /// Makes events of what was written, a moment after it came.
-async fn make(
-    mut maker: Maker,
-    mut new: mpsc::UnboundedReceiver<Delivery>,
-    events: Events,
-) -> Result<(), SourceError> {
+async fn make(maker: Maker, mut new: mpsc::UnboundedReceiver<()>, events: Events) -> Result<(), SourceError> {
     let mut arrived = Vec::new();
     let mut away = false;
     while new.recv_many(&mut arrived, WAITING).await > 0 {
@@ -416,10 +433,8 @@ async fn make(
         if !new.is_closed() {
             tokio::time::sleep(PAUSE).await;
         }
-        while let Ok(delivery) = new.try_recv() {
-            arrived.push(delivery);
-        }
-        maker.add(arrived.drain(..));
+        while new.try_recv().is_ok() {}
+        arrived.clear();
         match tokio::task::block_in_place(|| maker.make()) {
             Ok(_) => away = false,
             // It is in the journal: the next delivery, or the next start, makes it.

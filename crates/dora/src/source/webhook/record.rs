@@ -10,8 +10,8 @@ use super::super::project::Fact;
 use super::cdevents::{self, Mode, Read};
 use super::intake::{Told, Wrong};
 use super::journal::{self, Compaction, Delivery, Journal, Opened, Sender};
-use super::maker::Maker;
-use super::subscriptions::{Subscriptions, problem};
+use super::maker::{Maker, Unknown};
+use super::subscriptions::{Counts, Subscriptions, problem};
 use crate::events::Event;
 use crate::source::SourceError;
 use crate::source::store::Merged;
@@ -75,11 +75,14 @@ pub fn record(
         }
     };
     let mut notes: Vec<String> = counts_not(&subscriptions, &delivery).into_iter().collect();
-    let mut maker = Maker::new(path, events.to_owned(), Arc::new(subscriptions));
+    let maker = Maker::new(path, events.to_owned(), Arc::new(subscriptions));
     maker.add(deliveries);
     maker.make()?;
     if !journal.has(&delivery) {
-        notes.extend(maker.unknown(&delivery)?);
+        match maker.unknown(&delivery)?.map(|unknown| unknown.told(&delivery)) {
+            Some(Err(mistake)) => return Err(SourceError::Event(mistake)),
+            note => notes.extend(note.and_then(Result::ok)),
+        }
     }
     let new = journal.append(std::slice::from_ref(&delivery));
     let new = new.map_err(|error| SourceError::Journal(error.to_string()))?.contains(&true);
@@ -89,9 +92,34 @@ pub fn record(
     Ok(Recorded { new, merged: maker.make()?, notes })
 }
 
+/// What the sources of `dorainfra event`'s CloudEvents begin with; of deliveries, the ids.
+pub const OF_EVENT: &str = "/dorainfra/event/";
+
+impl Unknown {
+    /// For whoever tells it: a note; or an error, where it can only be a mistake of somebody who is
+    /// still there to correct it. Any other sender may tell of an incident before the deployment.
+    pub fn told(self, delivery: &Delivery) -> Result<String, String> {
+        let is_event = delivery.sender == Sender::Cdevents && delivery.id.starts_with(OF_EVENT);
+        match (self, is_event) {
+            (Self::Deployment(what), true) => {
+                Err(format!("{what}; give the `--id` of one that did, or leave `--deployment` out"))
+            }
+            (Self::Deployment(what), false) => Ok(format!("{what}: it is one's failure once that is told")),
+            (Self::Beginning(what), true) => {
+                Ok(format!("{what}: this counts once `dorainfra event incident` tells of it"))
+            }
+            (Self::Beginning(what), false) => Ok(format!("{what}: this counts once its beginning is told")),
+        }
+    }
+}
+
 /// What somebody should know who tells of an environment that does not count.
 pub(super) fn counts_not(subscriptions: &Subscriptions, delivery: &Delivery) -> Option<String> {
-    let counts = subscriptions.place(&delivery.about(), &delivery.project).environment;
+    let place = subscriptions.place(&delivery.about(), &delivery.project);
+    // A source that reads the service says which one counts, whatever a webhook's source calls its own.
+    let read = subscriptions.read_by(&place.owner.prefix()).map(|owner| owner.environment.clone());
+    let another = read.filter(|ours| !Counts::of(&place, ours).deployments);
+    let counts = another.unwrap_or(place.environment);
     let mut told = delivery.facts.iter().filter_map(|fact| match fact {
         Fact::Ran { deployment, .. } => Some(&deployment.environment),
         Fact::Failed { failure, .. } => Some(&failure.environment).filter(|name| !name.is_empty()),
@@ -114,7 +142,7 @@ pub fn make_others(
     events: &Path,
     subscriptions: Subscriptions,
 ) -> Result<(Merged, Vec<Event>), SourceError> {
-    let mut maker = Maker::new(journal, events.to_owned(), Arc::new(subscriptions));
+    let maker = Maker::new(journal, events.to_owned(), Arc::new(subscriptions));
     maker.add(journal::read(journal)?);
     maker.others()
 }

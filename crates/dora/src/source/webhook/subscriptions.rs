@@ -87,6 +87,8 @@ pub struct Intake {
     pub teams: Vec<(Patterns, String)>,
     pub rules: Rules,
     pub reading: Reading,
+    /// The configuration names the environment that counts: it is not just the usual one.
+    pub names_environment: bool,
 }
 
 impl Intake {
@@ -101,6 +103,7 @@ impl Intake {
             teams: Vec::new(),
             rules: Rules::default(),
             reading: Reading::default(),
+            names_environment: false,
         }
     }
 
@@ -130,9 +133,9 @@ impl Intake {
 pub struct Subscriptions {
     pub projects: Vec<Subscribed>,
     pub intakes: Vec<Intake>,
-    /// What ids begin with of those whose events another source makes: a repository has to be
-    /// read for them, so `collect` does it.
-    pub elsewhere: Vec<String>,
+    /// Those whose events another source makes: a repository has to be read for them, so `collect`
+    /// does it.
+    pub elsewhere: Vec<Owner>,
 }
 
 /// Whose the events of a delivery are.
@@ -143,6 +146,8 @@ pub(super) struct Place {
     pub state: Option<PathBuf>,
     /// The environment that its sender calls the owner's.
     pub environment: String,
+    /// The configuration says so: another name is another environment.
+    pub names_environment: bool,
     /// A source of the configuration says so: no other one makes events of the same owner.
     pub configured: bool,
 }
@@ -154,6 +159,13 @@ impl Subscriptions {
 
     fn known(&self, sender: Sender, project: &str) -> Option<&Subscribed> {
         self.projects.iter().find(|one| one.sender == sender && one.project.eq_ignore_ascii_case(project))
+    }
+
+    /// The owner of these ids as a source of the configuration has it that reads a repository or a
+    /// forge's project.
+    pub(super) fn read_by(&self, prefix: &str) -> Option<&Owner> {
+        let read = self.projects.iter().map(|one| &one.owner).chain(&self.elsewhere);
+        read.into_iter().find(|owner| owner.prefix() == prefix)
     }
 
     /// A mapped webhook by its name: a configured one, or a ready mapping.
@@ -177,6 +189,7 @@ impl Subscriptions {
             rules: one.rules.clone(),
             state: one.state.clone(),
             environment: one.owner.environment.clone(),
+            names_environment: false,
             configured: true,
         }
     }
@@ -184,11 +197,11 @@ impl Subscriptions {
     /// `name` is the project as it was called first.
     pub(super) fn place(&self, about: &About, name: &str) -> Place {
         let intake = match about.sender {
-            Sender::Github | Sender::Gitlab => {
+            Sender::Forge(_) => {
                 let configured = self.known(about.sender, name).is_some();
                 let Subscribed { owner, rules, state, .. } = self.of(about.sender, name);
                 let environment = owner.environment.clone();
-                return Place { owner, rules, state, environment, configured };
+                return Place { owner, rules, state, environment, names_environment: false, configured };
             }
             Sender::Cdevents => {
                 self.intakes.iter().find(|one| one.sender == Sender::Cdevents && one.is_about(Some(name)))
@@ -217,7 +230,15 @@ impl Subscriptions {
         let environment = intake.reading.environment.clone();
         let owner =
             Owner { team: team.to_owned(), service: service.to_owned(), environment: environment.clone() };
-        Place { owner, rules: intake.rules.clone(), state: None, environment, configured: false }
+        let names_environment = intake.names_environment;
+        Place {
+            owner,
+            rules: intake.rules.clone(),
+            state: None,
+            environment,
+            names_environment,
+            configured: false,
+        }
     }
 }
 
@@ -229,7 +250,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub const ALL: Self = Self { deployments: true, failures: true };
+    /// What of a place's facts is about `ours`, the environment of a source that reads the service. Who
+    /// names none means that one, and who names another one tells of another one.
+    pub fn of(place: &Place, ours: &str) -> Self {
+        let all = !place.names_environment || place.environment.eq_ignore_ascii_case(ours);
+        Self { deployments: all, failures: all }
+    }
 }
 
 /// What was told of an owner's service, in the owner's words: its sender may call the environment
@@ -296,9 +322,7 @@ const LONGEST: usize = 128;
 pub(super) fn problem(sender: Sender, project: &str, facts: &[Fact]) -> Option<String> {
     let full = |part: &str| !part.trim_matches('/').trim().is_empty();
     let named = match sender {
-        Sender::Github | Sender::Gitlab => {
-            project.rsplit_once('/').is_some_and(|(owner, name)| full(owner) && full(name))
-        }
+        Sender::Forge(_) => project.rsplit_once('/').is_some_and(|(owner, name)| full(owner) && full(name)),
         Sender::Cdevents | Sender::Webhook => full(project),
     };
     if !named {

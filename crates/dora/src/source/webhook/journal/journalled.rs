@@ -75,6 +75,12 @@ impl Journalled {
         self.projects.get(about)
     }
 
+    /// Whether a sender has told when an incident began, of whichever service it is now.
+    pub fn begins(&self, sender: Sender, id: &str) -> bool {
+        let its = self.projects.iter().filter(|(about, _)| about.sender == sender);
+        its.filter_map(|(_, (_, project))| project.failures.get(id)).any(|known| known.begun().is_some())
+    }
+
     pub fn into_projects(self) -> BTreeMap<About, (String, Project)> {
         self.projects
     }

@@ -1,0 +1,156 @@
+//! The figures of a range, and those of as many days before that they are compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dorainfra_dora::metrics::DEPLOYMENTS;
+use dorainfra_prometheus::query::{Instant, Query, QueryError};
+
+use super::question::{Question, label};
+use super::spans::Span;
+use super::{Comparison, Figures, Team};
+
+/// The teams that are stored from the beginning of the days before on. What is there of others
+/// can't be compared.
+pub(super) async fn before(query: &Query, question: &Question) -> Result<BTreeSet<String>, QueryError> {
+    let span = question.span_before();
+    // Days of UTC may have begun any time before; those of another zone begin where a sample is.
+    let within = if question.zone.is_utc() { "1d" } else { "5m" };
+    let any = format!("group by (team) (last_over_time({DEPLOYMENTS}{{{}}}[{within}]))", question.selector());
+    let found = query.instant::<Instant>(&any, Some(span.beginning())).await?;
+    Ok(found.iter().map(|one| label(&one.metric)).collect())
+}
+
+/// The range and as many days before, of the teams that are stored in both. `all`: of everybody.
+pub(super) async fn compared(
+    query: &Query,
+    question: &Question,
+    all: &Figures,
+    teams: &[Team],
+    stored_before: &BTreeSet<String>,
+) -> Result<Option<Comparison>, QueryError> {
+    let known = teams.iter().filter(|team| team.figures.deployments.is_some());
+    let now: BTreeSet<String> = known.map(|team| team.name.clone()).collect();
+    if now.is_disjoint(stored_before) {
+        return Ok(None);
+    }
+    // Who began since would be growth, and who ended or has another name would be decline.
+    let without: Vec<String> = now.symmetric_difference(stored_before).cloned().collect();
+    let both = Question { without: without.clone(), ..question.clone() };
+    let of = async |span| {
+        let found = figures(query, &both, "", &span).await?;
+        Ok::<_, QueryError>(found.get("").copied().unwrap_or_default())
+    };
+    let before = of(question.span_before());
+    let (now, before) = match without.is_empty() {
+        true => (*all, before.await?),
+        false => tokio::try_join!(of(question.span()), before)?,
+    };
+    Ok(before.deployments.is_some().then_some(Comparison { now, before, without }))
+}
+
+/// The figures of a range, by the value of the label `by`.
+pub(super) async fn figures(
+    query: &Query,
+    question: &Question,
+    by: &'static str,
+    span: &Span,
+) -> Result<BTreeMap<String, Figures>, QueryError> {
+    let (days, end) = (span.days, span.end);
+    let ask = question.ask(span, by);
+    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
+    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
+        at(ask.deployments()),
+        at(ask.failed()),
+        at(ask.rework()),
+        at(ask.lead_time(0.5)),
+        at(ask.recovery(0.5)),
+        at(ask.changes()),
+        at(ask.recoveries())
+    )?;
+    let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
+        found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
+    };
+    let (failed, rework) = (values(failed), values(rework));
+    let (lead_time, recovery) = (values(lead_time), values(recovery));
+    let (changes, recoveries) = (values(changes), values(recoveries));
+    let figures = values(deployments).into_iter().map(|(name, deployments)| {
+        let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
+        let counted = Counted {
+            deployments: Some(deployments),
+            failed: of(&failed),
+            rework: of(&rework),
+            changes: of(&changes),
+            recoveries: of(&recoveries),
+        };
+        let figures = measured(counted, of(&lead_time), of(&recovery), days);
+        (name, figures)
+    });
+    Ok(figures.collect())
+}
+
+pub(super) fn measured(
+    counted: Counted,
+    lead_time: Option<f64>,
+    recovery: Option<f64>,
+    days: i64,
+) -> Figures {
+    let number = |value: Option<f64>| value.filter(|value| value.is_finite());
+    let Some(deployments) = number(counted.deployments) else { return Figures::default() };
+    // Deployments are told by outcome and kind: those that are not there are none.
+    let count = |value: Option<f64>| number(value).unwrap_or_default();
+    let (failed, rework) = (count(counted.failed), count(counted.rework));
+    // And no share, where nothing was deployed at all.
+    let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
+    Figures {
+        deployments: Some(deployments),
+        frequency: Some(deployments / days as f64),
+        lead_time: number(lead_time),
+        failure_rate: share(failed),
+        recovery: number(recovery),
+        rework_rate: share(rework),
+        changes: number(counted.changes),
+        failed: Some(failed),
+        recoveries: number(counted.recoveries),
+        rework: Some(rework),
+    }
+}
+
+/// What was counted; `None`: there is no such series.
+pub(super) struct Counted {
+    pub deployments: Option<f64>,
+    pub failed: Option<f64>,
+    pub rework: Option<f64>,
+    pub changes: Option<f64>,
+    pub recoveries: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Key;
+    use super::*;
+
+    #[test]
+    fn nothing_deployed_is_no_rate_and_no_number_is_none() {
+        let counted = |deployments, failed, rework| Counted {
+            deployments,
+            failed,
+            rework,
+            changes: Some(f64::NAN),
+            recoveries: None,
+        };
+        let figures = measured(counted(Some(0.0), Some(f64::NAN), None), Some(f64::NAN), None, 7);
+        let none = Some(0.0);
+        let expected =
+            Figures { deployments: none, frequency: none, failed: none, rework: none, ..Figures::default() };
+        assert_eq!(figures, expected);
+        // Nothing is stored: nothing is known.
+        assert_eq!(measured(counted(None, None, None), None, None, 7), Figures::default());
+        let figures = measured(counted(Some(14.0), None, Some(7.0)), Some(60.0), Some(f64::INFINITY), 7);
+        assert_eq!(
+            (figures.count(Key::FailureRate), figures.count(Key::Rework)),
+            ("0 of 14".into(), "7 of 14".into())
+        );
+        assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
+        assert_eq!((figures.frequency, figures.recovery), (Some(2.0), None));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a report is asked about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dorainfra_base::zone::Zone;
+use time::{Date, Duration, OffsetDateTime};
+
+use super::keys::Ask;
+use super::spans::Span;
+
+/// What is to be reported on.
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub subject: String,
+    pub source: String,
+    pub environment: String,
+    /// Of real events, where it is known.
+    pub settle_hours: Option<u32>,
+    /// Only these; none: all.
+    pub teams: Vec<String>,
+    /// Not these.
+    pub without: Vec<String>,
+    /// The first and the last day, both included and over.
+    pub first: Date,
+    pub until: Date,
+    /// Whose days these are.
+    pub zone: Zone,
+    pub bands_year: u16,
+    /// Whether each service is shown, too.
+    pub services: bool,
+    pub now: OffsetDateTime,
+    /// Samples that close each day, where the sender is known.
+    pub sent: BTreeMap<Date, u64>,
+    /// Whether there are native histograms: found out by [`collect`].
+    pub native: bool,
+}
+
+impl Question {
+    pub(super) fn days(&self) -> i64 {
+        (self.until - self.first).whole_days() + 1
+    }
+
+    pub(super) fn span(&self) -> Span {
+        Span::of(&self.zone, self.first, self.until)
+    }
+
+    /// The end of the last day, in milliseconds.
+    pub(super) fn end(&self) -> i64 {
+        self.span().end
+    }
+
+    /// The matchers of every series that is asked for.
+    pub(super) fn selector(&self) -> String {
+        let mut selector = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
+        for (names, matcher) in [(&self.teams, "=~"), (&self.without, "!~")] {
+            if !names.is_empty() {
+                let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+                let names = dorainfra_prometheus::escaped(&names.join("|"));
+                selector.push_str(&format!(",team{matcher}\"{names}\""));
+            }
+        }
+        selector
+    }
+
+    /// Of what was asked the days that are stored, which are those of any team: over
+    /// others nothing can be divided, and no increase be told.
+    pub(super) fn narrowed(&self, stored: &BTreeMap<String, BTreeSet<Date>>) -> Self {
+        let earliest = stored.values().filter_map(BTreeSet::first).min();
+        let first = earliest.map_or(self.first, |day| begins(*day, self));
+        Self { first, ..self.clone() }
+    }
+
+    pub(super) fn ask(&self, span: &Span, by: &'static str) -> Ask {
+        Ask::over(self.selector(), span.days, span.milliseconds, by).native_where_whole(self.native)
+    }
+
+    /// As many days before.
+    pub(super) fn span_before(&self) -> Span {
+        let days = Duration::days(self.days());
+        Span::of(&self.zone, self.first - days, self.until - days)
+    }
+
+    /// Days of a period: few enough of them to be seen apart.
+    pub(super) fn period(&self) -> i64 {
+        match self.days() {
+            ..28 => 1,
+            28..=420 => 7,
+            _ => 28,
+        }
+    }
+}
+
+/// A text as a regular expression that matches it and nothing else.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// The first day that is known whole, where `first` is the first one with any sample: the
+/// counters' values at its beginning are of the day before.
+pub(super) fn begins(first: Date, question: &Question) -> Date {
+    (first + Duration::days(1)).clamp(question.first, question.until)
+}
+
+/// The team of a series.
+pub(super) fn label(metric: &BTreeMap<String, String>) -> String {
+    metric.get("team").cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_team_is_asked_for_by_its_very_name() {
+        assert_eq!(literal("a.b|c"), r"a\.b\|c");
+        assert_eq!(literal("orders-2"), "orders-2");
+    }
+}
