@@ -230,7 +230,7 @@ impl Collect {
                 (Some(_), Ok((collected, failed))) => {
                     context.printer.result(&collected);
                     if let Some(error) = failed {
-                        context.printer.warning(&error.message, error.hint.as_deref());
+                        context.printer.warning(&error.to_string(), error.hint.as_deref());
                     }
                 }
                 // A forge that is away now may be back the next time.
