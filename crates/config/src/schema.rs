@@ -71,8 +71,8 @@ pub const KEYS: &[Key] = &[
     plain(
         "sources",
         Kind::Sources,
-        "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
-         files, CDEvents, webhooks of other tools.",
+        "Where real events come from: git repositories, GitHub, GitLab, files, CDEvents, webhooks of other \
+         tools. Without them nothing is fed, but simulated teams where `generator.simulate` has them.",
         "[{type: git, path: ../shop, team: orders}]",
     ),
     plain(
@@ -457,6 +457,14 @@ pub const KEYS: &[Key] = &[
         "Image of Grafana.",
         "mirror.example/grafana/grafana:12.1.1",
     ),
+    Key {
+        path: "generator.simulate",
+        kind: Kind::Flag,
+        doc: "Feed simulated teams, to try things out: they do not exist, and every series of them says so. \
+              Where this is not set, they are fed in the sandbox only, and only without `sources`.",
+        example: "true",
+        derived: Some("`true` in the sandbox without `sources`, else `false`"),
+    },
     plain(
         "generator.teams",
         Kind::Whole(&[(1, 10_000)]),

@@ -10,6 +10,7 @@ use time::{Date, Duration, OffsetDateTime};
 
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::kind;
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
 use super::{Figures, Period, Report, SCHEMA, Team, judge};
@@ -20,6 +21,8 @@ pub struct Question {
     pub subject: String,
     pub source: String,
     pub environment: String,
+    /// Whether the configuration has sources: then no simulated team is reported on.
+    pub sources: bool,
     /// Of real events, where it is known.
     pub settle_hours: Option<u32>,
     /// Only these; none: all.
@@ -37,6 +40,8 @@ pub struct Question {
     pub sent: BTreeMap<Date, u64>,
     /// Whether there are native histograms: found out by [`collect`].
     pub native: bool,
+    /// Whether it is of simulated teams: found out by [`collect`].
+    pub simulated: bool,
 }
 
 /// Whether the endpoint holds native histograms of the range. One that holds none may not
@@ -58,18 +63,19 @@ impl Question {
         (self.until - self.first).whole_days() + 1
     }
 
-    fn span(&self) -> Span {
+    pub(super) fn span(&self) -> Span {
         Span::of(&self.zone, self.first, self.until)
     }
 
     /// The end of the last day, in milliseconds.
-    fn end(&self) -> i64 {
+    pub(super) fn end(&self) -> i64 {
         self.span().end
     }
 
     /// The matchers of every series that is asked for.
     fn selector(&self) -> String {
-        let environment = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
+        let environment = dorainfra_prometheus::escaped(&self.environment);
+        let environment = format!("environment=\"{environment}\",{}", kind::matcher(self.simulated));
         if self.teams.is_empty() {
             return environment;
         }
@@ -122,6 +128,7 @@ fn literal(text: &str) -> String {
 /// # Errors
 /// The first query that is not answered.
 pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
+    let (asked, simulated_left_out) = &kind::of(query, asked).await?;
     let stored = stored(query, asked).await?;
     let mut question = asked.narrowed(&stored);
     question.native = native(query, &question).await?;
@@ -156,6 +163,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
+            simulated: question.simulated,
             figures,
             days: days as u32,
             deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![0.0; periods.len()]),
@@ -189,6 +197,8 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
+        simulated: question.simulated,
+        simulated_left_out: *simulated_left_out,
         timezone: question.zone.to_string(),
         settle_hours: question.settle_hours,
         asked: asked.first,
@@ -470,7 +480,8 @@ async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>
 /// The environments that have deployments in the range.
 async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
     let expression = format!(
-        "group by (environment) (count_over_time({DEPLOYMENTS}[{}ms]))",
+        "group by (environment) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))",
+        kind::matcher(question.simulated),
         question.span().milliseconds
     );
     let found = query.instant::<Instant>(&expression, Some(question.end())).await?;

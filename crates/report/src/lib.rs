@@ -10,6 +10,7 @@ mod collect;
 mod comparison;
 mod integrity;
 pub mod keys;
+mod kind;
 mod page;
 mod services;
 mod spans;
@@ -42,6 +43,10 @@ pub struct Report {
     #[serde(with = "time::serde::rfc3339")]
     pub generated: OffsetDateTime,
     pub environment: String,
+    /// Whether every figure is of simulated teams.
+    pub simulated: bool,
+    /// Simulated teams of the range that are left out, as the figures are of real ones.
+    pub simulated_left_out: u32,
     /// Hours after which a real event counts, where the events are real: every figure is of
     /// what happened so much earlier.
     pub settle_hours: Option<u32>,
@@ -147,6 +152,7 @@ impl Figures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Team {
     pub name: String,
+    pub simulated: bool,
     #[serde(flatten)]
     pub figures: Figures,
     /// Days of the range since the team has any sample: what its frequency is about.
