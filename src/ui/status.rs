@@ -106,8 +106,8 @@ pub struct Status {
     /// Where this looked: "Google Cloud" or "the sandbox on port N".
     pub cloud: String,
     pub endpoint: Option<String>,
-    /// What is fed, and of how many simulated teams.
-    pub feeds: Feeds,
+    /// What is fed, and of how many simulated teams; `None`: it is about the stack alone.
+    pub feeds: Option<Feeds>,
     pub simulated_teams: u32,
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
@@ -210,7 +210,7 @@ impl View for Status {
     fn brief(&self, style: &Style) -> String {
         let heading = style.paint(Role::Heading, &self.deployment);
         let endpoint = self.endpoint.as_deref().map(|url| format!("  {}", style.paint(Role::Accent, url)));
-        let caution = match self.feeds.caution(self.simulated_teams.into()) {
+        let caution = match self.feeds.and_then(|feeds| feeds.caution(self.simulated_teams.into())) {
             Some(words) => format!("{} {words}\n", style.paint(Role::Caution, "!")),
             None => String::new(),
         };
@@ -250,7 +250,7 @@ mod tests {
             project: "my-gcp".into(),
             cloud: "the sandbox on port 41234".into(),
             endpoint: Some("https://127.90.1.2:9009".into()),
-            feeds: Feeds::Simulated,
+            feeds: Some(Feeds::Simulated),
             simulated_teams: 39,
             resources: vec![
                 resource("storage.bucket/my-gcp-dorainfra-mimir", State::Ok, "as configured"),

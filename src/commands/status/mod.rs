@@ -107,7 +107,7 @@ impl Status {
                 let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
                 format!("{scheme}://{server}:9009 at {address}")
             }),
-            feeds: config.feeds(),
+            feeds: Some(config.feeds()),
             simulated_teams: config.simulated_teams(),
             resources: plan.steps.iter().map(resource).collect(),
             machines: reports.iter().map(machine_line).collect(),
