@@ -115,7 +115,7 @@ fn banner() -> Panel {
         now(format!("count(group by (team) (last_over_time({simulated}[$__range])))"), ""),
     )
     .words(&[(Some(0.5), None, "SIMULATED DATA: no team that is shown is real".into(), VERMILLION)])
-    .no_data_means("real data")
+    .no_data_means("no simulated team is shown")
     .filled()
     .size(COLUMNS, 3)
 }

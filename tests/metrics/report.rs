@@ -172,7 +172,7 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     }
     assert!(medians > 6, "{medians}");
     let csv = report(&["--format", "csv", "--services"]).ends_with(0).stdout;
-    assert!(csv.lines().all(|line| line.split(',').count() == 16), "{csv}");
+    assert!(csv.lines().all(|line| line.split(',').count() == 17), "{csv}");
     assert_eq!(csv.lines().count(), 2 + names.len() + services.len());
     let md = report(&["--format", "md", "--services"]).ends_with(0).stdout;
     let row = |service: &Value| {

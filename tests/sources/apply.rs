@@ -103,7 +103,7 @@ fn simulated_teams_leave_the_view_when_real_ones_come() {
     write("days: 20, simulate: true", sources);
     let both = deployment.run(&["--sandbox", "plan"]).ends_with(3).stderr;
     assert!(both.contains("dorainfra.yaml:2:") && both.contains("`generator.simulate`"), "{both}");
-    assert!(both.contains("remove") && both.contains("dorainfra.yaml:3:"), "{both}");
+    assert!(both.contains("remove") && both.contains("dorainfra.yaml:4:"), "{both}");
 
     write("days: 20", sources);
     assert!(feed("stack.generator").contains("what 1 source tells"));

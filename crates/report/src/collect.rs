@@ -9,7 +9,7 @@ use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use time::{Date, Duration, OffsetDateTime};
 
 use super::integrity::{self, Day, Delivery, Integrity};
-use super::keys::Ask;
+use super::keys::{Ask, literal};
 use super::kind;
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
@@ -63,12 +63,12 @@ impl Question {
         (self.until - self.first).whole_days() + 1
     }
 
-    pub(super) fn span(&self) -> Span {
+    fn span(&self) -> Span {
         Span::of(&self.zone, self.first, self.until)
     }
 
     /// The end of the last day, in milliseconds.
-    pub(super) fn end(&self) -> i64 {
+    fn end(&self) -> i64 {
         self.span().end
     }
 
@@ -81,6 +81,14 @@ impl Question {
         }
         let teams: Vec<String> = self.teams.iter().map(|team| literal(team)).collect();
         format!("{environment},team=~\"{}\"", dorainfra_prometheus::escaped(&teams.join("|")))
+    }
+
+    /// Of simulated teams where there is nothing else, and no source either.
+    fn of_one_kind(&self, stored: kind::Stored) -> Self {
+        let simulated = !self.sources && !stored.real && stored.simulated;
+        // Without sources, what this configuration sends is simulated, if anything.
+        let sent = if self.sources || simulated { self.sent.clone() } else { BTreeMap::new() };
+        Self { simulated, sent, ..self.clone() }
     }
 
     /// Of what was asked the days that are stored, which are those of any team: over
@@ -111,24 +119,15 @@ impl Question {
     }
 }
 
-/// A text as a regular expression that matches it and nothing else.
-fn literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// Asks everything; the answers belong to the same moment.
 ///
 /// # Errors
 /// The first query that is not answered.
 pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
-    let (asked, simulated_left_out) = &kind::of(query, asked).await?;
+    let (span, environment) = (asked.span(), &asked.environment);
+    let kinds = kind::stored(query, environment, span.milliseconds, span.end).await?;
+    let asked = &asked.of_one_kind(kinds);
+    let simulated_left_out = if asked.simulated { 0 } else { kinds.simulated_here };
     let stored = stored(query, asked).await?;
     let mut question = asked.narrowed(&stored);
     question.native = native(query, &question).await?;
@@ -197,8 +196,8 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
-        simulated: question.simulated,
-        simulated_left_out: *simulated_left_out,
+        simulated: question.simulated && !teams.is_empty(),
+        simulated_left_out,
         timezone: question.zone.to_string(),
         settle_hours: question.settle_hours,
         asked: asked.first,
@@ -496,12 +495,6 @@ async fn environments(query: &Query, question: &Question) -> Result<Vec<String>,
 mod tests {
     use super::super::Key;
     use super::*;
-
-    #[test]
-    fn a_team_is_asked_for_by_its_very_name() {
-        assert_eq!(literal("a.b|c"), r"a\.b\|c");
-        assert_eq!(literal("orders-2"), "orders-2");
-    }
 
     #[test]
     fn nothing_deployed_is_no_rate_and_no_number_is_none() {

@@ -3,7 +3,6 @@
 use dorainfra_dora::metrics::{DEPLOYMENTS, ONLY_REAL, ONLY_SIMULATED, SIMULATED};
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 
-use super::collect::Question;
 use super::{Report, words};
 
 /// The matcher of the series that a report is of.
@@ -11,26 +10,33 @@ pub(super) fn matcher(simulated: bool) -> &'static str {
     if simulated { ONLY_SIMULATED } else { ONLY_REAL }
 }
 
-/// Finds out whether a question is of simulated teams: where there is nothing else in the range,
-/// and no sources either. How many are left out, where it is of real ones.
-pub(super) async fn of(query: &Query, asked: &Question) -> Result<(Question, u32), QueryError> {
-    let mut question = asked.clone();
-    // In any environment: nobody has real teams in the one and invented ones in the other.
-    let expression = format!(
-        "group by (team, environment, {SIMULATED}) (last_over_time({DEPLOYMENTS}[{}ms]))",
-        question.span().milliseconds
-    );
-    let found = query.instant::<Instant>(&expression, Some(question.end())).await?;
+/// What is stored of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    /// Whether there is any real team, in any environment: nobody has real teams in the one and
+    /// invented ones in the other.
+    pub real: bool,
+    /// The same of simulated ones.
+    pub simulated: bool,
+    /// Simulated teams of the environment.
+    pub simulated_here: u32,
+}
+
+/// What is stored in the `range` milliseconds before `end`.
+pub(super) async fn stored(
+    query: &Query,
+    environment: &str,
+    range: i64,
+    end: i64,
+) -> Result<Stored, QueryError> {
+    let expression =
+        format!("group by (team, environment, {SIMULATED}) (last_over_time({DEPLOYMENTS}[{range}ms]))");
+    let found = query.instant::<Instant>(&expression, Some(end)).await?;
     let (simulated, real): (Vec<&Instant>, Vec<&Instant>) =
         found.iter().partition(|one| one.metric.contains_key(SIMULATED));
-    question.simulated = !asked.sources && real.is_empty() && !simulated.is_empty();
-    if !question.simulated && !asked.sources {
-        // What this configuration sends is simulated, if anything.
-        question.sent.clear();
-    }
-    let here = |one: &&&Instant| one.metric.get("environment") == Some(&question.environment);
-    let left_out = if question.simulated { 0 } else { simulated.iter().filter(here).count() };
-    Ok((question, left_out as u32))
+    let here = |one: &&&Instant| one.metric.get("environment").is_some_and(|name| name == environment);
+    let simulated_here = simulated.iter().filter(here).count() as u32;
+    Ok(Stored { real: !real.is_empty(), simulated: !simulated.is_empty(), simulated_here })
 }
 
 impl Report {
