@@ -429,6 +429,24 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
         assert_eq!(report.newest_in_bucket_ms, holds_some.then_some(newest));
         assert!(report.check("bucket").unwrap().found.contains(&words), "{words}: {report:?}");
     }
+    // Somebody's blocks are no proof of a history that was not sent.
+    let holding = Memory::of(&all);
+    let request = Request {
+        target: &target,
+        live: None,
+        history: &NOTHING,
+        feeds: Feeds::Nothing,
+        teams: &[],
+        bucket: Some(holding.bucket()),
+        as_blocks: true,
+        bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
+    };
+    let report = verify::run(&request, &Events::none()).await;
+    for check in ["history", "freshness", "bucket"] {
+        assert_eq!(outcome(&report, check), Outcome::NotApplicable, "{check}: {report:?}");
+    }
+    let report = verify::from_bucket(&NOTHING, &Memory::default().bucket(), &Events::none()).await;
+    assert!(report.checks.iter().all(|check| check.outcome == Outcome::NotApplicable), "{report:?}");
 }
 
 /// Names that mean something to a regular expression, or to a query's quotes.
