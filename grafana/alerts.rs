@@ -5,7 +5,18 @@ use serde_json::{Value, json};
 
 use super::pipeline::{FRESH, age, lost_replicas, remote, silent};
 
-const PRODUCTION: &str = "environment=\"production\"";
+const REAL: &str = "environment=\"production\",simulated=\"\"";
+const SIMULATED: &str = "environment=\"production\",simulated=\"true\"";
+
+/// Of real teams; of simulated ones only where there was no real one within `range`: they end when
+/// real ones begin, and nobody has to be told.
+fn of_real_teams_if_any(of: impl Fn(&str) -> String, range: &str) -> String {
+    format!(
+        "({}) or (({}) unless on () group(last_over_time(dora_deployments_total{{{REAL}}}[{range}])))",
+        of(REAL),
+        of(SIMULATED)
+    )
+}
 
 pub struct Alert {
     uid: &'static str,
@@ -25,7 +36,7 @@ pub fn alerts() -> Vec<Alert> {
         Alert {
             uid: "dora-stale-team",
             title: "A team's values are stale",
-            expression: age(PRODUCTION),
+            expression: of_real_teams_if_any(age, "1d"),
             above: FRESH,
             lasting: "5m",
             summary: "No new value of the team {{ $labels.team }} for more than five minutes",
@@ -35,7 +46,7 @@ pub fn alerts() -> Vec<Alert> {
         Alert {
             uid: "dora-silent-team",
             title: "A team has fallen silent",
-            expression: silent(PRODUCTION, "7d"),
+            expression: of_real_teams_if_any(|selector| silent(selector, "7d"), "7d"),
             above: 0.5,
             lasting: "10m",
             summary: "The team {{ $labels.team }} had values within the week, and has none of the last day",

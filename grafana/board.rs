@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::panel::Panel;
+use super::panel::{Panel, Unit, VERMILLION, now};
 
 /// Columns of Grafana's grid.
 const COLUMNS: u32 = 24;
 
 /// What all dashboards ask about, by the variables that all of them have.
-pub const ENVIRONMENT: &str = "environment=\"$environment\"";
+pub const ENVIRONMENT: &str = "environment=\"$environment\",simulated=~\"$simulated\"";
 
 pub enum Teams {
     /// It is about no team, and no environment.
@@ -79,7 +79,56 @@ pub fn teams_of(name: &str, expression: &str) -> Value {
     })
 }
 
+/// Whether real teams are shown or simulated ones, by the answers of [`kinds`]: `real` comes first
+/// and is what is shown where there is any in the range, as Grafana takes the first value where none
+/// is chosen, or one that is not there. The values are what the label `simulated` is matched with.
+fn kind() -> Value {
+    json!({
+        "type": "query", "name": "simulated", "label": "Data",
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "query": {"query": format!("query_result({})", kinds()), "refId": "simulated"}, "refresh": 2, "sort": 1,
+        "regex": KIND, "hide": 0, "skipUrlSync": false, "multi": false, "includeAll": false, "options": [],
+    })
+}
+
+/// An answer for each kind of series that is there, by the label `kind`: `real|`, which is also
+/// a regular expression for no label at all, and `simulated|true`.
+pub fn kinds() -> String {
+    let there = "group by (simulated) (last_over_time(dora_deployments_total{environment=\"$environment\"}[$__range]))";
+    format!(
+        "label_replace(label_replace({there}, \"kind\", \"real|\", \"simulated\", \"\"), \
+         \"kind\", \"simulated|true\", \"simulated\", \"true\")"
+    )
+}
+
+/// Of such an answer the value, and what it is called.
+pub const KIND: &str = "/kind=\"(?<value>(?<text>[a-z]+)[^\"]*)\"/";
+
+/// Above all else: that what is shown is simulated, where it is.
+fn banner() -> Panel {
+    let simulated = format!("dora_deployments_total{{{ENVIRONMENT},simulated=\"true\"}}");
+    Panel::stat(
+        "Whose data",
+        "Whether the teams that are shown are real or simulated. The choice above says which are shown: where there \
+         are real ones in the range, these, unless somebody chooses otherwise.",
+        Unit::Count,
+        now(format!("count(group by (team) (last_over_time({simulated}[$__range])))"), ""),
+    )
+    .words(&[(Some(0.5), None, "SIMULATED DATA: no team that is shown is real".into(), VERMILLION)])
+    .no_data_means("no simulated team is shown")
+    .filled()
+    .size(COLUMNS, 3)
+}
+
 impl Board {
+    /// With words above all else where what is shown is simulated.
+    pub fn with_banner(mut self) -> Self {
+        if let Some((_, panels)) = self.rows.first_mut() {
+            panels.insert(0, banner());
+        }
+        self
+    }
+
     pub fn panels(&self) -> impl Iterator<Item = &Panel> {
         self.rows.iter().flat_map(|(_, panels)| panels)
     }
@@ -158,6 +207,7 @@ impl Board {
             labels("environment", "Environment", "label_values(dora_deployments_total, environment)".into()),
         ];
         all[1]["current"] = json!({"text": "production", "value": "production", "selected": true});
+        all.push(kind());
         let mut team =
             labels("team", "Team", format!("label_values(dora_deployments_total{{{ENVIRONMENT}}}, team)"));
         match self.teams {

@@ -4,7 +4,7 @@
 
 use dorainfra_report::Key;
 
-use super::board::{Board, PAGE, Teams, choice, page_of, pages, teams_of};
+use super::board::{Board, ENVIRONMENT, PAGE, Teams, choice, page_of, pages, teams_of};
 use super::panel::{Panel, Unit, WEEKLY, now, over_time};
 use super::questions::{Recorded, about, colour, last, over, recorded, recorded_of, unit};
 
@@ -101,7 +101,7 @@ pub fn board() -> Board {
         "Deployments of the seven days that end at each bar's time.",
         Unit::Count,
         vec![over_time(
-            last(7, "environment=\"$environment\",team=~\"$shown\"", "").deployments(),
+            last(7, &format!("{ENVIRONMENT},team=~\"$shown\""), "").deployments(),
             "deployments",
             WEEKLY,
         )],
@@ -143,4 +143,5 @@ pub fn board() -> Board {
         rows,
         annotations: Vec::new(),
     }
+    .with_banner()
 }

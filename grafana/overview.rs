@@ -60,6 +60,7 @@ pub fn board() -> Board {
             marks("Days with a failed deployment", VERMILLION, false, &last(1, ENVIRONMENT, "").failed()),
         ],
     }
+    .with_banner()
 }
 
 fn definitions() -> Panel {

@@ -350,6 +350,13 @@ impl Panel {
         self
     }
 
+    /// The value's colour is behind it; where there is none, there is no colour.
+    #[must_use]
+    pub fn filled(mut self) -> Self {
+        self.json["options"]["colorMode"] = "background".into();
+        self.thresholds(&[(None, "transparent")])
+    }
+
     /// Good while it is zero.
     #[must_use]
     pub fn zero_is_good(self) -> Self {
@@ -441,7 +448,8 @@ impl Panel {
         self.json["fieldConfig"]["defaults"]["links"] = json!([{
             "title": format!("{team} in detail"),
             "url": format!(
-                "/d/dora-team?var-team={team}&${{datasource:queryparam}}&${{environment:queryparam}}&${{__url_time_range}}"
+                "/d/dora-team?var-team={team}&${{datasource:queryparam}}&${{environment:queryparam}}&${{simulated:queryparam}}&\
+                 ${{__url_time_range}}"
             ),
         }]);
         self

@@ -133,4 +133,5 @@ pub fn board() -> Board {
         ],
         annotations: Vec::new(),
     }
+    .with_banner()
 }

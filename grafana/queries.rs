@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::collector::Receiver;
 use super::mimir::{self, Shown};
-use super::{alerts, boards, pipeline};
+use super::{alerts, board, boards, pipeline};
 
 const DAY: i64 = 86_400_000;
 const YEAR: i64 = 365 * DAY;
@@ -180,13 +180,15 @@ pub struct Chosen {
     pub days: &'static str,
     pub percentile: &'static str,
     pub page: u32,
+    /// What the label `simulated` is matched with.
+    pub simulated: &'static str,
     /// The teams of the page.
     pub shown: String,
 }
 
 impl Default for Chosen {
     fn default() -> Self {
-        Self { days: "28", percentile: "50", page: 1, shown: ".+".into() }
+        Self { days: "28", percentile: "50", page: 1, simulated: "simulated|true", shown: ".+".into() }
     }
 }
 
@@ -198,6 +200,7 @@ pub fn resolved_over(expression: &str, team: &str, range: i64, chosen: &Chosen) 
         .replace("$__range", &format!("{seconds}s"))
         .replace("$__rate_interval", "1m")
         .replace("$environment", "production")
+        .replace("$simulated", chosen.simulated)
         .replace("${days}", chosen.days)
         .replace("$days", chosen.days)
         .replace("${percentile}", chosen.percentile)
@@ -304,4 +307,73 @@ async fn every_query_has_an_answer_and_what_is_damaged_is_seen() {
     for alert in alerts::alerts() {
         assert!(!at(alert.expression.clone()).await.is_empty(), "{}", alert.expression);
     }
+}
+
+/// The values of the choice between real and simulated teams, as Grafana finds them: of each answer as it
+/// writes it, by the variable's expression and sorted by their names.
+async fn kinds(query: &Query, now: i64) -> Vec<(String, String)> {
+    let pattern = regex::Regex::new(board::KIND.trim_matches('/')).unwrap();
+    let found: Vec<Instant> = query.instant(&resolved(&board::kinds(), ".+"), Some(now)).await.unwrap();
+    let mut values: Vec<(String, String)> = found
+        .iter()
+        .filter_map(|one| {
+            let labels: Vec<String> =
+                one.metric.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let line = format!("{{{}}} {} {now}", labels.join(","), one.value());
+            let found = pattern.captures(&line)?;
+            Some((found["text"].to_owned(), found["value"].to_owned()))
+        })
+        .collect();
+    values.sort();
+    values
+}
+
+/// A dashboard that is just opened shows real teams where there are any, else simulated ones, which it
+/// says above all else.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_teams_are_what_is_shown_at_first_and_simulated_ones_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::real_where_given(dir.path(), "500d", "600d").await;
+    let query = Query::new(&receiver.target).unwrap();
+    let client = Client::new(&receiver.target).unwrap();
+    let yesterday = OffsetDateTime::now_utc().date() - Duration::days(1);
+    let now = OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    assert!(kinds(&query, now).await.is_empty());
+
+    let simulated: Vec<Series> =
+        metrics::simulated(simulator::teams(3), 1, yesterday, 30, Histograms::CLASSIC).collect();
+    client.send(&simulated, Limits::default(), 0, &Events::none()).await.unwrap();
+    let own = |text: &str, value: &str| (text.to_owned(), value.to_owned());
+    assert_eq!(kinds(&query, now).await, [own("simulated", "simulated|true")]);
+
+    // A real team with the name of a simulated one.
+    let real: Vec<Series> = simulated
+        .iter()
+        .filter(|one| one.labels.get("team") == simulator::teams(1)[0])
+        .map(|one| {
+            let labels = one.labels.iter().filter(|(name, _)| !["job", metrics::SIMULATED].contains(name));
+            Series { labels: Labels::new(labels), ..one.clone() }
+        })
+        .collect();
+    client.send(&real, Limits::default(), 0, &Events::none()).await.unwrap();
+    let both = kinds(&query, now).await;
+    assert_eq!(both, [own("real", "real|"), own("simulated", "simulated|true")]);
+
+    // What is shown by the one and by the other, and where nothing can be chosen.
+    let boards = boards();
+    let shown = async |title: &str, simulated: &'static str| -> Vec<f64> {
+        let overview = boards.iter().find(|board| board.uid == "dora-overview").unwrap();
+        let panel = overview.panels().find(|panel| panel.title == title).unwrap();
+        let chosen = Chosen { simulated, ..Chosen::default() };
+        let expression = resolved_over(&panel.queries[0].expression, ".+", 30 * DAY, &chosen);
+        let found: Vec<Instant> = query.instant(&expression, Some(now)).await.unwrap();
+        found.iter().map(Instant::value).collect()
+    };
+    assert_eq!(shown("Whose data", "simulated|true").await, [3.0]);
+    for real in ["real|", ""] {
+        assert!(shown("Whose data", real).await.is_empty());
+    }
+    let one = shown("Deployments a day and team", "real|").await;
+    assert_eq!(one, shown("Deployments a day and team", "").await);
+    assert!(one.len() == 1 && one != shown("Deployments a day and team", "simulated|true").await);
 }

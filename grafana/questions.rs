@@ -10,7 +10,7 @@ use super::panel::{BLUE, GREEN, ORANGE, Panel, SKY, Unit, VERMILLION, now, over_
 /// The newest report whose table has all four keys.
 pub const YEAR: u16 = 2023;
 
-pub const ONE_TEAM: &str = "environment=\"$environment\",team=~\"$team\"";
+pub const ONE_TEAM: &str = "environment=\"$environment\",simulated=~\"$simulated\",team=~\"$team\"";
 
 /// Over the dashboard's range. A little more has the sample at its beginning.
 pub fn whole(selector: &str, by: &'static str) -> Ask {

@@ -103,6 +103,7 @@ pub fn board() -> Board {
             marks("Days with a deployment", BLUE, false, &day.deployments()),
         ],
     }
+    .with_banner()
 }
 
 /// A median of each service; none where these are not stored by service, or only for a part

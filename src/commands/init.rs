@@ -25,7 +25,10 @@ pub struct Init {
     /// Who may reach Mimir: CIDRs separated by commas, or `caller` for this machine's address
     #[arg(long, value_name = "CIDRS")]
     allow: Option<String>,
-    /// Number of teams
+    /// Feed simulated teams, to try things out: on Google nothing is fed without them or `sources`
+    #[arg(long)]
+    simulate: bool,
+    /// Number of simulated teams
     #[arg(long)]
     teams: Option<String>,
     /// Ask nothing: what is not given takes its default
@@ -67,8 +70,16 @@ impl Init {
                 &self.allow,
                 defaults.access.allow.join(","),
             ),
-            ("generator.teams", "Number of teams", &self.teams, defaults.generator.teams.to_string()),
+            (
+                "generator.teams",
+                "Number of simulated teams",
+                &self.teams,
+                defaults.generator.teams.to_string(),
+            ),
         ];
+        if self.simulate || ask && self.asks_to_simulate(context)? {
+            set.push("generator.simulate=true".into());
+        }
         for (key, question, given, default) in questions {
             let answer = match given {
                 Some(answer) => answer.clone(),
@@ -101,5 +112,16 @@ impl Init {
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
         Ok(Exit::Done)
+    }
+
+    /// Whether simulated teams are wanted until there are sources.
+    fn asks_to_simulate(&self, context: &Context) -> CommandResult<bool> {
+        let answer = context.printer.ask("Feed simulated teams, to try it out (yes or no)", "no")?;
+        match answer.to_lowercase().as_str() {
+            "yes" | "y" | "true" => Ok(true),
+            "no" | "n" | "false" | "" => Ok(false),
+            _ => Err(CommandError::usage(format!("`{answer}` is neither yes nor no: nothing was written"))
+                .hint("run it again, or give `--simulate`")),
+        }
     }
 }

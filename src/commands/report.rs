@@ -115,6 +115,12 @@ impl Report {
         let (first, until) = self.dates(&zone, now)?;
         let asked = async |events: &Events| self.collect(context, events, zone, first, until, now).await;
         let collected = screen::with(&context.printer, asked).await?;
+        if let Some(caution) = collected.caution() {
+            context.printer.warning(&caution, Some("`sources` in dorainfra.yaml feed real ones"));
+        }
+        if let Some(left_out) = collected.left_out() {
+            context.printer.note(&left_out);
+        }
         for team in self.teams.iter().filter(|team| !collected.teams.iter().any(|one| one.name == **team)) {
             context.printer.warning(
                 &format!("no team `{team}` is known in the environment `{}`", self.environment),
@@ -207,6 +213,7 @@ impl Report {
             subject: String::new(),
             source: String::new(),
             environment: self.environment.clone(),
+            sources: false,
             settle_hours: None,
             teams: self.teams.clone(),
             without: Vec::new(),
@@ -218,6 +225,7 @@ impl Report {
             now,
             sent: BTreeMap::new(),
             native: false,
+            simulated: false,
         };
         let Some(url) = &self.endpoint else {
             let run = context.run(Purpose::Look, events).await?;
@@ -226,6 +234,7 @@ impl Report {
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
             question.sent = closing(run.past()?, &question);
             let config = &run.project.config;
+            question.sources = !config.sources.is_empty();
             question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
             return report::collect(&Query::new(&target)?, &question).await.map_err(not_cut);
         };

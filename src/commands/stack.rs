@@ -54,6 +54,9 @@ impl Stack {
                     project: config.project,
                     cloud: "this machine".into(),
                     endpoint: None,
+                    // Whether there is a sandbox is not asked.
+                    feeds: None,
+                    simulated_teams: 0,
                     resources: Vec::new(),
                     machines: Vec::new(),
                     bucket: None,

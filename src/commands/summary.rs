@@ -34,6 +34,8 @@ pub fn report(report: &verify::Report) -> ui::Report {
     ui::Report {
         run_id: report.run_id.clone(),
         ok: report.ok(),
+        feeds: report.feeds,
+        teams: report.teams,
         samples_sent: report.samples_sent,
         samples_found: report.samples_found,
         blocks: report.blocks,

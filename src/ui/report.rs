@@ -1,5 +1,6 @@
 //! The result of `verify`: one row for each check, and a verdict.
 
+use dorainfra_config::Feeds;
 use dorainfra_deploy::verify::Damaged;
 use dorainfra_model::{Check, Outcome};
 use serde::Serialize;
@@ -17,6 +18,9 @@ const TITLE: usize = 44;
 pub struct Report {
     pub run_id: String,
     pub ok: bool,
+    /// What the values are of, and how many teams have them.
+    pub feeds: Feeds,
+    pub teams: u64,
     pub samples_sent: u64,
     /// `None`: the endpoint could not be asked.
     pub samples_found: Option<u64>,
@@ -46,12 +50,19 @@ impl View for Report {
             Some(found) => format!("{} of {sent} samples", count(found)),
             None => format!("the endpoint could not be asked for the {sent} samples"),
         };
+        let nothing = self.feeds == Feeds::Nothing && self.samples_sent == 0;
         let (role, verdict) = match self.ok {
+            true if nothing => (Role::Caution, "· nothing to prove:"),
             true => (Role::Good, "✓ verified:"),
             false => (Role::Bad, "✗ not verified:"),
         };
+        let samples = if nothing { "no samples were sent".to_owned() } else { samples };
         let run = style.paint(Role::Faint, format!("run {}", self.run_id));
-        format!("{} {samples}; {}; {run}\n", style.paint(role, verdict), counts.join(", "))
+        let caution = match self.feeds.caution(self.teams) {
+            Some(words) => format!("{} {words}\n", style.paint(Role::Caution, "!")),
+            None => String::new(),
+        };
+        format!("{} {samples}; {}; {run}\n{caution}", style.paint(role, verdict), counts.join(", "))
     }
 
     fn json(&self) -> Value {
@@ -123,6 +134,7 @@ mod tests {
         let rows: String = checks.iter().map(|check| row(check, &Style::plain())).collect();
         let report = Report {
             run_id: "0e1f".into(),
+            feeds: Feeds::Real,
             ok: false,
             samples_sent: 56_940,
             samples_found: Some(56_939),
@@ -139,10 +151,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_simulated_or_nothing_at_all_is_no_plain_proof() {
+        let of = |feeds, teams, samples| Report {
+            ok: true,
+            feeds,
+            teams,
+            samples_sent: samples,
+            samples_found: Some(samples),
+            ..Report::default()
+        };
+        let style = Style::plain();
+        let simulated = of(Feeds::Simulated, 39, 56_940);
+        assert!(
+            simulated.human(&style).ends_with("\n! simulated data: 39 teams\n"),
+            "{}",
+            simulated.human(&style)
+        );
+        assert_eq!(
+            (&simulated.json()["feeds"], &simulated.json()["teams"]),
+            (&"simulated".into(), &39.into())
+        );
+        let nothing = of(Feeds::Nothing, 0, 0).human(&style);
+        assert!(nothing.starts_with("· nothing to prove: no samples were sent"), "{nothing}");
+        assert!(nothing.contains("! no data is fed until `sources`") && !nothing.contains('✓'), "{nothing}");
+        let real = of(Feeds::Real, 2, 10).human(&style);
+        assert!(real.starts_with("✓ verified: 10 of 10 samples") && !real.contains('!'), "{real}");
+    }
+
+    #[test]
     fn a_passed_report() {
         let checks = vec![check("endpoint", "The endpoint is ready", Outcome::Passed, "ready")];
         let report = Report {
             run_id: "0e1f".into(),
+            feeds: Feeds::Real,
             ok: true,
             samples_sent: 4,
             samples_found: Some(4),

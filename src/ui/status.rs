@@ -1,5 +1,6 @@
 //! The result of `status`: what exists, what runs, and where to reach it.
 
+use dorainfra_config::Feeds;
 use dorainfra_deploy::workflow::State;
 use dorainfra_deploy::workflow::credentials::CredentialStatus;
 use dorainfra_deploy::workflow::stack::PartStatus;
@@ -105,6 +106,9 @@ pub struct Status {
     /// Where this looked: "Google Cloud" or "the sandbox on port N".
     pub cloud: String,
     pub endpoint: Option<String>,
+    /// What is fed, and of how many simulated teams; `None`: it is about the stack alone.
+    pub feeds: Option<Feeds>,
+    pub simulated_teams: u32,
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
     /// Empty where there is one machine, or where nobody answers.
@@ -206,7 +210,11 @@ impl View for Status {
     fn brief(&self, style: &Style) -> String {
         let heading = style.paint(Role::Heading, &self.deployment);
         let endpoint = self.endpoint.as_deref().map(|url| format!("  {}", style.paint(Role::Accent, url)));
-        format!("{heading} in {} ({}){}\n", self.project, self.cloud, endpoint.unwrap_or_default())
+        let caution = match self.feeds.and_then(|feeds| feeds.caution(self.simulated_teams.into())) {
+            Some(words) => format!("{} {words}\n", style.paint(Role::Caution, "!")),
+            None => String::new(),
+        };
+        format!("{heading} in {} ({}){}\n{caution}", self.project, self.cloud, endpoint.unwrap_or_default())
     }
 
     fn json(&self) -> Value {
@@ -242,6 +250,8 @@ mod tests {
             project: "my-gcp".into(),
             cloud: "the sandbox on port 41234".into(),
             endpoint: Some("https://127.90.1.2:9009".into()),
+            feeds: Some(Feeds::Simulated),
+            simulated_teams: 39,
             resources: vec![
                 resource("storage.bucket/my-gcp-dorainfra-mimir", State::Ok, "as configured"),
                 resource("compute.firewall/dorainfra-ssh", State::Changed, "differs: sourceRanges"),

@@ -171,6 +171,7 @@ mod tests {
             ],
             verified: Some(Report {
                 run_id: "0e1f".into(),
+                feeds: dorainfra_config::Feeds::Real,
                 ok: true,
                 samples_sent: 56_940,
                 samples_found: Some(56_940),

@@ -47,6 +47,23 @@ fn init_never_overwrites() {
     assert_eq!(std::fs::read_to_string(deployment.path().join("dorainfra.yaml")).unwrap(), "mine");
 }
 
+/// Nobody is simulated on Google who was not asked for: the file says so, and how to ask.
+#[test]
+fn init_simulates_nobody_unless_it_is_told_to() {
+    let deployment = Deployment::empty();
+    let written = |more: &[&str], name: &str| {
+        deployment.run(&[&["init", "--project", "my-gcp", "--config", name], more].concat()).ends_with(0);
+        std::fs::read_to_string(deployment.path().join(name)).unwrap()
+    };
+    let usual = written(&[], "usual.yaml");
+    assert!(
+        usual.contains("\n  # Feed simulated teams") && usual.contains("\n  #simulate: true\n"),
+        "{usual}"
+    );
+    let asked = written(&["--simulate"], "asked.yaml");
+    assert!(asked.contains("\n  simulate: true\n"), "{asked}");
+}
+
 #[test]
 fn render_is_the_same_twice_and_contacts_nothing() {
     let deployment = Deployment::empty();

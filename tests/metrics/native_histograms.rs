@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration as Wait;
 
 use crate::collector::{Receiver, ReceiverOptions, eventually};
+use dorainfra_config::Feeds;
 use dorainfra_deploy::verify::{self, Bounds, Report, Request};
 use dorainfra_dora::events::{Event, PRODUCTION};
 use dorainfra_dora::metrics::{self, Histograms, LEAD_TIME, RECOVERY, Start};
@@ -61,6 +62,7 @@ async fn prove(target: &Target, history: &dyn Past) -> Report {
         target,
         live: None,
         history,
+        feeds: Feeds::Simulated,
         teams: &[],
         bucket: None,
         as_blocks: true,

@@ -9,8 +9,8 @@ use dorainfra_dora::metrics::{self, Histograms};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_dora::truth::{Days, Summary, summary, summary_where};
 use dorainfra_model::Events;
-use dorainfra_prometheus::Samples;
 use dorainfra_prometheus::remote_write::{Client, Limits};
+use dorainfra_prometheus::{Samples, Series};
 use serde_json::{Value, json};
 use time::macros::date;
 use time::{Date, Duration};
@@ -172,7 +172,7 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     }
     assert!(medians > 6, "{medians}");
     let csv = report(&["--format", "csv", "--services"]).ends_with(0).stdout;
-    assert!(csv.lines().all(|line| line.split(',').count() == 16), "{csv}");
+    assert!(csv.lines().all(|line| line.split(',').count() == 17), "{csv}");
     assert_eq!(csv.lines().count(), 2 + names.len() + services.len());
     let md = report(&["--format", "md", "--services"]).ends_with(0).stdout;
     let row = |service: &Value| {
@@ -401,6 +401,65 @@ async fn days_and_weeks_are_those_of_the_zone_or_none_are_told() {
     report("Asia/Kolkata", "2025-03-30", "2025-03-30").ends_with(1);
     let wrong = report("Europe/Atlantis", "2025-03-30", "2025-03-30").ends_with(3);
     assert!(wrong.stderr.contains("Europe/Berlin"), "{}", wrong.stderr);
+}
+
+/// Once there is a real team, no simulated one is reported, not even one of the same name.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_teams_are_never_reported_together_with_simulated_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ReceiverOptions { out_of_order_window: "5000d", tls: None };
+    let receiver = Receiver::start_keeping(dir.path(), options, "5000d").await;
+    let send = async |series: Vec<Series>| {
+        let client = Client::new(&receiver.target).unwrap();
+        client.send(&series, Limits::default(), 0, &Events::none()).await.unwrap();
+    };
+    let here = Deployment::empty();
+    let endpoint = format!("{}/prometheus", receiver.target.base_url);
+    let first = UNTIL - Duration::days(27);
+    let (from, to) = (first.to_string(), UNTIL.to_string());
+    let report = |more: &[&str]| {
+        let range = ["report", "--endpoint", &endpoint, "--from", &from, "--to", &to, "--format"];
+        here.run(&[&range[..], more].concat()).ends_with(0)
+    };
+    let data = |more: &[&str]| -> Value {
+        serde_json::from_str(&report(&[&["json"], more].concat()).stdout).unwrap()
+    };
+    let names = |report: &Value| -> Vec<String> {
+        let teams = report["teams"].as_array().unwrap().iter();
+        teams.map(|team| team["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let simulated = simulator::teams(3);
+    send(metrics::simulated(simulated.clone(), 7, UNTIL, 60, Histograms::CLASSIC).collect()).await;
+    let run = report(&["csv"]);
+    assert!(run.stderr.contains("Simulated data: every figure is of 3 simulated teams"), "{}", run.stderr);
+    let json = data(&[]);
+    assert_eq!((&json["simulated"], &json["simulated_left_out"]), (&json!(true), &json!(0)));
+    assert_eq!(names(&json), simulated);
+
+    let lines = format!(
+        r#"{{"type":"change","id":"c","team":"{0}","service":"s","at":"2025-03-03T10:00:00Z"}}
+{{"type":"deployment","id":"d1","team":"{0}","service":"s","at":"2025-03-03T11:00:00Z","changes":["c"]}}
+{{"type":"deployment","id":"d2","team":"shop","service":"s","at":"2025-03-04T11:00:00Z"}}
+{{"type":"failure","id":"f","team":"shop","service":"s","at":"2025-03-04T12:00:00Z","deployment":"d2"}}"#,
+        simulated[0]
+    );
+    let events: Vec<Event> =
+        dorainfra_dora::events::read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
+    send(metrics::series(&events, first, UNTIL)).await;
+    let json = data(&["--services"]);
+    assert_eq!((&json["simulated"], &json["simulated_left_out"]), (&json!(false), &json!(3)));
+    assert_eq!(names(&json), [&simulated[0], "shop"]);
+    let days = Days { first, until: UNTIL };
+    equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), "all");
+    equal(&json["teams"][0], &summary(&events, days, PRODUCTION, &[&simulated[0]]), "a name of both kinds");
+    assert_eq!(json["services"].as_array().unwrap().len(), 2, "{}", json["services"]);
+    let weeks = json["periods"].as_array().unwrap().iter().map(|week| week["deployments"].as_f64().unwrap());
+    close(&json!(weeks.sum::<f64>()), Some(2.0), "weeks");
+    // One counter of each outcome and kind, and two histograms, of each of two teams.
+    assert_eq!(json["integrity"]["series"], 2 * (4 + 26));
+    let run = report(&["md"]);
+    assert!(run.stderr.contains("3 simulated teams are stored, too, and left out"), "{}", run.stderr);
+    assert!(!run.stdout.contains(&format!("| {} |", simulated[1])), "{}", run.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use crate::collector::{
     program,
 };
 use crate::memory_bucket::Memory;
+use dorainfra_config::Feeds;
 use dorainfra_deploy::verify::{self, Bounds, Report, Request};
 use dorainfra_dora::feed::Feed;
 use dorainfra_dora::live::{self, Clock, Outlet, Pushed, Settings, Speed};
@@ -53,7 +54,16 @@ async fn send_a_new_one(target: &Target) {
 
 async fn verify_history(target: &Target, history: &dyn Past) -> Report {
     let bounds = Bounds { ready: Duration::from_secs(5), ..Bounds::default() };
-    let request = Request { target, live: None, history, teams: &[], bucket: None, as_blocks: true, bounds };
+    let request = Request {
+        target,
+        live: None,
+        history,
+        feeds: Feeds::Simulated,
+        teams: &[],
+        bucket: None,
+        as_blocks: true,
+        bounds,
+    };
     fn sendable<T: Send>(future: T) -> T {
         future
     }
@@ -204,6 +214,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
         target: &receiver.target,
         live: Some(verify::Live::Pushgateway(&pushgateway.url)),
         history: &series,
+        feeds: Feeds::Simulated,
         teams,
         bucket: None,
         as_blocks: true,
@@ -334,6 +345,7 @@ async fn a_history_that_was_written_just_now_may_be_seen_little_by_little() {
         target: &receiver.target,
         live: None,
         history: &series,
+        feeds: Feeds::Simulated,
         teams: &[],
         bucket: None,
         as_blocks: true,
@@ -404,6 +416,7 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
             target: &target,
             live: None,
             history: &series,
+            feeds: Feeds::Simulated,
             teams: &[],
             bucket: Some(holding.bucket()),
             as_blocks: true,
@@ -416,6 +429,24 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
         assert_eq!(report.newest_in_bucket_ms, holds_some.then_some(newest));
         assert!(report.check("bucket").unwrap().found.contains(&words), "{words}: {report:?}");
     }
+    // Somebody's blocks are no proof of a history that was not sent.
+    let holding = Memory::of(&all);
+    let request = Request {
+        target: &target,
+        live: None,
+        history: &NOTHING,
+        feeds: Feeds::Nothing,
+        teams: &[],
+        bucket: Some(holding.bucket()),
+        as_blocks: true,
+        bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
+    };
+    let report = verify::run(&request, &Events::none()).await;
+    for check in ["history", "freshness", "bucket"] {
+        assert_eq!(outcome(&report, check), Outcome::NotApplicable, "{check}: {report:?}");
+    }
+    let report = verify::from_bucket(&NOTHING, &Memory::default().bucket(), &Events::none()).await;
+    assert!(report.checks.iter().all(|check| check.outcome == Outcome::NotApplicable), "{report:?}");
 }
 
 /// Names that mean something to a regular expression, or to a query's quotes.
@@ -462,6 +493,7 @@ async fn an_endpoint_that_is_not_ready_is_not_told_as_one_that_is_not_reached() 
             target: &target,
             live: None,
             history: &NOTHING,
+            feeds: Feeds::Simulated,
             teams: &[],
             bucket: None,
             as_blocks: true,

@@ -55,6 +55,95 @@ fn real_events_take_the_simulators_place() {
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }
 
+/// From simulated teams to real ones, one of which has the name of a simulated one, and to nothing at all.
+#[test]
+fn simulated_teams_leave_the_view_when_real_ones_come() {
+    let deployment = Deployment::new();
+    let write = |generator: &str, sources: &str| {
+        let text = format!("project: my-gcp\ngenerator: {{{generator}}}\n{sources}");
+        deployment.write("dorainfra.yaml", &text);
+    };
+    let sandbox = |arguments: &[&str]| deployment.run(&[&["--sandbox", "--json"], arguments].concat());
+    let feed = |what: &str| -> String {
+        let plan = sandbox(&["plan"]).ends_with(0).events("planned")[0].clone();
+        let steps = plan["feed"].as_array().unwrap();
+        steps.iter().find(|step| step["what"] == what).map_or(String::new(), |step| step.to_string())
+    };
+    let report = || -> serde_json::Value {
+        let said =
+            deployment.run(&["--sandbox", "report", "--range", "14d", "--format", "json"]).ends_with(0);
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let names = |report: &serde_json::Value| -> Vec<String> {
+        let teams = report["teams"].as_array().unwrap().iter();
+        teams.map(|team| team["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let pushed = || {
+        let url = format!("http://127.0.0.1:{}/metrics", deployment.ports()[1]);
+        let text = std::process::Command::new("curl").args(["-fsS", &url]).output().unwrap().stdout;
+        String::from_utf8(text).unwrap()
+    };
+    let verified = |run: &crate::deployment::Run| run.events("result")[0]["result"]["verified"].clone();
+
+    write("days: 20, teams: 3", "");
+    let apply = sandbox(&["apply", "--yes"]).ends_with(0);
+    let proof = verified(&apply);
+    assert_eq!((&proof["feeds"], &proof["teams"]), (&"simulated".into(), &3.into()), "{proof}");
+    for command in ["verify", "status"] {
+        let said = deployment.run(&["--sandbox", command]).ends_with(0).stdout;
+        assert!(said.contains("! simulated data: 3 teams"), "{said}");
+    }
+    let before = report();
+    assert_eq!((&before["simulated"], names(&before).len()), (&true.into(), 3), "{before}");
+    assert!(pushed().contains("simulated=\"true\""));
+
+    // Both at once is refused, with the places.
+    deployment.write("events.csv", &table("a", ["accounts", "shop"]));
+    let sources = "sources:\n  - {type: file, path: events.csv}\n";
+    write("days: 20, simulate: true", sources);
+    let both = deployment.run(&["--sandbox", "plan"]).ends_with(3).stderr;
+    assert!(both.contains("dorainfra.yaml:2:") && both.contains("`generator.simulate`"), "{both}");
+    assert!(both.contains("remove") && both.contains("dorainfra.yaml:4:"), "{both}");
+
+    write("days: 20", sources);
+    assert!(feed("stack.generator").contains("what 1 source tells"));
+    let planned = feed("history");
+    assert!(planned.contains("the simulated series stay stored, and leave the report"), "{planned}");
+    let proof = verified(&sandbox(&["apply", "--yes"]).ends_with(0));
+    assert_eq!((&proof["feeds"], &proof["teams"]), (&"real".into(), &2.into()), "{proof}");
+    let after = report();
+    assert_eq!((&after["simulated"], &after["simulated_left_out"]), (&false.into(), &3.into()), "{after}");
+    assert_eq!(names(&after), ["accounts", "shop"]);
+    let said = deployment.run(&["--sandbox", "verify"]).ends_with(0).stdout;
+    assert!(!said.contains("simulated"), "{said}");
+    assert!(!pushed().contains("simulated"), "{}", pushed());
+
+    // Without sources, and asked for nobody: the stack runs on, and there is nothing to prove.
+    write("days: 20, simulate: false", "");
+    let planned = feed("history");
+    assert!(planned.contains("no data is fed until") && planned.contains("\"no-op\""), "{planned}");
+    let proof = verified(&sandbox(&["apply", "--yes"]).ends_with(0));
+    assert_eq!((&proof["feeds"], &proof["samples_sent"]), (&"nothing".into(), &0.into()), "{proof}");
+    assert_eq!(feed("history"), planned);
+    let said = deployment.run(&["--sandbox", "verify"]).ends_with(0).stdout;
+    assert!(said.contains("· nothing to prove: no samples were sent"), "{said}");
+    assert!(said.contains("not applicable: no team is to be live"), "{said}");
+    let stack = deployment.run(&["--sandbox", "status"]).ends_with(0).stdout;
+    assert!(stack.contains("generator") && stack.contains("no data is fed until"), "{stack}");
+    deployment.until("nobody is pushed any more", || {
+        let text = pushed();
+        !text.contains("team=") && text.contains("dora_live_shown_timestamp_seconds")
+    });
+
+    // Back again: the real ones are what is shown, as long as they are in the range.
+    write("days: 20, teams: 3", "");
+    assert!(feed("history").contains("the real series stay stored"), "{}", feed("history"));
+    sandbox(&["apply", "--yes"]).ends_with(0);
+    let back = report();
+    assert_eq!((&back["simulated"], names(&back)), (&false.into(), names(&after)), "{back}");
+    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+}
+
 #[test]
 fn a_wrong_source_is_told_with_its_place_before_anything_is_called() {
     let deployment = Deployment::empty();

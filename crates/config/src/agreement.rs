@@ -41,6 +41,7 @@ pub(super) fn problems(config: &Config, reading: &Reading) -> Vec<Problem> {
     found.extend(machines_addresses(config, settings));
     found.extend(native_histograms(config, settings));
     found.extend(watchdog(config, settings));
+    found.extend(simulated_beside_real(config, settings));
     found.extend(mimir_options(config, settings));
     found
 }
@@ -292,6 +293,22 @@ fn watchdog(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
         Problem::new(settings.place(&PATHS), message)
             .help(Some(format!("set `{}` to `true`; it is `false` {origin}", PATHS[1]))),
     ]
+}
+
+/// Simulated teams beside real ones: nobody could tell which figures are whose.
+fn simulated_beside_real(config: &Config, settings: Settings<'_>) -> Vec<Problem> {
+    const PATHS: [&str; 2] = ["generator.simulate", "sources"];
+    if config.generator.simulate != Some(true) || config.sources.is_empty() || !settings.sound(&PATHS) {
+        return Vec::new();
+    }
+    let message = format!("`{}`: `true`, but `{}` has real events to feed", PATHS[0], PATHS[1]);
+    vec![Problem::new(settings.place(&PATHS), message).allowed("one of the two").help(Some(format!(
+        "remove `{}` {} to feed what is real, or `{}` {} to feed simulated teams",
+        PATHS[0],
+        settings.origin(PATHS[0]),
+        PATHS[1],
+        settings.origin(PATHS[1]),
+    )))]
 }
 
 /// Mimir's own keys: known to the version that is wanted, and the user's to set.

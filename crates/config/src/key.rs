@@ -10,6 +10,10 @@ pub(super) const SOURCES_ALLOWED: &str =
 /// What the environment variables of all keys begin with.
 pub const VARIABLE_PREFIX: &str = "DORAINFRA_";
 
+/// Ranges of numbers that several keys have.
+pub(super) const SECONDS: &[(u64, u64)] = &[(1, 3600)];
+pub(super) const PORT: &[(u64, u64)] = &[(1, 65_535)];
+
 /// A heading of the file: a mapping that holds keys.
 pub struct Section {
     /// Path with dots; empty for the file itself.
@@ -77,6 +81,11 @@ impl Kind {
             Self::Options => "a mapping of Mimir's own keys, nested as in its configuration file".into(),
         }
     }
+}
+
+/// A key with a default of its own, in a few words.
+pub(super) const fn plain(path: &'static str, kind: Kind, doc: &'static str, example: &'static str) -> Key {
+    Key { path, kind, doc, example, derived: None }
 }
 
 impl Key {

@@ -11,6 +11,7 @@
 mod agreement;
 mod check;
 mod duration;
+mod feeds;
 mod key;
 mod load;
 mod options;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::duration::{DurationError, parse_duration};
+pub use self::feeds::{Feeds, NOTHING_IS_FED};
 pub use self::load::{Loaded, Sources, load};
 pub use self::options::{dangers, keys as mimir_options, known as is_mimir_option};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};
@@ -67,7 +69,7 @@ pub struct Config {
     pub alerts: Alerts,
     pub stack: Stack,
     pub generator: Generator,
-    /// Where real events come from; with none of them, they are simulated.
+    /// Where real events come from.
     pub sources: Vec<Source>,
     /// Hours after which a real event counts: its outcome is settled by then.
     pub settle_hours: u32,
@@ -252,6 +254,8 @@ pub struct Ports {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
+    /// Whether simulated teams are fed; `None`: wherever [`Config::settled`] has them by itself.
+    pub simulate: Option<bool>,
     pub teams: u32,
     /// Days of history.
     pub days: u32,
@@ -343,6 +347,7 @@ impl Default for Config {
                 pushgateway: None,
             },
             generator: Generator {
+                simulate: None,
                 teams: 39,
                 days: 365,
                 seed: 1,

@@ -49,6 +49,7 @@ Keys are checked against each other too:
   `mimir.limits.out_of_order_window` where history goes through Mimir's ingester (`sources`, or a
   Mimir that takes no blocks): older samples would be deleted, or rejected.
 - `alerts.watchdog` needs `alerts.rules`.
+- `sources` and `generator.simulate: true` exclude each other.
 - With `sources`, `generator.teams` and `generator.seed` mean nothing.
 - `generator.teams` times 50 is at most `mimir.limits.max_series`; times 180 with
   `generator.service_histograms`.

@@ -2,6 +2,7 @@
 //! variables may say. Checks, the file that `init` writes and the reference in
 //! docs/ are all read from it. Default values are `Config::default()`'s.
 
+use super::key::{PORT, SECONDS, plain};
 use super::rules;
 
 pub use super::key::{Key, Kind, Section, VARIABLE_PREFIX};
@@ -20,14 +21,6 @@ pub fn names_in(section: &str) -> impl Iterator<Item = &'static str> {
     let keys = KEYS.iter().map(Key::split);
     let sections = SECTIONS.iter().filter_map(Section::split);
     keys.chain(sections).filter(move |(parent, _)| *parent == section).map(|(_, name)| name)
-}
-
-const SECONDS: &[(u64, u64)] = &[(1, 3600)];
-const PORT: &[(u64, u64)] = &[(1, 65_535)];
-
-/// A key with a default of its own, in a few words.
-const fn plain(path: &'static str, kind: Kind, doc: &'static str, example: &'static str) -> Key {
-    Key { path, kind, doc, example, derived: None }
 }
 
 pub const KEYS: &[Key] = &[
@@ -71,8 +64,8 @@ pub const KEYS: &[Key] = &[
     plain(
         "sources",
         Kind::Sources,
-        "Where real events come from, instead of the simulator: git repositories, GitHub, GitLab, \
-         files, CDEvents, webhooks of other tools.",
+        "Where real events come from: git repositories, GitHub, GitLab, files, CDEvents, webhooks of other \
+         tools. Without them nothing is fed, but simulated teams where `generator.simulate` has them.",
         "[{type: git, path: ../shop, team: orders}]",
     ),
     plain(
@@ -457,6 +450,14 @@ pub const KEYS: &[Key] = &[
         "Image of Grafana.",
         "mirror.example/grafana/grafana:12.1.1",
     ),
+    Key {
+        path: "generator.simulate",
+        kind: Kind::Flag,
+        doc: "Feed simulated teams, to try things out: they do not exist, and every series of them says so. \
+              Where this is not set, they are fed in the sandbox only, and only without `sources`.",
+        example: "true",
+        derived: Some("`true` in the sandbox without `sources`, else `false`"),
+    },
     plain(
         "generator.teams",
         Kind::Whole(&[(1, 10_000)]),

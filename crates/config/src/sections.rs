@@ -20,5 +20,5 @@ pub const SECTIONS: &[Section] = &[
         path: "stack.images",
         doc: "Images of the Compose stack, by tag and digest. Name a mirror's where Docker Hub is not reached.",
     },
-    Section { path: "generator", doc: "The simulated DORA metrics." },
+    Section { path: "generator", doc: "What is fed: how far back, how often, and which simulated teams." },
 ];

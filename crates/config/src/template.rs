@@ -180,6 +180,7 @@ mod tests {
                 "watchdog",
                 "url",
                 "scrape_jobs",
+                "simulate",
             ]
             .contains(&name);
             assert!(optional || loaded == config, "{line} changed the configuration");

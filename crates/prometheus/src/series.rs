@@ -147,6 +147,13 @@ impl Labels {
         Self(all)
     }
 
+    /// These and one more; a label of that name has the new value.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let own = self.iter().filter(|(other, _)| *other != "job");
+        Self::new(std::iter::once((name, value)).chain(own))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -194,6 +201,9 @@ mod tests {
         assert_eq!((labels.get("team"), labels.get("environment")), ("orders", ""));
         assert_eq!(labels.to_string(), r#"{kind="planned",team="orders"}"#);
         assert_eq!(Labels::new([("team", "a"), ("team", "b")]).get("team"), "a");
+        let more = labels.with("simulated", "true");
+        assert_eq!(more.to_string(), "{kind=\"planned\",simulated=\"true\",team=\"orders\"}");
+        assert_eq!((more.get("job"), more.with("team", "x").get("team")), (JOB, "x"));
     }
 
     #[test]

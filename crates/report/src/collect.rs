@@ -10,6 +10,7 @@ use time::{Date, Duration, OffsetDateTime};
 use super::figures::{Counted, before, compared, figures, measured};
 use super::integrity::{self, Day, Delivery, Integrity};
 use super::keys::Ask;
+use super::kind;
 use super::question::{Question, begins, label};
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
@@ -34,6 +35,10 @@ async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> 
 /// # Errors
 /// The first query that is not answered.
 pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
+    let (span, environment) = (asked.span(), &asked.environment);
+    let kinds = kind::stored(query, environment, span.milliseconds, span.end).await?;
+    let asked = &asked.of_one_kind(kinds);
+    let simulated_left_out = if asked.simulated { 0 } else { kinds.simulated_here };
     let stored = stored(query, asked).await?;
     let mut question = asked.narrowed(&stored);
     question.native = native(query, &question).await?;
@@ -68,6 +73,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
+            simulated: question.simulated,
             figures,
             compared: before.contains(name) && by_team.contains_key(name),
             days: first_day.map_or(0, |_| days as u32),
@@ -103,6 +109,8 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         source: question.source.clone(),
         generated: question.now,
         environment: question.environment.clone(),
+        simulated: question.simulated && !teams.is_empty(),
+        simulated_left_out,
         timezone: question.zone.to_string(),
         settle_hours: question.settle_hours,
         asked: asked.first,
@@ -290,7 +298,8 @@ async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>
 /// The environments that have deployments in the range.
 async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
     let expression = format!(
-        "group by (environment) (count_over_time({DEPLOYMENTS}[{}ms]))",
+        "group by (environment) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))",
+        kind::matcher(question.simulated),
         question.span().milliseconds
     );
     let found = query.instant::<Instant>(&expression, Some(question.end())).await?;

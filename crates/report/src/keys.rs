@@ -317,9 +317,27 @@ pub fn window(days: i64) -> String {
     format!("{}ms", days * DAY_MS + MORE_MS)
 }
 
+/// A text as a regular expression that matches it and nothing else.
+pub(super) fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "\\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_team_is_asked_for_by_its_very_name() {
+        assert_eq!(literal("a.b|c"), r"a\.b\|c");
+        assert_eq!(literal("orders-2"), "orders-2");
+    }
 
     #[test]
     fn a_metric_is_one_query() {

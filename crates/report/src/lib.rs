@@ -11,6 +11,7 @@ mod comparison;
 mod figures;
 mod integrity;
 pub mod keys;
+mod kind;
 mod page;
 mod question;
 mod services;
@@ -45,6 +46,10 @@ pub struct Report {
     #[serde(with = "time::serde::rfc3339")]
     pub generated: OffsetDateTime,
     pub environment: String,
+    /// Whether every figure is of simulated teams.
+    pub simulated: bool,
+    /// Simulated teams of the range that are left out, as the figures are of real ones.
+    pub simulated_left_out: u32,
     /// Hours after which a real event counts, where the events are real: every figure is of
     /// what happened so much earlier.
     pub settle_hours: Option<u32>,
@@ -170,6 +175,7 @@ impl Figures {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Team {
     pub name: String,
+    pub simulated: bool,
     #[serde(flatten)]
     pub figures: Figures,
     /// Whether it is part of the report's comparison: it is stored from the beginning of the days

@@ -121,7 +121,11 @@ fn values(report: &Report, by: Key) -> Value {
             "statistic": key.statistic(),
             "meaning": key.meaning(),
             "promql": key.promql(&Ask {
-                selector: format!("environment=\"{}\"", dorainfra_prometheus::escaped(&report.environment)),
+                selector: format!(
+                    "environment=\"{}\",{}",
+                    dorainfra_prometheus::escaped(&report.environment),
+                    super::kind::matcher(report.simulated)
+                ),
                 window: format!("{range}{}ms", super::keys::MORE_MS),
                 range: range.clone(),
                 days: report.days.to_string(),
@@ -130,6 +134,8 @@ fn values(report: &Report, by: Key) -> Value {
             }),
         })),
     });
+    values["simulated"] = json!(report.caution());
+    values["simulated_left_out"] = json!(report.left_out());
     values["pages"] = json!(pages);
     values["left_out"] = json!(comparison::left_out(report));
     values["queries"] = match report.queries {
@@ -177,9 +183,11 @@ fn shown(standing: Standing) -> (&'static str, &'static str, &'static str) {
 }
 
 fn standing(report: &Report) -> Value {
+    let data = if report.simulated { "the simulated data" } else { "the data" };
     let (class, mark, text) = match report.problems() {
+        0 if report.simulated => ("unknown", "!", "simulated data".to_owned()),
         0 => ("good", "✓", "no problem with the data".to_owned()),
-        problems => ("bad", "✗", format!("{} with the data", words::counted(problems, "problem"))),
+        problems => ("bad", "✗", format!("{} with {data}", words::counted(problems, "problem"))),
     };
     json!({"class": class, "mark": mark, "text": text})
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use dorainfra_base::zone::Zone;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::keys::Ask;
+use super::keys::{Ask, literal};
+use super::kind;
 use super::spans::Span;
 
 /// What is to be reported on.
@@ -14,6 +15,8 @@ pub struct Question {
     pub subject: String,
     pub source: String,
     pub environment: String,
+    /// Whether the configuration has sources: then no simulated team is reported on.
+    pub sources: bool,
     /// Of real events, where it is known.
     pub settle_hours: Option<u32>,
     /// Only these; none: all.
@@ -33,6 +36,8 @@ pub struct Question {
     pub sent: BTreeMap<Date, u64>,
     /// Whether there are native histograms: found out by [`collect`].
     pub native: bool,
+    /// Whether it is of simulated teams: found out by [`collect`].
+    pub simulated: bool,
 }
 
 impl Question {
@@ -51,7 +56,8 @@ impl Question {
 
     /// The matchers of every series that is asked for.
     pub(super) fn selector(&self) -> String {
-        let mut selector = format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment));
+        let environment = dorainfra_prometheus::escaped(&self.environment);
+        let mut selector = format!("environment=\"{environment}\",{}", kind::matcher(self.simulated));
         for (names, matcher) in [(&self.teams, "=~"), (&self.without, "!~")] {
             if !names.is_empty() {
                 let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
@@ -60,6 +66,14 @@ impl Question {
             }
         }
         selector
+    }
+
+    /// Of simulated teams where there is nothing else, and no source either.
+    pub(super) fn of_one_kind(&self, stored: kind::Stored) -> Self {
+        let simulated = !self.sources && !stored.real && stored.simulated;
+        // Without sources, what this configuration sends is simulated, if anything.
+        let sent = if self.sources || simulated { self.sent.clone() } else { BTreeMap::new() };
+        Self { simulated, sent, ..self.clone() }
     }
 
     /// Of what was asked the days that are stored, which are those of any team: over
@@ -90,18 +104,6 @@ impl Question {
     }
 }
 
-/// A text as a regular expression that matches it and nothing else.
-fn literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if "\\.+*?()|[]{}^$".contains(c) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
-}
-
 /// The first day that is known whole, where `first` is the first one with any sample: the
 /// counters' values at its beginning are of the day before.
 pub(super) fn begins(first: Date, question: &Question) -> Date {
@@ -111,15 +113,4 @@ pub(super) fn begins(first: Date, question: &Question) -> Date {
 /// The team of a series.
 pub(super) fn label(metric: &BTreeMap<String, String>) -> String {
     metric.get("team").cloned().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_team_is_asked_for_by_its_very_name() {
-        assert_eq!(literal("a.b|c"), r"a\.b\|c");
-        assert_eq!(literal("orders-2"), "orders-2");
-    }
 }

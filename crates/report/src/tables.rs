@@ -12,7 +12,7 @@ pub fn csv(report: &Report) -> String {
     let mut out = String::from(
         "team,first,until,deployments,frequency_per_day,lead_time_p50_seconds,change_failure_rate,\
          recovery_p50_seconds,rework_rate,newest_value_age_seconds,days_without_samples,changes,\
-         failed_deployments,recoveries,rework_deployments\n",
+         failed_deployments,recoveries,rework_deployments,simulated\n",
     );
     if report.services.is_some() {
         out.insert_str(out.len() - 1, ",service");
@@ -25,7 +25,7 @@ pub fn csv(report: &Report) -> String {
         let keys = Key::ALL.map(|key| number(figures.of(key))).join(",");
         let _ = writeln!(
             out,
-            "{},{},{},{},{keys},{},{},{},{},{},{}{}",
+            "{},{},{},{},{keys},{},{},{},{},{},{},{}{}",
             field(name),
             report.first,
             report.until,
@@ -36,6 +36,7 @@ pub fn csv(report: &Report) -> String {
             count(figures.failed),
             count(figures.recoveries),
             count(figures.rework),
+            report.simulated,
             if report.services.is_some() { "," } else { "" },
         );
     };
@@ -47,7 +48,7 @@ pub fn csv(report: &Report) -> String {
         let keys = Key::ALL.map(|key| number(service.of(key))).join(",");
         let _ = writeln!(
             out,
-            "{},{},{},{:.0},{keys},,,{},{:.0},{},{:.0},{}",
+            "{},{},{},{:.0},{keys},,,{},{:.0},{},{:.0},{},{}",
             field(&service.team),
             report.first,
             report.until,
@@ -56,6 +57,7 @@ pub fn csv(report: &Report) -> String {
             service.failed,
             number(service.recoveries),
             service.rework,
+            report.simulated,
             field(&service.name),
         );
     }
@@ -90,8 +92,11 @@ pub fn markdown(report: &Report) -> String {
         escaped(&report.environment),
         escaped(&report.source)
     );
-    if let Some(settled) = report.settled() {
-        let _ = writeln!(out, "{settled}\n");
+    if let Some(caution) = report.caution() {
+        let _ = writeln!(out, "> **{caution}**\n");
+    }
+    for note in [report.left_out(), report.settled()].into_iter().flatten() {
+        let _ = writeln!(out, "{note}\n");
     }
     if !report.all.any() {
         out.push_str("**No deployment is stored in this range.**\n\n");

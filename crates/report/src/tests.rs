@@ -20,6 +20,7 @@ fn report() -> Report {
     let before = Figures { frequency: Some(1.0), failure_rate: Some(0.1), ..figures };
     let team = |name: &str, deployments: f64, gaps: Vec<Date>, age| Team {
         name: name.into(),
+        simulated: false,
         figures: Figures { deployments: Some(deployments), frequency: Some(deployments / 28.0), ..figures },
         days: 28,
         deployments_by_period: vec![Some(deployments / 4.0); 4],
@@ -52,6 +53,8 @@ fn report() -> Report {
         source: "https://mimir.dora.internal:9009".into(),
         generated: datetime!(2026-03-29 08:05 UTC),
         environment: "production".into(),
+        simulated: false,
+        simulated_left_out: 0,
         timezone: "UTC".into(),
         settle_hours: Some(72),
         asked: date!(2026 - 03 - 01),
@@ -122,6 +125,44 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
     assert_eq!(page.matches("url(").count(), page.matches("url(#missing)").count());
     let few = page.find(">few</th>").unwrap();
     assert!(page.find(">many &amp; more</th>").unwrap() < few, "ranked by deployments");
+}
+
+/// Nobody takes invented figures for real ones, in whichever format.
+#[test]
+fn simulated_data_says_so_in_every_format() {
+    let real = report();
+    let mut simulated = Report { simulated: true, ..report() };
+    simulated.teams.iter_mut().for_each(|team| team.simulated = true);
+    let words = "Simulated data: every figure is of 2 simulated teams, not of real ones.";
+    let page = html(&simulated, Key::Frequency);
+    let (banner, heading) = (page.find(words).unwrap(), page.find("<h1>").unwrap());
+    assert!(banner < heading, "the banner is above all else");
+    assert!(
+        page.contains("2 problems with the simulated data") && page.contains("simulated=&quot;true&quot;")
+    );
+    let text = markdown(&simulated);
+    assert!(text.contains(&format!("\n> **{words}**\n\n")), "{text}");
+    let table = csv(&simulated);
+    assert!(table.lines().next().unwrap().ends_with(",simulated"));
+    assert!(table.lines().skip(1).all(|line| line.ends_with(",true")), "{table}");
+    let json = serde_json::to_value(&simulated).unwrap();
+    assert_eq!((&json["simulated"], &json["teams"][0]["simulated"]), (&true.into(), &true.into()));
+    // The good data of nobody is no good news.
+    simulated.integrity.checks.iter_mut().for_each(|check| check.standing = Standing::Good);
+    let page = html(&simulated, Key::Frequency);
+    assert!(page.contains("! simulated data") && !page.contains("no problem with the data"));
+
+    for (format, shown) in [("html", html(&real, Key::Frequency)), ("md", markdown(&real))] {
+        assert!(!shown.contains("imulated data") && !shown.contains("simulated team"), "{format}");
+    }
+    assert!(csv(&real).lines().skip(1).all(|line| line.ends_with(",false")));
+    assert!(html(&real, Key::Frequency).contains("simulated=&quot;&quot;"));
+    // What is stored beside is told.
+    let beside = Report { simulated_left_out: 39, ..report() };
+    for shown in [html(&beside, Key::Frequency), markdown(&beside)] {
+        assert!(shown.contains("39 simulated teams are stored, too, and left out."), "{shown}");
+    }
+    assert_eq!(serde_json::to_value(&beside).unwrap()["simulated_left_out"], 39);
 }
 
 /// A thousand teams with names as people give them, two of which lack days.
@@ -238,7 +279,7 @@ fn an_empty_range_is_no_error() {
         assert!(value.is_null(), "{figure}: {value}");
     }
     assert!(text.contains("| **all** | – | – |"), "{text}");
-    assert!(csv(&empty()).ends_with("(all),2026-03-01,2026-03-28,,,,,,,,,,,,\n"), "{}", csv(&empty()));
+    assert!(csv(&empty()).ends_with("(all),2026-03-01,2026-03-28,,,,,,,,,,,,,false\n"), "{}", csv(&empty()));
 }
 
 #[test]

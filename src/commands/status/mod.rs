@@ -107,6 +107,8 @@ impl Status {
                 let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
                 format!("{scheme}://{server}:9009 at {address}")
             }),
+            feeds: Some(config.feeds()),
+            simulated_teams: config.simulated_teams(),
             resources: plan.steps.iter().map(resource).collect(),
             machines: reports.iter().map(machine_line).collect(),
             ring: ring(&run, &reports, events).await,

@@ -5,7 +5,7 @@ use dorainfra_deploy::blueprint::{Engine, Facts};
 use dorainfra_prometheus::Flavour;
 
 pub fn config() -> Config {
-    Config { project: "acme-metrics".into(), ..Config::default() }
+    Config { project: "acme-metrics".into(), ..Config::default() }.settled(true)
 }
 
 pub fn facts(flavour: Flavour) -> Facts {

@@ -200,6 +200,8 @@ pub(super) fn base(config: &Config, facts: &Facts) -> Result<Value, BlueprintErr
             "artifact_object": format!("artifacts/{}", engine.sha256),
         },
     })));
+    // Overrides of templates know this name: they simulate nobody who was not asked for.
+    fields["generator"]["teams"] = config.simulated_teams().into();
     fields["generator"]["follows"] = (!config.sources.is_empty()).into();
     fields["generator"]["native_histograms"] = facts.native_histograms(config).into();
     fields["mimir"]["bucket"] = Value::String(names.bucket);

@@ -124,11 +124,11 @@ async fn pushed(url: &str, now: f64) -> [Stage; 2] {
         }
     };
     // The oldest of the newest: a team that is not pushed any more is seen.
-    let ours: Vec<f64> = groups
-        .iter()
-        .filter(|group| group.labels.get("job").is_some_and(|job| job == JOB))
-        .filter_map(|group| group.pushed)
-        .collect();
+    let of_us = groups.iter().filter(|group| group.labels.get("job").is_some_and(|job| job == JOB));
+    let (teams, itself): (Vec<_>, Vec<_>) = of_us.partition(|group| group.labels.contains_key("team"));
+    // Without a team, there is the generator's own.
+    let ours = if teams.is_empty() { itself } else { teams.clone() };
+    let ours: Vec<f64> = ours.iter().filter_map(|group| group.pushed).collect();
     let pushes = sum(&metrics, "pushgateway_http_push_duration_seconds_count");
     let lag = ours.iter().copied().reduce(f64::min).map(|oldest| (now - oldest).max(0.0));
     let generator = Stage {
@@ -139,7 +139,7 @@ async fn pushed(url: &str, now: f64) -> [Stage; 2] {
             Some(_) => Health::Trouble,
             None => Health::Down,
         },
-        detail: format!("{} teams", ours.len()),
+        detail: format!("{} teams", teams.len()),
         error: match lag {
             None => Some("nothing was pushed yet".into()),
             Some(lag) if lag > LIVE => Some(format!("a team was not pushed for {lag:.0} s")),

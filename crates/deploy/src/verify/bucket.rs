@@ -90,6 +90,11 @@ pub(super) async fn check(
     };
     // Not of the history, or that would lack: but somebody's.
     let unfinished = found.unfinished.first().map(|block| format!("; {block}")).unwrap_or_default();
+    if sent == 0 && blocks > 0 {
+        let found =
+            format!("no history was written; {} there; {newest}{unfinished}", counted(blocks, "block"));
+        return stage.not_applicable(expected, found);
+    }
     if held == sent && blocks > 0 {
         let all = found.blocks.iter().map(|block| block.stats.num_samples).fold(0, u64::saturating_add);
         let more = if all == sent { "" } else { ", live values and replicas' copies included" };

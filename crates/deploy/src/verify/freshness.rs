@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use dorainfra_config::Feeds;
 use dorainfra_dora::metrics;
 use dorainfra_model::Check;
 use dorainfra_prometheus::JOB;
@@ -31,7 +32,7 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
     }
     let begun = Instant::now();
     let stale = loop {
-        let newest = match newest(query).await {
+        let newest = match newest(query, request.feeds).await {
             Ok(newest) => newest,
             Err(error) => return stage.failed(expected, error.to_string(), error.hint()),
         };
@@ -68,8 +69,13 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
 }
 
 /// By team: when its newest value came to be, Unix seconds.
-async fn newest(query: &Query) -> Result<HashMap<String, f64>, QueryError> {
-    let sampled = format!("max by (team) (timestamp({}{{job=\"{JOB}\"}}))", metrics::DEPLOYMENTS);
+/// A team of the other kind with the same name is another one.
+async fn newest(query: &Query, feeds: Feeds) -> Result<HashMap<String, f64>, QueryError> {
+    let kind = match feeds {
+        Feeds::Simulated => metrics::ONLY_SIMULATED,
+        Feeds::Real | Feeds::Nothing => metrics::ONLY_REAL,
+    };
+    let sampled = format!("max by (team) (timestamp({}{{job=\"{JOB}\",{kind}}}))", metrics::DEPLOYMENTS);
     let pushed = format!("max by (team) (push_time_seconds{{job=\"{JOB}\"}})");
     let (sampled, pushed) = futures::try_join!(
         query.instant::<query::Instant>(&sampled, None),

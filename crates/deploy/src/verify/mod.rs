@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dorainfra_config::Feeds;
 use dorainfra_model::{Check, Event, Events, Outcome};
 use dorainfra_prometheus::Past;
 use dorainfra_prometheus::Target;
@@ -43,6 +44,8 @@ pub struct Request<'a> {
     pub live: Option<Live<'a>>,
     /// What was sent; every sample of it has to be there.
     pub history: &'a dyn Past,
+    /// What its series and the live ones are of.
+    pub feeds: Feeds,
     /// The teams whose live values have to be fresh.
     pub teams: &'a [String],
     pub bucket: Option<Bucket<'a>>,
@@ -133,6 +136,11 @@ impl Bounds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub run_id: String,
+    /// What the values that were looked for are of, and how many teams have them.
+    #[serde(default)]
+    pub feeds: Feeds,
+    #[serde(default)]
+    pub teams: u64,
     pub checks: Vec<Check>,
     pub samples_sent: u64,
     /// Found with the same time and value; `None`: the endpoint could not be asked.
@@ -178,6 +186,8 @@ impl Report {
     fn before(samples_sent: u64) -> Self {
         Self {
             run_id: uuid::Uuid::new_v4().to_string(),
+            feeds: Feeds::default(),
+            teams: 0,
             checks: Vec::new(),
             samples_sent,
             samples_found: None,
@@ -204,7 +214,8 @@ impl Report {
 /// [`Event::Checked`]. Whatever goes wrong is a failed check, never an error.
 pub async fn run(request: &Request<'_>, events: &Events) -> Report {
     let begun = Instant::now();
-    let mut report = Report::before(request.history.extent().samples);
+    let (feeds, teams) = (request.feeds, request.teams.len() as u64);
+    let mut report = Report { feeds, teams, ..Report::before(request.history.extent().samples) };
 
     let stage = Stage::begin("endpoint", "endpoint is ready");
     let query = match endpoint::check(request, stage).await {

@@ -1,4 +1,4 @@
-//! What a deployment's teams did, simulated or collected, and the history of it.
+//! What a deployment's teams did, simulated, collected or nothing, and the history of it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,8 +13,16 @@ use time::{Date, OffsetDateTime};
 
 /// Where a deployment's metrics come from.
 pub enum Activity {
-    Simulated { teams: Vec<String>, seed: u64 },
-    Collected { events: Vec<dora::events::Event>, settle: time::Duration },
+    Simulated {
+        teams: Vec<String>,
+        seed: u64,
+    },
+    Collected {
+        events: Vec<dora::events::Event>,
+        settle: time::Duration,
+    },
+    /// Nobody's: there is no source, and simulated teams were not asked for.
+    Nothing,
 }
 
 impl Activity {
@@ -22,6 +30,7 @@ impl Activity {
     pub fn digest(&self) -> String {
         match self {
             Self::Simulated { seed, .. } => format!("seed {seed}"),
+            Self::Nothing => "nothing".to_owned(),
             Self::Collected { events, settle } => {
                 let mut text = Vec::new();
                 // Into memory, which takes everything.
@@ -37,6 +46,7 @@ impl Activity {
                 teams.iter().map(|name| Scope::of(&Team::new(name, *seed))).collect()
             }
             Self::Collected { events, .. } => metrics::scopes(events),
+            Self::Nothing => Vec::new(),
         }
     }
 
@@ -49,6 +59,7 @@ impl Activity {
                     metrics::scopes(events).into_iter().map(|scope| dorainfra_prometheus::valid(&scope.team));
                 teams.collect::<BTreeSet<String>>().into_iter().collect()
             }
+            Self::Nothing => Vec::new(),
         }
     }
 }
@@ -115,6 +126,7 @@ impl History {
             Activity::Collected { events, settle } => {
                 Box::new(metrics::collected_in(&self.zone, &[], events, *settle, until, days, histograms))
             }
+            Activity::Nothing => Box::new(std::iter::empty()),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use dorainfra_config::{Config, Live, Runtime, Source};
+use dorainfra_config::{Config, Feeds, Live, NOTHING_IS_FED, Runtime, Source};
 use dorainfra_dora::metrics::{self, Histograms, Scope};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_engine::{Action, Plan};
@@ -50,6 +50,9 @@ struct Fed {
     /// Whose days have ends in it, beside UTC's.
     #[serde(default)]
     timezone: Option<String>,
+    /// Whether simulated series say that they are: once they had no such label.
+    #[serde(default)]
+    marked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +67,15 @@ enum What {
         events: String,
         teams: usize,
     },
+    Nothing,
 }
+
+/// What is said where the past is of the other kind than what is fed from now on.
+const LEAVES: &str = "the simulated series stay stored, and leave the report and the dashboards";
+const UNMARKED: &str = "those that an earlier version wrote have no label `simulated`, and count as real: feed another \
+                        `mimir.tenant` to be rid of them";
+const STAYS: &str = "the real series stay stored, and the report and the dashboards show these alone, as long as they \
+                     are in the range";
 
 impl Run {
     /// What `apply` would do after the resources of `plan`: nothing after a part of them.
@@ -178,7 +189,7 @@ impl Run {
                 config.stack.live,
                 config.stack.ports
             ),
-            format!("{:?} {}", config.sources.is_empty(), config.settle_hours),
+            format!("{:?} {}", config.feeds(), config.settle_hours),
         ]
     }
 
@@ -186,6 +197,7 @@ impl Run {
         let config = &self.project.config;
         let every = config.generator.interval_seconds;
         match config.sources.len() {
+            0 if config.feeds() == Feeds::Nothing => format!("no values: {NOTHING_IS_FED}"),
             0 => format!("simulated values of {} teams, every {every} s", config.generator.teams),
             1 => format!("what 1 source tells, every {every} s"),
             sources => format!("what {sources} sources tell, every {every} s"),
@@ -194,9 +206,21 @@ impl Run {
 
     fn history_step(&self, record: &Record, plan: &Plan) -> Result<Option<FeedStep>> {
         let Some(wanted) = self.fed()? else {
-            let reason = format!("what the sources tell, {} days", self.project.config.generator.days);
+            let simulated = |fed: &Fed| matches!(fed.what, What::Simulated { .. });
+            let leaves = match record.history.as_ref().is_some_and(simulated) {
+                true => format!("; {LEAVES}"),
+                false => String::new(),
+            };
+            let reason =
+                format!("what the sources tell, {} days{leaves}", self.project.config.generator.days);
             return Ok(Some(FeedStep { what: "history".into(), action: Action::Create, reason }));
         };
+        if matches!(wanted.what, What::Nothing) {
+            let stays = record.history.as_ref().filter(|fed| fed.place == wanted.place);
+            let stays = if stays.is_some() { "; what is stored stays" } else { "" };
+            let reason = format!("none: {NOTHING_IS_FED}{stays}");
+            return Ok(Some(FeedStep { what: "history".into(), action: Action::NoOp, reason }));
+        }
         let made = plan.steps.iter().any(|step| {
             step.id.kind == "storage.bucket" && matches!(step.action, Action::Create | Action::Replace)
         });
@@ -218,6 +242,9 @@ impl Run {
     fn difference(&self, before: &Fed, wanted: &Fed) -> (Action, String) {
         let days = wanted.days;
         match (&before.what, &wanted.what) {
+            (What::Simulated { .. }, What::Simulated { .. }) if !before.marked => {
+                (Action::Create, format!("{}; {UNMARKED}", self.words_of(wanted, days, wanted.teams())))
+            }
             (What::Simulated { seed: old, .. }, What::Simulated { seed, .. }) if old != seed => {
                 (Action::Update, format!("another seed ({seed}) than that of what is stored ({old})"))
             }
@@ -225,14 +252,12 @@ impl Run {
                 let new = (teams - old) as usize;
                 (Action::Create, self.words_of(wanted, days, new))
             }
-            (What::Simulated { .. }, What::Collected { .. }) => (
-                Action::Create,
-                format!("{}; the simulated one stays beside it", self.words_of(wanted, days, wanted.teams())),
-            ),
-            (What::Collected { .. }, What::Simulated { .. }) => (
-                Action::Create,
-                format!("{}; the real one stays beside it", self.words_of(wanted, days, wanted.teams())),
-            ),
+            (What::Simulated { .. }, What::Collected { .. }) => {
+                (Action::Create, format!("{}; {LEAVES}", self.words_of(wanted, days, wanted.teams())))
+            }
+            (What::Collected { .. }, What::Simulated { .. }) => {
+                (Action::Create, format!("{}; {STAYS}", self.words_of(wanted, days, wanted.teams())))
+            }
             (What::Collected { events: old, .. }, What::Collected { events, .. }) if old != events => {
                 (Action::Update, "events were collected since: what they add".into())
             }
@@ -273,6 +298,7 @@ impl Run {
                 names.iter().skip(skipped).map(|name| Scope::of(&Team::new(name, seed))).collect()
             }
             What::Collected { .. } => self.activity().map(|activity| activity.scopes()).unwrap_or_default(),
+            What::Nothing => Vec::new(),
         };
         // Each series has a sample a day, and one more where another zone's days end.
         let each = if fed.timezone.is_some() { 2 } else { 1 };
@@ -284,10 +310,13 @@ impl Run {
     /// The history of this configuration; `None`: nothing was collected yet.
     fn fed(&self) -> Result<Option<Fed>> {
         let config = &self.project.config;
-        let what = match config.sources.is_empty() {
-            true => What::Simulated { teams: config.generator.teams, seed: config.generator.seed },
+        let what = match config.feeds() {
+            Feeds::Nothing => What::Nothing,
+            Feeds::Simulated => {
+                What::Simulated { teams: config.generator.teams, seed: config.generator.seed }
+            }
             // What can't be read, the stage that needs it says.
-            false => match self.activity() {
+            Feeds::Real => match self.activity() {
                 Ok(activity @ Activity::Collected { .. }) => {
                     What::Collected { events: activity.digest(), teams: activity.teams().len() }
                 }
@@ -302,6 +331,7 @@ impl Run {
             native: self.facts.native_histograms(config),
             by_service: config.generator.service_histograms,
             timezone: Some(config.timezone.clone()).filter(|name| name != "UTC"),
+            marked: config.feeds() == Feeds::Simulated,
         }))
     }
 
@@ -317,6 +347,10 @@ impl Run {
     /// All of the history is stored.
     pub fn history_was_fed(&self) {
         let Ok(fed) = self.fed() else { return };
+        // What was written before is still there.
+        if fed.as_ref().is_some_and(|fed| matches!(fed.what, What::Nothing)) {
+            return;
+        }
         Record::change(&self.workspace, &self.project.config, |record| record.history = fed);
     }
 }
@@ -331,6 +365,7 @@ impl Fed {
         match self.what {
             What::Simulated { teams, .. } => teams as usize,
             What::Collected { teams, .. } => teams,
+            What::Nothing => 0,
         }
     }
 }

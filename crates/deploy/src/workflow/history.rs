@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use dorainfra_config::NOTHING_IS_FED;
 use dorainfra_dora::metrics;
 use dorainfra_model::Events;
 use dorainfra_prometheus::Flavour;
@@ -52,6 +53,10 @@ impl Run {
     pub async fn history(&self, target: &Target, events: &Events) -> Result<()> {
         let history = self.past()?;
         let samples = history.extent().samples;
+        if matches!(history.activity, Activity::Nothing) {
+            events.note(format!("history: none; {NOTHING_IS_FED}"));
+            return Ok(());
+        }
         self.cardinality(&history.activity, events);
         let query = Query::new(target)?;
         let stored = verify::stored(&query, history).await;

@@ -1,6 +1,7 @@
 //! The history that a run's configuration stands for.
 
 use dorainfra_base::zone::Zone;
+use dorainfra_config::Feeds;
 use dorainfra_dora::metrics::Histograms;
 use dorainfra_dora::{self as dora, simulator};
 
@@ -10,12 +11,16 @@ use super::event_sources;
 use super::run::Run;
 
 impl Run {
-    /// What the deployment's teams did: simulated, or collected.
+    /// What the deployment's teams did: simulated, collected, or nothing.
     pub fn activity(&self) -> Result<Activity> {
         let config = &self.project.config;
-        if config.sources.is_empty() {
-            let teams = simulator::teams(config.generator.teams);
-            return Ok(Activity::Simulated { teams, seed: config.generator.seed });
+        match config.feeds() {
+            Feeds::Nothing => return Ok(Activity::Nothing),
+            Feeds::Simulated => {
+                let teams = simulator::teams(config.generator.teams);
+                return Ok(Activity::Simulated { teams, seed: config.generator.seed });
+            }
+            Feeds::Real => {}
         }
         let events = event_sources::known(&self.workspace.collected(&config.name), &*self.operator)?;
         if !events.iter().any(|event| matches!(event, dora::events::Event::Deployment(_))) {

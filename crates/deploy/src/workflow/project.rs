@@ -92,6 +92,7 @@ impl Project {
         if let (true, Some(project)) = (config.project.is_empty(), settings.usual_project) {
             config = config::load(config::Sources { project: Some(project), ..sources })?.config;
         }
+        config = config.settled(cloud.is_here());
         // Paths are relative to the folder that is worked in by now.
         let folder = &workspace.current;
         let (mimir, stack, alerts) = (&mut config.mimir, &mut config.stack, &mut config.alerts);

@@ -26,6 +26,7 @@ impl Run {
                 Live::Scrape | Live::RemoteWrite => verify::Live::Generator,
             }),
             history,
+            feeds: config.feeds(),
             teams: &teams,
             bucket: Some(verify::Bucket { objects: &objects, prefix: blocks_prefix(self) }),
             as_blocks: self.history_as_blocks(),
@@ -41,6 +42,9 @@ impl Run {
     pub async fn verify_bucket(&self, events: &Events) -> Result<verify::Report> {
         let objects = BucketObjects::of(self);
         let bucket = verify::Bucket { objects: &objects, prefix: blocks_prefix(self) };
-        Ok(verify::from_bucket(self.past()?, &bucket, events).await)
+        let history = self.past()?;
+        let report = verify::from_bucket(history, &bucket, events).await;
+        let teams = history.activity.teams().len() as u64;
+        Ok(verify::Report { feeds: self.project.config.feeds(), teams, ..report })
     }
 }

@@ -37,6 +37,7 @@ pub async fn up(run: &Run, target: &Target, events: &Events) -> Result<()> {
     run.activity()?;
     let mut config = run.project.config.clone();
     config.generator.native_histograms = run.facts.native_histograms(&config);
+    config.generator.teams = config.simulated_teams();
     let dir = workspace.stack_folder(&config.name);
     let engine = runtime(workspace, &config).await?;
     config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };

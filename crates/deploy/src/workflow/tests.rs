@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use dorainfra_config::Config;
+use dorainfra_config::{Config, Feeds};
 use dorainfra_gcp_sandbox::{self as sandbox, Handle, Options};
 use dorainfra_model::{Event, Events};
 use tokio::sync::oneshot;
@@ -37,6 +37,28 @@ async fn begin(workspace: &Arc<Workspace>, cloud: &Handle, purpose: Purpose, sel
     let project = Project::load(workspace, cloud, settings).unwrap();
     let (workspace, operator) = (Arc::clone(workspace), Arc::new(Unattended));
     Run::begin(workspace, operator, project, purpose, selection, &Events::none()).await.unwrap()
+}
+
+/// What is fed depends on where it goes: it is decided when the configuration meets the cloud.
+#[test]
+fn nothing_is_simulated_on_google_unless_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let workspace = Workspace::new(folder.path().into(), folder.path().join("dorainfra"));
+    let here = || {
+        let mut cloud = Cloud::default();
+        cloud.endpoints.compute = "http://127.0.0.1:9/compute/v1/".into();
+        cloud
+    };
+    let feeds = |cloud, set: &[&str]| {
+        let set = set.iter().map(|&set| set.to_owned()).collect();
+        Project::load(&workspace, cloud, Settings { set, ..Settings::default() }).unwrap().config.feeds()
+    };
+    assert_eq!(feeds(Cloud::default(), &[]), Feeds::Nothing);
+    assert_eq!(feeds(Cloud::default(), &["generator.simulate=true"]), Feeds::Simulated);
+    assert_eq!(feeds(here(), &[]), Feeds::Simulated);
+    assert_eq!(feeds(here(), &["generator.simulate=false"]), Feeds::Nothing);
+    let sources = ["sources=[{type: file, path: events.csv}]"];
+    assert_eq!((feeds(here(), &sources), feeds(Cloud::default(), &sources)), (Feeds::Real, Feeds::Real));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use dorainfra_prometheus::{Labels, native};
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 
 use super::super::simulator::{self, LONGEST_AFTERMATH_DAYS, Team};
-use super::{Counters, Histograms, Observation, Scope, observe, year_of};
+use super::{Counters, Histograms, Observation, Scope, marked, observe, year_of};
 
 /// Goes on where the history ends: at the end of a day the values are the ones
 /// that the history has there.
@@ -25,10 +25,12 @@ pub struct Live {
 }
 
 impl Live {
+    /// A simulated team.
     pub fn new(name: &str, seed: u64, histograms: Histograms, now: OffsetDateTime) -> Self {
         let team = Team::new(name, seed);
         let counters = Counters::zero([&Scope::of(&team)], histograms);
-        let (names, native_names) = (counters.names(), counters.native_names());
+        let (mut names, mut native_names) = (counters.names(), counters.native_names());
+        names.iter_mut().chain(&mut native_names).for_each(|(_, labels)| *labels = marked(labels));
         let today = now.to_offset(UtcOffset::UTC).date();
         let begin = year_of(today);
         let known = begin.checked_sub(Duration::days(LONGEST_AFTERMATH_DAYS + 1)).unwrap_or(Date::MIN);

@@ -30,6 +30,7 @@ pub use observe::{OUTCOME_WINDOW, Observation, Observed, observe, settled};
 pub use text::text;
 
 use dorainfra_base::zone::Zone;
+use dorainfra_prometheus::{Labels, Series};
 
 pub const DEPLOYMENTS: &str = "dora_deployments_total";
 pub const LEAD_TIME: &str = "dora_change_lead_time_seconds";
@@ -38,6 +39,18 @@ pub const RECOVERY: &str = "dora_deployment_recovery_seconds";
 /// would count everything twice wherever both are stored.
 pub const SERVICE_LEAD_TIME: &str = "dora_service_change_lead_time_seconds";
 pub const SERVICE_RECOVERY: &str = "dora_service_deployment_recovery_seconds";
+
+/// The label that every series of simulated events carries, with the value `true`. Those of real
+/// events have no such label, so that nothing of theirs changes.
+pub const SIMULATED: &str = "simulated";
+/// The matcher of what is real, and of what is simulated.
+pub const ONLY_REAL: &str = "simulated=\"\"";
+pub const ONLY_SIMULATED: &str = "simulated=\"true\"";
+
+/// The labels of simulated series, from those that real ones would have.
+fn marked(labels: &Labels) -> Labels {
+    labels.with(SIMULATED, "true")
+}
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -122,7 +135,7 @@ pub fn simulated(
     until: Date,
     days: u32,
     histograms: Histograms,
-) -> impl Iterator<Item = dorainfra_prometheus::Series> + Send {
+) -> impl Iterator<Item = Series> + Send {
     simulated_in(Zone::UTC, teams, seed, until, days, histograms)
 }
 
@@ -134,14 +147,16 @@ pub fn simulated_in(
     until: Date,
     days: u32,
     histograms: Histograms,
-) -> impl Iterator<Item = dorainfra_prometheus::Series> + Send {
+) -> impl Iterator<Item = Series> + Send {
     teams.into_iter().flat_map(move |name| {
         let Some(first) = first_day(until, days) else { return Vec::new() };
         let team = Team::new(&name, seed);
         let begin = Start::EachYear.of(first);
         let events: Vec<Event> =
             simulator::deployed(&team, begin, until).flat_map(|episode| episode.0).collect();
-        history::history_in(&zone, &[Scope::of(&team)], &events, first, until, histograms)
+        let mut all = history::history_in(&zone, &[Scope::of(&team)], &events, first, until, histograms);
+        all.iter_mut().for_each(|one| one.labels = marked(&one.labels));
+        all
     })
 }
 

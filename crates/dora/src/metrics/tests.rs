@@ -1,4 +1,3 @@
-use dorainfra_prometheus::Series;
 use dorainfra_prometheus::exposition::Format;
 use time::macros::{date, datetime};
 use time::{Date, OffsetDateTime};
@@ -325,6 +324,47 @@ fn a_day_has_one_value_whatever_the_range() {
     }
 }
 
+/// What nobody did is told by its label, on each way that series are made; what somebody did has none.
+#[test]
+fn every_simulated_series_says_so_and_no_real_one_does() {
+    let histograms = Histograms::NATIVE.by_service(true);
+    let until = date!(2025 - 06 - 30);
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    let simulated: Vec<Series> = simulated(simulator::teams(2), 1, until, 3, histograms)
+        .chain(simulated_in(berlin, simulator::teams(2), 1, until, 3, histograms))
+        .collect();
+    for name in [DEPLOYMENTS, LEAD_TIME, RECOVERY, SERVICE_LEAD_TIME].into_iter().chain(GAUGES) {
+        assert!(simulated.iter().any(|one| one.name.starts_with(name)), "{name}");
+    }
+    assert!(simulated.iter().any(|one| one.samples.is_native()));
+    for one in &simulated {
+        assert_eq!(one.labels.get(SIMULATED), "true", "{}{}", one.name, one.labels);
+    }
+    let now = datetime!(2025-06-30 12:00 UTC);
+    let live = Live::new("search", 1, histograms, now);
+    let labels = || live.values().map(|one| one.1).chain(live.natives().map(|one| one.1));
+    assert!(labels().count() > 50);
+    assert!(labels().all(|labels| labels.get(SIMULATED) == "true"));
+    // Whoever pushes or scrapes sees it.
+    for format in [Format::Text, Format::OpenMetrics] {
+        let text = text(std::iter::once(&live), format, &["job", "team"]);
+        let samples = || text.lines().filter(|line| !line.starts_with('#'));
+        assert!(samples().count() > 50);
+        assert!(samples().all(|line| line.contains("simulated=\"true\"")), "{text}");
+    }
+
+    let events = events(LINES);
+    let (first, settle) = (date!(2026 - 03 - 02), time::Duration::ZERO);
+    let real: Vec<Series> = collected(&[], &events, settle, first, 2, histograms)
+        .chain(history(&scopes(&events), &events, first, first, Start::EachYear, histograms))
+        .chain(series(&events, first, first))
+        .collect();
+    assert!(real.len() > 50 && real.iter().all(|one| one.labels.get(SIMULATED).is_empty()));
+    let live = Live::of(&scopes(&events), observe(&events), histograms, now);
+    assert!(live.values().all(|one| one.1.get(SIMULATED).is_empty()));
+    assert!(live.natives().all(|one| one.1.get(SIMULATED).is_empty()));
+}
+
 #[test]
 fn live_goes_on_where_the_history_ends() {
     let until = date!(2025 - 01 - 12);
@@ -366,7 +406,8 @@ fn a_push_is_in_the_text_format() {
     ] {
         assert_eq!(text.matches(line).count(), 1, "{text}");
     }
-    assert!(text.contains(r#"dora_change_lead_time_seconds_bucket{environment="production",le="+Inf"} "#));
+    let labels = r#"{environment="production",le="+Inf",simulated="true"} "#;
+    assert!(text.contains(&format!("dora_change_lead_time_seconds_bucket{labels}")), "{text}");
     assert!(!text.contains("team=") && !text.contains("job="));
 }
 

@@ -55,7 +55,7 @@ pub struct Setup {
     pub binaries: Binaries,
     pub ports: Ports,
     pub generator: Generator,
-    /// What the generator follows; `None`: it simulates.
+    /// What the generator follows; `None`: it simulates `generator.teams`, which may be none.
     pub follow: Option<Follow>,
     pub live: Live,
     /// Where what an earlier agent could not deliver goes.
