@@ -1,4 +1,4 @@
-//! What Grafana's answers mean, apart from any Grafana: each judge takes what came back
+//! What Grafana's answers mean, apart from any Grafana: each classify takes what came back
 //! and tells what is wrong, in words. The shapes are those of Grafana's HTTP API
 //! reference (v11 and later), which the tests quote, and of the test ids that its panels
 //! have (`@grafana/e2e-selectors`, 10.4 and later).

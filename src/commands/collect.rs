@@ -269,7 +269,7 @@ impl Round<'_> {
             false => Collecting::begin(files, &sources)?,
         };
         failed.extend(all.collect_all(workspace, &sources, self.since, events).await);
-        // Told of the whole file: what refers to each other may come from two sources.
+        // ServiceFacts of the whole file: what refers to each other may come from two sources.
         for (what, hint) in dora::source::loose(&event_sources::known(&files.events, &*context.operator())?) {
             events.warn(what, Some(hint.to_owned()));
         }
@@ -277,7 +277,7 @@ impl Round<'_> {
         if self.wanted.len() == 1 {
             return Ok((collected, failed.pop().map(|failed| failed.error.into())));
         }
-        failed.iter().for_each(|failed| failed.told(events));
+        failed.iter().for_each(|failed| failed.warn(events));
         Ok((collected, (!failed.is_empty()).then(|| incomplete(&failed, self.wanted.len()))))
     }
 }
@@ -289,7 +289,7 @@ fn incomplete(failed: &[Failed], wanted: usize) -> CommandError {
         failed.len(),
         names.join(", ")
     ))
-    .hint("what the others tell is stored; mend these, and run the same command again")
+    .hint("the events of the others are stored; fix these, and run the same command again")
 }
 
 impl SourceCommand {

@@ -119,7 +119,7 @@ async fn obstacles(blueprint: &Blueprint, client: gcp::Client, events: &Events) 
     let title = "what apply needs";
     let mut checks = match planned {
         Ok(plan) if plan.warnings.is_empty() => {
-            vec![check("plan", title, Ok("nothing stands in the way".into()), "")]
+            vec![check("plan", title, Ok("nothing prevents it".into()), "")]
         }
         Ok(plan) => {
             let warning = |found| Check { outcome: Outcome::Warning, ..check("plan", title, Ok(found), "") };

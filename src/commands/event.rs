@@ -130,7 +130,7 @@ const ENVIRONMENTS: [(&str, Option<&str>); 4] = [
 ];
 
 /// What is recorded.
-struct Told {
+struct NewEvent {
     kind: &'static str,
     id: String,
     team: String,
@@ -149,20 +149,20 @@ struct Outcome {
 
 impl EventCommand {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let told = self.told(&context.environment)?;
-        let at = told.at.format(&Rfc3339);
+        let reported = self.reported(&context.environment)?;
+        let at = reported.at.format(&Rfc3339);
         let at = at.map_err(|error| CommandError::usage(format!("`--at` can't be written: {error}")))?;
         let (Outcome { new, notes }, recorded_in) = match &self.to {
-            Some(url) => (self.send(context, url, &told).await?, url.clone()),
-            None => self.write(context, &told).await?,
+            Some(url) => (self.send(context, url, &reported).await?, url.clone()),
+            None => self.write(context, &reported).await?,
         };
-        let Told { kind, id, team, service, environment, .. } = told;
+        let NewEvent { kind, id, team, service, environment, .. } = reported;
         let recorded = Recorded { kind, id, team, service, environment, at, new, recorded_in, notes };
         context.printer.result(&recorded);
         Ok(Exit::Done)
     }
 
-    fn told(&self, environment: &Environment) -> CommandResult<Told> {
+    fn reported(&self, environment: &Environment) -> CommandResult<NewEvent> {
         let first = |names: &[&str]| names.iter().find_map(|name| environment.get(name)).map(str::to_owned);
         let project = first(&PROJECTS);
         let project = project.as_deref().and_then(|project| project.rsplit_once('/'));
@@ -232,11 +232,11 @@ impl EventCommand {
                 "customDataContentType": "application/json",
             },
         });
-        Ok(Told { kind, id, team, service, environment: place, at, event })
+        Ok(NewEvent { kind, id, team, service, environment: place, at, event })
     }
 
     /// What became of it, and the file.
-    async fn write(&self, context: &Context, told: &Told) -> CommandResult<(Outcome, String)> {
+    async fn write(&self, context: &Context, reported: &NewEvent) -> CommandResult<(Outcome, String)> {
         let configured = context.project().await?.config;
         let file = match &self.events {
             Some(file) => context.environment.folder.join(file),
@@ -250,7 +250,7 @@ impl EventCommand {
             event_sources::with_teams(&context.workspace, configured.sources, &files, Ask::Once).await?;
         let subscriptions = event_sources::subscriptions(&sources, &files)?;
         let (journal, events) = (files.journal(), files.events.clone());
-        let event = told.event.to_string();
+        let event = reported.event.to_string();
         let recorded = tokio::task::spawn_blocking(move || {
             webhook::record(&journal, &events, subscriptions, event.as_bytes())
         });
@@ -262,7 +262,7 @@ impl EventCommand {
         Ok((outcome, shown.display().to_string()))
     }
 
-    async fn send(&self, context: &Context, url: &str, told: &Told) -> CommandResult<Outcome> {
+    async fn send(&self, context: &Context, url: &str, reported: &NewEvent) -> CommandResult<Outcome> {
         const TRIES: u32 = 3;
         const PAUSE: Duration = Duration::from_secs(1);
         let url = reqwest::Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
@@ -278,7 +278,7 @@ impl EventCommand {
                 .post(url.clone())
                 .header(CONTENT_TYPE, "application/cloudevents+json")
                 .header(AUTHORIZATION, format!("Bearer {secret}"))
-                .body(told.event.to_string());
+                .body(reported.event.to_string());
             let failed = match request.send().await {
                 Ok(answer) => {
                     let status = answer.status();

@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use dorainfra_dora::events::{self, Event};
 use dorainfra_dora::source::forge::{Deployed, Settings, Unit};
-use dorainfra_dora::source::{Access, Owner, Rules, SourceError, events as judged, github, gitlab};
+use dorainfra_dora::source::{Access, Owner, Rules, SourceError, events as classified, github, gitlab};
 use dorainfra_model::Events;
 use serde_json::{Value, json};
 use time::macros::datetime;
@@ -227,13 +227,13 @@ async fn github_is_read_in_pages_and_only_what_is_new_the_next_time() {
     let (url, forge) = github().serve().await;
     let settings = settings(&url, folder.path().join("state.json"));
     let project = github::read(&settings, &Events::none()).await.unwrap();
-    let first = lines(&judged(&project, &owner(), &Rules::default()));
+    let first = lines(&classified(&project, &owner(), &Rules::default()));
     insta::assert_snapshot!(first);
     let asked = forge.clear();
     assert_eq!(asked.len(), 2 + 2 + 1 + 2 + 3, "{asked:#?}");
 
     let again = github::read(&settings, &Events::none()).await.unwrap();
-    assert_eq!(lines(&judged(&again, &owner(), &Rules::default())), first);
+    assert_eq!(lines(&classified(&again, &owner(), &Rules::default())), first);
     // Statuses of the last days may change; nothing is compared again.
     let asked = forge.clear();
     assert!(!asked.iter().any(|url| url.contains("compare")), "{asked:#?}");
@@ -251,7 +251,7 @@ async fn github_by_releases_and_requests() {
         ..settings(&url, folder.path().join("state.json"))
     };
     let project = github::read(&settings, &Events::none()).await.unwrap();
-    insta::assert_snapshot!(lines(&judged(&project, &owner(), &Rules::default())));
+    insta::assert_snapshot!(lines(&classified(&project, &owner(), &Rules::default())));
 }
 
 /// Its commit, and so its `created_at`, may be older than all that is known.
@@ -351,7 +351,7 @@ async fn an_older_release_line_brings_its_own_and_a_squashed_request_begins_with
             true => gitlab::read(&settings, &Events::none()).await.unwrap(),
             false => github::read(&settings, &Events::none()).await.unwrap(),
         };
-        let events = judged(&read().await, &owner(), &Rules::default());
+        let events = classified(&read().await, &owner(), &Rules::default());
         let brought: Vec<(String, usize)> = events
             .iter()
             .filter_map(|event| match event {
@@ -515,8 +515,10 @@ async fn a_reading_that_is_cut_off_anywhere_is_gone_on_with() {
         assert!(matches!(error, SourceError::Refused { status: 502, .. }), "{error}");
         forge.clear();
         let project = github::read(&settings, &Events::none()).await.unwrap();
-        let (found, expected) =
-            (judged(&project, &owner(), &Rules::default()), judged(&calm, &owner(), &Rules::default()));
+        let (found, expected) = (
+            classified(&project, &owner(), &Rules::default()),
+            classified(&calm, &owner(), &Rules::default()),
+        );
         assert_eq!(lines(&found), lines(&expected), "cut off at request {cut}");
         // Two pages at most are read twice, with their statuses.
         assert!(forge.clear().len() <= whole + 6, "it began from the beginning");
@@ -596,11 +598,11 @@ async fn gitlab_is_read_in_pages_through_its_limits() {
         forge.fail(request, fault);
     }
     let project = gitlab::read(&settings, &Events::none()).await.unwrap();
-    let first = lines(&judged(&project, &owner(), &Rules::default()));
+    let first = lines(&classified(&project, &owner(), &Rules::default()));
     insta::assert_snapshot!(first);
     forge.clear();
     let again = gitlab::read(&settings, &Events::none()).await.unwrap();
-    assert_eq!(lines(&judged(&again, &owner(), &Rules::default())), first);
+    assert_eq!(lines(&classified(&again, &owner(), &Rules::default())), first);
     let asked = forge.clear();
     assert!(asked[0].contains("updated_after=2026-03-05T"), "{asked:#?}");
 }

@@ -272,7 +272,7 @@ fn tags_reverts_and_hotfixes_are_judged() {
     assert_eq!(failures, [("v1.0".to_owned(), 5), ("v1.1.1".to_owned(), 7)]);
     assert_eq!(compare_tags(made.folder.path(), "v*"), 4);
 
-    // Other patterns judge otherwise.
+    // Other patterns classify otherwise.
     let events = collect(made.folder.path(), &["--hotfix", "nothing", "--revert", "nothing"]);
     let reworks = deployments(&events).into_iter().filter(|one| one.kind == Kind::Rework).count();
     assert_eq!(reworks, 1, "what takes back a commit by its hash is told without a pattern");

@@ -9,7 +9,7 @@ use crate::recordings::{Answer, Replay, installed, ogr, pygithub};
 use dorainfra_dora::events::{self, Event};
 use dorainfra_dora::source::forge::{Deployed, Settings, Unit};
 use dorainfra_dora::source::{
-    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, events as judged, github, gitlab,
+    Access, Exclude, Owner, Patterns, Project, Rules, SourceError, events as classified, github, gitlab,
 };
 use dorainfra_model::Events;
 use time::OffsetDateTime;
@@ -54,7 +54,7 @@ fn counted(project: &Project, label: &str) -> BTreeMap<&'static str, usize> {
 
 fn told(project: &Project, label: &str) -> Vec<Event> {
     let owner = Owner { team: "t".into(), service: "s".into(), environment: "production".into() };
-    judged(project, &owner, &Rules { incident_labels: Patterns::new([label]), ..Rules::default() })
+    classified(project, &owner, &Rules { incident_labels: Patterns::new([label]), ..Rules::default() })
 }
 
 fn lines(events: &[Event]) -> String {

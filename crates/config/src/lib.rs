@@ -73,7 +73,7 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Hours after which a real event counts: its outcome is settled by then.
     pub settle_hours: u32,
-    /// Whose days and weeks the report tells of.
+    /// Time zone of the report's days and weeks.
     pub timezone: String,
     /// Folder whose files override the built-in templates of the same path.
     pub templates_dir: Option<PathBuf>,

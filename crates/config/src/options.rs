@@ -41,7 +41,7 @@ const OURS: &[(&str, &str)] = &[
     ("activity_tracker.filepath", DISK),
 ];
 const WHERE: &str = "the firewall and the health checks are made for dorainfra's addresses and ports";
-const BUCKET: &str = "`mimir.bucket` names the bucket, and its folders are told apart by dorainfra";
+const BUCKET: &str = "`mimir.bucket` names the bucket, and dorainfra names its folders";
 const DISK: &str = "data lies on the data disk only";
 
 /// The user's to set, with all that is below them, but a plan says loudly what they may cost.

@@ -78,7 +78,7 @@ pub const KEYS: &[Key] = &[
     plain(
         "timezone",
         Kind::Text(rules::TIMEZONE),
-        "Whose days and weeks the report tells of. The history gets a sample where these days end, too.",
+        "Time zone of the report's days and weeks. The history gets a sample where these days end, too.",
         "Europe/Berlin",
     ),
     Key {
@@ -352,7 +352,7 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Path,
         doc: "Your own configuration of the alertmanager. Only its SHA-256 is ever shown.",
         example: "alertmanager.yaml",
-        derived: Some("none: alerts can be asked for, and nobody is told"),
+        derived: Some("none: alerts can be queried, but nobody is notified"),
     },
     Key {
         path: "alerts.watchdog",
@@ -361,7 +361,7 @@ pub const KEYS: &[Key] = &[
               Better Stack and the like): the alert `Watchdog`, which always fires, is sent there as a webhook \
               each minute, and whoever owns the switch tells you when that ends. The URL is in no output.",
         example: "watchdog.url",
-        derived: Some("none: when all of Mimir ends, nobody is told"),
+        derived: Some("none: nobody is notified when Mimir itself is down"),
     },
     Key {
         path: "alerts.url",

@@ -10,7 +10,7 @@ pub const SECTIONS: &[Section] = &[
     Section { path: "network", doc: "The VPC network that the machine is in." },
     Section { path: "access", doc: "Who reaches Mimir over the network, and what they have to show." },
     Section { path: "secrets", doc: "Secret Manager, which keeps the certificates and their keys." },
-    Section { path: "alerts", doc: "What Mimir computes and whom it tells." },
+    Section { path: "alerts", doc: "Recording and alerting rules, and who is notified." },
     Section {
         path: "stack",
         doc: "The collector stack on this machine: generator, Pushgateway and Prometheus agent.",

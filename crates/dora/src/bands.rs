@@ -134,10 +134,10 @@ const YEARS: [Year; 5] = [
 ];
 
 const ARCHETYPES: &str =
-    "its report has no tiers, but seven archetypes of teams, which numbers alone do not tell apart";
+    "its report has no tiers, but seven archetypes of teams, which numbers alone do not distinguish";
 const NO_REPORT: &str = "there was no report";
 const NO_SOURCE: &str = "no thresholds with a source are known";
-const NO_VALUE: &str = "there is nothing to judge";
+const NO_VALUE: &str = "there is no value";
 
 /// The band of a value by the report of a year.
 pub fn band(measured: Measured, year: u16) -> Verdict {
@@ -157,10 +157,10 @@ pub fn band(measured: Measured, year: u16) -> Verdict {
             Rates::Limits(limits) => (value, Some(at_most(value, *limits))),
             Rates::OnlyElite(limit) if value <= *limit => (value, Some(Band::Elite)),
             Rates::OnlyElite(_) => {
-                return unknown("not elite; its report does not tell the other bands apart");
+                return unknown("not elite; its report does not distinguish the other bands");
             }
             Rates::OnlyLow(limit) if value > *limit => (value, Some(Band::Low)),
-            Rates::OnlyLow(_) => return unknown("not low; its report does not tell the other bands apart"),
+            Rates::OnlyLow(_) => return unknown("not low; its report does not distinguish the other bands"),
             Rates::None(reason) => return unknown(reason),
         },
     };

@@ -119,9 +119,10 @@ impl EngineError {
                 Some(ways.join("; "))
             }
             Self::UnknownTarget { id, known } => Some(target_hint(id, known)),
-            Self::Meanwhile { .. } => {
-                Some("what was planned for the cloud before is not carried out: run the same command again, it reads anew".into())
-            }
+            Self::Meanwhile { .. } => Some(
+                "the cloud has changed since the plan: run the same command again, which makes a new one"
+                    .into(),
+            ),
             Self::LeaseLost { .. } => Some(AFTER_THE_OTHER.into()),
             Self::LeaseHeld { .. } => Some(
                 "wait until that run has ended; the lease of a run that died ends by itself at that time"

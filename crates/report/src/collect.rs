@@ -14,7 +14,7 @@ use super::kind;
 use super::question::{Question, begins, label};
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
-use super::{Period, Report, SCHEMA, Team, judge};
+use super::{Period, Report, SCHEMA, Team, classify};
 
 /// Whether the endpoint holds native histograms of the range. One that holds none may not
 /// know the functions for them either.
@@ -118,7 +118,7 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         until: question.until,
         days: days as u32,
         bands_year: question.bands_year,
-        bands: judge(&all, teams.len(), question.bands_year),
+        bands: classify(&all, teams.len(), question.bands_year),
         all,
         previous: comparison.as_ref().filter(|of| of.without.is_empty()).map(|of| of.before),
         comparison,

@@ -75,7 +75,7 @@ pub struct Report {
     /// Both ranges of the teams that are stored in both; `None`: there is none.
     pub comparison: Option<Comparison>,
     /// What the year's report says about `all`; about the frequency of its average team.
-    pub bands: Vec<Judged>,
+    pub bands: Vec<Classified>,
     /// Days of each of `periods`.
     pub period_days: u32,
     /// In the order of time, the last one ending with `until`.
@@ -209,7 +209,7 @@ pub struct Period {
 
 /// What a year's report says about a metric's value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Judged {
+pub struct Classified {
     pub metric: &'static str,
     /// `elite`; `None`: `reason` says why there is none.
     pub band: Option<String>,
@@ -227,16 +227,21 @@ pub(crate) fn band_of(key: Key, figures: &Figures, year: u16) -> Option<Band> {
 }
 
 /// What a year's report says about each metric of some teams together. Bands are
-/// about one team: the frequency is judged as that of the average team.
-fn judge(figures: &Figures, teams: usize, year: u16) -> Vec<Judged> {
+/// about one team: the frequency is compared with that of the average team.
+fn classify(figures: &Figures, teams: usize, year: u16) -> Vec<Classified> {
     let figures = &Figures { frequency: figures.frequency.map(|all| all / teams.max(1) as f64), ..*figures };
-    let unknown =
-        |key: Key, reason| Judged { metric: key.id(), band: None, year, source: None, reason: Some(reason) };
+    let unknown = |key: Key, reason| Classified {
+        metric: key.id(),
+        band: None,
+        year,
+        source: None,
+        reason: Some(reason),
+    };
     let one = |key: Key| {
-        let Some(value) = figures.of(key) else { return unknown(key, "there is nothing to judge") };
+        let Some(value) = figures.of(key) else { return unknown(key, "there is no value") };
         let Some(measured) = key.measured(value) else { return unknown(key, "it has no bands") };
         match bands::band(measured, year) {
-            Verdict::Banded { band, source, .. } => Judged {
+            Verdict::Banded { band, source, .. } => Classified {
                 metric: key.id(),
                 band: Some(band.to_string()),
                 year,
@@ -248,7 +253,7 @@ fn judge(figures: &Figures, teams: usize, year: u16) -> Vec<Judged> {
     };
     match figures.any() {
         true => Key::ALL.map(one).to_vec(),
-        false => Key::ALL.map(|key| unknown(key, "there is nothing to judge")).to_vec(),
+        false => Key::ALL.map(|key| unknown(key, "there is no value")).to_vec(),
     }
 }
 

@@ -83,7 +83,7 @@ fn values(report: &Report, by: Key) -> Value {
         "bands_year": report.bands_year,
         "bands_note": match &table {
             Some(_) => format!(
-                "Bands are those of the {} report; the frequency is judged as that of the average team.",
+                "Bands are those of the {} report; the frequency is compared with that of the average team.",
                 report.bands_year
             ),
             None => format!("The {} report has no bands that could be shown.", report.bands_year),
@@ -206,8 +206,8 @@ fn advice(report: &Report) -> String {
 }
 
 fn card(report: &Report, key: Key) -> Value {
-    let judged = report.bands.iter().find(|judged| judged.metric == key.id());
-    let band = judged.and_then(|judged| judged.band.as_deref());
+    let classified = report.bands.iter().find(|classified| classified.metric == key.id());
+    let band = classified.and_then(|classified| classified.band.as_deref());
     let values: Vec<f64> =
         report.periods.iter().map(|period| period.figures.of(key).unwrap_or_default()).collect();
     let value = report.all.of(key).filter(|_| !empty(report));
@@ -227,7 +227,7 @@ fn card(report: &Report, key: Key) -> Value {
             Key::FailureRate | Key::Rework => format!("{}: {}", key.statistic(), report.all.count(key)),
         },
         "band": band.map(|band| format!("{band} · {}", report.bands_year)),
-        "no_band": match judged.and_then(|judged| judged.reason) {
+        "no_band": match classified.and_then(|classified| classified.reason) {
             Some(reason) => format!("no band: {reason}"),
             None => String::new(),
         },
@@ -302,7 +302,7 @@ fn history(report: &Report) -> chart::Chart {
 /// Elite, high, medium and low in words.
 fn band_cells(key: Key, table: &bands::Thresholds) -> [String; 4] {
     let Some([elite, high, medium]) = key.limits(table) else {
-        return ["not told apart".into(), "–".into(), "–".into(), "–".into()];
+        return ["not distinguished".into(), "–".into(), "–".into(), "–".into()];
     };
     let text = |value: f64| match key {
         Key::Frequency => words::times(value),

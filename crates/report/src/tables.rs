@@ -130,10 +130,10 @@ pub fn markdown(report: &Report) -> String {
         }
     }
     out.push_str("\n| all teams | band |\n| --- | --- |\n");
-    for (key, judged) in Key::ALL.iter().zip(&report.bands) {
-        let band = match (&judged.band, judged.reason) {
-            (Some(band), _) => format!("{band} ({} report)", judged.year),
-            (None, reason) => format!("none: {}", reason.unwrap_or("not told")),
+    for (key, classified) in Key::ALL.iter().zip(&report.bands) {
+        let band = match (&classified.band, classified.reason) {
+            (Some(band), _) => format!("{band} ({} report)", classified.year),
+            (None, reason) => format!("none: {}", reason.unwrap_or("not known")),
         };
         let _ = writeln!(out, "| {} | {band} |", key.name().to_lowercase());
     }

@@ -135,7 +135,7 @@ impl Live {
                 "no live value was shown at {} within a minute",
                 asked.join(" and ")
             ))
-            .hint(format!("`{SHOWN}` tells when, and the generator's log why"))),
+            .hint(format!("`{SHOWN}` shows when, and the generator's log why"))),
         }
     }
 }

@@ -196,7 +196,7 @@ async fn bucket(run: &Run, events: &Events) -> Option<ui::BucketStatus> {
             })
         }
         Err(error) => {
-            events.warn(format!("what is in the bucket can't be told: {error}"), None);
+            events.warn(format!("what is in the bucket is not known: {error}"), None);
             None
         }
     }

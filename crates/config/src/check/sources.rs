@@ -146,7 +146,7 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
         problems.push(Problem::new(text.place(*from), message));
     }
     if let (Some(_), Some(branch)) = (seen.get("tags"), seen.get("branch")) {
-        let message = "`sources`: `tags` and `branch` are two ways to tell a deployment: take one";
+        let message = "`sources`: `tags` and `branch` are two ways to recognise a deployment: choose one";
         problems.push(Problem::new(text.place(*branch), message));
     }
     if problems.is_empty() { Ok(fields.into()) } else { Err(problems) }

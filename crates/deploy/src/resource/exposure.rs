@@ -254,7 +254,7 @@ fn before(rules: &[Rule], priority: i64, allows: bool) -> impl Iterator<Item = &
     })
 }
 
-fn judge(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Finding> {
+fn classify(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Finding> {
     let ours = || manifests.iter().filter(|manifest| manifest.kind == "compute.firewall");
     let priority = |manifest: &Manifest| manifest.body["priority"].as_i64().unwrap_or(1000);
     let mut findings = Vec::new();
@@ -382,7 +382,7 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[Manifest]) -> Vec<Findi
                 .map(|manifest| manifest.name.as_str())
                 .collect();
             let of = |direction| in_order(&effective, first, &machine, &own, direction);
-            let mut found = judge(&of(Direction::In), manifests, &subject);
+            let mut found = classify(&of(Direction::In), manifests, &subject);
             found.extend(shut_in(&of(Direction::Out), &subject));
             found
         }
@@ -443,7 +443,7 @@ mod tests {
         let (machine, subject) = Machine::of(&manifests, "p").unwrap();
         assert_eq!((&*machine.network, &*machine.account), ("default", "m@p.iam.gserviceaccount.com"));
         let rules = in_order(effective, policies_first, &machine, &["m", "ssh", "deny"], Direction::In);
-        judge(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
+        classify(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
     }
 
     fn rule(priority: u64, kind: &str, sources: &str, more: Value) -> Value {

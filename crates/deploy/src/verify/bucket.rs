@@ -132,7 +132,7 @@ pub(super) async fn check(
         }
     };
     let now = OffsetDateTime::now_utc().unix_timestamp() as f64;
-    match judge(&metrics, now) {
+    match classify(&metrics, now) {
         Verdict::Failing(failures) => stage.failed(
             expected,
             format!("{lacking}; {} failed", counted(failures, "upload")),
@@ -285,7 +285,7 @@ enum Verdict {
 }
 
 /// What Mimir's metrics say about what is not in the bucket.
-fn judge(metrics: &str, now: f64) -> Verdict {
+fn classify(metrics: &str, now: f64) -> Verdict {
     let sum = |name: &str| metrics_text::sum(metrics, name);
     let failures = sum("cortex_ingester_shipper_upload_failures_total").unwrap_or_default();
     let age = sum("process_start_time_seconds").map_or(0.0, |start| now - start);
@@ -410,9 +410,9 @@ mod tests {
                 "cortex_ingester_shipper_upload_failures_total {failures}\nprocess_start_time_seconds {start:e}\n"
             )
         };
-        assert_eq!(judge(&metrics(0, 1.7e9), 1.7e9 + 60.0), Verdict::Waiting);
-        assert_eq!(judge(&metrics(3, 1.7e9), 1.7e9 + 60.0), Verdict::Failing(3));
-        assert_eq!(judge(&metrics(0, 1.7e9), 1.7e9 + 14_400.0), Verdict::Late(4.0));
-        assert_eq!(judge("", 1.7e9), Verdict::Waiting);
+        assert_eq!(classify(&metrics(0, 1.7e9), 1.7e9 + 60.0), Verdict::Waiting);
+        assert_eq!(classify(&metrics(3, 1.7e9), 1.7e9 + 60.0), Verdict::Failing(3));
+        assert_eq!(classify(&metrics(0, 1.7e9), 1.7e9 + 14_400.0), Verdict::Late(4.0));
+        assert_eq!(classify("", 1.7e9), Verdict::Waiting);
     }
 }

@@ -21,7 +21,7 @@ impl Run {
         let mut collecting = Collecting::begin(&files, &sources)?;
         let since = event_sources::usual_since();
         failed.extend(collecting.collect_all(&self.workspace, &sources, since, events).await);
-        failed.iter().for_each(|failed| failed.told(events));
+        failed.iter().for_each(|failed| failed.warn(events));
         let collected = collecting.end(&files.events, &failed);
         events.note(format!(
             "{} events of {} sources, {} of them new",

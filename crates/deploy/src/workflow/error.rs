@@ -92,7 +92,7 @@ pub enum Error {
     NoEngine { reason: String },
     #[error("`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one")]
     StandInsForHa,
-    #[error("the sources tell of no deployment")]
+    #[error("no source has a deployment")]
     NoDeployment,
     #[error("{different} samples of the history are stored with another value: {first}")]
     OtherHistory { different: u64, first: String },
@@ -217,7 +217,7 @@ impl Error {
             Self::NoEngine { .. } => "`apt-get install prometheus`, or give a Mimir: `--mimir-binary PATH`",
             Self::StandInsForHa => "give a Mimir binary: `--mimir-binary PATH`; `render` works without one",
             Self::NoDeployment => {
-                "`dorainfra collect` shows what each source tells; docs/sources.md says what counts"
+                "`dorainfra collect` shows the events of each source; docs/sources.md says what counts"
             }
             Self::OtherHistory { .. } => {
                 "the stored history was made with another `generator.seed`: use that seed, or another tenant"

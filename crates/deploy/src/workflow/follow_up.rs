@@ -199,8 +199,8 @@ impl Run {
         match config.sources.len() {
             0 if config.feeds() == Feeds::Nothing => format!("no values: {NOTHING_IS_FED}"),
             0 => format!("simulated values of {} teams, every {every} s", config.generator.teams),
-            1 => format!("what 1 source tells, every {every} s"),
-            sources => format!("what {sources} sources tell, every {every} s"),
+            1 => format!("events of 1 source, every {every} s"),
+            sources => format!("events of {sources} sources, every {every} s"),
         }
     }
 
@@ -212,7 +212,7 @@ impl Run {
                 false => String::new(),
             };
             let reason =
-                format!("what the sources tell, {} days{leaves}", self.project.config.generator.days);
+                format!("events of the sources, {} days{leaves}", self.project.config.generator.days);
             return Ok(Some(FeedStep { what: "history".into(), action: Action::Create, reason }));
         };
         if matches!(wanted.what, What::Nothing) {

@@ -115,7 +115,7 @@ async fn tell_of_ends(run: &Run, events: &Events) {
         Ok::<_, Error>(())
     };
     if let Err(error) = pushed.await {
-        events.warn(format!("no alert will tell when certificates end: {error}"), error.hint());
+        events.warn(format!("no alert will warn before certificates expire: {error}"), error.hint());
     }
 }
 

@@ -33,7 +33,7 @@ struct Content {
 }
 
 /// The team that owns all of a project, as the first of these files that it has says.
-pub(super) async fn told(
+pub(super) async fn reported(
     rest: &Rest<'_>,
     project: &str,
     files: impl IntoIterator<Item = String>,
@@ -68,7 +68,7 @@ struct Section<'a> {
 /// The first owner of a path: `@group/team` is the team, `@person` the person.
 ///
 /// GitHub: patterns as of `.gitignore`, the last one that fits counts, also one without owners.
-/// GitLab has sections beside (`[Name][2] @owners`, `^[Name]`), each judged by itself, and `!`
+/// GitLab has sections beside (`[Name][2] @owners`, `^[Name]`), each classified by itself, and `!`
 /// for what is nobody's in one. Of several sections that have an owner the last one counts: it is
 /// what GitHub's rule comes to.
 /// <https://docs.gitlab.com/user/project/codeowners/reference/>

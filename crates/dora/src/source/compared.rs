@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::project::{Project, Ran};
+use super::project::{DeploymentRecord, Project};
 
 /// Earlier revisions that one is compared with, at most.
 const MOST_BASES: usize = 6;
@@ -34,7 +34,7 @@ pub(super) struct Compared {
     done: BTreeSet<String>,
     /// Revisions that have all that the first one has.
     whole: BTreeSet<String>,
-    /// The commits of revisions that are no commits' names, where they were told.
+    /// The commits of revisions that are no commits' names, where they were reported.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub commits: BTreeMap<String, String>,
 }
@@ -64,7 +64,7 @@ impl Compared {
             let mut earlier = runs[..index].iter().rev().map(|(_, _, before)| *before);
             let again = earlier.clone().any(|before| before.revision == ran.revision);
             let before = earlier.next();
-            let mut others: Vec<&Ran> = earlier.collect();
+            let mut others: Vec<&DeploymentRecord> = earlier.collect();
             others.sort_by_key(|before| std::cmp::Reverse(alike(&before.name)));
             let mut bases: Vec<String> = Vec::new();
             for base in before.into_iter().chain(others).map(|before| &before.revision) {

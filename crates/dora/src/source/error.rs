@@ -17,7 +17,7 @@ pub enum SourceError {
     Malformed { path: PathBuf, problems: Vec<String> },
     #[error("{} can't be read as a git repository: {message}", path.display())]
     Git { path: PathBuf, message: String, hint: &'static str },
-    /// Who owns a project of a forge is not told.
+    /// Who owns a project of a forge is not reported.
     #[error("{project}: {message}")]
     Owner { project: String, message: String },
     #[error("{url} can't be reached: {message}")]

@@ -1,5 +1,5 @@
 //! Events that somebody else wrote: JSON lines, or CSV with the same fields as
-//! columns (docs/events.md). All that is wrong is told at once, with its place.
+//! columns (docs/events.md). All that is wrong is reported at once, with its place.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::events::{self, Event, Wrong};
 use super::SourceError;
 
-/// Problems that are told; a file of another kind has one in each line.
+/// Problems that are reported; a file of another kind has one in each line.
 const MOST_PROBLEMS: usize = 50;
 
 /// The columns that a CSV file may have, in any order.
@@ -279,7 +279,7 @@ recovery,,,,2026-03-02T16:10:00Z,,d2,f1,
         }
         assert_eq!(json_lines(spaced).unwrap(), json_lines(&plain).unwrap());
         assert_eq!(json_lines(&plain).unwrap()[1].1.order().2, "d1");
-        // What is two events then, is told with its line.
+        // What is two events then, is reported with its line.
         let both = r#"{"type":"change","id":"c1","team":"a","service":"s","at":"2026-03-02T09:00:00Z"}
 {"type":"change","id":"c1 ","team":"b","service":"s","at":"2026-03-02T09:00:00Z"}
 "#;

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::compared::{self, Compared, ToCompare};
 use super::history::{self, History};
-use super::project::{Fact, Landed, Project};
+use super::project::{Fact, MergedChange, Project};
 use super::rest::{Access, Headers, Page, Rest};
 use super::{SourceError, state};
 
@@ -102,7 +102,7 @@ impl<'a, S: Serialize + DeserializeOwned + Default> Reader<'a, S> {
         if project.deployments.values().any(|ran| ran.environment == *wanted) {
             return;
         }
-        // Who may not read the list is told nothing.
+        // Who may not read the list is reported nothing.
         let Ok(page) = self.rest.get::<Value>(&self.rest.url(path, &[PER_PAGE])).await else { return };
         let list = page.items.get("environments").unwrap_or(&page.items).as_array();
         let names: Vec<&str> =
@@ -142,7 +142,7 @@ pub(super) fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Offse
 
 /// What is kept of every forge.
 pub(super) trait Kept {
-    /// The project, and the requests whose first commit was asked for and is not told.
+    /// The project, and the requests whose first commit was asked for and is not reported.
     fn squashed(&mut self) -> (&mut Project, &mut BTreeSet<String>);
     /// The commits that were listed for what is to be compared.
     fn history(&mut self) -> &mut History;
@@ -152,7 +152,7 @@ pub(super) trait Kept {
 /// The commits that one revision has and another has not.
 pub(super) struct Between {
     pub changes: Vec<String>,
-    /// Whether it has all that the other one has, as far as that is told.
+    /// Whether it has all that the other one has, as far as that is reported.
     pub ahead: bool,
 }
 
@@ -160,7 +160,7 @@ pub(super) struct Between {
 pub(super) trait Compares {
     /// The commits that one can get from a commit to, the newest first.
     fn commits_url(&self, head: &str) -> String;
-    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError>;
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, MergedChange)>>, SourceError>;
     fn tags_url(&self) -> String;
     /// Tags, with their commits.
     async fn tags(&self, url: &str) -> Result<Page<Vec<(String, String)>>, SourceError>;
@@ -187,8 +187,8 @@ where
         };
         let mut differences = history.differences(&tags);
         for one in asked {
-            let told = if one.again { None } else { differences.of(&one, self.state.compared().1) };
-            if let Some((found, whole)) = told {
+            let reported = if one.again { None } else { differences.of(&one, self.state.compared().1) };
+            if let Some((found, whole)) = reported {
                 let mut changes = Vec::new();
                 for (id, change) in found {
                     self.landed(id, change, &mut changes);
@@ -305,7 +305,7 @@ where
     }
 
     /// A commit that a deployment brought.
-    pub fn landed(&mut self, id: String, change: Landed, changes: &mut Vec<String>) {
+    pub fn landed(&mut self, id: String, change: MergedChange, changes: &mut Vec<String>) {
         let project = self.state.squashed().0;
         match self.settings.unit {
             Unit::Commits => {

@@ -15,7 +15,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::SourceError;
 use super::message::title;
 use super::patterns::Patterns;
-use super::project::{Fact, Landed, Project, Ran, Status};
+use super::project::{DeploymentRecord, Fact, MergedChange, Project, Status};
 use super::releases::{self, Exclude};
 
 /// What of a repository is a deployment.
@@ -39,12 +39,12 @@ pub struct Settings {
     /// As the owner's events name it.
     pub environment: String,
     /// What others say was deployed of this repository: they know when, it knows what.
-    pub told: Vec<Told>,
+    pub reported: Vec<ReportedDeployment>,
 }
 
 /// A deployment that somebody else tells of.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReportedDeployment {
     pub id: String,
     pub at: OffsetDateTime,
     /// Its commit, shortened or not.
@@ -52,7 +52,7 @@ pub struct Told {
     pub name: String,
 }
 
-impl Told {
+impl ReportedDeployment {
     /// Those of a project that ran in an environment.
     pub fn of(project: &Project, environment: &str) -> Vec<Self> {
         let here = project.deployments.iter().filter(|(_, ran)| ran.environment == environment);
@@ -70,12 +70,12 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
     let reader = Reader::open(settings)?;
     let mut releases = match &settings.deployed {
         Deployed::Tags(pattern) => {
-            reader.tags(pattern, &settings.exclude, settings.told.is_empty(), events)?
+            reader.tags(pattern, &settings.exclude, settings.reported.is_empty(), events)?
         }
         Deployed::Branch(branch) => reader.first_parents(branch)?,
     };
-    if !settings.told.is_empty() {
-        releases.extend(settings.told.iter().filter_map(|told| reader.told(told)));
+    if !settings.reported.is_empty() {
+        releases.extend(settings.reported.iter().filter_map(|reported| reader.reported(reported)));
         // By time; of a branch, the order in which it grew stays where times are the same.
         releases.sort_by_key(|release| release.at);
     }
@@ -86,7 +86,7 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
         let changes = reader.brought(release.commit, alone, &mut seen, &mut project)?;
         project.add(Fact::Ran {
             id: release.id,
-            deployment: Ran {
+            deployment: DeploymentRecord {
                 environment: settings.environment.clone(),
                 name: release.name,
                 revision: release.commit.to_string(),
@@ -96,7 +96,7 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
             },
         });
     }
-    reader.tell_untouched(events);
+    reader.note_untouched(events);
     project.is_called(reader.address().as_deref());
     Ok(project)
 }
@@ -162,11 +162,11 @@ impl<'a> Reader<'a> {
     }
 
     /// What somebody else deployed; `None`: of no commit that is here.
-    fn told(&self, told: &Told) -> Option<Release> {
-        let prefix = gix::hash::Prefix::from_hex(&told.revision).ok()?;
+    fn reported(&self, reported: &ReportedDeployment) -> Option<Release> {
+        let prefix = gix::hash::Prefix::from_hex(&reported.revision).ok()?;
         let found = self.repository.objects.lookup_prefix(prefix, None).ok()??.ok()?;
         let commit = self.repository.find_commit(found).ok()?.id().detach();
-        Some(Release { id: told.id.clone(), name: told.name.clone(), at: told.at, commit })
+        Some(Release { id: reported.id.clone(), name: reported.name.clone(), at: reported.at, commit })
     }
 
     /// The tags that match, by time.
@@ -228,7 +228,7 @@ impl<'a> Reader<'a> {
             }
             !moves
         });
-        releases::tell(&left_out, &self.path.display().to_string(), events);
+        releases::note_left_out(&left_out, &self.path.display().to_string(), events);
         releases.sort_by(|a, b| (a.at, &a.name).cmp(&(b.at, &b.name)));
         Ok(releases)
     }
@@ -296,7 +296,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Warns of paths that are in no commit: most likely they are written in another way.
-    fn tell_untouched(&self, events: &Events) {
+    fn note_untouched(&self, events: &Events) {
         let untouched = self.untouched.borrow();
         if untouched.is_empty() {
             return;
@@ -336,7 +336,7 @@ impl<'a> Reader<'a> {
             let written = commit.author().ok().and_then(|author| time(author.time().ok()?));
             let at = written.or(committed).filter(|_| is_change);
             let parents = parents.iter().map(ToString::to_string).collect();
-            let mut change = Landed { parents, ..Landed::told(at, &message) };
+            let mut change = MergedChange { parents, ..MergedChange::reported(at, &message) };
             // One whose author's time is unreadable is a change all the same.
             if is_change && written.is_none() {
                 change.untimed = true;

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use super::compared::{Compared, is_hash};
 use super::forge::{self, Between, Compares, Deployed, Forge, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
-use super::project::{Fact, Incident, Landed, Project, Ran, Status};
+use super::project::{DeploymentRecord, Fact, Incident, MergedChange, Project, Status};
 use super::rest::{Access, Headers, Page, Rest};
 use super::state;
 use super::{SourceError, codeowners};
@@ -60,7 +60,7 @@ struct State {
     deployments: Option<String>,
     requests: Option<String>,
     issues: Option<String>,
-    /// Requests whose first commit was asked for, and is not told.
+    /// Requests whose first commit was asked for, and is not reported.
     without_commits: BTreeSet<String>,
     #[serde(skip_serializing_if = "History::is_empty")]
     history: History,
@@ -106,7 +106,7 @@ async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
     // In GitLab's own order.
     let files = ["CODEOWNERS", "docs%2FCODEOWNERS", ".gitlab%2FCODEOWNERS"]
         .map(|file| rest.url(&format!("projects/{id}/repository/files/{file}"), &[("ref", "HEAD")]));
-    codeowners::told(&rest, project, files).await
+    codeowners::reported(&rest, project, files).await
 }
 
 #[derive(Deserialize)]
@@ -205,12 +205,16 @@ struct Tagged {
     id: String,
 }
 
-impl From<Commit> for (String, Landed) {
+impl From<Commit> for (String, MergedChange) {
     fn from(commit: Commit) -> Self {
         let is_change = commit.parent_ids.len() < 2;
         let at = commit.authored_date.filter(|_| is_change);
         let untimed = is_change && at.is_none();
-        let change = Landed { parents: commit.parent_ids, untimed, ..Landed::told(at, &commit.message) };
+        let change = MergedChange {
+            parents: commit.parent_ids,
+            untimed,
+            ..MergedChange::reported(at, &commit.message)
+        };
         (commit.id, change)
     }
 }
@@ -220,7 +224,7 @@ impl Compares for Reader<'_, State> {
         self.rest.url(&self.path("repository/commits"), &[("ref_name", head), PER_PAGE])
     }
 
-    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError> {
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, MergedChange)>>, SourceError> {
         Ok(self.rest.get::<Vec<Commit>>(url).await?.map(Into::into))
     }
 
@@ -335,12 +339,12 @@ impl Reader<'_, State> {
                 let at = at.unwrap_or(deployment.created_at);
                 self.state.project.add(Fact::Ran {
                     id: deployment.id.to_string(),
-                    deployment: Ran {
+                    deployment: DeploymentRecord {
                         environment: deployment.environment.name,
                         name: deployment.reference,
                         revision: deployment.sha,
                         statuses: vec![Status { at, ok }],
-                        ..Ran::default()
+                        ..DeploymentRecord::default()
                     },
                 });
             }
@@ -363,12 +367,12 @@ impl Reader<'_, State> {
                 }
                 self.state.project.add(Fact::Ran {
                     id: release.tag_name.clone(),
-                    deployment: Ran {
+                    deployment: DeploymentRecord {
                         environment: self.settings.environment.clone(),
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at: release.released_at, ok: true }],
-                        ..Ran::default()
+                        ..DeploymentRecord::default()
                     },
                 });
             }
@@ -468,9 +472,10 @@ pub(super) fn landed(
     number: Option<u64>,
     title: &str,
     description: Option<&str>,
-) -> Landed {
-    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", description.unwrap_or_default()));
-    Landed { requests: number.map(|number| format!("!{number}")).into_iter().collect(), ..told }
+) -> MergedChange {
+    let reported =
+        MergedChange::reported(Some(opened), &format!("{title}\n\n{}", description.unwrap_or_default()));
+    MergedChange { requests: number.map(|number| format!("!{number}")).into_iter().collect(), ..reported }
 }
 
 /// An issue of the type `incident` needs no label of that name.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::compared::{Compared, ToCompare};
-use super::project::Landed;
+use super::project::MergedChange;
 use super::rest::Page;
 
 /// From how many comparisons on a list is asked for.
@@ -20,7 +20,7 @@ pub(super) struct History {
     begun: bool,
     next: Option<String>,
     pages: usize,
-    commits: Vec<(String, Landed)>,
+    commits: Vec<(String, MergedChange)>,
 }
 
 /// The base and the head of each comparison that a list can answer.
@@ -62,7 +62,7 @@ impl History {
         self.next.clone()
     }
 
-    pub fn add(&mut self, page: Page<Vec<(String, Landed)>>) {
+    pub fn add(&mut self, page: Page<Vec<(String, MergedChange)>>) {
         self.pages += 1;
         self.commits.extend(page.items);
         self.next = page.next;
@@ -121,7 +121,11 @@ impl Differences<'_> {
     /// What a deployment brought, the oldest commit first, where the list is sure of it: what ran
     /// before is an ancestor of what was deployed, and all between the two was listed. What the
     /// first deployment had is left out. Answers, too, whether this one has all of that.
-    pub fn of(&mut self, one: &ToCompare, compared: &Compared) -> Option<(Vec<(String, Landed)>, bool)> {
+    pub fn of(
+        &mut self,
+        one: &ToCompare,
+        compared: &Compared,
+    ) -> Option<(Vec<(String, MergedChange)>, bool)> {
         let (base, head) = (self.place(one.bases.first()?)?, self.place(&one.head)?);
         let commits = &self.history.commits;
         if self.of != Some(base) {
@@ -186,7 +190,7 @@ mod tests {
         for page in commits.chunks(size).take(pages) {
             let items = page.iter().map(|commit| {
                 let parents = parents[*commit].iter().map(usize::to_string).collect();
-                (commit.to_string(), Landed { parents, ..Landed::default() })
+                (commit.to_string(), MergedChange { parents, ..MergedChange::default() })
             });
             history.add(Page { items: items.collect(), next: None });
         }
@@ -204,8 +208,8 @@ mod tests {
         each.collect()
     }
 
-    /// What is told of deployments, of which `revisions` has the first one.
-    fn told(
+    /// What is reported of deployments, of which `revisions` has the first one.
+    fn reported(
         history: &History,
         asked: &[ToCompare],
         first: usize,
@@ -226,14 +230,14 @@ mod tests {
         // 0 - 1 - 2 - 5: a branch 1 - 3 - 4 was merged with 5.
         let parents = [vec![], vec![0], vec![1], vec![1], vec![3], vec![2, 4]];
         let asked = deployed(&[2, 5]);
-        assert_eq!(told(&listed(&parents, 5, 9, 9), &asked, 2).0["d0"], [3, 4, 5]);
+        assert_eq!(reported(&listed(&parents, 5, 9, 9), &asked, 2).0["d0"], [3, 4, 5]);
         // 3's parent is in no page that was read.
-        assert!(told(&listed(&parents, 5, 4, 1), &asked, 2).0.is_empty());
+        assert!(reported(&listed(&parents, 5, 4, 1), &asked, 2).0.is_empty());
         // 4 is no ancestor of 2, nor the other way round.
-        assert!(told(&listed(&parents, 5, 9, 9), &deployed(&[4, 2]), 4).0.is_empty());
+        assert!(reported(&listed(&parents, 5, 9, 9), &deployed(&[4, 2]), 4).0.is_empty());
         // 2 ran already when 1 was deployed again: 5 does not bring it.
         let asked = deployed(&[2, 1, 5]);
-        assert_eq!(told(&listed(&parents, 5, 9, 9), &asked, 2).0["d1"], [3, 4, 5]);
+        assert_eq!(reported(&listed(&parents, 5, 9, 9), &asked, 2).0["d1"], [3, 4, 5]);
     }
 
     /// What was deployed from another branch is in no page.
@@ -254,7 +258,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was merged and however far it was listed, what is told is what git says.
+        /// Whatever was merged and however far it was listed, what is reported is what git says.
         #[test]
         fn what_is_told_is_the_difference(
             seeds in prop::collection::vec((0usize..1000, 0usize..1000, any::<bool>()), 1..40),
@@ -277,7 +281,7 @@ mod tests {
             let head = *revisions.last().unwrap();
             let asked = deployed(&revisions);
             let first = revisions[0];
-            let (told, compared) = told(&listed(&parents, head, pages, size), &asked, first);
+            let (reported, compared) = reported(&listed(&parents, head, pages, size), &asked, first);
             let listed = ancestors(&parents, head);
             for one in asked.iter().filter(|one| !one.again) {
                 let (base, head) = (one.bases[0].parse().unwrap(), one.head.parse().unwrap());
@@ -286,7 +290,7 @@ mod tests {
                 if compared.is_whole(&one.head) {
                     prop_assert!(begun.is_subset(&after));
                 }
-                if let Some(found) = told.get(&one.id) {
+                if let Some(found) = reported.get(&one.id) {
                     let expected: Vec<usize> =
                         after.difference(&before).filter(|commit| !begun.contains(commit)).copied().collect();
                     prop_assert_eq!(found, &expected);

@@ -40,7 +40,7 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             Event::Change(_) | Event::Deployment(_) => {}
         }
     }
-    let told = [
+    let reported = [
         (
             of_nothing,
             "recoveries of failures that are not among the events count nowhere",
@@ -62,17 +62,18 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             "name the deployment that caused it, or none",
         ),
     ];
-    let told = told.into_iter().filter(|(ids, ..)| !ids.is_empty());
-    told.map(|(mut ids, what, hint)| {
-        ids.sort_unstable();
-        ids.dedup();
-        let more = if ids.len() > NAMED { ", …" } else { "" };
-        (format!("{what} ({}): {}{more}", ids.len(), ids[..ids.len().min(NAMED)].join(", ")), hint)
-    })
-    .collect()
+    let reported = reported.into_iter().filter(|(ids, ..)| !ids.is_empty());
+    reported
+        .map(|(mut ids, what, hint)| {
+            ids.sort_unstable();
+            ids.dedup();
+            let more = if ids.len() > NAMED { ", …" } else { "" };
+            (format!("{what} ({}): {}{more}", ids.len(), ids[..ids.len().min(NAMED)].join(", ")), hint)
+        })
+        .collect()
 }
 
-/// Of how many changes that a deployment brought nobody told when they were written. A file's may
+/// Of how many changes that a deployment brought nobody reported when they were written. A file's may
 /// be missing in it; those of other sources are known, but for that time.
 pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
     let (mut timed, mut brought) = (HashSet::new(), Vec::new());
@@ -118,9 +119,9 @@ mod tests {
 {"type":"recovery","failure":"f2","at":"2026-03-02T14:00:00Z"}
 {"type":"recovery","failure":"f1","at":"2026-03-02T14:00:00Z"}"#;
         let events: Vec<Event> = read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
-        let told: Vec<String> = loose(&events).into_iter().map(|(what, _)| what).collect();
+        let reported: Vec<String> = loose(&events).into_iter().map(|(what, _)| what).collect();
         assert_eq!(
-            told,
+            reported,
             [
                 "recoveries of failures that are not among the events count nowhere (4): f1, f2, f3, …",
                 "recoveries before their failure count as 0 seconds (1): own",

@@ -2,13 +2,14 @@
 //!
 //! A source of any kind tells facts: what landed, what ran where, what was
 //! reported. They are kept as a [`Project`], and one set of rules says what of
-//! them is a change, a deployment, a failure, a recovery (`judge`). So the same
+//! them is a change, a deployment, a failure, a recovery (`classify`). So the same
 //! history gives the same events, whichever way it was read, and changed
 //! patterns apply to all of it without asking again. docs/sources.md has the
 //! definitions.
 //!
 //! Nothing here computes a metric. Tokens are handed in and appear in no error.
 
+mod classify;
 pub mod codeowners;
 mod compared;
 mod durable;
@@ -20,7 +21,6 @@ pub mod git;
 pub mod github;
 pub mod gitlab;
 mod history;
-mod judge;
 mod loose;
 mod message;
 mod patterns;
@@ -33,11 +33,11 @@ mod state;
 pub mod store;
 pub mod webhook;
 
+pub use classify::events;
 pub use error::SourceError;
-pub use judge::events;
 pub use loose::{loose, without_lead_time};
 pub use patterns::Patterns;
-pub use project::{Fact, Failed, Incident, Landed, Project, Ran, Status};
+pub use project::{DeploymentRecord, Fact, Failed, Incident, MergedChange, Project, Status};
 pub use releases::Exclude;
 pub use rest::Access;
 pub use rules::{Owner, Rules};

@@ -14,8 +14,8 @@ use super::message;
 #[serde(default, deny_unknown_fields)]
 pub struct Project {
     /// By their hashes.
-    pub changes: BTreeMap<String, Landed>,
-    pub deployments: BTreeMap<String, Ran>,
+    pub changes: BTreeMap<String, MergedChange>,
+    pub deployments: BTreeMap<String, DeploymentRecord>,
     pub incidents: BTreeMap<String, Incident>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, Failed>,
@@ -26,7 +26,7 @@ pub struct Project {
 /// A change on the branch that is deployed from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Landed {
+pub struct MergedChange {
     /// When it was written; `None`: it is no change by itself (a merge), or not known yet.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub at: Option<OffsetDateTime>,
@@ -56,7 +56,7 @@ pub struct Landed {
     /// When the first commit of its request was written, where the forge was asked.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub begun: Option<OffsetDateTime>,
-    /// The commits that it builds on, where that is told; those of a merge have the branch that
+    /// The commits that it builds on, where that is reported; those of a merge have the branch that
     /// it went into first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<String>,
@@ -68,7 +68,7 @@ pub struct Landed {
 /// A deployment, however it went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ran {
+pub struct DeploymentRecord {
     pub environment: String,
     /// The tag or branch, or the title of a merge.
     #[serde(default)]
@@ -115,7 +115,7 @@ pub struct Incident {
     pub moved: Option<OffsetDateTime>,
 }
 
-/// A failure of which single words are told, in any order: that it began, that it is over.
+/// A failure of which single words are reported, in any order: that it began, that it is over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failed {
@@ -139,7 +139,7 @@ pub struct Failed {
 pub enum Fact {
     Landed {
         id: String,
-        change: Landed,
+        change: MergedChange,
     },
     /// Labels of the request that a commit was merged with.
     Labelled {
@@ -163,7 +163,7 @@ pub enum Fact {
     },
     Ran {
         id: String,
-        deployment: Ran,
+        deployment: DeploymentRecord,
     },
     Reported {
         id: String,
@@ -207,7 +207,7 @@ impl Fact {
 /// A squashed commit is written by the forge while it merges.
 const WHILE_MERGING: Duration = Duration::minutes(1);
 
-impl Landed {
+impl MergedChange {
     /// Whether its title says that it is a request squashed into one commit: `A (#12)`.
     pub(super) fn came_with_request(&self) -> bool {
         message::plain(&self.title) != self.title
@@ -226,14 +226,14 @@ impl Landed {
     }
 
     /// What a commit's message says of it, or the text of a request.
-    pub(super) fn told(at: Option<OffsetDateTime>, message: &str) -> Self {
+    pub(super) fn reported(at: Option<OffsetDateTime>, message: &str) -> Self {
         let (title, reverts) = (message::title(message), message::reverted(message));
         let (requests, picked) = (message::requests(message), message::picked(message));
         Self { at, title, reverts, requests, picked, ..Self::default() }
     }
 }
 
-impl Ran {
+impl DeploymentRecord {
     /// When it ran there first.
     pub fn at(&self) -> Option<OffsetDateTime> {
         self.statuses.iter().filter(|status| status.ok).map(|status| status.at).min()
@@ -247,7 +247,7 @@ impl Ran {
 }
 
 impl Failed {
-    /// When it began; `None`: only its end was told yet.
+    /// When it began; `None`: only its end was reported yet.
     pub fn begun(&self) -> Option<OffsetDateTime> {
         self.statuses.iter().filter(|status| !status.ok).map(|status| status.at).min()
     }
@@ -277,7 +277,7 @@ impl Project {
         }
     }
 
-    /// What another source told of the same project.
+    /// What another source reported of the same project.
     pub fn merge(&mut self, other: Self) {
         other.facts().into_iter().for_each(|fact| self.add(fact));
     }
@@ -285,7 +285,7 @@ impl Project {
     /// All that is known, each thing once: added to nothing, they make this again.
     pub fn facts(self) -> Vec<Fact> {
         let mut all = Vec::new();
-        let mut landed: Vec<(String, Landed)> = self.changes.into_iter().collect();
+        let mut landed: Vec<(String, MergedChange)> = self.changes.into_iter().collect();
         landed.sort_by_key(|(_, change)| change.order);
         for (id, mut change) in landed {
             let (labels, updated) = (std::mem::take(&mut change.labels), change.labelled.take());
@@ -325,7 +325,7 @@ impl Project {
                     requests.sort_unstable();
                     requests.dedup();
                     let order = Some(order);
-                    *known = Landed { order, labels, labelled, merged, begun, requests, ..change };
+                    *known = MergedChange { order, labels, labelled, merged, begun, requests, ..change };
                 }
             }
             Fact::Merged { id, request, at, begun } => {
@@ -411,10 +411,10 @@ mod tests {
     fn facts_may_come_again_and_in_any_order() {
         let status = |at, ok| Fact::Ran {
             id: "d".into(),
-            deployment: Ran {
+            deployment: DeploymentRecord {
                 environment: "production".into(),
                 statuses: vec![Status { at, ok }],
-                ..Ran::default()
+                ..DeploymentRecord::default()
             },
         };
         let facts = [
@@ -424,7 +424,7 @@ mod tests {
             Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None },
             Fact::Landed {
                 id: "c".into(),
-                change: Landed { at: Some(datetime!(2026-03-02 08:00 UTC)), ..Landed::default() },
+                change: MergedChange { at: Some(datetime!(2026-03-02 08:00 UTC)), ..MergedChange::default() },
             },
         ];
         let mut project = Project::default();

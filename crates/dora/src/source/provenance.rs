@@ -1,5 +1,5 @@
-//! Which source told what of a file of events. What a source made has to go when its events
-//! get another owner, and what a file told is no other source's to remove, whatever its ids
+//! Which source reported what of a file of events. What a source made has to go when its events
+//! get another owner, and what a file reported is no other source's to remove, whatever its ids
 //! begin with.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,12 +53,12 @@ impl Provenance {
         durable::save(&place(events), self)
     }
 
-    /// Whether a file told it.
+    /// Whether a file reported it.
     pub fn is_of_file(&self, event: &(u8, String)) -> bool {
         self.files.contains(event)
     }
 
-    /// A file tells these, beside what files told before.
+    /// A file tells these, beside what files reported before.
     pub fn file(&mut self, events: impl IntoIterator<Item = (u8, String)>) {
         self.files.extend(events);
     }
@@ -101,7 +101,7 @@ impl Provenance {
 
     /// A source that reads the same repository in another way than any before, where at least as many
     /// are new as are gone, is one that was gone: it takes over what that one was called. Where more are
-    /// gone, somebody has removed one, and nobody can tell which: all of them keep what they told.
+    /// gone, somebody has removed one, and nobody can tell which: all of them keep what they reported.
     fn reads(&mut self, source: &Origin, configured: &[Origin]) {
         let here = configured.iter().filter(|one| one.place == source.place);
         let here: BTreeSet<String> = here.map(|one| one.reading.clone()).collect();
@@ -138,7 +138,7 @@ mod tests {
         assert!(owns("git-1", "a/s@", &[]).is_empty());
         assert!(owns("git-1", "a/s@", &[]).is_empty());
         assert_eq!(owns("git-1", "b/s@", &[]), ["a/s@"]);
-        // Told once: it is gone then.
+        // ServiceFacts once: it is gone then.
         assert!(owns("git-1", "b/s@", &[]).is_empty());
         // Two services that are read from the same.
         let both = ["b/s@".to_owned(), "b/t@".to_owned()];
@@ -173,7 +173,7 @@ mod tests {
         assert!(round(&mut it, &[("tags", "a/s@")]).is_empty());
         assert_eq!(round(&mut it, &[("branch", "b/s@")]), ["a/s@"]);
         assert!(round(&mut it, &[("branch", "b/s@"), ("web", "b/web@")]).is_empty(), "a second one");
-        // Both at once; then one is removed, and keeps what it told.
+        // Both at once; then one is removed, and keeps what it reported.
         let mut both = round(&mut it, &[("x", "c/s@"), ("y", "c/web@")]);
         both.sort();
         assert_eq!(both, ["b/s@", "b/web@"]);

@@ -7,7 +7,7 @@ use dorainfra_model::Events;
 use regex::Regex;
 
 use super::patterns::Patterns;
-use super::project::{Project, Ran};
+use super::project::{DeploymentRecord, Project};
 
 /// Names that a note holds, at most.
 const SHOWN: usize = 5;
@@ -55,15 +55,15 @@ impl Exclude {
     }
 
     /// Whether a deployment is a release, and left out: only a release is called as it is named.
-    pub(super) fn leaves_out(&self, id: &str, ran: &Ran) -> bool {
+    pub(super) fn leaves_out(&self, id: &str, ran: &DeploymentRecord) -> bool {
         id == ran.name && self.matches(id)
     }
 
     /// Says which of a project's releases are left out.
-    pub fn tell(&self, project: &Project, environment: &str, place: &str, events: &Events) {
+    pub fn note(&self, project: &Project, environment: &str, place: &str, events: &Events) {
         let here = project.deployments.iter().filter(|(_, ran)| ran.environment == environment);
         let left_out = here.filter(|(id, ran)| self.leaves_out(id, ran)).map(|(id, _)| id.clone());
-        tell(&left_out.collect::<Vec<_>>(), place, events);
+        note_left_out(&left_out.collect::<Vec<_>>(), place, events);
     }
 
     /// Whether a tag is beside a finer one of the same commit: `v1` beside `v1.2.3`.
@@ -97,7 +97,7 @@ pub(super) fn leads_to(prerelease: &str, release: &str) -> bool {
 }
 
 /// Says which tags and releases are left out: a name may mean something else than it seems to.
-pub(super) fn tell(left_out: &[String], place: &str, events: &Events) {
+pub(super) fn note_left_out(left_out: &[String], place: &str, events: &Events) {
     let Some((first, others)) = left_out.split_first() else { return };
     let shown: Vec<&str> = others.iter().take(SHOWN - 1).map(String::as_str).collect();
     let rest = match others.len() - shown.len() {

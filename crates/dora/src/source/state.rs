@@ -105,7 +105,7 @@ pub(super) fn reaches_further(since: &mut Option<OffsetDateTime>, asked: OffsetD
     further
 }
 
-/// Squashed requests whose first commit nobody has told yet: the commit that landed, and the
+/// Squashed requests whose first commit nobody has reported yet: the commit that landed, and the
 /// request's number with its sign. `not`: those that the forge does not tell.
 pub(super) fn squashed(project: &Project, sign: char, not: &BTreeSet<String>) -> Vec<(String, String)> {
     let changes = project

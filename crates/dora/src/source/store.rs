@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Has of an owner (whose ids begin with `prefix`) these events and no others, but for what
-    /// files told.
+    /// files reported.
     pub fn replace(&mut self, prefix: &str, new: Vec<Event>) -> Merged {
         self.replace_all(&[prefix.to_owned()], new)
     }
@@ -159,14 +159,14 @@ impl Store {
 
     /// Writes all of it, durably. What was no event is in `NAME.refused` by then.
     pub fn save(&self) -> Result<(), SourceError> {
-        // A kill between the two does no harm: what a file told is known before it is there, and
+        // A kill between the two does no harm: what a file reported is known before it is there, and
         // a former owner until its events are gone.
         self.save_provenance(self.provenance_before.with_files_of(&self.provenance))?;
         self.save_events()?;
         self.save_provenance(self.provenance.clone())
     }
 
-    /// Writes who told what, where nothing of the events has changed.
+    /// Writes who reported what, where nothing of the events has changed.
     pub fn save_unchanged(&self) -> Result<(), SourceError> {
         self.save_provenance(self.provenance.clone())
     }
@@ -333,8 +333,9 @@ mod tests {
         std::fs::write(&marked, format!("\u{feff}{LINES}")).unwrap();
         let of_marked = read(&marked).unwrap();
         assert_eq!((of_marked.events, of_marked.bad.len()), (parsed(LINES), 0));
-        let told: Vec<_> = found.bad.iter().map(|line| (line.line, line.message.contains("1970"))).collect();
-        assert_eq!(told, [(1, true), (4, false)]);
+        let reported: Vec<_> =
+            found.bad.iter().map(|line| (line.line, line.message.contains("1970"))).collect();
+        assert_eq!(reported, [(1, true), (4, false)]);
         assert!(
             found.bad[0].described(&path).ends_with("events.jsonl:1: `at` is before 1970; it is left out")
         );

@@ -148,7 +148,7 @@ impl Mimir {
         served.await.as_ref().map_err(|error| match self.failure_told.swap(true, Ordering::Relaxed) {
             false => error.clone(),
             true => ProviderError {
-                message: "Mimir does not serve, as told of another resource".into(),
+                message: "Mimir does not serve: the error is shown with another resource".into(),
                 hint: Some("`dorainfra status` shows what the machine does; then run this again".into()),
                 unknown_outcome: false,
             },

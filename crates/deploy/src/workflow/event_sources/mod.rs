@@ -31,11 +31,11 @@ pub use self::subscriptions::subscriptions;
 /// The longest wait for a forge's rate limit.
 const PATIENCE: Duration = Duration::from_secs(300);
 const BACKOFF: Duration = Duration::from_millis(500);
-/// What the receiver was told is called like this.
+/// What the receiver was reported is called like this.
 const RECEIVED: &str = "received";
 /// How far back forges are asked: a year of history, and what came before it.
 const USUAL_DAYS: i64 = 400;
-/// Lines that are no events, of one file, that are told each by itself.
+/// Lines that are no events, of one file, that are reported each by itself.
 const MOST_TOLD: usize = 5;
 
 pub fn usual_since() -> OffsetDateTime {
@@ -106,12 +106,12 @@ pub struct Failed {
 }
 
 impl Failed {
-    pub fn told(&self, events: &Events) {
+    pub fn warn(&self, events: &Events) {
         events.warn(format!("{}: {}", self.source, self.error), self.error.hint());
     }
 }
 
-/// Those too whose team is not told: [`is_nobodys`] says which.
+/// Those too whose team is not reported: [`is_nobodys`] says which.
 pub async fn with_known_teams(
     workspace: &Workspace,
     mut configured: Vec<Source>,
@@ -120,7 +120,7 @@ pub async fn with_known_teams(
 ) -> (Vec<Source>, Vec<Failed>) {
     let mut failed = Vec::new();
     for source in configured.iter_mut().filter(|source| is_nobodys(source)) {
-        let told = match (&source.path, &source.project) {
+        let reported = match (&source.path, &source.project) {
             (Some(repository), _) => {
                 let path = source.paths.iter().flatten().next();
                 codeowners::team(repository, path.map_or("", String::as_str)).map_err(Error::from)
@@ -128,7 +128,7 @@ pub async fn with_known_teams(
             (None, Some(project)) => team_of(workspace, source, project, files, ask).await,
             (None, None) => continue,
         };
-        match told {
+        match reported {
             Ok(team) => source.team = Some(team),
             Err(error) => failed.push(Failed { source: name(workspace, source), error }),
         }
@@ -283,12 +283,12 @@ impl<'a> Collecting<'a> {
                 // GitLab's number of a project is in nobody's message.
                 let is_number = project.bytes().all(|byte| byte.is_ascii_digit());
                 known.is_called((!is_number).then_some(project.as_str()));
-                exclude(source).tell(&known, &owner.environment, &name, events);
+                exclude(source).note(&known, &owner.environment, &name, events);
                 known
             }
             (None, SourceKind::File) => {
-                let told = blocking(move || file::read(&path)).await?;
-                return self.add(name, source, None, told, events);
+                let reported = blocking(move || file::read(&path)).await?;
+                return self.add(name, source, None, reported, events);
             }
             (None, SourceKind::Git) => {
                 let deployed = match &source.branch {
@@ -302,7 +302,7 @@ impl<'a> Collecting<'a> {
                     exclude: exclude(source),
                     paths: source.paths.iter().flatten().map(PathBuf::from).collect(),
                     environment: owner.environment.clone(),
-                    told: git::Told::of(&received, &owner.environment),
+                    reported: git::ReportedDeployment::of(&received, &owner.environment),
                 };
                 let notes = events.clone();
                 let mut known = blocking(move || git::read(&settings, &notes)).await?;
@@ -311,11 +311,11 @@ impl<'a> Collecting<'a> {
             }
             (None, _) => return self.others(events),
         };
-        let told = dorainfra_dora::source::events(&known, &owner, &rules(source));
-        self.add(name, source, Some(owner), told, events)
+        let reported = dorainfra_dora::source::events(&known, &owner, &rules(source));
+        self.add(name, source, Some(owner), reported, events)
     }
 
-    /// What the receiver was told of an owner. What it was told of another environment is named.
+    /// What the receiver was reported of an owner. What it was reported of another environment is named.
     fn received(
         &self,
         name: &str,
@@ -337,14 +337,14 @@ impl<'a> Collecting<'a> {
         Ok(project)
     }
 
-    /// What the receiver was told of services that no other source reads: of all of them at once.
+    /// What the receiver was reported of services that no other source reads: of all of them at once.
     fn others(&mut self, events: &Events) -> Result<()> {
         if std::mem::replace(&mut self.received, true) {
             return Ok(());
         }
         let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
-        let (merged, told) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
-        self.count(RECEIVED, None, &told, events);
+        let (merged, reported) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
+        self.count(RECEIVED, None, &reported, events);
         self.merged.add(merged);
         Ok(())
     }
@@ -354,10 +354,10 @@ impl<'a> Collecting<'a> {
         name: String,
         source: &Source,
         owner: Option<Owner>,
-        told: Vec<Event>,
+        reported: Vec<Event>,
         events: &Events,
     ) -> Result<()> {
-        let (told, refused) = store::storable(told);
+        let (reported, refused) = store::storable(reported);
         if refused > 0 {
             events.warn(
                 format!("{name}: {refused} events are left out: their time is before 1970 or after 2199"),
@@ -365,11 +365,11 @@ impl<'a> Collecting<'a> {
             );
         }
         let prefix = owner.as_ref().map(Owner::prefix);
-        self.count(&name, owner, &told, events);
+        self.count(&name, owner, &reported, events);
         let mut store = Store::open(&self.files.events)?;
         let (merged, former) = match &prefix {
-            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, told),
-            None => (store.merge_file(told), Vec::new()),
+            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, reported),
+            None => (store.merge_file(reported), Vec::new()),
         };
         if !merged.is_empty() || !self.files.events.exists() {
             store.save()?;
@@ -380,8 +380,8 @@ impl<'a> Collecting<'a> {
         self.merged.add(merged);
         if let (Some(prefix), false) = (&prefix, former.is_empty()) {
             let [now, before] = [prefix, &former.join(", ")].map(|ids| ids.replace('@', ""));
-            events.note(format!("{name}: it is {now} now: what it told as {before} is removed"));
-            // What others told of that one by its name is its own.
+            events.note(format!("{name} belongs to {now} now: its events as {before} are removed"));
+            // What others reported of that one by its name is its own.
             let (journal, subscriptions) = (self.files.journal(), self.subscriptions.clone());
             let (merged, _) = webhook::make_others(&journal, &self.files.events, subscriptions)?;
             self.merged.add(merged);
@@ -389,12 +389,12 @@ impl<'a> Collecting<'a> {
         Ok(())
     }
 
-    fn count(&mut self, source: &str, owner: Option<Owner>, told: &[Event], events: &Events) {
+    fn count(&mut self, source: &str, owner: Option<Owner>, reported: &[Event], events: &Events) {
         let is_file = owner.is_none() && source != RECEIVED;
-        if let Some(said) = without_lead_time(told, is_file) {
+        if let Some(said) = without_lead_time(reported, is_file) {
             events.note(format!("{source}: {said}"));
         }
-        let count = |test: fn(&Event) -> bool| told.iter().filter(|event| test(event)).count() as u64;
+        let count = |test: fn(&Event) -> bool| reported.iter().filter(|event| test(event)).count() as u64;
         let various = || ("various".to_owned(), "various".to_owned());
         let (team, service) = owner.map_or_else(various, |owner| (owner.team, owner.service));
         self.sources.push(CollectedSource {
@@ -424,7 +424,7 @@ impl<'a> Collecting<'a> {
     }
 }
 
-/// The collected events of a deployment. What is no event is told, and left out.
+/// The collected events of a deployment. What is no event is reported, and left out.
 pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
     let found = store::read(file)?;
     for line in found.bad.iter().take(MOST_TOLD) {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::super::forge;
-use super::super::project::{Incident, Landed};
+use super::super::project::{Incident, MergedChange};
 use super::names;
 
 #[derive(Deserialize)]
@@ -96,7 +96,7 @@ impl Issue {
         self.labels.as_ref().is_some_and(|labels| !labels.is_empty())
     }
 
-    /// `None` where labels are not told: whether it is one is not known.
+    /// `None` where labels are not reported: whether it is one is not known.
     pub fn incident(self) -> Option<Incident> {
         Some(Incident {
             opened: self.created_at,
@@ -149,13 +149,13 @@ impl CommitText {
     }
 }
 
-impl From<Commit> for (String, Landed) {
+impl From<Commit> for (String, MergedChange) {
     fn from(commit: Commit) -> Self {
         let is_change = commit.parents.len() < 2;
         let parents = commit.parents.into_iter().map(|parent| parent.sha).collect();
         let written = commit.commit.written();
         let at = written.filter(|_| is_change);
-        let mut change = Landed { parents, ..Landed::told(at, &commit.commit.message) };
+        let mut change = MergedChange { parents, ..MergedChange::reported(at, &commit.commit.message) };
         let committed = commit.commit.committer.and_then(|committer| committer.date);
         let squashed = committed == written && change.came_with_request();
         if is_change && (written.is_none() || squashed) {

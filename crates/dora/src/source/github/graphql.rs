@@ -38,13 +38,13 @@ struct Node {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Statuses {
-    nodes: Vec<Told>,
+    nodes: Vec<DeploymentStatus>,
     page_info: PageInfo,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct DeploymentStatus {
     state: String,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
@@ -68,11 +68,11 @@ struct Request {
 
 #[derive(Deserialize)]
 struct Commits {
-    nodes: Vec<Landed>,
+    nodes: Vec<MergedChange>,
 }
 
 #[derive(Deserialize)]
-struct Landed {
+struct MergedChange {
     commit: Written,
 }
 
@@ -86,10 +86,10 @@ struct Written {
 impl Statuses {
     /// `None`: there are more of them.
     fn all(self) -> Option<Vec<Status>> {
-        let told = self.nodes.into_iter().filter_map(|one| {
+        let reported = self.nodes.into_iter().filter_map(|one| {
             runs(&one.state.to_ascii_lowercase()).map(|ok| Status { at: one.created_at, ok })
         });
-        (!self.page_info.has_next_page).then(|| told.collect())
+        (!self.page_info.has_next_page).then(|| reported.collect())
     }
 }
 
@@ -108,11 +108,12 @@ impl Reader<'_, State> {
                 continue;
             }
             let query = json!({"query": STATUSES, "variables": {"ids": ids}});
-            let told = self.ask::<Nodes>(&query).await?.map(|told| told.nodes).unwrap_or_default();
+            let reported =
+                self.ask::<Nodes>(&query).await?.map(|reported| reported.nodes).unwrap_or_default();
             // Of another length, nobody knows whose they are.
-            let told = Some(told).filter(|told| told.len() == ids.len()).unwrap_or_default();
-            let mut told = told.into_iter().map(|node| node?.statuses?.all());
-            all.extend(ids.iter().map(|_| told.next().flatten()));
+            let reported = Some(reported).filter(|reported| reported.len() == ids.len()).unwrap_or_default();
+            let mut reported = reported.into_iter().map(|node| node?.statuses?.all());
+            all.extend(ids.iter().map(|_| reported.next().flatten()));
         }
         Ok(all)
     }
@@ -138,10 +139,10 @@ impl Reader<'_, State> {
                 each.join(" ")
             );
             let query = json!({"query": query, "variables": {"owner": owner, "name": name}});
-            let told = self.ask::<Repository>(&query).await?;
-            let told = told.and_then(|told| told.repository).unwrap_or_default();
+            let reported = self.ask::<Repository>(&query).await?;
+            let reported = reported.and_then(|reported| reported.repository).unwrap_or_default();
             for (id, request) in requests {
-                let Some(Some(own)) = told.get(&format!("r{}", &request[1..])) else { continue };
+                let Some(Some(own)) = reported.get(&format!("r{}", &request[1..])) else { continue };
                 let begun = own.commits.nodes.iter().filter_map(|one| one.commit.authored_date).min();
                 state::began(&mut self.state.project, id.clone(), begun);
             }

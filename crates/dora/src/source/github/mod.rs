@@ -21,7 +21,7 @@ use dorainfra_model::Events;
 use super::compared::Compared;
 use super::forge::{Between, Compares, Deployed, Forge, Kept, PER_PAGE, Reader, Settings, Unit};
 use super::history::History;
-use super::project::{Fact, Landed, Project, Ran, Status};
+use super::project::{DeploymentRecord, Fact, MergedChange, Project, Status};
 use super::rest::{Access, Page, Rest};
 use super::state::{self, Newest};
 use super::{SourceError, codeowners};
@@ -78,7 +78,7 @@ struct State {
     requests: Newest,
     /// Issues that were changed before this are known.
     issues: Option<String>,
-    /// Requests whose first commit was asked for, and is not told.
+    /// Requests whose first commit was asked for, and is not reported.
     without_commits: BTreeSet<String>,
     #[serde(skip_serializing_if = "History::is_empty")]
     history: History,
@@ -130,7 +130,7 @@ async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
     let rest = Rest::new(access, "", HEADERS)?;
     // In GitHub's own order.
     let files = [".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"];
-    codeowners::told(
+    codeowners::reported(
         &rest,
         project,
         files.map(|file| rest.url(&format!("repos/{project}/contents/{file}"), &[])),
@@ -139,9 +139,14 @@ async fn team(access: &Access, project: &str) -> Result<String, SourceError> {
 }
 
 /// A merged request as one change, from when it was opened.
-pub(super) fn landed(opened: OffsetDateTime, number: Option<u64>, title: &str, body: Option<&str>) -> Landed {
-    let told = Landed::told(Some(opened), &format!("{title}\n\n{}", body.unwrap_or_default()));
-    Landed { requests: number.map(|number| format!("#{number}")).into_iter().collect(), ..told }
+pub(super) fn landed(
+    opened: OffsetDateTime,
+    number: Option<u64>,
+    title: &str,
+    body: Option<&str>,
+) -> MergedChange {
+    let reported = MergedChange::reported(Some(opened), &format!("{title}\n\n{}", body.unwrap_or_default()));
+    MergedChange { requests: number.map(|number| format!("#{number}")).into_iter().collect(), ..reported }
 }
 
 pub(super) fn names(labels: Vec<Label>) -> Vec<String> {
@@ -163,7 +168,7 @@ impl Compares for Reader<'_, State> {
         self.rest.url(&self.path("commits"), &[("sha", head), PER_PAGE])
     }
 
-    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, Landed)>>, SourceError> {
+    async fn commits(&self, url: &str) -> Result<Page<Vec<(String, MergedChange)>>, SourceError> {
         Ok(self.rest.get::<Vec<Commit>>(url).await?.map(Into::into))
     }
 
@@ -241,10 +246,10 @@ impl Reader<'_, State> {
 
     async fn look_at(&mut self, deployments: &[Deployment]) -> Result<(), SourceError> {
         let nodes: Vec<&str> = deployments.iter().map(|one| one.node_id.as_str()).collect();
-        let mut told = self.statuses_at_once(&nodes).await?.into_iter();
+        let mut reported = self.statuses_at_once(&nodes).await?.into_iter();
         for deployment in deployments {
             let id = deployment.id.to_string();
-            let statuses = match told.next().flatten() {
+            let statuses = match reported.next().flatten() {
                 Some(statuses) => statuses,
                 // One request each: with few of them left, each run gets further.
                 None => self.statuses(&id).await?,
@@ -258,12 +263,12 @@ impl Reader<'_, State> {
             self.state.looked.insert(id.clone());
             self.state.project.add(Fact::Ran {
                 id,
-                deployment: Ran {
+                deployment: DeploymentRecord {
                     environment: deployment.environment.clone(),
                     name: deployment.reference.clone(),
                     revision: deployment.sha.clone(),
                     statuses,
-                    ..Ran::default()
+                    ..DeploymentRecord::default()
                 },
             });
         }
@@ -282,9 +287,9 @@ impl Reader<'_, State> {
             let nodes = ids.iter().map(|id| self.state.nodes.get(id).map_or("", String::as_str));
             let nodes: Vec<String> = nodes.map(str::to_owned).collect();
             let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
-            let mut told = self.statuses_at_once(&nodes).await?.into_iter();
+            let mut reported = self.statuses_at_once(&nodes).await?.into_iter();
             for id in ids {
-                let statuses = match told.next().flatten() {
+                let statuses = match reported.next().flatten() {
                     Some(statuses) => statuses,
                     None => self.statuses(id).await?,
                 };
@@ -292,7 +297,7 @@ impl Reader<'_, State> {
                 else {
                     continue;
                 };
-                let deployment = Ran { statuses, ..ran.clone() };
+                let deployment = DeploymentRecord { statuses, ..ran.clone() };
                 self.state.waiting.remove(id);
                 self.state.project.add(Fact::Ran { id: id.clone(), deployment });
             }
@@ -329,12 +334,12 @@ impl Reader<'_, State> {
                 };
                 self.state.project.add(Fact::Ran {
                     id: release.tag_name.clone(),
-                    deployment: Ran {
+                    deployment: DeploymentRecord {
                         environment: self.settings.environment.clone(),
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at, ok: true }],
-                        ..Ran::default()
+                        ..DeploymentRecord::default()
                     },
                 });
             }

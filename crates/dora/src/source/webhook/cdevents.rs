@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::super::forge::Deployed;
-use super::super::project::{Fact, Failed, Landed, Project, Ran, Status};
-use super::intake::{Told, Wrong};
+use super::super::project::{DeploymentRecord, Fact, Failed, MergedChange, Project, Status};
+use super::intake::{ServiceFacts, Wrong};
 use super::payload::{any_time, revision};
 
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -55,7 +55,7 @@ pub(super) enum Read {
     Used {
         /// The same when it is delivered again.
         id: String,
-        told: Told,
+        reported: ServiceFacts,
     },
 }
 
@@ -85,9 +85,10 @@ pub(super) fn read(
     let event = Event { root: &envelope.data, place: envelope.place };
     let context = event.context(&envelope)?;
     let about = event.about(subject, &context);
-    let told = event.told((subject, predicate), &context, about.as_deref(), &reading(about.as_deref()))?;
-    Ok(match told {
-        Some(told) => Read::Used { id: format!("{} {}", envelope.source, envelope.id), told },
+    let reported =
+        event.reported((subject, predicate), &context, about.as_deref(), &reading(about.as_deref()))?;
+    Ok(match reported {
+        Some(reported) => Read::Used { id: format!("{} {}", envelope.source, envelope.id), reported },
         None => Read::Unused(envelope.kind),
     })
 }
@@ -173,7 +174,7 @@ struct Context<'a> {
     id: String,
     /// Of what it is about.
     subject: String,
-    /// The same, told from what another source calls so.
+    /// The same, reported from what another source calls so.
     unique: String,
     content: &'a Map<String, Value>,
     /// What is said to this program.
@@ -206,9 +207,9 @@ pub(super) fn find_named(project: &mut Project, environment: &str) {
 
 /// All deployments of an event's id.
 pub(super) fn named<'a>(
-    deployments: &'a BTreeMap<String, Ran>,
+    deployments: &'a BTreeMap<String, DeploymentRecord>,
     id: &str,
-) -> impl Iterator<Item = (&'a String, &'a Ran)> {
+) -> impl Iterator<Item = (&'a String, &'a DeploymentRecord)> {
     let end = format!("#{id}");
     deployments.iter().filter(move |(known, _)| known.starts_with(CALLED) && known.ends_with(&end))
 }
@@ -280,23 +281,23 @@ impl<'a> Event<'a> {
 
     /// What it is about: a service or, of a change, a repository.
     fn about(&self, subject: &str, context: &Context<'_>) -> Option<String> {
-        let told = match subject {
+        let reported = match subject {
             "service" => Some(context.subject.as_str()),
             "change" => self.text("/subject/content/repository/id"),
             _ => self.text("/subject/content/service/id"),
         };
-        let named = context.own.text("service").or(told)?.trim_matches('/');
+        let named = context.own.text("service").or(reported)?.trim_matches('/');
         (!named.is_empty()).then(|| named.to_owned())
     }
 
     /// `None`: it is of a kind that this source does not count.
-    fn told(
+    fn reported(
         &self,
         (subject, predicate): (&str, &str),
         context: &Context<'_>,
         about: Option<&str>,
         reading: &Reading,
-    ) -> Result<Option<Told>, Wrong> {
+    ) -> Result<Option<ServiceFacts>, Wrong> {
         let status = |ok| vec![Status { at: context.at, ok }];
         let mut facts = Vec::new();
         match subject {
@@ -312,7 +313,7 @@ impl<'a> Event<'a> {
                 }
                 facts.extend(self.changes(context)?);
                 let artifact = context.content.get("artifactId").and_then(Value::as_str);
-                let deployment = Ran {
+                let deployment = DeploymentRecord {
                     environment,
                     name: context.own.text("name").unwrap_or_default().to_owned(),
                     revision: context.own.text("revision").or(artifact).map(revision).unwrap_or_default(),
@@ -323,11 +324,11 @@ impl<'a> Event<'a> {
                 facts.push(Fact::Ran { id: context.id.clone(), deployment });
             }
             "change" => {
-                // What is told is when it landed; when it was written, its sender may say.
+                // What is reported is when it landed; when it was written, its sender may say.
                 let written = context.own.time("written");
                 let at = written.map_err(|why| self.wrong("/customData/dorainfra/written", why))?;
                 let title = context.own.text("title").unwrap_or_default();
-                let change = Landed { untimed: at.is_none(), ..Landed::told(at, title) };
+                let change = MergedChange { untimed: at.is_none(), ..MergedChange::reported(at, title) };
                 facts.push(Fact::Landed { id: revision(&context.subject), change });
             }
             _ => {
@@ -345,11 +346,12 @@ impl<'a> Event<'a> {
             "change" => "/subject/content/repository/id",
             _ => "/subject/content/service/id",
         };
-        let service =
-            reading.service.clone().or_else(|| about.map(str::to_owned)).ok_or_else(|| {
-                self.wrong(place, "it is missing: nobody can tell which service this is about")
-            })?;
-        Ok(Some(Told { team: context.own.text("team").map(str::to_owned), service, facts }))
+        let service = reading
+            .service
+            .clone()
+            .or_else(|| about.map(str::to_owned))
+            .ok_or_else(|| self.wrong(place, "it is missing: the service is unknown"))?;
+        Ok(Some(ServiceFacts { team: context.own.text("team").map(str::to_owned), service, facts }))
     }
 
     /// What a deployment brings, where its sender says it.
@@ -361,7 +363,7 @@ impl<'a> Event<'a> {
             let id = id.ok_or_else(|| self.wrong(&place("id"), "it is missing, empty or no text"))?;
             let at = Own(Some(change)).time("at").map_err(|why| self.wrong(&place("at"), why))?;
             let title = change.get("title").and_then(Value::as_str).unwrap_or_default();
-            let change = Landed { untimed: at.is_none(), ..Landed::told(at, title) };
+            let change = MergedChange { untimed: at.is_none(), ..MergedChange::reported(at, title) };
             facts.push(Fact::Landed { id: id.to_owned(), change });
         }
         Ok(facts)

@@ -58,9 +58,9 @@ fn headers(event: &Value) -> HeaderMap {
     headers
 }
 
-fn used(read: Read) -> Told {
+fn used(read: Read) -> ServiceFacts {
     match read {
-        Read::Used { told, .. } => told,
+        Read::Used { reported, .. } => reported,
         Read::Unused(kind) => panic!("{kind} is not used"),
     }
 }
@@ -70,13 +70,17 @@ fn each_sample_of_each_version_is_read_the_same_in_both_modes() {
     for version in VERSIONS {
         let mut lines = String::new();
         for (name, event) in samples(version) {
-            let told = structured(&event).unwrap_or_else(|why| panic!("{version} {name}: {why}"));
+            let reported = structured(&event).unwrap_or_else(|why| panic!("{version} {name}: {why}"));
             let body = event.to_string();
             let binary = read(Mode::Binary, &headers(&event), body.as_bytes(), usual).unwrap();
-            assert_eq!(told, binary, "{version} {name}");
-            lines += &match told {
-                Read::Used { told, .. } => {
-                    format!("{name}: {} {}\n", told.service, serde_json::to_string(&told.facts).unwrap())
+            assert_eq!(reported, binary, "{version} {name}");
+            lines += &match reported {
+                Read::Used { reported, .. } => {
+                    format!(
+                        "{name}: {} {}\n",
+                        reported.service,
+                        serde_json::to_string(&reported.facts).unwrap()
+                    )
                 }
                 Read::Unused(kind) => format!("{name}: not used: {kind}\n"),
             };
@@ -179,16 +183,16 @@ fn a_sender_may_say_what_cdevents_has_no_place_for() {
     event["customData"] = json!({"dorainfra": {"team": "orders", "service": "cart", "rework": true,
         "revision": "ABCDEF0123", "name": "v1.2.3",
         "changes": [{"id": "abcdef0123", "at": 1_772_452_800, "title": "Add a cart"}, {"id": "c2"}]}});
-    let told = used(structured(&event).unwrap());
-    assert_eq!((told.team.as_deref(), told.service.as_str()), (Some("orders"), "cart"));
-    insta::assert_json_snapshot!(told.facts.iter().map(|fact| json!(fact)).collect::<Vec<_>>());
+    let reported = used(structured(&event).unwrap());
+    assert_eq!((reported.team.as_deref(), reported.service.as_str()), (Some("orders"), "cart"));
+    insta::assert_json_snapshot!(reported.facts.iter().map(|fact| json!(fact)).collect::<Vec<_>>());
     let read = Reading { service: Some("basket".into()), deployed: Deployed::Deployments };
     let body = envelope(&event).to_string();
-    let told = super::read(Mode::Structured, &HeaderMap::new(), body.as_bytes(), |about| {
+    let reported = super::read(Mode::Structured, &HeaderMap::new(), body.as_bytes(), |about| {
         assert_eq!(about, Some("cart"));
         Reading { service: read.service.clone(), deployed: read.deployed }
     });
-    assert_eq!(used(told.unwrap()).service, "basket");
+    assert_eq!(used(reported.unwrap()).service, "basket");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
 use super::super::github::{Github, Issue, Label, landed, names, runs};
-use super::super::project::{Fact, Incident, Ran, Status};
+use super::super::project::{DeploymentRecord, Fact, Incident, Status};
 use super::Reading;
 use super::forges::{Hooks, Shows};
 use super::payload::{Parsed, Pushed};
@@ -135,12 +135,12 @@ fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
                 .map(|status| {
                     ran(
                         deployment.id.to_string(),
-                        Ran {
+                        DeploymentRecord {
                             environment: deployment.environment,
                             name: deployment.reference,
                             revision: deployment.sha,
                             statuses: vec![status],
-                            ..Ran::default()
+                            ..DeploymentRecord::default()
                         },
                     )
                 })
@@ -158,12 +158,12 @@ fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
             match ok.filter(|_| deploys && action == "completed") {
                 Some(ok) => vec![ran(
                     format!("run-{}", run.id),
-                    Ran {
+                    DeploymentRecord {
                         environment: reading.environment,
                         name: run.head_branch.unwrap_or_default(),
                         revision: run.head_sha,
                         statuses: vec![Status { at: run.updated_at, ok }],
-                        ..Ran::default()
+                        ..DeploymentRecord::default()
                     },
                 )],
                 None => Vec::new(),
@@ -202,12 +202,12 @@ fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
             match release.published_at.filter(|_| action == "published" && !release.prerelease) {
                 Some(at) => vec![ran(
                     release.tag_name.clone(),
-                    Ran {
+                    DeploymentRecord {
                         environment: reading.environment,
                         name: release.tag_name.clone(),
                         revision: release.tag_name,
                         statuses: vec![Status { at, ok: true }],
-                        ..Ran::default()
+                        ..DeploymentRecord::default()
                     },
                 )],
                 None => Vec::new(),
@@ -228,7 +228,7 @@ fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
     Ok((repository.full_name, facts))
 }
 
-fn ran(id: String, deployment: Ran) -> Fact {
+fn ran(id: String, deployment: DeploymentRecord) -> Fact {
     Fact::Ran { id, deployment }
 }
 
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_issue_that_is_gone_is_no_incident_and_one_without_labels_tells_nothing() {
-        let told = |action: &str, labels: Option<&str>| {
+        let reported = |action: &str, labels: Option<&str>| {
             let mut issue = json!({"number": 7, "created_at": "2026-03-02T08:00:00Z",
                 "updated_at": "2026-03-02T09:00:00Z", "closed_at": null});
             if let Some(label) = labels {
@@ -259,10 +259,10 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        assert_eq!(told("labeled", Some("incident")), [["incident"]]);
-        assert_eq!(told("deleted", Some("incident")), [[""; 0]]);
-        assert_eq!(told("transferred", Some("incident")), [[""; 0]]);
-        assert_eq!(told("pinned", None), [[""; 0]; 0]);
+        assert_eq!(reported("labeled", Some("incident")), [["incident"]]);
+        assert_eq!(reported("deleted", Some("incident")), [[""; 0]]);
+        assert_eq!(reported("transferred", Some("incident")), [[""; 0]]);
+        assert_eq!(reported("pinned", None), [[""; 0]; 0]);
     }
 
     #[test]

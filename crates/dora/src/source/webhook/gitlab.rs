@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::super::forge::{Deployed, Unit};
 use super::super::gitlab::{Gitlab, labelled, landed};
-use super::super::project::{Fact, Incident, Ran, Status};
+use super::super::project::{DeploymentRecord, Fact, Incident, Status};
 use super::Reading;
 use super::forges::{Hooks, Shows};
 use super::payload::{Parsed, Pushed, gitlab_time};
@@ -156,7 +156,12 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             let it: Deployment = serde_json::from_slice(body)?;
             let whole = it.commit_url.rsplit('/').next().filter(|hash| hash.starts_with(&it.short_sha));
             let revision = whole.unwrap_or(&it.short_sha).to_owned();
-            let ran = Ran { environment: it.environment, name: it.reference, revision, ..Ran::default() };
+            let ran = DeploymentRecord {
+                environment: it.environment,
+                name: it.reference,
+                revision,
+                ..DeploymentRecord::default()
+            };
             outcome(&it.status, time(&it.status_changed_at)?, it.deployment_id.to_string(), ran)
         }
         "Pipeline Hook" => {
@@ -165,7 +170,12 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             match it.finished_at.filter(|_| deploys) {
                 Some(finished) => {
                     let environment = reading.environment;
-                    let ran = Ran { environment, name: it.reference, revision: it.sha, ..Ran::default() };
+                    let ran = DeploymentRecord {
+                        environment,
+                        name: it.reference,
+                        revision: it.sha,
+                        ..DeploymentRecord::default()
+                    };
                     outcome(&it.status, time(&finished)?, format!("pipeline-{}", it.id), ran)
                 }
                 None => Vec::new(),
@@ -205,11 +215,11 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
         }
         "Release Hook" if reading.deployed == Deployed::Releases => {
             let it: Release = serde_json::from_slice(body)?;
-            let ran = Ran {
+            let ran = DeploymentRecord {
                 environment: reading.environment,
                 name: it.tag.clone(),
                 revision: it.tag.clone(),
-                ..Ran::default()
+                ..DeploymentRecord::default()
             };
             let status = if it.action == "create" { "success" } else { "" };
             outcome(status, time(&it.released_at)?, it.tag, ran)
@@ -231,11 +241,11 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
 }
 
 /// A deployment that came to an end.
-fn outcome(status: &str, at: OffsetDateTime, id: String, ran: Ran) -> Vec<Fact> {
+fn outcome(status: &str, at: OffsetDateTime, id: String, ran: DeploymentRecord) -> Vec<Fact> {
     let ok = match status {
         "success" => true,
         "failed" => false,
         _ => return Vec::new(),
     };
-    vec![Fact::Ran { id, deployment: Ran { statuses: vec![Status { at, ok }], ..ran } }]
+    vec![Fact::Ran { id, deployment: DeploymentRecord { statuses: vec![Status { at, ok }], ..ran } }]
 }

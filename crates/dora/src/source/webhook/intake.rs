@@ -4,7 +4,7 @@ use super::super::project::Fact;
 
 /// What one payload tells of one service.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ServiceFacts {
     /// As its tool calls it, if it does.
     pub team: Option<String>,
     pub service: String,

@@ -2,10 +2,10 @@
 //! before it is answered.
 //!
 //! When it has become large, it is made anew beside itself and renamed: what old
-//! deliveries told is then one line a project, each fact once. Whoever reads it,
+//! deliveries reported is then one line a project, each fact once. Whoever reads it,
 //! and whenever a process is killed, finds the old one or the new one, whole.
 
-mod journalled;
+mod contents;
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ use super::super::forges::{self, Known};
 use super::super::project::Fact;
 use super::super::store::{BadLine, beside, set_aside};
 
-pub(super) use journalled::Journalled;
+pub(super) use contents::JournalContents;
 
 /// Who sent something. In the journal it is a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ impl TryFrom<String> for Sender {
     }
 }
 
-/// What one webhook told.
+/// What one webhook reported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
@@ -183,7 +183,7 @@ impl Journal {
         }
     }
 
-    /// Makes it anew: what was told before the newest deliveries, each fact once.
+    /// Makes it anew: what was reported before the newest deliveries, each fact once.
     fn compact(&mut self) -> io::Result<()> {
         let all = read(&self.path).map_err(io::Error::other)?;
         self.replace(&compacted(all, self.compaction.recent))
@@ -250,7 +250,7 @@ impl Journal {
 /// before them is one for each project.
 fn compacted(mut all: Vec<Delivery>, recent: usize) -> Vec<Delivery> {
     let newest = all.split_off(all.len().saturating_sub(recent));
-    let old = Journalled::of(all).into_projects().into_iter().map(|(about, (project, known))| {
+    let old = JournalContents::of(all).into_projects().into_iter().map(|(about, (project, known))| {
         let team = about.team.as_ref().map(|team| format!("{team}/")).unwrap_or_default();
         Delivery {
             id: format!("before: {team}{project}"),
@@ -369,7 +369,7 @@ mod tests {
         assert_eq!(aside().lines().count(), 2, "each is kept once");
     }
 
-    fn told(path: &Path) -> BTreeMap<String, Project> {
+    fn reported(path: &Path) -> BTreeMap<String, Project> {
         let mut projects: BTreeMap<String, Project> = BTreeMap::new();
         for delivery in read(path).unwrap() {
             let project = projects.entry(delivery.project).or_default();
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_large_journal_is_made_anew_and_tells_the_same() {
-        use super::super::super::project::{Landed, Ran, Status};
+        use super::super::super::project::{DeploymentRecord, MergedChange, Status};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("webhooks.jsonl");
         let compaction = Compaction { least: 4000, recent: 3 };
@@ -390,12 +390,15 @@ mod tests {
         let (mut whole, mut longest) = (BTreeMap::<String, Project>::new(), 0);
         let mut written = 0;
         for number in 0..120_i64 {
-            // Each deployment is told of many times, each change twice.
+            // Each deployment is reported of many times, each change twice.
             let id = (number / 20).to_string();
             let status = Status { at: at(number % 4), ok: number % 2 == 0 };
-            let deployment =
-                Ran { environment: "production".into(), statuses: vec![status], ..Ran::default() };
-            let change = Landed { at: Some(at(number)), title: id.clone(), ..Landed::default() };
+            let deployment = DeploymentRecord {
+                environment: "production".into(),
+                statuses: vec![status],
+                ..DeploymentRecord::default()
+            };
+            let change = MergedChange { at: Some(at(number)), title: id.clone(), ..MergedChange::default() };
             let one = Delivery {
                 id: number.to_string(),
                 sender: Sender::Forge(Known(&Github)),
@@ -416,7 +419,7 @@ mod tests {
             written += serde_json::to_vec(&one).unwrap().len() as u64 + 1;
             let project = whole.entry(one.project.clone()).or_default();
             one.facts.clone().into_iter().for_each(|fact| project.add(fact));
-            assert_eq!(told(&path), whole, "after {number}");
+            assert_eq!(reported(&path), whole, "after {number}");
             longest = longest.max(std::fs::metadata(&path).unwrap().len());
         }
         assert!(4 * longest < written, "{longest} of {written} bytes");
@@ -430,14 +433,14 @@ mod tests {
         let newest = deliveries.last().unwrap().clone();
         assert_eq!(newest.id, "119");
         assert_eq!(journal.append(&[newest]).unwrap(), [false]);
-        assert_eq!(told(&path), whole);
+        assert_eq!(reported(&path), whole);
     }
 
     /// A kill leaves what is on the disk at that moment, which is what somebody
     /// else sees there: at each moment all that was answered, whole.
     #[test]
     fn at_no_moment_is_anything_missing_that_was_answered() {
-        use super::super::super::project::Ran;
+        use super::super::super::project::DeploymentRecord;
         use std::sync::atomic::{AtomicI64, Ordering};
         const LAST: i64 = 200;
         let folder = tempfile::tempdir().unwrap();
@@ -448,7 +451,8 @@ mod tests {
                 let compaction = Compaction { least: 2000, recent: 2 };
                 let mut journal = Journal::open(&path, compaction).unwrap().journal;
                 for number in 0..=LAST {
-                    let facts = vec![Fact::Ran { id: number.to_string(), deployment: Ran::default() }];
+                    let facts =
+                        vec![Fact::Ran { id: number.to_string(), deployment: DeploymentRecord::default() }];
                     let one = Delivery { id: number.to_string(), facts, ..delivery("") };
                     journal.append(&[one]).unwrap();
                     answered.store(number, Ordering::SeqCst);
@@ -457,7 +461,7 @@ mod tests {
             let mut looks = 0;
             loop {
                 let before = answered.load(Ordering::SeqCst);
-                let known = told(&path).remove("o/r").unwrap_or_default().deployments;
+                let known = reported(&path).remove("o/r").unwrap_or_default().deployments;
                 let missing: Vec<_> =
                     (0..=before).filter(|one| !known.contains_key(&one.to_string())).collect();
                 assert!(missing.is_empty(), "{missing:?} of {before} are missing");

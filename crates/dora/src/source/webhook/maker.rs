@@ -1,5 +1,5 @@
-//! From the journal to the file of events: all that was told of a service, by whichever tool, is
-//! judged together, by one set of rules.
+//! From the journal to the file of events: all that was reported of a service, by whichever tool, is
+//! classified together, by one set of rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::super::events::Event;
 use super::super::SourceError;
-use super::super::judge;
-use super::super::project::{Fact, Failed, Project, Ran};
+use super::super::classify;
+use super::super::project::{DeploymentRecord, Fact, Failed, Project};
 use super::super::rules::Owner;
 use super::super::state;
 use super::super::store::{Merged, Store};
 use super::cdevents;
-use super::journal::{self, About, Delivery, Journalled, Sender};
-use super::made;
+use super::events_by_owner;
+use super::journal::{self, About, Delivery, JournalContents, Sender};
 use super::subscriptions::{Counts, Place, Subscriptions, here, rolled_back};
 
 /// The projects as the journal tells them, and the file of events. Each copy knows the same.
@@ -27,17 +27,17 @@ pub(super) struct Maker {
     known: Arc<Mutex<Known>>,
 }
 
-/// What was told. Whoever asks and who adds wait for each other; who writes the file holds nobody up.
+/// What was reported. Whoever asks and who adds wait for each other; who writes the file holds nobody up.
 #[derive(Default)]
 struct Known {
-    told: Journalled,
+    reported: JournalContents,
     /// By what an owner's ids begin with, what is about it.
     owners: BTreeMap<String, BTreeSet<About>>,
-    /// The owners, by what their ids begin with, of whom something new was told.
+    /// The owners, by what their ids begin with, of whom something new was reported.
     changed: BTreeSet<String>,
 }
 
-/// What a delivery names that nobody has told of. It counts once somebody does.
+/// What a delivery names that nobody has reported of. It counts once somebody does.
 #[derive(Debug, PartialEq)]
 pub(super) enum Unknown {
     /// The deployment that an incident names: none of this name ran before it.
@@ -46,7 +46,7 @@ pub(super) enum Unknown {
     Beginning(String),
 }
 
-/// What was told of an owner.
+/// What was reported of an owner.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub project: Project,
@@ -54,23 +54,24 @@ pub struct Facts {
     pub elsewhere: BTreeMap<String, usize>,
 }
 
-/// All that was told of an owner so far, with what `also` says is its, too.
+/// All that was reported of an owner so far, with what `also` says is its, too.
 pub fn facts(
     journal: &Path,
     subscriptions: &Subscriptions,
     owner: &Owner,
     also: Option<(Sender, &str)>,
 ) -> Result<Facts, SourceError> {
-    let told = Journalled::of(journal::read(journal)?);
+    let reported = JournalContents::of(journal::read(journal)?);
     let Facts { project: mut known, mut elsewhere } = Facts::default();
-    for (about, (name, project)) in told.into_projects() {
+    for (about, (name, project)) in reported.into_projects() {
         let place = subscriptions.place(&about, &name);
         let is_its = also
             .is_some_and(|(sender, project)| about.sender == sender && name.eq_ignore_ascii_case(project));
         if is_its || place.owner.prefix() == owner.prefix() {
             let counts = Counts::of(&place, &owner.environment);
             if !counts.deployments {
-                let theirs = |ran: &&Ran| ran.environment == place.environment && ran.at().is_some();
+                let theirs =
+                    |ran: &&DeploymentRecord| ran.environment == place.environment && ran.at().is_some();
                 let ran = project.deployments.values().filter(theirs).count();
                 *elsewhere.entry(place.environment.clone()).or_default() += ran;
             }
@@ -88,7 +89,7 @@ fn settle(project: &mut Project, environment: &str) {
     rolled_back(project, environment);
 }
 
-/// What is judged together: all of an owner in one environment.
+/// What is classified together: all of an owner in one environment.
 struct Group {
     place: Place,
     project: Project,
@@ -101,22 +102,22 @@ impl Group {
         Self { place, project: Project::default(), named: BTreeMap::new() }
     }
 
-    /// Adds what somebody told.
-    fn add(&mut self, told: &Project, sender: Sender, place: &Place, counts: Counts) {
+    /// Adds what somebody reported.
+    fn add(&mut self, reported: &Project, sender: Sender, place: &Place, counts: Counts) {
         let ours = self.place.owner.environment.clone();
-        self.project.merge(here(told.clone(), sender, place, &ours, counts));
+        self.project.merge(here(reported.clone(), sender, place, &ours, counts));
     }
 
     /// Deployments that count are said to be where their sender says.
-    fn keep_names(&mut self, told: &Project, place: &Place) {
+    fn keep_names(&mut self, reported: &Project, place: &Place) {
         let prefix = self.place.owner.prefix();
-        let its = told.deployments.iter().filter(|(_, ran)| ran.environment == place.environment);
+        let its = reported.deployments.iter().filter(|(_, ran)| ran.environment == place.environment);
         self.named.extend(its.map(|(id, _)| (format!("{prefix}{id}"), place.environment.clone())));
     }
 
     fn events(mut self) -> Vec<Event> {
         settle(&mut self.project, &self.place.owner.environment);
-        let mut events = judge::events(&self.project, &self.place.owner, &self.place.rules);
+        let mut events = classify::events(&self.project, &self.place.owner, &self.place.rules);
         for event in &mut events {
             if let Event::Deployment(deployment) = event
                 && let Some(name) = self.named.remove(&deployment.id)
@@ -146,7 +147,7 @@ impl Gathered {
 
 impl Maker {
     pub fn new(journal: &Path, events: PathBuf, subscriptions: Arc<Subscriptions>) -> Self {
-        Self { events, made: made::path(journal), subscriptions, known: Arc::default() }
+        Self { events, made: events_by_owner::path(journal), subscriptions, known: Arc::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -155,10 +156,10 @@ impl Maker {
 
     /// All of a journal has to be added before anything is made.
     pub fn add(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        let Known { told, owners, changed } = &mut *self.known();
+        let Known { reported, owners, changed } = &mut *self.known();
         for delivery in deliveries {
-            for about in told.add(delivery) {
-                let Some((name, _)) = told.get(&about) else { continue };
+            for about in reported.add(delivery) {
+                let Some((name, _)) = reported.get(&about) else { continue };
                 let prefix = self.subscriptions.place(&about, name).owner.prefix();
                 owners.entry(prefix.clone()).or_default().insert(about);
                 changed.insert(prefix);
@@ -187,7 +188,7 @@ impl Maker {
         Ok((self.make()?, events))
     }
 
-    /// Makes the events of all of whom something new was told; after an error the next time does.
+    /// Makes the events of all of whom something new was reported; after an error the next time does.
     pub fn make(&self) -> Result<Merged, SourceError> {
         let (changed, owners): (BTreeSet<String>, BTreeSet<String>) = {
             let known = &mut *self.known();
@@ -204,7 +205,7 @@ impl Maker {
     fn make_of(&self, changed: &BTreeSet<String>, owners: &BTreeSet<String>) -> Result<Merged, SourceError> {
         let mut store = Store::open(&self.events)?;
         let mut all = Merged::default();
-        let before = made::read(&self.made);
+        let before = events_by_owner::read(&self.made);
         let mut made = before.clone();
         for prefix in changed.iter().filter(|prefix| !self.is_elsewhere(prefix)) {
             let Some(gathered) = self.gather(prefix)? else { continue };
@@ -234,17 +235,17 @@ impl Maker {
                 for (prefix, ids) in &made {
                     both.entry(prefix.clone()).or_default().extend(ids.iter().cloned());
                 }
-                made::write(&self.made, &both)?;
+                events_by_owner::write(&self.made, &both)?;
             }
             store.save()?;
         }
         if made != before {
-            made::write(&self.made, &made)?;
+            events_by_owner::write(&self.made, &made)?;
         }
         Ok(Merged { total: store.total(), ..all })
     }
 
-    /// What a delivery names that nobody has told of.
+    /// What a delivery names that nobody has reported of.
     pub fn unknown(&self, delivery: &Delivery) -> Result<Option<Unknown>, SourceError> {
         let incidents = delivery.facts.iter().filter_map(|fact| match fact {
             Fact::Failed { id, failure } => Some((id, failure)),
@@ -271,15 +272,16 @@ impl Maker {
             let begun = failure.begun();
             let named = failure.deployment.as_deref().and_then(|named| named.strip_prefix(cdevents::CALLED));
             if let (Some(named), Some(begun)) = (named, begun) {
-                let ran =
-                    |ran: &Ran| ran.environment == environment && ran.at().is_some_and(|at| at <= begun);
+                let ran = |ran: &DeploymentRecord| {
+                    ran.environment == environment && ran.at().is_some_and(|at| at <= begun)
+                };
                 if !cdevents::named(&known.deployments, named).any(|(_, deployment)| ran(deployment)) {
                     return Ok(Some(Unknown::Deployment(format!(
                         "no deployment `{named}` of {of} ran in {environment} before this incident"
                     ))));
                 }
             }
-            if begun.is_none() && !self.known().told.begins(delivery.sender, id) {
+            if begun.is_none() && !self.known().reported.begins(delivery.sender, id) {
                 let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
                 return Ok(Some(Unknown::Beginning(format!("no incident `{name}` of {of} is known"))));
             }
@@ -287,13 +289,13 @@ impl Maker {
         Ok(None)
     }
 
-    /// What each sender told of an owner so far.
+    /// What each sender reported of an owner so far.
     fn its(&self, prefix: &str) -> Vec<Its> {
-        let Known { told, owners, .. } = &*self.known();
+        let Known { reported, owners, .. } = &*self.known();
         let its = owners.get(prefix).into_iter().flatten().filter_map(|about| {
-            let (name, told) = told.get(about)?;
+            let (name, reported) = reported.get(about)?;
             let place = self.subscriptions.place(about, name);
-            Some(Its { sender: about.sender, place, name: name.clone(), told: told.clone() })
+            Some(Its { sender: about.sender, place, name: name.clone(), reported: reported.clone() })
         });
         its.collect()
     }
@@ -319,21 +321,21 @@ impl Maker {
         if let Some(state) = &group.place.state {
             group.project = state::project(state)?;
         }
-        for Its { sender, place, told, .. } in its {
+        for Its { sender, place, reported, .. } in its {
             let counts = Counts::of(&place, &group.place.owner.environment);
-            group.add(&told, sender, &place, counts);
+            group.add(&reported, sender, &place, counts);
         }
         group.project.is_called(name.as_deref());
         Ok(Some(Gathered { groups: vec![group], whole }))
     }
 }
 
-/// What one sender told of an owner.
+/// What one sender reported of an owner.
 struct Its {
     sender: Sender,
     place: Place,
     name: String,
-    told: Project,
+    reported: Project,
 }
 
 impl Its {
@@ -350,7 +352,7 @@ impl Its {
 /// Each source says for its own deliveries which environment counts, so there may be several.
 fn by_environment(its: &[Its]) -> Vec<Group> {
     let deploys =
-        |one: &&Its| one.told.deployments.values().any(|ran| ran.environment == one.place.environment);
+        |one: &&Its| one.reported.deployments.values().any(|ran| ran.environment == one.place.environment);
     let deployed: BTreeSet<String> = its.iter().filter(deploys).map(Its::environment).collect();
     // Who tells of incidents often knows no environments: there is only one that they can be of.
     let home = |one: &Its| match (deployed.contains(&one.environment()), deployed.len()) {
@@ -364,9 +366,9 @@ fn by_environment(its: &[Its]) -> Vec<Group> {
         for one in its {
             let counts =
                 Counts { deployments: one.environment() == environment, failures: home(one) == environment };
-            group.add(&one.told, one.sender, &one.place, counts);
+            group.add(&one.reported, one.sender, &one.place, counts);
             if counts.deployments {
-                group.keep_names(&one.told, &one.place);
+                group.keep_names(&one.reported, &one.place);
             }
         }
         Some(group)

@@ -12,7 +12,7 @@ mod gitlab;
 mod intake;
 mod journal;
 
-mod made;
+mod events_by_owner;
 mod maker;
 pub mod mapping;
 mod payload;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cdevents::Mode;
 use self::forges::{Hooks, Shows};
-use self::intake::{Told, Wrong};
+use self::intake::{ServiceFacts, Wrong};
 pub use self::journal::{Delivery, Sender};
 use self::journal::{Journal, Opened};
 use self::maker::Maker;
@@ -103,8 +103,8 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
     let subscriptions = Arc::new(settings.subscriptions);
     let maker = Maker::new(&settings.journal, settings.events, subscriptions.clone());
     maker.add(past);
-    let told = maker.make()?;
-    events.note(format!("webhooks are received at http://{address}/ ({} events known)", told.total));
+    let reported = maker.make()?;
+    events.note(format!("webhooks are received at http://{address}/ ({} events known)", reported.total));
 
     let kept = maker.clone();
     let write = tokio::task::spawn_blocking(move || write(journal, queue, &kept, &written));
@@ -144,7 +144,7 @@ struct Receiver {
     large: Semaphore,
 }
 
-/// What one request told, whose sender waits.
+/// What one request reported, whose sender waits.
 struct Waiting {
     deliveries: Vec<Delivery>,
     /// Whether anything was new; an error if it is not on the disk.
@@ -333,15 +333,15 @@ impl Receiver {
                 }
             }
             Origin::Hook(intake) => {
-                let told = intake.read(body, OffsetDateTime::now_utc()).map_err(wrong)?;
-                let several = told.len() > 1;
-                let told = told.into_iter().enumerate().map(|(number, told)| {
-                    let Told { team, service, facts } = told;
+                let reported = intake.read(body, OffsetDateTime::now_utc()).map_err(wrong)?;
+                let several = reported.len() > 1;
+                let reported = reported.into_iter().enumerate().map(|(number, reported)| {
+                    let ServiceFacts { team, service, facts } = reported;
                     let id = if several { format!("{id}/{number}") } else { id.clone() };
                     let hook = Some(intake.hook.clone());
                     Delivery { id, sender: Sender::Webhook, project: service, team, hook, facts }
                 });
-                Ok(told.collect())
+                Ok(reported.collect())
             }
         }
     }
@@ -359,8 +359,8 @@ impl Receiver {
         for one in &deliveries {
             // What can't be looked up now is no reason not to keep it.
             let unknown = tokio::task::block_in_place(|| self.maker.unknown(one)).ok().flatten();
-            match unknown.map(|unknown| unknown.told(one)) {
-                // Who told it waits, and can correct it: nothing of it has to be kept aside.
+            match unknown.map(|unknown| unknown.reported(one)) {
+                // Who reported it waits, and can correct it: nothing of it has to be kept aside.
                 Some(Err(mistake)) => return (StatusCode::UNPROCESSABLE_ENTITY, format!("{mistake}\n")),
                 note => notes.extend(note.and_then(Result::ok)),
             }
@@ -399,13 +399,13 @@ fn write(
 ) {
     let mut waiting = Vec::new();
     while queue.blocking_recv_many(&mut waiting, WAITING) > 0 {
-        let (told, answers): (Vec<Vec<Delivery>>, Vec<_>) =
+        let (reported, answers): (Vec<Vec<Delivery>>, Vec<_>) =
             waiting.drain(..).map(|one| (one.deliveries, one.answer)).unzip();
-        let deliveries: Vec<Delivery> = told.iter().flatten().cloned().collect();
+        let deliveries: Vec<Delivery> = reported.iter().flatten().cloned().collect();
         match journal.append(&deliveries) {
             Ok(new) => {
                 let mut of_each = new.iter();
-                let is_new: Vec<bool> = told
+                let is_new: Vec<bool> = reported
                     .iter()
                     .map(|deliveries| of_each.by_ref().take(deliveries.len()).any(|new| *new))
                     .collect();

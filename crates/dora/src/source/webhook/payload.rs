@@ -6,7 +6,7 @@ use time::format_description::FormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
-use super::super::project::{Fact, Landed};
+use super::super::project::{Fact, MergedChange};
 
 /// Of a payload: the project that it is about, and what it tells of it.
 pub(super) type Parsed = Result<(String, Vec<Fact>), serde_json::Error>;
@@ -21,10 +21,10 @@ pub(super) struct Pushed {
 }
 
 impl Pushed {
-    /// A payload does not name parents: a merge is told by its title, and gives
+    /// A payload does not name parents: a merge is reported by its title, and gives
     /// the place of its hash only.
     pub fn fact(self, is_change: bool) -> Fact {
-        let mut change = Landed::told(None, &self.message);
+        let mut change = MergedChange::reported(None, &self.message);
         let merges = change.title.starts_with("Merge ");
         change.at = (is_change && !merges).then_some(self.timestamp);
         if merges {
@@ -47,7 +47,7 @@ pub(super) fn gitlab_time(text: &str) -> Option<OffsetDateTime> {
 
 /// A time in any of the spellings that tools have: those of GitLab and Jira
 /// (`2019-02-15T19:01:52.971-0800`), or seconds, milliseconds, microseconds or nanoseconds since
-/// 1970, told apart by how many there would be.
+/// 1970, reported apart by how many there would be.
 pub fn any_time(text: &str) -> Option<OffsetDateTime> {
     const JIRA: &[FormatItem<'_>] = format_description!(
         "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond][offset_hour sign:mandatory][offset_minute]"
@@ -62,7 +62,7 @@ fn since_1970(text: &str) -> Option<OffsetDateTime> {
         return None;
     }
     let number: i128 = whole.parse().ok()?;
-    // Until the year 5138 each is told from the next.
+    // Until the year 5138 each is reported from the next.
     let scale: i128 = match number {
         ..=99_999_999_999 => 1_000_000_000,
         100_000_000_000..=99_999_999_999_999 => 1_000_000,

@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 
 use super::super::project::Fact;
 use super::cdevents::{self, Mode, Read};
-use super::intake::{Told, Wrong};
+use super::intake::{ServiceFacts, Wrong};
 use super::journal::{self, Compaction, Delivery, Journal, Opened, Sender};
 use super::maker::{Maker, Unknown};
 use super::subscriptions::{Counts, Subscriptions, problem};
@@ -43,7 +43,7 @@ pub(super) fn cdevent(
     };
     Ok(match cdevents::read(mode, headers, body, reading)? {
         Read::Unused(kind) => Err(kind),
-        Read::Used { id, told: Told { team, service, facts } } => {
+        Read::Used { id, reported: ServiceFacts { team, service, facts } } => {
             Ok(Delivery { id, sender: Sender::Cdevents, project: service, team, hook: None, facts })
         }
     })
@@ -53,7 +53,7 @@ pub(super) fn cdevent(
 /// of it as the receiver does.
 ///
 /// # Errors
-/// Also for what can only be a mistake, and can't be told again once it is in the journal: an
+/// Also for what can only be a mistake, and can't be reported again once it is in the journal: an
 /// incident of a deployment that nobody knows.
 pub fn record(
     path: &Path,
@@ -79,7 +79,7 @@ pub fn record(
     maker.add(deliveries);
     maker.make()?;
     if !journal.has(&delivery) {
-        match maker.unknown(&delivery)?.map(|unknown| unknown.told(&delivery)) {
+        match maker.unknown(&delivery)?.map(|unknown| unknown.reported(&delivery)) {
             Some(Err(mistake)) => return Err(SourceError::Event(mistake)),
             note => notes.extend(note.and_then(Result::ok)),
         }
@@ -98,17 +98,21 @@ pub const OF_EVENT: &str = "/dorainfra/event/";
 impl Unknown {
     /// For whoever tells it: a note; or an error, where it can only be a mistake of somebody who is
     /// still there to correct it. Any other sender may tell of an incident before the deployment.
-    pub fn told(self, delivery: &Delivery) -> Result<String, String> {
+    pub fn reported(self, delivery: &Delivery) -> Result<String, String> {
         let is_event = delivery.sender == Sender::Cdevents && delivery.id.starts_with(OF_EVENT);
         match (self, is_event) {
             (Self::Deployment(what), true) => {
                 Err(format!("{what}; give the `--id` of one that did, or leave `--deployment` out"))
             }
-            (Self::Deployment(what), false) => Ok(format!("{what}: it is one's failure once that is told")),
-            (Self::Beginning(what), true) => {
-                Ok(format!("{what}: this counts once `dorainfra event incident` tells of it"))
+            (Self::Deployment(what), false) => {
+                Ok(format!("{what}: it counts as a failure once that deployment is reported"))
             }
-            (Self::Beginning(what), false) => Ok(format!("{what}: this counts once its beginning is told")),
+            (Self::Beginning(what), true) => {
+                Ok(format!("{what}: this counts once `dorainfra event incident` reports it"))
+            }
+            (Self::Beginning(what), false) => {
+                Ok(format!("{what}: this counts once its beginning is reported"))
+            }
         }
     }
 }
@@ -120,12 +124,12 @@ pub(super) fn counts_not(subscriptions: &Subscriptions, delivery: &Delivery) -> 
     let read = subscriptions.read_by(&place.owner.prefix()).map(|owner| owner.environment.clone());
     let another = read.filter(|ours| !Counts::of(&place, ours).deployments);
     let counts = another.unwrap_or(place.environment);
-    let mut told = delivery.facts.iter().filter_map(|fact| match fact {
+    let mut reported = delivery.facts.iter().filter_map(|fact| match fact {
         Fact::Ran { deployment, .. } => Some(&deployment.environment),
         Fact::Failed { failure, .. } => Some(&failure.environment).filter(|name| !name.is_empty()),
         _ => None,
     });
-    let other = told.find(|environment| **environment != counts)?;
+    let other = reported.find(|environment| **environment != counts)?;
     Some(format!("nothing in `{other}` counts, only what is in `{counts}`"))
 }
 

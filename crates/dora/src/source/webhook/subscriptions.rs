@@ -9,7 +9,7 @@ use super::super::forge::{Deployed, Unit};
 use super::super::patterns::Patterns;
 use super::super::project::{Fact, Failed, Project, Status};
 use super::super::rules::{Owner, Rules};
-use super::intake::{Told, Wrong};
+use super::intake::{ServiceFacts, Wrong};
 use super::journal::{About, Sender};
 use super::mapping::{self, Fixed, Mapping};
 use crate::events::PRODUCTION;
@@ -108,7 +108,7 @@ impl Intake {
     }
 
     /// What a payload of a mapped webhook tells.
-    pub(super) fn read(&self, body: &[u8], received: OffsetDateTime) -> Result<Vec<Told>, Wrong> {
+    pub(super) fn read(&self, body: &[u8], received: OffsetDateTime) -> Result<Vec<ServiceFacts>, Wrong> {
         let json = serde_json::from_slice(body)
             .map_err(|error| Wrong::new("the body", format!("it is no JSON: {error}")))?;
         let fixed = Fixed {
@@ -220,10 +220,10 @@ impl Subscriptions {
             }
         };
         let service = intake.service.as_deref().unwrap_or(name);
-        let told = about.team.as_deref().filter(|team| !team.is_empty());
+        let reported = about.team.as_deref().filter(|team| !team.is_empty());
         let mapped = intake.teams.iter().find(|(services, _)| services.matches(service));
         let mapped = mapped.map(|(_, team)| team.as_str());
-        let (team, service) = match intake.team.as_deref().or(mapped).or(told) {
+        let (team, service) = match intake.team.as_deref().or(mapped).or(reported) {
             Some(team) => (team, service),
             None => service.rsplit_once('/').unwrap_or((service, service)),
         };
@@ -258,9 +258,15 @@ impl Counts {
     }
 }
 
-/// What was told of an owner's service, in the owner's words: its sender may call the environment
+/// What was reported of an owner's service, in the owner's words: its sender may call the environment
 /// otherwise, and which of its issues are incidents its own source says.
-pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str, counts: Counts) -> Project {
+pub(super) fn here(
+    mut reported: Project,
+    sender: Sender,
+    place: &Place,
+    ours: &str,
+    counts: Counts,
+) -> Project {
     let theirs = place.environment.as_str();
     let rename = |environment: &mut String, counts: bool| {
         if counts && environment == theirs {
@@ -269,24 +275,24 @@ pub(super) fn here(mut told: Project, sender: Sender, place: &Place, ours: &str,
             *environment = format!("{ours} ({theirs})");
         }
     };
-    told.deployments.values_mut().for_each(|ran| rename(&mut ran.environment, counts.deployments));
+    reported.deployments.values_mut().for_each(|ran| rename(&mut ran.environment, counts.deployments));
     if !counts.failures {
-        told.failures.clear();
-        told.incidents.clear();
+        reported.failures.clear();
+        reported.incidents.clear();
     }
-    told.failures.values_mut().for_each(|failed| rename(&mut failed.environment, true));
+    reported.failures.values_mut().for_each(|failed| rename(&mut failed.environment, true));
     if sender == Sender::Webhook {
         let labels = &place.rules.incident_labels;
-        for (id, issue) in std::mem::take(&mut told.incidents) {
+        for (id, issue) in std::mem::take(&mut reported.incidents) {
             if issue.labels.iter().any(|label| labels.matches(label)) {
                 let begun = Some(Status { at: issue.opened, ok: false });
                 let statuses = begun.into_iter().chain(issue.closed.map(|at| Status { at, ok: true }));
                 let failure = Failed { statuses: statuses.collect(), ..Failed::default() };
-                told.failures.insert(id, failure);
+                reported.failures.insert(id, failure);
             }
         }
     }
-    told
+    reported
 }
 
 /// An attempt that failed is no deployment, as nothing changed for users; but one that had to be

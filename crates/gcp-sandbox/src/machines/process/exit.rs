@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use super::unit::{Kind, Restart, Unit};
 
-/// How a main process ended, judged by its unit.
+/// How a main process ended, classified by its unit.
 pub(super) struct Exit {
     pub(super) clean: bool,
     signal: bool,

@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 pub use self::ready::{names, ready};
 use self::template::{Payload, Template, matches, words};
 use super::super::patterns::Patterns;
-use super::super::project::{Fact, Failed, Incident, Landed, Ran, Status};
-use super::intake::{Told, Wrong};
+use super::super::project::{DeploymentRecord, Fact, Failed, Incident, MergedChange, Status};
+use super::intake::{ServiceFacts, Wrong};
 use super::payload::{any_time, revision};
 
 /// How one tool's payloads are read.
@@ -69,7 +69,7 @@ struct Rule {
     updated: Option<Template>,
     #[serde(default)]
     labels: Option<Template>,
-    /// Of an incident that may become another service's: when it was told whose it is. Then its
+    /// Of an incident that may become another service's: when it was reported whose it is. Then its
     /// id has to be no other's of all that the sender tells.
     #[serde(default)]
     moves: Option<Template>,
@@ -147,7 +147,7 @@ impl Mapping {
         body: &Value,
         fixed: &Fixed<'_>,
         received: OffsetDateTime,
-    ) -> Result<Vec<Told>, Wrong> {
+    ) -> Result<Vec<ServiceFacts>, Wrong> {
         let items: Vec<(String, &Value)> = match &self.each {
             None => vec![(String::new(), body)],
             Some(pointer) => {
@@ -158,17 +158,17 @@ impl Mapping {
                 list.iter().enumerate().map(|(index, item)| (format!("{pointer}/{index}"), item)).collect()
             }
         };
-        let mut all: Vec<Told> = Vec::new();
+        let mut all: Vec<ServiceFacts> = Vec::new();
         for (place, item) in items {
             let payload = Payload { root: body, item, place: &place, received };
             for rule in &self.rules {
-                let Some(told) = rule.read(&payload, fixed)? else { continue };
+                let Some(reported) = rule.read(&payload, fixed)? else { continue };
                 match all
                     .iter_mut()
-                    .find(|known| (&known.team, &known.service) == (&told.team, &told.service))
+                    .find(|known| (&known.team, &known.service) == (&reported.team, &reported.service))
                 {
-                    Some(known) => known.facts.extend(told.facts),
-                    None => all.push(told),
+                    Some(known) => known.facts.extend(reported.facts),
+                    None => all.push(reported),
                 }
             }
         }
@@ -193,7 +193,7 @@ impl Rule {
             && self.workflow.as_ref().is_none_or(deploys)
     }
 
-    fn read(&self, payload: &Payload<'_>, fixed: &Fixed<'_>) -> Result<Option<Told>, Wrong> {
+    fn read(&self, payload: &Payload<'_>, fixed: &Fixed<'_>) -> Result<Option<ServiceFacts>, Wrong> {
         if !self.applies(payload, fixed) {
             return Ok(None);
         }
@@ -210,8 +210,8 @@ impl Rule {
             }
             None => Ok(payload.received),
         };
-        let told = self.id.needed("id", payload)?;
-        let id = format!("{}:{told}", fixed.hook);
+        let reported = self.id.needed("id", payload)?;
+        let id = format!("{}:{reported}", fixed.hook);
         let service = match fixed.service {
             Some(service) => service.to_owned(),
             None => self.service.needed("service", payload)?,
@@ -224,7 +224,7 @@ impl Rule {
         };
         let fact = match self.kind {
             Kind::Deployment | Kind::Rework | Kind::Broken => {
-                let deployment = Ran {
+                let deployment = DeploymentRecord {
                     environment,
                     name: some(&self.name).unwrap_or_default(),
                     revision: some(&self.revision).map(|text| revision(&text)).unwrap_or_default(),
@@ -238,7 +238,7 @@ impl Rule {
             Kind::Change => {
                 let at = Some(time("at", &self.at)?);
                 let title = some(&self.title).unwrap_or_default();
-                Fact::Landed { id: told, change: Landed::told(at, &title) }
+                Fact::Landed { id: reported, change: MergedChange::reported(at, &title) }
             }
             Kind::Failure | Kind::Recovery => {
                 let statuses = status(time("at", &self.at)?, self.kind == Kind::Recovery);
@@ -259,7 +259,7 @@ impl Rule {
                 Fact::Reported { id, incident }
             }
         };
-        Ok(Some(Told { team: some(&self.team), service, facts: vec![fact] }))
+        Ok(Some(ServiceFacts { team: some(&self.team), service, facts: vec![fact] }))
     }
 }
 

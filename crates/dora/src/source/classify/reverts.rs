@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::message::{depth, named, plain, reapplied};
-use super::super::project::{Landed, Project};
+use super::super::project::{MergedChange, Project};
 use super::super::rules::Rules;
 use super::Run;
 
@@ -154,7 +154,7 @@ impl<'a> Known<'a> {
     }
 
     /// What a change takes back, and whether it says so itself.
-    fn targets(&self, id: &'a str, change: &'a Landed, by_title: bool) -> (Vec<&'a str>, bool) {
+    fn targets(&self, id: &'a str, change: &'a MergedChange, by_title: bool) -> (Vec<&'a str>, bool) {
         if !change.reverts.is_empty() {
             let target = |named: &String| match named.starts_with(['#', '!']) {
                 true => self.newest(self.requests.get(named.as_str())?, id, change),
@@ -193,7 +193,7 @@ impl<'a> Known<'a> {
     }
 
     /// Of several with one name it is the newest that was there to be taken back.
-    fn newest(&self, ids: &[&'a str], id: &str, revert: &Landed) -> Option<&'a str> {
+    fn newest(&self, ids: &[&'a str], id: &str, revert: &MergedChange) -> Option<&'a str> {
         let before = |other: &&&'a str| {
             let at = self.project.changes.get(**other).and_then(|change| change.at);
             **other != id && at.zip(revert.at).is_none_or(|(at, reverted)| at <= reverted)

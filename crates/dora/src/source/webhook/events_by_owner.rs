@@ -8,7 +8,7 @@ use super::super::SourceError;
 use super::super::store::{beside, write_durably};
 
 /// By what an owner's ids begin with, the ids.
-pub(super) type Made = BTreeMap<String, BTreeSet<String>>;
+pub(super) type EventsByOwner = BTreeMap<String, BTreeSet<String>>;
 
 /// Beside the journal: `webhooks.jsonl.made`.
 pub(super) fn path(journal: &Path) -> PathBuf {
@@ -16,11 +16,11 @@ pub(super) fn path(journal: &Path) -> PathBuf {
 }
 
 /// What is there; nothing, if it can't be read: then nothing of it is removed either.
-pub(super) fn read(path: &Path) -> Made {
+pub(super) fn read(path: &Path) -> EventsByOwner {
     std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
-pub(super) fn write(path: &Path, made: &Made) -> Result<(), SourceError> {
+pub(super) fn write(path: &Path, made: &EventsByOwner) -> Result<(), SourceError> {
     let text = serde_json::to_vec(made).map_err(|error| SourceError::Journal(error.to_string()))?;
     write_durably(path, &text)
 }

@@ -11,18 +11,18 @@ fn hours(hours: i64) -> OffsetDateTime {
 }
 
 fn change(id: &str, at: i64, title: &str) -> Fact {
-    Fact::Landed { id: id.into(), change: Landed::told(Some(hours(at)), title) }
+    Fact::Landed { id: id.into(), change: MergedChange::reported(Some(hours(at)), title) }
 }
 
 fn ran(id: &str, at: i64, changes: &[&str]) -> Fact {
     Fact::Ran {
         id: id.into(),
-        deployment: Ran {
+        deployment: DeploymentRecord {
             environment: "production".into(),
             name: id.into(),
             statuses: vec![Status { at: hours(at), ok: true }],
             changes: Some(changes.iter().map(|id| (*id).to_owned()).collect()),
-            ..Ran::default()
+            ..DeploymentRecord::default()
         },
     }
 }
@@ -41,14 +41,14 @@ fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
 }
 
 /// One line for each event: what, which, hours since noon, what it refers to.
-fn judged(facts: Vec<Fact>) -> String {
+fn classified(facts: Vec<Fact>) -> String {
     let mut project = Project::default();
     facts.into_iter().for_each(|fact| project.add(fact));
     project.is_called(None);
-    told(&project)
+    reported(&project)
 }
 
-fn told(project: &Project) -> String {
+fn reported(project: &Project) -> String {
     let owner = Owner { team: "t".into(), service: "s".into(), environment: "production".into() };
     let lines = events(project, &owner, &Rules::default()).into_iter().map(|event| {
         let hour = (event.at() - NOON).whole_hours();
@@ -69,7 +69,7 @@ fn told(project: &Project) -> String {
 
 #[test]
 fn a_revert_is_the_failure_of_what_brought_the_reverted_change() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("aaaaaaa1", -5, "Add a cart"),
         change("bbbbbbb2", -4, "Add a list"),
         change("ccccccc3", 30, "Revert \"Add a cart\"\n\nThis reverts commit aaaaaaa1."),
@@ -108,15 +108,15 @@ fn of_two_changes_with_one_title_the_newest_before_it_is_blamed_whatever_the_has
     };
     // Each hash map has a seed of its own: what depends on it differs within a few.
     for _ in 0..32 {
-        let told = judged(facts());
-        assert!(told.contains("30 failure v2~v3 of v2") && !told.contains("v1~"), "{told}");
+        let reported = classified(facts());
+        assert!(reported.contains("30 failure v2~v3 of v2") && !reported.contains("v1~"), "{reported}");
     }
 }
 
 #[test]
 fn what_a_revert_took_back_is_given_back_by_its_own_revert() {
-    let told = |third: &str| {
-        judged(vec![
+    let reported = |third: &str| {
+        classified(vec![
             change("aaaaaaa1", -5, "a"),
             change("fffffff6", -4, "z"),
             change("bbbbbbb2", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
@@ -133,7 +133,7 @@ fn what_a_revert_took_back_is_given_back_by_its_own_revert() {
         "Reapply \"a\"",
     ] {
         insta::allow_duplicates! {
-            insta::assert_snapshot!(told(third), @r"
+            insta::assert_snapshot!(reported(third), @r"
             -5 change aaaaaaa1
             -4 change fffffff6
             0 Planned v1 aaaaaaa1 fffffff6
@@ -156,7 +156,7 @@ fn what_gives_a_hotfix_back_is_no_hotfix() {
         ("hotfix: a", "Reapply \"hotfix: a\""),
         ("[hotfix] a", "Reapply \"[hotfix] a\"\n\nThis reverts commit bbbbbbb2."),
     ] {
-        let told = judged(vec![
+        let reported = classified(vec![
             change("aaaaaaa1", 20, title),
             change("bbbbbbb2", 40, &format!("Revert \"{title}\"\n\nThis reverts commit aaaaaaa1.")),
             change("ccccccc3", 60, again),
@@ -164,14 +164,14 @@ fn what_gives_a_hotfix_back_is_no_hotfix() {
             ran("v2", 48, &["bbbbbbb2"]),
             ran("v3", 72, &["ccccccc3"]),
         ]);
-        assert!(told.contains("72 Planned v3"), "{again}: {told}");
-        assert!(!told.contains("of v2"), "{again}: {told}");
+        assert!(reported.contains("72 Planned v3"), "{again}: {reported}");
+        assert!(!reported.contains("of v2"), "{again}: {reported}");
     }
 }
 
 #[test]
 fn what_was_never_released_has_failed_nobody() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("aaaaaaa1", -5, "a"),
         change("bbbbbbb2", -4, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
         change("ccccccc3", 20, "Revert \"a\"\n\nThis reverts commit aaaaaaa1."),
@@ -235,22 +235,25 @@ fn every_way_to_name_what_is_taken_back_blames_that_and_nothing_else() {
         // It names nothing: what ran before it.
         ("Revert the last one", "v3"),
     ] {
-        let told = judged(facts(revert));
-        let of = told.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+        let reported = classified(facts(revert));
+        let of = reported.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
         let of: Vec<&str> = of.map(|(_, deployment)| deployment).collect();
-        assert_eq!(of.join(" "), blamed, "{revert}\n{told}");
-        assert!(told.contains("48 Rework v4"), "{revert}\n{told}");
+        assert_eq!(of.join(" "), blamed, "{revert}\n{reported}");
+        assert!(reported.contains("48 Rework v4"), "{revert}\n{reported}");
     }
 }
 
 fn merged(id: &str, title: &str, parents: &[&str]) -> Fact {
     let parents = parents.iter().map(|id| (*id).to_owned()).collect();
-    Fact::Landed { id: id.into(), change: Landed { title: title.into(), parents, ..Landed::default() } }
+    Fact::Landed {
+        id: id.into(),
+        change: MergedChange { title: title.into(), parents, ..MergedChange::default() },
+    }
 }
 
 fn child(fact: Fact, parent: &str) -> Fact {
     let Fact::Landed { id, change } = fact else { return fact };
-    Fact::Landed { id, change: Landed { parents: vec![parent.into()], ..change } }
+    Fact::Landed { id, change: MergedChange { parents: vec![parent.into()], ..change } }
 }
 
 #[test]
@@ -280,15 +283,15 @@ fn a_request_that_mends_does_so_with_all_its_commits() {
         ("Merge branch 'main' into hotfix/cart", &[], false),
         ("Merge pull request #2 from o/cart", &[], false),
     ] {
-        let told = judged(facts(title, labels));
-        assert_eq!(told.contains("24 Rework v2"), mends, "{title}\n{told}");
-        assert_eq!(told.contains("1 failure v1~v2 of v1"), mends, "{title}\n{told}");
+        let reported = classified(facts(title, labels));
+        assert_eq!(reported.contains("24 Rework v2"), mends, "{title}\n{reported}");
+        assert_eq!(reported.contains("1 failure v1~v2 of v1"), mends, "{title}\n{reported}");
     }
 }
 
 #[test]
 fn a_hotfix_is_rework_and_the_failure_of_the_deployment_before() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("a", -5, "Add a cart"),
         change("b", 2, "Hotfix: the cart is empty"),
         ran("v1", 0, &["a"]),
@@ -308,7 +311,7 @@ fn a_hotfix_is_rework_and_the_failure_of_the_deployment_before() {
 
 #[test]
 fn an_incident_blames_the_deployment_before_it_and_counts_once() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         issue("7", 1, Some(4)),
         issue("8", 100, None),
         issue("9", -1, Some(0)),
@@ -331,14 +334,14 @@ fn an_incident_blames_the_deployment_before_it_and_counts_once() {
 fn without_a_list_a_deployment_brings_what_landed_up_to_its_revision() {
     let at = |id: &str, at: i64, revision: &str| Fact::Ran {
         id: id.into(),
-        deployment: Ran {
+        deployment: DeploymentRecord {
             environment: "production".into(),
             revision: revision.into(),
             statuses: vec![Status { at: hours(at), ok: true }, Status { at: hours(at + 1), ok: at == 2 }],
-            ..Ran::default()
+            ..DeploymentRecord::default()
         },
     };
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("z", -3, "one"),
         change("y", -2, "two"),
         change("x", 1, "three"),
@@ -358,7 +361,7 @@ fn without_a_list_a_deployment_brings_what_landed_up_to_its_revision() {
     ");
 }
 
-/// A project of which everything is told: reverts by title, labels that changed, issues.
+/// A project of which everything is reported: reverts by title, labels that changed, issues.
 fn many(seed: u64) -> Vec<Fact> {
     let mut draw = seed;
     let mut next = |below: u64| {
@@ -389,7 +392,8 @@ fn many(seed: u64) -> Vec<Fact> {
         if next(3) == 0 {
             let statuses = vec![Status { at: hours(at + next(20) as i64), ok: next(2) == 0 }];
             let environment = "production".to_owned();
-            let deployment = Ran { environment, name: id.clone(), statuses, ..Ran::default() };
+            let deployment =
+                DeploymentRecord { environment, name: id.clone(), statuses, ..DeploymentRecord::default() };
             facts.push(Fact::Ran { id, deployment });
         }
     }
@@ -405,7 +409,7 @@ proptest::proptest! {
     #[test]
     fn the_same_facts_give_the_same_bytes_in_whichever_order_they_came(seed: u64, keys: Vec<u16>) {
         let facts = many(seed);
-        let told = judged(facts.clone());
+        let reported = classified(facts.clone());
         let mut shuffled: Vec<(u16, Fact)> = facts
             .iter()
             .enumerate()
@@ -413,35 +417,35 @@ proptest::proptest! {
             .collect();
         shuffled.sort_by_key(|(key, _)| *key);
         let shuffled: Vec<Fact> = shuffled.into_iter().map(|(_, fact)| fact).collect();
-        proptest::prop_assert_eq!(&judged(shuffled.clone()), &told);
+        proptest::prop_assert_eq!(&classified(shuffled.clone()), &reported);
         // And twice, as senders do that were not answered.
         let twice = shuffled.iter().chain(facts.iter().rev()).cloned().collect();
-        proptest::prop_assert_eq!(&judged(twice), &told);
+        proptest::prop_assert_eq!(&classified(twice), &reported);
     }
 }
 
 fn landed(id: &str, at: i64, message: &str, begun: Option<i64>) -> [Fact; 2] {
     let (at, begun) = (hours(at), begun.map(hours));
-    let change = Landed { parents: vec!["p".into()], ..Landed::told(Some(at), message) };
+    let change = MergedChange { parents: vec!["p".into()], ..MergedChange::reported(Some(at), message) };
     let merged = Fact::Merged { id: id.into(), request: Some("#7".into()), at, begun };
     [Fact::Landed { id: id.into(), change }, merged]
 }
 
 #[test]
 fn what_has_only_the_time_of_its_landing_has_no_lead_time_and_no_time_to_recover() {
-    let told = |begun: Option<i64>| {
+    let reported = |begun: Option<i64>| {
         let mut facts = vec![change("a", -9, "A"), ran("v1", 0, &["a"]), ran("v2", 5, &["b"])];
         facts.extend(landed("b", 5, "Hotfix the cart (#7)", begun));
-        judged(facts)
+        classified(facts)
     };
-    insta::assert_snapshot!(told(None), @r"
+    insta::assert_snapshot!(reported(None), @r"
     -9 change a
     0 Planned v1 a
     5 Rework v2 b
     5 failure v1~v2 of v1
     ");
     // The forge knows when work on the request began.
-    insta::assert_snapshot!(told(Some(2)), @r"
+    insta::assert_snapshot!(reported(Some(2)), @r"
     -9 change a
     0 Planned v1 a
     2 change b
@@ -454,12 +458,12 @@ fn what_has_only_the_time_of_its_landing_has_no_lead_time_and_no_time_to_recover
     facts.extend(landed("b", 5, "A list (#7)", None));
     let Fact::Landed { change, .. } = &mut facts[1] else { unreachable!("it has just been made") };
     change.at = Some(hours(3));
-    assert!(judged(facts).contains("3 change b"));
+    assert!(classified(facts).contains("3 change b"));
 }
 
 #[test]
 fn a_name_that_says_hotfix_does_not_say_when_it_began() {
-    insta::assert_snapshot!(judged(vec![ran("v1", 0, &[]), ran("hotfix-2", 5, &[])]), @r"
+    insta::assert_snapshot!(classified(vec![ran("v1", 0, &[]), ran("hotfix-2", 5, &[])]), @r"
     0 Planned v1
     5 Rework hotfix-2
     5 failure v1~hotfix-2 of v1
@@ -468,7 +472,7 @@ fn a_name_that_says_hotfix_does_not_say_when_it_began() {
 
 #[test]
 fn a_prerelease_is_no_deployment_and_what_it_brought_is_the_next_ones() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("a", -5, "A"),
         change("b", -4, "B"),
         ran("v1.0.0-rc.1", 0, &["a"]),
@@ -482,7 +486,7 @@ fn a_prerelease_is_no_deployment_and_what_it_brought_is_the_next_ones() {
 
 #[test]
 fn a_cherry_pick_is_one_change_on_whichever_line_it_is_deployed_first() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("aaaaaaa1", -5, "A"),
         change("bbbbbbb2", 1, "B"),
         change("ccccccc3", 1, "B"),
@@ -507,9 +511,9 @@ fn a_cherry_pick_is_one_change_on_whichever_line_it_is_deployed_first() {
 fn a_cherry_pick_of_a_squashed_request_is_one_change() {
     let squashed = |id: &str, at: i64, message: &str| {
         let Fact::Landed { id, change } = change(id, at, message) else { unreachable!("it landed") };
-        Fact::Landed { id, change: Landed { untimed: true, ..change } }
+        Fact::Landed { id, change: MergedChange { untimed: true, ..change } }
     };
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("aaaaaaa1", -2, "A (#1)"),
         squashed("bbbbbbb2", -2, "A (#1)"),
         squashed("ccccccc3", 3, "C (#2)"),
@@ -527,9 +531,9 @@ fn a_cherry_pick_of_a_squashed_request_is_one_change() {
 fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
     let at = |id: &str, at: i64, revision: &str| {
         let Fact::Ran { id, deployment } = ran(id, at, &[revision]) else { unreachable!("it ran") };
-        Fact::Ran { id, deployment: Ran { revision: revision.into(), ..deployment } }
+        Fact::Ran { id, deployment: DeploymentRecord { revision: revision.into(), ..deployment } }
     };
-    let told = judged(vec![
+    let reported = classified(vec![
         change("a", -5, "A"),
         child(change("b", 2, "B"), "a"),
         child(change("c", 8, "Hotfix"), "a"),
@@ -537,12 +541,12 @@ fn a_hotfix_of_an_older_line_is_the_failure_of_that_line() {
         at("v2.0.0", 5, "b"),
         at("v1.9.1", 10, "c"),
     ]);
-    assert!(told.contains("8 failure v1.9.0~v1.9.1 of v1.9.0"), "{told}");
+    assert!(reported.contains("8 failure v1.9.0~v1.9.1 of v1.9.0"), "{reported}");
 }
 
 #[test]
 fn what_a_prerelease_brought_is_its_own_lines_next_release() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         change("a", -9, "A"),
         change("b", -5, "B"),
         change("c", 2, "C"),
@@ -571,8 +575,8 @@ fn what_a_prerelease_brought_is_its_own_lines_next_release() {
         let mut facts = vec![change("b", -5, "B"), ran(prerelease, 0, &["b"])];
         facts.extend(others.iter().zip(1..).map(|(name, at)| ran(name, at, &[])));
         facts.push(ran(next, 9, &[]));
-        let told = judged(facts);
-        assert!(told.contains(&format!(" {next} b")), "{prerelease} {next}\n{told}");
+        let reported = classified(facts);
+        assert!(reported.contains(&format!(" {next} b")), "{prerelease} {next}\n{reported}");
     }
 }
 
@@ -590,15 +594,18 @@ fn reverts_of_reverts_have_one_net_effect_whatever_their_hashes_and_order() {
             let a = || change("aaaaaaa1", -5, "A");
             let one =
                 vec![a(), once.clone(), twice.clone(), ran("v1", 0, &["aaaaaaa1"]), ran("v2", 24, &order)];
-            let told = judged(one);
-            assert!(told.contains("24 Planned v2") && !told.contains("failure"), "{order:?}\n{told}");
+            let reported = classified(one);
+            assert!(
+                reported.contains("24 Planned v2") && !reported.contains("failure"),
+                "{order:?}\n{reported}"
+            );
             // A third one takes it back for good.
             let third = change("eeeeeee5", 22, &format!("Undo it again\n\nThis reverts commit {second}."));
             let mut order: Vec<&str> = order.clone();
             order.insert(usize::from(newest_first), "eeeeeee5");
             let three = vec![a(), once, twice, third, ran("v1", 0, &["aaaaaaa1"]), ran("v2", 24, &order)];
-            let told = judged(three);
-            assert!(told.contains("24 Rework v2"), "{order:?}\n{told}");
+            let reported = classified(three);
+            assert!(reported.contains("24 Rework v2"), "{order:?}\n{reported}");
         }
     }
 }
@@ -613,16 +620,16 @@ fn many_hotfixes_in_one_deployment_and_in_many_are_judged() {
     let mut facts: Vec<Fact> = (0..MANY).map(hotfix).collect();
     facts.push(ran("v0", -1, &[]));
     facts.push(ran("v1", MANY + 1, &ids.iter().map(String::as_str).collect::<Vec<_>>()));
-    assert!(judged(facts).contains("Rework v1 "));
+    assert!(classified(facts).contains("Rework v1 "));
     let mut facts: Vec<Fact> = (0..MANY).map(hotfix).collect();
     facts.extend((0..MANY).map(|number| {
         let Fact::Ran { id, deployment } = ran(&format!("v{number}"), number, &[&name(number)]) else {
             unreachable!("it ran")
         };
-        Fact::Ran { id, deployment: Ran { revision: name(number), ..deployment } }
+        Fact::Ran { id, deployment: DeploymentRecord { revision: name(number), ..deployment } }
     }));
-    let told = judged(facts);
-    assert!(told.contains("failure v18998~v18999 of v18998"), "{}", &told[..300]);
+    let reported = classified(facts);
+    assert!(reported.contains("failure v18998~v18999 of v18998"), "{}", &reported[..300]);
 }
 
 /// As GitHub's button makes it: the merge says what is taken back, its commit only quotes a title.
@@ -632,7 +639,10 @@ fn a_merge_that_takes_back_began_when_its_first_commit_was_written() {
     let back = "Merge pull request #6 from o/revert-5-feat\n\nRevert \"Add feature\"\n\nReverts o/r#5";
     let merge = |id: &str, message: &str, parents: &[&str]| {
         let parents = parents.iter().map(|parent| (*parent).to_owned()).collect();
-        Fact::Landed { id: id.into(), change: Landed { parents, ..Landed::told(None, message) } }
+        Fact::Landed {
+            id: id.into(),
+            change: MergedChange { parents, ..MergedChange::reported(None, message) },
+        }
     };
     let facts = vec![
         child(change("a0", -9, "A"), "root"),
@@ -643,8 +653,11 @@ fn a_merge_that_takes_back_began_when_its_first_commit_was_written() {
         ran("v1", 0, &["a0", "f1", "m5"]),
         ran("v2", 48, &["r1", "m6"]),
     ];
-    let told = judged(facts);
-    assert!(told.contains("30 failure v1~v2 of v1") && told.contains("48 recovery v1~v2"), "{told}");
+    let reported = classified(facts);
+    assert!(
+        reported.contains("30 failure v1~v2 of v1") && reported.contains("48 recovery v1~v2"),
+        "{reported}"
+    );
 }
 
 #[test]
@@ -674,10 +687,10 @@ fn another_projects_request_is_not_ones_own_of_the_same_number() {
         let mut project = Project::default();
         facts(revert).into_iter().for_each(|fact| project.add(fact));
         project.is_called(own);
-        let told = told(&project);
-        let of = told.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+        let reported = reported(&project);
+        let of = reported.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
         let of: Vec<&str> = of.map(|(_, deployment)| deployment).collect();
-        assert_eq!(of.join(" "), blamed, "{revert} {own:?}\n{told}");
+        assert_eq!(of.join(" "), blamed, "{revert} {own:?}\n{reported}");
     }
 }
 
@@ -696,7 +709,7 @@ fn failed(id: &str, at: i64, ok: bool, environment: &str, deployment: Option<&st
 
 #[test]
 fn an_incident_of_another_tool_is_the_failure_of_the_deployment_before_it_or_of_the_one_it_names() {
-    insta::assert_snapshot!(judged(vec![
+    insta::assert_snapshot!(classified(vec![
         ran("v1", 0, &[]),
         ran("v2", 10, &[]),
         failed("named", 11, false, "production", Some("v1")),
@@ -726,7 +739,7 @@ fn what_its_tool_calls_a_rollback_is_rework_and_a_failure_of_what_ran_before() {
     if let Fact::Ran { deployment, .. } = &mut back {
         deployment.mends = true;
     }
-    insta::assert_snapshot!(judged(vec![ran("v2", 0, &[]), back]), @r"
+    insta::assert_snapshot!(classified(vec![ran("v2", 0, &[]), back]), @r"
     0 Planned v2
     2 Rework v3
     2 failure v2~v3 of v2
@@ -737,16 +750,16 @@ fn what_its_tool_calls_a_rollback_is_rework_and_a_failure_of_what_ran_before() {
 fn a_shortened_hash_is_found_where_it_is_one_commit_s() {
     let at = |id: &str, at: i64, revision: &str| Fact::Ran {
         id: id.into(),
-        deployment: Ran {
+        deployment: DeploymentRecord {
             environment: "production".into(),
             revision: revision.into(),
             statuses: vec![Status { at: hours(at), ok: true }],
-            ..Ran::default()
+            ..DeploymentRecord::default()
         },
     };
     // Two written in one second, without titles: two changes.
     let facts = ["aaaaaaa1", "aaaaaaa2", "bbbbbbbbbbbb"].map(|id| change(id, -1, ""));
-    let judged = judged(
+    let classified = classified(
         facts
             .into_iter()
             .chain([
@@ -757,7 +770,7 @@ fn a_shortened_hash_is_found_where_it_is_one_commit_s() {
             ])
             .collect(),
     );
-    insta::assert_snapshot!(judged, @r"
+    insta::assert_snapshot!(classified, @r"
     -1 change aaaaaaa1
     -1 change aaaaaaa2
     -1 change bbbbbbbbbbbb

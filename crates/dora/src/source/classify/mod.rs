@@ -12,21 +12,21 @@ use self::reverts::Reverts;
 use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
 use super::message::{depth, merged_from};
-use super::project::{Landed, Project, Ran};
+use super::project::{DeploymentRecord, MergedChange, Project};
 use super::releases;
 use super::rules::{Owner, Rules};
 
 /// The events of an owner, sorted by time. Of the same facts and rules, the same.
 pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
-    let mut judge = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
-    let mut runs = judge.runs();
-    judge.reverts = Reverts::among(project, rules, &runs);
-    judge.kinds(&mut runs);
+    let mut classify = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
+    let mut runs = classify.runs();
+    classify.reverts = Reverts::among(project, rules, &runs);
+    classify.kinds(&mut runs);
     let mut events = Vec::new();
-    judge.deployed(&runs, &mut events);
-    let mut blamed = judge.incidents(&runs, &mut events);
-    judge.broken(&runs, &mut blamed, &mut events);
-    judge.mended(&runs, &blamed, &mut events);
+    classify.deployed(&runs, &mut events);
+    let mut blamed = classify.incidents(&runs, &mut events);
+    classify.broken(&runs, &mut blamed, &mut events);
+    classify.mended(&runs, &blamed, &mut events);
     super::store::sort(&mut events);
     events
 }
@@ -43,7 +43,7 @@ struct Judge<'a> {
 struct Run<'a> {
     id: &'a str,
     at: OffsetDateTime,
-    ran: &'a Ran,
+    ran: &'a DeploymentRecord,
     changes: Vec<&'a str>,
     /// Those of them that are changes, and no copies of earlier ones.
     new: Vec<&'a str>,
@@ -74,7 +74,8 @@ impl<'a> Judge<'a> {
         runs.sort_by(|a, b| (a.at, a.id).cmp(&(b.at, b.id)));
 
         let changes = self.project.changes.iter().filter(|(_, change)| change.order.is_some());
-        let mut landed: Vec<(&str, &Landed)> = changes.map(|(id, change)| (id.as_str(), change)).collect();
+        let mut landed: Vec<(&str, &MergedChange)> =
+            changes.map(|(id, change)| (id.as_str(), change)).collect();
         landed.sort_by_key(|(_, change)| change.order);
         let place: HashMap<&str, usize> =
             landed.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
@@ -180,7 +181,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether its tag, branch or merge says that it mends something. Where that is the title
-    /// of a change, it is judged as one.
+    /// of a change, it is classified as one.
     fn named(&self, run: &Run<'_>) -> bool {
         if run.ran.mends {
             return true;
@@ -191,7 +192,7 @@ impl<'a> Judge<'a> {
     }
 
     fn writes(&self, id: &str) -> bool {
-        self.change(id).is_some_and(Landed::is_change)
+        self.change(id).is_some_and(MergedChange::is_change)
     }
 
     /// By a title, or by a name like one. What a revert quotes is no title of its own: what
@@ -211,7 +212,7 @@ impl<'a> Judge<'a> {
         for run in runs {
             for id in &run.new {
                 // Of one that has only the time of its landing, the lead time is unknown.
-                let Some(at) = self.change(id).and_then(Landed::begun) else { continue };
+                let Some(at) = self.change(id).and_then(MergedChange::begun) else { continue };
                 events.push(Event::Change(Change {
                     id: self.id(id),
                     team: self.owner.team.clone(),
@@ -339,7 +340,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn change(&self, id: &str) -> Option<&'a Landed> {
+    fn change(&self, id: &str) -> Option<&'a MergedChange> {
         self.project.changes.get(id)
     }
 
@@ -376,7 +377,7 @@ struct Picks<'a> {
 
 impl<'a> Picks<'a> {
     /// Whether it is the first of its copies.
-    fn insert(&mut self, id: &'a str, change: &'a Landed) -> bool {
+    fn insert(&mut self, id: &'a str, change: &'a MergedChange) -> bool {
         let known = self.commits.contains(id);
         let picked = change.picked.as_deref().is_some_and(|from| !self.commits.insert(from));
         // Who tells no title tells too little: two may be written in one second.
@@ -392,7 +393,7 @@ fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<Offse
 }
 
 /// The commits of a merged branch, among those that are `here`: what its other parents have
-/// and its first has not. None for what is no merge, or whose parents nobody told.
+/// and its first has not. None for what is no merge, or whose parents nobody reported.
 fn merged<'a>(project: &'a Project, merge: &str, here: &HashSet<&'a str>) -> Vec<&'a str> {
     let parents = |id: &str| project.changes.get(id).map_or(&[][..], |change| change.parents.as_slice());
     // One parent is no merge: what is before it is not looked at, for each commit anew.

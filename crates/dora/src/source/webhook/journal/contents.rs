@@ -8,7 +8,7 @@ use super::super::super::project::{Fact, Project};
 use super::{About, Delivery, Sender};
 
 #[derive(Default)]
-pub(in crate::source::webhook) struct Journalled {
+pub(in crate::source::webhook) struct JournalContents {
     /// As they were called first, whose events their ids name, and what is known of them.
     projects: BTreeMap<About, (String, Project)>,
     /// What tells of an incident that has this id at its sender.
@@ -17,7 +17,7 @@ pub(in crate::source::webhook) struct Journalled {
 
 type Incident = (Sender, Option<String>, String);
 
-impl Journalled {
+impl JournalContents {
     pub fn of(deliveries: impl IntoIterator<Item = Delivery>) -> Self {
         let mut all = Self::default();
         for delivery in deliveries {
@@ -53,8 +53,9 @@ impl Journalled {
             known.insert(about.clone());
             return about.clone();
         };
-        let told = |other: &&About| self.projects.get(*other).and_then(|(_, project)| moved_at(project, id));
-        if let Some(newer) = known.iter().filter(|other| told(other) > Some(moved)).max_by_key(told) {
+        let reported =
+            |other: &&About| self.projects.get(*other).and_then(|(_, project)| moved_at(project, id));
+        if let Some(newer) = known.iter().filter(|other| reported(other) > Some(moved)).max_by_key(reported) {
             return newer.clone();
         }
         let before = std::mem::replace(known, BTreeSet::from([about.clone()]));
@@ -75,7 +76,7 @@ impl Journalled {
         self.projects.get(about)
     }
 
-    /// Whether a sender has told when an incident began, of whichever service it is now.
+    /// Whether a sender has reported when an incident began, of whichever service it is now.
     pub fn begins(&self, sender: Sender, id: &str) -> bool {
         let its = self.projects.iter().filter(|(about, _)| about.sender == sender);
         its.filter_map(|(_, (_, project))| project.failures.get(id)).any(|known| known.begun().is_some())
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
     use time::macros::datetime;
 
-    /// An incident of one id, told of a service at an hour.
+    /// An incident of one id, reported of a service at an hour.
     fn word(service: &str, hour: u8, ok: bool, moves: bool) -> Delivery {
         let at = datetime!(2026-03-02 00:00 UTC) + time::Duration::hours(hour.into());
         let failure =
@@ -112,8 +113,8 @@ mod tests {
         }
     }
 
-    fn whose(told: Journalled) -> Vec<(String, usize)> {
-        let all = told.into_projects().into_values();
+    fn whose(reported: JournalContents) -> Vec<(String, usize)> {
+        let all = reported.into_projects().into_values();
         all.filter_map(|(name, project)| Some((name, project.failures.get("pagerduty:Q1")?.statuses.len())))
             .collect()
     }
@@ -123,16 +124,16 @@ mod tests {
         let story =
             [word("cart", 10, false, true), word("search", 11, false, true), word("search", 12, true, true)];
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let mut told = Journalled::default();
+            let mut reported = JournalContents::default();
             let mut touched = BTreeSet::new();
             for number in order.into_iter().chain(order) {
-                touched.append(&mut told.add(story[number].clone()));
+                touched.append(&mut reported.add(story[number].clone()));
             }
             assert_eq!(touched.len(), 2);
-            assert_eq!(whose(told), [("search".to_owned(), 3)], "{order:?}");
+            assert_eq!(whose(reported), [("search".to_owned(), 3)], "{order:?}");
         }
         // Two services' incidents of one number, at a sender that counts each by itself.
         let own = [word("cart", 10, false, false), word("search", 11, false, false)];
-        assert_eq!(whose(Journalled::of(own)), [("cart".to_owned(), 1), ("search".to_owned(), 1)]);
+        assert_eq!(whose(JournalContents::of(own)), [("cart".to_owned(), 1), ("search".to_owned(), 1)]);
     }
 }
