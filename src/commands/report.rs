@@ -121,12 +121,6 @@ impl Report {
         if let Some(left_out) = collected.left_out() {
             context.printer.note(&left_out);
         }
-        for team in self.teams.iter().filter(|team| !collected.teams.iter().any(|one| one.name == **team)) {
-            context.printer.warning(
-                &format!("no team `{team}` is known in the environment `{}`", self.environment),
-                Some("`dorainfra report --format csv` lists all teams"),
-            );
-        }
         if self.teams.is_empty() && !collected.other_environments.is_empty() {
             let others = collected.other_environments.join("`, `");
             context.printer.warning(
@@ -236,7 +230,7 @@ impl Report {
             let config = &run.project.config;
             question.sources = !config.sources.is_empty();
             question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
-            return report::collect(&Query::new(&target)?, &question).await.map_err(not_cut);
+            return report::collect(&Query::new(&target)?, &question).await.map_err(no_report);
         };
         let read = |path: &PathBuf| {
             dorainfra_base::file::text(&context.environment.folder.join(path)).map_err(|error| {
@@ -258,8 +252,8 @@ impl Report {
         question.source = shown(url);
         question.subject.clone_from(&question.source);
         report::collect(&query, &question).await.map_err(|error| {
-            if matches!(error, report::CollectError::NotCut { .. }) {
-                return not_cut(error);
+            if !matches!(error, report::CollectError::Query(_)) {
+                return no_report(error);
             }
             CommandError::failed(format!("{}: {error}", question.source)).hint(
                 "give the address as far as before /api/v1 (Mimir's ends in /prometheus), and --ca, --cert, --key \
@@ -298,14 +292,33 @@ fn closing(history: &dyn Past, question: &Question) -> BTreeMap<Date, u64> {
     days
 }
 
-/// What to do where days of a zone are not stored.
-fn not_cut(error: report::CollectError) -> CommandError {
-    match error {
-        report::CollectError::Query(error) => error.into(),
-        error => CommandError::failed(error.to_string()).hint(
-            "set `timezone` and run `dorainfra apply`: the history gets a sample where each of its days begins; or \
-             give `--timezone UTC`",
-        ),
+/// Why there is no report, and what to do: nothing is written over an earlier one.
+fn no_report(error: report::CollectError) -> CommandError {
+    let hint = match error {
+        report::CollectError::Query(error) => return error.into(),
+        report::CollectError::UnknownEnvironment { ref known, .. } => {
+            format!("`--environment` with one of {}", listed(known))
+        }
+        report::CollectError::UnknownTeams { ref known, .. } => {
+            format!("`--teams` with some of {}", listed(known))
+        }
+        report::CollectError::NotCut { .. } => {
+            return CommandError::failed(error.to_string()).hint(
+                "set `timezone` and run `dorainfra apply`: the history gets a sample where each of its days begins; \
+                 or give `--timezone UTC`",
+            );
+        }
+    };
+    CommandError::usage(error.to_string()).hint(hint)
+}
+
+/// Names, as many as one reads.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let shown = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -191,8 +191,10 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert_eq!(json["teams"].as_array().unwrap().len(), 1);
     equal(&json["all"], &summary(&events, days, PRODUCTION, &[&names[1]]), "one team");
     assert_eq!(queries(&json), asked);
-    let none = report(&["--format", "csv", "--teams", "nobody"]).ends_with(0);
-    assert!(none.stderr.contains("no team `nobody` is known"), "{}", none.stderr);
+    let none = report(&["--format", "csv", "--teams", "nobody", "--out", "kept.csv"]).ends_with(3);
+    assert!(none.stderr.contains("the team `nobody` has no samples"), "{}", none.stderr);
+    assert!(none.stderr.contains(&format!("`{}`", names[0])), "{}", none.stderr);
+    assert!(!here.path().join("kept.csv").exists());
 
     // The page is a file; the other formats are lines of standard output.
     let page = report(&[]).ends_with(0);
@@ -203,11 +205,15 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert!(report(&["--format", "md"]).ends_with(0).stdout.contains("| **all** |"));
 
     // Where there is nothing, that is said, and what there is instead.
-    let empty = report(&["--environment", "nowhere", "--out", "-"]).ends_with(0).stdout;
-    assert!(empty.contains("No deployment is stored in this range"), "{empty}");
-    assert!(empty.contains(&format!("in this range: {PRODUCTION}")) && !empty.contains("NaN"));
-    let other = report(&["--environment", "Production", "--format", "json"]).ends_with(0);
-    assert!(other.stderr.contains("there is also `production`"), "{}", other.stderr);
+    for unknown in ["nowhere", "Production"] {
+        let other = report(&["--environment", unknown]).ends_with(3);
+        let said = format!("the environment `{unknown}` has no samples");
+        assert!(
+            other.stderr.contains(&said) && other.stderr.contains(&format!("`{PRODUCTION}`")),
+            "{}",
+            other.stderr
+        );
+    }
     assert!(!report(&["--format", "json"]).ends_with(0).stderr.contains("there is also"));
 }
 
@@ -263,9 +269,17 @@ async fn what_is_not_stored_is_no_zero_and_who_began_later_is_not_compared() {
     let page = report(FIRST, UNTIL, &["--out", "-"]);
     let note = format!("not of {}, {}, of which not all of both is stored", later[0], later[1]);
     assert!(page.contains(&note), "{page}");
-    assert_eq!(page.matches("began later</small>").count(), 2, "a note by each of the two");
-    // Of the third no week before it began is known.
+    assert_eq!(page.matches("not compared</small>").count(), 2, "a note by each of the two");
+    // Of who began within the range what happened since counts, and nothing that is made up at its edge.
+    let own: Vec<Event> = simulator::episodes(&Team::new(&names[2], 7), FIRST - Duration::days(120), UNTIL)
+        .flat_map(|episode| episode.0)
+        .collect();
+    let since = Days { first: date!(2025 - 02 - 10), until: UNTIL };
     let late = found["teams"].as_array().unwrap().iter().find(|team| team["name"] == *names[2]).unwrap();
+    equal(late, &summary(&own, since, PRODUCTION, &[&names[2]]), "began later");
+    let counts = found["teams"].as_array().unwrap().iter().map(|team| team["deployments"].as_f64().unwrap());
+    assert_eq!(found["all"]["deployments"], json!(counts.sum::<f64>()));
+    // Of the third no week before it began is known.
     let weeks: Vec<bool> =
         late["deployments_by_period"].as_array().unwrap().iter().map(Value::is_null).collect();
     assert_eq!(weeks, [true, true, true, false, false, false, false, false]);
@@ -277,26 +291,21 @@ async fn what_is_not_stored_is_no_zero_and_who_began_later_is_not_compared() {
     assert_eq!(found["comparison"]["before"], found["previous"]);
 
     // Nothing is stored of what is asked: nothing is known, which is not zero.
-    for (from, until, more) in [
-        (FIRST, UNTIL, ["--environment", "nowhere"]),
-        (date!(2024 - 12 - 25), date!(2025 - 01 - 05), ["--teams", names[2].as_str()]),
-    ] {
-        let found = json(from, until, &more);
-        for (figure, value) in found["all"].as_object().unwrap() {
-            assert!(value.is_null(), "{figure}: {value} of {more:?}");
-        }
-        for period in found["periods"].as_array().unwrap() {
-            assert!(period["deployments"].is_null() && period["frequency"].is_null(), "{period}");
-        }
-        assert_eq!((&found["previous"], &found["comparison"]), (&Value::Null, &Value::Null));
-        let csv = report(from, until, &[&["--format", "csv"], &more[..]].concat());
-        let all = csv.lines().nth(1).unwrap();
-        assert_eq!(all, format!("(all),{from},{until},,,,,,,,,,,,"), "{csv}");
-        let md = report(from, until, &[&["--format", "md"], &more[..]].concat());
-        assert!(md.contains("| **all** | – | – | – | – | – | – |"), "{md}");
-        let page = report(from, until, &[&["--out", "-"], &more[..]].concat());
-        assert!(page.matches("no data").count() >= 5, "{page}");
+    let (from, until) = (date!(2019 - 12 - 25), date!(2020 - 01 - 05));
+    let found = json(from, until, &[]);
+    for (figure, value) in found["all"].as_object().unwrap() {
+        assert!(value.is_null(), "{figure}: {value}");
     }
+    for period in found["periods"].as_array().unwrap() {
+        assert!(period["deployments"].is_null() && period["frequency"].is_null(), "{period}");
+    }
+    assert_eq!((&found["previous"], &found["comparison"]), (&Value::Null, &Value::Null));
+    let csv = report(from, until, &["--format", "csv"]);
+    assert_eq!(csv.lines().nth(1).unwrap(), format!("(all),{from},{until},,,,,,,,,,,,,false"), "{csv}");
+    let md = report(from, until, &["--format", "md"]);
+    assert!(md.contains("| **all** | – | – | – | – | – | – |"), "{md}");
+    let page = report(from, until, &["--out", "-"]);
+    assert!(page.matches("no data").count() >= 5, "{page}");
     // And where there is nothing to compare with, that is said.
     let page = report(FIRST, UNTIL, &["--out", "-", "--teams", &names[2]]);
     assert!(page.contains("There is no comparison with the 35 days before"), "{page}");

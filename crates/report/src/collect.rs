@@ -7,11 +7,11 @@ use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use time::{Date, Duration, OffsetDateTime};
 
-use super::figures::{Counted, before, compared, figures, measured};
+use super::figures::{Counted, before, by_team, compared, figures, known_days, measured, summed};
 use super::integrity::{self, Day, Delivery, Integrity};
-use super::keys::Ask;
+use super::keys::{Ask, of_kind};
 use super::kind;
-use super::question::{Question, begins, label};
+use super::question::{Question, label};
 use super::services::services;
 use super::spans::{CollectError, Span, cut, over};
 use super::{Period, Report, SCHEMA, Team, classify};
@@ -33,12 +33,14 @@ async fn native(query: &Query, question: &Question) -> Result<bool, QueryError> 
 /// Asks everything; the answers belong to the same moment.
 ///
 /// # Errors
-/// The first query that is not answered.
+/// The first query that is not answered; an environment or a team that has nothing, where others
+/// have.
 pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectError> {
-    let (span, environment) = (asked.span(), &asked.environment);
-    let kinds = kind::stored(query, environment, span.milliseconds, span.end).await?;
-    let asked = &asked.of_one_kind(kinds);
-    let simulated_left_out = if asked.simulated { 0 } else { kinds.simulated_here };
+    let span = asked.span();
+    let kinds = kind::stored(query, span.milliseconds, span.end).await?;
+    let asked = &kinds.of_one_kind(asked);
+    kinds.check(asked)?;
+    let simulated_left_out = if asked.simulated { 0 } else { kinds.simulated_in(&asked.environment) };
     let stored = stored(query, asked).await?;
     let mut question = asked.narrowed(&stored);
     question.native = native(query, &question).await?;
@@ -50,32 +52,33 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let ends = [begun, spans(question)].concat();
         cut(query, &question.zone, &format!("{DEPLOYMENTS}{{{}}}", question.selector()), &ends).await?;
     }
-    let (all, before, by_team, periods, by_period, newest, integrity, mut other_environments) = tokio::try_join!(
+    let (all, before, figures_of, periods, by_period, newest, integrity, mut other_environments) = tokio::try_join!(
         figures(query, question, "", &span),
         before(query, question),
-        figures(query, question, "team", &span),
+        by_team(query, question, &stored),
         periods(query, question),
         deployments_by_period(query, question),
         newest(query, question),
         integrity(query, question),
         environments(query, question),
     )?;
-    let names: BTreeSet<&String> = by_team.keys().chain(newest.keys()).chain(stored.keys()).collect();
+    let names: BTreeSet<&String> = figures_of.keys().chain(newest.keys()).chain(stored.keys()).collect();
     let range: Vec<Date> = (0..days).map(|day| question.first + Duration::days(day)).collect();
     let nothing = BTreeSet::new();
+    let newest_day = stored.values().filter_map(BTreeSet::last).max();
     let team = |name: &String| {
         let there = stored.get(name).unwrap_or(&nothing);
         let first_day = there.range(question.first..).next().copied();
-        let whole = there.first().map_or(question.first, |day| begins(*day, question));
-        let days = (question.until - whole).whole_days() + 1;
-        let mut figures = by_team.get(name).copied().unwrap_or_default();
+        let (known, last) = known_days(there, question);
+        let days = ((last - known).whole_days() + 1).max(0);
+        let mut figures = figures_of.get(name).copied().unwrap_or_default();
         figures.frequency = figures.deployments.map(|count| count / days as f64);
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
             simulated: question.simulated,
             figures,
-            compared: before.contains(name) && by_team.contains_key(name),
+            compared: before.contains(name) && figures_of.contains_key(name) && there.last() == newest_day,
             days: first_day.map_or(0, |_| days as u32),
             deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![None; periods.len()]),
             age: newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
@@ -89,7 +92,11 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         true => Some(services(query, &question.ask(&span, ""), end, &teams).await?),
         false => None,
     };
-    let all = all.get("").copied().unwrap_or_default();
+    let mut all = all.get("").copied().unwrap_or_default();
+    if teams.iter().any(|team| team.days > 0 && i64::from(team.days) < days) {
+        let last = stored.values().map(|there| known_days(there, question).1).max();
+        all = summed(all, &teams, last.map_or(days, |last| (last - question.first).whole_days() + 1));
+    }
     let comparison = compared(query, question, &all, &teams, &before).await?;
     let mut integrity = integrity;
     let any = |day: Date| stored.values().any(|days| days.contains(&day));
@@ -299,7 +306,7 @@ async fn delivery(query: &Query, question: &Question) -> Result<Option<Delivery>
 async fn environments(query: &Query, question: &Question) -> Result<Vec<String>, QueryError> {
     let expression = format!(
         "group by (environment) (count_over_time({DEPLOYMENTS}{{{}}}[{}ms]))",
-        kind::matcher(question.simulated),
+        of_kind(question.simulated),
         question.span().milliseconds
     );
     let found = query.instant::<Instant>(&expression, Some(question.end())).await?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dorainfra_dora::metrics::DEPLOYMENTS;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
+use time::{Date, Duration};
 
 use super::question::{Question, label};
 use super::spans::Span;
@@ -28,7 +29,9 @@ pub(super) async fn compared(
     teams: &[Team],
     stored_before: &BTreeSet<String>,
 ) -> Result<Option<Comparison>, QueryError> {
-    let known = teams.iter().filter(|team| team.figures.deployments.is_some());
+    // Who ended within the range would be decline.
+    let last = teams.iter().filter_map(|team| team.last_day).max();
+    let known = teams.iter().filter(|team| team.figures.deployments.is_some() && team.last_day == last);
     let now: BTreeSet<String> = known.map(|team| team.name.clone()).collect();
     if now.is_disjoint(stored_before) {
         return Ok(None);
@@ -46,6 +49,63 @@ pub(super) async fn compared(
         false => tokio::try_join!(of(question.span()), before)?,
     };
     Ok(before.deployments.is_some().then_some(Comparison { now, before, without }))
+}
+
+/// The figures of each team: of those that began or ended within the range over the days that
+/// are stored of them. (Over others an increase would be extrapolated, by up to a day's worth.)
+pub(super) async fn by_team(
+    query: &Query,
+    question: &Question,
+    stored: &BTreeMap<String, BTreeSet<Date>>,
+) -> Result<BTreeMap<String, Figures>, QueryError> {
+    let whole = (question.first, question.until);
+    let mut groups: BTreeMap<(Date, Date), Vec<String>> = BTreeMap::new();
+    for (team, days) in stored {
+        let known = known_days(days, question);
+        if known != whole {
+            groups.entry(known).or_default().push(team.clone());
+        }
+    }
+    let of_groups = groups.into_iter().map(|((first, until), teams)| async move {
+        let span = Span::of(&question.zone, first, until);
+        let own = Question { teams, ..question.clone() };
+        match first <= until {
+            true => figures(query, &own, "team", &span).await,
+            // A single sample: of no day is it known what happened.
+            false => Ok(BTreeMap::new()),
+        }
+    });
+    let span = question.span();
+    let (mut all, own) =
+        tokio::try_join!(figures(query, question, "team", &span), futures::future::try_join_all(of_groups))?;
+    let partly: BTreeSet<&String> =
+        stored.iter().filter(|(_, days)| known_days(days, question) != whole).map(|(team, _)| team).collect();
+    all.retain(|team, _| !partly.contains(team));
+    all.extend(own.into_iter().flatten());
+    Ok(all)
+}
+
+/// The first and the last day of which all is known.
+pub(super) fn known_days(stored: &BTreeSet<Date>, question: &Question) -> (Date, Date) {
+    let first = stored.first().map_or(question.first, |first| *first + Duration::days(1));
+    let last = stored.last().copied().unwrap_or(question.until);
+    (first.max(question.first), last.min(question.until))
+}
+
+/// The counts of all, where some teams are stored in part: their sums. The medians are those of
+/// one histogram.
+pub(super) fn summed(all: Figures, teams: &[Team], days: i64) -> Figures {
+    let sum = |of: fn(&Figures) -> Option<f64>| {
+        teams.iter().filter_map(|team| of(&team.figures)).reduce(|a, b| a + b)
+    };
+    let counted = Counted {
+        deployments: sum(|one| one.deployments),
+        failed: sum(|one| one.failed),
+        rework: sum(|one| one.rework),
+        changes: sum(|one| one.changes),
+        recoveries: sum(|one| one.recoveries),
+    };
+    measured(counted, all.lead_time, all.recovery, days)
 }
 
 /// The figures of a range, by the value of the label `by`.

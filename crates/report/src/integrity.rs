@@ -216,6 +216,20 @@ fn history(days: &[Day]) -> Check {
     let lacking = days.iter().filter(|day| day.sent.is_some_and(|sent| day.stored < sent));
     let lacking: Vec<String> = lacking.map(|day| day.date.to_string()).collect();
     let all = count(sent as f64);
+    // Nobody sends these any more, and they are in every figure.
+    let more = days.iter().filter(|day| day.sent.is_some_and(|sent| day.stored > sent));
+    let more: Vec<&Day> = more.collect();
+    let too_many: u64 = more.iter().map(|day| day.stored - day.sent.unwrap_or_default()).sum();
+    if let ([], [first, ..]) = (lacking.as_slice(), more.as_slice()) {
+        let found = format!(
+            "{} daily samples are stored beside the {all} that were sent, on {} from {}: what a team, a service or \
+             an environment was called before is counted, too",
+            count(too_many as f64),
+            counted(more.len(), "day"),
+            first.date
+        );
+        return make(Standing::Bad, found);
+    }
     match lacking.as_slice() {
         [] => make(Standing::Good, format!("all {all} daily samples that were sent are stored")),
         days => make(
@@ -237,4 +251,30 @@ fn delivery(delivery: Option<Delivery>) -> Check {
         count(failed)
     );
     make(good(lag <= LAG && failed < 0.5), found)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::date;
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_and_not_sent_any_more_is_no_good_history() {
+        let day = |stored, sent| Day { date: date!(2026 - 03 - 01), stored, sent };
+        let found = |days: &[Day]| {
+            let check = history(days);
+            (check.standing, check.found)
+        };
+        assert_eq!(found(&[day(3, Some(3)), day(9, None)]).0, Standing::Good);
+        assert_eq!(found(&[day(3, None)]).0, Standing::Unknown);
+        let (standing, said) = found(&[day(2, Some(3)), day(5, Some(3))]);
+        assert!(standing == Standing::Bad && said.contains("missing on 2026-03-01"), "{said}");
+        // A service that was renamed: under both names.
+        let (standing, said) = found(&[day(6, Some(3)), day(3, Some(3))]);
+        assert!(
+            standing == Standing::Bad && said.starts_with("3 daily samples are stored beside the 6"),
+            "{said}"
+        );
+    }
 }

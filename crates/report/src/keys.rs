@@ -1,10 +1,11 @@
 //! The five metrics: what they are called, what they mean, and the PromQL that
 //! asks for them. Report and dashboards ask by this one definition
-//! (docs/metrics.md explains it; `tests/truth.rs` proves it).
+//! (docs/metrics.md explains it; `tests/metrics/truth.rs` proves it).
 
 use dorainfra_dora::bands::{Measured, Thresholds};
 use dorainfra_dora::metrics::{
-    DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, RECOVERY, RECOVERY_EDGES, SERVICE_LEAD_TIME, SERVICE_RECOVERY,
+    DEPLOYMENTS, LEAD_TIME, LEAD_TIME_EDGES, ONLY_REAL, ONLY_SIMULATED, RECOVERY, RECOVERY_EDGES,
+    SERVICE_LEAD_TIME, SERVICE_RECOVERY,
 };
 
 use super::words;
@@ -315,6 +316,11 @@ const DAY_MS: i64 = 86_400_000;
 /// A range of whole days with the sample at its very beginning.
 pub fn window(days: i64) -> String {
     format!("{}ms", days * DAY_MS + MORE_MS)
+}
+
+/// The matcher of the series that a report is of: real or simulated, and never both.
+pub(super) fn of_kind(simulated: bool) -> &'static str {
+    if simulated { ONLY_SIMULATED } else { ONLY_REAL }
 }
 
 /// A text as a regular expression that matches it and nothing else.

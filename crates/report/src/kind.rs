@@ -1,42 +1,77 @@
 //! Real or simulated: a report is of the one or of the other, and never of both.
 
-use dorainfra_dora::metrics::{DEPLOYMENTS, ONLY_REAL, ONLY_SIMULATED, SIMULATED};
+use std::collections::{BTreeMap, BTreeSet};
+
+use dorainfra_dora::metrics::{DEPLOYMENTS, SIMULATED};
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 
+use super::question::Question;
+use super::spans::CollectError;
 use super::{Report, words};
 
-/// The matcher of the series that a report is of.
-pub(super) fn matcher(simulated: bool) -> &'static str {
-    if simulated { ONLY_SIMULATED } else { ONLY_REAL }
+/// Teams by environment.
+type Teams = BTreeMap<String, BTreeSet<String>>;
+
+/// What is stored of each kind, in any environment: nobody has real teams in the one and
+/// invented ones in the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub real: Teams,
+    pub simulated: Teams,
 }
 
-/// What is stored of each kind.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stored {
-    /// Whether there is any real team, in any environment: nobody has real teams in the one and
-    /// invented ones in the other.
-    pub real: bool,
-    /// The same of simulated ones.
-    pub simulated: bool,
-    /// Simulated teams of the environment.
-    pub simulated_here: u32,
+impl Stored {
+    /// Simulated teams of an environment.
+    pub fn simulated_in(&self, environment: &str) -> u32 {
+        self.simulated.get(environment).map_or(0, BTreeSet::len) as u32
+    }
+
+    /// The question of simulated teams where there is nothing else, and no source either; else of real ones.
+    pub fn of_one_kind(&self, asked: &Question) -> Question {
+        let simulated = !asked.sources && self.real.is_empty() && !self.simulated.is_empty();
+        // Without sources, what this configuration sends is simulated, if anything.
+        let sent = if asked.sources || simulated { asked.sent.clone() } else { BTreeMap::new() };
+        Question { simulated, sent, ..asked.clone() }
+    }
+
+    /// # Errors
+    /// The environment that is asked for, or one of the teams, has nothing, and others have.
+    pub fn check(&self, asked: &Question) -> Result<(), CollectError> {
+        let teams = if asked.simulated { &self.simulated } else { &self.real };
+        if teams.is_empty() {
+            return Ok(());
+        }
+        let Some(known) = teams.get(&asked.environment) else {
+            let (environment, known) = (asked.environment.clone(), teams.keys().cloned().collect());
+            return Err(CollectError::UnknownEnvironment { asked: environment, known });
+        };
+        let unknown: Vec<String> =
+            asked.teams.iter().filter(|team| !known.contains(*team)).cloned().collect();
+        match unknown.as_slice() {
+            [] => Ok(()),
+            _ => Err(CollectError::UnknownTeams {
+                asked: unknown,
+                environment: asked.environment.clone(),
+                known: known.iter().cloned().collect(),
+            }),
+        }
+    }
 }
 
 /// What is stored in the `range` milliseconds before `end`.
-pub(super) async fn stored(
-    query: &Query,
-    environment: &str,
-    range: i64,
-    end: i64,
-) -> Result<Stored, QueryError> {
+pub(super) async fn stored(query: &Query, range: i64, end: i64) -> Result<Stored, QueryError> {
     let expression =
         format!("group by (team, environment, {SIMULATED}) (last_over_time({DEPLOYMENTS}[{range}ms]))");
-    let found = query.instant::<Instant>(&expression, Some(end)).await?;
-    let (simulated, real): (Vec<&Instant>, Vec<&Instant>) =
-        found.iter().partition(|one| one.metric.contains_key(SIMULATED));
-    let here = |one: &&&Instant| one.metric.get("environment").is_some_and(|name| name == environment);
-    let simulated_here = simulated.iter().filter(here).count() as u32;
-    Ok(Stored { real: !real.is_empty(), simulated: !simulated.is_empty(), simulated_here })
+    let mut stored = Stored::default();
+    for one in query.instant::<Instant>(&expression, Some(end)).await? {
+        let label = |name: &str| one.metric.get(name).cloned().unwrap_or_default();
+        let kind = match one.metric.contains_key(SIMULATED) {
+            true => &mut stored.simulated,
+            false => &mut stored.real,
+        };
+        kind.entry(label("environment")).or_default().insert(label("team"));
+    }
+    Ok(stored)
 }
 
 impl Report {
@@ -53,5 +88,55 @@ impl Report {
         let teams = words::counted(self.simulated_left_out as usize, "simulated team");
         let are = if self.simulated_left_out == 1 { "is" } else { "are" };
         (self.simulated_left_out > 0).then(|| format!("{teams} {are} stored, too, and left out."))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dorainfra_base::zone::Zone;
+    use time::macros::{date, datetime};
+
+    use super::*;
+
+    fn question() -> Question {
+        Question {
+            subject: String::new(),
+            source: String::new(),
+            environment: "production".into(),
+            sources: false,
+            settle_hours: None,
+            teams: Vec::new(),
+            without: Vec::new(),
+            first: date!(2026 - 03 - 01),
+            until: date!(2026 - 03 - 28),
+            zone: Zone::UTC,
+            bands_year: 2023,
+            services: false,
+            now: datetime!(2026-03-29 12:00 UTC),
+            sent: BTreeMap::new(),
+            native: false,
+            simulated: false,
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_is_an_error_that_lists_what_there_is() {
+        let teams = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        let real =
+            Teams::from([("production".into(), teams(&["cart", "orders"])), ("test".into(), teams(&["x"]))]);
+        let stored = Stored { real, simulated: Teams::from([("production".into(), teams(&["made-up"]))]) };
+        let said = |environment: &str, names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let asked = Question { environment: environment.into(), teams: names, ..question() };
+            stored.check(&asked).err().map(|error| error.to_string())
+        };
+        assert_eq!(said("production", &[]), None);
+        assert_eq!(said("production", &["orders"]), None);
+        let none = "the environment `Production` has no samples in these days";
+        assert_eq!(said("Production", &[]).unwrap(), none);
+        let none = "the teams `x`, `made-up` have no samples in these days in the environment `production`";
+        assert_eq!(said("production", &["orders", "x", "made-up"]).unwrap(), none);
+        // Where nothing at all is stored, that is the report.
+        assert!(Stored::default().check(&question()).is_ok());
     }
 }

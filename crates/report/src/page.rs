@@ -124,7 +124,7 @@ fn values(report: &Report, by: Key) -> Value {
                 selector: format!(
                     "environment=\"{}\",{}",
                     dorainfra_prometheus::escaped(&report.environment),
-                    super::kind::matcher(report.simulated)
+                    super::keys::of_kind(report.simulated)
                 ),
                 window: format!("{range}{}ms", super::keys::MORE_MS),
                 range: range.clone(),

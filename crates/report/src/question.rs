@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dorainfra_base::zone::Zone;
 use time::{Date, Duration, OffsetDateTime};
 
-use super::keys::{Ask, literal};
-use super::kind;
+use super::keys::{Ask, literal, of_kind};
 use super::spans::Span;
 
 /// What is to be reported on.
@@ -57,7 +56,7 @@ impl Question {
     /// The matchers of every series that is asked for.
     pub(super) fn selector(&self) -> String {
         let environment = dorainfra_prometheus::escaped(&self.environment);
-        let mut selector = format!("environment=\"{environment}\",{}", kind::matcher(self.simulated));
+        let mut selector = format!("environment=\"{environment}\",{}", of_kind(self.simulated));
         for (names, matcher) in [(&self.teams, "=~"), (&self.without, "!~")] {
             if !names.is_empty() {
                 let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
@@ -66,14 +65,6 @@ impl Question {
             }
         }
         selector
-    }
-
-    /// Of simulated teams where there is nothing else, and no source either.
-    pub(super) fn of_one_kind(&self, stored: kind::Stored) -> Self {
-        let simulated = !self.sources && !stored.real && stored.simulated;
-        // Without sources, what this configuration sends is simulated, if anything.
-        let sent = if self.sources || simulated { self.sent.clone() } else { BTreeMap::new() };
-        Self { simulated, sent, ..self.clone() }
     }
 
     /// Of what was asked the days that are stored, which are those of any team: over

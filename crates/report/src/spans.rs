@@ -21,6 +21,19 @@ pub enum CollectError {
         "nothing is stored at the beginning of {day} in {zone}: a figure of days that begin then would be a guess"
     )]
     NotCut { zone: Zone, day: Date },
+    /// `known`: those that have some.
+    #[error("the environment `{asked}` has no samples in these days")]
+    UnknownEnvironment { asked: String, known: Vec<String> },
+    /// `known`: those of the environment that have some.
+    #[error("{} no samples in these days in the environment `{environment}`", named(.asked))]
+    UnknownTeams { asked: Vec<String>, environment: String, known: Vec<String> },
+}
+
+fn named(teams: &[String]) -> String {
+    match teams {
+        [one] => format!("the team `{one}` has"),
+        many => format!("the teams `{}` have", many.join("`, `")),
+    }
 }
 
 /// Some whole days.
