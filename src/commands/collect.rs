@@ -2,7 +2,7 @@
 //! file of events.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +11,7 @@ use dorainfra_deploy::workflow::event_sources::{self, Ask, Collected, Collecting
 use dorainfra_dora as dora;
 use dorainfra_dora::source::webhook;
 use dorainfra_model::Events;
+use tempfile::TempDir;
 use time::{Date, OffsetDateTime};
 
 use super::arguments::{day, webhook_secret};
@@ -19,16 +20,17 @@ use super::{CommandError, CommandResult, Exit, screen};
 
 /// Collect real events: from git, GitHub, GitLab, files, or webhooks
 ///
-/// Without a source, from all `sources` of the configuration. Events are added
-/// to a file, each once; with `sources` in the configuration, `apply` reads and
-/// feeds them instead of simulated ones. Running it again goes on from where it
-/// was. docs/sources.md says what counts as what.
+/// Without a source, from all `sources` of the configuration, into the deployment's
+/// file of events, each once; `apply` reads and feeds them. A source that is named
+/// here is written to stdout, or to the file that `--events` names. Running it again
+/// goes on from where it was. docs/sources.md says what counts as what.
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true)]
 pub struct Collect {
     #[command(subcommand)]
     source: Option<SourceCommand>,
-    /// File of events, JSON lines [default: the deployment's, below .dorainfra/]
+    /// File of events, JSON lines [default: stdout for a source that is named here, else the
+    /// deployment's, below .dorainfra/]
     #[arg(long, global = true, value_name = "FILE")]
     events: Option<PathBuf>,
     /// Ask GitHub and GitLab for nothing older [default: 400 days ago]
@@ -168,10 +170,15 @@ impl Collect {
             return Err(CommandError::usage("`--listen` receives from all projects at once")
                 .hint("leave out the source; `sources` in the configuration say whose a project is"));
         }
-        // A source and a file are enough: no configuration is needed then.
-        let (file, configured) = match (&self.events, &given) {
-            (Some(file), Some(_)) => (context.environment.folder.join(file), Vec::new()),
-            (file, _) => {
+        let scratch = match (&given, &self.events) {
+            (Some(_), None) => Some(self.scratch(context)?),
+            _ => None,
+        };
+        // A source that is named needs no configuration.
+        let (file, configured) = match (&self.events, &scratch) {
+            (_, Some(folder)) => (folder.path().join("events.jsonl"), Vec::new()),
+            (Some(file), None) if given.is_some() => (context.environment.folder.join(file), Vec::new()),
+            (file, None) => {
                 let config = context.project().await?.config;
                 let own = || context.workspace.collected(&config.name);
                 let file = file.as_ref().map_or_else(own, |file| context.environment.folder.join(file));
@@ -219,6 +226,12 @@ impl Collect {
             let once = async |events: &Events| round.collect(context, &files, events).await;
             let result = screen::with(&context.printer, once).await;
             match (self.every, result) {
+                (None, Ok((collected, None))) if scratch.is_some() => {
+                    context.printer.verbatim(&written(&files.events)?);
+                    context.printer.note(&collected.summary());
+                    return Ok(Exit::Done);
+                }
+                (None, Ok((_, Some(error)))) if scratch.is_some() => return Err(error),
                 (None, Ok((collected, failed))) => {
                     // Where nothing was read, the reason is all that there is to say.
                     if collected.failed.len() < wanted.len() || failed.is_none() {
@@ -241,6 +254,32 @@ impl Collect {
                 () = tokio::time::sleep(Duration::from_secs(self.every.unwrap_or_default())) => {}
             }
         }
+    }
+}
+
+impl Collect {
+    /// Where the events of a source that is named are kept until they are printed.
+    fn scratch(&self, context: &Context) -> CommandResult<TempDir> {
+        for (given, flag) in [(self.every.is_some(), "--every"), (context.global.json, "--json")] {
+            if given {
+                return Err(CommandError::usage(format!("`{flag}` needs a file of events"))
+                    .hint("name one: `--events FILE`"));
+            }
+        }
+        tempfile::tempdir().map_err(|error| {
+            CommandError::failed(format!("no temporary folder can be made: {error}"))
+                .hint("name a file: `--events FILE`")
+        })
+    }
+}
+
+fn written(events: &Path) -> CommandResult<String> {
+    match std::fs::read_to_string(events) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| {
+            CommandError::failed(format!("{} can't be read: {error}", events.display()))
+                .hint("name a file: `--events FILE`")
+        }),
     }
 }
 
@@ -269,7 +308,7 @@ impl Round<'_> {
             false => Collecting::begin(files, &sources)?,
         };
         failed.extend(all.collect_all(workspace, &sources, self.since, events).await);
-        // ServiceFacts of the whole file: what refers to each other may come from two sources.
+        // Of the whole file: what refers to each other may come from two sources.
         for (what, hint) in dora::source::loose(&event_sources::known(&files.events, &*context.operator())?) {
             events.warn(what, Some(hint.to_owned()));
         }

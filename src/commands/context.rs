@@ -72,6 +72,11 @@ impl Context {
         Arc::new(Terminal { printer: self.printer.clone(), signals: self.signals.clone() })
     }
 
+    /// The configuration file, if there is one.
+    pub fn configuration(&self) -> Option<PathBuf> {
+        config_file(&self.global, &self.environment)
+    }
+
     pub fn sandbox_folder(&self) -> PathBuf {
         match self.environment.get("DORAINFRA_SANDBOX_DIR") {
             Some(folder) => self.environment.folder.join(folder),
@@ -88,7 +93,7 @@ impl Context {
             false => None,
         };
         let settings = Settings {
-            file: config_file(&self.global, &self.environment),
+            file: self.configuration(),
             variables: self.environment.variables.clone(),
             tool_variables: TOOL_VARIABLES.iter().map(|&name| name.to_owned()).collect(),
             set: self.settings(),

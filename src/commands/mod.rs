@@ -13,11 +13,13 @@ mod doctor;
 mod environment;
 mod error;
 mod event;
+mod explain;
 mod generate;
 mod init;
 mod interrupt;
 mod panics;
 mod plan;
+mod query;
 mod reference;
 mod render;
 mod report;
@@ -26,6 +28,7 @@ mod screen;
 mod stack;
 mod status;
 mod summary;
+mod validate;
 mod verify;
 
 use std::ffi::OsString;
@@ -64,6 +67,7 @@ pub enum Command {
     Verify(verify::Verify),
     Render(render::Render),
     Report(report::Report),
+    Query(query::QueryCommand),
     Generate(generate::Generate),
     Collect(collect::Collect),
     Event(event::EventCommand),
@@ -71,6 +75,8 @@ pub enum Command {
     Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
+    Validate(validate::Validate),
+    Explain(explain::Explain),
     Completions(completions::Completions),
 }
 
@@ -180,6 +186,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Status(command) => command.run(context).await,
         Command::Verify(command) => command.run(context).await,
         Command::Render(command) => command.run(context).await,
+        Command::Query(command) => command.run(context).await,
         Command::Report(command) => command.run(context).await,
         Command::Generate(command) => command.run(context).await,
         Command::Collect(command) => command.run(context).await,
@@ -188,6 +195,8 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Credentials(command) => command.run(context).await,
         Command::Sandbox(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
+        Command::Validate(command) => command.run(context).await,
+        Command::Explain(command) => command.run(context).await,
         Command::Completions(command) => command.run(context).await,
     }
 }

@@ -7,9 +7,11 @@
 //! what happens on the way (progress, notes, warnings, errors, questions) goes
 //! to stderr. With `--json` every line goes to stdout.
 
+mod answer;
 mod collected;
 mod credentials;
 mod diff;
+mod explained;
 mod labels;
 mod lines;
 mod live;
@@ -26,8 +28,10 @@ mod style;
 mod summary;
 mod table;
 mod text;
+mod validated;
 mod watch;
 
+pub use answer::Answer;
 pub use credentials::{Credentials, Issued};
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;
@@ -41,4 +45,5 @@ pub use style::{Role, Style};
 pub use summary::{Failure, Pending, Summary};
 pub use table::Table;
 pub use text::elapsed;
+pub use validated::Validated;
 pub use watch::{Pipeline, Watch};

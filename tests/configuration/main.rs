@@ -5,3 +5,4 @@
 mod blueprint;
 mod errors;
 mod load;
+mod without_a_cloud;

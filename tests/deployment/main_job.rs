@@ -55,6 +55,12 @@ fn a_deployment_lives_from_init_to_destroy() {
     let checks = report["integrity"]["checks"].as_array().unwrap();
     assert!(checks.len() == 5 && checks.iter().all(|check| check["standing"] == "good"), "{checks:?}");
     watch(&deployment);
+    // And anything else can be asked, without a certificate at hand.
+    let answer = sandbox(&["query", "count(count by (team) (dora_deployments_total))"]).ends_with(0);
+    let series = &answer.events("result")[0]["result"]["series"];
+    assert_eq!(series[0]["samples"][0][1], report["teams"].as_array().unwrap().len().to_string(), "{series}");
+    let wrong = sandbox(&["query", "sum by ("]).ends_with(3);
+    assert!(wrong.stdout.contains("the expression can't be evaluated"), "{}", wrong.stdout);
 
     // A changed configuration is installed in place: no new machine.
     let before = instance_id(&deployment);

@@ -43,7 +43,8 @@ fn real_events_take_the_simulators_place() {
 
     // What is collected later is pushed without anything being started again.
     deployment.write("more.csv", &table("b", ["payments", "search"]));
-    let collected = deployment.run(&["--json", "collect", "file", "more.csv"]).ends_with(0);
+    let fed = ".dorainfra/dorainfra/events/events.jsonl";
+    let collected = deployment.run(&["--json", "collect", "file", "more.csv", "--events", fed]).ends_with(0);
     let result = &collected.events("result")[0]["result"];
     assert_eq!(result["added"], 42, "{result}");
     let url = format!("http://127.0.0.1:{}/metrics", deployment.ports()[1]);

@@ -11,7 +11,9 @@
 mod agreement;
 mod check;
 mod duration;
+mod explain;
 mod feeds;
+mod json_schema;
 mod key;
 mod load;
 mod options;
@@ -38,7 +40,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::duration::{DurationError, parse_duration};
+pub use self::explain::{Explanation, ValueOf, explain};
 pub use self::feeds::{Feeds, NOTHING_IS_FED};
+pub use self::json_schema::json_schema;
 pub use self::load::{Loaded, Sources, load};
 pub use self::options::{dangers, keys as mimir_options, known as is_mimir_option};
 pub use self::problem::{ConfigErrors, Origin, Place, Problem};

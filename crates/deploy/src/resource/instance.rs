@@ -146,7 +146,8 @@ impl Kind for Instance {
         let own = email.starts_with('$');
         [(external, "compute.subnetworks.useExternalIp"), (own, "iam.serviceAccounts.actAs")]
             .into_iter()
-            .filter_map(|(needed, permission)| needed.then(|| permission.to_owned()))
+            .filter(|(needed, _)| *needed)
+            .map(|(_, permission)| permission.to_owned())
             .collect()
     }
 

@@ -220,7 +220,8 @@ impl Error {
                 "`dorainfra collect` shows the events of each source; docs/sources.md says what counts"
             }
             Self::OtherHistory { .. } => {
-                "the stored history was made with another `generator.seed`: use that seed, or another tenant"
+                "other values are stored for these days: simulated with another `generator.seed`, or of `sources` that were \
+             read differently since; the stored ones stay, or name another `mimir.tenant`"
             }
             Self::Down { .. } => machine::STARTS,
             Self::Unreachable { hint, .. } => hint,

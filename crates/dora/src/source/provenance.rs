@@ -138,7 +138,7 @@ mod tests {
         assert!(owns("git-1", "a/s@", &[]).is_empty());
         assert!(owns("git-1", "a/s@", &[]).is_empty());
         assert_eq!(owns("git-1", "b/s@", &[]), ["a/s@"]);
-        // ServiceFacts once: it is gone then.
+        // Reported once: it is gone then.
         assert!(owns("git-1", "b/s@", &[]).is_empty());
         // Two services that are read from the same.
         let both = ["b/s@".to_owned(), "b/t@".to_owned()];

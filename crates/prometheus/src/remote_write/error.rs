@@ -114,7 +114,8 @@ impl Reason {
                  `generator.days`), `dorainfra apply`, and send again"
             }
             Self::Duplicate => {
-                "the stored history was made with another `generator.seed`: use that seed, or another tenant"
+                "other values are stored for these days: simulated with another `generator.seed`, or of `sources` that were \
+             read differently since; the stored ones stay, or name another `mimir.tenant`"
             }
             Self::TooFarInFuture => "compare the clocks of this machine and of the receiver",
             Self::MaxSeries => "raise `mimir.limits.max_series`, or lower `generator.teams`",

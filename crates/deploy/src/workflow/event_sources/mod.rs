@@ -1,5 +1,6 @@
 //! Event sources: from an item of `sources` to what it is read with, and the reading itself.
 
+mod collected;
 mod files;
 mod owner;
 mod subscriptions;
@@ -17,7 +18,6 @@ use dorainfra_dora::source::{
     Access, Owner, Patterns, Project, SourceError, codeowners, file, git, without_lead_time,
 };
 use dorainfra_model::Events;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use self::owner::{deployed, exclude, owner, rules, unit};
@@ -25,6 +25,7 @@ use super::error::{Error, InputError, Result};
 use super::operator::Operator;
 use super::workspace::{self, Workspace};
 
+pub use self::collected::{Collected, CollectedSource};
 pub use self::files::{Files, secret_of};
 pub use self::subscriptions::subscriptions;
 
@@ -170,35 +171,6 @@ async fn team_of(
         ) => known().ok_or_else(|| error.into()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What was collected, by source.
-#[derive(Clone, Debug, Serialize)]
-pub struct Collected {
-    pub sources: Vec<CollectedSource>,
-    /// Sources that were not read: `git ../shop`.
-    pub failed: Vec<String>,
-    /// The file of events.
-    pub file: String,
-    pub added: u64,
-    pub changed: u64,
-    pub removed: u64,
-    /// Events that the file holds now.
-    pub events: u64,
-}
-
-/// Events that one source tells, by kind.
-#[derive(Clone, Debug, Serialize)]
-pub struct CollectedSource {
-    /// `git ../shop`
-    pub source: String,
-    pub team: String,
-    pub service: String,
-    pub deployments: u64,
-    pub rework: u64,
-    pub changes: u64,
-    pub failures: u64,
-    pub recoveries: u64,
 }
 
 fn is_git(source: &Source) -> bool {

@@ -254,7 +254,7 @@ fn azure_devops() {
 fn argo_rollouts() {
     let mut event = payload("argo-rollouts-completed");
     insta::assert_snapshot!(reported("argo-rollouts", &event), @"orders/cart: deployed argo-rollouts:f2a6d0c4-3b1e-4a57-9c08-6e5d7b9f1a23-7 2026-03-02T12:00:00Z in production 4.2.0");
-    // ServiceFacts again, it is the same one.
+    // Reported again, it is the same one.
     let labels = event["rollout"]["metadata"].as_object_mut().unwrap().remove("labels");
     assert!(labels.is_some());
     insta::assert_snapshot!(reported("argo-rollouts", &event), @"?/cart: deployed argo-rollouts:f2a6d0c4-3b1e-4a57-9c08-6e5d7b9f1a23-7 2026-03-02T12:00:00Z in production");

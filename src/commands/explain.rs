@@ -1,0 +1,40 @@
+//! `explain`: what a key of the configuration means, without a page to look it up in.
+
+use clap::Args;
+use dorainfra_config as config;
+
+use super::context::Context;
+use super::{CommandError, CommandResult, Exit};
+
+/// Explain a key of dorainfra.yaml: what it means, takes and is by default
+///
+/// `dorainfra explain mimir` lists what is in a section, `dorainfra explain` everything
+/// that the file may begin with.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The key or section, as `--set` takes it: mimir.disk_gb
+    #[arg(default_value = "", hide_default_value = true)]
+    key: String,
+    /// Print a JSON Schema of the whole file, for an editor: save it beside dorainfra.yaml, whose first
+    /// line is `# yaml-language-server: $schema=FILE`
+    #[arg(long, conflicts_with = "key")]
+    schema: bool,
+}
+
+impl Explain {
+    pub async fn run(self, context: &Context) -> CommandResult {
+        if self.schema {
+            context.printer.verbatim(&format!("{:#}\n", config::json_schema()));
+            return Ok(Exit::Done);
+        }
+        let explanation = config::explain(&self.key).map_err(|near| {
+            let hint = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`dorainfra explain` lists keys and sections".to_owned(),
+            };
+            CommandError::usage(format!("there is no key `{}`", self.key)).hint(hint)
+        })?;
+        context.printer.result(&explanation);
+        Ok(Exit::Done)
+    }
+}
