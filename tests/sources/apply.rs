@@ -107,7 +107,7 @@ fn simulated_teams_leave_the_view_when_real_ones_come() {
     assert!(both.contains("remove") && both.contains("dorainfra.yaml:4:"), "{both}");
 
     write("days: 20", sources);
-    assert!(feed("stack.generator").contains("what 1 source tells"));
+    assert!(feed("stack.generator").contains("events of 1 source"));
     let planned = feed("history");
     assert!(planned.contains("the simulated series stay stored, and leave the report"), "{planned}");
     let proof = verified(&sandbox(&["apply", "--yes"]).ends_with(0));
