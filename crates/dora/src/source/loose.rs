@@ -1,7 +1,7 @@
 //! Events that refer to what isn't there, or to what came later: they count nowhere, and
 //! whoever collects them should know.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use time::OffsetDateTime;
 
@@ -76,7 +76,7 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
 /// Of how many changes that a deployment brought nobody reported when they were written. A file's may
 /// be missing in it; those of other sources are known, but for that time.
 pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
-    let (mut timed, mut brought) = (HashSet::new(), Vec::new());
+    let (mut timed, mut brought) = (HashSet::new(), BTreeSet::new());
     for event in events {
         match event {
             Event::Change(change) => _ = timed.insert(change.id.as_str()),
@@ -84,7 +84,7 @@ pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
             Event::Failure(_) | Event::Recovery(_) => {}
         }
     }
-    let mut unknown: Vec<&str> = brought.iter().copied().filter(|id| !timed.contains(id)).collect();
+    let unknown: Vec<&str> = brought.iter().copied().filter(|id| !timed.contains(id)).collect();
     if unknown.is_empty() {
         return None;
     }
@@ -95,8 +95,6 @@ pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
              times that can't be read)"
         ));
     }
-    unknown.sort_unstable();
-    unknown.dedup();
     let more = if unknown.len() > NAMED { ", …" } else { "" };
     let named = unknown[..unknown.len().min(NAMED)].join(", ");
     Some(format!("{count}: it has no `change` with the id {named}{more}"))
@@ -134,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_change_that_is_not_in_a_file_is_no_squashed_request() {
-        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1","c2","c3"]}
+        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1","c2","c3","c1"]}
 {"type":"change","id":"c2","team":"t","service":"s","at":"2026-03-02T11:00:00Z"}"#;
         let events: Vec<Event> = read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
         assert_eq!(
