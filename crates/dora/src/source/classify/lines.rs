@@ -39,12 +39,16 @@ pub(super) fn was_merged_before(project: &Project, merge: &str, here: &HashSet<&
     others.iter().any(known) && merged(project, merge, here).is_empty()
 }
 
-/// By commit, its place in an order in which each one comes after all that it is built on.
-pub(super) fn ages(project: &Project) -> HashMap<&str, usize> {
+/// By commit, its place in an order in which each one comes after all that it is built on. Of
+/// those that are not built on each other, the order stays.
+pub(super) fn ages<'a>(
+    project: &'a Project,
+    commits: impl Iterator<Item = &'a str>,
+) -> HashMap<&'a str, usize> {
     let mut ages = HashMap::new();
     let mut begun: HashSet<&str> = HashSet::new();
-    for id in project.changes.keys() {
-        let mut waiting = vec![id.as_str()];
+    for id in commits {
+        let mut waiting = vec![id];
         while let Some(id) = waiting.last().copied() {
             if begun.insert(id) {
                 let known = parents(project, id).iter().filter_map(|id| project.changes.get_key_value(id));

@@ -76,7 +76,7 @@ impl<'a> Judge<'a> {
         runs.sort_by(|a, b| (a.at, a.id).cmp(&(b.at, b.id)));
         // Of one second, what the other one is built on ran first.
         if runs.windows(2).any(|two| two[0].at == two[1].at) {
-            let ages = lines::ages(self.project);
+            let ages = lines::ages(self.project, runs.iter().map(|run| run.ran.revision.as_str()));
             let age = |run: &Run<'_>| ages.get(run.ran.revision.as_str()).copied();
             runs.sort_by(|a, b| (a.at, age(a), a.id).cmp(&(b.at, age(b), b.id)));
         }
@@ -220,7 +220,7 @@ impl<'a> Judge<'a> {
     }
 
     fn says_hotfix(&self, id: &str) -> bool {
-        self.change(id).is_some_and(|change| {
+        self.change(id).filter(|change| !change.elsewhere).is_some_and(|change| {
             self.is_hotfix(&change.title)
                 || change.labels.iter().any(|label| self.rules.hotfix_labels.matches(label))
         })

@@ -48,7 +48,7 @@ impl<'a> Reverts<'a> {
         let known = Known::of(project, runs);
         let mut reverts = Self::default();
         for id in runs.iter().flat_map(|run| &run.changes) {
-            let Some(change) = change(id) else { continue };
+            let Some(change) = change(id).filter(|change| !change.elsewhere) else { continue };
             let by_title = rules.revert.matches(&change.title);
             if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
                 continue;
@@ -193,7 +193,7 @@ impl<'a> Known<'a> {
             Self { project, deployed: HashSet::new(), names: BTreeMap::new(), requests: BTreeMap::new() };
         for run in runs {
             let brought = run.changes.iter().filter_map(|id| Some((project.changes.get(*id)?, *id)));
-            let mut brought: Vec<_> = brought.collect();
+            let mut brought: Vec<_> = brought.filter(|(change, _)| !change.elsewhere).collect();
             brought.sort_by_key(|(change, id)| (change.at, *id));
             for (change, id) in brought {
                 known.deployed.insert(id);
