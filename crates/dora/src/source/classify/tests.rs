@@ -375,7 +375,18 @@ fn many(seed: u64) -> Vec<Fact> {
             1 => format!("Hotfix {}", next(4)),
             _ => format!("Change {}", next(4)),
         };
-        facts.push(change(&format!("c{number}"), next(300) as i64, &title));
+        let Fact::Landed { id, mut change } = change(&format!("c{number}"), next(300) as i64, &title) else {
+            unreachable!("it landed")
+        };
+        let mut some = |most: u64| {
+            (0..next(most + 1)).map(|_| format!("c{}", next(number + 1))).collect::<Vec<String>>()
+        };
+        (change.parents, change.reverts, change.picked) = (some(2), some(2), some(1).pop());
+        change.elsewhere = next(8) == 0;
+        if next(5) == 0 {
+            change.at = None;
+        }
+        facts.push(Fact::Landed { id, change });
         for updated in 0..next(3) {
             let labels = vec![["hotfix", "docs"][next(2) as usize].to_owned()];
             let updated = Some(hours(300 + updated as i64));
@@ -387,8 +398,9 @@ fn many(seed: u64) -> Vec<Fact> {
         let id = format!("v{number}");
         let brought: Vec<String> = (0..next(6)).map(|_| format!("c{}", next(changes + 1))).collect();
         let brought: Vec<&str> = brought.iter().map(String::as_str).collect();
-        let at = next(300) as i64;
-        facts.push(ran(&id, at, &brought));
+        // Some of them in one hour.
+        let at = next(30) as i64 * 10;
+        facts.push(ran_at(&id, at, &format!("c{}", next(changes + 1)), &brought));
         if next(3) == 0 {
             let statuses = vec![Status { at: hours(at + next(20) as i64), ok: next(2) == 0 }];
             let environment = "production".to_owned();
