@@ -429,6 +429,25 @@ mod tests {
         assert_eq!((project.failures["f"].begun(), project.failures["f"].over()), (Some(ten), None));
     }
 
+    /// A push tells a commit's time and not what it was built on, nor whose folders it changes.
+    #[test]
+    fn what_git_knows_of_a_commit_stays_whatever_a_push_tells_of_it() {
+        let at = Some(datetime!(2026-03-02 08:00 UTC));
+        let landed = |change| Fact::Landed { id: "c".into(), change };
+        let git = |at, elsewhere| {
+            landed(MergedChange { at, parents: vec!["p".into()], elsewhere, ..MergedChange::default() })
+        };
+        let push = || landed(MergedChange { at, title: "C".into(), ..MergedChange::default() });
+        for (git, is_change) in [(git(None, true), false), (git(at, false), true)] {
+            for facts in [[git.clone(), push()], [push(), git.clone()]] {
+                let mut project = Project::default();
+                facts.into_iter().for_each(|fact| project.add(fact));
+                let change = &project.changes["c"];
+                assert_eq!((change.parents.len(), change.is_change()), (1, is_change), "{change:?}");
+            }
+        }
+    }
+
     #[test]
     fn facts_may_come_again_and_in_any_order() {
         let status = |at, ok| Fact::Ran {
