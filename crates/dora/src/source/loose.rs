@@ -23,8 +23,15 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
         let first = known.entry(id).or_insert(at);
         *first = at.min(*first);
     }
-    let [mut of_nothing, mut before_failure, mut by_nothing, mut before_cause] =
-        [const { Vec::<&str>::new() }; 4];
+    let owners: BTreeMap<&str, (&str, &str)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Deployment(it) => Some((it.id.as_str(), (it.team.as_str(), it.service.as_str()))),
+            _ => None,
+        })
+        .collect();
+    let [mut of_nothing, mut before_failure, mut by_nothing, mut before_cause, mut by_others] =
+        [const { Vec::<&str>::new() }; 5];
     for event in events {
         match event {
             Event::Recovery(it) => match failures.get(it.failure.as_str()) {
@@ -35,7 +42,13 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             Event::Failure(it) => match it.deployment.as_deref().map(|id| deployments.get(id)) {
                 Some(None) => by_nothing.push(it.id.as_str()),
                 Some(Some(ran)) if it.at < *ran => before_cause.push(it.id.as_str()),
-                Some(Some(_)) | None => {}
+                Some(Some(_)) => {
+                    let owner = it.deployment.as_deref().and_then(|id| owners.get(id));
+                    if owner.is_some_and(|owner| *owner != (it.team.as_str(), it.service.as_str())) {
+                        by_others.push(it.id.as_str());
+                    }
+                }
+                None => {}
             },
             Event::Change(_) | Event::Deployment(_) => {}
         }
@@ -60,6 +73,11 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             before_cause,
             "failures that began before their deployment count nowhere",
             "name the deployment that caused it, or none",
+        ),
+        (
+            by_others,
+            "failures by deployments of another team or service count for that one",
+            "name a deployment of the failure's own team and service, if that is a mistake",
         ),
     ];
     let reported = reported.into_iter().filter(|(ids, ..)| !ids.is_empty());
@@ -110,6 +128,7 @@ mod tests {
         let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z"}
 {"type":"failure","id":"early","team":"t","service":"s","at":"2026-03-02T11:00:00Z","deployment":"d"}
 {"type":"failure","id":"lost","team":"t","service":"s","at":"2026-03-02T13:00:00Z","deployment":"x"}
+{"type":"failure","id":"others","team":"p","service":"s","at":"2026-03-02T13:00:00Z","deployment":"d"}
 {"type":"failure","id":"own","team":"t","service":"s","at":"2026-03-02T13:00:00Z"}
 {"type":"recovery","failure":"own","at":"2026-03-02T12:30:00Z"}
 {"type":"recovery","failure":"f4","at":"2026-03-02T14:00:00Z"}
@@ -125,6 +144,7 @@ mod tests {
                 "recoveries before their failure count as 0 seconds (1): own",
                 "failures by deployments that are not among the events count nowhere (1): lost",
                 "failures that began before their deployment count nowhere (1): early",
+                "failures by deployments of another team or service count for that one (1): others",
             ]
         );
         assert!(loose(&events[..1]).is_empty());
