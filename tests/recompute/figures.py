@@ -80,7 +80,7 @@ class Events:
             end = recovery.get(one["id"])
             if end is not None and cause.get("environment", "production") == "production":
                 took = max(0.0, seconds(end["at"]) - seconds(one["at"]))
-                self.recoveries.append((seconds(end["at"]), one["team"], took, None, one["service"]))
+                self.recoveries.append((seconds(end["at"]), cause["team"], took, None, cause["service"]))
         self.services = sorted({(one["team"], one["service"]) for one in deployment.values()})
 
 

@@ -706,3 +706,72 @@ fn what_is_collected_by_hand_is_printed_or_goes_where_it_is_said() {
         assert_eq!(run(needs_a_file).status.code(), Some(3));
     }
 }
+
+/// The deployments that failed, by those that mend them.
+fn failed(events: &[Event]) -> Vec<String> {
+    let failures = events.iter().filter_map(|event| match event {
+        Event::Failure(failure) => Some(failure.id.replace("t/s@", "")),
+        _ => None,
+    });
+    failures.collect()
+}
+
+/// What somebody committed for another service is a link of the chain all the same.
+#[test]
+fn a_hotfix_of_a_monorepo_is_found_behind_commits_of_other_services() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.change(0, "a/x");
+    made.run(1, &["tag", "v1.9.0"]);
+    made.run(2, &["branch", "line"]);
+    made.run(2, &["checkout", "-q", "-b", "hotfix/q"]);
+    made.change(10, "a/x");
+    made.change(11, "b/x");
+    made.run(12, &["checkout", "-q", "main"]);
+    made.change(12, "a/y");
+    made.run(13, &["merge", "-q", "--no-ff", "-m", "Merge branch 'hotfix/q'", "hotfix/q"]);
+    made.run(14, &["tag", "-a", "v2.0.0", "-m", "two"]);
+    let collected = |paths: &[&str]| {
+        let paths: Vec<&str> = paths.iter().flat_map(|path| ["--paths", *path]).collect();
+        collect(made.folder.path(), &paths)
+    };
+    for (paths, changes) in [(&["a"][..], 2), (&["b"], 1), (&[], 3)] {
+        let events = collected(paths);
+        assert_eq!(failed(&events), ["v1.9.0~v2.0.0"], "{paths:?}");
+        let deployed = deployments(&events)[1];
+        assert_eq!((deployed.kind, deployed.changes.len()), (Kind::Rework, changes), "{paths:?}");
+    }
+    // A hotfix of the older line, after a commit for somebody else.
+    made.run(20, &["checkout", "-q", "line"]);
+    made.change(20, "docs/x");
+    std::fs::write(made.folder.path().join("a/x"), "mended").unwrap();
+    made.run(21, &["add", "."]);
+    made.commit(21, "Hotfix: mend");
+    made.run(22, &["tag", "-a", "v1.9.1", "-m", "mended"]);
+    for paths in [&["a"][..], &["a", "docs"], &[]] {
+        let events = collected(paths);
+        assert_eq!(failed(&events), ["v1.9.0~v2.0.0", "v1.9.0~v1.9.1"], "{paths:?}");
+    }
+}
+
+#[test]
+fn of_one_second_what_the_other_is_built_on_was_deployed_first() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.commit(0, "One");
+    made.run(9, &["tag", "-a", "v0.9.0", "-m", "nine"]);
+    made.commit(1, "Two");
+    made.run(9, &["tag", "-a", "v0.10.0", "-m", "ten"]);
+    let mut tags = brought(&collect(made.folder.path(), &[]));
+    tags.sort();
+    assert_eq!(tags, [("v0.10.0".to_owned(), 1), ("v0.9.0".to_owned(), 1)]);
+    for hour in 20..26 {
+        let bad = made.commit(hour, &format!("Add {hour}"));
+        made.commit(hour, &format!("Revert \"Add {hour}\"\n\nThis reverts commit {bad}."));
+    }
+    assert_eq!(failed(&collect(made.folder.path(), &["--branch", "main"])).len(), 6);
+}

@@ -111,7 +111,7 @@ pub fn summary_where(
     for (failure, end) in ends {
         if let Some(failure) = failures.get(failure)
             && let Some(cause) = broke.get(failure.id.as_str())
-            && mine(&failure.team, &failure.service)
+            && mine(&cause.team, &cause.service)
             && cause.environment == environment
             && days.contains(end)
         {

@@ -8,7 +8,8 @@
 //!   deployments that others caused to fail keep theirs.
 //! - A recovery counts at the time of the recovery, once for each failure, and
 //!   only of those that make a deployment a failure: that is how the metric is
-//!   defined, and both tell of the same failures.
+//!   defined, and both tell of the same failures. It is of the deployment's team
+//!   and service, whoever found the failure.
 //!
 //! What refers to something unknown doesn't count. A time that would be negative
 //! is zero: clocks of two systems differ.
@@ -82,8 +83,8 @@ fn observe_within(events: &[Event], window: Duration) -> Vec<Observation> {
                     all.push(Observation {
                         at: recovery.at,
                         id: failure.id.clone(),
-                        team: failure.team.clone(),
-                        service: failure.service.clone(),
+                        team: deployment.team.clone(),
+                        service: deployment.service.clone(),
                         environment: deployment.environment.clone(),
                         observed: Observed::Recovery(seconds(recovery.at - failure.at)),
                     });

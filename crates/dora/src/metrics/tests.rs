@@ -437,3 +437,14 @@ fn a_change_that_a_deployment_names_twice_came_once() {
     let lead_times = |observed: &Observation| matches!(observed.observed, Observed::LeadTime(_));
     assert_eq!(observe(&all).iter().filter(|one| lead_times(one)).count(), 1);
 }
+
+/// Its rate and its recoveries are one team's and one service's: those of the deployment.
+#[test]
+fn a_recovery_is_of_the_team_whose_deployment_failed() {
+    let lines = r#"{"type":"deployment","id":"d","team":"o","service":"cart","at":"2026-03-02T10:00:00Z"}
+{"type":"failure","id":"f","team":"p","service":"pay","at":"2026-03-02T11:00:00Z","deployment":"d"}
+{"type":"recovery","failure":"f","at":"2026-03-02T12:00:00Z"}"#;
+    let observed = observe(&events(lines));
+    let of: Vec<_> = observed.iter().map(|one| (one.team.as_str(), one.service.as_str())).collect();
+    assert_eq!(of, [("o", "cart"), ("o", "cart")], "{observed:?}");
+}

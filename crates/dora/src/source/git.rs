@@ -82,19 +82,22 @@ pub fn read(settings: &Settings, events: &Events) -> Result<Project, SourceError
     let alone = matches!(settings.deployed, Deployed::Branch(_));
     let mut project = Project::default();
     let mut seen = HashSet::new();
-    for release in releases {
-        let changes = reader.brought(release.commit, alone, &mut seen, &mut project)?;
-        project.add(Fact::Ran {
-            id: release.id,
-            deployment: DeploymentRecord {
-                environment: settings.environment.clone(),
-                name: release.name,
-                revision: release.commit.to_string(),
-                statuses: vec![Status { at: release.at, ok: true }],
-                changes: Some(changes),
-                mends: false,
-            },
-        });
+    for together in releases.chunk_by_mut(|a, b| a.at == b.at) {
+        reader.ancestors_first(together, &seen)?;
+        for release in together {
+            let changes = reader.brought(release.commit, alone, &mut seen, &mut project)?;
+            project.add(Fact::Ran {
+                id: release.id.clone(),
+                deployment: DeploymentRecord {
+                    environment: settings.environment.clone(),
+                    name: release.name.clone(),
+                    revision: release.commit.to_string(),
+                    statuses: vec![Status { at: release.at, ok: true }],
+                    changes: Some(changes),
+                    mends: false,
+                },
+            });
+        }
     }
     reader.note_untouched(events);
     project.is_called(reader.address().as_deref());
@@ -263,6 +266,31 @@ impl<'a> Reader<'a> {
         Ok(releases)
     }
 
+    /// Sorts what was deployed in one second: what the other one is built on was there first. Of
+    /// those that were not `seen`, as the others bring nothing.
+    fn ancestors_first(&self, together: &mut [Release], seen: &HashSet<ObjectId>) -> Result<(), SourceError> {
+        if together.iter().all(|release| release.commit == together[0].commit) {
+            return Ok(());
+        }
+        let mut ages: HashMap<ObjectId, usize> = HashMap::new();
+        let mut begun = HashSet::new();
+        for release in &*together {
+            let mut waiting = vec![release.commit];
+            while let Some(id) = waiting.last().copied() {
+                if seen.contains(&id) || !begun.insert(id) {
+                    waiting.pop();
+                    let next = ages.len();
+                    ages.entry(id).or_insert(next);
+                    continue;
+                }
+                let commit = self.repository.find_commit(id).map_err(|error| self.fails(error))?;
+                waiting.extend(commit.parent_ids().map(gix::Id::detach).filter(|id| !begun.contains(id)));
+            }
+        }
+        together.sort_by_key(|release| ages[&release.commit]);
+        Ok(())
+    }
+
     /// Whether a commit changed one of the service's paths: what is there differs from what its
     /// (first) parent has there.
     fn touches(&self, commit: &gix::Commit<'_>, parent: Option<ObjectId>) -> Result<bool, SourceError> {
@@ -309,7 +337,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The commits that are reachable from this one and were not seen before.
-    /// Merges among them are no changes (they write nothing), but have a title. `alone`: each
+    /// Merges among them are no changes (they write nothing), but have a title; those outside the
+    /// service's paths are none either, but others are built on them. `alone`: each
     /// commit that landed is a deployment of its own.
     fn brought(
         &self,
@@ -328,6 +357,10 @@ impl<'a> Reader<'a> {
             let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
             waiting.extend(&parents);
             if !self.touches(&commit, parents.first().copied())? {
+                let parents = parents.iter().map(ToString::to_string).collect();
+                let change = MergedChange { parents, elsewhere: true, ..MergedChange::default() };
+                project.add(Fact::Landed { id: id.to_string(), change });
+                changes.push(id.to_string());
                 continue;
             }
             let is_change = parents.len() < 2;

@@ -1,7 +1,7 @@
 //! Events that refer to what isn't there, or to what came later: they count nowhere, and
 //! whoever collects them should know.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use time::OffsetDateTime;
 
@@ -23,8 +23,15 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
         let first = known.entry(id).or_insert(at);
         *first = at.min(*first);
     }
-    let [mut of_nothing, mut before_failure, mut by_nothing, mut before_cause] =
-        [const { Vec::<&str>::new() }; 4];
+    let owners: BTreeMap<&str, (&str, &str)> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Deployment(it) => Some((it.id.as_str(), (it.team.as_str(), it.service.as_str()))),
+            _ => None,
+        })
+        .collect();
+    let [mut of_nothing, mut before_failure, mut by_nothing, mut before_cause, mut by_others] =
+        [const { Vec::<&str>::new() }; 5];
     for event in events {
         match event {
             Event::Recovery(it) => match failures.get(it.failure.as_str()) {
@@ -35,7 +42,13 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             Event::Failure(it) => match it.deployment.as_deref().map(|id| deployments.get(id)) {
                 Some(None) => by_nothing.push(it.id.as_str()),
                 Some(Some(ran)) if it.at < *ran => before_cause.push(it.id.as_str()),
-                Some(Some(_)) | None => {}
+                Some(Some(_)) => {
+                    let owner = it.deployment.as_deref().and_then(|id| owners.get(id));
+                    if owner.is_some_and(|owner| *owner != (it.team.as_str(), it.service.as_str())) {
+                        by_others.push(it.id.as_str());
+                    }
+                }
+                None => {}
             },
             Event::Change(_) | Event::Deployment(_) => {}
         }
@@ -61,6 +74,11 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
             "failures that began before their deployment count nowhere",
             "name the deployment that caused it, or none",
         ),
+        (
+            by_others,
+            "failures by deployments of another team or service count for that one",
+            "name a deployment of the failure's own team and service, if that is a mistake",
+        ),
     ];
     let reported = reported.into_iter().filter(|(ids, ..)| !ids.is_empty());
     reported
@@ -76,7 +94,7 @@ pub fn loose(events: &[Event]) -> Vec<(String, &'static str)> {
 /// Of how many changes that a deployment brought nobody reported when they were written. A file's may
 /// be missing in it; those of other sources are known, but for that time.
 pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
-    let (mut timed, mut brought) = (HashSet::new(), Vec::new());
+    let (mut timed, mut brought) = (HashSet::new(), BTreeSet::new());
     for event in events {
         match event {
             Event::Change(change) => _ = timed.insert(change.id.as_str()),
@@ -84,7 +102,7 @@ pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
             Event::Failure(_) | Event::Recovery(_) => {}
         }
     }
-    let mut unknown: Vec<&str> = brought.iter().copied().filter(|id| !timed.contains(id)).collect();
+    let unknown: Vec<&str> = brought.iter().copied().filter(|id| !timed.contains(id)).collect();
     if unknown.is_empty() {
         return None;
     }
@@ -95,8 +113,6 @@ pub fn without_lead_time(events: &[Event], is_file: bool) -> Option<String> {
              times that can't be read)"
         ));
     }
-    unknown.sort_unstable();
-    unknown.dedup();
     let more = if unknown.len() > NAMED { ", …" } else { "" };
     let named = unknown[..unknown.len().min(NAMED)].join(", ");
     Some(format!("{count}: it has no `change` with the id {named}{more}"))
@@ -112,6 +128,7 @@ mod tests {
         let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z"}
 {"type":"failure","id":"early","team":"t","service":"s","at":"2026-03-02T11:00:00Z","deployment":"d"}
 {"type":"failure","id":"lost","team":"t","service":"s","at":"2026-03-02T13:00:00Z","deployment":"x"}
+{"type":"failure","id":"others","team":"p","service":"s","at":"2026-03-02T13:00:00Z","deployment":"d"}
 {"type":"failure","id":"own","team":"t","service":"s","at":"2026-03-02T13:00:00Z"}
 {"type":"recovery","failure":"own","at":"2026-03-02T12:30:00Z"}
 {"type":"recovery","failure":"f4","at":"2026-03-02T14:00:00Z"}
@@ -127,6 +144,7 @@ mod tests {
                 "recoveries before their failure count as 0 seconds (1): own",
                 "failures by deployments that are not among the events count nowhere (1): lost",
                 "failures that began before their deployment count nowhere (1): early",
+                "failures by deployments of another team or service count for that one (1): others",
             ]
         );
         assert!(loose(&events[..1]).is_empty());
@@ -134,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_change_that_is_not_in_a_file_is_no_squashed_request() {
-        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1","c2","c3"]}
+        let lines = r#"{"type":"deployment","id":"d","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1","c2","c3","c1"]}
 {"type":"change","id":"c2","team":"t","service":"s","at":"2026-03-02T11:00:00Z"}"#;
         let events: Vec<Event> = read(lines.as_bytes()).collect::<Result<_, _>>().unwrap();
         assert_eq!(

@@ -60,6 +60,9 @@ pub struct MergedChange {
     /// it went into first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<String>,
+    /// It changes nothing of this service, and only has parents: what is built on it is found by them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
     /// Its place in the order of landing; `None`: only its labels are known yet.
     #[serde(default)]
     pub order: Option<u64>,
@@ -215,7 +218,7 @@ impl MergedChange {
 
     /// Whether it is a change at all, and no merge of others.
     pub fn is_change(&self) -> bool {
-        self.at.is_some() || self.untimed
+        (self.at.is_some() || self.untimed) && !self.elsewhere
     }
 
     /// When work on it began; `None`: all that is known is when it landed.
@@ -315,6 +318,10 @@ impl Project {
                     self.landed += 1;
                     self.landed
                 });
+                known.elsewhere |= change.elsewhere;
+                if known.parents.is_empty() {
+                    known.parents.clone_from(&change.parents);
+                }
                 // A push knows a merge's place, and its request when it was written: either may
                 // come first.
                 if change.at.is_some() && !change.untimed || !known.is_change() {
@@ -324,8 +331,23 @@ impl Project {
                     requests.extend(change.requests);
                     requests.sort_unstable();
                     requests.dedup();
-                    let order = Some(order);
-                    *known = MergedChange { order, labels, labelled, merged, begun, requests, ..change };
+                    let (order, elsewhere) = (Some(order), known.elsewhere);
+                    // Nor does a push know what it was built on, which git does.
+                    let parents = match change.parents.is_empty() {
+                        true => std::mem::take(&mut known.parents),
+                        false => change.parents,
+                    };
+                    *known = MergedChange {
+                        order,
+                        labels,
+                        labelled,
+                        merged,
+                        begun,
+                        requests,
+                        parents,
+                        elsewhere,
+                        ..change
+                    };
                 }
             }
             Fact::Merged { id, request, at, begun } => {
@@ -405,6 +427,25 @@ mod tests {
         assert_eq!(again, project);
         project.add(word(datetime!(2026-03-02 12:00 UTC), false));
         assert_eq!((project.failures["f"].begun(), project.failures["f"].over()), (Some(ten), None));
+    }
+
+    /// A push tells a commit's time and not what it was built on, nor whose folders it changes.
+    #[test]
+    fn what_git_knows_of_a_commit_stays_whatever_a_push_tells_of_it() {
+        let at = Some(datetime!(2026-03-02 08:00 UTC));
+        let landed = |change| Fact::Landed { id: "c".into(), change };
+        let git = |at, elsewhere| {
+            landed(MergedChange { at, parents: vec!["p".into()], elsewhere, ..MergedChange::default() })
+        };
+        let push = || landed(MergedChange { at, title: "C".into(), ..MergedChange::default() });
+        for (git, is_change) in [(git(None, true), false), (git(at, false), true)] {
+            for facts in [[git.clone(), push()], [push(), git.clone()]] {
+                let mut project = Project::default();
+                facts.into_iter().for_each(|fact| project.add(fact));
+                let change = &project.changes["c"];
+                assert_eq!((change.parents.len(), change.is_change()), (1, is_change), "{change:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Facts → events: what is a deployment, a change, a failure, a recovery.
 //! docs/sources.md says the same in words; a change here is a change there.
 
+mod lines;
 mod reverts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -8,6 +9,7 @@ use std::ops::Bound;
 
 use time::OffsetDateTime;
 
+use self::lines::{Copies, merged};
 use self::reverts::Reverts;
 use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
@@ -19,8 +21,8 @@ use super::rules::{Owner, Rules};
 /// The events of an owner, sorted by time. Of the same facts and rules, the same.
 pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
     let mut classify = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
-    let mut runs = classify.runs();
-    classify.reverts = Reverts::among(project, rules, &runs);
+    let (mut runs, copies) = classify.runs();
+    classify.reverts = Reverts::among(project, rules, &runs, &copies);
     classify.kinds(&mut runs);
     let mut events = Vec::new();
     classify.deployed(&runs, &mut events);
@@ -55,7 +57,7 @@ struct Run<'a> {
 impl<'a> Judge<'a> {
     /// What ran in the owner's environment, by time. Each change is with the
     /// deployment that brought it first.
-    fn runs(&self) -> Vec<Run<'a>> {
+    fn runs(&self) -> (Vec<Run<'a>>, Copies<'a>) {
         let here =
             self.project.deployments.iter().filter(|(_, ran)| ran.environment == self.owner.environment);
         let mut runs: Vec<Run<'a>> = here
@@ -72,6 +74,12 @@ impl<'a> Judge<'a> {
             })
             .collect();
         runs.sort_by(|a, b| (a.at, a.id).cmp(&(b.at, b.id)));
+        // Of one second, what the other one is built on ran first.
+        if runs.windows(2).any(|two| two[0].at == two[1].at) {
+            let ages = lines::ages(self.project, runs.iter().map(|run| run.ran.revision.as_str()));
+            let age = |run: &Run<'_>| ages.get(run.ran.revision.as_str()).copied();
+            runs.sort_by(|a, b| (a.at, age(a), a.id).cmp(&(b.at, age(b), b.id)));
+        }
 
         let changes = self.project.changes.iter().filter(|(_, change)| change.order.is_some());
         let mut landed: Vec<(&str, &MergedChange)> =
@@ -80,7 +88,7 @@ impl<'a> Judge<'a> {
         let place: HashMap<&str, usize> =
             landed.iter().enumerate().map(|(place, (id, _))| (*id, place)).collect();
         let mut deployed: HashSet<&str> = HashSet::new();
-        let mut picks = Picks::default();
+        let mut copies = Copies::default();
         // What came with a release that does not count is the next one's of its line.
         let mut carried: Vec<(&str, Vec<&str>)> = Vec::new();
         runs.retain_mut(|run| {
@@ -102,11 +110,11 @@ impl<'a> Judge<'a> {
             let written = run.changes.iter().copied().filter(|id| self.writes(id));
             run.new = written
                 .filter_map(|id| Some((id, self.change(id)?)))
-                .filter_map(|(id, change)| picks.insert(id, change).then_some(id))
+                .filter_map(|(id, change)| copies.insert(id, change).then_some(id))
                 .collect();
             true
         });
-        runs
+        (runs, copies)
     }
 
     /// The place of a revision; some tools shorten a commit's hash, of the change or of what runs.
@@ -158,26 +166,36 @@ impl<'a> Judge<'a> {
     fn kinds(&self, runs: &mut [Run<'a>]) {
         for run in runs {
             let here: HashSet<&str> = run.changes.iter().copied().collect();
-            // What a merged request says of itself it says of all its commits. Where they are
-            // not known, the merge stands for them.
+            let new: HashSet<&str> = run.new.iter().copied().collect();
+            let counts = |id: &str| new.contains(id) && !self.reverts.unseen(id);
+            // What a merged request says of itself it says of all its changes. Where its commits
+            // are not known, the merge stands for them.
             let mut by_request: HashSet<&str> = HashSet::new();
             for id in run.changes.iter().filter(|id| self.says_hotfix(id)) {
-                let commits = merged(self.project, id, &here);
-                if commits.is_empty() {
+                if self.writes(id) || self.stands_for_itself(id, &here) {
                     by_request.insert(id);
                 }
-                by_request.extend(commits);
+                by_request.extend(merged(self.project, id, &here).iter().filter(|id| self.writes(id)));
             }
             let mends = |id: &&str| {
-                !self.reverts.unseen(id) && (by_request.contains(id) || self.reverts.takes_back(id))
+                // A copy of a revert may take back what only its own line has.
+                let takes_back = self.reverts.takes_back(id)
+                    && (self.writes(id) || !lines::was_merged_before(self.project, id, &here));
+                let is_one = counts(id) || !self.writes(id) && !self.reverts.unseen(id);
+                takes_back || is_one && by_request.contains(id)
             };
             run.mending = run.changes.iter().filter(|id| mends(id)).copied().collect();
-            let counts = |id: &&&str| mends(id) || (self.writes(id) && !self.reverts.unseen(id));
-            let all = run.changes.iter().filter(counts).count();
+            let all = run.changes.iter().filter(|id| mends(id) || counts(id)).count();
             let mending = run.mending.len();
             let rework = self.named(run) || (mending > 0 && 2 * mending >= all);
             run.kind = if rework { Kind::Rework } else { Kind::Planned };
         }
+    }
+
+    /// Whether a merge, which writes nothing, counts for what was merged: nobody tells which
+    /// commits these are.
+    fn stands_for_itself(&self, merge: &str, here: &HashSet<&'a str>) -> bool {
+        merged(self.project, merge, here).is_empty() && !lines::was_merged_before(self.project, merge, here)
     }
 
     /// Whether its tag, branch or merge says that it mends something. Where that is the title
@@ -202,7 +220,7 @@ impl<'a> Judge<'a> {
     }
 
     fn says_hotfix(&self, id: &str) -> bool {
-        self.change(id).is_some_and(|change| {
+        self.change(id).filter(|change| !change.elsewhere).is_some_and(|change| {
             self.is_hotfix(&change.title)
                 || change.labels.iter().any(|label| self.rules.hotfix_labels.matches(label))
         })
@@ -367,55 +385,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// What is one change, whichever branch it is on.
-#[derive(Default)]
-struct Picks<'a> {
-    commits: HashSet<&'a str>,
-    /// A copy keeps the time at which it was written, and its title.
-    written: HashSet<(OffsetDateTime, &'a str)>,
-}
-
-impl<'a> Picks<'a> {
-    /// Whether it is the first of its copies.
-    fn insert(&mut self, id: &'a str, change: &'a MergedChange) -> bool {
-        let known = self.commits.contains(id);
-        let picked = change.picked.as_deref().is_some_and(|from| !self.commits.insert(from));
-        // Who tells no title tells too little: two may be written in one second.
-        let copied =
-            !change.title.is_empty() && change.at.is_some_and(|at| !self.written.insert((at, &change.title)));
-        self.commits.insert(id);
-        !known && !picked && !copied
-    }
-}
-
 fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
     a.into_iter().chain(b).min()
-}
-
-/// The commits of a merged branch, among those that are `here`: what its other parents have
-/// and its first has not. None for what is no merge, or whose parents nobody reported.
-fn merged<'a>(project: &'a Project, merge: &str, here: &HashSet<&'a str>) -> Vec<&'a str> {
-    let parents = |id: &str| project.changes.get(id).map_or(&[][..], |change| change.parents.as_slice());
-    // One parent is no merge: what is before it is not looked at, for each commit anew.
-    let [first, others @ ..] = parents(merge) else { return Vec::new() };
-    if others.is_empty() {
-        return Vec::new();
-    }
-    let reachable = |from: &mut dyn Iterator<Item = &String>, not: &HashSet<&str>| -> HashSet<&'a str> {
-        let mut found = HashSet::new();
-        let mut waiting: Vec<&str> = from.map(String::as_str).collect();
-        while let Some(id) = waiting.pop() {
-            let Some(id) = here.get(id).copied().filter(|id| !not.contains(id)) else { continue };
-            if found.insert(id) {
-                waiting.extend(parents(id).iter().map(String::as_str));
-            }
-        }
-        found
-    };
-    let line = reachable(&mut std::iter::once(first), &HashSet::new());
-    let mut branch: Vec<&str> = reachable(&mut others.iter(), &line).into_iter().collect();
-    branch.sort_unstable();
-    branch
 }
 
 #[cfg(test)]

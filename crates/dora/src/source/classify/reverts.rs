@@ -7,6 +7,7 @@ use super::super::message::{depth, named, plain, reapplied};
 use super::super::project::{MergedChange, Project};
 use super::super::rules::Rules;
 use super::Run;
+use super::lines::Copies;
 
 /// The reverts among what was deployed.
 #[derive(Default)]
@@ -21,41 +22,79 @@ struct Revert<'a> {
     targets: Vec<&'a str>,
     /// Whether it says what it takes back, be that known or not.
     names: bool,
+    does: Does,
+}
+
+/// What a change does. One that takes back a change and a revert together does both.
+#[derive(Clone, Copy, Default)]
+struct Does {
     /// 1: it takes something back; 2: it takes a revert back, and gives something back.
     depth: usize,
+    gives: bool,
+    takes: bool,
+}
+
+impl Does {
+    /// What its title says.
+    fn of(depth: usize) -> Self {
+        Self { depth, gives: depth.is_multiple_of(2), takes: !depth.is_multiple_of(2) }
+    }
 }
 
 impl<'a> Reverts<'a> {
     /// `runs` by time, each with what it brought first.
-    pub fn among(project: &'a Project, rules: &Rules, runs: &[Run<'a>]) -> Self {
+    pub fn among(project: &'a Project, rules: &Rules, runs: &[Run<'a>], copies: &Copies<'a>) -> Self {
         let change = |id: &str| project.changes.get(id);
         let known = Known::of(project, runs);
         let mut reverts = Self::default();
         for id in runs.iter().flat_map(|run| &run.changes) {
-            let Some(change) = change(id) else { continue };
+            let Some(change) = change(id).filter(|change| !change.elsewhere) else { continue };
             let by_title = rules.revert.matches(&change.title);
             if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
                 continue;
             }
             let (targets, names) = known.targets(id, change, by_title);
-            reverts.all.insert(id, Revert { targets, names, depth: 0 });
+            let targets = targets.into_iter().map(|target| copies.of_line(project, target, id)).collect();
+            reverts.all.insert(id, Revert { targets, names, does: Does::default() });
         }
-        for (id, depth) in reverts.depths(project) {
-            if let Some(revert) = reverts.all.get_mut(id) {
-                revert.depth = depth;
-            }
+        let all = reverts.what_they_do(project);
+        let gives = |id: &str| all.get(id).copied().unwrap_or_else(|| said(project, id)).gives;
+        for (id, revert) in &mut reverts.all {
+            revert.does = all[id];
         }
         for run in runs {
-            reverts.settle(project, run);
+            reverts.settle(project, run, &gives);
+        }
+        for run in runs {
+            for id in &run.changes {
+                reverts.leave_to_others(id, copies);
+            }
+        }
+        for revert in reverts.all.values_mut().filter(|revert| revert.does.takes) {
+            // What is given back by it has failed nobody.
+            revert.targets.retain(|target| gives(target));
         }
         reverts
     }
 
-    /// How deep each revert is: one more than the deepest that it takes back, whichever was read
-    /// first. A chain may be as long as the history, so this keeps its own stack.
-    fn depths(&self, project: &'a Project) -> HashMap<&'a str, usize> {
-        let title = |id: &str| project.changes.get(id).map_or("", |change| change.title.as_str());
-        let mut depths: HashMap<&str, usize> = HashMap::new();
+    /// A copy takes back what its own line has. What the first one took back has failed once.
+    fn leave_to_others(&mut self, id: &str, copies: &Copies<'a>) {
+        let before = copies.before(id).iter().filter_map(|copy| self.all.get(copy));
+        let mut before = before.peekable();
+        if before.peek().is_none() {
+            return;
+        }
+        let taken: HashSet<&str> = before.flat_map(|revert| revert.targets.iter().copied()).collect();
+        if let Some(revert) = self.all.get_mut(id) {
+            revert.targets.retain(|target| !taken.contains(target));
+            revert.does.takes &= !revert.targets.is_empty();
+        }
+    }
+
+    /// What each revert does: the contrary of what its targets do, whichever was read first. A
+    /// chain may be as long as the history, so this keeps its own stack.
+    fn what_they_do(&self, project: &'a Project) -> HashMap<&'a str, Does> {
+        let mut all: HashMap<&str, Does> = HashMap::new();
         let mut begun: HashSet<&str> = HashSet::new();
         let mut ids: Vec<&str> = self.all.keys().copied().collect();
         ids.sort_unstable();
@@ -70,34 +109,43 @@ impl<'a> Reverts<'a> {
                     continue;
                 }
                 waiting.pop();
-                let deepest = targets
-                    .iter()
-                    .map(|target| depths.get(target).copied().unwrap_or_else(|| depth(title(target))));
-                let depth = match deepest.max() {
-                    Some(depth) if reapplied(title(id)).is_none() => depth + 1,
-                    _ => depth(title(id)).max(1),
+                let its = targets.iter().map(|target| all.get(target).copied());
+                let its = its.zip(targets).map(|(does, id)| does.unwrap_or_else(|| said(project, id)));
+                let contrary = its.reduce(|a, b| Does {
+                    depth: a.depth.max(b.depth),
+                    gives: a.gives || b.gives,
+                    takes: a.takes || b.takes,
+                });
+                let does = match contrary {
+                    Some(Does { depth, gives, takes }) if !reapplies(project, id) => {
+                        Does { depth: depth + 1, gives: takes, takes: gives }
+                    }
+                    _ => Does::of(said(project, id).depth.max(1)),
                 };
-                depths.insert(id, depth);
+                all.insert(id, does);
             }
         }
-        depths
+        all
     }
 
     /// What comes and goes in one deployment. The last word first: a revert that is taken
     /// back itself takes nothing back.
-    fn settle(&mut self, project: &'a Project, run: &Run<'a>) {
+    fn settle(&mut self, project: &'a Project, run: &Run<'a>, gives: &impl Fn(&str) -> bool) {
         let here: HashSet<&str> = run.changes.iter().copied().collect();
         let mut reverts: Vec<&str> =
             run.changes.iter().filter(|id| self.all.contains_key(*id)).copied().collect();
-        reverts.sort_by_key(|id| std::cmp::Reverse((self.all[id].depth, *id)));
+        reverts.sort_by_key(|id| std::cmp::Reverse((self.all[id].does.depth, *id)));
         for id in reverts {
             if self.unseen.contains(id) {
                 continue;
             }
-            let revert = &self.all[id];
+            let Some(revert) = self.all.get_mut(id) else { continue };
             let inside: Vec<&str> = revert.targets.iter().filter(|id| here.contains(*id)).copied().collect();
             if !inside.is_empty() && inside.len() == revert.targets.len() {
                 self.unseen.insert(id);
+            } else if !inside.is_empty() {
+                revert.targets.retain(|target| !here.contains(target));
+                revert.does.takes &= revert.targets.iter().any(|target| gives(target));
             }
             for target in inside {
                 self.unseen.extend(super::merged(project, target, &here));
@@ -113,13 +161,22 @@ impl<'a> Reverts<'a> {
 
     /// Whether it takes something back that users had.
     pub fn takes_back(&self, id: &str) -> bool {
-        !self.unseen(id) && self.all.get(id).is_some_and(|revert| revert.depth % 2 == 1)
+        !self.unseen(id) && self.all.get(id).is_some_and(|revert| revert.does.takes)
     }
 
     /// What it takes back, and whether that is all that it says: nothing else is to blame.
     pub fn targets(&self, id: &str) -> (&[&'a str], bool) {
         self.all.get(id).map_or((&[], false), |revert| (&revert.targets, revert.names))
     }
+}
+
+/// What the title of a change says that it does.
+fn said(project: &Project, id: &str) -> Does {
+    Does::of(project.changes.get(id).map_or(0, |change| depth(&change.title)))
+}
+
+fn reapplies(project: &Project, id: &str) -> bool {
+    project.changes.get(id).is_some_and(|change| reapplied(&change.title).is_some())
 }
 
 /// What was deployed, by everything that it is called, the newest last.
@@ -136,7 +193,7 @@ impl<'a> Known<'a> {
             Self { project, deployed: HashSet::new(), names: BTreeMap::new(), requests: BTreeMap::new() };
         for run in runs {
             let brought = run.changes.iter().filter_map(|id| Some((project.changes.get(*id)?, *id)));
-            let mut brought: Vec<_> = brought.collect();
+            let mut brought: Vec<_> = brought.filter(|(change, _)| !change.elsewhere).collect();
             brought.sort_by_key(|(change, id)| (change.at, *id));
             for (change, id) in brought {
                 known.deployed.insert(id);

@@ -375,7 +375,18 @@ fn many(seed: u64) -> Vec<Fact> {
             1 => format!("Hotfix {}", next(4)),
             _ => format!("Change {}", next(4)),
         };
-        facts.push(change(&format!("c{number}"), next(300) as i64, &title));
+        let Fact::Landed { id, mut change } = change(&format!("c{number}"), next(300) as i64, &title) else {
+            unreachable!("it landed")
+        };
+        let mut some = |most: u64| {
+            (0..next(most + 1)).map(|_| format!("c{}", next(number + 1))).collect::<Vec<String>>()
+        };
+        (change.parents, change.reverts, change.picked) = (some(2), some(2), some(1).pop());
+        change.elsewhere = next(8) == 0;
+        if next(5) == 0 {
+            change.at = None;
+        }
+        facts.push(Fact::Landed { id, change });
         for updated in 0..next(3) {
             let labels = vec![["hotfix", "docs"][next(2) as usize].to_owned()];
             let updated = Some(hours(300 + updated as i64));
@@ -387,8 +398,9 @@ fn many(seed: u64) -> Vec<Fact> {
         let id = format!("v{number}");
         let brought: Vec<String> = (0..next(6)).map(|_| format!("c{}", next(changes + 1))).collect();
         let brought: Vec<&str> = brought.iter().map(String::as_str).collect();
-        let at = next(300) as i64;
-        facts.push(ran(&id, at, &brought));
+        // Some of them in one hour.
+        let at = next(30) as i64 * 10;
+        facts.push(ran_at(&id, at, &format!("c{}", next(changes + 1)), &brought));
         if next(3) == 0 {
             let statuses = vec![Status { at: hours(at + next(20) as i64), ok: next(2) == 0 }];
             let environment = "production".to_owned();
@@ -779,4 +791,191 @@ fn a_shortened_hash_is_found_where_it_is_one_commit_s() {
     2 Planned first aaaaaaa1
     3 Planned longer aaaaaaa2 bbbbbbbbbbbb
     ");
+}
+
+/// A deployment of one commit, with what it brought.
+fn ran_at(id: &str, at: i64, revision: &str, changes: &[&str]) -> Fact {
+    let Fact::Ran { id, deployment } = ran(id, at, changes) else { unreachable!("it ran") };
+    Fact::Ran { id, deployment: DeploymentRecord { revision: revision.into(), ..deployment } }
+}
+
+fn failures(reported: &str) -> Vec<&str> {
+    let failures = reported.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
+    failures.map(|(id, _)| id).collect()
+}
+
+#[test]
+fn a_hotfix_that_is_picked_to_another_line_mends_nothing_a_second_time() {
+    let picked = "hotfix: x\n\n(cherry picked from commit ccccccc3)";
+    let reported = classified(vec![
+        change("aaaaaaa1", -9, "A"),
+        child(change("bbbbbbb2", -2, "B"), "aaaaaaa1"),
+        child(change("ccccccc3", 2, "hotfix: x"), "aaaaaaa1"),
+        child(change("ddddddd4", 50, "A feature"), "bbbbbbb2"),
+        child(change("eeeeeee5", 2, picked), "ddddddd4"),
+        ran_at("v1.9.0", -5, "aaaaaaa1", &["aaaaaaa1"]),
+        ran_at("v2.0.0", 0, "bbbbbbb2", &["bbbbbbb2"]),
+        ran_at("v1.9.1", 5, "ccccccc3", &["ccccccc3"]),
+        ran_at("v2.1.0", 90, "eeeeeee5", &["ddddddd4", "eeeeeee5"]),
+    ]);
+    assert!(reported.contains("90 Planned v2.1.0 ddddddd4\n"), "{reported}");
+    assert_eq!(failures(&reported), ["v1.9.0~v1.9.1"], "{reported}");
+}
+
+/// A hotfix branch goes to the branch that is released, and to the one on which work goes on.
+#[test]
+fn a_branch_that_was_deployed_before_mends_nothing_when_it_is_merged_again() {
+    for (hotfix, again) in [
+        ("Merge branch 'hotfix/x'", "Merge branch 'hotfix/x' into develop"),
+        (
+            "Merge pull request #2 from o/back\n\nReverts o/r#1",
+            "Merge pull request #3 from o/back\n\nReverts o/r#1",
+        ),
+    ] {
+        let merge = |id: &str, message: &str, parents: &[&str]| {
+            let Fact::Landed { id, change } = merged(id, "", parents) else { unreachable!("it landed") };
+            let parents = change.parents;
+            Fact::Landed { id, change: MergedChange { parents, ..MergedChange::reported(None, message) } }
+        };
+        let reported = classified(vec![
+            change("a", -5, "A (#1)"),
+            child(change("h", 4, "Mend the sum"), "a"),
+            merge("m1", hotfix, &["a", "h"]),
+            child(change("f", 30, "A feature"), "a"),
+            merge("m2", again, &["f", "h"]),
+            merge("m3", "Merge branch 'develop'", &["m1", "m2"]),
+            ran_at("v1.0.0", 0, "a", &["a"]),
+            ran_at("v1.0.1", 6, "m1", &["m1", "h"]),
+            ran_at("v1.1.0", 40, "m3", &["m3", "m2", "f"]),
+        ]);
+        assert!(reported.contains("40 Planned v1.1.0 f\n"), "{reported}");
+        assert!(reported.contains("6 Rework v1.0.1"), "{reported}");
+        assert_eq!(failures(&reported), ["v1.0.0~v1.0.1"], "{reported}");
+    }
+}
+
+#[test]
+fn what_a_merge_says_it_says_of_its_branchs_changes_alone() {
+    // A merge inside the branch, and a commit outside the service's paths, are no changes.
+    let inside = [merged("i", "Merge branch 'main' into hotfix/x", &["h", "a"]), merged("i", "", &["h"])];
+    for inside in inside {
+        let facts = vec![
+            change("a", -5, "A"),
+            child(change("h", 4, "Mend the sum"), "a"),
+            inside,
+            child(change("f", 5, "F"), "a"),
+            child(change("g", 5, "G"), "f"),
+            merged("m", "Merge branch 'hotfix/x'", &["g", "i"]),
+            ran_at("v1", 0, "a", &["a"]),
+            ran_at("v2", 9, "m", &["m", "i", "g", "f", "h"]),
+        ];
+        let reported = classified(facts);
+        assert!(reported.contains("9 Planned v2"), "one of three mends: {reported}");
+    }
+}
+
+#[test]
+fn what_takes_back_a_change_and_a_revert_blames_what_brought_the_change() {
+    for (both, alone) in [
+        ("Undo\n\nThis reverts commits bbbbbbb2 and ccccccc3.", "Undo\n\nThis reverts commit ccccccc3."),
+        ("Undo\n\nReverts o/r#2\nReverts o/r#3", "Undo\n\nReverts o/r#3"),
+    ] {
+        let facts = |last: &str| {
+            vec![
+                change("aaaaaaa1", -5, "A (#1)"),
+                change("xxxxxxx1", -5, "X"),
+                change("bbbbbbb2", 20, "B (#2)"),
+                change("ccccccc3", 21, "Revert \"A\" (#3)\n\nThis reverts commit aaaaaaa1."),
+                change("yyyyyyy2", 21, "Y"),
+                change("ddddddd4", 40, last),
+                ran("v1", 0, &["aaaaaaa1", "xxxxxxx1"]),
+                ran("v2", 24, &["bbbbbbb2", "ccccccc3", "yyyyyyy2"]),
+                ran("v3", 48, &["ddddddd4"]),
+            ]
+        };
+        let reported = classified(facts(both));
+        assert!(reported.contains("48 Rework v3"), "{reported}");
+        assert_eq!(failures(&reported), ["v1~v2", "v2~v3"], "{reported}");
+        // What takes back the revert alone gives back, and what takes back both, and is taken back
+        // itself, does neither.
+        let reported = classified(facts(alone));
+        assert!(reported.contains("48 Planned v3"), "{reported}");
+        assert_eq!(failures(&reported), ["v1~v2"], "{reported}");
+        let mut facts = facts(both);
+        facts.pop();
+        facts.push(change("eeeeeee5", 41, "Undo that\n\nThis reverts commit ddddddd4."));
+        facts.push(ran("v3", 48, &["ddddddd4", "eeeeeee5"]));
+        let reported = classified(facts);
+        assert_eq!(failures(&reported), ["v1~v2"], "{reported}");
+    }
+}
+
+/// One of the two is of the same deployment: users had nothing of it.
+#[test]
+fn what_takes_back_a_change_that_nobody_saw_and_a_revert_gives_back() {
+    let reported = classified(vec![
+        change("aaaaaaa1", -5, "A"),
+        change("xxxxxxx1", -5, "X"),
+        change("ccccccc3", 21, "Revert \"A\"\n\nThis reverts commit aaaaaaa1."),
+        change("bbbbbbb2", 30, "B"),
+        change("ddddddd4", 40, "Undo\n\nThis reverts commits bbbbbbb2 and ccccccc3."),
+        ran("v1", 0, &["aaaaaaa1", "xxxxxxx1"]),
+        ran("v2", 24, &["ccccccc3"]),
+        ran("v3", 48, &["bbbbbbb2", "ddddddd4"]),
+    ]);
+    assert!(reported.contains("48 Planned v3"), "{reported}");
+    assert_eq!(failures(&reported), ["v1~v2"], "{reported}");
+}
+
+#[test]
+fn of_deployments_of_one_second_the_ancestor_ran_first_whatever_their_ids() {
+    for [first, second] in [["x", "y"], ["y", "x"]] {
+        for [bad, back] in [["aaaaaaa1", "bbbbbbb2"], ["bbbbbbb2", "aaaaaaa1"]] {
+            let revert = format!("Revert \"A\"\n\nThis reverts commit {bad}.");
+            let reported = classified(vec![
+                change(bad, 0, "A"),
+                child(change(back, 0, &revert), bad),
+                ran_at(first, 0, bad, &[bad]),
+                ran_at(second, 0, back, &[back]),
+            ]);
+            assert_eq!(failures(&reported), [format!("{first}~{second}")], "{reported}");
+        }
+    }
+}
+
+/// The copy on the older line takes back the copy there, and nothing on the other line.
+#[test]
+fn a_revert_that_is_picked_to_an_older_line_blames_that_line() {
+    let revert = "Revert \"A\"\n\nThis reverts commit aaaaaaa2.";
+    let facts = |picked: &str| {
+        vec![
+            change("aaaaaaa1", -9, "Base"),
+            child(change("aaaaaaa2", -2, "A"), "aaaaaaa1"),
+            child(change("aaaaaaa3", -2, "A\n\n(cherry picked from commit aaaaaaa2)"), "aaaaaaa1"),
+            child(change("bbbbbbb2", 20, revert), "aaaaaaa2"),
+            child(change("bbbbbbb3", 20, picked), "aaaaaaa3"),
+            ran_at("v1.9.0", -5, "aaaaaaa1", &["aaaaaaa1"]),
+            ran_at("v2.0.0", 0, "aaaaaaa2", &["aaaaaaa2"]),
+            ran_at("v1.9.1", 5, "aaaaaaa3", &["aaaaaaa3"]),
+            ran_at("v2.0.1", 25, "bbbbbbb2", &["bbbbbbb2"]),
+            ran_at("v1.9.2", 90, "bbbbbbb3", &["bbbbbbb3"]),
+        ]
+    };
+    for picked in [revert.to_owned(), format!("{revert}\n\n(cherry picked from commit bbbbbbb2)")] {
+        let reported = classified(facts(&picked));
+        assert_eq!(failures(&reported), ["v1.9.1~v1.9.2", "v2.0.0~v2.0.1"], "{reported}");
+        assert!(reported.contains("90 Rework v1.9.2"), "{reported}");
+    }
+    // Both lines have what is taken back from one deployment: it failed once.
+    let reported = classified(vec![
+        change("aaaaaaa1", -9, "A"),
+        child(change("aaaaaaa2", -2, "Go on"), "aaaaaaa1"),
+        child(change("bbbbbbb2", 20, "Revert \"A\"\n\nThis reverts commit aaaaaaa1."), "aaaaaaa2"),
+        child(change("bbbbbbb3", 20, "Revert \"A\"\n\nThis reverts commit aaaaaaa1."), "aaaaaaa1"),
+        ran_at("v1.9.0", -5, "aaaaaaa1", &["aaaaaaa1"]),
+        ran_at("v2.0.0", 0, "aaaaaaa2", &["aaaaaaa2"]),
+        ran_at("v2.0.1", 25, "bbbbbbb2", &["bbbbbbb2"]),
+        ran_at("v1.9.1", 90, "bbbbbbb3", &["bbbbbbb3"]),
+    ]);
+    assert_eq!(failures(&reported), ["v1.9.0~v2.0.1"], "{reported}");
 }

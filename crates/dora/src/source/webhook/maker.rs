@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use time::format_description::well_known::Rfc3339;
+
 use super::super::super::events::Event;
 use super::super::SourceError;
 use super::super::classify;
@@ -44,6 +46,8 @@ pub(super) enum Unknown {
     Deployment(String),
     /// The beginning of an incident that is over.
     Beginning(String),
+    /// An incident that would be over before it began.
+    Order(String),
 }
 
 /// What was reported of an owner.
@@ -281,9 +285,18 @@ impl Maker {
                     ))));
                 }
             }
-            if begun.is_none() && !self.known().reported.begins(delivery.sender, id) {
-                let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
+            if begun.is_some() {
+                continue;
+            }
+            let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
+            let Some(began) = self.known().reported.began(delivery.sender, id) else {
                 return Ok(Some(Unknown::Beginning(format!("no incident `{name}` of {of} is known"))));
+            };
+            if failure.statuses.iter().all(|end| end.at < began) {
+                return Ok(Some(Unknown::Order(format!(
+                    "incident `{name}` of {of} began later, at {}",
+                    began.format(&Rfc3339).unwrap_or_default()
+                ))));
             }
         }
         Ok(None)

@@ -54,7 +54,7 @@ pub(super) fn cdevent(
 ///
 /// # Errors
 /// Also for what can only be a mistake, and can't be reported again once it is in the journal: an
-/// incident of a deployment that nobody knows.
+/// incident of a deployment that nobody knows, or one that ends before it began.
 pub fn record(
     path: &Path,
     events: &Path,
@@ -110,6 +110,10 @@ impl Unknown {
             (Self::Beginning(what), true) => {
                 Ok(format!("{what}: this counts once `dorainfra event incident` reports it"))
             }
+            (Self::Order(what), true) => {
+                Err(format!("{what}; give the time at which it was over with `--at`"))
+            }
+            (Self::Order(what), false) => Ok(format!("{what}: this does not end it")),
             (Self::Beginning(what), false) => {
                 Ok(format!("{what}: this counts once its beginning is reported"))
             }
@@ -149,4 +153,46 @@ pub fn make_others(
     let maker = Maker::new(journal, events.to_owned(), Arc::new(subscriptions));
     maker.add(journal::read(journal)?);
     maker.others()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(folder: &Path, of: &str, kind: &str, at: &str) -> Result<Recorded, SourceError> {
+        let event = json!({
+            "specversion": "1.0", "id": format!("i/{kind}"), "source": of, "time": at,
+            "type": format!("dev.cdevents.incident.{kind}.0.2.0"),
+            "data": {
+                "context": {
+                    "version": "0.4.1", "id": format!("i/{kind}"), "source": of, "timestamp": at,
+                    "type": format!("dev.cdevents.incident.{kind}.0.2.0"),
+                },
+                "subject": {"id": "i", "source": of, "content": {"service": {"id": "cart"}}},
+            },
+        });
+        let (journal, events) = (folder.join("journal"), folder.join("events.jsonl"));
+        record(&journal, &events, Subscriptions::default(), event.to_string().as_bytes())
+    }
+
+    /// The mistaken one would use up the id, and the incident would never end.
+    #[test]
+    fn an_incident_does_not_end_before_it_began() {
+        let folder = tempfile::tempdir().unwrap();
+        let event = format!("{OF_EVENT}orders/cart");
+        let (ten, eleven, noon) = ("2026-03-02T10:30:00Z", "2026-03-02T11:00:00Z", "2026-03-02T12:00:00Z");
+        told(folder.path(), &event, "reported", eleven).unwrap();
+        let refused = told(folder.path(), &event, "resolved", ten).unwrap_err().to_string();
+        assert!(refused.contains("`i` of ") && refused.contains(eleven), "{refused}");
+        let ended = told(folder.path(), &event, "resolved", noon).unwrap();
+        assert!(ended.new && ended.notes.is_empty(), "{ended:?}");
+        let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap();
+        assert!(text.contains("\"recovery\"") && text.contains(noon), "{text}");
+        // Whoever else tells of it is told why it does not count.
+        told(folder.path(), "/other", "reported", eleven).unwrap();
+        let kept = told(folder.path(), "/other", "resolved", ten).unwrap();
+        assert!(kept.new && kept.notes[0].contains(eleven), "{kept:?}");
+    }
 }

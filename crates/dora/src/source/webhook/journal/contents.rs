@@ -76,10 +76,10 @@ impl JournalContents {
         self.projects.get(about)
     }
 
-    /// Whether a sender has reported when an incident began, of whichever service it is now.
-    pub fn begins(&self, sender: Sender, id: &str) -> bool {
+    /// When an incident began, as its sender has reported, of whichever service it is now.
+    pub fn began(&self, sender: Sender, id: &str) -> Option<OffsetDateTime> {
         let its = self.projects.iter().filter(|(about, _)| about.sender == sender);
-        its.filter_map(|(_, (_, project))| project.failures.get(id)).any(|known| known.begun().is_some())
+        its.filter_map(|(_, (_, project))| project.failures.get(id)?.begun()).min()
     }
 
     pub fn into_projects(self) -> BTreeMap<About, (String, Project)> {
