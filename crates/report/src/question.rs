@@ -33,9 +33,9 @@ pub struct Question {
     pub now: OffsetDateTime,
     /// Samples that close each day, where the sender is known.
     pub sent: BTreeMap<Date, u64>,
-    /// Whether there are native histograms: found out by [`collect`].
+    /// Whether there are native histograms: found out by [`crate::collect()`].
     pub native: bool,
-    /// Whether it is of simulated teams: found out by [`collect`].
+    /// Whether it is of simulated teams: found out by [`crate::collect()`].
     pub simulated: bool,
 }
 
