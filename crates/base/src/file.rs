@@ -98,7 +98,7 @@ impl Mode {
 }
 
 /// The new contents of a file, written beside it: a reader sees the old ones or the new ones,
-/// and so does whoever comes after a kill or a power cut. Dropped: the old ones stay.
+/// and so does whoever comes after a kill. Dropped: the old ones stay.
 #[derive(Debug)]
 pub struct Replacement {
     part: NamedTempFile,
@@ -118,6 +118,12 @@ impl Replacement {
         Ok(Self { part, path: path.to_owned() })
     }
 
+    fn with(path: &Path, contents: &[u8], mode: Mode) -> io::Result<Self> {
+        let mut replacement = Self::of(path, mode)?;
+        replacement.write_all(contents)?;
+        Ok(replacement)
+    }
+
     /// The file that is written.
     pub fn file(&self) -> &File {
         self.part.as_file()
@@ -128,10 +134,21 @@ impl Replacement {
     /// # Errors
     /// Those of the system; the old contents stay.
     pub fn persist(self) -> io::Result<()> {
-        self.part.as_file().sync_all()?;
         self.part.persist(&self.path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// As [`persist`](Self::persist), and back from here the new contents outlive a power cut: it
+    /// waits for the disk.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn persist_durably(self) -> io::Result<()> {
+        let folder = folder_of(&self.path).to_owned();
+        self.part.as_file().sync_all()?;
+        self.persist()?;
         // The name itself is in the folder.
-        File::open(folder_of(&self.path))?.sync_all()
+        File::open(folder)?.sync_all()
     }
 }
 
@@ -150,9 +167,15 @@ impl Write for Replacement {
 /// # Errors
 /// As of [`Replacement::of`] and [`Replacement::persist`]; the old contents stay.
 pub fn replace(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
-    let mut replacement = Replacement::of(path, mode)?;
-    replacement.write_all(contents)?;
-    replacement.persist()
+    Replacement::with(path, contents, mode)?.persist()
+}
+
+/// The same for what can't be made again: it waits for the disk.
+///
+/// # Errors
+/// As of [`Replacement::of`] and [`Replacement::persist_durably`].
+pub fn replace_durably(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
+    Replacement::with(path, contents, mode)?.persist_durably()
 }
 
 /// Writes what a user wants in a place of their own: a file is replaced, also through their
@@ -215,8 +238,11 @@ mod tests {
         };
         for (mode, bits) in [(Mode::Public, 0o644), (Mode::Private, 0o600), (Mode::Program, 0o755)] {
             let text = format!("{mode:?}");
-            replace(&path, text.as_bytes(), mode).unwrap();
-            assert_eq!(there(&path), (text, bits));
+            for replace in [replace, replace_durably] {
+                std::fs::write(&path, "old").unwrap();
+                replace(&path, text.as_bytes(), mode).unwrap();
+                assert_eq!(there(&path), (text.clone(), bits));
+            }
         }
         let mut dropped = Replacement::of(&path, Mode::Public).unwrap();
         dropped.write_all(b"half").unwrap();

@@ -96,7 +96,8 @@ impl ClientFiles {
             (&files.certificate, &credentials.certificate),
         ];
         for (path, contents) in all {
-            file::replace(path, contents.as_bytes(), file::Mode::Private).map_err(io("written", path))?;
+            file::replace_durably(path, contents.as_bytes(), file::Mode::Private)
+                .map_err(io("written", path))?;
         }
         Ok(files)
     }

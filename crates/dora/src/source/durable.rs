@@ -33,7 +33,7 @@ pub(super) fn save<T: Serialize>(path: &Path, state: &T) -> Result<(), SourceErr
 
 /// Replaces a file by another text, or leaves it as it is.
 pub fn write_durably(path: &Path, text: &[u8]) -> Result<(), SourceError> {
-    file::replace(path, text, file::Mode::Public).map_err(SourceError::file("can't be written", path))
+    file::replace_durably(path, text, file::Mode::Public).map_err(SourceError::file("can't be written", path))
 }
 
 /// `events.jsonl` → `events.jsonl.lock`

@@ -70,7 +70,7 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<(), SandboxError> {
 }
 
 fn persist(path: &Path, contents: &[u8], mode: Mode) -> Result<(), SandboxError> {
-    file::replace(path, contents, mode).map_err(|source| SandboxError::File {
+    file::replace_durably(path, contents, mode).map_err(|source| SandboxError::File {
         what: "write",
         path: path.to_owned(),
         source,

@@ -229,7 +229,7 @@ fn concatenated(call: &Call, sources: &[Value]) -> std::io::Result<Written> {
         }
         components += source["componentCount"].as_u64().unwrap_or(1);
     }
-    file.persist()?;
+    file.persist_durably()?;
     // As at Google, what is composed has no MD5.
     Ok(Written { generation, size, crc32c: sum, md5: None, components: Some(components) })
 }

@@ -48,7 +48,7 @@ pub async fn store(cloud: &Arc<Cloud>, bytes: Bytes) -> Result<Written, ApiError
     let dir = cloud.dir.clone();
     let work = move || {
         let generation = clock::unique(0).to_string();
-        file::replace(&path(&dir, &generation), &bytes, file::Mode::Private)?;
+        file::replace_durably(&path(&dir, &generation), &bytes, file::Mode::Private)?;
         let size = bytes.len() as u64;
         let (crc32c, md5) = (crc32c::crc32c(&bytes), Some(md5::compute(&bytes).0));
         Ok(Written { generation, size, crc32c, md5, components: None })
