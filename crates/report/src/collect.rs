@@ -71,13 +71,11 @@ pub async fn collect(query: &Query, asked: &Question) -> Result<Report, CollectE
         let first_day = there.range(question.first..).next().copied();
         let (known, last) = known_days(there, question);
         let days = ((last - known).whole_days() + 1).max(0);
-        let mut figures = figures_of.get(name).copied().unwrap_or_default();
-        figures.frequency = figures.deployments.map(|count| count / days as f64);
         let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
         Team {
             name: name.clone(),
             simulated: question.simulated,
-            figures,
+            figures: figures_of.get(name).copied().unwrap_or_default(),
             compared: before.contains(name) && figures_of.contains_key(name) && there.last() == newest_day,
             days: first_day.map_or(0, |_| days as u32),
             deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![None; periods.len()]),

@@ -66,21 +66,20 @@ pub(super) async fn by_team(
             groups.entry(known).or_default().push(team.clone());
         }
     }
-    let of_groups = groups.into_iter().map(|((first, until), teams)| async move {
-        let span = Span::of(&question.zone, first, until);
-        let own = Question { teams, ..question.clone() };
-        match first <= until {
-            true => figures(query, &own, "team", &span).await,
+    let own = groups.iter().map(|(&(first, until), teams)| async move {
+        if first > until {
             // A single sample: of no day is it known what happened.
-            false => Ok(BTreeMap::new()),
+            return Ok(BTreeMap::new());
         }
+        let question = Question { teams: teams.clone(), ..question.clone() };
+        figures(query, &question, "team", &Span::of(&question.zone, first, until)).await
     });
     let span = question.span();
     let (mut all, own) =
-        tokio::try_join!(figures(query, question, "team", &span), futures::future::try_join_all(of_groups))?;
-    let partly: BTreeSet<&String> =
-        stored.iter().filter(|(_, days)| known_days(days, question) != whole).map(|(team, _)| team).collect();
-    all.retain(|team, _| !partly.contains(team));
+        tokio::try_join!(figures(query, question, "team", &span), futures::future::try_join_all(own))?;
+    for team in groups.values().flatten() {
+        all.remove(team);
+    }
     all.extend(own.into_iter().flatten());
     Ok(all)
 }
