@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use dorainfra_deploy::workflow::{self, event_sources};
 use dorainfra_dora::metrics::Histograms;
+use dorainfra_dora::source::webhook;
 use dorainfra_engine::ResourceId;
-use time::Date;
 use time::macros::format_description;
+use time::{Date, OffsetDateTime};
 
 use super::environment::Environment;
 use super::error::{CommandError, CommandResult};
@@ -125,6 +126,12 @@ pub fn webhook_secret(environment: &Environment, file: Option<&Path>) -> Command
         ));
     }
     Ok(secret)
+}
+
+/// A moment as `--at` takes it.
+pub fn time(text: &str) -> Result<OffsetDateTime, String> {
+    webhook::any_time(text)
+        .ok_or_else(|| "give a time like 2026-03-02T15:30:00Z, or seconds since 1970".to_owned())
 }
 
 /// A date as `--until` and `--since` take it.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::arguments::time;
 use super::context::Context;
 use super::environment::Environment;
 use super::{CommandError, CommandResult, Exit, arguments};
@@ -49,7 +50,7 @@ pub struct EventCommand {
     #[arg(long, global = true)]
     environment: Option<String>,
     /// When it happened, as RFC 3339 or seconds since 1970 [default: now]
-    #[arg(long, global = true, value_name = "TIME", value_parser = time_of)]
+    #[arg(long, global = true, value_name = "TIME", value_parser = time)]
     at: Option<OffsetDateTime>,
 }
 
@@ -92,17 +93,12 @@ enum EventKind {
     },
 }
 
-fn time_of(text: &str) -> Result<OffsetDateTime, String> {
-    webhook::any_time(text)
-        .ok_or_else(|| "give a time like 2026-03-02T15:30:00Z, or seconds since 1970".to_owned())
-}
-
 fn change_of(text: &str) -> Result<(String, OffsetDateTime), String> {
-    let (id, time) = text.rsplit_once('=').ok_or("give a commit and a time: abc123=2026-03-02T15:30:00Z")?;
+    let (id, at) = text.rsplit_once('=').ok_or("give a commit and a time: abc123=2026-03-02T15:30:00Z")?;
     if id.trim().is_empty() {
         return Err("the commit is missing before `=`".into());
     }
-    Ok((id.to_owned(), time_of(time)?))
+    Ok((id.to_owned(), time(at)?))
 }
 
 /// The variables of CI systems, in the order in which they are looked for.

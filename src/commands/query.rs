@@ -2,12 +2,12 @@
 
 use clap::Args;
 use dorainfra_deploy::workflow::Purpose;
-use dorainfra_dora::source::webhook;
 use dorainfra_model::Events;
 use dorainfra_prometheus::query::{Query, QueryError};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::arguments::time;
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit, screen};
 use crate::ui::Answer;
@@ -22,13 +22,8 @@ pub struct QueryCommand {
     #[arg(value_name = "PROMQL")]
     expression: String,
     /// As of this time, as RFC 3339 or seconds since 1970 [default: now]
-    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<OffsetDateTime>,
-}
-
-fn time_of(text: &str) -> Result<OffsetDateTime, String> {
-    webhook::any_time(text)
-        .ok_or_else(|| "give a time like 2026-03-02T15:30:00Z, or seconds since 1970".to_owned())
 }
 
 impl QueryCommand {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Config;
 use super::schema::{self, KEYS, SECTIONS};
-use super::suggest::nearest;
+use super::suggest::{key_like, nearest};
 use super::template::yaml;
 
 /// A key, or a section with what is in it.
@@ -35,7 +35,7 @@ pub struct ValueOf {
 pub fn explain(path: &str) -> Result<Explanation, Option<&'static str>> {
     if let Some(key) = schema::key(path) {
         let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-        let default = defaults.pointer(&format!("/{}", path.replace('.', "/"))).map(yaml);
+        let default = key.value_in(&defaults).map(yaml);
         let value = ValueOf {
             allowed: key.kind.allowed(),
             default: key.derived.map_or_else(|| default.unwrap_or_default(), str::to_owned),
@@ -46,10 +46,8 @@ pub fn explain(path: &str) -> Result<Explanation, Option<&'static str>> {
         return Ok(Explanation { path, meaning, value: Some(value), holds: Vec::new() });
     }
     let Some(section) = schema::section(path) else {
-        let paths = || KEYS.iter().map(|key| key.path).chain(SECTIONS.iter().map(|section| section.path));
-        // As often as not the section is left out: `disk_gb`.
-        let ending = paths().find(|known| known.rsplit('.').next() == Some(path));
-        return Err(ending.or_else(|| nearest(path, paths())).filter(|known| !known.is_empty()));
+        let sections = SECTIONS.iter().map(|section| section.path).filter(|path| !path.is_empty());
+        return Err(key_like(path).or_else(|| nearest(path, sections)));
     };
     let keys = KEYS.iter().map(|key| (key.split().0, key.path, key.doc));
     let sections = SECTIONS.iter().filter_map(|inner| Some((inner.split()?.0, inner.path, inner.doc)));

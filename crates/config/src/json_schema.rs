@@ -20,7 +20,7 @@ pub fn json_schema() -> Value {
     for key in KEYS {
         let mut schema = value(&key.kind);
         schema["description"] = key.doc.into();
-        let default = defaults.pointer(&format!("/{}", key.path.replace('.', "/")));
+        let default = key.value_in(&defaults);
         if let Some(default) = default.filter(|_| key.derived.is_none()) {
             schema["default"] = default.clone();
         }

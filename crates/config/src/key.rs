@@ -1,11 +1,17 @@
 //! What a key of `dorainfra.yaml` is: its path, what it may hold, and in words.
 //! Which keys there are is `schema`'s.
 
+use serde_json::Value;
+
 use super::rules::{self, Rule};
+use super::source_kind::SourceKind;
 
 /// What `sources` takes.
-pub(super) const SOURCES_ALLOWED: &str =
-    "a list of mappings, each with a `type`: `git`, `github`, `gitlab`, `file`, `cdevents` or `webhook`";
+pub(super) fn sources_allowed() -> String {
+    let names: Vec<String> = SourceKind::NAMES.iter().map(|name| format!("`{name}`")).collect();
+    let (last, others) = names.split_last().expect("there are types of sources");
+    format!("a list of mappings, each with a `type`: {} or {last}", others.join(", "))
+}
 
 /// What the environment variables of all keys begin with.
 pub const VARIABLE_PREFIX: &str = "DORAINFRA_";
@@ -76,7 +82,7 @@ impl Kind {
             }
             Self::List(rule) => format!("a list of at least one of: {}", rule.allowed),
             Self::Labels => rules::LABELS_ALLOWED.into(),
-            Self::Sources => SOURCES_ALLOWED.into(),
+            Self::Sources => sources_allowed(),
             Self::Flag => "`true` or `false`".into(),
             Self::Options => "a mapping of Mimir's own keys, nested as in its configuration file".into(),
         }
@@ -89,6 +95,11 @@ pub(super) const fn plain(path: &'static str, kind: Kind, doc: &'static str, exa
 }
 
 impl Key {
+    /// Its value in a configuration that was serialized.
+    pub(super) fn value_in<'a>(&self, config: &'a Value) -> Option<&'a Value> {
+        config.pointer(&format!("/{}", self.path.replace('.', "/")))
+    }
+
     /// The environment variable that sets this key: `DORAINFRA_MIMIR_DISK_GB`.
     pub fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.path.replace('.', "_").to_uppercase())

@@ -3,7 +3,7 @@
 use super::check::{Setting, check, node_of_override};
 use super::problem::{Origin, Problem, Source, quoted};
 use super::schema::{self, KEYS, Key, Kind, VARIABLE_PREFIX};
-use super::suggest::nearest;
+use super::suggest::{key_like, nearest};
 use super::tree::{self, Entry, Node, Span, Value};
 use super::{Basis, Config, Topology, options};
 use serde_json::json;
@@ -288,8 +288,6 @@ fn did_you_mean(name: &str) -> String {
 fn unknown_key(section: &str, name: &str, source: &Source, span: Span) -> Problem {
     let path = join(section, name);
     let in_file = matches!(source.place(span).origin, Origin::File { .. });
-    let paths = || KEYS.iter().map(|key| key.path);
-    let last = name.rsplit('.').next().unwrap_or(name);
     let help = if let Some(key) = schema::key(name).filter(|_| in_file) {
         let (parent, leaf) = key.split();
         Some(if parent.is_empty() {
@@ -299,12 +297,8 @@ fn unknown_key(section: &str, name: &str, source: &Source, span: Span) -> Proble
         })
     } else if let Some(near) = nearest(name, schema::names_in(section)) {
         Some(did_you_mean(&join(section, near)))
-    } else if let Some(near) = nearest(&path, paths()) {
-        Some(did_you_mean(near))
     } else {
-        // The right name in the wrong section.
-        let leaf = nearest(last, KEYS.iter().map(|key| key.split().1));
-        leaf.and_then(|leaf| paths().find(|path| path.rsplit('.').next() == Some(leaf))).map(did_you_mean)
+        key_like(&path).map(did_you_mean)
     };
     // `--set mimir.disk=1`: what the deepest section that exists allows.
     let known = path.rsplit_once('.').map_or("", |(parent, _)| parent);

@@ -71,7 +71,7 @@ pub fn reference() -> String {
             if section.path.is_empty() { "Outermost level".into() } else { format!("`{}`", section.path) };
         let _ = writeln!(page, "\n## {title}\n\n{}", section.doc);
         for key in KEYS.iter().filter(|key| key.split().0 == section.path) {
-            let default = defaults.pointer(&format!("/{}", key.path.replace('.', "/"))).map(yaml);
+            let default = key.value_in(&defaults).map(yaml);
             entry(&mut page, key, &default.unwrap_or_default());
         }
     }

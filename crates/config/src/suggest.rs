@@ -2,6 +2,8 @@
 
 use strsim::osa_distance;
 
+use super::schema::KEYS;
+
 /// The candidate that `typed` most likely stands for, if one is near enough.
 /// `diskGb` and `disk-gb` count as `disk_gb`.
 pub(super) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -14,6 +16,17 @@ pub(super) fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a 
         .filter(|(distance, candidate)| *distance <= limit && *distance < plain(candidate).chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// The key that an unknown path most likely stands for; its name may be right, and its section not.
+pub(super) fn key_like(path: &str) -> Option<&'static str> {
+    let paths = || KEYS.iter().map(|key| key.path);
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let in_any_section = || {
+        let name = nearest(name, KEYS.iter().map(|key| key.split().1))?;
+        paths().find(|path| path.rsplit('.').next() == Some(name))
+    };
+    nearest(path, paths()).or_else(in_any_section)
 }
 
 fn plain(name: &str) -> String {

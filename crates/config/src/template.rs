@@ -33,9 +33,8 @@ pub fn template(config: &Config) -> String {
     for section in SECTIONS {
         let depth = heading(&mut text, section);
         for key in KEYS.iter().filter(|key| key.split().0 == section.path) {
-            let pointer = format!("/{}", key.path.replace('.', "/"));
-            let value = values.pointer(&pointer).unwrap_or(&Value::Null);
-            let default = defaults.pointer(&pointer).unwrap_or(&Value::Null);
+            let value = key.value_in(&values).unwrap_or(&Value::Null);
+            let default = key.value_in(&defaults).unwrap_or(&Value::Null);
             // Nothing asked for: no optional path, no project yet.
             let absent = value.is_null() || value.as_str() == Some("");
             let set = !absent && (value != default || ALWAYS.contains(&key.path));

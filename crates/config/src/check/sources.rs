@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, json};
 
 use super::{Setting, check as check_value};
-use crate::key::SOURCES_ALLOWED;
+use crate::key::sources_allowed;
 use crate::problem::{Problem, Source as Text, quoted};
 use crate::source::{FIELDS, Field, MAPPINGS, Source, SourceKind, instead};
 use crate::suggest::nearest;
@@ -15,7 +15,7 @@ use crate::tree::{Entry, Node, Span, Value};
 /// Checks the whole list; every problem of it is reported.
 pub(super) fn check(node: &Node, text: &Text, folder: &Path) -> Result<Setting, Vec<Problem>> {
     let problem =
-        |span: Span, message: &str| Problem::new(text.place(span), message).allowed(SOURCES_ALLOWED);
+        |span: Span, message: &str| Problem::new(text.place(span), message).allowed(sources_allowed());
     let items = match &node.value {
         Value::List(items) => items.as_slice(),
         Value::Null => &[],
@@ -89,7 +89,7 @@ fn one(entries: &[Entry], span: Span, text: &Text, folder: &Path) -> Result<serd
     let mut problems = Vec::new();
     let Some(kind) = entries.iter().find(|entry| entry.key == "type") else {
         let message = "`sources`: there is no `type`";
-        return Err(vec![Problem::new(text.place(span), message).allowed(SOURCES_ALLOWED)]);
+        return Err(vec![Problem::new(text.place(span), message).allowed(sources_allowed())]);
     };
     let mut fields = Map::new();
     let kind = check_value(&FIELDS[0].key, &kind.node, text, folder)?.value;
