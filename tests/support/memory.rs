@@ -490,14 +490,8 @@ fn lost() -> ProviderError {
 pub fn manifest(id: &str, body: Value, depends_on: &[&str]) -> Manifest {
     let id: ResourceId = id.parse().unwrap();
     Manifest {
-        kind: id.kind,
-        name: id.name,
-        protect: false,
-        arbiter: false,
-        rolling: None,
         depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
-        notes: BTreeMap::new(),
-        body,
+        ..Manifest::new(id.kind, id.name, body)
     }
 }
 

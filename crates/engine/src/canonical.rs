@@ -68,16 +68,7 @@ mod tests {
     use super::*;
 
     fn manifest(body: Value) -> Manifest {
-        Manifest {
-            kind: "mem.disk".into(),
-            name: "data".into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: vec![],
-            notes: BTreeMap::new(),
-            body,
-        }
+        Manifest::new("mem.disk", "data", body)
     }
 
     #[test]

@@ -163,7 +163,6 @@ fn and(items: &[impl ToString]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use serde_json::{Value, json};
 
@@ -172,16 +171,7 @@ mod tests {
     const SPEC: KindSpec = KindSpec { immutable: &["zone"], ..KindSpec::plain("mem.disk") };
 
     fn manifest() -> Manifest {
-        Manifest {
-            kind: "mem.disk".into(),
-            name: "data".into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: vec![],
-            notes: BTreeMap::new(),
-            body: json!({"zone": "a", "size": 50}),
-        }
+        Manifest::new("mem.disk", "data", json!({"zone": "a", "size": 50}))
     }
 
     fn observed(body: Value) -> Observed {

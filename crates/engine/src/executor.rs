@@ -192,16 +192,8 @@ impl Executor {
 
     async fn remove(&self, observed: &Observed) -> Result<(), ProviderError> {
         // As it was observed, not as it should be: it may be elsewhere.
-        let as_found = Manifest {
-            kind: observed.id.kind.clone(),
-            name: observed.id.name.clone(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: Vec::new(),
-            notes: std::collections::BTreeMap::new(),
-            body: observed.body.clone(),
-        };
+        let as_found =
+            Manifest::new(observed.id.kind.clone(), observed.id.name.clone(), observed.body.clone());
         let mut attempt = 1;
         loop {
             let failed = match self.provider.delete(observed, &self.events).await {

@@ -161,14 +161,8 @@ mod tests {
 
     fn manifest(name: &str, body: Value, depends_on: &[&str]) -> Manifest {
         Manifest {
-            kind: "mem.box".into(),
-            name: name.into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
             depends_on: depends_on.iter().map(|name| ResourceId::new("mem.box", *name)).collect(),
-            notes: BTreeMap::new(),
-            body,
+            ..Manifest::new("mem.box", name, body)
         }
     }
 

@@ -275,14 +275,8 @@ mod tests {
     fn manifest(id: &str, needs: &[&str]) -> Manifest {
         let id: ResourceId = id.parse().unwrap();
         Manifest {
-            kind: id.kind,
-            name: id.name,
-            protect: false,
-            arbiter: false,
-            rolling: None,
             depends_on: needs.iter().map(|id| id.parse().unwrap()).collect(),
-            notes: BTreeMap::new(),
-            body: json!({}),
+            ..Manifest::new(id.kind, id.name, json!({}))
         }
     }
 

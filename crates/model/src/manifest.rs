@@ -84,6 +84,20 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// One without anything special about it.
+    pub fn new(kind: impl Into<String>, name: impl Into<String>, body: Value) -> Self {
+        Self {
+            kind: kind.into(),
+            name: name.into(),
+            protect: false,
+            arbiter: false,
+            rolling: None,
+            depends_on: Vec::new(),
+            notes: BTreeMap::new(),
+            body,
+        }
+    }
+
     pub fn id(&self) -> ResourceId {
         ResourceId::new(&self.kind, &self.name)
     }

@@ -254,7 +254,7 @@ fn before(rules: &[Rule], priority: i64, allows: bool) -> impl Iterator<Item = &
     })
 }
 
-fn classify(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Finding> {
+fn exposed_by(rules: &[Rule], manifests: &[Manifest], subject: &ResourceId) -> Vec<Finding> {
     let ours = || manifests.iter().filter(|manifest| manifest.kind == "compute.firewall");
     let priority = |manifest: &Manifest| manifest.body["priority"].as_i64().unwrap_or(1000);
     let mut findings = Vec::new();
@@ -382,7 +382,7 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[Manifest]) -> Vec<Findi
                 .map(|manifest| manifest.name.as_str())
                 .collect();
             let of = |direction| in_order(&effective, first, &machine, &own, direction);
-            let mut found = classify(&of(Direction::In), manifests, &subject);
+            let mut found = exposed_by(&of(Direction::In), manifests, &subject);
             found.extend(shut_in(&of(Direction::Out), &subject));
             found
         }
@@ -405,16 +405,7 @@ mod tests {
     use super::*;
 
     fn manifests() -> Vec<Manifest> {
-        let of = |kind: &str, name: &str, body: Value| Manifest {
-            kind: kind.into(),
-            name: name.into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: Vec::new(),
-            notes: Default::default(),
-            body,
-        };
+        let of = |kind: &str, name: &str, body: Value| Manifest::new(kind, name, body);
         vec![
             of(
                 "compute.instance",
@@ -443,7 +434,7 @@ mod tests {
         let (machine, subject) = Machine::of(&manifests, "p").unwrap();
         assert_eq!((&*machine.network, &*machine.account), ("default", "m@p.iam.gserviceaccount.com"));
         let rules = in_order(effective, policies_first, &machine, &["m", "ssh", "deny"], Direction::In);
-        classify(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
+        exposed_by(&rules, &manifests, &subject).into_iter().map(|finding| finding.problem).collect()
     }
 
     fn rule(priority: u64, kind: &str, sources: &str, more: Value) -> Value {

@@ -79,16 +79,7 @@ impl Kind for Notice {
 }
 
 fn notice(name: &str, body: Value) -> Manifest {
-    Manifest {
-        kind: NOTICE.kind.into(),
-        name: name.into(),
-        protect: false,
-        arbiter: false,
-        rolling: None,
-        depends_on: Vec::new(),
-        notes: BTreeMap::new(),
-        body,
-    }
+    Manifest::new(NOTICE.kind, name, body)
 }
 
 async fn planned(google: &Arc<Google>, manifests: &[Manifest]) -> (engine::Plan, Vec<(Action, String)>) {
@@ -142,14 +133,19 @@ async fn a_kind_is_one_implementation_and_one_line() {
     assert_eq!(unknown.hint.unwrap(), "the kinds are made.notice");
 }
 
-/// Everything that a deployment may have, in each topology.
+/// What disks are restored from.
+const SNAPSHOT: &str = "of-yesterday";
+
+/// Everything that a deployment may have: in each topology, in a network that is there and in one of its own,
+/// with and without addresses on the internet, from scratch and from a snapshot.
 fn all_manifests() -> Vec<Manifest> {
-    let config = |topology| {
+    let config = |topology, create, external| {
         let mut config = Config { project: "p".into(), ..Config::default() };
         config.mimir.topology = topology;
         if topology == Topology::Ha {
             config.zones = ["b", "c", "d"].map(|zone| format!("europe-west1-{zone}")).into();
         }
+        (config.network.create, config.access.external) = (create, external);
         config
     };
     let engine = Engine {
@@ -166,12 +162,18 @@ fn all_manifests() -> Vec<Manifest> {
         alertmanager: None,
         scrape: ScrapeJobs::default(),
     };
-    [Topology::Single, Topology::Ha]
-        .into_iter()
-        .flat_map(|topology| {
-            blueprint::build(&config(topology), &facts, &Overrides::none()).unwrap().manifests
-        })
-        .collect()
+    let disks = ["dorainfra-data", "dorainfra-data-2"].map(|disk| (disk.to_owned(), SNAPSHOT.to_owned()));
+    let restored = Facts { restore_disks: disks.into(), ..facts.clone() };
+    let mut all = Vec::new();
+    for topology in [Topology::Single, Topology::Ha] {
+        for (create, external) in [(false, true), (true, true), (true, false)] {
+            for facts in [&facts, &restored] {
+                let config = config(topology, create, external);
+                all.extend(blueprint::build(&config, facts, &Overrides::none()).unwrap().manifests);
+            }
+        }
+    }
+    all
 }
 
 /// With each `${KIND/NAME.name}` resolved, as the engine does it.
@@ -208,15 +210,20 @@ fn what_names_a_resource_of_compute_is_a_link_there() {
     let rows = compute::TABLE.iter().chain([&disk::ROW, &instance::ROW]);
     let rows: BTreeMap<&str, &compute::Row> = rows.map(|row| (row.spec.kind, row)).collect();
     let manifests = all_manifests();
+    let of_compute = manifests.iter().filter(|manifest| rows.contains_key(manifest.kind.as_str()));
+    let names: BTreeSet<&str> = of_compute.map(|manifest| manifest.name.as_str()).chain([SNAPSHOT]).collect();
     for manifest in &manifests {
         let Some(row) = rows.get(manifest.kind.as_str()) else { continue };
         let manifest = Manifest { body: resolved(&manifest.body), ..manifest.clone() };
         let body = row.insertable("p", &manifest, &mark);
-        for other in manifests.iter().filter(|other| rows.contains_key(other.kind.as_str())) {
-            let fields = fields_with(&other.name, "", &body);
-            let is_word = |field: &String| [".name", ".tags.items", ".targetTags"].contains(&field.as_str());
+        for name in &names {
+            let fields = fields_with(name, "", &body);
+            let is_word = |field: &String| {
+                [".name", ".tags.items", ".targetTags"].contains(&field.as_str())
+                    || field.contains(".labels.")
+            };
             let left: Vec<&String> = fields.iter().filter(|field| !is_word(field)).collect();
-            assert!(left.is_empty(), "{}: {left:?} names {}, and is no link", manifest.id(), other.id());
+            assert!(left.is_empty(), "{}: {left:?} is {name}, and no link", manifest.id());
         }
     }
 }

@@ -379,16 +379,8 @@ mod tests {
 
     #[test]
     fn an_insert_has_name_and_mark_and_no_place() {
-        let manifest = Manifest {
-            kind: "compute.address".into(),
-            name: "a".into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: Vec::new(),
-            notes: Default::default(),
-            body: json!({"region": "r", "addressType": "EXTERNAL"}),
-        };
+        let manifest =
+            Manifest::new("compute.address", "a", json!({"region": "r", "addressType": "EXTERNAL"}));
         let mark = Mark { deployment: "d".into(), digest: "0".into() };
         let body = TABLE[0].insertable("p", &manifest, &mark);
         assert_eq!(

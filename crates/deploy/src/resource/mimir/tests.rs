@@ -159,16 +159,7 @@ impl Lab {
 }
 
 fn manifest(kind: &str, name: &str, body: Value) -> Manifest {
-    Manifest {
-        kind: kind.into(),
-        name: name.into(),
-        protect: false,
-        arbiter: false,
-        rolling: None,
-        depends_on: vec![],
-        notes: BTreeMap::new(),
-        body,
-    }
+    Manifest::new(kind, name, body)
 }
 
 fn alerts() -> Manifest {

@@ -465,23 +465,13 @@ fn text(value: &Value) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use serde_json::json;
 
     use super::*;
 
     fn manifest(kind: &str, body: Value) -> Manifest {
-        Manifest {
-            kind: kind.into(),
-            name: "m".into(),
-            protect: false,
-            arbiter: false,
-            rolling: None,
-            depends_on: Vec::new(),
-            notes: BTreeMap::new(),
-            body,
-        }
+        Manifest::new(kind, "m", body)
     }
 
     #[test]
