@@ -679,25 +679,25 @@ fn a_commit_whose_times_are_unreadable_is_a_change_without_a_lead_time() {
 /// By hand, and so of nobody's deployment: on stdout, without a file of anybody's.
 #[test]
 fn what_is_collected_by_hand_is_printed_or_goes_where_it_is_said() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    made.commit(0, "first");
+    made.run(0, &["tag", "v1"]);
     let folder = tempfile::tempdir().unwrap();
-    let repository = folder.path().join("shop");
-    std::fs::create_dir(&repository).unwrap();
-    git(&repository, &["init", "-q"]).unwrap();
-    for key in ["user.name=n", "user.email=n@example.com"] {
-        let (name, value) = key.split_once('=').unwrap();
-        git(&repository, &["config", name, value]).unwrap();
-    }
-    git(&repository, &["commit", "-q", "--allow-empty", "-m", "first"]).unwrap();
-    git(&repository, &["tag", "v1"]).unwrap();
     std::fs::write(folder.path().join("dorainfra.yaml"), "project: my-gcp\n").unwrap();
     let run = |arguments: &[&str]| {
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
-        command.current_dir(folder.path()).args(["collect", "git", "shop"]).args(arguments).output().unwrap()
+        command.current_dir(folder.path()).args(["collect", "git"]).arg(made.folder.path());
+        command.args(arguments).output().unwrap()
     };
     let printed = run(&[]);
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     let said = String::from_utf8_lossy(&printed.stderr);
-    assert!(said.contains("git shop: 1 deployment, 1 change, 0 failures, 0 recoveries"), "{said}");
+    let counted =
+        format!("git {}: 1 deployment, 1 change, 0 failures, 0 recoveries", made.folder.path().display());
+    assert!(said.contains(&counted), "{said}");
     assert!(!folder.path().join(".dorainfra").exists(), "nothing is left behind");
     let named = run(&["--events", "shop.jsonl"]);
     assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));

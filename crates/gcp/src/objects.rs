@@ -108,9 +108,9 @@ impl Client {
     where
         S: StreamingSource + Seek + Send + Sync + 'static,
     {
-        let may_write = || if fenced { self.may_write(what) } else { Ok(()) };
-        let client = self.clone();
-        let source = Guarded { source: payload, may_send: move || !fenced || client.may_write("").is_ok() };
+        let (client, what_is_written) = (self.clone(), what.to_owned());
+        let may_write = move || if fenced { client.may_write(&what_is_written) } else { Ok(()) };
+        let source = Guarded { source: payload, may_write: may_write.clone() };
         let mut write = self
             .storage()
             .await?
@@ -284,22 +284,19 @@ impl CredentialsProvider for Shared {
 /// anew by itself.
 struct Guarded<S, F> {
     source: Payload<S>,
-    may_send: F,
+    may_write: F,
 }
 
-impl<S, F: Fn() -> bool> Guarded<S, F> {
+impl<S, F: Fn() -> Result<(), Error>> Guarded<S, F> {
     fn check(&self) -> Result<(), std::io::Error> {
-        match (self.may_send)() {
-            true => Ok(()),
-            false => Err(std::io::Error::other("it may not be written any more")),
-        }
+        (self.may_write)().map_err(std::io::Error::other)
     }
 }
 
 impl<S, F> StreamingSource for Guarded<S, F>
 where
     S: StreamingSource + Send + Sync,
-    F: Fn() -> bool + Send + Sync,
+    F: Fn() -> Result<(), Error> + Send + Sync,
 {
     type Error = std::io::Error;
 
@@ -319,7 +316,7 @@ where
 impl<S, F> Seek for Guarded<S, F>
 where
     S: Seek + Send + Sync,
-    F: Fn() -> bool + Send + Sync,
+    F: Fn() -> Result<(), Error> + Send + Sync,
 {
     type Error = std::io::Error;
 
@@ -365,11 +362,12 @@ mod tests {
     #[tokio::test]
     async fn an_upload_whose_run_may_not_write_any_more_goes_no_further() {
         let open = Arc::new(AtomicBool::new(true));
-        let may_send = {
-            let open = Arc::clone(&open);
-            move || open.load(Ordering::Relaxed)
+        let is_open = Arc::clone(&open);
+        let may_write = move || match is_open.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(Error::Fenced { what: "writing b/o".into() }),
         };
-        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_send };
+        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_write };
         assert_eq!(upload.size_hint().await.unwrap().exact(), Some(5));
         assert_eq!(upload.next().await.unwrap().unwrap(), "bytes");
         open.store(false, Ordering::Relaxed);

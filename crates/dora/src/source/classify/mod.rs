@@ -20,20 +20,21 @@ use super::rules::{Owner, Rules};
 
 /// The events of an owner, sorted by time. Of the same facts and rules, the same.
 pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
-    let mut classify = Judge { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
-    let (mut runs, copies) = classify.runs();
-    classify.reverts = Reverts::among(project, rules, &runs, &copies);
-    classify.kinds(&mut runs);
+    let mut classifier =
+        Classifier { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
+    let (mut runs, copies) = classifier.runs();
+    classifier.reverts = Reverts::among(project, rules, &runs, &copies);
+    classifier.kinds(&mut runs);
     let mut events = Vec::new();
-    classify.deployed(&runs, &mut events);
-    let mut blamed = classify.incidents(&runs, &mut events);
-    classify.broken(&runs, &mut blamed, &mut events);
-    classify.mended(&runs, &blamed, &mut events);
+    classifier.deployed(&runs, &mut events);
+    let mut blamed = classifier.incidents(&runs, &mut events);
+    classifier.broken(&runs, &mut blamed, &mut events);
+    classifier.mended(&runs, &blamed, &mut events);
     super::store::sort(&mut events);
     events
 }
 
-struct Judge<'a> {
+struct Classifier<'a> {
     project: &'a Project,
     owner: &'a Owner,
     rules: &'a Rules,
@@ -54,7 +55,7 @@ struct Run<'a> {
     kind: Kind,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> Classifier<'a> {
     /// What ran in the owner's environment, by time. Each change is with the
     /// deployment that brought it first.
     fn runs(&self) -> (Vec<Run<'a>>, Copies<'a>) {
