@@ -94,7 +94,7 @@ async fn every_write_that_was_answered_outlives_a_kill() {
 async fn when_a_stop_has_ended_so_has_the_process() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
-    for _ in 0..5 {
+    for _ in 0..20 {
         let mut child = started(dir.path()).await;
         let handle = Handle::find(dir.path()).await.unwrap();
         handle.stop(Duration::from_secs(60)).await.unwrap();

@@ -280,11 +280,11 @@ impl Deployment {
         self.writes().into_iter().filter(|write| !write.contains("lease")).collect()
     }
 
-    /// Waits for a condition, with a bound.
+    /// Waits for a condition, with a bound: longer than a machine may take to shut down (90 s).
     pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !condition() {
-            assert!(Instant::now() < deadline, "{what}: not within a minute");
+            assert!(Instant::now() < deadline, "{what}: not within three minutes");
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }

@@ -1,10 +1,13 @@
 //! Finding a sandbox that runs, and talking to its control routes.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dorainfra_gcp::Endpoints;
 use serde_json::Value;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::kernel::error::SandboxError;
 use crate::kernel::files::{StateFile, control_token, key_file};
@@ -82,16 +85,19 @@ impl Handle {
         self.control(reqwest::Method::GET, "status", None).await
     }
 
-    /// Asks it to end; machines are stopped first. Answers when the port is free
-    /// or `patience` is over.
+    /// Asks it to end; machines are stopped first. Answers when the port is free and its process
+    /// has ended, or `patience` is over. Whoever was told so may delete its folder, or count
+    /// what is left.
     pub async fn stop(&self, patience: Duration) -> Result<(), SandboxError> {
+        // Opened before it is asked: the number may belong to another process soon after.
+        let process = (self.state.pid != std::process::id()).then(|| Process::open(self.state.pid));
         self.control(reqwest::Method::POST, "stop", None).await?;
         let gone = async {
-            while self.status().await.is_ok()
-                || StateFile::read(&self.state.dir).is_some()
-                || runs_elsewhere(self.state.pid)
-            {
+            while self.status().await.is_ok() || StateFile::read(&self.state.dir).is_some() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if let Some(Some(process)) = process {
+                process.ended().await;
             }
         };
         tokio::time::timeout(patience, gone).await.map_err(|_| SandboxError::NoAnswer {
@@ -177,9 +183,19 @@ impl Handle {
     }
 }
 
-/// Whether it is a process, not this one and no zombie. Whoever was told that a sandbox has
-/// stopped may delete its folder, or count what is left.
-fn runs_elsewhere(pid: u32) -> bool {
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline"));
-    pid != std::process::id() && arguments.is_ok_and(|arguments| !arguments.is_empty())
+/// A process that is somebody else's child. Its `/proc` says little while it ends: its command
+/// line is empty before its threads are gone. The kernel says when all of them are.
+struct Process(AsyncFd<OwnedFd>);
+
+impl Process {
+    /// `None` where it has ended already.
+    fn open(pid: u32) -> Option<Self> {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+        AsyncFd::with_interest(process, Interest::READABLE).ok().map(Self)
+    }
+
+    async fn ended(&self) {
+        let _ = self.0.readable().await;
+    }
 }
