@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dorainfra_gcp::Endpoints;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use crate::kernel::error::SandboxError;
 use crate::kernel::files::{StateFile, control_token, key_file};
@@ -90,14 +90,14 @@ impl Handle {
     /// what is left.
     pub async fn stop(&self, patience: Duration) -> Result<(), SandboxError> {
         // Opened before it is asked: the number may belong to another process soon after.
-        let process = (self.state.pid != std::process::id()).then(|| Process::open(self.state.pid));
+        let process = Some(self.state.pid).filter(|pid| *pid != std::process::id()).and_then(Process::open);
         self.control(reqwest::Method::POST, "stop", None).await?;
         let gone = async {
-            while self.status().await.is_ok() || StateFile::read(&self.state.dir).is_some() {
+            while self.status().await.is_ok()
+                || StateFile::read(&self.state.dir).is_some()
+                || process.as_ref().is_some_and(|process| !process.has_ended())
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            if let Some(Some(process)) = process {
-                process.ended().await;
             }
         };
         tokio::time::timeout(patience, gone).await.map_err(|_| SandboxError::NoAnswer {
@@ -185,17 +185,16 @@ impl Handle {
 
 /// A process that is somebody else's child. Its `/proc` says little while it ends: its command
 /// line is empty before its threads are gone. The kernel says when all of them are.
-struct Process(AsyncFd<OwnedFd>);
+struct Process(OwnedFd);
 
 impl Process {
     /// `None` where it has ended already.
     fn open(pid: u32) -> Option<Self> {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
-        let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-        AsyncFd::with_interest(process, Interest::READABLE).ok().map(Self)
+        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
     }
 
-    async fn ended(&self) {
-        let _ = self.0.readable().await;
+    fn has_ended(&self) -> bool {
+        poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
     }
 }
