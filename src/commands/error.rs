@@ -8,7 +8,7 @@ use dorainfra_deploy::machine::MachineError;
 use dorainfra_deploy::workflow::{Error, InputError, Interrupted, PlanError};
 use dorainfra_engine::EngineError;
 
-use super::panics;
+use super::{panics, troubleshooting};
 
 /// The exit codes, as documented in docs/exit-codes.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,14 @@ impl CommandError {
     /// The causes, the nearest first.
     pub fn causes(&self) -> Vec<String> {
         dorainfra_base::error::chain(self.error.as_ref()).skip(1).map(ToString::to_string).collect()
+    }
+
+    /// The section of docs/troubleshooting.md that it belongs to.
+    pub fn topic(&self) -> Option<&'static str> {
+        match self.exit {
+            Exit::VerifyFailed => Some("verification-failed"),
+            _ => troubleshooting::topic(self.error.as_ref()),
+        }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,18 +1,19 @@
-//! `explain`: what a key of the configuration means, without a page to look it up in.
+//! `explain`: what a key of the configuration or an error means, without a page to look it up in.
 
 use clap::Args;
 use dorainfra_config as config;
 
 use super::context::Context;
-use super::{CommandError, CommandResult, Exit};
+use super::{CommandError, CommandResult, Exit, troubleshooting};
 
-/// Explain a key of dorainfra.yaml: what it means, takes and is by default
+/// Explain a key of dorainfra.yaml or an error: what it means, and what to do
 ///
 /// `dorainfra explain mimir` lists what is in a section, `dorainfra explain` everything
-/// that the file may begin with.
+/// that the file may begin with. What an error names as `lease-held` is a section of
+/// docs/troubleshooting.md.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The key or section, as `--set` takes it: mimir.disk_gb
+    /// The key or section, as `--set` takes it: mimir.disk_gb; or an error's topic: lease-held
     #[arg(default_value = "", hide_default_value = true)]
     key: String,
     /// Print a JSON Schema of the whole file, for an editor: save it beside dorainfra.yaml, whose first
@@ -27,12 +28,22 @@ impl Explain {
             context.printer.verbatim(&format!("{:#}\n", config::json_schema()));
             return Ok(Exit::Done);
         }
+        if let Some(section) = troubleshooting::section(&self.key) {
+            context.printer.result(&section);
+            return Ok(Exit::Done);
+        }
         let explanation = config::explain(&self.key).map_err(|near| {
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => "`dorainfra explain` lists keys and sections".to_owned(),
+                None => {
+                    let topics: Vec<&str> = troubleshooting::sections().map(|section| section.topic).collect();
+                    format!(
+                        "`dorainfra explain` lists keys and sections; of errors there are: {}",
+                        topics.join(", ")
+                    )
+                }
             };
-            CommandError::usage(format!("there is no key `{}`", self.key)).hint(hint)
+            CommandError::usage(format!("there is no key or error `{}`", self.key)).hint(hint)
         })?;
         context.printer.result(&explanation);
         Ok(Exit::Done)

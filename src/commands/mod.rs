@@ -9,6 +9,8 @@ mod completions;
 mod context;
 mod credentials;
 mod destroy;
+#[cfg(test)]
+mod documented;
 mod doctor;
 mod environment;
 mod error;
@@ -28,6 +30,7 @@ mod screen;
 mod stack;
 mod status;
 mod summary;
+mod troubleshooting;
 mod validate;
 mod verify;
 
@@ -163,7 +166,9 @@ async fn give_up(signals: Signals, printer: Printer, ends: std::sync::mpsc::Send
 }
 
 fn show(printer: &Printer, error: &CommandError, exit: Exit) {
-    printer.error(&error.to_string(), &error.causes(), &[error.next_step()], exit as u8);
+    let mut hints = vec![error.next_step()];
+    hints.extend(error.topic().map(|topic| format!("`dorainfra explain {topic}` says more")));
+    printer.error(&error.to_string(), &error.causes(), &hints, exit as u8);
 }
 
 /// `had_time`: the command could have ended by itself after the first signal.

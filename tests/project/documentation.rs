@@ -40,6 +40,16 @@ fn every_link_to_a_file_leads_somewhere() {
     assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
 }
 
+#[test]
+fn every_page_is_in_the_summary_of_the_site() {
+    let summary = read("docs/SUMMARY.md");
+    for page in pages().iter().filter(|page| page.parent().is_some_and(|folder| folder.ends_with("docs"))) {
+        let name = page.file_name().and_then(|name| name.to_str()).expect("a name");
+        let named = summary.matches(&format!("]({name})")).count();
+        assert_eq!(named, usize::from(name != "SUMMARY.md"), "docs/SUMMARY.md names {name} {named} times");
+    }
+}
+
 /// `ResourceStarted` → `resource-started`.
 fn kebab(name: &str) -> String {
     let mut kebab = String::new();
