@@ -142,6 +142,7 @@ impl Context {
             credentials,
             // Cloud Shell's metadata server knows who is sitting there.
             person: self.environment.get("CLOUD_SHELL").is_some(),
+            gcloud: sandbox.is_none() && self.has_gcloud_user(),
             proxies,
             sandbox: sandbox.map(|sandbox| Sandbox { caller_services: sandbox.caller_services() }),
         }
@@ -153,11 +154,31 @@ impl Context {
         if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
             return Some(self.environment.folder.join(file));
         }
-        let folder = match self.environment.get("CLOUDSDK_CONFIG") {
-            Some(folder) => PathBuf::from(folder),
-            None => Path::new(self.environment.get("HOME")?).join(".config/gcloud"),
+        Some(self.gcloud_folder()?.join("application_default_credentials.json")).filter(|file| file.is_file())
+    }
+
+    /// Where gcloud keeps what it knows.
+    fn gcloud_folder(&self) -> Option<PathBuf> {
+        match self.environment.get("CLOUDSDK_CONFIG") {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => Some(Path::new(self.environment.get("HOME")?).join(".config/gcloud")),
+        }
+    }
+
+    /// Whether gcloud may have somebody signed in: by a login, or by what a variable or a configuration
+    /// of it names. It starts for a second, and says no where it has nobody.
+    fn has_gcloud_user(&self) -> bool {
+        if self.environment.variables.keys().any(|name| name.starts_with("CLOUDSDK_AUTH_")) {
+            return true;
+        }
+        let Some(folder) = self.gcloud_folder() else { return false };
+        let logins = ["credentials.db", "legacy_credentials"];
+        let configured = || {
+            let files = std::fs::read_dir(folder.join("configurations")).into_iter().flatten().flatten();
+            let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+            texts.into_iter().any(|text| text.contains("[auth]"))
         };
-        Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
+        logins.iter().any(|name| folder.join(name).exists()) || configured()
     }
 
     /// Google's addresses, unless the variables that Google's tools use say otherwise.
