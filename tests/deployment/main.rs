@@ -30,6 +30,7 @@ mod plan_shows_all;
 mod policies;
 mod proxies;
 mod rules_apply;
+mod sandbox_folder;
 mod soak;
 mod states;
 mod survival;
