@@ -70,7 +70,7 @@ fn apply(criterion: &mut Criterion) {
 }
 
 fn resources(deployment: &Deployment) -> Duration {
-    deployment.run(&["sandbox", "reset"]).ends_with(0);
+    deployment.run(&["sandbox", "reset", "--yes"]).ends_with(0);
     let instance = ["--target", "compute.instance/dorainfra-mimir"];
     let run =
         deployment.run(&[&["--sandbox", "--json", "apply", "--yes"], &instance[..]].concat()).ends_with(0);

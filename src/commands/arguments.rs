@@ -33,6 +33,10 @@ pub struct Global {
     /// Use the sandbox that `dorainfra sandbox start` runs, instead of Google
     #[arg(long, global = true)]
     pub sandbox: bool,
+    /// Use the sandbox of this folder; implies --sandbox [default: the one that was last started
+    /// from here]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub sandbox_dir: Option<PathBuf>,
     /// Print one JSON event or result a line
     #[arg(long, global = true, conflicts_with = "quiet")]
     pub json: bool,

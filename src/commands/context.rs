@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dorainfra_base::{file, shell};
 use dorainfra_deploy::artifact;
 use dorainfra_deploy::workflow::{
     Cloud, Operator, Project, Purpose, Run, Sandbox, Selection, Settings, Tokens, Workspace,
@@ -77,11 +78,52 @@ impl Context {
         config_file(&self.global, &self.environment)
     }
 
+    /// The folder of the sandbox that is meant: as named, else the one that was last started from here.
     pub fn sandbox_folder(&self) -> PathBuf {
-        match self.environment.get("DORAINFRA_SANDBOX_DIR") {
-            Some(folder) => self.environment.folder.join(folder),
-            None => self.workspace.state().join("sandbox"),
+        let noted = || {
+            let text = std::fs::read_to_string(self.sandbox_note()).ok()?;
+            Some(text.trim().to_owned()).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+        };
+        self.named_sandbox().or_else(noted).unwrap_or_else(|| self.usual_sandbox())
+    }
+
+    /// By a flag or a variable.
+    pub fn named_sandbox(&self) -> Option<PathBuf> {
+        let variable = || self.environment.get("DORAINFRA_SANDBOX_DIR").map(PathBuf::from);
+        let named = self.global.sandbox_dir.clone().or_else(variable)?;
+        Some(self.environment.folder.join(named))
+    }
+
+    /// Where it is unless somebody says otherwise.
+    pub fn usual_sandbox(&self) -> PathBuf {
+        self.workspace.state().join("sandbox")
+    }
+
+    /// Notes that a sandbox was started in `folder`, for the commands that follow. Without the
+    /// note they have to be told, which is no reason not to start it.
+    pub fn note_sandbox(&self, folder: &Path) {
+        let note = self.sandbox_note();
+        let noted = match folder == self.usual_sandbox() {
+            true => match std::fs::remove_file(&note) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+                _ => Ok(()),
+            },
+            false => self.workspace.make_state().map_err(|error| error.to_string()).and_then(|_| {
+                let path = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+                let text = format!("{}\n", path.display());
+                file::replace(&note, text.as_bytes(), file::Mode::Private).map_err(|error| error.to_string())
+            }),
+        };
+        if let Err(why) = noted {
+            let folder = shell::quoted(folder.display());
+            let hint =
+                format!("name it: `--sandbox-dir {folder}`, or `export DORAINFRA_SANDBOX_DIR={folder}`");
+            self.printer.warning(&format!("where the sandbox is can't be noted: {why}"), Some(&hint));
         }
+    }
+
+    fn sandbox_note(&self) -> PathBuf {
+        self.workspace.state().join("sandbox-dir")
     }
 
     /// Configuration from file, environment and flags; nothing is contacted but
@@ -142,6 +184,7 @@ impl Context {
             credentials,
             // Cloud Shell's metadata server knows who is sitting there.
             person: self.environment.get("CLOUD_SHELL").is_some(),
+            gcloud: sandbox.is_none() && self.has_gcloud_user(),
             proxies,
             sandbox: sandbox.map(|sandbox| Sandbox { caller_services: sandbox.caller_services() }),
         }
@@ -153,11 +196,31 @@ impl Context {
         if let Some(file) = self.environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
             return Some(self.environment.folder.join(file));
         }
-        let folder = match self.environment.get("CLOUDSDK_CONFIG") {
-            Some(folder) => PathBuf::from(folder),
-            None => Path::new(self.environment.get("HOME")?).join(".config/gcloud"),
+        Some(self.gcloud_folder()?.join("application_default_credentials.json")).filter(|file| file.is_file())
+    }
+
+    /// Where gcloud keeps what it knows.
+    fn gcloud_folder(&self) -> Option<PathBuf> {
+        match self.environment.get("CLOUDSDK_CONFIG") {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => Some(Path::new(self.environment.get("HOME")?).join(".config/gcloud")),
+        }
+    }
+
+    /// Whether gcloud may have somebody signed in: by a login, or by what a variable or a configuration
+    /// of it names. It starts for a second, and says no where it has nobody.
+    fn has_gcloud_user(&self) -> bool {
+        if self.environment.variables.keys().any(|name| name.starts_with("CLOUDSDK_AUTH_")) {
+            return true;
+        }
+        let Some(folder) = self.gcloud_folder() else { return false };
+        let logins = ["credentials.db", "legacy_credentials"];
+        let configured = || {
+            let files = std::fs::read_dir(folder.join("configurations")).into_iter().flatten().flatten();
+            let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+            texts.into_iter().any(|text| text.contains("[auth]"))
         };
-        Some(folder.join("application_default_credentials.json")).filter(|file| file.is_file())
+        logins.iter().any(|name| folder.join(name).exists()) || configured()
     }
 
     /// Google's addresses, unless the variables that Google's tools use say otherwise.

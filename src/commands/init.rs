@@ -1,19 +1,18 @@
 //! `init`: a commented dorainfra.yaml.
 
-use std::io::Write as _;
-
 use clap::Args;
-use dorainfra_config as config;
+use dorainfra_base::file;
+use dorainfra_config::{self as config, Config};
 use dorainfra_gcp_sandbox::Handle;
 
 use super::context::Context;
-use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Exit};
 
 /// Write a commented dorainfra.yaml
 ///
-/// Asks on a terminal for what is not given by a flag; takes the defaults
-/// otherwise. Never overwrites a file.
+/// Asks on a terminal for what is not given by a flag, and again where an answer can't be; takes the
+/// defaults otherwise. What environment variables say is not written into the file: they win over it
+/// wherever they are set. Never overwrites a file.
 #[derive(Debug, Args)]
 pub struct Init {
     /// The deployment's name
@@ -36,6 +35,37 @@ pub struct Init {
     yes: bool,
 }
 
+/// What is known so far.
+#[derive(Clone, Default)]
+struct Answers {
+    project: Option<String>,
+    /// `key=value`
+    set: Vec<String>,
+}
+
+impl Answers {
+    /// The configuration that follows; an answer can be as wrong as a key in a file.
+    fn config(&self) -> Result<Config, config::ConfigErrors> {
+        let sources =
+            config::Sources { set: self.set.clone(), project: self.project.clone(), ..Default::default() };
+        Ok(config::load(sources)?.config)
+    }
+
+    fn with(&self, key: &str, answer: &str) -> Self {
+        let mut more = self.clone();
+        match key {
+            PROJECT => more.project = Some(answer.to_owned()).filter(|answer| !answer.is_empty()),
+            ALLOW => more.set.push(format!("{key}=[{answer}]")),
+            _ => more.set.push(format!("{key}={answer}")),
+        }
+        more
+    }
+}
+
+const PROJECT: &str = "project";
+const ALLOW: &str = "access.allow";
+const TEAMS: &str = "generator.teams";
+
 impl Init {
     pub async fn run(self, context: &Context) -> CommandResult {
         let path = match &context.global.config {
@@ -49,79 +79,234 @@ impl Init {
         if path.exists() {
             return Err(exists());
         }
-        let ask = !self.yes && context.printer.options().interactive();
-        let defaults = config::Config::default();
-        let mut set = context.global.set.clone();
-        let project = match (&context.global.project, context.global.sandbox) {
-            (Some(project), _) => Some(project.clone()),
-            (None, true) => Some(Handle::find(&context.sandbox_folder()).await?.project().to_owned()),
-            (None, false) if ask => {
-                let known = context.environment.get("GOOGLE_CLOUD_PROJECT").unwrap_or_default();
-                Some(context.printer.ask("Google Cloud project", known)?).filter(|answer| !answer.is_empty())
-            }
-            (None, false) => None,
+        let answers = self.given(context).await?;
+        // What was given is checked before anything is asked.
+        answers.config()?;
+        let answers = match !self.yes && context.printer.options().interactive() {
+            true => self.asked(context, answers)?,
+            false => answers,
         };
-        let questions = [
-            ("name", "Name of the deployment", &self.name, defaults.name.clone()),
-            ("region", "Region", &self.region, defaults.region.clone()),
-            (
-                "access.allow",
-                "Who may reach Mimir (CIDRs, or caller)",
-                &self.allow,
-                defaults.access.allow.join(","),
-            ),
-            (
-                "generator.teams",
-                "Number of simulated teams",
-                &self.teams,
-                defaults.generator.teams.to_string(),
-            ),
-        ];
-        if self.simulate || ask && self.asks_to_simulate(context)? {
-            set.push("generator.simulate=true".into());
-        }
-        for (key, question, given, default) in questions {
-            let answer = match given {
-                Some(answer) => answer.clone(),
-                None if ask => context.printer.ask(question, &default)?,
-                None => continue,
-            };
-            let answer = if key == "access.allow" { format!("[{answer}]") } else { answer };
-            set.push(format!("{key}={answer}"));
-        }
-        // An answer can be as wrong as a key in a file: nothing is written then.
-        let sources = config::Sources {
-            environment: context.environment.variables.clone().into_iter().collect(),
-            tool_variables: TOOL_VARIABLES.iter().map(|&name| name.to_owned()).collect(),
-            set,
-            project,
-            ..config::Sources::default()
-        };
-        let text = config::template(&config::load(sources)?.config);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(
-            |error| match error.kind() {
+        let text = config::template(&answers.config()?);
+        file::create_whole(&path, text.as_bytes(), file::Mode::Public).map_err(|error| {
+            match error.kind() {
                 std::io::ErrorKind::AlreadyExists => exists(),
                 _ => CommandError::failed(format!("{} can't be written: {error}", path.display()))
                     .hint("check the folder's permissions and the free space"),
-            },
-        )?;
-        file.write_all(text.as_bytes()).map_err(|error| {
-            CommandError::failed(format!("{} can't be written: {error}", path.display()))
-                .hint("check the free space; delete the file before you try again")
+            }
         })?;
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
         Ok(Exit::Done)
     }
 
-    /// Whether simulated teams are wanted until there are sources.
-    fn asks_to_simulate(&self, context: &Context) -> CommandResult<bool> {
-        let answer = context.printer.ask("Feed simulated teams, to try it out (yes or no)", "no")?;
-        match answer.to_lowercase().as_str() {
-            "yes" | "y" | "true" => Ok(true),
-            "no" | "n" | "false" | "" => Ok(false),
-            _ => Err(CommandError::usage(format!("`{answer}` is neither yes nor no: nothing was written"))
-                .hint("run it again, or give `--simulate`")),
+    /// By flags.
+    async fn given(&self, context: &Context) -> CommandResult<Answers> {
+        let mut answers = Answers { project: None, set: context.global.set.clone() };
+        answers.project = match (&context.global.project, context.global.sandbox) {
+            (Some(project), _) => Some(project.clone()),
+            (None, true) => Some(Handle::find(&context.sandbox_folder()).await?.project().to_owned()),
+            (None, false) => None,
+        };
+        for (key, flag) in
+            [("name", &self.name), ("region", &self.region), (ALLOW, &self.allow), (TEAMS, &self.teams)]
+        {
+            if let Some(answer) = flag {
+                answers = answers.with(key, answer);
+            }
         }
+        if self.simulate {
+            answers.set.push("generator.simulate=true".into());
+        }
+        Ok(answers)
+    }
+
+    /// By somebody at the terminal, as far as no flag says it.
+    fn asked(&self, context: &Context, mut answers: Answers) -> CommandResult<Answers> {
+        let defaults = Config::default();
+        let variable = context.environment.get("GOOGLE_CLOUD_PROJECT").unwrap_or_default();
+        if answers.project.is_none() {
+            let why = match variable.is_empty() {
+                true => {
+                    "The project that everything is made in. Empty: named later, by --project or in the file."
+                }
+                false => {
+                    "The project that everything is made in; the default is what GOOGLE_CLOUD_PROJECT says."
+                }
+            };
+            answers = ask(context, &answers, PROJECT, "Google Cloud project", variable, why)?;
+        }
+        let questions = [
+            (
+                "name",
+                "Name of the deployment",
+                &self.name,
+                defaults.name.clone(),
+                "All names begin with it. The default does for a project's only deployment.",
+            ),
+            (
+                "region",
+                "Region",
+                &self.region,
+                defaults.region.clone(),
+                "Where machine and disk are. The default is in the EU; take the one that is next to your teams.",
+            ),
+            (
+                ALLOW,
+                "Who may reach Mimir (CIDRs, or caller)",
+                &self.allow,
+                defaults.access.allow.join(","),
+                "By the firewall, and with a client certificate only. `caller` is this machine's address, \
+                 looked up by each apply; a CI needs its own, as 203.0.113.0/24.",
+            ),
+        ];
+        for (key, question, given, default, why) in questions {
+            if given.is_none() {
+                answers = ask(context, &answers, key, question, &default, why)?;
+            }
+        }
+        let simulate = self.simulate || asks_to_simulate(context)?;
+        if simulate && !self.simulate {
+            answers.set.push("generator.simulate=true".into());
+        }
+        if simulate && self.teams.is_none() {
+            let default = defaults.generator.teams.to_string();
+            let why = "Each gets a year of history; the default is enough to rank and compare.";
+            answers = ask(context, &answers, TEAMS, "Number of simulated teams", &default, why)?;
+        }
+        Ok(answers)
+    }
+}
+
+/// Asks until the answer can be.
+fn ask(
+    context: &Context,
+    answers: &Answers,
+    key: &str,
+    question: &str,
+    default: &str,
+    why: &str,
+) -> CommandResult<Answers> {
+    context.printer.note(why);
+    loop {
+        let answer = context.printer.ask(question, default)?;
+        let more = answers.with(key, &answer);
+        match more.config() {
+            Ok(_) => return Ok(more),
+            Err(errors) => {
+                for problem in errors.problems() {
+                    let allowed =
+                        problem.allowed.as_ref().map(|words| format!(" ({words})")).unwrap_or_default();
+                    context.printer.note(&format!("✗ {}{allowed}", problem.message));
+                    if let Some(help) = &problem.help {
+                        context.printer.note(&format!("  {help}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether simulated teams are wanted until there are sources.
+fn asks_to_simulate(context: &Context) -> CommandResult<bool> {
+    context.printer.note(
+        "Without `sources` nothing is fed. Simulated teams show what it looks like; the default keeps invented \
+         data out of a real Mimir.",
+    );
+    Ok(context.printer.confirm("Feed simulated teams, to try it out?")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Parser as _;
+
+    use super::super::interrupt::Signals;
+    use super::super::{Cli, Command, Environment};
+    use super::*;
+    use crate::ui::{Captured, Mode, Options, Printer, Terminals};
+
+    /// `init` by somebody who types these lines.
+    async fn init(folder: &std::path::Path, more: &[&str], lines: &str) -> (CommandResult, Captured) {
+        let cli = Cli::try_parse_from(["dorainfra", "init"].iter().chain(more)).unwrap();
+        let Command::Init(init) = cli.command else { panic!("{:?}", cli.command) };
+        let environment = Environment {
+            variables: BTreeMap::from([
+                ("GOOGLE_CLOUD_PROJECT".into(), "of-a-variable".into()),
+                ("DORAINFRA_MIMIR_DISK_GB".into(), "777".into()),
+                ("DORAINFRA_REGION".into(), "us-east1".into()),
+            ]),
+            folder: folder.into(),
+            executable: folder.join("dorainfra"),
+        };
+        let terminals = Terminals { stdin: true, stdout: true, stderr: true };
+        let (printer, captured) =
+            Printer::captured(Options { terminals, ..Options::plain(Mode::Human) }, lines);
+        let context = Context::new(cli.global, environment, printer, Signals::default());
+        (init.run(&context).await, captured)
+    }
+
+    #[tokio::test]
+    async fn each_answer_is_checked_when_it_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = "No Such Project\nacme-metrics\nTeam_1\nteam-1\nmoon\neurope-west4\n300.1.1.1/8\n\
+                     203.0.113.0/24\nperhaps\nyes\n-3\n5\n";
+        let (result, captured) = init(folder.path(), &[], lines).await;
+        let told = captured.stderr();
+        result.unwrap();
+        for (answer, again) in [
+            ("No Such Project", "Google Cloud project"),
+            ("Team_1", "Name of the deployment"),
+            ("moon", "Region"),
+            ("300.1.1.1/8", "Who may reach Mimir"),
+        ] {
+            assert_eq!(told.matches(again).count(), 2, "{again} is asked for again: {told}");
+            assert!(told.contains(answer), "what is wrong with {answer} is told: {told}");
+        }
+        assert_eq!(told.matches("Number of simulated teams").count(), 2, "{told}");
+        assert!(told.contains("please answer yes or no"), "{told}");
+        let text = std::fs::read_to_string(folder.path().join("dorainfra.yaml")).unwrap();
+        for line in
+            ["project: acme-metrics", "name: team-1", "region: europe-west4", "simulate: true", "teams: 5"]
+        {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_variables_say_is_not_written_into_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (result, _) = init(folder.path(), &["--yes"], "").await;
+        result.unwrap();
+        let text = std::fs::read_to_string(folder.path().join("dorainfra.yaml")).unwrap();
+        for words in ["777", "us-east1", "of-a-variable"] {
+            assert!(!text.contains(words), "{words}: {text}");
+        }
+        // What somebody takes as an answer was asked for.
+        std::fs::remove_file(folder.path().join("dorainfra.yaml")).unwrap();
+        let (result, captured) = init(folder.path(), &[], "\n\n\n\n\n").await;
+        result.unwrap();
+        let text = std::fs::read_to_string(folder.path().join("dorainfra.yaml")).unwrap();
+        assert!(text.contains("project: of-a-variable") && !text.contains("777"), "{text}");
+        for why in ["GOOGLE_CLOUD_PROJECT", "next to your teams", "looked up by each apply", "invented"] {
+            assert!(captured.stderr().contains(why), "{why}: {}", captured.stderr());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_wrong_is_told_before_anything_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (result, captured) = init(folder.path(), &["--region", "moon"], "\n\n\n\n\n").await;
+        assert_eq!(result.unwrap_err().exit, Exit::Usage);
+        assert_eq!(captured.stderr(), "");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_stops_in_the_middle_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (result, _) = init(folder.path(), &[], "acme-metrics\nteam-1\n").await;
+        assert!(result.is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

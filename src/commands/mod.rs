@@ -104,6 +104,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(mut cli) => {
             cli.global.set = settings(&arguments);
+            // Whoever names one does not mean Google.
+            cli.global.sandbox |= cli.global.sandbox_dir.is_some();
             cli
         }
         Err(error) => {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use dorainfra_base::child;
+use dorainfra_base::{child, shell};
+use dorainfra_deploy::workflow::{self, Collector};
 use dorainfra_gcp_sandbox::machine::{BaseSystem, nspawn_machines, process_machines};
 use dorainfra_gcp_sandbox::{self as sandbox, Driver, Handle, Options, Profile};
 use dorainfra_model::Events;
@@ -35,16 +36,28 @@ enum SandboxCommand {
     Stop(Place),
     /// Show where it answers, what it holds and which machines run
     Status(Place),
-    /// Forget everything in it: an empty project again
-    Reset(Place),
+    Reset(Reset),
 }
 
 /// Which sandbox.
 #[derive(Debug, Args)]
 struct Place {
-    /// Folder of the sandbox's state [default: .dorainfra/sandbox]
+    /// Folder of the sandbox's state; other commands find it from here, or by --sandbox-dir
+    /// [default: .dorainfra/sandbox]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+}
+
+/// Forget everything in it: an empty project again, on the same port
+///
+/// Asks first. Collectors that write to a Mimir in it are named, and run on.
+#[derive(Debug, Args)]
+struct Reset {
+    #[command(flatten)]
+    place: Place,
+    /// Ask nothing
+    #[arg(long, short)]
+    yes: bool,
 }
 
 /// Start it, and print the variables that point Google's tools at it
@@ -139,17 +152,60 @@ impl Sandbox {
                 context.printer.result(&StatusView(status));
                 Ok(Exit::Done)
             }
-            SandboxCommand::Reset(place) => {
-                match place.find(context).await {
-                    Ok(handle) => handle.reset().await?,
-                    // What is damaged does not run.
-                    Err(_) => sandbox::forget(&place.folder(context))?,
-                }
-                context.printer.note("the sandbox is empty");
-                Ok(Exit::Done)
-            }
+            SandboxCommand::Reset(reset) => reset.run(context).await,
         }
     }
+}
+
+impl Reset {
+    async fn run(self, context: &Context) -> CommandResult {
+        let folder = self.place.folder(context);
+        let shown = context.workspace.shown(&folder).display().to_string();
+        let found = self.place.find(context).await;
+        let status = match &found {
+            Ok(handle) => handle.status().await.ok(),
+            Err(_) if !sandbox::is_there(&folder) => {
+                return Err(dorainfra_gcp_sandbox::SandboxError::NothingThere { dir: folder }.into());
+            }
+            Err(_) => None,
+        };
+        for Collector { deployment, parts } in workflow::collectors(&context.workspace).await {
+            let parts = parts.join(", ");
+            let message = format!(
+                "the collector of `{deployment}` still runs ({parts}), and runs on: what it writes to may be gone then"
+            );
+            let hint = format!("`dorainfra --set name={deployment} stack down` ends it");
+            context.printer.warning(&message, Some(&hint));
+        }
+        if !self.yes {
+            let question = format!("Forget everything in the sandbox in {shown}{}?", holds(status.as_ref()));
+            if !context.printer.confirm(&question)? {
+                context.printer.note("nothing was touched");
+                return Ok(Exit::Done);
+            }
+        }
+        match found {
+            Ok(handle) => handle.reset().await?,
+            // What is damaged does not run.
+            Err(_) => sandbox::forget(&folder)?,
+        }
+        context.printer.note("the sandbox is empty");
+        Ok(Exit::Done)
+    }
+}
+
+/// ", with 1 machine, 2 buckets"
+fn holds(status: Option<&Value>) -> String {
+    let Some(status) = status else { return " (it does not run)".into() };
+    let count = |what: &str| status["counts"][what].as_u64().unwrap_or_default();
+    let machines = status["machines"].as_array().map_or(0, Vec::len) as u64;
+    let counts = [("machine", machines), ("bucket", count("buckets")), ("secret", count("secrets"))];
+    let words: Vec<String> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+        .collect();
+    if words.is_empty() { String::new() } else { format!(", with {}", words.join(", ")) }
 }
 
 impl Place {
@@ -161,7 +217,7 @@ impl Place {
     }
 
     async fn find(&self, context: &Context) -> CommandResult<Handle> {
-        if self.dir.is_none() {
+        if self.dir.is_none() && context.named_sandbox().is_none() {
             context.workspace.own_state()?;
         }
         Ok(Handle::find(&self.folder(context)).await?)
@@ -169,11 +225,18 @@ impl Place {
 }
 
 impl Start {
-    async fn run(self, context: &Context) -> CommandResult {
-        if self.place.dir.is_none() {
+    /// Where it is started: what was started last elsewhere is no reason to go there again.
+    fn folder(&self, context: &Context) -> CommandResult<PathBuf> {
+        let named = self.place.dir.as_ref().map(|folder| context.environment.folder.join(folder));
+        let usual = named.is_none() && context.named_sandbox().is_none();
+        if usual {
             context.workspace.make_state()?;
         }
-        let dir = self.place.folder(context);
+        Ok(named.or_else(|| context.named_sandbox()).unwrap_or_else(|| context.usual_sandbox()))
+    }
+
+    async fn run(self, context: &Context) -> CommandResult {
+        let dir = self.folder(context)?;
         let driver = self.driver(context).await?;
         let options = Options {
             port: self.port.unwrap_or_default(),
@@ -187,15 +250,16 @@ impl Start {
         let (ready, answers) = tokio::sync::oneshot::channel();
         // As it ends by itself, too: asked to by `sandbox stop`.
         let stop = context.signals.ending().child_token();
-        let printer = context.printer.clone();
-        tokio::spawn(async move {
+        let told = async {
             if answers.await.is_ok()
                 && let Ok(handle) = Handle::find(&dir).await
             {
-                show(&printer, &handle);
+                context.note_sandbox(&dir);
+                show(&context.printer, &handle);
             }
-        });
-        sandbox::serve(options, ready, stop).await?;
+        };
+        let (served, ()) = tokio::join!(sandbox::serve(options, ready, stop), told);
+        served?;
         Ok(Exit::Done)
     }
 
@@ -236,10 +300,7 @@ impl Start {
 
     /// Starts this program again as the server and waits until it answers.
     async fn detached(self, context: &Context) -> CommandResult {
-        let dir = self.place.folder(context);
-        if self.place.dir.is_none() {
-            context.workspace.make_state()?;
-        }
+        let dir = self.folder(context)?;
         let fails = |error: std::io::Error| {
             CommandError::failed(format!("the sandbox can't be started: {error}"))
                 .hint("check the folder's permissions and the free space")
@@ -247,6 +308,7 @@ impl Start {
         sandbox::make_folder(&dir)?;
         if let Ok(handle) = Handle::find(&dir).await {
             context.printer.note("the sandbox is running already");
+            context.note_sandbox(&dir);
             show(&context.printer, &handle);
             return Ok(Exit::Done);
         }
@@ -282,6 +344,7 @@ impl Start {
         let deadline = tokio::time::Instant::now() + START_WAIT;
         loop {
             if let Ok(handle) = Handle::find(&dir).await {
+                context.note_sandbox(&dir);
                 show(&context.printer, &handle);
                 return Ok(Exit::Done);
             }
@@ -305,7 +368,7 @@ struct Exports(Vec<(String, String)>);
 
 impl View for Exports {
     fn human(&self, _: &Style) -> String {
-        self.0.iter().map(|(name, value)| format!("export {name}={value}\n")).collect()
+        self.0.iter().map(|(name, value)| format!("export {name}={}\n", shell::quoted(value))).collect()
     }
 
     fn json(&self) -> Value {

@@ -45,7 +45,8 @@ impl Printer {
 
     /// Asks for a value; an empty answer is `default`.
     pub fn ask(&self, question: &str, default: &str) -> Result<String, PromptError> {
-        let answer = self.answer(question, &format!("[{default}]"))?;
+        let choices = if default.is_empty() { String::new() } else { format!("[{default}]") };
+        let answer = self.answer(question, &choices)?;
         Ok(if answer.is_empty() { default.to_owned() } else { answer })
     }
 
@@ -55,7 +56,10 @@ impl Printer {
         }
         let style = self.message_style();
         let question = style.paint(Role::Heading, visible(question));
-        let prompt = format!("{question} {} ", style.paint(Role::Faint, visible(choices)));
+        let prompt = match choices {
+            "" => format!("{question} "),
+            choices => format!("{question} {} ", style.paint(Role::Faint, visible(choices))),
+        };
         self.ask_line(&prompt)?.ok_or(PromptError::Closed)
     }
 }

@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::deployment::{Deployment, MACHINE, Run};
+use dorainfra_deploy::resource::Command;
 use serde_json::{Value, json};
 
 /// A deployment of which the services are on, and a disk is there: policies can be read.
@@ -149,22 +150,10 @@ fn permission(api: &str) -> String {
     format!("{collection}.{verb}")
 }
 
-#[test]
-fn doctor_names_each_permission_that_a_deployment_takes() {
-    let deployment = Deployment::of_a_machine();
-    deployment
-        .run(&[
-            "--sandbox",
-            "--set",
-            "mimir.machine_type=e2-standard-2",
-            "apply",
-            "--yes",
-            "--target",
-            MACHINE,
-        ])
-        .ends_with(0);
-    deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
+/// The permissions that the calls until now took, but for those that a plan goes on without.
+fn permissions_asked_for(deployment: &Deployment) -> std::collections::BTreeSet<String> {
     let requests = deployment.control("GET", "requests", None);
+    deployment.control("DELETE", "requests", None);
     let calls = requests["requests"].as_array().unwrap().iter();
     let known = ["compute.", "iam.", "secretmanager.", "storage.", "serviceusage."];
     let mut asked: std::collections::BTreeSet<String> = calls
@@ -186,6 +175,35 @@ fn doctor_names_each_permission_that_a_deployment_takes() {
         "compute.instanceGroupManagers",
     ] {
         asked.retain(|permission| !permission.starts_with(beside));
+    }
+    asked
+}
+
+#[test]
+fn doctor_names_each_permission_that_a_deployment_takes() {
+    let deployment = Deployment::of_a_machine();
+    deployment
+        .run(&[
+            "--sandbox",
+            "--set",
+            "mimir.machine_type=e2-standard-2",
+            "apply",
+            "--yes",
+            "--target",
+            MACHINE,
+        ])
+        .ends_with(0);
+    let mut asked = permissions_asked_for(&deployment);
+    for (command, arguments) in [
+        (Command::Plan, &["plan"][..]),
+        (Command::Destroy, &["destroy", "--yes"]),
+        (Command::Destroy, &["destroy", "--yes", "--delete-data"]),
+    ] {
+        deployment.run(&[&["--sandbox"], arguments].concat()).ends_with(0);
+        let of_this = permissions_asked_for(&deployment);
+        let untold: Vec<&String> = of_this.iter().filter(|each| !command.takes(each)).collect();
+        assert!(untold.is_empty() && !of_this.is_empty(), "{arguments:?} takes, too: {untold:?}");
+        asked.extend(of_this);
     }
     asked.extend(["iam.serviceAccounts.actAs".into(), "compute.subnetworks.useExternalIp".into()]);
     assert!(asked.len() > 40, "{asked:?}");

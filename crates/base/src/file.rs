@@ -138,6 +138,16 @@ impl Replacement {
         Ok(())
     }
 
+    /// As [`persist`](Self::persist), where nothing is there yet.
+    ///
+    /// # Errors
+    /// Those of the system; [`io::ErrorKind::AlreadyExists`]: something is there, and stays.
+    pub fn persist_new(self) -> io::Result<()> {
+        self.part.as_file().sync_all()?;
+        self.part.persist_noclobber(&self.path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
     /// As [`persist`](Self::persist), and back from here the new contents outlive a power cut: it
     /// waits for the disk.
     ///
@@ -178,6 +188,14 @@ pub fn replace_durably(path: &Path, contents: &[u8], mode: Mode) -> io::Result<(
     Replacement::with(path, contents, mode)?.persist_durably()
 }
 
+/// Makes a file, whole or not at all, where there is none.
+///
+/// # Errors
+/// As of [`Replacement::persist_new`].
+pub fn create_whole(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
+    Replacement::with(path, contents, mode)?.persist_new()
+}
+
 /// Writes what a user wants in a place of their own: a file is replaced, also through their
 /// link, a pipe or a device is written to.
 ///
@@ -209,6 +227,17 @@ fn flags(flags: OFlags) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_made_whole_and_nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.yaml");
+        create_whole(&path, b"mine", Mode::Public).unwrap();
+        let error = create_whole(&path, b"theirs", Mode::Public).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 
     #[test]
     fn pipes_devices_folders_and_links_are_told() {

@@ -31,4 +31,4 @@ pub use kernel::files::StateFile;
 pub use kernel::profile::Profile;
 pub use kernel::requests::Entry as Request;
 pub use sandbox::handle::Handle;
-pub use sandbox::start::{Driver, MachineFactory, Options, forget, make_folder, serve};
+pub use sandbox::start::{Driver, MachineFactory, Options, forget, is_there, make_folder, serve};

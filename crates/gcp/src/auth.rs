@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::Error;
+use super::identity::{self, Identity};
 
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 
@@ -17,6 +18,7 @@ const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
 pub struct Auth {
     key_file: Option<PathBuf>,
     person: bool,
+    gcloud: bool,
     project: String,
     /// Held while a token is asked for: the libraries cache it, but would let
     /// everybody who comes before the first answer ask for one of his own.
@@ -35,6 +37,8 @@ pub struct Token {
 struct Source {
     tokens: Tokens,
     quota_project: Option<String>,
+    /// As far as it is known without a call.
+    identity: Identity,
 }
 
 enum Tokens {
@@ -58,11 +62,12 @@ impl std::fmt::Debug for Auth {
 
 impl Auth {
     /// `person`: the metadata server's tokens are somebody's, not a machine's.
+    /// `gcloud`: it may have a user; where it has none, its start is a second of nothing.
     /// `project`: the one that people's calls count against. Their credentials may name
     /// another (`quota_project_id`), and then whether an API is enabled would be asked of
     /// that one.
-    pub fn new(key_file: Option<PathBuf>, person: bool, project: &str) -> Self {
-        Self { key_file, person, project: project.to_owned(), source: Mutex::new(None) }
+    pub fn new(key_file: Option<PathBuf>, person: bool, gcloud: bool, project: &str) -> Self {
+        Self { key_file, person, gcloud, project: project.to_owned(), source: Mutex::new(None) }
     }
 
     /// A valid access token. Cached until it expires; concurrent callers share one fetch.
@@ -70,9 +75,57 @@ impl Auth {
         let mut source = self.source.lock().await;
         let source = match &mut *source {
             Some(source) => source,
-            empty => empty.insert(find(self.key_file.as_deref(), self.person, &self.project).await?),
+            empty => empty.insert(self.find().await?),
         };
         Ok(Token { value: source.tokens.get().await?, quota_project: source.quota_project.clone() })
+    }
+
+    /// The order of Google's tools: a file, the machine's own identity, gcloud's user.
+    async fn find(&self) -> Result<Source, Error> {
+        let project = self.project.as_str();
+        if let Some(path) = &self.key_file {
+            return from_file(path, project);
+        }
+        // Elsewhere its name is found by nobody, or its address takes no connection: which of both is known
+        // before the library, which tries for as long as the system does, is let at it.
+        if let Some(account) = identity::of_metadata(identity::METADATA).await
+            && let Ok(metadata) = gcp_auth::MetadataServiceAccount::new().await
+        {
+            let quota_project = self.person.then(|| project.to_owned());
+            let source = if self.person { "Cloud Shell" } else { "the metadata server" };
+            let identity =
+                Identity { account, person: self.person, source: source.into(), ..Identity::default() };
+            return Ok(Source { tokens: Tokens::Local(Arc::new(metadata)), quota_project, identity });
+        }
+        if self.gcloud
+            && let Ok(user) = gcp_auth::GCloudAuthorizedUser::new().await
+        {
+            let quota_project = Some(project.to_owned());
+            let identity = Identity { person: true, source: "gcloud's user".into(), ..Identity::default() };
+            return Ok(Source { tokens: Tokens::Local(Arc::new(user)), quota_project, identity });
+        }
+        Err(Error::Credentials(
+            "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
+             credentials, this is no machine of Google's, and gcloud has no user"
+                .into(),
+        ))
+    }
+
+    /// Whose credentials these are, and until when the present token is good.
+    ///
+    /// # Errors
+    /// There are none, or they give no token.
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let token = self.token().await?;
+        let source = self.source.lock().await;
+        let mut identity = source.as_ref().map(|source| source.identity.clone()).unwrap_or_default();
+        if let Some(Source { tokens: Tokens::Local(provider), .. }) = &*source {
+            let present = provider.token(SCOPES).await.map_err(fails)?;
+            identity.until = time::OffsetDateTime::from_unix_timestamp(present.expires_at().timestamp()).ok();
+        }
+        drop(source);
+        identity.complete(&token.value).await;
+        Ok(identity)
     }
 
     /// Forgets a token that was refused although its time was not over (a key
@@ -110,30 +163,6 @@ impl Tokens {
     }
 }
 
-/// The order of Google's tools: a file, the machine's own identity, gcloud's user.
-async fn find(key_file: Option<&Path>, person: bool, project: &str) -> Result<Source, Error> {
-    if let Some(path) = key_file {
-        return from_file(path, project);
-    }
-    match gcp_auth::MetadataServiceAccount::new().await {
-        Ok(account) => {
-            let quota_project = person.then(|| project.to_owned());
-            Ok(Source { tokens: Tokens::Local(Arc::new(account)), quota_project })
-        }
-        Err(_) => match gcp_auth::GCloudAuthorizedUser::new().await {
-            Ok(user) => {
-                let quota_project = Some(project.to_owned());
-                Ok(Source { tokens: Tokens::Local(Arc::new(user)), quota_project })
-            }
-            Err(_) => Err(Error::Credentials(
-                "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
-                 credentials, this is no machine of Google's, and gcloud has no user"
-                    .into(),
-            )),
-        },
-    }
-}
-
 fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
     let text = dorainfra_base::file::text(path).map_err(|error| fails(error.to_string()))?;
@@ -142,6 +171,7 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
     let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
     let quota_project = person.then(|| project.to_owned());
     let subject = file["credential_source"]["file"].as_str().map(PathBuf::from);
+    let identity = Identity::of_file(path, &file, person);
     let scopes = SCOPES.iter().copied();
     let kind = file["type"].as_str().unwrap_or_default().to_owned();
     let credentials = match &*kind {
@@ -174,7 +204,8 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
         }
     };
     let credentials = credentials.map_err(|error| fails(chain(&error)))?;
-    Ok(Source { tokens: Tokens::File { credentials, path: path.to_owned(), subject }, quota_project })
+    let tokens = Tokens::File { credentials, path: path.to_owned(), subject };
+    Ok(Source { tokens, quota_project, identity })
 }
 
 fn fails(error: impl std::error::Error) -> Error {

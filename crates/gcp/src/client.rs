@@ -2,7 +2,7 @@
 //! what may be repeated, request ids on Compute writes.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::auth::{Auth, Token};
-use super::{ApiError, Endpoints, Error};
+use super::{ApiError, Endpoints, Error, Identity};
 
 /// The longest wait of one request; `wait` calls of operations hold theirs for
 /// up to two minutes.
@@ -45,6 +45,8 @@ pub struct Settings {
     pub credentials: Option<PathBuf>,
     /// The metadata server's tokens are a person's, as in Cloud Shell.
     pub person: bool,
+    /// gcloud may have a user, and is asked where there is nothing else.
+    pub gcloud: bool,
     pub project: String,
     /// The proxy that the environment names, for people.
     pub proxy: Option<String>,
@@ -68,6 +70,8 @@ pub enum Api {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
+    /// The longest that a call goes on trying, where that is shorter than usual.
+    patience: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -84,6 +88,8 @@ pub(super) struct Inner {
     enabled: OnceLock<Instant>,
     /// Something of the project was answered: that it is "not found" passes.
     pub(super) seen: AtomicBool,
+    /// Seconds that Google's clock was ahead of this one's at the last answer; none yet: `i64::MIN`.
+    clock_ahead: AtomicI64,
     /// What writes ask, where they need a lease.
     fence: OnceLock<Arc<Fence>>,
 }
@@ -183,7 +189,7 @@ impl Client {
                 reason: error.to_string(),
                 sent: false,
             })?;
-        let auth = Auth::new(settings.credentials, settings.person, &settings.project);
+        let auth = Auth::new(settings.credentials, settings.person, settings.gcloud, &settings.project);
         let inner = Inner {
             http,
             auth,
@@ -194,9 +200,40 @@ impl Client {
             number: tokio::sync::OnceCell::new(),
             enabled: OnceLock::new(),
             seen: AtomicBool::new(false),
+            clock_ahead: AtomicI64::new(i64::MIN),
             fence: OnceLock::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), patience: None })
+    }
+
+    /// The same client for whoever would rather be told soon than after a second try.
+    #[must_use]
+    pub fn patient_for(&self, patience: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), patience: Some(patience) }
+    }
+
+    /// Has a token, so that nothing else is done first where there are no credentials.
+    ///
+    /// # Errors
+    /// There are none, or they give no token.
+    pub async fn sign_in(&self) -> Result<(), Error> {
+        let token = self.inner.auth.token().await;
+        token.map(drop).map_err(|error| error.by_proxy(self.inner.proxy.as_deref()))
+    }
+
+    /// Whose credentials are used.
+    ///
+    /// # Errors
+    /// As of [`sign_in`](Self::sign_in).
+    pub async fn identity(&self) -> Result<Identity, Error> {
+        let identity = self.inner.auth.identity().await;
+        identity.map_err(|error| error.by_proxy(self.inner.proxy.as_deref()))
+    }
+
+    /// Seconds that Google's clock was ahead of this machine's (negative: behind) at the last
+    /// answer; `None`: none has told the time.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        Some(self.inner.clock_ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != i64::MIN)
     }
 
     pub fn project(&self) -> &str {
@@ -304,6 +341,7 @@ impl Client {
                 _ => false,
             };
             // Who says "at once" again and again is not believed.
+            within = within.min(self.patience.unwrap_or(within));
             let wait = after.unwrap_or_default().min(RETRY_FOR).max(jitter(backoff));
             if !again || began.elapsed().saturating_add(wait) > within {
                 if let Error::Api(api) = &mut error
@@ -311,6 +349,7 @@ impl Client {
                     && !self.project_is_seen(&token).await
                 {
                     api.unseen_project = Some(self.inner.project.clone());
+                    api.caller = self.identity().await.ok().map(|identity| identity.name());
                 }
                 return Err(error);
             }
@@ -345,6 +384,9 @@ impl Client {
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(answer::seconds);
         let (clock_ahead, at) = (answer::clock_ahead(&response), answer::time_there(&response));
+        if let Some(ahead) = clock_ahead {
+            self.inner.clock_ahead.store(ahead, Ordering::Relaxed);
+        }
         let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(error) => lost(error),
             BodyError::TooLarge(_) => {
@@ -402,21 +444,23 @@ impl Client {
         Err(Error::Unexpected { what: call.what(), reason })
     }
 
-    /// The permissions of `wanted` that the caller lacks in the project; an
-    /// error where the project can't be seen at all.
+    /// The project as Resource Manager tells it.
+    pub async fn described(&self) -> Result<Value, Error> {
+        self.call(&self.project_itself()).await
+    }
+
+    /// The permissions of `wanted` that the caller lacks in the project.
     pub async fn lacking(&self, wanted: &[String]) -> Result<Vec<String>, Error> {
         /// `testIamPermissions` takes this many.
         const AT_ONCE: usize = 100;
         let project = self.project();
-        let seen = self.project_itself();
         let test = |wanted: &[String]| {
             let path = format!("v3/projects/{project}:testIamPermissions");
             Call::idempotent(Api::ResourceManager, Method::POST, path)
                 .body(serde_json::json!({"permissions": wanted}))
         };
         let tests: Vec<Call> = wanted.chunks(AT_ONCE).map(test).collect();
-        let tested = futures::future::try_join_all(tests.iter().map(|call| self.call(call)));
-        let (_, answers) = tokio::try_join!(self.call(&seen), tested)?;
+        let answers = futures::future::try_join_all(tests.iter().map(|call| self.call(call))).await?;
         let granted: Vec<&str> = answers
             .iter()
             .flat_map(|answer| answer["permissions"].as_array().into_iter().flatten())

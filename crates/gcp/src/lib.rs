@@ -8,6 +8,7 @@ mod auth;
 mod client;
 mod endpoints;
 mod error;
+mod identity;
 mod lease;
 mod objects;
 mod operations;
@@ -15,6 +16,7 @@ mod project;
 
 pub use client::{Api, Call, Client, Settings, jitter};
 pub use endpoints::Endpoints;
-pub use error::{ApiError, Error, role_with};
+pub use error::{ApiError, Error, more_or_less, role_with};
+pub use identity::Identity;
 pub use lease::BucketLease;
 pub use objects::{Body, Upload, encoded, integer};

@@ -5,6 +5,7 @@ mod watch;
 use std::time::Duration;
 
 use clap::Args;
+use dorainfra_base::shell;
 use dorainfra_config::{Tls, Topology};
 use dorainfra_deploy::blueprint::{Names, PORT};
 use dorainfra_deploy::workflow::{BucketObjects, Purpose, Run, State, blocks_prefix, credentials, stack};
@@ -75,13 +76,17 @@ impl Status {
         let config = &run.project.config;
         let server = Names::of(config).server_name;
         let ask = address.filter(|_| !reports.is_empty()).map(|address| {
-            let tls = folder.join("tls");
-            let tls = tls.display();
+            let tls = |name: &str| shell::quoted(folder.join("tls").join(name).display());
             let (scheme, shown) = match config.access.tls {
                 Tls::Off => ("http", String::new()),
                 _ => (
                     "https",
-                    format!(" --cacert {tls}/ca.crt --cert {tls}/client.crt --key {tls}/client.key"),
+                    format!(
+                        " --cacert {} --cert {} --key {}",
+                        tls("ca.crt"),
+                        tls("client.crt"),
+                        tls("client.key")
+                    ),
                 ),
             };
             let own = format!("{address}:{PORT}");

@@ -27,7 +27,7 @@ mod service_account;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,7 +48,8 @@ use crate::machine::{Machine, Reader};
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
-pub use permissions::{Permissions, permissions};
+pub use permissions::{Command, Permissions, permissions};
+pub use preflight::{Preflight, Room};
 pub use remains::{Remains, delete_snapshots, snapshots};
 pub use secret::{Held, held, mark_revoked};
 
@@ -68,6 +69,8 @@ pub(crate) struct Cloud {
     pub fresh: Fresh,
     /// What was planned while nothing could be asked about what it needs.
     pub unread: Mutex<Vec<Manifest>>,
+    /// What may be on its way is not waited for.
+    pub at_once: bool,
 }
 
 /// How long a change may be unseen by a read that follows.
@@ -168,6 +171,8 @@ pub struct Google {
     kinds: Vec<Box<dyn Kind>>,
     /// `None`: nobody looks into it.
     mimir: Option<Arc<Mimir>>,
+    /// What the last plan's preflight found.
+    found: Mutex<Preflight>,
 }
 
 impl Google {
@@ -188,9 +193,11 @@ impl Google {
                 interrupt: CancellationToken::new(),
                 fresh: Fresh::default(),
                 unread: Mutex::default(),
+                at_once: false,
             },
             kinds: kinds(),
             mimir: None,
+            found: Mutex::default(),
         }
     }
 
@@ -198,6 +205,33 @@ impl Google {
     /// keeps those out.
     pub async fn exposure(&self, manifests: &[Manifest]) -> Vec<Finding> {
         exposure::findings(&self.cloud, manifests).await
+    }
+
+    /// The same for whoever only asks how things are: what may be on its way is not waited for.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.cloud.at_once = true;
+        self
+    }
+
+    /// What the preflight of the last plan found, by what it is about.
+    pub fn found_before(&self) -> Preflight {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is wrong with the project's billing.
+    pub async fn billing(&self) -> Option<Finding> {
+        preflight::billing(&self.cloud).await
+    }
+
+    /// What is wrong with the networks that the machines are in, or will be.
+    pub async fn network(&self, manifests: &[Manifest]) -> Vec<Finding> {
+        preflight::network(&self.cloud, manifests.iter()).await
+    }
+
+    /// What new resources need of the quotas, and what is left.
+    pub async fn room(&self, creating: &[&Manifest]) -> Result<Vec<Room>, gcp::Error> {
+        preflight::room(&self.cloud, creating).await
     }
 
     /// With what lives in the deployment's Mimir, beside what is Google's.
@@ -311,7 +345,11 @@ impl Provider for Google {
             async {
                 match creating {
                     [] => Vec::new(),
-                    creating => preflight::findings(&self.cloud, creating).await,
+                    creating => {
+                        let found = preflight::findings(&self.cloud, creating).await;
+                        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
+                        found.all()
+                    }
                 }
             },
             preflight::of_changes(&self.cloud, changing)

@@ -105,6 +105,7 @@ async fn a_kind_is_one_implementation_and_one_line() {
         endpoints: gcp::Endpoints::default(),
         credentials: None,
         person: false,
+        gcloud: false,
         project: "p".into(),
     };
     let client = Client::new(settings).unwrap();

@@ -45,6 +45,8 @@ pub struct Cloud {
     pub credentials: Option<PathBuf>,
     /// The metadata server's tokens are a person's, as in Cloud Shell.
     pub person: bool,
+    /// gcloud may have a user, and is asked where there is nothing else.
+    pub gcloud: bool,
     /// The variables that name proxies, and their exceptions.
     pub proxies: BTreeMap<String, String>,
     /// A sandbox.
@@ -117,12 +119,13 @@ impl Project {
 
     /// A client of the project's cloud. No call is made yet.
     pub fn client(&self) -> Result<gcp::Client> {
-        let Cloud { endpoints, credentials, person, proxies, .. } = &self.cloud;
+        let Cloud { endpoints, credentials, person, gcloud, proxies, .. } = &self.cloud;
         let settings = gcp::Settings {
             proxy: proxy::of(proxies, &endpoints.compute)?,
             endpoints: endpoints.clone(),
             credentials: credentials.clone(),
             person: *person,
+            gcloud: *gcloud,
             project: self.config.project.clone(),
         };
         Ok(gcp::Client::new(settings)?)

@@ -62,13 +62,15 @@ impl Run {
         project.config.require_project()?;
         let restore_disks = selection::restore_disks(&project.config, &selection.restore_disk)?;
         let client = project.client()?;
+        // Without credentials, or in a project that they do not see, nothing is looked for elsewhere:
+        // neither an address nor a release.
+        client.sign_in().await?;
         let noted = match purpose {
             Purpose::Look => Noted::default(),
             _ => holder::noted(&Self::lease(&project, &client)).await,
         };
-        let held = async { Ok(resource::held(&client, &project.config.name).await?) };
-        let facts = facts::find(&workspace, &project, &client, purpose, events);
-        let (mut facts, held) = tokio::try_join!(facts, held)?;
+        let held = resource::held(&client, &project.config.name).await?;
+        let mut facts = facts::find(&workspace, &project, &client, purpose, events).await?;
         facts.clients = credentials::clients(&held);
         facts.restore_disks = restore_disks;
         Self::build(workspace, operator, project, facts, client, held, noted)
@@ -82,6 +84,7 @@ impl Run {
         facts: Facts,
     ) -> Result<Self> {
         let client = project.client()?;
+        client.sign_in().await?;
         let noted = holder::noted(&Self::lease(&project, &client)).await;
         let held = resource::held(&client, &project.config.name).await?;
         Self::build(workspace, operator, project, facts, client, held, noted)

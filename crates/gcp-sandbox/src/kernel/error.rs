@@ -48,9 +48,12 @@ impl SandboxError {
             Self::OtherProject { have, .. } => {
                 format!("use --project {have}, another folder with --dir, or `dorainfra sandbox reset`")
             }
-            Self::NothingThere { .. } | Self::NotRunning { .. } | Self::NoAnswer { .. } => {
-                "start it with `dorainfra sandbox start`".into()
+            Self::NothingThere { .. } | Self::NotRunning { .. } => {
+                "start it with `dorainfra sandbox start`; one in \
+                another folder is named by `--sandbox-dir DIR`, or DORAINFRA_SANDBOX_DIR"
+                    .into()
             }
+            Self::NoAnswer { .. } => "start it with `dorainfra sandbox start`".into(),
             Self::File { .. } | Self::Store(_) => "check the folder's permissions and the free space".into(),
             Self::Listen(_) | Self::Key(_) | Self::Machines(_) => return None,
         })

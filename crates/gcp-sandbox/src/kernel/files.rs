@@ -43,6 +43,11 @@ pub fn key_file(dir: &Path) -> PathBuf {
     dir.join("key.json")
 }
 
+/// The port of the last start, which outlives a reset.
+pub fn port_file(dir: &Path) -> PathBuf {
+    dir.join("port")
+}
+
 /// The token of the control routes, while the sandbox runs.
 pub fn control_token(dir: &Path) -> PathBuf {
     dir.join("control.token")

@@ -153,14 +153,15 @@ pub async fn serve(
     Ok(())
 }
 
-/// Takes away the state of a sandbox that does not run, whatever state it is in.
+/// Takes away the state of a sandbox that does not run, whatever state it is in; the next one
+/// starts on the same port, which others may have been told.
 ///
 /// # Errors
 /// [`SandboxError::AlreadyRunning`] where it runs, [`SandboxError::NothingThere`]
 /// where there is none.
 pub fn forget(dir: &Path) -> Result<(), SandboxError> {
     let file = dir.join("state.redb");
-    if ![&file, &files::key_file(dir), &dir.join("objects")].iter().any(|path| path.exists()) {
+    if !is_there(dir) {
         return Err(SandboxError::NothingThere { dir: dir.to_owned() });
     }
     if let Err(error @ SandboxError::AlreadyRunning { .. }) = Store::open(dir) {
@@ -179,6 +180,11 @@ pub fn forget(dir: &Path) -> Result<(), SandboxError> {
         }
     }
     Ok(())
+}
+
+/// Whether a folder has anything of a sandbox in it.
+pub fn is_there(dir: &Path) -> bool {
+    [dir.join("state.redb"), files::key_file(dir), dir.join("objects")].iter().any(|path| path.exists())
 }
 
 /// Makes the folder of a sandbox's state, which only its owner may enter.
@@ -233,9 +239,11 @@ async fn prepare(
         .unwrap_or_else(|panic| Err(panic.to_string()))
         .map_err(|why| SandboxError::Damaged { path: dir.join("objects"), why })?;
 
-    let last = before.and_then(|project| project["port"].as_u64()).and_then(|port| u16::try_from(port).ok());
+    let last = std::fs::read_to_string(files::port_file(&dir)).ok().and_then(|text| text.trim().parse().ok());
+    let last = last.or_else(|| before.and_then(|project| u16::try_from(project["port"].as_u64()?).ok()));
     let listener = bind(options.port, last).await?;
     let port = listener.local_addr().map_err(SandboxError::Listen)?.port();
+    files::replace(&files::port_file(&dir), port.to_string().as_bytes())?;
     let secret = identity(&mut store, port)?;
     let owner = format!("sandbox-owner@{}.iam.gserviceaccount.com", options.project);
     let owner_key = tokio::task::spawn_blocking({

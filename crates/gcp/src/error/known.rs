@@ -31,6 +31,10 @@ const LINK_BILLING: &str = "the project has no billing account: \
     `gcloud billing projects link PROJECT --billing-account ACCOUNT` (`gcloud billing accounts list` shows yours)";
 pub(super) const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
     roles/browser, or any role in it. One that was just made is seen everywhere after some minutes";
+pub(super) const SIGN_IN: &str = "somebody at a terminal: `gcloud auth application-default login`; with a key file: \
+    `export GOOGLE_APPLICATION_CREDENTIALS=KEY.json`; CI: workload identity federation, which needs no key \
+    (google-github-actions/auth sets the variable; `gcloud iam workload-identity-pools create-cred-config` makes the \
+    file elsewhere); without an account: `dorainfra sandbox start --detach`, then `--sandbox`";
 const PERIMETER: &str = "a perimeter of VPC Service Controls refuses the call, and no other try will change that: give the \
     identifier in the message to an administrator of the perimeter, who can let these credentials in from where you are \
     (an ingress rule), or run this inside the perimeter";
@@ -264,10 +268,15 @@ static QUOTAS: &[(&str, &str)] = &[
     ("HEALTH_CHECKS", "delete health checks that nobody uses (`gcloud compute health-checks list`); `mimir.topology: single` needs none"),
 ];
 
-/// What to do where a quota is used up: more of it, or less. Another region helps only
-/// where the limit is a region's.
+/// What to do where a quota is used up, as a message says it.
 pub(super) fn used_up(message: &str) -> String {
     let quota = message.split_once("uota '").and_then(|(_, rest)| rest.split('\'').next());
+    more_or_less(quota, message.contains(" in region "))
+}
+
+/// What to do where there is too little of a quota: more of it, or less. Another region helps only
+/// where the limit is a region's.
+pub fn more_or_less(quota: Option<&str>, of_region: bool) -> String {
     let less = quota
         .and_then(|quota| QUOTAS.iter().find(|(name, _)| quota.starts_with(name) || quota.ends_with(name)));
     let mut hint = match quota {
@@ -277,7 +286,7 @@ pub(super) fn used_up(message: &str) -> String {
     if let Some((_, less)) = less {
         hint = format!("{less}; or {hint}");
     }
-    if message.contains(" in region ") {
+    if of_region {
         hint.push_str(", or take another `region`");
     }
     hint

@@ -2,6 +2,7 @@
 
 mod known;
 
+pub use known::more_or_less;
 use serde_json::Value;
 
 /// Seconds that Google forgives a signature that was made "in the future".
@@ -37,7 +38,7 @@ pub enum Error {
 
 /// An error in Google's own words.
 #[derive(Clone, Debug, Default, thiserror::Error)]
-#[error("{}{what}: {message} ({})", self.project(), self.place())]
+#[error("{}", self.words())]
 pub struct ApiError {
     /// The call, for people: `POST compute/…/instances`.
     pub what: String,
@@ -56,6 +57,8 @@ pub struct ApiError {
     pub foreign_consumer: bool,
     /// The deployment's project, where that is what can't be seen.
     pub unseen_project: Option<String>,
+    /// Who asked, for people, where that matters.
+    pub caller: Option<String>,
     /// The region's other zones, for what this one has none left of.
     pub other_zones: Vec<String>,
     /// Seconds that Google's clock is ahead of this machine's (negative: behind), where
@@ -104,11 +107,22 @@ impl ApiError {
         })
     }
 
-    fn project(&self) -> String {
-        let unseen = self.unseen_project.as_ref();
-        unseen.map_or_else(String::new, |project| {
-            format!("the project `{project}` does not exist, or these credentials may not see it: ")
-        })
+    fn words(&self) -> String {
+        let Self { what, message, .. } = self;
+        let own = format!("{what}: {message} ({})", self.place());
+        let Some(project) = &self.unseen_project else { return own };
+        let caller = self.caller.as_deref().unwrap_or("these credentials");
+        let unseen = format!("the project `{project}` is not found, or not visible to {caller}");
+        // What an API says of it is about a permission of its own, mostly, which is not what is missing.
+        match self.more_than_unseen() {
+            Some(_) => format!("{unseen}: {own}"),
+            None => unseen,
+        }
+    }
+
+    /// What is known of the answer, where that is more than that the project can't be seen.
+    fn more_than_unseen(&self) -> Option<&'static known::Row> {
+        known::row(self).filter(|row| row.hint != known::CHECK_PROJECT)
     }
 
     fn place(&self) -> String {
@@ -196,7 +210,10 @@ impl ApiError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         if self.is_project_unseen() {
-            return Some(known::CHECK_PROJECT.into());
+            return Some(match self.more_than_unseen() {
+                Some(row) => format!("{}; or {}", row.hint, known::CHECK_PROJECT),
+                None => known::CHECK_PROJECT.into(),
+            });
         }
         if self.is_service_disabled() {
             let service = self.service.as_deref().unwrap_or("SERVICE");
@@ -323,10 +340,7 @@ impl Error {
             Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
             Self::Credentials(message) => Some(
                 known::credentials(message)
-                    .unwrap_or(
-                        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, \
-                         or try it without an account: `--sandbox`",
-                    )
+                    .unwrap_or(known::SIGN_IN)
                     .into(),
             ),
             Self::Fenced { .. } => Some("run the same command again: what is done stays done".into()),

@@ -114,6 +114,7 @@ impl Lab {
             endpoints: gcp::Endpoints::default(),
             credentials: None,
             person: false,
+            gcloud: false,
             project: "p".into(),
         };
         let client = Client::new(settings).unwrap();

@@ -3,10 +3,11 @@
 //! and an account; somebody who pays (`project`), and policies that allow it
 //! (`policies`). Asked once it is known what will be made, and before anything is.
 
+mod disks;
 mod policies;
 mod project;
+mod quota;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dorainfra_engine::{Change, Finding, Manifest, ResourceId};
@@ -17,24 +18,45 @@ use serde_json::Value;
 
 use super::{Cloud, absent, short};
 
-/// Machine series that take Hyperdisk only, also to boot from.
-/// Source: Google's table of disk types by machine series, as of November 2026.
-const HYPERDISK_ONLY: [&str; 13] =
-    ["a4", "a4x", "c4", "c4a", "c4d", "h4d", "m4", "n4", "n4a", "n4d", "x4", "z3", "m4n"];
-/// Series that take no Hyperdisk Balanced (some of them take its other kinds).
-const NO_HYPERDISK: [&str; 12] = ["a2", "c2", "c2d", "e2", "f1", "g1", "g2", "n1", "n2", "n2d", "t2a", "t2d"];
-/// Series that take no Persistent Disk of the standard kind.
-const NO_STANDARD: [&str; 6] = ["a3", "c3", "c3d", "g2", "h3", "m3"];
+pub use quota::Room;
+pub(super) use {project::billing, quota::room};
+
+/// What would stop something from being made, or its owner should know, by what it is about.
+#[derive(Clone, Debug, Default)]
+pub struct Preflight {
+    pub policies: Vec<Finding>,
+    /// Who pays.
+    pub project: Vec<Finding>,
+    pub network: Vec<Finding>,
+    pub rest: Vec<Finding>,
+    /// What is to be made.
+    pub creating: Vec<Manifest>,
+}
+
+impl Preflight {
+    /// All of it, each once: three machines lack one network once.
+    pub fn all(self) -> Vec<Finding> {
+        let Self { policies, project, network, rest, creating: _ } = self;
+        each_once([policies, project, network, rest].concat())
+    }
+}
+
+pub(super) fn each_once(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
+    findings.dedup_by(|a, b| a.problem == b.problem);
+    findings
+}
 
 /// Everything that would stop these from being made, or that their owner should know.
-pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Finding> {
+pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Preflight {
     let machines: Vec<&&Manifest> =
         manifests.iter().filter(|manifest| manifest.kind == "compute.instance").collect();
     let all = join_all(machines.iter().map(|manifest| machine(cloud, manifest)));
-    let fitting = join_all(machines.iter().map(|manifest| disks(cloud, manifest, manifests)));
+    let fitting = join_all(machines.iter().map(|manifest| disks::findings(cloud, manifest, manifests)));
     let snapshots = join_all(manifests.iter().map(|manifest| snapshot(cloud, manifest)));
-    let (all, fitting, snapshots, policies, project) = futures::join!(
+    let (all, network, fitting, snapshots, policies, project) = futures::join!(
         all,
+        network(cloud, manifests.iter().copied()),
         fitting,
         snapshots,
         policies::findings(cloud, manifests),
@@ -44,14 +66,20 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Vec<Find
         *cloud.unread.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             manifests.iter().map(|manifest| (*manifest).clone()).collect();
     }
-    let mut findings: Vec<Finding> = all.into_iter().flatten().collect();
-    findings.extend(policies.findings.into_iter().chain(project.findings));
-    findings.extend(fitting.into_iter().flatten());
-    findings.extend(snapshots.into_iter().flatten());
-    findings.sort_by(|a, b| (&a.problem, a.subject.to_string()).cmp(&(&b.problem, b.subject.to_string())));
-    // Three machines lack one network once.
-    findings.dedup_by(|a, b| a.problem == b.problem);
-    findings
+    let rest = all.into_iter().flatten().chain(fitting.into_iter().flatten());
+    Preflight {
+        policies: policies.findings,
+        project: project.findings,
+        network,
+        rest: rest.chain(snapshots.into_iter().flatten()).collect(),
+        creating: manifests.iter().map(|manifest| (*manifest).clone()).collect(),
+    }
+}
+
+/// What is wrong with the networks and subnets of these machines.
+pub(super) async fn network(cloud: &Cloud, manifests: impl Iterator<Item = &Manifest>) -> Vec<Finding> {
+    let machines = manifests.filter(|manifest| manifest.kind == "compute.instance");
+    each_once(join_all(machines.map(|manifest| interface(cloud, manifest))).await.concat())
 }
 
 /// What could be found out about a project.
@@ -126,7 +154,7 @@ pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Re
     }
     progress("looking for what would refuse the rest");
     let (refused, told): (Vec<Finding>, Vec<Finding>) =
-        findings(cloud, &manifests).await.into_iter().partition(|finding| finding.refuses);
+        findings(cloud, &manifests).await.all().into_iter().partition(|finding| finding.refuses);
     for Finding { subject, problem, instead, .. } in told {
         events.send(Event::Note { message: format!("{subject}: {problem}: {instead}") });
     }
@@ -141,32 +169,50 @@ pub(super) async fn again(cloud: &Cloud, id: &ResourceId, events: &Events) -> Re
 const DEFAULT: &str = "default";
 
 async fn machine(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
+    let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
+    let (typed, imaged, running_as) = futures::join!(
+        look(cloud, format!("zones/{zone}/machineTypes/{machine_type}"), machine_type),
+        image(cloud, manifest),
+        account(cloud, manifest),
+    );
+    let no_type = matches!(typed, Look::Missing).then(|| no_type(manifest));
+    imaged.into_iter().chain(running_as).chain(no_type).collect()
+}
+
+/// What is wrong with the network that a machine is in.
+async fn interface(cloud: &Cloud, manifest: &Manifest) -> Vec<Finding> {
     let body = &manifest.body;
-    let (zone, machine_type) = (text(&body["zone"]), text(&body["machineType"]));
+    let zone = text(&body["zone"]);
     let region = zone.rsplit_once('-').map_or("", |(region, _)| region);
     let interface = &body["networkInterfaces"][0];
     let (network, subnet) = (text(&interface["network"]), text(&interface["subnetwork"]));
     let private = interface["accessConfigs"].as_array().is_none_or(Vec::is_empty);
-    let (typed, networked, subnetted, imaged, running_as) = futures::join!(
-        look(cloud, format!("zones/{zone}/machineTypes/{machine_type}"), machine_type),
+    let (networked, subnetted) = futures::join!(
         async {
             match network {
+                DEFAULT if cloud.at_once => default_network(cloud, Duration::ZERO).await,
                 DEFAULT => default_network(cloud, PERHAPS_WITHIN).await,
                 _ => look(cloud, format!("global/networks/{network}"), network).await,
             }
         },
         look(cloud, format!("regions/{region}/subnetworks/{subnet}"), subnet),
-        image(cloud, manifest),
-        account(cloud, manifest),
     );
-    let mut found: Vec<Finding> = imaged.into_iter().chain(running_as).collect();
+    let mut found = Vec::new();
+    // Whoever plans is told of what refuses; whoever asks how things are, of what is not known, too.
+    for (looked, what, name) in [(&networked, "network", network), (&subnetted, "subnet", subnet)] {
+        if cloud.at_once && is_literal(name) && matches!(looked, Look::Unknown) {
+            found.push(Finding {
+                subject: manifest.id(),
+                problem: format!("whether the {what} `{name}` is as it has to be is not known"),
+                instead: "the Compute Engine API is off, or these credentials may not see it (roles/compute.viewer)"
+                    .into(),
+                refuses: false,
+            });
+        }
+    }
     let mut refuse = |problem: String, instead: String| {
         found.push(Finding { subject: manifest.id(), problem, instead, refuses: true });
     };
-    if matches!(typed, Look::Missing) {
-        let Finding { problem, instead, .. } = no_type(manifest);
-        refuse(problem, instead);
-    }
     if matches!(networked, Look::Missing) {
         refuse(
             format!("the project has no network `{network}`"),
@@ -230,7 +276,8 @@ pub(super) async fn of_changes(cloud: &Cloud, changing: &[(&Manifest, &[Change])
     let found = join_all(changes("machineType").map(async |(manifest, _)| {
         let (zone, machine_type) = (text(&manifest.body["zone"]), text(&manifest.body["machineType"]));
         let path = format!("zones/{zone}/machineTypes/{machine_type}");
-        let (typed, mut found) = futures::join!(look(cloud, path, machine_type), disks(cloud, manifest, &[]));
+        let (typed, mut found) =
+            futures::join!(look(cloud, path, machine_type), disks::findings(cloud, manifest, &[]));
         if matches!(typed, Look::Missing) {
             found.push(no_type(manifest));
         }
@@ -315,8 +362,13 @@ enum Look {
     Unknown,
 }
 
+/// Whether it is a name, and not a reference or a path.
+fn is_literal(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['$', '/'])
+}
+
 async fn look(cloud: &Cloud, path: String, name: &str) -> Look {
-    if name.is_empty() || name.contains(['$', '/']) {
+    if !is_literal(name) {
         return Look::Unknown;
     }
     answered(cloud, &Call::get(Api::Compute, path)).await
@@ -376,7 +428,8 @@ async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
     let get = Call::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts/{email}"));
     let mut looked = answered(cloud, &get).await;
     // One that was made a moment ago is seen by some replicas only.
-    for _ in 0..ASK_AGAIN {
+    let tries = if cloud.at_once { 0 } else { ASK_AGAIN };
+    for _ in 0..tries {
         if !matches!(looked, Look::Missing) {
             break;
         }
@@ -397,111 +450,18 @@ async fn account(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
     Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
 }
 
-/// Whether each disk of a machine is of a type that its series takes.
-async fn disks(cloud: &Cloud, manifest: &Manifest, all: &[&Manifest]) -> Vec<Finding> {
-    let zone = text(&manifest.body["zone"]);
-    let attached = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
-        // `${compute.disk/NAME.name}`
-        let reference = disk["source"].as_str()?.strip_prefix("${compute.disk/")?;
-        reference.split('.').next()
-    });
-    let kept = attached.map(async |name| {
-        if let Some(made) = all.iter().find(|other| other.kind == "compute.disk" && other.name == name) {
-            return Some((made.body["type"].as_str()?.to_owned(), false));
-        }
-        match look(cloud, format!("zones/{zone}/disks/{name}"), name).await {
-            Look::There(disk) => Some((disk["type"].as_str()?.to_owned(), true)),
-            Look::Missing | Look::Unknown => None,
-        }
-    });
-    let data: Vec<(String, bool)> = join_all(kept).await.into_iter().flatten().collect();
-    fitting(manifest, &data)
-}
-
-/// What is wrong with the types of a machine's disks; `data`: those of its data disks, and
-/// whether the disk is there already, and stays.
-fn fitting(manifest: &Manifest, data: &[(String, bool)]) -> Vec<Finding> {
-    let machine_type = text(&manifest.body["machineType"]);
-    let series = machine_type.split('-').next().unwrap_or_default();
-    let boot = manifest.body["disks"].as_array().into_iter().flatten().filter_map(|disk| {
-        Some(("`mimir.boot_disk_type`", disk["initializeParams"]["diskType"].as_str()?, false))
-    });
-    let data = data.iter().map(|(kind, kept)| ("`mimir.disk_type`", kind.as_str(), *kept));
-    let mut wrong: BTreeMap<(&str, &str), (Vec<&str>, bool)> = BTreeMap::new();
-    for (key, link, kept) in boot.chain(data) {
-        let kind = short(link);
-        let other = match kind.starts_with("hyperdisk") {
-            false if HYPERDISK_ONLY.contains(&series) => "hyperdisk-balanced",
-            true if NO_HYPERDISK.contains(&series) => "pd-balanced",
-            false if kind == "pd-standard" && NO_STANDARD.contains(&series) => "pd-balanced",
-            _ => continue,
-        };
-        let (keys, stays) = wrong.entry((kind, other)).or_default();
-        keys.push(key);
-        *stays |= kept;
-    }
-    let finding = |((kind, other), (keys, kept)): ((&str, &str), (Vec<&str>, bool))| Finding {
-        subject: manifest.id(),
-        problem: format!("a machine of the series {series} takes no disk of the type {kind}"),
-        instead: match kept {
-            // A key alone changes nothing: no disk becomes one of another type.
-            true => format!(
-                "take another `mimir.machine_type`, as the data disk that is there keeps its type; or set {} to \
-                 `{other}` and move by a snapshot (each night there is one, `gcloud compute snapshots list`): \
-                 `dorainfra apply --restore-disk SNAPSHOT --delete-data` with these keys makes disk and machine \
-                 anew. What is newer than the snapshot is lost then, but for what is in the bucket",
-                keys.join(" and ")
-            ),
-            false => format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),
-        },
-        refuses: true,
-    };
-    wrong.into_iter().map(finding).collect()
-}
-
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-
-    use serde_json::json;
-
     use super::*;
-
-    fn manifest(kind: &str, body: Value) -> Manifest {
-        Manifest::new(kind, "m", body)
-    }
 
     #[test]
     fn the_project_of_an_account_is_in_its_address() {
         assert_eq!(home("a@shop-1.iam.gserviceaccount.com").as_deref(), Some("shop-1"));
         assert_eq!(home("a@shop.example.com.iam.gserviceaccount.com").as_deref(), Some("example.com:shop"));
         assert_eq!(home("1234-compute@developer.gserviceaccount.com"), None);
-    }
-
-    #[test]
-    fn a_disk_has_to_be_of_a_type_that_the_machine_takes() {
-        let told = |machine_type: &str, boot: &str, data: &str| {
-            let machine = manifest(
-                "compute.instance",
-                json!({"zone": "z-a", "machineType": machine_type, "disks": [
-                    {"initializeParams": {"diskType": format!("zones/z-a/diskTypes/{boot}")}}, {"source": "x"}]}),
-            );
-            let found = fitting(&machine, &[(data.to_owned(), false)]);
-            found.iter().map(|finding| finding.instead.clone()).collect::<Vec<_>>().join("; ")
-        };
-        assert_eq!(told("e2-medium", "pd-balanced", "pd-ssd"), "");
-        assert_eq!(told("n4-standard-2", "hyperdisk-balanced", "hyperdisk-balanced"), "");
-        assert_eq!(told("c3-standard-4", "pd-balanced", "hyperdisk-balanced"), "");
-        assert!(told("n2-standard-2", "pd-balanced", "hyperdisk-balanced").contains("`mimir.disk_type`"));
-        assert!(told("c3-standard-4", "pd-standard", "pd-ssd").contains("`mimir.boot_disk_type`"));
-        let both = told("c4a-standard-2", "pd-balanced", "pd-ssd");
-        assert!(both.contains("`mimir.boot_disk_type` to `hyperdisk-balanced`"), "{both}");
-        assert!(both.contains("`mimir.disk_type` to `hyperdisk-balanced`"), "{both}");
-        let same = told("n4-standard-2", "pd-balanced", "pd-balanced");
-        assert!(same.contains("`mimir.boot_disk_type` and `mimir.disk_type` to"), "{same}");
-        assert!(told("e2-medium", "pd-balanced", "hyperdisk-balanced").contains("pd-balanced"));
     }
 }

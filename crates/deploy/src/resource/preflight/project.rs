@@ -1,7 +1,7 @@
 //! Whether somebody pays for the project: without that the first write is refused, and
 //! what was made before somebody took the account away stops.
 
-use dorainfra_engine::{Finding, Manifest};
+use dorainfra_engine::{Finding, Manifest, ResourceId};
 use dorainfra_gcp::{Api, Call};
 
 use super::super::Cloud;
@@ -11,16 +11,26 @@ use super::Found;
 const PAID: [&str; 4] = ["serviceusage.services", "compute.disk", "compute.instance", "storage.bucket"];
 
 pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Found {
+    match manifests.iter().find(|manifest| PAID.contains(&manifest.kind.as_str())) {
+        Some(first) => asked(cloud, first.id()).await,
+        None => Found::default(),
+    }
+}
+
+/// The same, whatever is made.
+pub async fn billing(cloud: &Cloud) -> Option<Finding> {
+    let project = ResourceId::new("serviceusage.services", cloud.client.project());
+    asked(cloud, project).await.findings.pop()
+}
+
+async fn asked(cloud: &Cloud, subject: ResourceId) -> Found {
     let mut found = Found::default();
-    let Some(first) = manifests.iter().find(|manifest| PAID.contains(&manifest.kind.as_str())) else {
-        return found;
-    };
     let project = cloud.client.project();
     let call = Call::get(Api::Billing, format!("v1/projects/{project}/billingInfo"));
     match cloud.client.call(&call).await {
         Ok(info) if info["billingEnabled"] == true => {}
         Ok(_) => found.findings.push(Finding {
-            subject: first.id(),
+            subject,
             problem: format!("the project {project} has no billing account, or one that is closed"),
             instead: format!(
                 "`gcloud billing projects link {project} --billing-account ACCOUNT` (`gcloud billing accounts list` \
@@ -29,7 +39,7 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Found {
             refuses: true,
         }),
         Err(error) => found.unread(
-            first.id(),
+            subject,
             "whether somebody pays for the project (Cloud Billing API) is",
             &error,
             "roles/browser",
