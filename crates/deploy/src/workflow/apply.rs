@@ -88,7 +88,8 @@ async fn all(
     if let Some(address) = &run.facts.caller {
         caller::remember(&run.workspace, &run.project.config, address);
     }
-    // Without changes it still clears away the lease of a run that was killed.
+    // Without changes, too, the lease of a run that was killed is cleared away: here, or by what
+    // follows under a lease.
     if plan.has_changes() {
         phase(events, Phase::Resources, async {
             let done = match plan.is_targeted() {
@@ -99,7 +100,10 @@ async fn all(
         })
         .await?;
     } else {
-        run.resources(plan, events).await?;
+        let _ = run.as_planned.set(plan.basis.observed.clone());
+        if plan.is_targeted() {
+            run.resources(plan, events).await?;
+        }
     }
     // A part of the deployment may have no machine at all.
     if plan.is_targeted() {
