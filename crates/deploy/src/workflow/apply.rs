@@ -19,6 +19,8 @@ pub struct Extent {
     pub stack: bool,
     /// The proof at the end.
     pub verify: bool,
+    /// Nothing is to be done, neither to resources nor after them.
+    pub unchanged: bool,
 }
 
 /// What a run has come to, whether or not it came to its end.
@@ -130,13 +132,15 @@ async fn follow(run: &Run, extent: Extent, report: &mut Option<Report>, events: 
     })
     .await?;
     run.go_on()?;
-    phase(events, Phase::History, run.until_interrupted(run.history(&target, events))).await?;
+    phase(events, Phase::History, run.until_interrupted(run.history(&target, extent.unchanged, events)))
+        .await?;
     run.history_was_fed();
     if !extent.verify {
         return Ok(());
     }
     run.go_on()?;
     let verified = phase(events, Phase::Verify, run.until_interrupted(run.verify(&target, events))).await?;
+    run.keep_proof(&target, verified.ok());
     *report = Some(verified);
     Ok(())
 }

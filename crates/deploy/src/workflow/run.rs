@@ -25,6 +25,7 @@ use crate::artifact;
 use crate::blueprint::{self, Blueprint, Facts, Names};
 use crate::machine;
 use crate::resource::{self, Google, Held, Mimir, Wave};
+use crate::verify::{Known, Sums};
 
 /// A configuration that is complete, with everything that works on it.
 pub struct Run {
@@ -52,8 +53,11 @@ pub struct Run {
     pub(super) history: OnceLock<History>,
     /// Set once some of it was sent by this run.
     pub(super) wrote_history: OnceLock<()>,
+    pub(super) history_sums: OnceLock<Sums>,
     /// What a plan read by which nothing is to be changed: it is not read again.
     pub(super) as_planned: OnceLock<BTreeMap<ResourceId, Observed>>,
+    /// What this run has found of it before the proof.
+    pub(super) history_known: OnceLock<Known>,
     /// What the machines told of themselves when they were ready.
     pub(super) machines_found: OnceLock<Vec<machine::Report>>,
 }
@@ -135,7 +139,9 @@ impl Run {
             id: holder::identity(),
             history: OnceLock::new(),
             wrote_history: OnceLock::new(),
+            history_sums: OnceLock::new(),
             as_planned: OnceLock::new(),
+            history_known: OnceLock::new(),
             machines_found: OnceLock::new(),
         };
         Ok(run.connected())
