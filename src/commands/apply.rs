@@ -48,7 +48,8 @@ impl Apply {
         {
             return Err(CommandError::failed("not applied: nothing was changed"));
         }
-        let extent = Extent { stack: !self.no_stack, verify: !self.no_verify };
+        let unchanged = !planned.has_changes();
+        let extent = Extent { stack: !self.no_stack, verify: !self.no_verify, unchanged };
         let applying = async |events: &Events| apply::apply(&run, &planned.plan, extent, events).await;
         let (Applied { outcome, report, result }, rest) = screen::counted(&context.printer, applying).await;
         tally.phases.extend(rest.phases);

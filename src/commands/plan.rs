@@ -34,7 +34,7 @@ impl PlanCommand {
 
     async fn work(self, context: &Context, events: &Events) -> CommandResult {
         let selection = Selection::from(self.selection);
-        let run = context.run_for(Purpose::Change, &selection, events).await?;
+        let run = context.run_for(Purpose::Plan, &selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&selection, events)).await?;
         run.refuse_stand_ins()?;

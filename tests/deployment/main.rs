@@ -10,6 +10,7 @@ mod deployment;
 mod matrix;
 
 mod bad_days;
+mod calls;
 mod changes;
 mod compose;
 mod concurrency;

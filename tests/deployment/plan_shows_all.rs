@@ -85,8 +85,22 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     // Another machine knows nothing of what was done, and claims nothing.
     std::fs::remove_file(deployment.path().join(".dorainfra/dorainfra/fed.json")).unwrap();
     assert_eq!(names(&plan(&more).ends_with(2)), all[..3]);
-    run(&deployment, &[&["apply", "--yes"], &more[..]].concat()).ends_with(0);
+    let compared = run(&deployment, &[&["apply", "--yes"], &more[..]].concat()).ends_with(0);
     assert_eq!(feed(&plan(&more).ends_with(0)), []);
+    // Nothing to do for another one: what was compared has the same numbers and sums. `verify` compares again.
+    let title = |run: &Run, name: &str| {
+        let checks = run.events("checked");
+        let check = checks.iter().find(|event| event["check"]["name"] == name).unwrap();
+        check["check"]["title"].as_str().unwrap().to_owned()
+    };
+    let again = run(&deployment, &[&["apply", "--yes"], &more[..]].concat()).ends_with(0);
+    assert_eq!(title(&again, "history"), "the history is stored as it was compared before");
+    assert_eq!(title(&again, "marker"), "new values pass through the whole stack, each in its turn");
+    let verified = run(&deployment, &[&["verify"], &more[..]].concat()).ends_with(0);
+    for run in [&compared, &verified] {
+        assert_eq!(title(run, "history"), "every sample of the history is stored");
+        assert_eq!(title(run, "marker"), "a new value passes through the whole stack");
+    }
     run(&deployment, &["destroy", "--yes", "--delete-data"]).ends_with(0);
     assert_eq!(names(&plan(&[]).ends_with(2)), all);
 }

@@ -66,6 +66,7 @@ async fn prove(target: &Target, history: &dyn Past) -> Report {
         teams: &[],
         bucket: None,
         as_blocks: true,
+        known: None,
         bounds: Bounds::default(),
     };
     verify::run(&request, &Events::none()).await

@@ -62,6 +62,7 @@ async fn verify_history(target: &Target, history: &dyn Past) -> Report {
         teams: &[],
         bucket: None,
         as_blocks: true,
+        known: None,
         bounds,
     };
     fn sendable<T: Send>(future: T) -> T {
@@ -162,6 +163,58 @@ async fn a_hole_and_a_wrong_value_are_found_and_named() {
     assert!(check.hint.is_some());
 }
 
+/// The cheaper proof of a history that was compared before: what was deleted or changed since is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_sums_tell_whether_a_history_is_still_stored() {
+    let until = OffsetDateTime::now_utc().date().previous_day().unwrap();
+    let zone = dorainfra_base::zone::Zone::configured("Asia/Kolkata");
+    let teams = simulator::teams(3);
+    let series: Vec<Series> =
+        metrics::simulated_in(zone, teams, 1, until, 150, Histograms::CLASSIC).collect();
+    // As if it were deleted, one thing each; and two values that changed places keep the sum of their days.
+    let last = series.iter().rposition(|one| one.samples.len() > 100).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<Series>)| {
+        let mut other = series.clone();
+        change(&mut other);
+        other
+    };
+    let day = series[last].samples.time(50).div_euclid(86_400_000);
+    let of_the_day = |time: i64| time.div_euclid(86_400_000) == day;
+    let stores: [(&str, bool, Vec<Series>); 6] = [
+        ("all of it", true, series.clone()),
+        ("without one sample", false, with(&|all| drop(plain(&mut all[last]).remove(50)))),
+        ("with another value", false, with(&|all| plain(&mut all[last])[50].1 += 1.0)),
+        ("without a series", false, with(&|all| drop(all.remove(last)))),
+        (
+            "without a day",
+            false,
+            with(&|all| all.iter_mut().for_each(|one| plain(one).retain(|(time, _)| !of_the_day(*time)))),
+        ),
+        (
+            "without the newest day",
+            false,
+            with(&|all| {
+                let newest = all.iter().filter_map(|one| one.samples.last_time()).max().unwrap();
+                all.iter_mut().for_each(|one| plain(one).retain(|(time, _)| newest - time >= 86_400_000));
+            }),
+        ),
+    ];
+    let sums = verify::Sums::of(&series);
+    for (what, stored, samples) in stores {
+        let dir = tempfile::tempdir().unwrap();
+        let receiver = Receiver::real_where_given(dir.path(), "500d", "600d").await;
+        send_a_new_one(&receiver.target).await;
+        send(&receiver.target, &samples).await.unwrap();
+        // Live values lie between those of the history.
+        let (name, labels) = (series[last].name, series[last].labels.clone());
+        let live = Samples::Plain((1..20).map(|minute| (day * 86_400_000 + minute * 60_007, 9.0)).collect());
+        let live = Series { name, labels, samples: live, exemplars: Vec::new() };
+        send(&receiver.target, &[live]).await.unwrap();
+        let query = dorainfra_prometheus::query::Query::new(&receiver.target).unwrap();
+        assert_eq!(sums.are_stored(&query).await.unwrap(), stored, "{what}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_that_is_too_small_is_explained_when_writing() {
     let dir = tempfile::tempdir().unwrap();
@@ -218,6 +271,7 @@ async fn marker_and_freshness_pass_through_the_whole_stack_and_a_stale_team_is_f
         teams,
         bucket: None,
         as_blocks: true,
+        known: None,
         bounds,
     };
 
@@ -349,6 +403,7 @@ async fn a_history_that_was_written_just_now_may_be_seen_little_by_little() {
         teams: &[],
         bucket: None,
         as_blocks: true,
+        known: None,
         bounds: Bounds { history: Duration::from_secs(60), ..Bounds::default() },
     };
     // The rest comes once a look has found it missing.
@@ -420,6 +475,7 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
             teams: &[],
             bucket: Some(holding.bucket()),
             as_blocks: true,
+            known: None,
             bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
         };
         let report = verify::run(&request, &Events::none()).await;
@@ -439,6 +495,7 @@ async fn what_is_in_the_bucket_is_told_by_the_blocks_themselves() {
         teams: &[],
         bucket: Some(holding.bucket()),
         as_blocks: true,
+        known: None,
         bounds: Bounds { ready: Duration::from_millis(1), ..Bounds::default() },
     };
     let report = verify::run(&request, &Events::none()).await;
@@ -497,6 +554,7 @@ async fn an_endpoint_that_is_not_ready_is_not_told_as_one_that_is_not_reached() 
             teams: &[],
             bucket: None,
             as_blocks: true,
+            known: None,
             bounds,
         };
         let report = verify::run(&request, &Events::none()).await;

@@ -5,6 +5,8 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
+mod known;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,10 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::blueprint::Engine;
+
+use known::Program;
+
+pub use known::Known;
 
 /// Where Grafana publishes Mimir's binaries.
 pub const RELEASES: &str = "https://github.com/grafana/mimir/releases/download";
@@ -102,11 +108,11 @@ impl Lock {
 
 /// A Mimir binary given by the user, of the version that is configured: by that go the
 /// keys of its configuration, and what its machines need.
-pub async fn given(path: &Path, configured_version: &str) -> Result<Engine, ArtifactError> {
-    let (sha256, printed) = tokio::try_join!(sha256_of(path), version_of(path, "-version"))?;
+pub async fn given(path: &Path, configured_version: &str, known: &Known) -> Result<Engine, ArtifactError> {
+    let Program { sha256, version } = known.program(path, "-version").await?;
     // A binary that was not built by a release has no version in it. What follows a `+` is
     // whoever's who built it.
-    let version = word_after(&printed, "version").unwrap_or_else(|| configured_version.to_owned());
+    let version = version.unwrap_or_else(|| configured_version.to_owned());
     let found = version.split('+').next().unwrap_or_default();
     if found != configured_version {
         return Err(ArtifactError::OtherVersion {
@@ -119,9 +125,9 @@ pub async fn given(path: &Path, configured_version: &str) -> Result<Engine, Arti
 }
 
 /// Debian's Prometheus, standing in for Mimir.
-pub async fn stand_in(path: &Path) -> Result<Engine, ArtifactError> {
-    let (sha256, printed) = tokio::try_join!(sha256_of(path), version_of(path, "--version"))?;
-    let version = word_after(&printed, "version").unwrap_or_else(|| "unknown".into());
+pub async fn stand_in(path: &Path, known: &Known) -> Result<Engine, ArtifactError> {
+    let Program { sha256, version } = known.program(path, "--version").await?;
+    let version = version.unwrap_or_else(|| "unknown".into());
     Ok(Engine { flavour: Flavour::StandIn, version, sha256, path: path.into() })
 }
 

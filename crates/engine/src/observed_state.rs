@@ -72,9 +72,10 @@ pub(super) async fn read(
         }
         Ok(read)
     };
-    let listing =
-        async { provider.list_owned(deployment).await.map_err(|error| EngineError::Listing { error }) };
+    // What a resource is refused with says more than why it is in no list.
+    let listing = async { Ok(provider.list_owned(deployment).await) };
     let (read, listed) = futures::try_join!(reading, listing)?;
+    let listed = listed.map_err(|error| EngineError::Listing { error })?;
 
     let mut owned = BTreeMap::new();
     let mut doubles = Vec::new();

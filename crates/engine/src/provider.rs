@@ -97,7 +97,7 @@ pub struct Finding {
 }
 
 /// What a cloud lists of a deployment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Owned {
     pub found: Vec<Observed>,
     /// Places that could not be asked, for people: what is there is not known.

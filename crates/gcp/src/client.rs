@@ -149,6 +149,11 @@ impl Call {
                 .any(|(name, value)| (*name == "project" && value == project) || value.contains(&named))
     }
 
+    /// What tells it from every other call.
+    pub fn key(&self) -> String {
+        format!("{:?} {} {} {:?} {:?}", self.api, self.method, self.path, self.query, self.body)
+    }
+
     /// A refusal that passes is the caller's affair.
     pub fn once(mut self) -> Self {
         self.once = true;

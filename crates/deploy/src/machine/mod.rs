@@ -14,6 +14,7 @@ use std::time::Duration;
 use dorainfra_gcp::{Api, Call, Client, Error};
 use dorainfra_model::{Event, Events};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -170,6 +171,15 @@ impl MachineError {
 /// What the machine reports now; `None`: there is no such machine.
 pub async fn report(reader: &Reader, machine: &Machine) -> Result<Option<Report>, Error> {
     reader.look(&path(machine)).await
+}
+
+/// The same where `listed` may know the instance already, as Google answers it.
+pub async fn report_at(
+    reader: &Reader,
+    machine: &Machine,
+    listed: impl Future<Output = Option<Value>>,
+) -> Result<Option<Report>, Error> {
+    reader.look_at(&path(machine), listed).await
 }
 
 /// Waits until the machine runs its bundle and is ready; tells each stage.

@@ -67,10 +67,25 @@ impl Reader {
     /// # Errors
     /// Neither its serial port nor its guest attributes can be read, or the instance can't.
     pub(super) async fn look(&self, path: &str) -> Result<Option<Report>, Error> {
+        self.look_at(path, std::future::ready(None)).await
+    }
+
+    /// The same where `listed` may know the instance already.
+    pub(super) async fn look_at(
+        &self,
+        path: &str,
+        listed: impl Future<Output = Option<Value>>,
+    ) -> Result<Option<Report>, Error> {
         let known = Arc::clone(self.0.known.lock().await.entry(path.to_owned()).or_default());
         let mut known = known.lock().await;
-        let (instance, next) = (Call::get(Api::Compute, path), known.next);
-        let (instance, shown) = tokio::join!(self.0.client.call(&instance), self.serial(path, next));
+        let next = known.next;
+        let instance = async {
+            match listed.await {
+                Some(instance) => Ok(instance),
+                None => self.0.client.call(&Call::get(Api::Compute, path)).await,
+            }
+        };
+        let (instance, shown) = tokio::join!(instance, self.serial(path, next));
         let instance = match instance {
             Ok(instance) => instance,
             Err(error)

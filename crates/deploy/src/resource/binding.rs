@@ -201,7 +201,7 @@ impl Kind for Binding {
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         let body = &manifest.body;
         let (on, role) = (text(body, self.on)?, text(body, "role")?);
-        let Some(policy) = found(cloud.client.call(&self.get(cloud, on)).await)? else { return Ok(None) };
+        let Some(policy) = found(cloud.ask(&self.get(cloud, on)).await)? else { return Ok(None) };
         // The member is known by the account's name before the account exists.
         let wanted = text(body, "member")?;
         let member = match wanted.split_once("${iam.serviceAccount/") {

@@ -151,7 +151,7 @@ impl Bucket {
 /// The buckets of the project that carry our mark.
 pub async fn owned(cloud: &Cloud) -> Result<Vec<Value>, Error> {
     let call = Call::get(Api::Storage, "storage/v1/b").query("project", cloud.client.project());
-    let buckets = cloud.client.list(call, "items").await?;
+    let buckets = cloud.ask_list(call, "items").await?;
     Ok(buckets.into_iter().filter(|bucket| bucket["labels"][mark::DEPLOYMENT] == *cloud.deployment).collect())
 }
 

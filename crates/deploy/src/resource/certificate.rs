@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::patience::{is_late, once_seen, until_seen};
-use super::secret::{path, seconds};
+use super::secret::{self, Secret, path, seconds};
 use super::{Cloud, Kind, found, short, text};
 
 const VERSION: KindSpec = KindSpec {
@@ -103,7 +103,11 @@ impl Kind for SecretVersion {
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         let secret = text(&manifest.body, "secret")?;
-        let Some((mut version, description)) = newest(&cloud.client, secret).await? else { return Ok(None) };
+        let newest = match &cloud.wave {
+            Some(_) => newest_in_wave(cloud, secret).await?,
+            None => newest(&cloud.client, secret).await?,
+        };
+        let Some((mut version, description)) = newest else { return Ok(None) };
         version["secret"] = json!(secret);
         version["certificate"] = json!("not described yet");
         if let Some(known) = description {
@@ -124,7 +128,7 @@ impl Kind for SecretVersion {
     }
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, _: &Mark, _: &Events) -> Result<(), Error> {
-        settle(&cloud.client, manifest).await
+        settle(cloud, manifest).await
     }
 
     async fn update(
@@ -136,7 +140,7 @@ impl Kind for SecretVersion {
         _: &Mark,
         _: &Events,
     ) -> Result<(), Error> {
-        settle(&cloud.client, manifest).await
+        settle(cloud, manifest).await
     }
 
     /// Destroys the key material; the secret keeps the version's number.
@@ -156,25 +160,47 @@ async fn newest(client: &Client, secret: &str) -> Result<Option<(Value, Option<D
     let secret = Call::get(Api::SecretManager, path(client, secret));
     let (version, secret) = tokio::join!(client.call(&version), client.call(&secret));
     let (Some(version), Some(secret)) = (found(version)?, found(secret)?) else { return Ok(None) };
+    Ok(enabled(version, &secret))
+}
+
+/// The same where the list of all secrets tells what is known of this one: which version is the
+/// newest, and whether it is enabled, is in no list.
+async fn newest_in_wave(cloud: &Cloud, secret: &str) -> Result<Option<(Value, Option<Description>)>, Error> {
+    let client = &cloud.client;
+    let listed = match &cloud.wave {
+        Some(wave) => wave.shown(&Secret, cloud, secret, &Value::Null).await,
+        None => None,
+    };
+    let known = match listed {
+        Some(listed) => listed.map(|seen| seen.body),
+        None => found(cloud.ask(&Call::get(Api::SecretManager, path(client, secret))).await)?,
+    };
+    let Some(known) = known else { return Ok(None) };
+    let latest = Call::get(Api::SecretManager, format!("{}/versions/latest", path(client, secret)));
+    Ok(found(client.call(&latest).await)?.and_then(|version| enabled(version, &known)))
+}
+
+fn enabled(version: Value, secret: &Value) -> Option<(Value, Option<Description>)> {
     if version["state"] != "ENABLED" {
-        return Ok(None);
+        return None;
     }
     let number = short(version["name"].as_str().unwrap_or_default());
     // A run that was cut off may have left a version that nothing is said of.
-    let description = Description::of(&secret).filter(|known| known.version == number);
-    Ok(Some((version, description)))
+    let description = Description::of(secret).filter(|known| known.version == number);
+    Some((version, description))
 }
 
 /// Has the secret hold what the manifest says. What holds it already stays, as
 /// the answer to an earlier attempt may have been lost.
-async fn settle(client: &Client, manifest: &Manifest) -> Result<(), Error> {
+async fn settle(cloud: &Cloud, manifest: &Manifest) -> Result<(), Error> {
     match is_authority(manifest)? {
-        true => settle_authority(client, &manifest.body).await,
-        false => settle_leaf(client, &manifest.body).await,
+        true => settle_authority(cloud, &manifest.body).await,
+        false => settle_leaf(cloud, &manifest.body).await,
     }
 }
 
-async fn settle_authority(client: &Client, body: &Value) -> Result<(), Error> {
+async fn settle_authority(cloud: &Cloud, body: &Value) -> Result<(), Error> {
+    let client = &cloud.client;
     let (secret, name, life) = (text(body, "secret")?, text(body, "commonName")?, life(body)?);
     let now = OffsetDateTime::now_utc();
     let present = match newest(client, secret).await? {
@@ -210,12 +236,13 @@ async fn settle_authority(client: &Client, body: &Value) -> Result<(), Error> {
         not_before: validity.not_before,
         not_after: validity.not_after,
     };
-    describe(client, secret, &description).await?;
+    describe(cloud, secret, &description).await?;
     // The newest version holds all that there is: no older key is of any use.
     prune(client, secret, &description.version, 1).await
 }
 
-async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
+async fn settle_leaf(cloud: &Cloud, body: &Value) -> Result<(), Error> {
+    let client = &cloud.client;
     let secret = text(body, "secret")?;
     let now = OffsetDateTime::now_utc();
     let (issued_by, mut trusts) = (text(body, "issuedBy")?, strings(&body["trusts"]));
@@ -268,7 +295,7 @@ async fn settle_leaf(client: &Client, body: &Value) -> Result<(), Error> {
         not_before: validity.not_before,
         not_after: validity.not_after,
     };
-    describe(client, secret, &description).await?;
+    describe(cloud, secret, &description).await?;
     // A machine may be about to read the one before.
     prune(client, secret, &description.version, 2).await
 }
@@ -331,7 +358,8 @@ async fn add(client: &Client, secret: &str, payload: &impl Serialize) -> Result<
 /// Writes the annotation, beside those that others have made, and waits until whoever
 /// asks is told of it and of its version: only a version that is asked for by its number
 /// is there at once (Secret Manager's documentation, "Data consistency").
-async fn describe(client: &Client, secret: &str, description: &Description) -> Result<(), Error> {
+async fn describe(cloud: &Cloud, secret: &str, description: &Description) -> Result<(), Error> {
+    let client = &cloud.client;
     annotate(client, secret, description).await?;
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
@@ -341,10 +369,12 @@ async fn describe(client: &Client, secret: &str, description: &Description) -> R
         ),
     };
     until_seen(is_late, || async {
-        match newest(client, secret).await? {
-            Some((_, Some(shown))) if shown == *description => Ok(()),
-            _ => Err(late()),
-        }
+        // The next plan goes by the list.
+        let listed = secret::shown(client, &cloud.deployment, secret);
+        let (newest, listed) = tokio::try_join!(newest(client, secret), listed)?;
+        let shown = [newest.and_then(|(_, known)| known), listed.as_ref().and_then(Description::of)];
+        let all = shown.iter().all(|shown| shown.as_ref() == Some(description));
+        all.then_some(()).ok_or_else(late)
     })
     .await
 }

@@ -25,6 +25,7 @@ mod rolling;
 mod secret;
 mod service_account;
 mod services;
+mod wave;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +52,8 @@ pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::{Command, Permissions, permissions};
 pub use preflight::{Preflight, Room};
 pub use remains::{Remains, delete_snapshots, snapshots};
-pub use secret::{Held, held, mark_revoked};
+pub use secret::{Held, held, held_in, mark_revoked};
+pub use wave::Wave;
 
 /// What a kind works with.
 pub(crate) struct Cloud {
@@ -68,9 +70,11 @@ pub(crate) struct Cloud {
     /// What this run has made that others see late.
     pub fresh: Fresh,
     /// What was planned while nothing could be asked about what it needs.
-    pub unread: Mutex<Vec<Manifest>>,
     /// What may be on its way is not waited for.
     pub at_once: bool,
+    pub unread: Arc<Mutex<Vec<Manifest>>>,
+    /// What is read belongs to this wave; `None`: each read is asked anew.
+    pub wave: Option<Arc<Wave>>,
 }
 
 /// How long a change may be unseen by a read that follows.
@@ -172,7 +176,7 @@ pub struct Google {
     /// `None`: nobody looks into it.
     mimir: Option<Arc<Mimir>>,
     /// What the last plan's preflight found.
-    found: Mutex<Preflight>,
+    found: Arc<Mutex<Preflight>>,
 }
 
 impl Google {
@@ -192,12 +196,13 @@ impl Google {
                 flush: true,
                 interrupt: CancellationToken::new(),
                 fresh: Fresh::default(),
-                unread: Mutex::default(),
                 at_once: false,
+                unread: Arc::default(),
+                wave: None,
             },
             kinds: kinds(),
             mimir: None,
-            found: Mutex::default(),
+            found: Arc::default(),
         }
     }
 
@@ -232,6 +237,23 @@ impl Google {
     /// What new resources need of the quotas, and what is left.
     pub async fn room(&self, creating: &[&Manifest]) -> Result<Vec<Room>, gcp::Error> {
         preflight::room(&self.cloud, creating).await
+    }
+
+    /// The same as a plan reads it: all of its reads are of one wave.
+    #[must_use]
+    pub fn reading(&self, wave: Arc<Wave>) -> Self {
+        let cloud = || self.cloud.reading(wave.clone());
+        if let Some(mimir) = &self.mimir {
+            mimir.beside(cloud());
+        }
+        Self { cloud: cloud(), kinds: kinds(), mimir: self.mimir.clone(), found: self.found.clone() }
+    }
+
+    /// Without what lives in the deployment's Mimir.
+    #[must_use]
+    pub fn without_mimir(mut self) -> Self {
+        self.mimir = None;
+        self
     }
 
     /// With what lives in the deployment's Mimir, beside what is Google's.
@@ -319,11 +341,20 @@ impl Provider for Google {
                 None => Ok(None),
             };
         }
-        Ok(self.kind(&manifest.kind)?.read(&self.cloud, manifest).await?)
+        let kind = self.kind(&manifest.kind)?;
+        if let Some(wave) = &self.cloud.wave
+            && let Some(shown) = wave.shown(kind, &self.cloud, &manifest.name, &manifest.body).await
+        {
+            return Ok(shown);
+        }
+        Ok(kind.read(&self.cloud, manifest).await?)
     }
 
     async fn list_owned(&self, deployment: &str) -> Result<Owned, ProviderError> {
-        let lists = self.kinds.iter().map(|kind| kind.list(&self.cloud, deployment));
+        let lists = self.kinds.iter().map(async |kind| match &self.cloud.wave {
+            Some(wave) => wave.owned(&**kind, &self.cloud).await.map(Arc::unwrap_or_clone),
+            None => kind.list(&self.cloud, deployment).await,
+        });
         let inside = async {
             match &self.mimir {
                 Some(mimir) => mimir.list_owned(deployment).await,

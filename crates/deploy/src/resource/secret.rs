@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::certificate::Description;
 use super::patience::{is_late, until_seen};
 use super::permissions::Permissions;
-use super::{Cloud, Kind, found, mark, short};
+use super::{Cloud, Kind, Wave, found, mark, short};
 
 const SECRET: KindSpec =
     KindSpec { whole: &["labels"], immutable: &["replication"], ..KindSpec::plain("secretmanager.secret") };
@@ -42,15 +42,19 @@ fn observed(cloud: &Cloud, answer: Value) -> Observed {
     mark::from_labels(&cloud.deployment, id, answer, "labels")
 }
 
-/// The secrets that carry a deployment's name, as Google answers them.
-async fn of_deployment(
-    client: &Client,
-    deployment: &str,
-    off: &mut BTreeSet<String>,
-) -> Result<Vec<Value>, Error> {
-    let call = Call::get(Api::SecretManager, format!("v1/projects/{}/secrets", client.project()))
-        .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
-    super::listed(client.list(call, "secrets").await, off)
+/// The list of the secrets that carry a deployment's name.
+fn of_deployment(client: &Client, deployment: &str) -> Call {
+    Call::get(Api::SecretManager, format!("v1/projects/{}/secrets", client.project()))
+        .query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT))
+}
+
+const LISTED: &str = "secrets";
+
+/// As the next command is shown a secret: it begins with a list. `None`: the list lacks it, yet.
+pub(super) async fn shown(client: &Client, deployment: &str, secret: &str) -> Result<Option<Value>, Error> {
+    let all = client.list(of_deployment(client, deployment), LISTED).await;
+    let all = super::listed(all, &mut BTreeSet::new())?;
+    Ok(all.into_iter().find(|other| short(other["name"].as_str().unwrap_or_default()) == secret))
 }
 
 /// Waits until a new secret is found, by its name and in the list that the next command
@@ -62,10 +66,9 @@ async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
     until_seen(is_late, || async {
-        let mut off = BTreeSet::new();
-        let list = of_deployment(&cloud.client, &cloud.deployment, &mut off);
-        let (read, listed) = futures::try_join!(cloud.client.call(&read), list)?;
-        listed.iter().any(|other| other["name"] == read["name"]).then_some(()).ok_or_else(late)
+        let list = shown(&cloud.client, &cloud.deployment, secret);
+        let (_, listed) = futures::try_join!(cloud.client.call(&read), list)?;
+        listed.map(|_| ()).ok_or_else(late)
     })
     .await
 }
@@ -99,7 +102,13 @@ impl Held {
 /// All of a deployment's certificates, read from labels and annotations: no
 /// permission to see a key is needed.
 pub async fn held(client: &Client, deployment: &str) -> Result<Vec<Held>, Error> {
-    let secrets = of_deployment(client, deployment, &mut BTreeSet::new()).await?;
+    held_in(&Wave::default(), client, deployment).await
+}
+
+/// The same, as the beginning of a wave: a plan of it reads none of them again.
+pub async fn held_in(wave: &Wave, client: &Client, deployment: &str) -> Result<Vec<Held>, Error> {
+    let secrets = wave.list(client, of_deployment(client, deployment), LISTED).await;
+    let secrets = super::listed(secrets, &mut BTreeSet::new())?;
     let ours = |secret: &&Value| {
         mark::from_labels(deployment, ResourceId::new("", ""), (*secret).clone(), "labels").ownership
             == Ownership::Ours
@@ -161,12 +170,13 @@ impl Kind for Secret {
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {
         let call = Call::get(Api::SecretManager, path(&cloud.client, &manifest.name));
-        Ok(found(cloud.client.call(&call).await)?.map(|answer| observed(cloud, answer)))
+        Ok(found(cloud.ask(&call).await)?.map(|answer| observed(cloud, answer)))
     }
 
     async fn list(&self, cloud: &Cloud, deployment: &str) -> Result<Owned, Error> {
         let mut owned = Owned::default();
-        let secrets = of_deployment(&cloud.client, deployment, &mut owned.off).await?;
+        let secrets = cloud.ask_list(of_deployment(&cloud.client, deployment), LISTED).await;
+        let secrets = super::listed(secrets, &mut owned.off)?;
         let ours = |secret: &Observed| secret.ownership == Ownership::Ours;
         owned.found.extend(secrets.into_iter().map(|secret| observed(cloud, secret)).filter(ours));
         Ok(owned)

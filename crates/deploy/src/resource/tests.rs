@@ -228,3 +228,108 @@ fn what_names_a_resource_of_compute_is_a_link_there() {
         }
     }
 }
+
+/// A kind whose list shows less than there is, and that counts what it is asked.
+struct Late {
+    listed: Result<Owned, gcp::Error>,
+    there: Vec<Observed>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+const LATE: KindSpec = KindSpec::plain("made.late");
+
+fn late(name: &str, zone: &str, ownership: Ownership) -> Observed {
+    let id = ResourceId::new(LATE.kind, name);
+    Observed { id, body: json!({"zone": zone}), ownership, applied: None }
+}
+
+#[async_trait]
+impl Kind for Late {
+    fn spec(&self) -> &KindSpec {
+        &LATE
+    }
+
+    async fn read(&self, _: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error> {
+        self.asked.lock().unwrap().push(manifest.name.clone());
+        let is_it =
+            |one: &&Observed| one.id.name == manifest.name && one.body["zone"] == manifest.body["zone"];
+        Ok(self.there.iter().find(is_it).cloned())
+    }
+
+    async fn list(&self, _: &Cloud, _: &str) -> Result<Owned, gcp::Error> {
+        self.asked.lock().unwrap().push("list".into());
+        self.listed.clone()
+    }
+
+    async fn create(&self, _: &Cloud, _: &Manifest, _: &Mark, _: &Events) -> Result<(), gcp::Error> {
+        unreachable!("only read")
+    }
+
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Manifest,
+        _: &Observed,
+        _: &[Change],
+        _: &Mark,
+        _: &Events,
+    ) -> Result<(), gcp::Error> {
+        unreachable!("only read")
+    }
+
+    async fn delete(&self, _: &Cloud, _: &Observed, _: &Events) -> Result<(), gcp::Error> {
+        unreachable!("only read")
+    }
+}
+
+/// What a plan of these finds: by name the zone and whose it is; and what was asked for that.
+async fn read_in_one_wave(
+    listed: Result<Owned, gcp::Error>,
+    there: Vec<Observed>,
+    wanted: &[(&str, &str)],
+) -> (Vec<Option<Observed>>, Vec<String>) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = gcp::Settings {
+        proxy: None,
+        endpoints: gcp::Endpoints::default(),
+        credentials: None,
+        person: false,
+        project: "p".into(),
+    };
+    let client = Client::new(settings).unwrap();
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let mut google =
+        Google::new(client.clone(), Reader::new(client), "dora", Arc::default()).reading(Arc::default());
+    google.kinds = vec![Box::new(Late { listed, there, asked: asked.clone() })];
+    let manifests = wanted.iter().map(|(name, zone)| Manifest::new(LATE.kind, name, json!({"zone": zone})));
+    let manifests: Vec<Manifest> = manifests.collect();
+    let found = futures::future::join_all(manifests.iter().map(|manifest| google.read(manifest)));
+    let (found, _) = futures::join!(found, google.list_owned("dora"));
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    (found.into_iter().map(Result::unwrap).collect(), asked)
+}
+
+#[tokio::test]
+async fn a_plan_reads_a_kind_by_one_list_and_by_name_only_what_that_lacks() {
+    let (a, elsewhere) = (late("a", "x", Ownership::Ours), late("moved", "y", Ownership::Ours));
+    let unlisted = late("unlisted", "x", Ownership::Ours);
+    let foreign = late("foreign", "x", Ownership::Other("somebody".into()));
+    let listed = Owned { unseen: ["zones/z".into()].into(), ..vec![a.clone(), elsewhere.clone()].into() };
+    let there = vec![a.clone(), elsewhere, unlisted.clone(), foreign.clone()];
+    let wanted = [("a", "x"), ("moved", "x"), ("unlisted", "x"), ("foreign", "x"), ("absent", "z")];
+    let (found, asked) = read_in_one_wave(Ok(listed), there, &wanted).await;
+    // A list that is late or not whole takes nothing for absent, and one by the mark shows nobody else's.
+    assert_eq!(found, [Some(a), None, Some(unlisted), Some(foreign), None]);
+    assert_eq!(asked, ["list", "moved", "unlisted", "foreign", "absent"]);
+}
+
+#[tokio::test]
+async fn a_list_that_is_refused_leaves_the_word_to_each_resource_and_a_service_that_is_off_has_none() {
+    let a = late("a", "x", Ownership::Ours);
+    let refused = || Err(gcp::Error::Api(gcp::ApiError { status: 403, ..gcp::ApiError::default() }));
+    let (found, asked) = read_in_one_wave(refused(), vec![a.clone()], &[("a", "x"), ("b", "x")]).await;
+    assert_eq!((found, asked.join(" ")), (vec![Some(a), None], "list a b".to_owned()));
+    let off = Owned { off: ["made.example.com".into()].into(), ..Owned::default() };
+    let (found, asked) = read_in_one_wave(Ok(off), Vec::new(), &[("a", "x"), ("b", "x")]).await;
+    assert_eq!((found, asked.join(" ")), (vec![None, None], "list".to_owned()));
+}

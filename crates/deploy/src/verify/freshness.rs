@@ -70,7 +70,7 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
 
 /// By team: when its newest value came to be, Unix seconds.
 /// A team of the other kind with the same name is another one.
-async fn newest(query: &Query, feeds: Feeds) -> Result<HashMap<String, f64>, QueryError> {
+pub(super) async fn newest(query: &Query, feeds: Feeds) -> Result<HashMap<String, f64>, QueryError> {
     let kind = match feeds {
         Feeds::Simulated => metrics::ONLY_SIMULATED,
         Feeds::Real | Feeds::Nothing => metrics::ONLY_REAL,
@@ -96,7 +96,7 @@ fn by_team(series: Vec<query::Instant>) -> HashMap<String, f64> {
 }
 
 /// The stale teams in the order given, with their age in seconds where known.
-fn stale(
+pub(super) fn stale(
     teams: &[String],
     newest: &HashMap<String, f64>,
     now: f64,

@@ -9,7 +9,7 @@ use dorainfra_prometheus::pushgateway::{Gateway, Group};
 use dorainfra_prometheus::query::{self, Query};
 use time::OffsetDateTime;
 
-use super::{Live, Report, Request, Stage, milliseconds};
+use super::{Known, Live, Report, Request, Stage, freshness, milliseconds};
 
 const METRIC: &str = "dorainfra_verify_marker";
 const JOB: &str = "dorainfra-verify";
@@ -19,10 +19,21 @@ const ABANDONED_AFTER: f64 = 600.0;
 pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, report: &mut Report) -> Check {
     let bound = request.bounds.marker;
     let expected = format!("seen within {} s", bound.as_secs());
-    let url = match request.live {
+    let live = match request.live {
         None => return stage.not_applicable(expected, "no collector stack runs"),
-        Some(Live::Generator) => return from_generator(query, stage, bound, expected, report).await,
-        Some(Live::Pushgateway(url)) => url,
+        Some(live) => live,
+    };
+    if request.known == Some(Known::Unchanged)
+        && let Some(age) = in_turn(request, query).await
+    {
+        return stage.titled("new values pass through the whole stack, each in its turn").passed(
+            format!("every team's newest value is not older than {} s", request.bounds.turn.as_secs()),
+            format!("the oldest is {age:.0} s old; `dorainfra verify` pushes a value and waits for it"),
+        );
+    }
+    let url = match live {
+        Live::Generator => return from_generator(query, stage, bound, expected, report).await,
+        Live::Pushgateway(url) => url,
     };
     let gateway = match Gateway::new(url) {
         Ok(gateway) => gateway,
@@ -62,6 +73,16 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
              failed, and its log the endpoint's answers",
         ),
     }
+}
+
+/// How old the newest values are, in seconds, where none of them has missed its turn: the stack
+/// was not touched, and a value of this moment would show no more once its turn came.
+async fn in_turn(request: &Request<'_>, query: &Query) -> Option<f64> {
+    let newest = freshness::newest(query, request.feeds).await.ok()?;
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
+    let late = freshness::stale(request.teams, &newest, now, request.bounds.turn.as_secs_f64());
+    let oldest = newest.values().copied().reduce(f64::min)?;
+    (late.is_empty() && !request.teams.is_empty()).then_some((now - oldest).max(0.0))
 }
 
 /// The generator says when it has shown its values. A time after the beginning

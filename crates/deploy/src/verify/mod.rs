@@ -16,6 +16,7 @@ mod history;
 mod marker;
 mod ring;
 mod sent;
+mod sums;
 
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ pub use dorainfra_prometheus::query::QueryError;
 pub use from_bucket::from_bucket;
 pub use history::{Mismatch, Stored};
 pub use ring::{RingMember, ring};
+pub use sums::Sums;
 
 /// What is to be proven.
 pub struct Request<'a> {
@@ -51,7 +53,18 @@ pub struct Request<'a> {
     pub bucket: Option<Bucket<'a>>,
     /// Whether the history is put into the bucket as blocks, and not brought there by Mimir.
     pub as_blocks: bool,
+    /// What is known of the history already; `None`: all of it is compared.
+    pub known: Option<Known>,
     pub bounds: Bounds,
+}
+
+/// What was found of a history a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Every sample was compared.
+    Compared,
+    /// Nothing has changed since every sample was compared, and it has the same numbers and [`Sums`].
+    Unchanged,
 }
 
 /// How live values come to the endpoint.
@@ -96,6 +109,8 @@ pub struct Bounds {
     pub ready: Duration,
     /// Until the marker is seen: scrape interval, plus delivery.
     pub marker: Duration,
+    /// The oldest that a team's newest value is where nothing was late.
+    pub turn: Duration,
     /// The oldest that a team's newest value may be.
     pub fresh: Duration,
     /// Until every team is fresh, for a stack that has only just been started.
@@ -110,6 +125,7 @@ impl Default for Bounds {
         Self {
             ready: Duration::from_secs(90),
             marker: Duration::from_secs(60),
+            turn: Duration::from_secs(15),
             fresh: Duration::from_secs(60),
             settle: Duration::from_secs(20),
             history: Duration::ZERO,
@@ -121,10 +137,11 @@ impl Bounds {
     /// Where a live value is made, and fetched, each so many seconds.
     pub fn of(made: u32, fetched: u32) -> Self {
         let (made, fetched) = (Duration::from_secs(made.into()), Duration::from_secs(fetched.into()));
-        let Self { ready, marker, fresh, settle, history } = Self::default();
+        let Self { ready, marker, turn, fresh, settle, history } = Self::default();
         Self {
             ready,
             marker: marker + fetched,
+            turn: turn + made + fetched,
             fresh: fresh + made + fetched,
             settle: settle + made + fetched,
             history,
@@ -283,6 +300,11 @@ struct Stage {
 impl Stage {
     fn begin(name: &'static str, title: &'static str) -> Self {
         Self { name, title, begun: Instant::now() }
+    }
+
+    /// Where less is proven than usual.
+    fn titled(self, title: &'static str) -> Self {
+        Self { title, ..self }
     }
 
     fn end(self, outcome: Outcome, expected: String, found: String, hint: Option<String>) -> Check {

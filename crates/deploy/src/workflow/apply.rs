@@ -19,6 +19,8 @@ pub struct Extent {
     pub stack: bool,
     /// The proof at the end.
     pub verify: bool,
+    /// Nothing is to be done, neither to resources nor after them.
+    pub unchanged: bool,
 }
 
 /// What a run has come to, whether or not it came to its end.
@@ -88,7 +90,8 @@ async fn all(
     if let Some(address) = &run.facts.caller {
         caller::remember(&run.workspace, &run.project.config, address);
     }
-    // Without changes it still clears away the lease of a run that was killed.
+    // Without changes, too, the lease of a run that was killed is cleared away: here, or by what
+    // follows under a lease.
     if plan.has_changes() {
         phase(events, Phase::Resources, async {
             let done = match plan.is_targeted() {
@@ -99,7 +102,10 @@ async fn all(
         })
         .await?;
     } else {
-        run.resources(plan, events).await?;
+        let _ = run.as_planned.set(plan.basis.observed.clone());
+        if plan.is_targeted() {
+            run.resources(plan, events).await?;
+        }
     }
     // A part of the deployment may have no machine at all.
     if plan.is_targeted() {
@@ -126,13 +132,15 @@ async fn follow(run: &Run, extent: Extent, report: &mut Option<Report>, events: 
     })
     .await?;
     run.go_on()?;
-    phase(events, Phase::History, run.until_interrupted(run.history(&target, events))).await?;
+    phase(events, Phase::History, run.until_interrupted(run.history(&target, extent.unchanged, events)))
+        .await?;
     run.history_was_fed();
     if !extent.verify {
         return Ok(());
     }
     run.go_on()?;
     let verified = phase(events, Phase::Verify, run.until_interrupted(run.verify(&target, events))).await?;
+    run.keep_proof(&target, verified.ok());
     *report = Some(verified);
     Ok(())
 }

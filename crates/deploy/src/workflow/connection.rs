@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dorainfra_config::Tls;
+use dorainfra_engine::ResourceId;
 use dorainfra_gcp::{Api, Call};
 use dorainfra_pki::Credentials;
 use dorainfra_prometheus::Target;
@@ -34,6 +35,7 @@ impl Run {
             flavour: self.facts.engine.flavour,
             tenant: config.mimir.tenant.clone(),
             region: config.region.clone(),
+            known: self.address_as_planned(&names.endpoint),
             address: names.endpoint,
             endpoint: config.access.endpoint.clone(),
             secret: (config.access.tls != Tls::Off).then(|| Names::of_client(config, STACK)),
@@ -50,7 +52,10 @@ impl Run {
     /// # Errors
     /// Something is not there, or nobody can answer: all its machines are down.
     pub async fn target(&self) -> Result<Target> {
-        self.is_up().await?;
+        // Those that were waited for just now are.
+        if self.machines_found.get().is_none() {
+            self.is_up().await?;
+        }
         Ok(self.reach().target(&self.client).await?)
     }
 
@@ -77,6 +82,11 @@ impl Run {
             true => ReachError::Missing("client certificate").into(),
             false => error.into(),
         })
+    }
+
+    fn address_as_planned(&self, name: &str) -> Option<IpAddr> {
+        let address = self.as_planned.get()?.get(&ResourceId::new("compute.address", name))?;
+        address.body["address"].as_str()?.parse().ok()
     }
 
     /// The address that Mimir is reached at.

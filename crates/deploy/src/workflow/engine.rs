@@ -31,7 +31,8 @@ pub(super) fn unknown(config: &Config) -> Engine {
 pub(super) async fn chosen(workspace: &Workspace, project: &Project, events: &Events) -> Result<Engine> {
     let config = &project.config;
     if let Some(path) = &config.mimir.binary {
-        return Ok(artifact::given(path, &config.mimir.version).await?);
+        let known = artifact::Known::in_folder(&workspace.make_state()?);
+        return Ok(artifact::given(path, &config.mimir.version, &known).await?);
     }
     let cache = workspace.make_state()?.join("cache").join("artifacts");
     let lock = workspace.folder.join("dorainfra.lock");
@@ -53,7 +54,7 @@ pub(super) async fn chosen(workspace: &Workspace, project: &Project, events: &Ev
     let prometheus = workspace
         .program("prometheus", config.stack.prometheus.as_deref())
         .ok_or(Error::NoEngine { reason })?;
-    let engine = artifact::stand_in(&prometheus).await?;
+    let engine = artifact::stand_in(&prometheus, &artifact::Known::in_folder(&workspace.state())).await?;
     events.note(format!(
         "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH takes a real one)",
         engine.version, config.mimir.version
@@ -109,7 +110,8 @@ pub(super) async fn seen(workspace: &Workspace, project: &Project, events: &Even
 pub(super) async fn described(workspace: &Workspace, project: &Project) -> Result<Engine> {
     let config = &project.config;
     if let Some(path) = &config.mimir.binary {
-        return Ok(artifact::given(path, &config.mimir.version).await?);
+        let known = artifact::Known::in_folder(&workspace.state());
+        return Ok(artifact::given(path, &config.mimir.version, &known).await?);
     }
     let mut engine = unknown(config);
     let lock = artifact::Lock::read(&workspace.folder.join("dorainfra.lock"))?;

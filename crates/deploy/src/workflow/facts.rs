@@ -19,6 +19,8 @@ use crate::blueprint::{self, AlertmanagerError, Facts, Private};
 pub enum Purpose {
     /// It writes what follows from the configuration: all of it is found out.
     Change,
+    /// It says what a change would do, and changes nothing: found out likewise.
+    Plan,
     /// It uses what there is, or changes a part of it: by the address that is known.
     Use,
     /// It only looks at what there is: also where no release can be had.
@@ -37,7 +39,9 @@ pub async fn find(
 ) -> Result<Facts> {
     let engine = async {
         match purpose {
-            Purpose::Change | Purpose::Use => engine::chosen(workspace, project, events).await,
+            Purpose::Change | Purpose::Plan | Purpose::Use => {
+                engine::chosen(workspace, project, events).await
+            }
             Purpose::Look => engine::seen(workspace, project, events).await,
             Purpose::Removal => Ok(engine::unknown(&project.config)),
         }
@@ -47,7 +51,7 @@ pub async fn find(
             return Ok(None);
         }
         Ok(Some(match purpose {
-            Purpose::Change => caller::found(workspace, project, events).await?,
+            Purpose::Change | Purpose::Plan => caller::found(workspace, project, events).await?,
             Purpose::Use | Purpose::Look => caller::known(workspace, &project.config, client).await?,
             Purpose::Removal => caller::NOBODY.to_owned(),
         }))
@@ -55,7 +59,7 @@ pub async fn find(
     let (engine, caller) = tokio::try_join!(engine, caller)?;
     let (alertmanager, scrape) = match purpose {
         Purpose::Removal => (None, ScrapeJobs::default()),
-        Purpose::Change | Purpose::Use | Purpose::Look => {
+        Purpose::Change | Purpose::Plan | Purpose::Use | Purpose::Look => {
             (alertmanager(project)?, scrape_jobs(workspace, project)?)
         }
     };

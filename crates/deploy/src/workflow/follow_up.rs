@@ -19,7 +19,7 @@ use super::error::Result;
 use super::run::Run;
 use super::status::State;
 use super::workspace::Workspace;
-use super::{numbers, stack};
+use super::{numbers, proven, stack};
 use crate::blueprint::Names;
 use crate::stack::private;
 
@@ -358,6 +358,7 @@ impl Run {
 /// Nothing is known any more of what was fed: the deployment is gone.
 pub fn forget(workspace: &Workspace, deployment: &str) {
     let _ = std::fs::remove_file(Record::path(workspace, deployment));
+    proven::forget(workspace, deployment);
 }
 
 impl Fed {

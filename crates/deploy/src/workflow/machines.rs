@@ -26,7 +26,10 @@ impl Run {
         let field =
             |observed: &Observed, name: &str| observed.body[name].as_str().unwrap_or_default().to_owned();
         let certificate = match self.manifest("secretmanager.secretVersion", &names.server) {
-            Some(manifest) => self.provider.read(manifest).await?,
+            Some(manifest) => match self.as_planned.get() {
+                Some(seen) => seen.get(&manifest.id()).cloned(),
+                None => self.provider.read(manifest).await?,
+            },
             None => None,
         };
         let certificate = certificate
@@ -47,7 +50,8 @@ impl Run {
         let ready = machines.iter().map(|machine| {
             machine::wait_ready(self.provider.machines(), machine, events, MACHINE_WAIT, &self.interrupt)
         });
-        try_join_all(ready).await?;
+        let reports = try_join_all(ready).await?;
+        let _ = self.machines_found.set(reports);
         if machines.len() > 1 {
             for machine in &machines {
                 self.balanced(machine, events).await?;

@@ -30,6 +30,7 @@ mod phase;
 mod planning;
 mod project;
 mod proof;
+mod proven;
 mod proxy;
 mod run;
 mod saved_plan;

@@ -67,17 +67,19 @@ impl Run {
         events: &Events,
     ) -> Result<Plan> {
         let name = &self.blueprint.deployment;
+        let wave = self.wave();
+        let reading = self.provider.reading(wave);
         // Together: what is in Mimir is read with the rest, unless it turns out that it can't be.
         let (unknown, whole) = tokio::join!(
             self.look_into_mimir(selection),
-            engine::plan(name, manifests.clone(), &*self.provider, options, events)
+            engine::plan(name, manifests.clone(), &reading, options, events)
         );
         let unknown = unknown?;
         let mut plan = match unknown {
             None => whole?,
             Some(_) => {
                 manifests.retain(|manifest| !lives_in_mimir(&manifest.kind));
-                engine::plan(name, manifests, &self.google(), options, events).await?
+                engine::plan(name, manifests, &reading.without_mimir(), options, events).await?
             }
         };
         plan.warnings.extend(unknown);
@@ -155,6 +157,7 @@ impl Run {
     pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> Result<Plan> {
         let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
         // What is in Mimir goes with the bucket.
-        Ok(engine::plan_destroy(name, manifests, &self.google(), &selection.options(), events).await?)
+        let google = self.google().reading(self.wave());
+        Ok(engine::plan_destroy(name, manifests, &google, &selection.options(), events).await?)
     }
 }

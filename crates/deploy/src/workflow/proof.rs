@@ -30,6 +30,7 @@ impl Run {
             teams: &teams,
             bucket: Some(verify::Bucket { objects: &objects, prefix: blocks_prefix(self) }),
             as_blocks: self.history_as_blocks(),
+            known: self.history_known.get().copied(),
             bounds: verify::Bounds {
                 history: self.wrote_history.get().map_or(Duration::ZERO, |()| SEEN_BY_ALL_WITHIN),
                 ..verify::Bounds::of(config.generator.interval_seconds, config.stack.scrape_seconds)

@@ -1,10 +1,13 @@
 //! A run: configuration, facts, blueprint and client of one piece of work on a deployment, and the lease
 //! under which it changes anything.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use dorainfra_engine::{self as engine, ApplyOptions, Fence, Leasing, Manifest, Noted, Outcome, Plan};
+use dorainfra_engine::{
+    self as engine, ApplyOptions, Fence, Leasing, Manifest, Noted, Observed, Outcome, Plan, ResourceId,
+};
 use dorainfra_gcp as gcp;
 use dorainfra_model::Events;
 use dorainfra_prometheus::Flavour;
@@ -21,7 +24,8 @@ use super::{credentials, holder};
 use crate::artifact;
 use crate::blueprint::{self, Blueprint, Facts, Names};
 use crate::machine;
-use crate::resource::{self, Google, Held, Mimir};
+use crate::resource::{self, Google, Held, Mimir, Wave};
+use crate::verify::{Known, Sums};
 
 /// A configuration that is complete, with everything that works on it.
 pub struct Run {
@@ -37,6 +41,8 @@ pub struct Run {
     /// `None`: what runs there has nothing in it that is a resource.
     pub(super) mimir: Option<Arc<Mimir>>,
     pub interrupt: CancellationToken,
+    /// What was read when the run began, for its first plan: it has written nothing by then.
+    begun: Mutex<Option<Arc<Wave>>>,
     /// What each write of this run asks.
     fence: Arc<Fence>,
     /// The lease as it was before anything was read.
@@ -47,6 +53,13 @@ pub struct Run {
     pub(super) history: OnceLock<History>,
     /// Set once some of it was sent by this run.
     pub(super) wrote_history: OnceLock<()>,
+    pub(super) history_sums: OnceLock<Sums>,
+    /// What a plan read by which nothing is to be changed: it is not read again.
+    pub(super) as_planned: OnceLock<BTreeMap<ResourceId, Observed>>,
+    /// What this run has found of it before the proof.
+    pub(super) history_known: OnceLock<Known>,
+    /// What the machines told of themselves when they were ready.
+    pub(super) machines_found: OnceLock<Vec<machine::Report>>,
 }
 
 impl Run {
@@ -66,14 +79,15 @@ impl Run {
         // neither an address nor a release.
         client.sign_in().await?;
         let noted = match purpose {
-            Purpose::Look => Noted::default(),
+            Purpose::Look | Purpose::Plan => Noted::default(),
             _ => holder::noted(&Self::lease(&project, &client)).await,
         };
-        let held = resource::held(&client, &project.config.name).await?;
+        let wave = Arc::<Wave>::default();
+        let held = resource::held_in(&wave, &client, &project.config.name).await?;
         let mut facts = facts::find(&workspace, &project, &client, purpose, events).await?;
         facts.clients = credentials::clients(&held);
         facts.restore_disks = restore_disks;
-        Self::build(workspace, operator, project, facts, client, held, noted)
+        Self::build(workspace, operator, project, facts, client, (held, wave), noted)
     }
 
     /// With facts that a saved plan holds.
@@ -86,8 +100,9 @@ impl Run {
         let client = project.client()?;
         client.sign_in().await?;
         let noted = holder::noted(&Self::lease(&project, &client)).await;
-        let held = resource::held(&client, &project.config.name).await?;
-        Self::build(workspace, operator, project, facts, client, held, noted)
+        let wave = Arc::<Wave>::default();
+        let held = resource::held_in(&wave, &client, &project.config.name).await?;
+        Self::build(workspace, operator, project, facts, client, (held, wave), noted)
     }
 
     fn lease(project: &Project, client: &gcp::Client) -> gcp::BucketLease {
@@ -100,7 +115,7 @@ impl Run {
         project: Project,
         facts: Facts,
         client: gcp::Client,
-        held: Vec<Held>,
+        (held, wave): (Vec<Held>, Arc<Wave>),
         noted: Noted,
     ) -> Result<Self> {
         let blueprint = project.blueprint(&facts)?;
@@ -121,11 +136,16 @@ impl Run {
             provider,
             mimir: None,
             interrupt,
+            begun: Mutex::new(Some(wave)),
             fence,
             noted,
             id: holder::identity(),
             history: OnceLock::new(),
             wrote_history: OnceLock::new(),
+            history_sums: OnceLock::new(),
+            as_planned: OnceLock::new(),
+            history_known: OnceLock::new(),
+            machines_found: OnceLock::new(),
         };
         Ok(run.connected())
     }
@@ -149,6 +169,11 @@ impl Run {
         let machines = self.provider.machines().clone();
         Google::new(self.client.clone(), machines, &self.blueprint.deployment, contents)
             .interrupted_by(self.interrupt.clone())
+    }
+
+    /// What a plan reads. The first of a run goes on with what was read when it began.
+    pub(super) fn wave(&self) -> Arc<Wave> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
     }
 
     /// Has the providers follow the blueprint.
@@ -189,6 +214,7 @@ impl Run {
 
     /// The rest of a run, under the lease like its resources: in between nobody else has had it.
     pub async fn leased<T>(&self, events: &Events, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.operator.finishing();
         let (store, holder) = (Self::lease(&self.project, &self.client), self.workspace.holder());
         holder::release_of_the_dead(&store, &self.noted).await?;
         engine::under_lease(self.leasing(&store, &holder), events, work).await

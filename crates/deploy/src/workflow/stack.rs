@@ -93,7 +93,10 @@ async fn tell_of_ends(run: &Run, events: &Events) {
         return;
     }
     let pushed = async {
-        let held = resource::held(&run.client, &config.name).await?;
+        let held = match run.as_planned.get() {
+            Some(_) => run.held.clone(),
+            None => resource::held(&run.client, &config.name).await?,
+        };
         let mut text = format!("# TYPE {CERTIFICATE_END} gauge\n");
         let mut told = false;
         for held in held.iter().filter(|held| !held.revoked) {

@@ -81,7 +81,7 @@ async fn a_program_plans_applies_and_destroys_without_a_command_line() {
     assert!(planned.has_changes() && planned.follow_up.is_empty(), "of a part, the resources only");
 
     // It does that, and tells each step.
-    let extent = Extent { stack: true, verify: true };
+    let extent = Extent { stack: true, verify: true, unchanged: false };
     let (events, mut told) = Events::channel();
     let applied = apply::apply(&run, &planned.plan, extent, &events).await;
     applied.result.unwrap();

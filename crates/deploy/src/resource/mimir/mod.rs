@@ -11,8 +11,8 @@ mod rule_group;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,14 +20,17 @@ use dorainfra_engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Provid
 use dorainfra_gcp::{self as gcp, Api, Call, Client};
 use dorainfra_model::Events;
 use futures::future::join_all;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::api::{MimirApi, MimirError};
 pub use self::reach::{Reach, ReachError};
+use super::compute::{Compute, row};
+use super::instance::Instance;
 use super::rolling::{LONGEST, machine_of};
-use super::{Google, found};
+use super::{Cloud, Google, Kind, found};
 use crate::blueprint::Content;
 use crate::machine::{self, Machine, Reader};
 
@@ -52,6 +55,8 @@ pub struct Mimir {
     deployment: String,
     contents: Arc<BTreeMap<String, Content>>,
     interrupt: CancellationToken,
+    /// What a plan lists beside it, and need not be asked for.
+    lists: OnceLock<Cloud>,
     /// As it is before anything is changed, asked for once; `None`: nothing is in it yet.
     before: OnceCell<Result<Option<MimirApi>, ProviderError>>,
     /// Once it serves as its manifest says: waited for once, and a failure told once.
@@ -71,7 +76,30 @@ impl Mimir {
         let deployment = deployment.to_owned();
         let (before, serving) = (OnceCell::new(), OnceCell::new());
         let failure_told = AtomicBool::new(false);
-        Self { client, machines, reach, deployment, contents, interrupt, before, serving, failure_told }
+        let lists = OnceLock::new();
+        Self {
+            client,
+            machines,
+            reach,
+            deployment,
+            contents,
+            interrupt,
+            lists,
+            before,
+            serving,
+            failure_told,
+        }
+    }
+
+    /// It is looked into beside a plan, which lists its machines and its address.
+    pub(super) fn beside(&self, lists: Cloud) {
+        let _ = self.lists.set(lists);
+    }
+
+    /// What a list shows of something that Mimir is reached by.
+    async fn listed(&self, kind: &dyn Kind, name: &str, place: Value) -> Option<Value> {
+        let lists = self.lists.get()?;
+        Some(lists.wave.as_ref()?.shown(kind, lists, name, &place).await??.body)
     }
 
     /// Asks it, as far as there is one that was ever ready.
@@ -89,7 +117,13 @@ impl Mimir {
 
     async fn open(&self) -> Result<Option<MimirApi>, ProviderError> {
         // Asked for together: a plan waits for both.
-        let (ready, target) = tokio::join!(self.was_ever_ready(), self.reach.target(&self.client));
+        let address = async {
+            let (kind, place) = (Compute(row("compute.address")), json!({"region": self.reach.region}));
+            let address = self.listed(&kind, &self.reach.address, place).await?;
+            address["address"].as_str()?.parse().ok()
+        };
+        let target = self.reach.target_at(&self.client, address);
+        let (ready, target) = tokio::join!(self.was_ever_ready(), target);
         if !ready? {
             return Ok(None);
         }
@@ -112,7 +146,8 @@ impl Mimir {
                 certificate: String::new(),
                 disk_gb: 0,
             };
-            machine::report(&self.machines, &machine).await
+            let listed = self.listed(&Instance, instance, json!({"zone": zone}));
+            machine::report_at(&self.machines, &machine, listed).await
         });
         for report in join_all(reports).await {
             if report?.is_some_and(|report| !report.bundle.is_empty()) {

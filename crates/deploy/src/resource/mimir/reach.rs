@@ -22,6 +22,8 @@ pub struct Reach {
     pub region: String,
     /// The kind `compute.address`.
     pub address: String,
+    /// What that is, where a plan has just read it.
+    pub known: Option<IpAddr>,
     /// `host:port` that is connected to instead.
     pub endpoint: Option<String>,
     /// The secret with this operator's certificate; `None`: TLS is off.
@@ -69,12 +71,21 @@ impl Reach {
     /// # Errors
     /// One of them is not there, or cannot be read.
     pub async fn target(&self, client: &Client) -> Result<Target, ReachError> {
+        self.target_at(client, std::future::ready(None)).await
+    }
+
+    /// The same where `listed` may know its address already.
+    pub(super) async fn target_at(
+        &self,
+        client: &Client,
+        listed: impl Future<Output = Option<IpAddr>>,
+    ) -> Result<Target, ReachError> {
         let target = |scheme: &str, connect: SocketAddr| {
             let url = format!("{scheme}://{}:{}", self.server_name, connect.port());
             Target::new(self.flavour, url, connect).with_tenant(&self.tenant)
         };
         let Some(secret) = &self.secret else {
-            return Ok(target("http", self.connect_to(client).await?));
+            return Ok(target("http", self.connect_to(client, listed).await?));
         };
         let credentials = async {
             certificate::read_credentials(client, secret).await.map_err(|error| match absent(&error) {
@@ -82,7 +93,7 @@ impl Reach {
                 false => error.into(),
             })
         };
-        let (connect, credentials) = tokio::try_join!(self.connect_to(client), credentials)?;
+        let (connect, credentials) = tokio::try_join!(self.connect_to(client, listed), credentials)?;
         Ok(target("https", connect).with_tls(credentials))
     }
 
@@ -91,6 +102,9 @@ impl Reach {
     /// # Errors
     /// It is not there, or cannot be read.
     pub async fn address(&self, client: &Client) -> Result<IpAddr, ReachError> {
+        if let Some(known) = self.known {
+            return Ok(known);
+        }
         let call = Call::get(Api::Compute, format!("regions/{}/addresses/{}", self.region, self.address));
         let answer = found(client.call(&call).await)?.ok_or(ReachError::Missing("address"))?;
         let address = answer["address"].as_str().and_then(|text| text.parse().ok());
@@ -99,9 +113,17 @@ impl Reach {
 
     /// Where Mimir's port is reached from here: at the machine, or at the near end
     /// of a tunnel.
-    async fn connect_to(&self, client: &Client) -> Result<SocketAddr, ReachError> {
+    async fn connect_to(
+        &self,
+        client: &Client,
+        listed: impl Future<Output = Option<IpAddr>>,
+    ) -> Result<SocketAddr, ReachError> {
         let Some(endpoint) = &self.endpoint else {
-            return Ok(SocketAddr::new(self.address(client).await?, PORT));
+            let address = match listed.await {
+                Some(address) => address,
+                None => self.address(client).await?,
+            };
+            return Ok(SocketAddr::new(address, PORT));
         };
         let fails = |reason: String| ReachError::Endpoint { endpoint: endpoint.clone(), reason };
         let found = tokio::net::lookup_host(endpoint.as_str()).await.map_err(|e| fails(e.to_string()))?;

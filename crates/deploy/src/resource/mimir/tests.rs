@@ -129,6 +129,7 @@ impl Lab {
             server_name: "m".into(),
             tenant: "dora".into(),
             region: "r".into(),
+            known: None,
             address: "a".into(),
             endpoint: None,
             secret: None,
