@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use dorainfra_base::file;
@@ -10,7 +11,7 @@ use dorainfra_config::parse_duration;
 use dorainfra_deploy::workflow::Purpose;
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
-use dorainfra_model::Events;
+use dorainfra_model::{Event, Events};
 use dorainfra_prometheus::Past;
 use dorainfra_prometheus::query::{Access, Query};
 use dorainfra_report::{self as report, Key, Question, Report as Collected};
@@ -19,6 +20,7 @@ use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use super::arguments::day;
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit, screen};
+use crate::ui;
 
 /// The file that a page is written to when none is named.
 const PAGE: &str = "dora-report.html";
@@ -56,9 +58,9 @@ pub struct Report {
     /// Environment whose deployments count
     #[arg(long, default_value = PRODUCTION)]
     environment: String,
-    /// What the page ranks the teams by; JSON, CSV and Markdown have them by their names
-    #[arg(long, value_enum, default_value_t = RankBy::Frequency, value_name = "METRIC")]
-    rank_by: RankBy,
+    /// Rank the teams by this metric, best first [default: the page by frequency; JSON, CSV and Markdown have them by name]
+    #[arg(long, value_enum, value_name = "METRIC")]
+    rank_by: Option<RankBy>,
     /// Year of the report whose bands the figures are put into
     #[arg(long, default_value_t = 2023, value_name = "YEAR")]
     bands: u16,
@@ -110,11 +112,15 @@ impl From<RankBy> for Key {
 
 impl Report {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let now = OffsetDateTime::now_utc();
+        let (now, begun) = (OffsetDateTime::now_utc(), Instant::now());
         let zone = self.zone(context).await?;
         let (first, until) = self.dates(&zone, now)?;
         let asked = async |events: &Events| self.collect(context, events, zone, first, until, now).await;
         let collected = screen::with(&context.printer, asked).await?;
+        if context.printer.options().verbose {
+            let took = begun.elapsed().as_millis() as u64;
+            context.printer.note(&format!("{} queries; asked for {}", collected.queries, ui::elapsed(took)));
+        }
         if let Some(caution) = collected.caution() {
             context.printer.warning(&caution, Some("`sources` in dorainfra.yaml feed real ones"));
         }
@@ -136,8 +142,13 @@ impl Report {
                 Some("`generator.service_histograms: true` and `dorainfra apply` write them, for the past, too"),
             );
         }
+        let by = self.rank_by.map(Key::from);
+        let collected = match by {
+            Some(by) => collected.ranked(by),
+            None => collected,
+        };
         let text = match self.format {
-            Format::Html => report::html(&collected, self.rank_by.into()),
+            Format::Html => report::html(&collected, by.unwrap_or(Key::Frequency)),
             Format::Json => serde_json::to_string_pretty(&collected)
                 .map(|text| text + "\n")
                 .map_err(|error| CommandError::failed(format!("the report can't be written: {error}")))?,
@@ -230,7 +241,7 @@ impl Report {
             let config = &run.project.config;
             question.sources = !config.sources.is_empty();
             question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
-            return report::collect(&Query::new(&target)?, &question).await.map_err(no_report);
+            return report::collect(&Query::new(&target)?, &question, &told(events)).await.map_err(no_report);
         };
         let read = |path: &PathBuf| {
             dorainfra_base::file::text(&context.environment.folder.join(path)).map_err(|error| {
@@ -251,7 +262,7 @@ impl Report {
         // Where it is asked is shown; a password in the address is not.
         question.source = shown(url);
         question.subject.clone_from(&question.source);
-        report::collect(&query, &question).await.map_err(|error| {
+        report::collect(&query, &question, &told(events)).await.map_err(|error| {
             if !matches!(error, report::CollectError::Query(_)) {
                 return no_report(error);
             }
@@ -260,6 +271,14 @@ impl Report {
                  or --tenant where it wants them",
             )
         })
+    }
+}
+
+/// How far the asking is, as events.
+fn told(events: &Events) -> impl Fn(report::Progress) + Sync {
+    |report::Progress { stage, answered, asked }| {
+        let unit = if asked == 1 { "query" } else { "queries" };
+        events.send(Event::Progress { what: stage.into(), done: answered, total: asked, unit });
     }
 }
 

@@ -11,6 +11,7 @@ use dorainfra_dora::truth::{Days, Summary, summary, summary_where};
 use dorainfra_model::Events;
 use dorainfra_prometheus::remote_write::{Client, Limits};
 use dorainfra_prometheus::{Samples, Series};
+use dorainfra_report::Key;
 use serde_json::{Value, json};
 use time::macros::date;
 use time::{Date, Duration};
@@ -134,10 +135,15 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
         assert_eq!(gaps["standing"], "bad");
     }
 
-    // As many queries for one team as for all; and few.
+    // As many queries for one team as for all; and few: what is stored (2), figures of the range and
+    // of the one before it (3), of the weeks (3), who is stored before (1), what is live (2), and what
+    // closes the days (2).
     let queries = |json: &Value| json["queries"].as_u64().unwrap();
     let asked = queries(&json);
-    assert!((20..=50).contains(&asked), "{asked} queries");
+    assert_eq!(asked, 13);
+    let told = report(&["--format", "csv", "--verbose"]).ends_with(0).stderr;
+    assert!(told.contains("13 queries; asked for ") && told.contains("✓ what is stored  2 queries"), "{told}");
+    assert!(told.contains("✓ figures and checks  11 queries"), "{told}");
 
     // Each service; nothing of what is not stored whole.
     let run = report(&["--format", "json", "--services"]).ends_with(0);
@@ -184,6 +190,46 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert!(services.iter().all(|one| lacking(one) == (one["team"] == names[3])), "{md}");
     let page = report(&["--services", "--out", "-"]).ends_with(0).stdout;
     assert!(page.contains("<h3 id=\"services\">") && page.contains("<td>not stored"), "{page}");
+
+    // The page shows by which query each figure is had; the engine's own answer to it is the figure.
+    let page = report(&["--out", "-"]).ends_with(0).stdout;
+    let shown: Vec<String> = page
+        .split("<summary>As PromQL</summary><code>")
+        .skip(1)
+        .map(|rest| rest.split("</code>").next().unwrap().replace("&quot;", "\"").replace("&gt;", ">").replace("&#x2f;", "/"))
+        .collect();
+    let http = receiver.target.http_client().unwrap();
+    let end = UNTIL.next_day().unwrap().midnight().assume_utc().unix_timestamp().to_string();
+    for (key, query) in Key::ALL.iter().zip(&shown) {
+        let url = receiver.target.query_url("/api/v1/query");
+        let request = http.get(url).query(&[("query", query.as_str()), ("time", &end)]);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        let rows = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {answer}"));
+        let field = key.id().replace('-', "_").replace("rework", "rework_rate");
+        assert_eq!(rows.len(), names.len(), "{query}");
+        for row in rows {
+            let teams = json["teams"].as_array().unwrap();
+            let team = teams.iter().find(|team| team["name"] == row["metric"]["team"]).unwrap();
+            let value: f64 = row["value"][1].as_str().unwrap().parse().unwrap();
+            assert_eq!(team[&field].as_f64(), Some(value), "{field} of {}", team["name"]);
+        }
+    }
+
+    // Ranked in every format, and by name unless that is asked for.
+    let first = |format: &str| {
+        let text = report(&["--format", format, "--rank-by", "failure-rate", "--out", "-"]).ends_with(0).stdout;
+        let at = |name: &String| text.find(name.as_str()).unwrap();
+        names.iter().min_by_key(|name| at(name)).unwrap().clone()
+    };
+    let rate = |team: &&Value| (team["failure_rate"].as_f64().unwrap() * 1e9) as u64;
+    let best = json["teams"].as_array().unwrap().iter().min_by_key(rate).unwrap()["name"].clone();
+    for format in ["json", "csv"] {
+        assert_eq!(json!(first(format)), best, "{format}");
+    }
+    let order: Vec<&Value> = json["teams"].as_array().unwrap().iter().map(|team| &team["name"]).collect();
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(json!(order), json!(sorted));
 
     // One team, by its name.
     let one = report(&["--format", "json", "--teams", &names[1]]).ends_with(0);

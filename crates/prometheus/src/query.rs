@@ -146,6 +146,7 @@ pub struct Query {
     tenant: Option<String>,
     places: Arc<Semaphore>,
     asked: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
 }
 
 const ATTEMPTS: u32 = 4;
@@ -163,6 +164,7 @@ impl Query {
             tenant: target.tenant.clone(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             asked: Arc::default(),
+            answered: Arc::default(),
         })
     }
 
@@ -206,12 +208,18 @@ impl Query {
             tenant: access.tenant.clone(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             asked: Arc::default(),
+            answered: Arc::default(),
         })
     }
 
     /// Queries that have been asked by now; one that is tried again is one.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// How many of these have been answered.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// The client, for requests outside of the query API.
@@ -248,7 +256,10 @@ impl Query {
         let mut attempt: u32 = 0;
         loop {
             let error = match self.attempt(route, &body).await {
-                Ok(result) => return Ok(result),
+                Ok(result) => {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                    return Ok(result);
+                }
                 Err(error) => error,
             };
             let passes = match &error {

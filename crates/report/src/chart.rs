@@ -14,6 +14,8 @@ const LEFT: f64 = 48.0;
 const RIGHT: f64 = 6.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
+/// The same where bands end within the chart: their names stand there, and on no line.
+const BANDS: f64 = 110.0;
 /// Room between two labels of the axis of time.
 const LABEL_WIDTH: f64 = 62.0;
 
@@ -87,12 +89,11 @@ struct Dot {
     label: String,
 }
 
-/// A line across, and where its label ends. One without room has none.
+/// A line across, and where its label stands beside the chart.
 #[derive(Debug, Serialize)]
 struct Limit {
     at: f64,
     label: String,
-    x: f64,
     y: f64,
 }
 
@@ -122,8 +123,8 @@ pub(super) struct Chart {
 /// Bars over time.
 pub(super) fn bars(title: &str, points: &[Point], unit: Unit) -> Chart {
     let scale = Scale::of(points, unit);
-    let mut chart = frame(title, points, unit, &scale);
-    let step = step(points);
+    let mut chart = frame(title, points, unit, &scale, RIGHT);
+    let step = step(points, RIGHT);
     // Gaps that are thinner than a line only flicker.
     let gap = if step < 6.0 { 0.0 } else { step * 0.14 };
     let bar = |(index, point): (usize, &Point)| {
@@ -144,8 +145,12 @@ pub(super) fn bars(title: &str, points: &[Point], unit: Unit) -> Chart {
 /// A line over time, with a gap where there is no value; and lines where bands end.
 pub(super) fn line(title: &str, points: &[Point], unit: Unit, limits: &[(f64, String)]) -> Chart {
     let scale = Scale::of(points, unit);
-    let mut chart = frame(title, points, unit, &scale);
-    let step = step(points);
+    let within = limits.iter().filter(|(value, _)| *value > 0.0 && *value < scale.top * 0.97);
+    let labels = within.map(|(value, label)| (rounded(scale.y(*value)), label.clone())).collect();
+    let limits = beside(labels);
+    let right = if limits.is_empty() { RIGHT } else { BANDS };
+    let mut chart = frame(title, points, unit, &scale, right);
+    let step = step(points, right);
     let mut pen_down = false;
     for (index, point) in points.iter().enumerate() {
         let Some(value) = point.value else {
@@ -157,48 +162,26 @@ pub(super) fn line(title: &str, points: &[Point], unit: Unit, limits: &[(f64, St
         pen_down = true;
         chart.dots.push(Dot { x, y, label: label(point, unit) });
     }
-    for (value, label) in limits.iter().filter(|(value, _)| *value < scale.top * 0.97) {
-        let at = rounded(scale.y(*value));
-        // A label needs room of its own.
-        let crowded = chart.limits.iter().any(|other: &Limit| (other.at - at).abs() < 14.0);
-        let label = if crowded { "" } else { label };
-        chart.limits.push(beside(&chart.dots, step, at, label));
-    }
+    chart.limits = limits;
     chart
 }
 
-/// Puts a limit's label where the drawn line leaves room: as far to the right as it does,
-/// rather above the limit than below.
-fn beside(dots: &[Dot], step: f64, at: f64, label: &str) -> Limit {
-    /// Of a letter, in the largest size that the page's style sheet has.
-    const LETTER: (f64, f64) = (6.6, 13.0);
-    let width = label.chars().count() as f64 * LETTER.0;
-    // On the line from one dot to the next, where there is no gap between them.
-    let drawn = dots.iter().zip(dots.iter().skip(1)).flat_map(|(from, to)| {
-        let parts = if to.x - from.x < step * 1.5 { 8 } else { 0 };
-        (0..=parts).map(move |part| {
-            let share = f64::from(part) / f64::from(parts.max(1));
-            (from.x + (to.x - from.x) * share, from.y + (to.y - from.y) * share)
-        })
-    });
-    let drawn: Vec<(f64, f64)> = drawn.chain(dots.last().map(|dot| (dot.x, dot.y))).collect();
-    let covered = |(x, y): &(f64, f64)| {
-        let inside = |(dot_x, dot_y): &&(f64, f64)| {
-            (x - width..=*x).contains(dot_x) && (y - LETTER.1..=y + 2.0).contains(dot_y)
-        };
-        drawn.iter().filter(inside).count()
+/// Labels at the heights of their lines, as far apart as letters are high.
+fn beside(mut limits: Vec<(f64, String)>) -> Vec<Limit> {
+    const LETTER: f64 = 15.0;
+    // From the lowest up: the ground is firm, and there is room above.
+    limits.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut below = f64::INFINITY;
+    let limit = |(at, label): (f64, String)| {
+        let y = (at + 4.0).min(below - LETTER).min(HEIGHT - BOTTOM);
+        below = y;
+        Limit { at, label, y: rounded(y) }
     };
-    let right = WIDTH - RIGHT;
-    let places = (0..40)
-        .map(|shift| right - f64::from(shift) * 8.0)
-        .take_while(|x| x - width >= LEFT)
-        .flat_map(|x| [(x, at - 3.0), (x, at + LETTER.1)]);
-    let (x, y) = places.min_by_key(covered).unwrap_or((right, at - 3.0));
-    Limit { at, label: label.to_owned(), x: rounded(x), y: rounded(y) }
+    limits.into_iter().map(limit).collect()
 }
 
 /// The picture's frame: words, and the labels of both axes.
-fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale) -> Chart {
+fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale, right: f64) -> Chart {
     let values: Vec<f64> = points.iter().filter_map(|point| point.value).collect();
     let description = match (points.first(), points.last(), values.last()) {
         (Some(first), Some(last), Some(newest)) => format!(
@@ -212,13 +195,13 @@ fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale) -> Chart {
         ),
         _ => "There are no values.".into(),
     };
-    let step = step(points);
+    let step = step(points, right);
     let every = (LABEL_WIDTH / step).ceil().max(1.0) as usize;
     let years =
         points.first().zip(points.last()).is_some_and(|(a, b)| (b.until - a.until).whole_days() > 250);
     // From the end: the newest date is the one that is looked for.
     let x = points.iter().enumerate().rev().step_by(every).map(|(index, point)| Tick {
-        at: rounded((LEFT + (index as f64 + 0.5) * step).min(WIDTH - RIGHT - 18.0)),
+        at: rounded((LEFT + (index as f64 + 0.5) * step).min(WIDTH - right - 18.0)),
         label: if years { month(point.until) } else { short(point.until) },
     });
     Chart {
@@ -227,7 +210,7 @@ fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale) -> Chart {
         width: WIDTH,
         height: HEIGHT,
         left: LEFT,
-        right: WIDTH - RIGHT,
+        right: WIDTH - right,
         base: HEIGHT - BOTTOM,
         y: [0.0, 0.5, 1.0]
             .map(|part| Tick { at: rounded(scale.y(scale.top * part)), label: unit.axis(scale.top * part) })
@@ -247,8 +230,8 @@ fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale) -> Chart {
     }
 }
 
-fn step(points: &[Point]) -> f64 {
-    (WIDTH - LEFT - RIGHT) / points.len().max(1) as f64
+fn step(points: &[Point], right: f64) -> f64 {
+    (WIDTH - LEFT - right) / points.len().max(1) as f64
 }
 
 fn label(point: &Point, unit: Unit) -> String {
@@ -332,23 +315,24 @@ mod tests {
     }
 
     #[test]
-    fn a_limits_label_stands_where_the_line_is_not() {
-        let placed = |values: &[f64]| {
-            let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
-            let chart = line("Rate", &points(&values), Unit::Share, &[(0.05, "high: up to 5 %".into())]);
-            let limit = &chart.limits[0];
-            (limit.x, limit.y < limit.at)
-        };
-        let right = WIDTH - RIGHT;
-        let low = [0.01; 10];
-        assert_eq!(placed(&[&[0.1], &low[..]].concat()), (right, true), "nothing is in its way");
-        // Just above the limit on the right: below it there is room.
-        let above = [0.01, 0.01, 0.01, 0.01, 0.01, 0.1, 0.055, 0.055, 0.055, 0.055];
-        assert_eq!(placed(&above), (right, false));
-        // And up and down there: further to the left.
-        let both = [0.01, 0.01, 0.01, 0.01, 0.01, 0.1, 0.055, 0.045, 0.055, 0.045, 0.055, 0.045];
-        let (x, above) = placed(&both);
-        assert!(above && x < right - 180.0, "{x}");
+    fn labels_of_limits_stand_beside_the_chart_and_apart_from_each_other() {
+        let limits: Vec<(f64, String)> =
+            [(0.05, "elite ≤ 5 %"), (0.055, "high ≤ 5.5 %"), (0.06, "medium ≤ 6 %"), (0.9, "beyond")]
+                .map(|(value, label)| (value, label.to_owned()))
+                .into();
+        let chart = line("Rate", &points(&[Some(0.1), Some(0.05), Some(0.055)]), Unit::Share, &limits);
+        assert_eq!(chart.limits.len(), 3);
+        assert!(chart.dots.iter().all(|dot| dot.x < chart.right), "the line ends before the labels");
+        for label in &chart.limits {
+            let width = label.label.chars().count() as f64 * 7.6;
+            assert!(chart.right + 6.0 + width <= WIDTH, "{label:?}");
+            assert!(label.y <= HEIGHT - BOTTOM && label.y > TOP);
+        }
+        let mut heights: Vec<f64> = chart.limits.iter().map(|label| label.y).collect();
+        heights.sort_by(f64::total_cmp);
+        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= 14.0), "{heights:?}");
+        // Without limits there is room for the line.
+        assert!(line("Rate", &points(&[Some(0.1)]), Unit::Share, &[]).right > chart.right + 90.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Teams side by side: ranked, distributed, and each one's course in small; and
 //! which days of which team are stored.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use time::Date;
 
 use super::chart::{round_above, rounded};
 use super::keys::Key;
-use super::{Report, Team, band_of, words};
+use super::{Figures, Report, Team, band_of, words};
 
 const WIDTH: f64 = 440.0;
 const STRIP_HEIGHT: f64 = 92.0;
@@ -53,11 +54,17 @@ struct Brief {
     rank: usize,
     name: String,
     later: bool,
-    cells: Vec<String>,
+    cells: Vec<BriefCell>,
     /// Its deployments over time, a letter for each part of the range.
     course: String,
     /// Days without a sample.
     lacks: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct BriefCell {
+    text: String,
+    moved: Option<(&'static str, String)>,
 }
 
 /// The ranking in pages.
@@ -69,9 +76,12 @@ pub(super) fn pages(report: &Report, ranking: &[Row], by: Key) -> Vec<Page> {
     let column = Key::ALL.iter().position(|key| *key == by).unwrap_or_default();
     let brief = |row: &Row| {
         let name = row.name.as_str();
-        let cell = |cell: &Cell| match &cell.band {
-            Some(band) => format!("{} {}", cell.text, band[..1].to_uppercase()),
-            None => cell.text.clone(),
+        let cell = |cell: &Cell| BriefCell {
+            text: match &cell.band {
+                Some(band) => format!("{} {}", cell.text, band[..1].to_uppercase()),
+                None => cell.text.clone(),
+            },
+            moved: (cell.class != "faint").then(|| (cell.class, cell.change.clone().unwrap_or_default())),
         };
         Brief {
             rank: row.rank,
@@ -120,20 +130,15 @@ struct Cell {
     /// 0 to 100.
     part: f64,
     band: Option<String>,
+    /// `good` or `bad` where it moved, and else `faint`; and by how much.
+    class: &'static str,
+    change: Option<String>,
 }
 
 /// The teams, best first by `by`; those without a figure last.
 pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
     let mut sorted: Vec<&Team> = report.teams.iter().collect();
-    sorted.sort_by(|a, b| {
-        let (x, y) = (figure(a, by), figure(b, by));
-        let order = match (x, y) {
-            (Some(x), Some(y)) if by.more_is_better() => y.total_cmp(&x),
-            (Some(x), Some(y)) => x.total_cmp(&y),
-            (x, y) => x.is_none().cmp(&y.is_none()),
-        };
-        order.then_with(|| a.name.cmp(&b.name))
-    });
+    sorted.sort_by(|a, b| by_rank(by, a, b));
     let largest =
         Key::ALL.map(|key| report.teams.iter().filter_map(|team| figure(team, key)).fold(0.0, f64::max));
     let cell = |team: &Team, (key, largest): (Key, f64)| {
@@ -148,6 +153,12 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
             band: value
                 .and_then(|_| band_of(key, &team.figures, report.bands_year))
                 .map(|band| band.to_string()),
+            class: match team.moves.iter().find(|one| one.metric == key.id()) {
+                Some(one) if one.better => "good",
+                Some(_) => "bad",
+                None => "faint",
+            },
+            change: team.before.and_then(|before| difference(key, &before, &team.figures)),
         }
     };
     let row = |(index, team): (usize, &Team)| Row {
@@ -158,6 +169,33 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
     };
     sorted.into_iter().enumerate().map(row).collect()
 }
+
+/// Best first; those without a figure last.
+pub(super) fn by_rank(by: Key, a: &Team, b: &Team) -> Ordering {
+    let order = match (figure(a, by), figure(b, by)) {
+        (Some(x), Some(y)) if by.more_is_better() => y.total_cmp(&x),
+        (Some(x), Some(y)) => x.total_cmp(&y),
+        (x, y) => x.is_none().cmp(&y.is_none()),
+    };
+    order.then_with(|| a.name.cmp(&b.name))
+}
+
+/// By how much a figure is another one: `▲ 12 %`, `▼ 2.5 points`.
+pub(super) fn difference(key: Key, before: &Figures, now: &Figures) -> Option<String> {
+    let (before, now) = (before.of(key)?, now.of(key)?);
+    if before <= 0.0 || (now - before).abs() < NOTABLE * before {
+        return None;
+    }
+    let arrow = if now > before { "▲" } else { "▼" };
+    // A share's change in percent of percents would be read as points.
+    Some(match key {
+        Key::FailureRate | Key::Rework => format!("{arrow} {:.1} points", (now - before).abs() * 100.0),
+        _ => format!("{arrow} {:.0} %", (now - before).abs() / before * 100.0),
+    })
+}
+
+/// Changes below this part of the value before are called none.
+const NOTABLE: f64 = 0.01;
 
 /// A team's figure; none of a team that deployed nothing.
 fn figure(team: &Team, key: Key) -> Option<f64> {

@@ -6,19 +6,43 @@ use dorainfra_dora::metrics::DEPLOYMENTS;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use time::{Date, Duration};
 
+use super::moves::{Move, Pair, moves};
 use super::question::{Question, label};
 use super::spans::Span;
+use super::tally::{Tally, native_of_all, sum, tallies};
 use super::{Comparison, Figures, Team};
 
 /// The teams that are stored from the beginning of the days before on. What is there of others
 /// can't be compared.
-pub(super) async fn before(query: &Query, question: &Question) -> Result<BTreeSet<String>, QueryError> {
+pub(super) async fn stored_before(query: &Query, question: &Question) -> Result<BTreeSet<String>, QueryError> {
     let span = question.span_before();
     // Days of UTC may have begun any time before; those of another zone begin where a sample is.
     let within = if question.zone.is_utc() { "1d" } else { "5m" };
     let any = format!("group by (team) (last_over_time({DEPLOYMENTS}{{{}}}[{within}]))", question.selector());
     let found = query.instant::<Instant>(&any, Some(span.beginning())).await?;
     Ok(found.iter().map(|one| label(&one.metric)).collect())
+}
+
+/// What is counted of each team, of the range and of as many days before it.
+pub(super) struct Both {
+    pub now: BTreeMap<String, Tally>,
+    pub before: BTreeMap<String, Tally>,
+}
+
+/// Asks for both at once.
+pub(super) async fn both(query: &Query, question: &Question) -> Result<Both, QueryError> {
+    let (before, now) = (question.span_before(), question.span());
+    let mut found = tallies(query, question, &[before, now]).await?;
+    let mut of = |span: &Span| found.remove(&span.until).unwrap_or_default();
+    Ok(Both { now: of(&now), before: of(&before) })
+}
+
+/// What is compared, and what of it moved.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub all: Option<Comparison>,
+    /// Of each team: its figures before, and its moves.
+    pub teams: BTreeMap<String, (Figures, Vec<Move>)>,
 }
 
 /// The range and as many days before, of the teams that are stored in both. `all`: of everybody.
@@ -28,36 +52,78 @@ pub(super) async fn compared(
     all: &Figures,
     teams: &[Team],
     stored_before: &BTreeSet<String>,
-) -> Result<Option<Comparison>, QueryError> {
+    both: &Both,
+) -> Result<Compared, QueryError> {
     // Who ended within the range would be decline.
     let last = teams.iter().filter_map(|team| team.last_day).max();
     let known = teams.iter().filter(|team| team.figures.deployments.is_some() && team.last_day == last);
-    let now: BTreeSet<String> = known.map(|team| team.name.clone()).collect();
-    if now.is_disjoint(stored_before) {
-        return Ok(None);
+    let known: BTreeSet<String> = known.map(|team| team.name.clone()).collect();
+    if known.is_disjoint(stored_before) {
+        return Ok(Compared::default());
     }
     // Who began since would be growth, and who ended or has another name would be decline.
-    let without: Vec<String> = now.symmetric_difference(stored_before).cloned().collect();
-    let both = Question { without: without.clone(), ..question.clone() };
-    let of = async |span| {
-        let found = figures(query, &both, "", &span).await?;
-        Ok::<_, QueryError>(found.get("").copied().unwrap_or_default())
+    let without: Vec<String> = known.symmetric_difference(stored_before).cloned().collect();
+    let of_both = Question { without: without.clone(), ..question.clone() };
+    let (then, now) = (question.span_before(), question.span());
+    let native = native_of_all(query, &of_both, &[then, now]).await?;
+    let of = |teams: &BTreeMap<String, Tally>, span: &Span| {
+        let compared = teams.iter().filter(|(name, _)| !without.contains(name)).map(|(_, tally)| tally);
+        let [lead_time, recovery] = native.get(&span.until).copied().unwrap_or_default();
+        sum(compared).with_native(lead_time, recovery)
     };
-    let before = of(question.span_before());
-    let (now, before) = match without.is_empty() {
-        true => (*all, before.await?),
-        false => tokio::try_join!(of(question.span()), before)?,
+    let [tally_before, tally_now] = [of(&both.before, &then), of(&both.now, &now)];
+    let before = tally_before.figures(then.days);
+    if before.deployments.is_none() {
+        return Ok(Compared::default());
+    }
+    let now_figures = if without.is_empty() { *all } else { tally_now.figures(now.days) };
+    // A team of which a part of the range is stored is not measured by the same days.
+    let whole = |team: &&Team| team.compared && i64::from(team.days) == now.days;
+    let pair = |team: &Team| {
+        let (before, now) = (both.before.get(&team.name)?, both.now.get(&team.name)?);
+        Some(Pair {
+            name: Some(team.name.clone()),
+            before,
+            now,
+            figures: [before.figures(then.days), team.figures],
+            periods: team.deployments_by_period.iter().copied().flatten().collect(),
+        })
     };
-    Ok(before.deployments.is_some().then_some(Comparison { now, before, without }))
+    let of_teams = teams.iter().filter(whole).filter_map(pair);
+    let periods = (0..teams.first().map_or(0, |team| team.deployments_by_period.len())).map(|period| {
+        let compared = teams.iter().filter(|team| !without.contains(&team.name));
+        compared.filter_map(|team| team.deployments_by_period[period]).sum()
+    });
+    let of_all = Pair {
+        name: None,
+        before: &tally_before,
+        now: &tally_now,
+        figures: [before, now_figures],
+        periods: periods.collect(),
+    };
+    let pairs: Vec<Pair<'_>> = std::iter::once(of_all).chain(of_teams).collect();
+    let mut moves = moves(&pairs);
+    let all = Comparison {
+        now: now_figures,
+        before,
+        moves: moves.remove(&None).unwrap_or_default(),
+        without,
+    };
+    let teams = pairs.into_iter().filter_map(|pair| {
+        let moved = moves.remove(&pair.name).unwrap_or_default();
+        Some((pair.name?, (pair.figures[0], moved)))
+    });
+    let teams = teams.collect();
+    Ok(Compared { all: Some(all), teams })
 }
 
-/// The figures of each team: of those that began or ended within the range over the days that
-/// are stored of them. (Over others an increase would be extrapolated, by up to a day's worth.)
-pub(super) async fn by_team(
+/// The figures of those teams that began or ended within the range, over the days that are stored
+/// of them. (Over others an increase would be extrapolated, by up to a day's worth.)
+pub(super) async fn partly_stored(
     query: &Query,
     question: &Question,
     stored: &BTreeMap<String, BTreeSet<Date>>,
-) -> Result<BTreeMap<String, Figures>, QueryError> {
+) -> Result<BTreeMap<String, Option<Figures>>, QueryError> {
     let whole = (question.first, question.until);
     let mut groups: BTreeMap<(Date, Date), Vec<String>> = BTreeMap::new();
     for (team, days) in stored {
@@ -66,22 +132,26 @@ pub(super) async fn by_team(
             groups.entry(known).or_default().push(team.clone());
         }
     }
-    let own = groups.iter().map(|(&(first, until), teams)| async move {
-        if first > until {
-            // A single sample: of no day is it known what happened.
-            return Ok(BTreeMap::new());
-        }
-        let question = Question { teams: teams.clone(), ..question.clone() };
-        figures(query, &question, "team", &Span::of(&question.zone, first, until)).await
+    let figures_of = groups.iter().map(|(&(first, until), teams)| async move {
+        // A single sample: of no day is it known what happened.
+        let found = match first > until {
+            true => BTreeMap::new(),
+            false => {
+                let question = Question { teams: teams.clone(), ..question.clone() };
+                let span = Span::of(&question.zone, first, until);
+                let found = tallies(query, &question, &[span]).await?;
+                figures(&found.into_values().next().unwrap_or_default(), &span)
+            }
+        };
+        Ok::<_, QueryError>(teams.iter().map(move |team| (team.clone(), found.get(team).copied())))
     });
-    let span = question.span();
-    let (mut all, own) =
-        tokio::try_join!(figures(query, question, "team", &span), futures::future::try_join_all(own))?;
-    for team in groups.values().flatten() {
-        all.remove(team);
-    }
-    all.extend(own.into_iter().flatten());
-    Ok(all)
+    Ok(futures::future::try_join_all(figures_of).await?.into_iter().flatten().collect())
+}
+
+/// The figures of each team that has a counter of deployments.
+pub(super) fn figures(tallies: &BTreeMap<String, Tally>, span: &Span) -> BTreeMap<String, Figures> {
+    let deployed = tallies.iter().filter(|(_, tally)| tally.deployed.count().is_some());
+    deployed.map(|(team, tally)| (team.clone(), tally.figures(span.days))).collect()
 }
 
 /// The first and the last day of which all is known.
@@ -105,46 +175,6 @@ pub(super) fn summed(all: Figures, teams: &[Team], days: i64) -> Figures {
         recoveries: sum(|one| one.recoveries),
     };
     measured(counted, all.lead_time, all.recovery, days)
-}
-
-/// The figures of a range, by the value of the label `by`.
-pub(super) async fn figures(
-    query: &Query,
-    question: &Question,
-    by: &'static str,
-    span: &Span,
-) -> Result<BTreeMap<String, Figures>, QueryError> {
-    let (days, end) = (span.days, span.end);
-    let ask = question.ask(span, by);
-    let at = |expression: String| async move { query.instant::<Instant>(&expression, Some(end)).await };
-    let (deployments, failed, rework, lead_time, recovery, changes, recoveries) = tokio::try_join!(
-        at(ask.deployments()),
-        at(ask.failed()),
-        at(ask.rework()),
-        at(ask.lead_time(0.5)),
-        at(ask.recovery(0.5)),
-        at(ask.changes()),
-        at(ask.recoveries())
-    )?;
-    let values = |found: Vec<Instant>| -> BTreeMap<String, f64> {
-        found.iter().map(|one| (one.metric.get(by).cloned().unwrap_or_default(), one.value())).collect()
-    };
-    let (failed, rework) = (values(failed), values(rework));
-    let (lead_time, recovery) = (values(lead_time), values(recovery));
-    let (changes, recoveries) = (values(changes), values(recoveries));
-    let figures = values(deployments).into_iter().map(|(name, deployments)| {
-        let of = |values: &BTreeMap<String, f64>| values.get(&name).copied();
-        let counted = Counted {
-            deployments: Some(deployments),
-            failed: of(&failed),
-            rework: of(&rework),
-            changes: of(&changes),
-            recoveries: of(&recoveries),
-        };
-        let figures = measured(counted, of(&lead_time), of(&recovery), days);
-        (name, figures)
-    });
-    Ok(figures.collect())
 }
 
 pub(super) fn measured(

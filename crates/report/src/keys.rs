@@ -56,6 +56,11 @@ impl Key {
         }
     }
 
+    /// The same where each value says its unit.
+    pub(super) fn column(self) -> &'static str {
+        if self == Self::Frequency { "Frequency" } else { self.short() }
+    }
+
     /// Which figure it is of all that could be taken.
     pub fn statistic(self) -> &'static str {
         match self {
@@ -84,7 +89,7 @@ impl Key {
             }
             Self::Rework => {
                 "How often a deployment is unplanned and mends something that users suffered from: such \
-                 deployments, divided by all deployments. In the reports since 2024; it has no bands."
+                 deployments, divided by all deployments. In DORA's reports since 2024, which publish no bands for it."
             }
         }
     }
@@ -96,7 +101,7 @@ impl Key {
     /// A value with its unit.
     pub fn text(self, value: Option<f64>) -> String {
         match self {
-            Self::Frequency => value.map_or(words::NOTHING.into(), words::rate),
+            Self::Frequency => value.map_or(words::NOTHING.into(), words::often),
             // A classic histogram knows nothing beyond its last edge.
             Self::LeadTime | Self::Recovery if value.is_some_and(|value| self.is_over(value)) => {
                 format!("over {}", words::duration(value))
@@ -271,6 +276,40 @@ impl Ask {
         self.increase(&format!("{histogram}_count"), "", self.by)
     }
 
+    /// Deployments by outcome and kind: parts that are added up, and rounded then.
+    pub(super) fn deployments_of_each(&self) -> String {
+        format!(
+            "sum by ({}outcome, kind) (increase({DEPLOYMENTS}{{{}}}[{}]))",
+            self.before(),
+            self.selector,
+            self.window
+        )
+    }
+
+    /// The buckets of a histogram and its count, which has no `le`; likewise.
+    pub(super) fn observed(&self, histogram: &str) -> String {
+        format!(
+            "sum by ({}le) (increase({{__name__=~\"{histogram}_(bucket|count)\",{}}}[{}]))",
+            self.before(),
+            self.selector,
+            self.window
+        )
+    }
+
+    /// A quantile of a native histogram, where it holds all that the classic one does: it may have
+    /// begun within the range, or ended.
+    pub(super) fn native_quantile(&self, histogram: &str, quantile: f64) -> String {
+        let by = if self.by.is_empty() { String::new() } else { format!(" by ({}) ", self.by) };
+        let native = format!("sum{by}(increase({histogram}{{{}}}[{}]))", self.selector, self.window);
+        let counted = self.count(histogram);
+        format!("histogram_quantile({quantile}, {native}) and round(histogram_count({native})) == {counted}")
+    }
+
+    /// Labels that are kept, before another one.
+    fn before(&self) -> String {
+        if self.by.is_empty() { String::new() } else { format!("{}, ", self.by) }
+    }
+
     /// Deployments by labels of the caller's choice.
     pub fn deployments_by(&self, by: &str) -> String {
         self.increase(DEPLOYMENTS, "", by)
@@ -282,19 +321,12 @@ impl Ask {
     }
 
     fn quantile(&self, histogram: &str, quantile: f64) -> String {
-        let by = if self.by.is_empty() { "le".to_owned() } else { format!("{}, le", self.by) };
-        let buckets = self.increase(&format!("{histogram}_bucket"), "", &by);
+        let buckets = self.increase(&format!("{histogram}_bucket"), "", &format!("{}le", self.before()));
         let classic = format!("histogram_quantile({quantile}, {buckets})");
-        if !self.native {
-            return classic;
+        match self.native {
+            true => format!("({} or {classic})", self.native_quantile(histogram, quantile)),
+            false => classic,
         }
-        // Native ones may have begun within the range, or ended: then they tell of a part only.
-        let by = if self.by.is_empty() { String::new() } else { format!(" by ({}) ", self.by) };
-        let native = format!("sum{by}(increase({histogram}{{{}}}[{}]))", self.selector, self.window);
-        let counted = self.count(histogram);
-        format!(
-            "(histogram_quantile({quantile}, {native}) and round(histogram_count({native})) == {counted} or {classic})"
-        )
     }
 
     /// Whole numbers: `increase` extrapolates to the range's edges. What it adds is less than

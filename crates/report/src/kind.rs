@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dorainfra_dora::metrics::{DEPLOYMENTS, SIMULATED};
+use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, SIMULATED};
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 
 use super::question::Question;
@@ -18,6 +18,9 @@ type Teams = BTreeMap<String, BTreeSet<String>>;
 pub(super) struct Stored {
     pub real: Teams,
     pub simulated: Teams,
+    /// Environment and team of those with native histograms.
+    real_native: BTreeSet<(String, String)>,
+    simulated_native: BTreeSet<(String, String)>,
 }
 
 impl Stored {
@@ -32,6 +35,23 @@ impl Stored {
         // Without sources, what this configuration sends is simulated, if anything.
         let sent = if asked.sources || simulated { asked.sent.clone() } else { BTreeMap::new() };
         Question { simulated, sent, ..asked.clone() }
+    }
+
+    /// Whether there are native histograms of what is asked for. An endpoint that holds none may not
+    /// know the functions for them either.
+    pub fn has_native(&self, asked: &Question) -> bool {
+        let native = if asked.simulated { &self.simulated_native } else { &self.real_native };
+        let wanted = |team| asked.teams.is_empty() || asked.teams.contains(team);
+        native.iter().any(|(environment, team)| *environment == asked.environment && wanted(team))
+    }
+
+    /// The other environments, where this one has nothing; else those that somebody may mean by its
+    /// name.
+    pub fn other_environments(&self, asked: &Question, has_teams: bool) -> Vec<String> {
+        let teams = if asked.simulated { &self.simulated } else { &self.real };
+        let other = |name: &&String| **name != asked.environment && !name.is_empty();
+        let meant = |name: &&String| !has_teams || name.eq_ignore_ascii_case(&asked.environment);
+        teams.keys().filter(other).filter(meant).cloned().collect()
     }
 
     /// # Errors
@@ -58,18 +78,23 @@ impl Stored {
     }
 }
 
-/// What is stored in the `range` milliseconds before `end`.
-pub(super) async fn stored(query: &Query, range: i64, end: i64) -> Result<Stored, QueryError> {
-    let expression =
-        format!("group by (team, environment, {SIMULATED}) (last_over_time({DEPLOYMENTS}[{range}ms]))");
+/// What is stored of the days that are asked for.
+pub(super) async fn stored(query: &Query, asked: &Question) -> Result<Stored, QueryError> {
+    let span = asked.span();
+    let by = format!("__name__, team, environment, {SIMULATED}");
+    let of = format!("{{__name__=~\"{DEPLOYMENTS}|{LEAD_TIME}\"}}[{}ms]", span.milliseconds);
+    let expression = format!("group by ({by}) (last_over_time({of}))");
     let mut stored = Stored::default();
-    for one in query.instant::<Instant>(&expression, Some(end)).await? {
+    for one in query.instant::<Instant>(&expression, Some(span.end)).await? {
         let label = |name: &str| one.metric.get(name).cloned().unwrap_or_default();
-        let kind = match one.metric.contains_key(SIMULATED) {
-            true => &mut stored.simulated,
-            false => &mut stored.real,
-        };
-        kind.entry(label("environment")).or_default().insert(label("team"));
+        let simulated = one.metric.contains_key(SIMULATED);
+        if label("__name__") == DEPLOYMENTS {
+            let teams = if simulated { &mut stored.simulated } else { &mut stored.real };
+            teams.entry(label("environment")).or_default().insert(label("team"));
+        } else {
+            let native = if simulated { &mut stored.simulated_native } else { &mut stored.real_native };
+            native.insert((label("environment"), label("team")));
+        }
     }
     Ok(stored)
 }
@@ -124,7 +149,8 @@ mod tests {
         let teams = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
         let real =
             Teams::from([("production".into(), teams(&["cart", "orders"])), ("test".into(), teams(&["x"]))]);
-        let stored = Stored { real, simulated: Teams::from([("production".into(), teams(&["made-up"]))]) };
+        let simulated = Teams::from([("production".into(), teams(&["made-up"]))]);
+        let stored = Stored { real, simulated, ..Stored::default() };
         let said = |environment: &str, names: &[&str]| {
             let names = names.iter().map(|&name| name.to_owned()).collect();
             let asked = Question { environment: environment.into(), teams: names, ..question() };

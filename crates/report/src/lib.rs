@@ -5,6 +5,8 @@
 //! How the metrics are defined, docs/metrics.md says; that every single sample
 //! arrived, `verify` proves. Here is only asked and shown.
 
+mod attention;
+mod capabilities;
 mod chart;
 mod collect;
 mod comparison;
@@ -12,11 +14,16 @@ mod figures;
 mod integrity;
 pub mod keys;
 mod kind;
+mod moves;
+mod now;
 mod page;
 mod question;
 mod services;
 mod spans;
+mod stages;
+mod stored;
 mod tables;
+mod tally;
 mod words;
 
 use dorainfra_dora::bands::{self, Band, Verdict};
@@ -26,10 +33,12 @@ use time::{Date, OffsetDateTime};
 pub use collect::collect;
 pub use integrity::{Check, Day, Delivery, Integrity, Standing};
 pub use keys::Key;
+pub use moves::Move;
 pub use page::html;
 pub use question::Question;
 pub use services::Service;
 pub use spans::CollectError;
+pub use stages::Progress;
 pub use tables::{csv, markdown};
 
 /// The version of the report's JSON: fields are added to it, never renamed.
@@ -80,7 +89,9 @@ pub struct Report {
     pub period_days: u32,
     /// In the order of time, the last one ending with `until`.
     pub periods: Vec<Period>,
-    /// By team, in the order of their names.
+    /// What the teams are ranked by; `None`: they are in the order of their names.
+    pub ranked_by: Option<&'static str>,
+    /// By team.
     pub teams: Vec<Team>,
     /// By team and name, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +113,8 @@ pub struct Comparison {
     pub now: Figures,
     /// Of as many days before.
     pub before: Figures,
+    /// What got better or worse by more than chance makes likely.
+    pub moves: Vec<Move>,
     /// Teams that are in none of the two: they began after the beginning of the days before, or
     /// nothing of the range is stored of them.
     pub without: Vec<String>,
@@ -131,6 +144,14 @@ pub struct Figures {
 }
 
 impl Report {
+    /// The teams, best first by `by`; those without a figure last.
+    #[must_use]
+    pub fn ranked(mut self, by: Key) -> Self {
+        self.teams.sort_by(|a, b| comparison::by_rank(by, a, b));
+        self.ranked_by = Some(by.id());
+        self
+    }
+
     /// By how much what is shown is late, in words.
     fn settled(&self) -> Option<String> {
         let hours = self.settle_hours.filter(|hours| *hours > 0)?;
@@ -181,6 +202,14 @@ pub struct Team {
     /// Whether it is part of the report's comparison: it is stored from the beginning of the days
     /// before on.
     pub compared: bool,
+    /// Its figures of as many days before, where it is compared.
+    pub before: Option<Figures>,
+    /// What got better or worse by more than chance makes likely.
+    pub moves: Vec<Move>,
+    /// The end of the last period with a deployment, where it deployed so often before that chance
+    /// makes such a pause unlikely.
+    #[serde(serialize_with = "some_day")]
+    pub silent_since: Option<Date>,
     /// Days of the range since the team has any sample: what its frequency is about.
     pub days: u32,
     /// Deployments of each period, in their order; `None`: nothing is stored of it.
@@ -239,7 +268,9 @@ fn classify(figures: &Figures, teams: usize, year: u16) -> Vec<Classified> {
     };
     let one = |key: Key| {
         let Some(value) = figures.of(key) else { return unknown(key, "there is no value") };
-        let Some(measured) = key.measured(value) else { return unknown(key, "it has no bands") };
+        let Some(measured) = key.measured(value) else {
+            return unknown(key, "DORA's reports publish no bands for this metric");
+        };
         match bands::band(measured, year) {
             Verdict::Banded { band, source, .. } => Classified {
                 metric: key.id(),

@@ -10,14 +10,11 @@ use serde_json::{Value, json};
 use super::chart::{self, Point, Unit};
 use super::keys::Ask;
 use super::spans::Span;
-use super::{Figures, Key, Report, Standing, comparison, words};
+use super::{Figures, Key, Report, Standing, attention, capabilities, comparison, words};
 
 /// The templates' text comes from `templates/report`, like that of every rendered file.
 const PAGE: &str = include_str!("../../../templates/report/report.html.j2");
 const CHART: &str = include_str!("../../../templates/report/chart.html.j2");
-
-/// Changes below this part of the value before are called none.
-const NOTABLE: f64 = 0.01;
 
 /// The page, with the teams ranked by `by`.
 pub fn html(report: &Report, by: Key) -> String {
@@ -95,7 +92,7 @@ fn values(report: &Report, by: Key) -> Value {
         "stability": stability,
         "ranked_by": by.name().to_lowercase(),
         "columns": Key::ALL.map(|key| json!({
-            "name": key.short(),
+            "name": key.column(),
             "about": about(key),
             "by": key == by,
             "sort": if key.more_is_better() { "descending" } else { "ascending" },
@@ -134,6 +131,13 @@ fn values(report: &Report, by: Key) -> Value {
             }),
         })),
     });
+    let (movers, more_movers) = attention::movers(report);
+    values["attention"] = json!((!empty(report)).then(|| attention::attention(report)));
+    values["remedies"] = json!(attention::remedies(report));
+    values["capabilities"] = json!(capabilities::SOURCE);
+    values["movers"] = json!(movers);
+    values["more_movers"] = json!(more_movers);
+    values["changes"] = json!(report.comparison.is_some());
     values["simulated"] = json!(report.caution());
     values["simulated_left_out"] = json!(report.left_out());
     values["pages"] = json!(pages);
@@ -218,9 +222,9 @@ fn card(report: &Report, key: Key) -> Value {
         "statistic": match key {
             Key::Frequency => match value {
                 Some(all) if report.teams.len() > 1 => {
-                    format!("per day; {} a team", words::rate(all / report.teams.len() as f64))
+                    format!("of all teams; the average team {}", words::often(all / report.teams.len() as f64))
                 }
-                _ => key.statistic().to_owned(),
+                _ => "deployments".to_owned(),
             },
             _ if value.is_none() => key.statistic().to_owned(),
             Key::LeadTime | Key::Recovery => format!("{} of {}", key.statistic(), report.all.count(key)),
@@ -228,6 +232,7 @@ fn card(report: &Report, key: Key) -> Value {
         },
         "band": band.map(|band| format!("{band} · {}", report.bands_year)),
         "no_band": match classified.and_then(|classified| classified.reason) {
+            Some(_) if key == Key::Rework && value.is_some() => "DORA publishes no bands for it".into(),
             Some(reason) => format!("no band: {reason}"),
             None => String::new(),
         },
@@ -236,26 +241,21 @@ fn card(report: &Report, key: Key) -> Value {
     })
 }
 
-/// Against the same number of days before: by how much, and whether that is better.
+/// Against the same number of days before: by how much, and whether that is better, where it is
+/// more than chance.
 fn change(report: &Report, key: Key) -> Option<Value> {
-    let comparison = report.comparison.as_ref()?;
+    let comparison = report.comparison.as_ref().filter(|_| !empty(report))?;
     let (now, before) = (comparison.now.of(key)?, comparison.before.of(key)?);
-    if empty(report) || before <= 0.0 {
-        return None;
-    }
-    let part = (now - before) / before;
-    if part.abs() < NOTABLE {
-        return Some(json!({"class": "faint", "text": "as before"}));
-    }
-    let better = (part > 0.0) == key.more_is_better();
-    let arrow = if part > 0.0 { "▲" } else { "▼" };
-    // A share's change in percent of percents would be read as points.
-    let amount = match key {
-        Key::FailureRate | Key::Rework => format!("{:.1} points", (now - before).abs() * 100.0),
-        _ => format!("{:.0} %", part.abs() * 100.0),
+    let Some(amount) = comparison::difference(key, &comparison.before, &comparison.now) else {
+        return (before > 0.0 || now == before).then(|| json!({"class": "faint", "text": "as before"}));
     };
-    let (class, word) = if better { ("good", "better") } else { ("bad", "worse") };
-    Some(json!({"class": class, "text": format!("{arrow} {amount}, {word}")}))
+    let moved = comparison.moves.iter().find(|one| one.metric == key.id());
+    let (class, word) = match moved {
+        Some(one) if one.better => ("good", ", better"),
+        Some(_) => ("bad", ", worse"),
+        None => ("faint", ""),
+    };
+    Some(json!({"class": class, "text": format!("{amount}{word}")}))
 }
 
 fn points(report: &Report, value: fn(&Figures) -> Option<f64>) -> Vec<Point> {
@@ -276,9 +276,17 @@ fn trend(report: &Report, key: Key) -> chart::Chart {
     let limits: Vec<(f64, String)> = limits
         .into_iter()
         .flat_map(|limits| limits.into_iter().zip(["elite", "high", "medium"]))
-        .map(|(limit, band)| (limit, format!("{band}: up to {}", key.text(Some(limit)))))
+        .map(|(limit, band)| (limit, format!("{band} ≤ {}", limit_text(key, limit))))
         .collect();
     chart::line(title, &values, unit, &limits)
+}
+
+/// A limit, short enough to stand beside a chart.
+fn limit_text(key: Key, limit: f64) -> String {
+    match key {
+        Key::FailureRate | Key::Rework => format!("{} %", words::short(limit * 100.0)),
+        _ => key.text(Some(limit)),
+    }
 }
 
 /// Stored of sent, or, where the sender isn't known, just stored.

@@ -55,8 +55,20 @@ impl Question {
 
     /// The matchers of every series that is asked for.
     pub(super) fn selector(&self) -> String {
-        let environment = dorainfra_prometheus::escaped(&self.environment);
-        let mut selector = format!("environment=\"{environment}\",{}", of_kind(self.simulated));
+        self.selector_with(&[self.of_environment(), of_kind(self.simulated).to_owned()])
+    }
+
+    /// The same of real and of simulated teams.
+    pub(super) fn selector_of_both(&self) -> String {
+        self.selector_with(&[self.of_environment()])
+    }
+
+    fn of_environment(&self) -> String {
+        format!("environment=\"{}\"", dorainfra_prometheus::escaped(&self.environment))
+    }
+
+    fn selector_with(&self, matchers: &[String]) -> String {
+        let mut selector = matchers.join(",");
         for (names, matcher) in [(&self.teams, "=~"), (&self.without, "!~")] {
             if !names.is_empty() {
                 let names: Vec<String> = names.iter().map(|name| literal(name)).collect();

@@ -7,7 +7,8 @@ use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use serde::Serialize;
 
 use super::keys::Ask;
-use super::{Key, Team, words};
+use super::tally::Deployed;
+use super::{Key, words};
 
 /// A service over the whole range.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -33,7 +34,7 @@ pub struct Service {
 /// Team and service.
 type Named = (String, String);
 
-/// The services of `teams`, as `ask` has it, at `end`.
+/// The services, as `ask` has it, at `end`; `days`: how many are known of each team.
 ///
 /// # Errors
 /// The first query that is not answered.
@@ -41,7 +42,7 @@ pub(super) async fn services(
     query: &Query,
     ask: &Ask,
     end: i64,
-    teams: &[Team],
+    days: &BTreeMap<&str, u32>,
 ) -> Result<Vec<Service>, QueryError> {
     let ask = &Ask { by: "team, service", ..ask.clone() };
     let at = |expression: String| async move {
@@ -51,20 +52,24 @@ pub(super) async fn services(
         let values = values.map(|one| ((label(one, "team"), label(one, "service")), one.value()));
         Ok::<BTreeMap<Named, f64>, QueryError>(values.collect())
     };
-    let (deployments, failed, rework, changes, recoveries, lead_time, recovery) = tokio::try_join!(
-        at(ask.deployments()),
-        at(ask.failed()),
-        at(ask.rework()),
+    let deployed = ask.deployments_of_each();
+    let (deployed, changes, recoveries, lead_time, recovery) = tokio::try_join!(
+        query.instant::<Instant>(&deployed, Some(end)),
         at(ask.changes_by_service()),
         at(ask.recoveries_by_service()),
         at(ask.lead_time_by_service(0.5)),
         at(ask.recovery_by_service(0.5)),
     )?;
-    let days: BTreeMap<&str, u32> = teams.iter().map(|team| (team.name.as_str(), team.days)).collect();
-    let one = |(named, deployments): (&Named, &f64)| {
-        let deployments = *deployments;
+    let mut deployments: BTreeMap<Named, Deployed> = BTreeMap::new();
+    for one in deployed.iter().filter(|one| one.value().is_finite()) {
+        let label = |name: &str| one.metric.get(name).cloned().unwrap_or_default();
+        *deployments.entry((label("team"), label("service"))).or_default() +=
+            &Deployed::counted(&one.metric, one.value());
+    }
+    let one = |(named, deployed): (&Named, &Deployed)| {
         let of = |values: &BTreeMap<Named, f64>| values.get(named).copied();
-        let (failed, rework) = (of(&failed).unwrap_or_default(), of(&rework).unwrap_or_default());
+        let deployments = deployed.count().unwrap_or_default();
+        let (failed, rework) = (deployed.failed(), deployed.rework());
         let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
         let days = days.get(named.0.as_str()).copied().unwrap_or(1).max(1);
         Service {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use dorainfra_base::unseen::is_unseen;
 
-use super::{Figures, Key, Report, Standing, Team, words};
+use super::{Figures, Key, Report, Standing, Team, attention, words};
 
 /// One line a team, and first one of all together; numbers in their base units,
 /// empty where there is nothing to measure.
@@ -101,10 +101,24 @@ pub fn markdown(report: &Report) -> String {
     if !report.all.any() {
         out.push_str("**No deployment is stored in this range.**\n\n");
     }
+    if report.all.any() {
+        let attention = attention::attention(report);
+        let _ = writeln!(out, "**{}**\n", escaped(&attention.first));
+        for group in &attention.groups {
+            let _ = writeln!(out, "- {}:", group.title.to_lowercase());
+            for item in &group.items {
+                let _ = writeln!(out, "  - {}: {}", escaped(&item.name), escaped(&item.lines.join("; ")));
+            }
+            if let Some(more) = &group.more {
+                let _ = writeln!(out, "  - {}", escaped(more));
+            }
+        }
+        let _ = writeln!(out, "\n{}\n", attention.rule);
+    }
     let mut heading = "| team | deployments |".to_owned();
     let mut rule = "| --- | ---: |".to_owned();
     for key in Key::ALL {
-        let _ = write!(heading, " {} |", key.short().to_lowercase());
+        let _ = write!(heading, " {} |", key.column().to_lowercase());
         rule.push_str(" ---: |");
     }
     let _ = writeln!(out, "{heading}\n{rule}");

@@ -29,6 +29,9 @@ fn report() -> Report {
         last_day: Some(date!(2026 - 03 - 28)),
         gaps,
         compared: true,
+        before: None,
+        moves: Vec::new(),
+        silent_since: None,
     };
     let teams = vec![
         team("few", 6.0, vec![], Some(3.0)),
@@ -65,10 +68,11 @@ fn report() -> Report {
         bands: classify(&figures, 2, 2023),
         all: figures,
         previous: Some(before),
-        comparison: Some(Comparison { now: figures, before, without: Vec::new() }),
+        comparison: Some(Comparison { now: figures, before, moves: Vec::new(), without: Vec::new() }),
         period_days: 7,
         periods: (0..4).map(period).collect(),
         integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
+        ranked_by: None,
         teams,
         services: None,
         other_environments: vec![],
@@ -100,14 +104,18 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
         "2026-03-01 to 2026-03-28 (28 days, UTC)",
         "✗ 2 problems with the data",
         "high · 2023",
-        "per day; 1.00 a team",
+        "of all teams; the average team once a day",
         "12.5 %",
         "share of deployments: 7 of 56",
         "median of 40",
         "12.5 % (7 of 50)",
         "count 72 hours after they happened",
-        "▲ 100 %, better",
-        "▲ 2.5 points, worse",
+        "▲ 100 %</span>",
+        "▲ 2.5 points</span>",
+        "Needs attention",
+        "No team got worse by more than chance makes likely. Look at the data first: 1 of 2 teams have no value",
+        "“Better” and “worse” are said against the 28 days before",
+        "DORA publishes no bands for it",
         "1 of 2 teams have no value of the last 5 minutes: many &amp; more (last on 2026-03-28)",
         "days without a sample: many &amp; more (2026-03-07)",
         "all 1,456 daily samples that were sent are stored",
@@ -119,12 +127,126 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
     }
     assert!(!page.contains("<script"), "nothing of a value is markup");
     assert!(!page.contains("NaN") && !page.contains(">inf"), "every figure is a figure");
-    // Addresses are told, not fetched: links stay within the page.
-    assert!(!page.contains("src=") && !page.contains("@import"));
-    assert_eq!(page.matches("href=\"").count(), page.matches("href=\"#").count());
+    // Addresses are told, not fetched: links stay within the page, or lead to DORA's when followed.
+    assert!(!page.contains("src=") && !page.contains("@import") && !page.contains("<link"));
+    let links = page.match_indices("href=\"").map(|(at, found)| &page[at + found.len()..]);
+    for link in links {
+        assert!(link.starts_with('#') || link.starts_with("https://dora.dev/capabilities/"), "{}", &link[..40]);
+    }
     assert_eq!(page.matches("url(").count(), page.matches("url(#missing)").count());
     let few = page.find(">few</th>").unwrap();
     assert!(page.find(">many &amp; more</th>").unwrap() < few, "ranked by deployments");
+}
+
+/// A year's comparison in which one team got worse, one better, one stopped, and one is too small.
+fn moving() -> Report {
+    let mut report = report();
+    let one = report.teams[0].clone();
+    let before = Figures {
+        deployments: Some(210.0),
+        failed: Some(17.0),
+        failure_rate: Some(17.0 / 210.0),
+        ..one.figures
+    };
+    let now = Figures {
+        deployments: Some(208.0),
+        failed: Some(40.0),
+        failure_rate: Some(40.0 / 208.0),
+        lead_time: Some(180_000.0),
+        ..before
+    };
+    let moved = |metric, better, chance| Move { metric, better, chance };
+    let team = |name: &str, figures, moves| Team {
+        name: name.into(),
+        figures,
+        before: Some(before),
+        moves,
+        age: Some(2.0),
+        gaps: Vec::new(),
+        ..one.clone()
+    };
+    report.teams = vec![
+        team("calm", before, Vec::new()),
+        team("<worse>", now, vec![moved("failure-rate", false, 1e-5), moved("lead-time", false, 1e-4)]),
+        team("gone", before, Vec::new()),
+        team("improved", before, vec![moved("lead-time", true, 1e-6)]),
+        team("tiny", Figures { deployments: Some(3.0), ..before }, Vec::new()),
+    ];
+    report.teams[2].silent_since = Some(date!(2026 - 03 - 08));
+    report.teams[4].before = Some(Figures { deployments: Some(2.0), ..before });
+    report.integrity.checks = integrity::checks(&report.integrity, &report.teams, 28, 0);
+    report
+}
+
+#[test]
+fn a_reader_sees_first_what_got_worse_and_what_to_do() {
+    let page = html(&moving(), Key::Frequency);
+    let attention = page.find("id=\"attention\"").unwrap();
+    assert!(attention < page.find("id=\"overview\"").unwrap(), "it comes first");
+    for words in [
+        "Look at &lt;worse&gt; first: change failure rate 8.1 % → 19.2 % (17 of 210, then 40 of 208).",
+        "lead time for changes 1 d → 2.1 d (40, then 40 changes)",
+        "<h3>Deploys no more</h3>",
+        "no deployment since 2026-03-08",
+        "<h3>Got better</h3>",
+        "Too little happened to judge 1 team.",
+        "href=\"https://dora.dev/capabilities/test-automation/\"",
+        "got worse for 1 team",
+        "<small class=\"bad\">▲ 11.1 points, worse</small>",
+        "<small class=\"bad\">▲ 100 %, worse</small>",
+    ] {
+        assert!(page.contains(words), "{words} is not in\n{page}");
+    }
+    let movers = &page[page.find("id=\"movers\"").unwrap()..];
+    let at = |name: &str| movers.find(&format!("<th scope=\"row\">{name}</th>")).unwrap();
+    assert!(at("improved") < at("&lt;worse&gt;"), "what chance explains least comes first");
+    // Of whom nothing can be said nothing is.
+    let groups = &page[attention..page.find("id=\"remedies\"").unwrap()];
+    assert!(!groups.contains("calm") && !groups.contains("tiny"), "{groups}");
+
+    // Invented teams are no finding.
+    let mut simulated = Report { simulated: true, ..moving() };
+    simulated.teams.iter_mut().for_each(|team| team.simulated = true);
+    let page = html(&simulated, Key::Frequency);
+    let said = page.find("it is no finding about any").unwrap();
+    assert!(said < page.find("Look at &lt;worse&gt; first").unwrap());
+    assert!(!html(&moving(), Key::Frequency).contains("no finding about any"));
+
+    // Nothing to compare with: nothing is worse.
+    let alone = Report { comparison: None, previous: None, ..moving() };
+    let alone = Report {
+        teams: alone.teams.iter().map(|team| Team { before: None, moves: Vec::new(), silent_since: None, ..team.clone() }).collect(),
+        ..alone
+    };
+    let page = html(&alone, Key::Frequency);
+    assert!(page.contains("Nothing can be called better or worse: as many days before are not stored."), "{page}");
+    // What to do is about the lowest band then.
+    assert!(page.contains("in the lowest band of all metrics: medium by the 2023 report"), "{page}");
+    let json = serde_json::to_value(moving()).unwrap();
+    assert_eq!(json["teams"][1]["moves"][0]["metric"], "failure-rate");
+    assert_eq!((&json["teams"][1]["before"]["failed"], &json["teams"][2]["silent_since"]), (&17.0.into(), &"2026-03-08".into()));
+}
+
+#[test]
+fn teams_are_ranked_in_every_format() {
+    let by = |key| moving().ranked(key);
+    let mut other = by(Key::FailureRate);
+    let last = "<worse>";
+    assert_eq!(other.teams.last().unwrap().name, last);
+    assert_eq!(csv(&other).lines().last().unwrap().split(',').next(), Some(last));
+    let md = markdown(&other);
+    let row = |name: &str| md.find(&format!("\n| {name} |")).unwrap();
+    assert!(row("calm") < row("\\<worse\\>") && row("tiny") < row("\\<worse\\>"), "{md}");
+    let json = serde_json::to_value(&other).unwrap();
+    assert_eq!((&json["ranked_by"], &json["teams"][4]["name"]), (&"failure-rate".into(), &last.into()));
+    let page = html(&other, Key::FailureRate);
+    let row = |name: &str| page.find(&format!("left\">{name}</th>")).unwrap();
+    assert!(row("tiny") < row("&lt;worse&gt;"));
+    // Who deployed nothing has no rank by it.
+    other.teams[0].figures = Figures { deployments: Some(0.0), frequency: Some(0.0), ..Figures::default() };
+    let name = other.teams[0].name.clone();
+    assert_eq!(other.ranked(Key::Frequency).teams.last().unwrap().name, name);
+    assert_eq!(serde_json::to_value(moving()).unwrap()["ranked_by"], serde_json::Value::Null);
 }
 
 /// Nobody takes invented figures for real ones, in whichever format.

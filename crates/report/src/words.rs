@@ -61,6 +61,24 @@ pub(super) fn times(a_day: f64) -> String {
     }
 }
 
+/// The same of any frequency: `2.31 a day`, `3.5 a week`, `every 2 weeks`.
+pub(super) fn often(a_day: f64) -> String {
+    let every = |days: f64| match (days.round() as i64, (days / 7.0).round() as i64) {
+        (..=1, _) => "once a day".into(),
+        (7, _) => "once a week".into(),
+        (days @ ..=12, _) => format!("every {days} days"),
+        (_, weeks @ ..=8) => format!("every {weeks} weeks"),
+        (days, _) => format!("every {} months", (days as f64 / 30.0).round()),
+    };
+    match a_day {
+        none if none <= 0.0 => "never".into(),
+        _ if a_day >= 1.05 => format!("{} a day", rate(a_day)),
+        _ if a_day >= 0.95 => "once a day".into(),
+        _ if a_day * 7.0 >= 1.75 => format!("{} a week", short(a_day * 7.0)),
+        _ => every(1.0 / a_day),
+    }
+}
+
 /// The first few of a list.
 pub(super) fn some(items: &[String]) -> String {
     const SHOWN: usize = 8;
@@ -93,6 +111,22 @@ mod tests {
             (rate(0.456).as_str(), rate(35.91).as_str(), rate(1204.4).as_str()),
             ("0.46", "35.9", "1,204")
         );
+        let said: Vec<String> =
+            [74.2, 1.9, 1.0, 0.6, 0.25, 1.0 / 7.0, 0.1, 0.07, 0.03, 0.01, 0.0].map(often).into();
+        let expected = [
+            "74.2 a day",
+            "1.90 a day",
+            "once a day",
+            "4.2 a week",
+            "1.8 a week",
+            "once a week",
+            "every 10 days",
+            "every 2 weeks",
+            "every 5 weeks",
+            "every 3 months",
+            "never",
+        ];
+        assert_eq!(said, expected);
         assert_eq!((counted(1, "day").as_str(), counted(2000, "day").as_str()), ("1 day", "2,000 days"));
         let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
         assert_eq!(some(&names), "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
