@@ -9,6 +9,7 @@ use dorainfra_gcp_sandbox::Handle;
 use super::context::Context;
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Exit};
+use crate::ui;
 
 /// Write a commented dorainfra.yaml
 ///
@@ -111,6 +112,7 @@ impl Init {
         })?;
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
+        context.printer.conclude(&ui::Written::of(&shown.display().to_string()));
         Ok(Exit::Done)
     }
 
