@@ -13,6 +13,7 @@ mod architecture;
 mod circles;
 mod config_reference;
 mod documentation;
+mod package;
 mod receiver_image;
 mod reference;
 mod reliability;
