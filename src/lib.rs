@@ -2,4 +2,5 @@
 //! metrics and proven to the last sample. What the commands do is in the crates below `crates/`.
 
 pub mod commands;
+pub mod schemas;
 pub mod ui;

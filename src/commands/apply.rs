@@ -71,10 +71,11 @@ impl Apply {
             && let Ok(address) = run.address().await
         {
             summary.facts.push(("endpoint".into(), run.endpoint(address)));
+            summary.facts.push(("tls".into(), run.tls().into()));
             summary.facts.push(("engine".into(), run.facts.engine.label()));
         }
         summary::for_sandbox(&mut summary, context);
-        context.printer.result(&summary);
+        context.printer.conclude(&summary);
         result?;
         match report {
             Some(report) if !report.ok() => Err(CommandError::failed("the ingest is not proven")

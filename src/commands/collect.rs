@@ -235,7 +235,7 @@ impl Collect {
                 (None, Ok((collected, failed))) => {
                     // Where nothing was read, the reason is all that there is to say.
                     if collected.failed.len() < wanted.len() || failed.is_none() {
-                        context.printer.result(&collected);
+                        context.printer.conclude(&collected);
                     }
                     return failed.map_or(Ok(Exit::Done), Err);
                 }

@@ -63,7 +63,7 @@ impl Destroy {
             summary.next.push("dorainfra destroy --delete-data".into());
         }
         summary::for_sandbox(&mut summary, context);
-        context.printer.result(&summary);
+        context.printer.conclude(&summary);
         result?;
         Ok(Exit::Done)
     }

@@ -16,8 +16,8 @@ pub struct Explain {
     /// The key or section, as `--set` takes it: mimir.disk_gb; or an error's topic: lease-held
     #[arg(default_value = "", hide_default_value = true)]
     key: String,
-    /// Print a JSON Schema of the whole file, for an editor: save it beside dorainfra.yaml, whose first
-    /// line is `# yaml-language-server: $schema=FILE`
+    /// Print a JSON Schema of the whole file, for an editor: save it beside dorainfra.yaml as
+    /// dorainfra.schema.json, where the line `# yaml-language-server: $schema=…` that `init` writes names it
     #[arg(long, conflicts_with = "key")]
     schema: bool,
 }

@@ -7,6 +7,7 @@ use dorainfra_gcp_sandbox::Handle;
 
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
+use crate::ui;
 
 /// Write a commented dorainfra.yaml
 ///
@@ -96,6 +97,7 @@ impl Init {
         })?;
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
+        context.printer.conclude(&ui::Written::of(&shown.display().to_string()));
         Ok(Exit::Done)
     }
 

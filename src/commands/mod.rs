@@ -19,6 +19,7 @@ mod explain;
 mod generate;
 mod init;
 mod interrupt;
+mod man;
 mod panics;
 mod plan;
 mod query;
@@ -31,6 +32,7 @@ mod stack;
 mod status;
 mod summary;
 mod troubleshooting;
+mod usage;
 mod validate;
 mod verify;
 
@@ -81,6 +83,7 @@ pub enum Command {
     Validate(validate::Validate),
     Explain(explain::Explain),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Each `--set` of a command line that was understood, in its order. Of a flag that is given
@@ -108,11 +111,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
             cli.global.sandbox |= cli.global.sandbox_dir.is_some();
             cli
         }
-        Err(error) => {
-            // clap prints help and version to stdout, errors to stderr.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
-        }
+        Err(error) => return usage::show(&error, &arguments) as u8,
     };
     panics::watch(context::printer(&cli.global, &environment), &environment.variables);
     // The process-wide TLS provider; a second call in the same process is harmless.
@@ -120,7 +119,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
     let printer = context::printer(&cli.global, &environment);
     let signals = Signals::default();
     let (ends, ended) = std::sync::mpsc::channel::<Exit>();
-    let given_up = ends.clone();
+    let (given_up, shown) = (ends.clone(), printer.clone());
     // On a thread of its own: what waits for a person or for a full pipe hears of no signal,
     // and must not hold the exit.
     let work = std::thread::Builder::new().stack_size(STACK).spawn(move || {
@@ -136,7 +135,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
                 code
             }
             Err(error) => {
-                printer.error(&format!("the runtime can't start: {error}"), &[], &[], Exit::Failed as u8);
+                show(
+                    &printer,
+                    &CommandError::failed(format!("the runtime can't start: {error}")),
+                    Exit::Failed,
+                );
                 Exit::Failed
             }
         };
@@ -144,7 +147,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
     });
     match work {
         Ok(work) => ended.recv().unwrap_or_else(|_| match work.join() {
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => {
+                shown.end(false, panics::CODE);
+                std::panic::resume_unwind(panic)
+            }
             Ok(()) => Exit::Failed,
         }) as u8,
         Err(_) => Exit::Failed as u8,
@@ -171,6 +177,7 @@ fn show(printer: &Printer, error: &CommandError, exit: Exit) {
     let mut hints = vec![error.next_step()];
     hints.extend(error.topic().map(|topic| format!("`dorainfra explain {topic}` says more")));
     printer.error(&error.to_string(), &error.causes(), &hints, exit as u8);
+    printer.end(false, exit as u8);
 }
 
 /// `had_time`: the command could have ended by itself after the first signal.
@@ -205,6 +212,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Validate(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
         Command::Completions(command) => command.run(context).await,
+        Command::Man(command) => command.run(context).await,
     }
 }
 
@@ -215,6 +223,7 @@ async fn run(cli: Cli, environment: Environment, printer: Printer, signals: Sign
         () = context.signals.over() => Err(interrupted(context.signals.had_time())),
     };
     let result = result.and_then(|exit| {
+        printer.end(matches!(exit, Exit::Done | Exit::Changes), exit as u8);
         // A full disk behind `> file` is a failure like any other.
         printer
             .finish()

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::ui::Printer;
 
 /// The code of a process that panicked, as Rust has it.
-const CODE: u8 = 101;
+pub const CODE: u8 = 101;
 /// The shortest run of characters that may be a token or a key.
 const SECRET: usize = 20;
 /// Variables whose values nobody has to hide.

@@ -8,6 +8,7 @@ use dorainfra_model::{Events, Phase};
 
 use super::context::Context;
 use super::{CommandResult, Exit, arguments, screen};
+use crate::ui;
 
 /// Show what `apply` would create, change and delete
 ///
@@ -40,11 +41,14 @@ impl PlanCommand {
         run.refuse_stand_ins()?;
         let planned = apply::with_follow_up(&run, plan, !self.no_stack, events).await?;
         let changes = planned.has_changes();
+        let mut file = None;
         if let Some(name) = &self.out {
             let path = context.environment.folder.join(name);
             SavedPlan::new(&run, &selection, planned).write(&path)?;
             events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
+            file = Some(name.display().to_string());
         }
+        context.printer.conclude(&ui::Planned { changes, file });
         Ok(if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done })
     }
 }

@@ -9,6 +9,7 @@ use dorainfra_deploy::workflow;
 
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
+use crate::ui;
 
 /// Write every rendered file: resources, machine, stack
 ///
@@ -43,7 +44,9 @@ impl Render {
                     write(&folder, file)?;
                 }
                 context.printer.note(&format!("{} files written to {}", files.len(), folder.display()));
+                context.printer.conclude(&rendered(&files, Some(folder.display().to_string())));
             }
+            None if context.global.json => context.printer.conclude(&rendered(&files, None)),
             // As it is, for `helm --values -`.
             None if self.kubernetes => {
                 files.iter().for_each(|file| context.printer.verbatim(&file.contents));
@@ -56,6 +59,17 @@ impl Render {
         }
         Ok(Exit::Done)
     }
+}
+
+/// What there is, with its contents unless it is in a folder.
+fn rendered(files: &[File], folder: Option<String>) -> ui::Rendered {
+    let contents = |file: &File| folder.is_none().then(|| file.contents.clone());
+    let file = |file: &File| ui::RenderedFile {
+        path: file.path.clone(),
+        executable: file.executable,
+        contents: contents(file),
+    };
+    ui::Rendered { files: files.iter().map(file).collect(), folder: folder.clone() }
 }
 
 fn write(folder: &std::path::Path, file: &File) -> CommandResult<()> {

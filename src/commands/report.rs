@@ -164,6 +164,11 @@ impl Report {
                         .hint("check that its folder exists, its permissions and the free space")
                 })?;
                 context.printer.note(&format!("the report is in {}", path.display()));
+                context.printer.conclude(&ui::Written::of(&path.display().to_string()));
+            }
+            // As it is, and not as a text in a line.
+            None if self.format == Format::Json && context.global.json => {
+                context.printer.conclude(&ui::Reported(collected));
             }
             None => context.printer.verbatim(&text),
         }

@@ -54,6 +54,7 @@ impl Stack {
                     project: config.project,
                     cloud: "this machine".into(),
                     endpoint: None,
+                    server_name: None,
                     // Whether there is a sandbox is not asked.
                     feeds: None,
                     simulated_teams: 0,
@@ -85,10 +86,9 @@ async fn up(context: &Context, events: &Events) -> CommandResult<()> {
 
 async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
     let config = context.project().await?.config;
-    let print = |part: &str, lines: &[String]| {
-        for line in lines {
-            context.printer.verbatim(&format!("{part}: {line}\n"));
-        }
+    let mut logs = ui::Logs { parts: Vec::new() };
+    let mut add = |part: &str, lines: &[String]| {
+        logs.parts.push(ui::Log { part: part.to_owned(), lines: lines.to_vec() });
     };
     let stack = native::status(&context.workspace.stack_folder(&config.name)).await?;
     for part in &stack.parts {
@@ -96,15 +96,16 @@ async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
             CommandError::failed(format!("{} can't be read: {error}", part.log.display()))
         })?;
         let all: Vec<String> = text.lines().map(str::to_owned).collect();
-        print(part.part.name(), &all[all.len().saturating_sub(lines)..]);
+        add(part.part.name(), &all[all.len().saturating_sub(lines)..]);
     }
     if stack.parts.is_empty()
         && let Ok(engine) = Engine::find().await
     {
         for container in compose::status(&engine, &config.name, &config.stack.ports).await?.containers {
             let log = compose::logs_of(&engine, &config.name, &container.service, lines).await?;
-            print(&container.service, &log);
+            add(&container.service, &log);
         }
     }
+    context.printer.result(&logs);
     Ok(())
 }

@@ -1,18 +1,19 @@
 //! The result of `query`: series and their values.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Role, Style, Table, View};
 
 /// What an endpoint answers to an expression.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Answer {
     pub series: Vec<Series>,
 }
 
 /// A series with its samples; a scalar has no labels.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Series {
     pub labels: Map<String, Value>,
     /// Seconds since 1970, and the value as text: it may be `NaN` or `+Inf`.

@@ -2,6 +2,7 @@
 //! client does with its own. No key is ever part of them.
 
 use dorainfra_deploy::workflow::credentials::CredentialStatus;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::state::mark;
 use super::{Role, Style, Table, View};
 
 /// All of a deployment's.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Credentials {
     pub deployment: String,
     pub project: String,
@@ -56,7 +57,7 @@ impl View for Credentials {
 }
 
 /// A client's certificate, and what to write into its configuration.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Issued {
     pub client: String,
     pub detail: String,

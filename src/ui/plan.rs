@@ -2,7 +2,7 @@
 //! fields that change, what becomes reachable, what costs, and the counts last.
 
 use dorainfra_engine::{Action, Change, Plan, Step};
-use dorainfra_model::FeedStep;
+use dorainfra_model::{FeedStep, PlanDocument};
 use serde_json::Value;
 
 use super::text::{brief_digests, pad, plural, shorten, visible, width};
@@ -80,7 +80,7 @@ impl View for PlanView<'_> {
     }
 
     fn json(&self) -> Value {
-        serde_json::to_value(self.0).expect("a plan is plain data with string keys")
+        serde_json::to_value(PlanDocument::from(self.0)).expect("a plan is plain data with string keys")
     }
 }
 

@@ -36,6 +36,18 @@ struct Streams {
     live: Option<MultiProgress>,
     /// The first failure to write that was not a closed pipe.
     failed: Option<io::Error>,
+    end: End,
+}
+
+/// What the last line of `--json` will be: always a result.
+#[derive(Default)]
+struct End {
+    /// The last line that was written is one.
+    written: bool,
+    /// The command's own, which comes after everything else that there is to say.
+    kept: Option<Value>,
+    /// Text that is the result.
+    text: String,
 }
 
 /// Writes results, events and messages in the mode that [`Options`] say. Cheap
@@ -66,7 +78,7 @@ impl Printer {
     }
 
     fn over(options: Options, stdout: Stream, stderr: Stream, stdin: Box<dyn BufRead + Send>) -> Self {
-        let streams = Streams { stdout, stderr, live: None, failed: None };
+        let streams = Streams { stdout, stderr, live: None, failed: None, end: End::default() };
         Self {
             options: Arc::new(options),
             streams: Arc::new(Mutex::new(streams)),
@@ -98,10 +110,37 @@ impl Printer {
         }
     }
 
-    /// Text that is the result itself, whatever the mode: shell completions, a
-    /// rendered file, `export` lines.
+    /// The same for a command that may still end with an error: as a JSON line it comes after that.
+    pub fn conclude(&self, view: &dyn View) {
+        match self.options.mode {
+            Mode::Json => self.lock().end.kept = Some(view.json()),
+            Mode::Human | Mode::Quiet => self.result(view),
+        }
+    }
+
+    /// Text that is the result itself: shell completions, a rendered file, lines of a log. With
+    /// `--json` all of it is one result, `{"text":…}`.
     pub fn verbatim(&self, text: &str) {
-        self.out(text);
+        match self.options.mode {
+            Mode::Json => self.lock().end.text.push_str(text),
+            Mode::Human | Mode::Quiet => self.out(text),
+        }
+    }
+
+    /// The end of a command, `ok` or not, with the exit code that the process will have. With
+    /// `--json` the last line is a result: what was kept for it, or how the command ended.
+    pub fn end(&self, ok: bool, code: u8) {
+        if self.options.mode != Mode::Json {
+            return;
+        }
+        let End { written, kept, text } = std::mem::take(&mut self.lock().end);
+        let result = match kept {
+            Some(result) => result,
+            None if ok && !text.is_empty() => json!({"text": text}),
+            None if ok && written => return,
+            None => json!({"ok": ok, "code": code}),
+        };
+        self.json(&json!({"type": "result", "result": result}));
     }
 
     /// A statement beside the result. Not printed with `--quiet`.
@@ -156,7 +195,7 @@ impl Printer {
             event: &'a Event,
         }
         let line = serde_json::to_string(&Line { schema: SCHEMA, event }).expect("an event is plain data");
-        self.out(&format!("{line}\n"));
+        self.line(&line, false);
     }
 
     /// A line of our own types, which are not events of the stream.
@@ -170,7 +209,13 @@ impl Printer {
             .filter(|(name, _)| *name != "type")
             .map(|(name, value)| format!(",{}:{value}", Value::String(name.clone())))
             .collect();
-        self.out(&format!("{{\"schema\":{SCHEMA},\"type\":{kind}{}}}\n", rest.concat()));
+        self.line(&format!("{{\"schema\":{SCHEMA},\"type\":{kind}{}}}", rest.concat()), kind == "result");
+    }
+
+    fn line(&self, line: &str, is_result: bool) {
+        let mut streams = self.lock();
+        streams.end.written = is_result;
+        streams.write(&format!("{line}\n"), |streams| &mut streams.stdout);
     }
 
     /// Whether everything could be written. A closed pipe (`| head`) is no
@@ -349,6 +394,51 @@ mod tests {
         for line in stdout.lines() {
             serde_json::from_str::<Value>(line).unwrap();
         }
+    }
+
+    #[test]
+    fn the_last_json_line_is_a_result_however_a_command_ends() {
+        let last = |work: &dyn Fn(&Printer)| {
+            let (printer, captured) = Printer::captured(Options::plain(Mode::Json), "");
+            work(&printer);
+            let lines: Vec<Value> =
+                captured.stdout().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let results = lines.iter().filter(|line| line["type"] == "result").count();
+            assert_eq!(lines.last().unwrap()["type"], "result", "{lines:?}");
+            (results, lines.last().unwrap()["result"].clone())
+        };
+        let ok = json!({"ok": true, "code": 2});
+        assert_eq!(last(&|printer| printer.end(true, 2)), (1, ok.clone()));
+        let own = (1, json!({"answer": 42}));
+        let answers = |printer: &Printer| {
+            printer.result(&Answer);
+            printer.end(true, 0);
+        };
+        assert_eq!(last(&answers), own);
+        let fails = |printer: &Printer| {
+            printer.conclude(&Answer);
+            printer.error("it failed", &[], &[], 1);
+            printer.end(false, 1);
+        };
+        assert_eq!(last(&fails), own, "after the error, and once");
+        let says_more = |printer: &Printer| {
+            printer.result(&Answer);
+            printer.note("by the way");
+            printer.end(true, 2);
+        };
+        assert_eq!(last(&says_more), (2, ok));
+        let writes = |printer: &Printer| {
+            printer.verbatim("a\n");
+            printer.verbatim("b\n");
+            printer.end(true, 0);
+        };
+        assert_eq!(last(&writes), (1, json!({"text": "a\nb\n"})));
+        let half = |printer: &Printer| {
+            printer.verbatim("a\n");
+            printer.error("it failed", &[], &[], 1);
+            printer.end(false, 1);
+        };
+        assert_eq!(last(&half), (1, json!({"ok": false, "code": 1})));
     }
 
     #[test]

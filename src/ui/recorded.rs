@@ -1,5 +1,6 @@
 //! The result of `event`: what was recorded, and where.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::text::visible;
 use super::{Role, Style, View};
 
 /// One event of a pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Recorded {
     /// `deployment`, `incident`, `recovery`
     pub kind: &'static str,

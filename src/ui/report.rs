@@ -3,6 +3,7 @@
 use dorainfra_config::Feeds;
 use dorainfra_deploy::verify::Damaged;
 use dorainfra_model::{Check, Outcome};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +15,8 @@ const TITLE: usize = 44;
 
 /// What `verify` found. Its rows have been printed as the checks finished; the
 /// human form is the verdict.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "Proof")]
 pub struct Report {
     pub run_id: String,
     pub ok: bool,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dorainfra_model::Check;
 use dorainfra_model::{Event, Phase};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use super::{Mode, Printer};
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// How long a phase took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PhaseTime {
     pub phase: Phase,
     pub elapsed_ms: u64,

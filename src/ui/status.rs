@@ -5,6 +5,7 @@ use dorainfra_deploy::workflow::State;
 use dorainfra_deploy::workflow::credentials::CredentialStatus;
 use dorainfra_deploy::workflow::stack::PartStatus;
 use dorainfra_engine::ResourceId;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ use super::state::mark;
 use super::text::{count, plural};
 use super::{Role, Style, Table, View, labels};
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ResourceStatus {
     pub id: ResourceId,
     pub state: State,
@@ -21,7 +22,7 @@ pub struct ResourceStatus {
     pub detail: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct MachineStatus {
     pub name: String,
     pub state: State,
@@ -36,7 +37,7 @@ pub struct MachineStatus {
 }
 
 /// One replica, as the others see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RingMember {
     pub name: String,
     pub state: State,
@@ -49,7 +50,7 @@ pub struct RingMember {
 }
 
 /// How much of the history is in the bucket, and what is newer than that.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct BucketStatus {
     pub state: State,
     pub blocks: u64,
@@ -99,13 +100,16 @@ impl BucketStatus {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Status {
     pub deployment: String,
     pub project: String,
     /// Where this looked: "Google Cloud" or "the sandbox on port N".
     pub cloud: String,
+    /// Where Mimir's port is: `https://203.0.113.9:9009`.
     pub endpoint: Option<String>,
+    /// The name in its certificate.
+    pub server_name: Option<String>,
     /// What is fed, and of how many simulated teams; `None`: it is about the stack alone.
     pub feeds: Option<Feeds>,
     pub simulated_teams: u32,
@@ -121,6 +125,16 @@ pub struct Status {
     pub tunnel: Option<String>,
     /// A command that asks the endpoint something.
     pub ask: Option<String>,
+}
+
+/// The result of `status`, and of `stack status`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Status")]
+pub struct Standing {
+    /// Whether everything is as it should be.
+    ok: bool,
+    #[serde(flatten)]
+    status: Status,
 }
 
 impl Status {
@@ -209,7 +223,9 @@ impl View for Status {
 
     fn brief(&self, style: &Style) -> String {
         let heading = style.paint(Role::Heading, &self.deployment);
-        let endpoint = self.endpoint.as_deref().map(|url| format!("  {}", style.paint(Role::Accent, url)));
+        let name = self.server_name.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
+        let endpoint =
+            self.endpoint.as_deref().map(|url| format!("  {}{name}", style.paint(Role::Accent, url)));
         let caution = match self.feeds.and_then(|feeds| feeds.caution(self.simulated_teams.into())) {
             Some(words) => format!("{} {words}\n", style.paint(Role::Caution, "!")),
             None => String::new(),
@@ -218,9 +234,8 @@ impl View for Status {
     }
 
     fn json(&self) -> Value {
-        let mut fields = serde_json::to_value(self).expect("a status is plain data with string keys");
-        fields["ok"] = Value::Bool(self.ok());
-        fields
+        serde_json::to_value(Standing { ok: self.ok(), status: self.clone() })
+            .expect("a status is plain data with string keys")
     }
 }
 
@@ -250,6 +265,7 @@ mod tests {
             project: "my-gcp".into(),
             cloud: "the sandbox on port 41234".into(),
             endpoint: Some("https://127.90.1.2:9009".into()),
+            server_name: None,
             feeds: Some(Feeds::Simulated),
             simulated_teams: 39,
             resources: vec![

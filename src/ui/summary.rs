@@ -1,15 +1,18 @@
 //! How a changing command ended: what is done, what failed and why, what was not
 //! started, how long each phase took, and the command to type next.
 
+use std::collections::BTreeMap;
+
 use dorainfra_engine::ResourceId;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::text::{elapsed, hang, plural, visible};
 use super::{PhaseTime, Report, Role, Style, Table, View, labels};
 
 /// A resource whose action failed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Failure {
     pub id: ResourceId,
     pub error: String,
@@ -17,13 +20,13 @@ pub struct Failure {
 }
 
 /// A resource that was left as it is, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Pending {
     pub id: ResourceId,
     pub because: String,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Summary {
     /// `apply`, `destroy`.
     pub command: String,
@@ -37,11 +40,18 @@ pub struct Summary {
     pub phases: Vec<PhaseTime>,
     pub total_ms: u64,
     /// What was made, for people: `("endpoint", "https://…")`.
+    // An object is what a program looks things up in.
+    #[serde(serialize_with = "object")]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub facts: Vec<(String, String)>,
     /// The proof, where there was one.
     pub verified: Option<Report>,
     /// Commands to type next, the first one first.
     pub next: Vec<String>,
+}
+
+fn object<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(facts.iter().map(|(name, text)| (name, text)))
 }
 
 impl View for Summary {
@@ -91,11 +101,7 @@ impl View for Summary {
     }
 
     fn json(&self) -> Value {
-        let mut fields = serde_json::to_value(self).expect("a summary is plain data with string keys");
-        // An object is what a program looks things up in.
-        let facts = self.facts.iter().map(|(name, text)| (name.clone(), Value::String(text.clone())));
-        fields["facts"] = Value::Object(facts.collect());
-        fields
+        serde_json::to_value(self).expect("a summary is plain data with string keys")
     }
 }
 

@@ -1,5 +1,6 @@
 //! The result of `validate`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use super::text::{visible, wrap};
 use super::{Style, View};
 
 /// A configuration that can be used.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Validated {
     /// `None`: there is no file, and all is as by default.
     pub file: Option<String>,

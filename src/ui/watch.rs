@@ -10,6 +10,7 @@ use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Modifier, Style as Paint};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Sparkline, Table};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ use super::{Mode, Printer, Style, View};
 const REMEMBERED: usize = 240;
 
 /// The pipeline as it was looked at last, and what the looks before make of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Pipeline {
     deployment: String,
     endpoint: String,
@@ -33,7 +34,7 @@ pub struct Pipeline {
 }
 
 /// A stage, and how many passed it a second between the last two looks.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Measured {
     #[serde(flatten)]
     stage: Stage,

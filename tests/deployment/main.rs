@@ -22,6 +22,7 @@ mod environment_of_children;
 mod first_real_run;
 mod hostile_endpoint;
 mod hostile_files;
+mod json_lines;
 mod kubernetes;
 mod leftovers;
 mod main_job;

@@ -3,7 +3,7 @@
 
 use crate::collector;
 use crate::collector::{Receiver, ReceiverOptions};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, json_schema};
 use dorainfra_dora::events::{Event, PRODUCTION};
 use dorainfra_dora::metrics::{self, Histograms};
 use dorainfra_dora::simulator::{self, Team};
@@ -93,6 +93,9 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
 
     let run = report(&["--format", "json"]).ends_with(0);
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json_schema::wrong("report", &json), None);
+    let line = report(&["--format", "json", "--json"]).ends_with(0);
+    assert_eq!(json_schema::assert_lines(&line.stdout)["all"], json["all"]);
     equal(&json["all"], &summary(&events, days, PRODUCTION, &[]), "all");
     for (index, name) in names.iter().enumerate() {
         let found = json["teams"].as_array().unwrap().iter().find(|team| team["name"] == **name).unwrap();

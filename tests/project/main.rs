@@ -4,6 +4,8 @@
 
 #[path = "../support/coverage.rs"]
 mod coverage;
+#[path = "../support/json_schema.rs"]
+mod json_schema;
 #[path = "../support/matrix/mod.rs"]
 mod matrix;
 
@@ -11,8 +13,10 @@ mod architecture;
 mod circles;
 mod config_reference;
 mod documentation;
+mod package;
 mod receiver_image;
 mod reference;
 mod reliability;
 mod sandbox_docs;
+mod schemas;
 mod supply_chain;

@@ -1,5 +1,6 @@
 //! What a key or a section means, for whoever asks for it by its path.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Config;
@@ -8,7 +9,7 @@ use super::suggest::{key_like, nearest};
 use super::template::yaml;
 
 /// A key, or a section with what is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
     /// With dots; empty: the file itself.
     pub path: String,
@@ -20,7 +21,7 @@ pub struct Explanation {
 }
 
 /// What a key takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ValueOf {
     pub allowed: String,
     /// As YAML, or in words where it follows from other keys.

@@ -74,7 +74,7 @@ fn sources() -> Vec<Value> {
     let of = |kind: &SourceKind| {
         let mut properties = Map::from_iter([("type".to_owned(), json!({"const": kind.name()}))]);
         let mut required = vec!["type"];
-        for field in FIELDS.iter().filter(|field| field.types.has(*kind)) {
+        for field in FIELDS.iter().filter(|field| field.name() != "type" && field.types.has(*kind)) {
             let mut schema = value(&field.key.kind);
             schema["description"] = field.key.doc.into();
             properties.insert(field.name().to_owned(), schema);

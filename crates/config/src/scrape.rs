@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,7 @@ use super::suggest::nearest;
 use super::tree::{self, Entry, Node, Span, Value};
 
 /// What the user's file adds to the collector.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ScrapeJobs {
     /// Each as Prometheus takes it, with its files at [`JobFile::to`].
     pub jobs: Vec<Json>,
@@ -26,7 +27,7 @@ pub struct ScrapeJobs {
 }
 
 /// A file that a job names. The collector gets a copy of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct JobFile {
     /// Relative to the collector's own configuration: `scrape/3fdba35f/password`.
     pub to: String,

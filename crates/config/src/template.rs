@@ -21,6 +21,10 @@ const HEAD: &str = "\
 # A line that begins with `#` and a key is a default, or an example where there is none: remove
 # the `#` to change it.
 # --project and --set win over DORAINFRA_* variables, these over this file.
+#
+# Editors complete and check this file by its schema, once it is beside it:
+# dorainfra explain --schema > dorainfra.schema.json
+# yaml-language-server: $schema=dorainfra.schema.json
 ";
 
 /// The text of a configuration file that loads to `config`.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dorainfra_model::Events;
+use dorainfra_model::{ChangeDocument, Events};
 use serde_json::json;
 
 use super::observed_state::{self, ObservedState};
@@ -63,6 +63,7 @@ pub(super) fn seen(observed: Option<&Observed>, action: Action, changes: &[Chang
         Ownership::Other(deployment) => format!("other {deployment}"),
     });
     let applied = observed.and_then(|observed| observed.applied.clone());
+    let changes: Vec<ChangeDocument> = changes.iter().map(ChangeDocument::from).collect();
     canonical::short_hash(
         &json!({ "owner": owner, "applied": applied, "action": action, "changes": changes }),
     )

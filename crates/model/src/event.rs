@@ -4,17 +4,18 @@
 //! the stream for people, as JSON lines, or not at all. Nothing in here formats
 //! or prints. The JSON form is an interface: fields are added, never renamed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::Check;
-use crate::{Action, Plan, ResourceId};
+use crate::{Action, Plan, ResourceId, document};
 
 /// The version of the JSON form, in each line's `schema` field.
 pub const SCHEMA: u32 = 1;
 
 /// The phases of `apply`, in their order, and those of the other commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Reading the cloud and comparing.
@@ -37,7 +38,7 @@ pub enum Phase {
 
 /// One of the steps that come after the resources: a part of the collector stack on this
 /// machine, the sources, the history.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FeedStep {
     /// `stack.generator`, `stack.prometheus`, `sources`, `history`.
     pub what: String,
@@ -54,7 +55,7 @@ impl FeedStep {
 }
 
 /// One thing that happened. Times are milliseconds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Event {
     PhaseStarted {
@@ -67,6 +68,8 @@ pub enum Event {
     },
     /// The plan, whole; sent once, before anything is changed.
     Planned {
+        #[serde(serialize_with = "document::write")]
+        #[schemars(with = "document::PlanDocument")]
         plan: Plan,
         /// What is done after the resources.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -2,10 +2,12 @@
 //! own field names, with `${kind/name.field}` where a value is known only once
 //! another resource exists.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,6 +53,16 @@ impl<'de> Deserialize<'de> for ResourceId {
     }
 }
 
+impl JsonSchema for ResourceId {
+    fn schema_name() -> Cow<'static, str> {
+        "ResourceId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[^/]+/.+$", "description": "`kind/name`"})
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     #[error("`{0}` is not a resource: write kind/name, for example compute.instance/dorainfra-mimir")]
@@ -58,7 +70,7 @@ pub enum ManifestError {
 }
 
 /// What one resource should be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Manifest {
     pub kind: String,

@@ -1,14 +1,15 @@
-//! The plan as data: what `plan` makes, `ui` shows, a plan file holds and
-//! `apply` carries out.
+//! The plan as data: what `plan` makes, `ui` shows and `apply` carries out. Written down it is a
+//! [`PlanDocument`](crate::PlanDocument).
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{Manifest, Observed, ResourceId};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     NoOp,
@@ -23,7 +24,7 @@ pub enum Action {
 }
 
 /// One declared field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     /// Dotted path; list items by index or key (`metadata.items[startup-script].value`).
     pub path: String,
@@ -35,7 +36,7 @@ pub struct Change {
 }
 
 /// What will be done to one resource, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     pub id: ResourceId,
     pub action: Action,
@@ -50,7 +51,7 @@ pub struct Step {
 }
 
 /// All steps, in an order that respects `needs`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub deployment: String,
     pub steps: Vec<Step>,
@@ -61,13 +62,12 @@ pub struct Plan {
     pub observed: String,
     pub warnings: Vec<String>,
     /// What the plan was made from, beside the manifests.
-    #[serde(default)]
     pub basis: Basis,
 }
 
 /// How `plan` was called and what it read: enough to make the same plan again
 /// and to tell what has changed since.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Basis {
     /// Made by `plan_destroy`.
     pub destroy: bool,
@@ -76,12 +76,11 @@ pub struct Basis {
     pub digests: BTreeMap<ResourceId, String>,
     /// The resources as they were read. Not in a plan file: a plan that comes
     /// from one is made again, and compared, before it can be applied.
-    #[serde(skip)]
     pub observed: BTreeMap<ResourceId, Observed>,
 }
 
 /// What a plan may do, and to which resources.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
     /// Take over resources that exist under a manifest's name without a mark.
     pub adopt: bool,
@@ -95,7 +94,6 @@ pub struct PlanOptions {
     /// How many reads are under way at once, at most.
     pub parallelism: usize,
     /// For those who only look: what can't be done is a warning of the plan, and no error.
-    #[serde(skip)]
     pub survey: bool,
 }
 
@@ -125,5 +123,104 @@ impl Plan {
 
     pub fn count(&self, action: Action) -> usize {
         self.steps.iter().filter(|step| step.action == action).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Event, FeedStep, PlanDocument};
+
+    /// One with every field.
+    fn plan() -> Plan {
+        let id = |text: &str| text.parse::<ResourceId>().unwrap();
+        let (disk, machine) = (id("compute.disk/dorainfra-data"), id("compute.instance/dorainfra-mimir"));
+        let change = |before, after, forces_replacement| Change {
+            path: "sizeGb".into(),
+            before,
+            after,
+            forces_replacement,
+        };
+        let manifest = Manifest {
+            protect: true,
+            rolling: Some("mimir".into()),
+            depends_on: vec![disk.clone()],
+            notes: BTreeMap::from([("cost".into(), "20 GB".into())]),
+            ..Manifest::new("compute.disk", "dorainfra-data", json!({"sizeGb": "20"}))
+        };
+        Plan {
+            deployment: "dorainfra".into(),
+            steps: vec![
+                Step {
+                    id: disk.clone(),
+                    action: Action::Update,
+                    reason: "the configuration changed".into(),
+                    changes: vec![
+                        change(Some(json!("10")), Some(json!("20")), false),
+                        change(None, None, true),
+                    ],
+                    needs: Vec::new(),
+                    notes: BTreeMap::from([("cost".into(), "20 GB".into())]),
+                },
+                Step {
+                    id: machine.clone(),
+                    action: Action::NoOp,
+                    reason: String::new(),
+                    changes: Vec::new(),
+                    needs: vec![disk.clone()],
+                    notes: BTreeMap::new(),
+                },
+            ],
+            manifests: vec![manifest],
+            observed: "0f".into(),
+            warnings: vec!["careful".into()],
+            basis: Basis {
+                destroy: false,
+                options: PlanOptions {
+                    targets: vec![machine.clone()],
+                    replace: vec![disk.clone()],
+                    survey: true,
+                    ..PlanOptions::default()
+                },
+                digests: BTreeMap::from([(disk, "1e".into())]),
+                observed: BTreeMap::new(),
+            },
+        }
+    }
+
+    /// These are the bytes that programs read: fields are added, and nothing else.
+    #[test]
+    fn the_json_of_a_plan_is_what_it_was() {
+        let feed = vec![FeedStep {
+            what: "history".into(),
+            action: Action::Create,
+            reason: "22,954 samples".into(),
+        }];
+        let text = serde_json::to_string(&Event::Planned { plan: plan(), feed }).unwrap();
+        let expected = concat!(
+            r#"{"type":"planned","plan":{"deployment":"dorainfra","steps":[{"id":"compute.disk/dorainfra-data","#,
+            r#""action":"update","reason":"the configuration changed","changes":[{"path":"sizeGb","before":"10","#,
+            r#""after":"20","forces_replacement":false},{"path":"sizeGb","before":null,"after":null,"#,
+            r#""forces_replacement":true}],"needs":[],"notes":{"cost":"20 GB"}},"#,
+            r#"{"id":"compute.instance/dorainfra-mimir","action":"no-op","reason":"","changes":[],"#,
+            r#""needs":["compute.disk/dorainfra-data"],"notes":{}}],"#,
+            r#""manifests":[{"kind":"compute.disk","name":"dorainfra-data","protect":true,"arbiter":false,"#,
+            r#""rolling":"mimir","dependsOn":["compute.disk/dorainfra-data"],"notes":{"cost":"20 GB"},"#,
+            r#""body":{"sizeGb":"20"}}],"observed":"0f","warnings":["careful"],"#,
+            r#""basis":{"destroy":false,"options":{"adopt":false,"targets":["compute.instance/dorainfra-mimir"],"#,
+            r#""replace":["compute.disk/dorainfra-data"],"delete_data":false,"parallelism":32},"#,
+            r#""digests":{"compute.disk/dorainfra-data":"1e"}}},"#,
+            r#""feed":[{"what":"history","action":"create","reason":"22,954 samples"}]}"#,
+        );
+        assert_eq!(text, expected);
+
+        let read: serde_json::Value = serde_json::from_str(expected).unwrap();
+        let document: PlanDocument = serde_json::from_value(read["plan"].clone()).unwrap();
+        // A survey is never saved.
+        let mut before = plan();
+        before.basis.options.survey = false;
+        assert_eq!(Plan::from(&document), before);
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use dorainfra_base::error::{chain, reason};
 use dorainfra_pki::Credentials;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which program answers at an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Flavour {
     Mimir,

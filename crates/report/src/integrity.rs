@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::Date;
 
@@ -14,7 +15,7 @@ pub const FRESH: f64 = 300.0;
 const LAG: f64 = 60.0;
 
 /// What was found about the data itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Integrity {
     /// Series of the metrics that have a sample in the range.
     pub series: u64,
@@ -26,9 +27,10 @@ pub struct Integrity {
 }
 
 /// The samples that close a day: one for each series.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Day {
     #[serde(serialize_with = "super::day")]
+    #[schemars(with = "String")]
     pub date: Date,
     pub stored: u64,
     /// `None`: the sender is not known here.
@@ -36,17 +38,21 @@ pub struct Day {
 }
 
 /// Of a Prometheus agent, by its own metrics at the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Delivery {
     /// Newest sample scraped less newest sample delivered, seconds.
     pub lag: f64,
     /// Samples that waited for delivery.
+    #[serde(serialize_with = "super::whole")]
+    #[schemars(with = "u64")]
     pub pending: f64,
     /// Samples that were given up within the last day.
+    #[serde(serialize_with = "super::whole")]
+    #[schemars(with = "u64")]
     pub failed: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     Good,
@@ -55,7 +61,8 @@ pub enum Standing {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "IntegrityCheck")]
 pub struct Check {
     /// Stable: `series`, `freshness`, `gaps`, `history`, `delivery`.
     pub name: &'static str,

@@ -27,6 +27,7 @@ mod tally;
 mod words;
 
 use dorainfra_dora::bands::{self, Band, Verdict};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use time::{Date, OffsetDateTime};
 
@@ -45,7 +46,7 @@ pub use tables::{csv, markdown};
 pub const SCHEMA: u32 = 1;
 
 /// Everything that a report shows.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     pub schema: u32,
     /// What is reported on, for people: the deployment's name, or the endpoint.
@@ -53,6 +54,7 @@ pub struct Report {
     /// Where the figures come from, for people.
     pub source: String,
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub generated: OffsetDateTime,
     pub environment: String,
     /// Whether every figure is of simulated teams.
@@ -66,12 +68,15 @@ pub struct Report {
     pub timezone: String,
     /// The first day that was asked for.
     #[serde(serialize_with = "day")]
+    #[schemars(with = "String")]
     pub asked: Date,
     /// The first day that is stored, of those that were asked for, and the last one;
     /// all figures are of these days, both included.
     #[serde(serialize_with = "day")]
+    #[schemars(with = "String")]
     pub first: Date,
     #[serde(serialize_with = "day")]
+    #[schemars(with = "String")]
     pub until: Date,
     pub days: u32,
     /// The year of the report whose bands the figures are put into.
@@ -108,7 +113,7 @@ pub struct Report {
 }
 
 /// Figures of two ranges that follow each other, of the same teams.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Comparison {
     pub now: Figures,
     /// Of as many days before.
@@ -122,8 +127,10 @@ pub struct Comparison {
 
 /// The four keys and the rework rate. `None`: nothing happened that could be measured, or
 /// nothing is stored, and what happened is not known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Figures {
+    #[serde(serialize_with = "count")]
+    #[schemars(with = "Option<u64>")]
     pub deployments: Option<f64>,
     /// Per day.
     pub frequency: Option<f64>,
@@ -137,9 +144,17 @@ pub struct Figures {
     pub rework_rate: Option<f64>,
     /// What the medians and the shares are of, and what was counted for these: changes with a
     /// known lead time, failed deployments, recoveries, and rework.
+    #[serde(serialize_with = "count")]
+    #[schemars(with = "Option<u64>")]
     pub changes: Option<f64>,
+    #[serde(serialize_with = "count")]
+    #[schemars(with = "Option<u64>")]
     pub failed: Option<f64>,
+    #[serde(serialize_with = "count")]
+    #[schemars(with = "Option<u64>")]
     pub recoveries: Option<f64>,
+    #[serde(serialize_with = "count")]
+    #[schemars(with = "Option<u64>")]
     pub rework: Option<f64>,
 }
 
@@ -193,7 +208,7 @@ impl Figures {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Team {
     pub name: String,
     pub simulated: bool,
@@ -213,31 +228,37 @@ pub struct Team {
     /// Days of the range since the team has any sample: what its frequency is about.
     pub days: u32,
     /// Deployments of each period, in their order; `None`: nothing is stored of it.
+    #[serde(serialize_with = "counts")]
+    #[schemars(with = "Vec<Option<u64>>")]
     pub deployments_by_period: Vec<Option<f64>>,
     /// Age of the newest value, seconds; `None`: none in the last day.
     pub age: Option<f64>,
     /// The first day of the range with a sample, and the last.
     #[serde(serialize_with = "some_day")]
+    #[schemars(with = "Option<String>")]
     pub first_day: Option<Date>,
     #[serde(serialize_with = "some_day")]
+    #[schemars(with = "Option<String>")]
     pub last_day: Option<Date>,
     /// Days without a single sample since the first one with any.
     #[serde(serialize_with = "days")]
+    #[schemars(with = "Vec<String>")]
     pub gaps: Vec<Date>,
 }
 
 /// The figures of some days, of all teams together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Period {
     /// Its last day.
     #[serde(serialize_with = "day")]
+    #[schemars(with = "String")]
     pub until: Date,
     #[serde(flatten)]
     pub figures: Figures,
 }
 
 /// What a year's report says about a metric's value.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Classified {
     pub metric: &'static str,
     /// `elite`; `None`: `reason` says why there is none.
@@ -286,6 +307,19 @@ fn classify(figures: &Figures, teams: usize, year: u16) -> Vec<Classified> {
         true => Key::ALL.map(one).to_vec(),
         false => Key::ALL.map(|key| unknown(key, "there is no value")).to_vec(),
     }
+}
+
+/// What is counted comes from metrics, as floating-point numbers.
+fn whole<S: Serializer>(count: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(count.round().max(0.0) as u64)
+}
+
+fn count<S: Serializer>(count: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    count.filter(|count| count.is_finite()).map(|count| count.round().max(0.0) as u64).serialize(to)
+}
+
+fn counts<S: Serializer>(counts: &[Option<f64>], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(counts.iter().map(|count| count.map(|count| count.round().max(0.0) as u64)))
 }
 
 fn day<S: Serializer>(day: &Date, to: S) -> Result<S::Ok, S::Error> {

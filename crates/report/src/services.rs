@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::keys::Ask;
@@ -11,20 +12,30 @@ use super::tally::Deployed;
 use super::{Key, words};
 
 /// A service over the whole range.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Service {
     pub team: String,
     pub name: String,
+    #[serde(serialize_with = "super::whole")]
+    #[schemars(with = "u64")]
     pub deployments: f64,
     /// Per day.
     pub frequency: f64,
     /// 0..1; `None`: nothing was deployed.
     pub failure_rate: Option<f64>,
     pub rework_rate: Option<f64>,
+    #[serde(serialize_with = "super::whole")]
+    #[schemars(with = "u64")]
     pub failed: f64,
+    #[serde(serialize_with = "super::whole")]
+    #[schemars(with = "u64")]
     pub rework: f64,
     /// `None`: they are not stored by service, or not those of all of the range.
+    #[serde(serialize_with = "super::count")]
+    #[schemars(with = "Option<u64>")]
     pub changes: Option<f64>,
+    #[serde(serialize_with = "super::count")]
+    #[schemars(with = "Option<u64>")]
     pub recoveries: Option<f64>,
     /// Medians, seconds; `None`: not known, or nothing happened.
     pub lead_time: Option<f64>,

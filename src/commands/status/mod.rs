@@ -108,10 +108,8 @@ impl Status {
                 Some(_) => "the sandbox".into(),
                 None => "Google Cloud".into(),
             },
-            endpoint: address.map(|address| {
-                let scheme = if config.access.tls == Tls::Off { "http" } else { "https" };
-                format!("{scheme}://{server}:9009 at {address}")
-            }),
+            endpoint: address.map(|address| run.endpoint(address)),
+            server_name: address.map(|_| server.clone()),
             feeds: Some(config.feeds()),
             simulated_teams: config.simulated_teams(),
             resources: plan.steps.iter().map(resource).collect(),

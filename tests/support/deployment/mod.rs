@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "../json_schema.rs"]
+pub mod json_schema;
+
 pub struct Deployment {
     folder: tempfile::TempDir,
     ports: [u16; 3],
@@ -40,13 +43,15 @@ impl Run {
         self
     }
 
-    /// Of `--json` output: the objects of one type.
+    /// Of `--json` output: the objects of one type. Each line is what docs/schemas has.
+    #[track_caller]
     pub fn events(&self, kind: &str) -> Vec<Value> {
-        self.stdout
+        let lines = self
+            .stdout
             .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
-            .filter(|event| event["type"] == kind)
-            .collect()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}")));
+        let lines: Vec<Value> = lines.inspect(json_schema::assert_line).collect();
+        lines.into_iter().filter(|event| event["type"] == kind).collect()
     }
 
     /// Of `--json` output: `started X` and `finished X` of the machines, in their order.

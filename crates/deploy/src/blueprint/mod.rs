@@ -22,6 +22,7 @@ use dorainfra_config::{Config, ScrapeJobs, Topology};
 use dorainfra_engine::Manifest;
 use dorainfra_prometheus::Flavour;
 use dorainfra_render::{Context, Overrides, Renderer, SUFFIX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::alertmanager::{AlertmanagerError, Private, alertmanager_config, alertmanager_digest};
@@ -37,7 +38,7 @@ pub const KUBERNETES: &str = "kubernetes/";
 
 /// What rendering needs beyond the configuration, found out once by a run and
 /// kept in a saved plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// This machine's address as Google sees it, as a CIDR (`203.0.113.7/32`);
     /// what `access.allow: [caller]` stands for.
@@ -67,7 +68,7 @@ impl Facts {
 }
 
 /// A client with a name, and so with an authority and a certificate of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Client {
     pub name: String,
     /// How long its certificates live.
@@ -75,7 +76,7 @@ pub struct Client {
 }
 
 /// The program that will run on the machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Engine {
     pub flavour: Flavour,
     /// Exact version, for example `3.0.4`.

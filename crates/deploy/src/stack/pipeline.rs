@@ -16,7 +16,8 @@ use dorainfra_prometheus::JOB;
 use dorainfra_prometheus::Target;
 use dorainfra_prometheus::metrics_text::sum;
 use dorainfra_prometheus::pushgateway::Gateway;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
 
 /// A value that is older than this, seconds, is not live any more.
 const LIVE: f64 = 60.0;
@@ -40,7 +41,7 @@ pub enum Live {
 }
 
 /// How a stage is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     Good,
@@ -53,19 +54,28 @@ pub enum Health {
 }
 
 /// A stage as one look finds it. What it does not tell, is `None`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Stage {
     pub name: &'static str,
     pub health: Health,
     /// How many `unit` have passed since its start.
+    #[serde(serialize_with = "whole")]
+    #[schemars(with = "Option<u64>")]
     pub total: Option<f64>,
     pub unit: &'static str,
     /// Seconds behind.
     pub lag: Option<f64>,
     /// How many `unit` wait.
+    #[serde(serialize_with = "whole")]
+    #[schemars(with = "Option<u64>")]
     pub queue: Option<f64>,
     pub detail: String,
     pub error: Option<String>,
+}
+
+/// Metrics are floating-point numbers; a count is none.
+fn whole<S: Serializer>(count: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    count.map(|count| count.round().max(0.0) as u64).serialize(to)
 }
 
 impl Stage {

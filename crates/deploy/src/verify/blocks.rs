@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use dorainfra_prometheus::tsdb::{self, Damage, Meta};
 use futures::{StreamExt as _, TryStreamExt as _};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Bucket, Objects};
@@ -26,7 +27,7 @@ const LATE: &str = "from-out-of-order";
 const NAME: usize = 26;
 
 /// A block that cannot be relied on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Damaged {
     pub block: String,
     /// `index`, `chunks/000001`, `meta.json`.

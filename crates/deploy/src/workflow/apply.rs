@@ -47,7 +47,7 @@ pub async fn with_follow_up(run: &Run, plan: Plan, stack: bool, events: &Events)
 /// It would not be the same any more.
 pub async fn plan_again(run: &Run, saved: &SavedPlan, stack: bool, events: &Events) -> Result<Planned> {
     let plan = phase(events, Phase::Plan, run.plan(&saved.selection, events)).await?;
-    check_fresh(&saved.plan, &plan).map_err(EngineError::Stale)?;
+    check_fresh(&saved.plan(), &plan).map_err(EngineError::Stale)?;
     planned(run, plan, stack, Some(saved), events).await
 }
 

@@ -1,7 +1,7 @@
 //! How Mimir's port is reached from the operator's machine: at the deployment's own
 //! address or through a tunnel, and with which certificate.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use dorainfra_config::Tls;
@@ -94,12 +94,18 @@ impl Run {
         Ok(self.reach().address(&self.client).await?)
     }
 
-    /// For people.
+    /// Where Mimir's port is, at one of its addresses.
     pub fn endpoint(&self, address: IpAddr) -> String {
+        let scheme = if self.project.config.access.tls == Tls::Off { "http" } else { "https" };
+        format!("{scheme}://{}", SocketAddr::new(address, PORT))
+    }
+
+    /// Who shows a certificate there, for people.
+    pub fn tls(&self) -> &'static str {
         match self.project.config.access.tls {
-            Tls::Mutual => format!("https://{address}:{PORT} (mutual TLS)"),
-            Tls::Server => format!("https://{address}:{PORT} (TLS, without client certificates)"),
-            Tls::Off => format!("http://{address}:{PORT} (without TLS)"),
+            Tls::Mutual => "mutual",
+            Tls::Server => "without client certificates",
+            Tls::Off => "off",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The certificates of a deployment: whose they are, how they stand, and which of them end soon.
 
 use dorainfra_model::Events;
+use schemars::JsonSchema;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -9,7 +10,7 @@ use crate::blueprint::{self, Client, STACK};
 use crate::resource::Held;
 
 /// One certificate, as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CredentialStatus {
     /// `ca`, `server`, or the client's name.
     pub name: String,

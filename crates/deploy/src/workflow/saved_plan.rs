@@ -9,8 +9,10 @@ use std::path::Path;
 use dorainfra_base::file;
 use dorainfra_config::Config;
 use dorainfra_engine::Plan;
-use dorainfra_model::FeedStep;
+use dorainfra_model::{FeedStep, PlanDocument};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::error::{Error, InputError, PlanError, Result};
 use super::planning::Planned;
@@ -18,18 +20,23 @@ use super::run::Run;
 use super::selection::Selection;
 use crate::blueprint::Facts;
 
+/// The first of its schema that can be read.
 const SCHEMA: u32 = 2;
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What `plan --out` writes and `apply FILE` takes; docs/schemas/saved-plan.schema.json describes it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SavedPlan {
     schema: u32,
     /// The version of dorainfra that made it.
     version: String,
+    /// All keys of dorainfra.yaml, with the values that they had.
+    #[schemars(with = "Map<String, Value>")]
     pub config: Config,
+    /// What was found out beside the configuration.
     pub facts: Facts,
     pub selection: Selection,
-    pub plan: Plan,
+    plan: PlanDocument,
     /// What comes after the resources.
     pub feed: Vec<FeedStep>,
 }
@@ -42,9 +49,14 @@ impl SavedPlan {
             config: run.project.config.clone(),
             facts: run.facts.clone(),
             selection: selection.clone(),
-            plan: planned.plan,
+            plan: PlanDocument::from(&planned.plan),
             feed: planned.follow_up,
         }
+    }
+
+    /// As the engine has it.
+    pub fn plan(&self) -> Plan {
+        Plan::from(&self.plan)
     }
 
     /// Writes the file whole or not at all, readable by its owner only: it
@@ -107,9 +119,54 @@ mod tests {
         dorainfra_testutils::fuzzing::five_seconds("plan-file", |input| {
             std::fs::write(&path, input).unwrap();
             match SavedPlan::read(&path) {
-                Ok(saved) => drop(saved.plan.has_changes()),
+                Ok(saved) => drop(saved.plan().has_changes()),
                 Err(error) => assert!(error.hint().is_some(), "{error}"),
             }
         });
+    }
+
+    /// As `dorainfra plan --out` has always written it.
+    const KEPT: &str = r#"{
+      "schema": 2, "version": "@VERSION@", "config": @CONFIG@,
+      "facts": {
+        "caller": "203.0.113.7/32",
+        "engine": {"flavour": "mimir", "version": "3.2.1", "sha256": "0f", "path": "mimir"},
+        "clients": [{"name": "stack", "ttl_seconds": 86400}], "restore_disks": {"dorainfra-data": "daily-1"},
+        "alertmanager": null, "scrape": {"jobs": [], "files": []}
+      },
+      "selection": {"target": [], "replace": [], "adopt": true, "delete_data": false, "restore_disk": []},
+      "plan": {
+        "deployment": "dorainfra",
+        "steps": [{
+          "id": "compute.disk/dorainfra-data", "action": "update", "reason": "the configuration changed",
+          "changes": [{"path": "sizeGb", "before": "10", "after": "20", "forces_replacement": false}],
+          "needs": [], "notes": {"cost": "20 GB"}
+        }],
+        "manifests": [{
+          "kind": "compute.disk", "name": "dorainfra-data", "protect": true, "arbiter": false, "rolling": null,
+          "dependsOn": [], "notes": {"cost": "20 GB"}, "body": {"sizeGb": "20"}
+        }],
+        "observed": "0f", "warnings": [],
+        "basis": {
+          "destroy": false,
+          "options": {"adopt": true, "targets": [], "replace": [], "delete_data": false, "parallelism": 32},
+          "digests": {"compute.disk/dorainfra-data": "1e"}
+        }
+      },
+      "feed": [{"what": "history", "action": "create", "reason": "22,954 samples"}]
+    }"#;
+
+    #[test]
+    fn a_saved_plan_is_read_and_written_as_it_was() {
+        let config = serde_json::to_string(&Config::default()).unwrap();
+        let kept = KEPT.replace("@VERSION@", env!("CARGO_PKG_VERSION")).replace("@CONFIG@", &config);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan");
+        std::fs::write(&path, &kept).unwrap();
+        let saved = SavedPlan::read(&path).unwrap();
+        assert!(saved.plan().has_changes() && saved.facts.clients.len() == 1);
+        saved.write(&path).unwrap();
+        let written: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(&kept).unwrap());
     }
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use dorainfra_config::Config;
 use dorainfra_engine::{PlanOptions, ResourceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::InputError;
 use crate::blueprint::Names;
 
 /// Which resources, and what may be done to them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Selection {
     /// Only these resources and what they need.
     pub target: Vec<ResourceId>,

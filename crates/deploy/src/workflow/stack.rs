@@ -4,6 +4,7 @@ use dorainfra_config::{Config, Live, Runtime};
 use dorainfra_model::Events;
 use dorainfra_prometheus::pushgateway::{Gateway, Group};
 use dorainfra_prometheus::{Flavour, Target};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::{Error, Result};
@@ -21,7 +22,7 @@ const CERTIFICATE_END: &str = "dorainfra_certificate_end_seconds";
 pub const DELIVERY: &str = "remote write";
 
 /// A part, as it is shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PartStatus {
     pub part: String,
     pub state: State,

@@ -1,9 +1,10 @@
 //! How things stand, as data.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How a thing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// As configured; running.

@@ -1,9 +1,10 @@
 //! What a round over the sources came to.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What was collected, by source.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Collected {
     pub sources: Vec<CollectedSource>,
     /// Sources that were not read: `git ../shop`.
@@ -36,7 +37,7 @@ impl Collected {
 }
 
 /// Events that one source tells, by kind.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CollectedSource {
     /// `git ../shop`
     pub source: String,

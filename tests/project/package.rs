@@ -1,0 +1,85 @@
+//! What `scripts/package` makes of a program: the Debian package's contents, and that it can be used.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (said, failed) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}\n{said}\n{failed}");
+    said.into_owned()
+}
+
+#[test]
+fn the_debian_package_has_all_that_it_installs() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package");
+    let program = env!("CARGO_BIN_EXE_dorainfra");
+    // As at the time of a commit that an archive of the sources has no more.
+    let said = run(Command::new(script)
+        .args(["--quick", "--binary", program, "--out"])
+        .arg(folder.path())
+        .env("SOURCE_DATE_EPOCH", "1700000000"));
+    assert!(said.contains("no image"), "a program with libraries is none for an empty image: {said}");
+    let package = Path::new(said.lines().next().unwrap());
+    let listed = run(Command::new("dpkg-deb").arg("--contents").arg(package));
+    for file in [
+        "./usr/bin/dorainfra",
+        "./usr/share/man/man1/dorainfra.1.gz",
+        "./usr/share/man/man1/dorainfra-sandbox-start.1.gz",
+        "./usr/share/bash-completion/completions/dorainfra",
+        "./usr/share/zsh/vendor-completions/_dorainfra",
+        "./usr/share/fish/vendor_completions.d/dorainfra.fish",
+        "./usr/share/dorainfra/schemas/dorainfra.schema.json",
+        "./usr/share/doc/dorainfra/copyright",
+        "./usr/share/doc/dorainfra/changelog.gz",
+        "./usr/share/doc/dorainfra/docs/commands.md",
+        "./usr/share/doc/dorainfra/ci/github-actions.yml",
+    ] {
+        assert!(listed.lines().any(|line| line.ends_with(&format!(" {file}"))), "{file} is not in\n{listed}");
+    }
+    let foreign: Vec<&str> = listed.lines().filter(|line| !line.contains(" root/root ")).collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+    let late: Vec<&str> = listed.lines().filter(|line| !line.contains(" 2023-11-14 ")).collect();
+    assert!(late.is_empty(), "{late:?}");
+
+    let field = |name: &str| run(Command::new("dpkg-deb").arg("--field").arg(package).arg(name));
+    assert_eq!(field("Package").trim(), "dorainfra");
+    assert_eq!(field("Version").trim(), env!("CARGO_PKG_VERSION"));
+    assert!(field("Depends").contains("libc6 (>= 2."), "{}", field("Depends"));
+
+    let root = folder.path().join("root");
+    run(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&root));
+    let version = run(Command::new(root.join("usr/bin/dorainfra")).arg("--version"));
+    assert_eq!(version.trim(), concat!("dorainfra ", env!("CARGO_PKG_VERSION")));
+    let page = root.join("usr/share/man/man1/dorainfra-apply.1.gz");
+    let page = run(Command::new("man").arg("-l").arg(page).env("MANWIDTH", "80").env("LC_ALL", "C.UTF-8"));
+    assert!(page.contains("dorainfra-apply(1)") && page.contains("--no-stack"), "{page}");
+}
+
+/// The example is what people copy.
+#[test]
+fn the_example_for_github_actions_is_a_workflow_of_commands_that_exist() {
+    use clap::CommandFactory as _;
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ci/github-actions.yml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let workflow: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let jobs = workflow["jobs"].as_object().unwrap();
+    assert_eq!(jobs.keys().collect::<Vec<_>>(), ["apply", "plan", "publish"]);
+    let mut commands = 0;
+    let steps = jobs.values().flat_map(|job| job["steps"].as_array().unwrap());
+    for line in steps.filter_map(|step| step["run"].as_str()).flat_map(str::lines) {
+        let Some(call) = line.trim().strip_prefix("dorainfra ") else { continue };
+        let words = call.split([' ', '>']).take_while(|word| *word != "2");
+        let words: Vec<&str> = words.filter(|word| !word.is_empty() && *word != "plan.txt").collect();
+        let parsed =
+            dorainfra::commands::Cli::command().try_get_matches_from(["dorainfra"].iter().chain(&words));
+        assert!(parsed.is_ok(), "{call}: {parsed:?}");
+        commands += 1;
+    }
+    assert_eq!(commands, 4);
+    // A pull request can't change anything: another account, and only the reading command.
+    assert!(!jobs["plan"].to_string().contains("GCP_APPLIER"));
+    assert!(!jobs["plan"].to_string().contains("dorainfra apply"));
+}
