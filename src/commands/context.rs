@@ -144,6 +144,7 @@ impl Context {
             person: self.environment.get("CLOUD_SHELL").is_some(),
             proxies,
             sandbox: sandbox.map(|sandbox| Sandbox { caller_services: sandbox.caller_services() }),
+            events: ui::events(&self.printer),
         }
     }
 

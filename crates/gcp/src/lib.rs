@@ -11,9 +11,12 @@ mod error;
 mod lease;
 mod objects;
 mod operations;
+mod outage;
 mod project;
+#[cfg(test)]
+mod tests;
 
-pub use client::{Api, Call, Client, Settings, jitter};
+pub use client::{Api, Call, Client, RETRY_FOR, Settings, jitter};
 pub use endpoints::Endpoints;
 pub use error::{ApiError, Error, role_with};
 pub use lease::BucketLease;
