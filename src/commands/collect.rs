@@ -269,6 +269,7 @@ impl Collect {
         tempfile::tempdir().map_err(|error| {
             CommandError::failed(format!("no temporary folder can be made: {error}"))
                 .hint("name a file: `--events FILE`")
+                .because(error)
         })
     }
 }
@@ -279,6 +280,7 @@ fn written(events: &Path) -> CommandResult<String> {
         read => read.map_err(|error| {
             CommandError::failed(format!("{} can't be read: {error}", events.display()))
                 .hint("name a file: `--events FILE`")
+                .because(error)
         }),
     }
 }

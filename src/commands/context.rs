@@ -187,6 +187,7 @@ impl Context {
             gcloud: sandbox.is_none() && self.has_gcloud_user(),
             proxies,
             sandbox: sandbox.map(|sandbox| Sandbox { caller_services: sandbox.caller_services() }),
+            events: ui::events(&self.printer),
         }
     }
 

@@ -41,7 +41,10 @@ pub type CommandResult<T = Exit> = Result<T, CommandError>;
 
 impl CommandError {
     fn new(exit: Exit, error: impl Into<anyhow::Error>, hint: Option<String>) -> Self {
-        Self { exit, error: error.into(), hint }
+        let error = error.into();
+        // Whatever was being written: nothing else helps.
+        let hint = if is_full(error.as_ref()) { Some(MAKE_ROOM.to_owned()) } else { hint };
+        Self { exit, error, hint }
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
@@ -50,6 +53,13 @@ impl CommandError {
 
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::Error::msg(message.into()), None)
+    }
+
+    /// With what it came from, which its words may have already. Goes last: a full disk has its own hint.
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = self.error.to_string();
+        self.error = anyhow::Error::new(source).context(message);
+        Self::new(self.exit, self.error, self.hint)
     }
 
     /// The causes, the nearest first.
@@ -95,6 +105,16 @@ impl From<Error> for CommandError {
         let (exit, hint) = (exit_of(&error), error.hint());
         Self::new(exit, error, hint)
     }
+}
+
+const MAKE_ROOM: &str = "the disk is full, or this user's quota of it: make room (`df -h .` shows how much is left), and \
+                         run the same command again";
+
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kinds =
+        dorainfra_base::error::chain(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds.map(std::io::Error::kind).any(|kind| matches!(kind, StorageFull | QuotaExceeded))
 }
 
 /// What a run's failure means for whoever started it.
@@ -198,6 +218,64 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn a_full_disk_says_so_whatever_was_being_written() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let error = CommandError::from(Error::Unwritable { path: "plan.json".into(), source: full() });
+        assert!(error.next_step().contains("the disk is full"));
+        let error =
+            CommandError::from(Error::Unwritable { path: "plan.json".into(), source: io::Error::other("x") });
+        assert!(!error.next_step().contains("is full"));
+        let error = CommandError::failed("the events can't be written").hint("another file").because(full());
+        assert!(error.next_step().contains("the disk is full") && error.causes().len() == 1, "{error:?}");
+        assert_eq!(error.to_string(), "the events can't be written");
+    }
+
+    /// One of each crate: what it came from is not only in its words.
+    #[test]
+    fn each_crate_s_errors_keep_what_they_come_from() {
+        use dorainfra_base::error::{Why, chain};
+        use dorainfra_deploy::stack::native::StackError;
+        use dorainfra_dora::source::SourceError;
+        use dorainfra_prometheus::query::QueryError;
+        use dorainfra_prometheus::{TargetError, pushgateway::Gateway};
+
+        let lost = || io::Error::other("the line was cut");
+        let why = || Why::of(lost());
+        let cause = || Some(dorainfra_engine::Cause::from(Box::from(lost())));
+        let (what, reason, host) = || -> (String, String, String) { Default::default() }();
+        let cloud = dorainfra_gcp::Error::Transport { what, reason, sent: true, source: cause() };
+        let provider = dorainfra_engine::ProviderError::from(cloud.clone());
+        let unreachable = dorainfra_gcp::Error::Unreachable {
+            host,
+            what: String::new(),
+            reason: String::new(),
+            tried: std::time::Duration::ZERO,
+            sent: false,
+            source: cause(),
+        };
+        let errors: Vec<Box<dyn std::error::Error + Send + Sync>> = vec![
+            Box::new(Error::Cloud(cloud)),
+            Box::new(Error::Cloud(unreachable)),
+            Box::new(Error::Engine(EngineError::Listing { error: provider })),
+            Box::new(Error::Source(SourceError::Journal(why()))),
+            Box::new(Error::Source(SourceError::Unreachable { url: String::new(), message: why() })),
+            Box::new(Error::Query(QueryError::Unreachable(why()))),
+            Box::new(Error::Target(TargetError::Client(why()))),
+            Box::new(Error::Stack(StackError::Record { path: "r".into(), message: why() })),
+            Box::new(Error::Artifact(ArtifactError::BadLock { path: "l".into(), reason: why() })),
+            Box::new(Error::Input(InputError::Endpoint { url: String::new(), why: why() })),
+            Box::new(dorainfra_pki::TlsError::Damaged(why())),
+            Box::new(dorainfra_gcp_sandbox::SandboxError::NoAnswer { port: 1, why: why() }),
+        ];
+        for error in errors {
+            let is_io = |cause: &(dyn std::error::Error + 'static)| cause.is::<io::Error>();
+            assert!(chain(&*error).any(is_io), "{error:?} has lost what it came from");
+        }
+        let address = Gateway::new("no address").unwrap_err();
+        assert!(chain(&address).count() > 1, "{address:?}");
+    }
 
     #[test]
     fn what_caused_a_failure_reaches_the_edge() {

@@ -251,8 +251,8 @@ impl EventCommand {
             webhook::record(&journal, &events, subscriptions, event.as_bytes())
         });
         let recorded = recorded.await;
-        let recorded =
-            recorded.map_err(|error| CommandError::failed(format!("it ended early: {error}")))??;
+        let recorded = recorded
+            .map_err(|error| CommandError::failed(format!("it ended early: {error}")).because(error))??;
         let shown = context.workspace.shown(&files.events);
         let outcome = Outcome { new: recorded.new, notes: recorded.notes };
         Ok((outcome, shown.display().to_string()))

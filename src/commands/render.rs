@@ -80,5 +80,6 @@ fn write(folder: &std::path::Path, file: &File) -> CommandResult<()> {
         .map_err(|error| {
             CommandError::failed(format!("{} can't be written: {error}", path.display()))
                 .hint("check the folder's permissions and the free space")
+                .because(error)
         })
 }

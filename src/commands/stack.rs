@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use dorainfra_deploy::stack::compose::{self, Engine};
 use dorainfra_deploy::stack::native;
-use dorainfra_deploy::workflow::{Purpose, phase, stack};
+use dorainfra_deploy::workflow::{Purpose, follow_up, phase, stack};
 use dorainfra_model::{Events, Phase};
 
 use super::context::Context;
@@ -48,16 +48,20 @@ impl Stack {
             }
             StackCommand::Status => {
                 let config = context.project().await?.config;
-                let stack = stack::parts(&context.workspace, &config).await?;
+                let mut stack = stack::parts(&context.workspace, &config).await?;
+                if stack.is_empty() {
+                    stack = stack::stopped(&config);
+                }
+                let (feeds, simulated_teams) = follow_up::feeds(&context.workspace, &config);
                 context.printer.result(&ui::Status {
+                    sources: follow_up::sources(&config),
                     deployment: config.name,
                     project: config.project,
                     cloud: "this machine".into(),
                     endpoint: None,
                     server_name: None,
-                    // Whether there is a sandbox is not asked.
-                    feeds: None,
-                    simulated_teams: 0,
+                    feeds: Some(feeds),
+                    simulated_teams,
                     resources: Vec::new(),
                     machines: Vec::new(),
                     bucket: None,
@@ -93,7 +97,7 @@ async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
     let stack = native::status(&context.workspace.stack_folder(&config.name)).await?;
     for part in &stack.parts {
         let text = std::fs::read_to_string(&part.log).map_err(|error| {
-            CommandError::failed(format!("{} can't be read: {error}", part.log.display()))
+            CommandError::failed(format!("{} can't be read: {error}", part.log.display())).because(error)
         })?;
         let all: Vec<String> = text.lines().map(str::to_owned).collect();
         add(part.part.name(), &all[all.len().saturating_sub(lines)..]);

@@ -74,9 +74,10 @@ impl Lines {
             Event::Checked { check } if check.outcome == Outcome::Failed => {
                 vec![Line::Out(report::row(check, &self.style))]
             }
-            Event::ResourceFailed { .. } | Event::MachineLog { .. } | Event::Warning { .. } => {
-                self.bad_news(event)
-            }
+            Event::ResourceFailed { .. }
+            | Event::MachineLog { .. }
+            | Event::CloudUnreachable { .. }
+            | Event::Warning { .. } => self.bad_news(event),
             _ => Vec::new(),
         }
     }
@@ -143,7 +144,13 @@ impl Lines {
             Event::Progress { what, done, total, unit } => self.progress(what, *done, *total, unit),
             Event::Checked { check } => vec![Line::Out(report::row(check, &self.style))],
             Event::Note { message } => vec![Line::Err(format!("  {}\n", hang(&visible(message), 2)))],
-            Event::MachineLog { .. } | Event::Warning { .. } => self.bad_news(event),
+            Event::MachineLog { .. } | Event::CloudUnreachable { .. } | Event::Warning { .. } => {
+                self.bad_news(event)
+            }
+            Event::CloudReachable { after_ms, .. } => {
+                let words = format!("  the cloud answers again, after {}", elapsed(*after_ms));
+                vec![self.message(Role::Good, words)]
+            }
             Event::ResourceProgress { .. } => Vec::new(),
         }
     }
@@ -171,6 +178,13 @@ impl Lines {
                         format!("  {} | {}", visible(machine), visible(line.trim_end())),
                     ),
                 ]
+            }
+            Event::CloudUnreachable { host, error, left_ms, .. } => {
+                let label = style.paint(Role::Caution, "warning:");
+                let error = visible(error);
+                let message =
+                    format!("the cloud does not answer ({}: {error}); {}", visible(host), tried(*left_ms));
+                vec![Line::Err(format!("{label} {}\n", hang(&message, 9)))]
             }
             Event::Warning { message, hint: next } => {
                 let label = style.paint(Role::Caution, "warning:");
@@ -227,5 +241,14 @@ impl Lines {
 
     fn message(&self, role: Role, text: impl AsRef<str>) -> Line {
         Line::Err(self.messages.paint(role, text) + "\n")
+    }
+}
+
+/// What is done about a cloud that does not answer.
+fn tried(left_ms: u64) -> String {
+    match left_ms.div_ceil(1000) {
+        0 => "this was the last attempt".into(),
+        seconds @ 1..120 => format!("trying for another {seconds} s"),
+        seconds => format!("trying for another {} min", seconds / 60),
     }
 }

@@ -92,6 +92,8 @@ impl Live {
             | Event::MachineLog { .. }
             | Event::StackPart { .. }
             | Event::Checked { .. }
+            | Event::CloudUnreachable { .. }
+            | Event::CloudReachable { .. }
             | Event::Warning { .. }
             | Event::Note { .. } => {}
         }

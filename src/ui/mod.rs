@@ -8,6 +8,7 @@
 //! to stderr. With `--json` every line goes to stdout.
 
 mod answer;
+mod at_once;
 mod collected;
 mod credentials;
 mod diff;
@@ -33,6 +34,7 @@ mod watch;
 mod written;
 
 pub use answer::Answer;
+pub use at_once::events;
 pub use credentials::{Credentials, Issued};
 pub use options::{Mode, Options, Terminals};
 pub use plan::PlanView;

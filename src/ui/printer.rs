@@ -174,7 +174,9 @@ impl Printer {
         let style = self.message_style();
         let mut text = labelled(&style, Role::Bad, "error", message);
         let mut said = message.to_owned();
-        for cause in causes {
+        // Where it says what all comes down to, what lies between is for programs.
+        let root = causes.last().is_some_and(|root| said.contains(root.as_str()));
+        for cause in causes.iter().filter(|_| !root) {
             if !said.contains(cause.as_str()) {
                 text.push_str(&labelled(&style, Role::Faint, "because", cause));
                 said.push_str(cause);
@@ -231,6 +233,11 @@ impl Printer {
     /// Puts progress on stderr under the printer's care, or takes it away.
     pub(super) fn set_live(&self, live: Option<MultiProgress>) {
         self.lock().live = live;
+    }
+
+    /// Whether progress is being redrawn.
+    pub(super) fn is_live(&self) -> bool {
+        self.lock().live.is_some()
     }
 
     pub(super) fn out(&self, text: &str) {
@@ -439,6 +446,14 @@ mod tests {
             printer.end(false, 1);
         };
         assert_eq!(last(&half), (1, json!({"ok": false, "code": 1})));
+    }
+
+    #[test]
+    fn a_cause_that_the_message_ends_with_is_not_explained_to_a_person() {
+        let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
+        let causes = ["error sending request", "client error (Connect)", "refused"].map(str::to_owned);
+        printer.error("no answer: refused", &causes, &[], 1);
+        assert_eq!(captured.stderr(), "error: no answer: refused\n");
     }
 
     #[test]

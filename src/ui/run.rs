@@ -97,7 +97,7 @@ async fn render(mut events: UnboundedReceiver<Event>, printer: &Printer, silence
     tally
 }
 
-fn print(printer: &Printer, lines: impl IntoIterator<Item = Line>) {
+pub(super) fn print(printer: &Printer, lines: impl IntoIterator<Item = Line>) {
     for line in lines {
         match line {
             Line::Out(text) => printer.out(&text),
@@ -200,6 +200,14 @@ mod tests {
                 ),
             },
             Event::Checked { check: check("freshness", "Each team is fresh", Outcome::Passed, None) },
+            Event::CloudUnreachable {
+                host: "compute.googleapis.com".into(),
+                error: "Connection refused (os error 111)".into(),
+                attempts: 3,
+                for_ms: 4_100,
+                left_ms: 85_900,
+            },
+            Event::CloudReachable { host: "compute.googleapis.com".into(), after_ms: 6_300 },
             Event::Warning {
                 message: "one machine is not highly available".into(),
                 hint: Some("see docs".into()),

@@ -113,6 +113,8 @@ pub struct Status {
     /// What is fed, and of how many simulated teams; `None`: it is about the stack alone.
     pub feeds: Option<Feeds>,
     pub simulated_teams: u32,
+    /// The sources that are fed: `git ../shop`.
+    pub sources: Vec<String>,
     pub resources: Vec<ResourceStatus>,
     pub machines: Vec<MachineStatus>,
     /// Empty where there is one machine, or where nobody answers.
@@ -228,6 +230,7 @@ impl View for Status {
             self.endpoint.as_deref().map(|url| format!("  {}{name}", style.paint(Role::Accent, url)));
         let caution = match self.feeds.and_then(|feeds| feeds.caution(self.simulated_teams.into())) {
             Some(words) => format!("{} {words}\n", style.paint(Role::Caution, "!")),
+            None if !self.sources.is_empty() => format!("data of {}\n", self.sources.join(", ")),
             None => String::new(),
         };
         format!("{heading} in {} ({}){}\n{caution}", self.project, self.cloud, endpoint.unwrap_or_default())
@@ -268,6 +271,7 @@ mod tests {
             server_name: None,
             feeds: Some(Feeds::Simulated),
             simulated_teams: 39,
+            sources: Vec::new(),
             resources: vec![
                 resource("storage.bucket/my-gcp-dorainfra-mimir", State::Ok, "as configured"),
                 resource("compute.firewall/dorainfra-ssh", State::Changed, "differs: sourceRanges"),

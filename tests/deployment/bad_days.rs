@@ -1,6 +1,7 @@
 //! What goes wrong for users: each gives one clear message with the next step,
 //! the exit code that is documented for it, and loses nothing.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Command;
 
 use crate::deployment::Deployment;
@@ -156,6 +157,35 @@ fn a_plan_file_is_bound_to_its_deployment_and_its_world() {
 }
 
 #[test]
+fn a_cloud_that_is_gone_is_told_while_it_is_and_the_plan_goes_on_when_it_is_back() {
+    let deployment = Deployment::of_records();
+    deployment.control(
+        "PUT",
+        "faults",
+        Some(json!([{"method": "GET", "path": "*/addresses*", "action": {"hang": "before"}}])),
+    );
+    let before = deployment.calls();
+    let mut plan = deployment.spawn(&["--sandbox", "--json", "plan"]);
+    deployment.until("it reads", || deployment.calls() > before + 5);
+    let (port, pid) = (deployment.port().to_string(), deployment.sandbox().unwrap()["pid"].to_string());
+    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    // It ends by itself where nothing is told.
+    let mut lines = BufReader::new(plan.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let told = lines
+        .find(|line| line.contains("cloud-unreachable") && line.contains("refused"))
+        .expect("it is told");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["host"], format!("127.0.0.1:{port}"));
+    assert!(told["attempts"].as_u64() > Some(0) && told["left_ms"].as_u64() > Some(0), "{told}");
+    deployment.start(&["--machines", "none", "--operation", "*=0", "--port", &port]);
+    let rest: Vec<String> = lines.collect();
+    Deployment::finish(plan).ends_with(0);
+    for kind in ["cloud-reachable", "planned"] {
+        assert!(rest.iter().any(|line| line.contains(&format!("\"{kind}\""))), "no {kind} in {rest:#?}");
+    }
+}
+
+#[test]
 fn nobody_to_ask_means_no() {
     let deployment = Deployment::of_records();
     let run = deployment.run(&["--sandbox", "apply"]).ends_with(3);
@@ -258,7 +288,9 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("No space left on device") && stderr.contains("hint"), "{stderr}");
+    for words in ["No space left on device", "full/", "hint: the disk is full"] {
+        assert!(stderr.contains(words), "`{words}` is not in: {stderr}");
+    }
     assert_eq!(std::fs::read(deployment.path().join("kept")).unwrap(), before);
 }
 

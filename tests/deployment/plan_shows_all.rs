@@ -26,7 +26,7 @@ fn names(run: &Run) -> Vec<String> {
 fn parts(deployment: &Deployment) -> Vec<String> {
     let status = run(deployment, &["stack", "status"]).ends_with(0);
     let parts = status.events("result")[0]["result"]["stack"].as_array().unwrap().clone();
-    let own = parts.iter().filter(|part| part["part"] != "remote write");
+    let own = parts.iter().filter(|part| part["part"] != "remote write" && part["state"] != "absent");
     own.map(|part| format!("{} {}", part["part"], part["detail"])).collect()
 }
 
@@ -48,6 +48,13 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     plan(&part).ends_with(2);
     run(&deployment, &["apply", "part.json"]).ends_with(0);
     assert_eq!(parts(&deployment), [""; 0]);
+    // What does not run is shown as that, with whose data would be fed.
+    let stopped = run(&deployment, &["stack", "status"]).ends_with(0).events("result")[0]["result"].clone();
+    let shown: Vec<&str> =
+        stopped["stack"].as_array().unwrap().iter().map(|part| part["part"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["generator", "prometheus", "pushgateway"], "{stopped}");
+    assert!(stopped["stack"].to_string().contains("`dorainfra stack up` starts it"), "{stopped}");
+    assert_eq!((&stopped["feeds"], &stopped["simulated_teams"]), (&"simulated".into(), &3.into()));
 
     run(&deployment, &["apply", "--yes"]).ends_with(0);
     let again = plan(&[]).ends_with(0);

@@ -52,6 +52,26 @@ fn a_machine_that_is_down_is_shown_as_what_it_is_and_nobody_waits_for_its_answer
     }
 }
 
+/// It has lifted the machine's protection, and its deletion was refused.
+#[test]
+fn what_a_destroy_has_changed_that_did_not_end_is_nobody_else_s_doing() {
+    let deployment = Deployment::of_a_machine();
+    let refused = serde_json::json!([{"api": "compute.instances.delete", "action": {"status": 403}}]);
+    deployment.control("PUT", "faults", Some(refused));
+    deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(1);
+    deployment.control("DELETE", "faults", None);
+    let plan = deployment.run(&["--sandbox", "plan", "--target", MACHINE]).ends_with(0);
+    for words in ["deletionProtection", "an earlier run began to take it down, and did not end"] {
+        assert!(plan.stdout.contains(words), "`{words}` is not in:\n{}", plan.stdout);
+    }
+    assert!(!plan.stdout.contains("somebody"), "{}", plan.stdout);
+    // What is left of it is shown, and is mended.
+    let status = deployment.run(&["--sandbox", "status"]).ends_with(0);
+    assert!(status.stdout.contains("differs: deletionProtection"), "{}", status.stdout);
+    deployment.run(&["--sandbox", "apply", "--yes", "--target", MACHINE]).ends_with(0);
+    deployment.run(&["--sandbox", "plan", "--target", MACHINE, "--detailed-exitcode"]).ends_with(0);
+}
+
 #[test]
 fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
     let deployment = Deployment::of_a_machine();

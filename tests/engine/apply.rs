@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::memory::{Fault, Memory, MemoryLease, clock, manifest, stack};
+use crate::memory::{AWAY, Fault, Memory, MemoryLease, clock, manifest, stack};
 use dorainfra_engine::{
     Action, ApplyOptions, EngineError, LeaseRecord, Leasing, Manifest, Outcome, Plan, PlanOptions, Provider,
-    ResourceId, apply, plan, plan_destroy,
+    ResourceId, apply, plan, plan_destroy, under_lease,
 };
 use dorainfra_model::{Event, Events};
 use serde_json::json;
@@ -428,6 +428,35 @@ async fn a_long_run_renews_its_lease_and_a_lost_one_stops_it() {
     assert_eq!(outcome.failed[0].1, "the lease was lost: bob@there 9 took it");
     assert!(!outcome.interrupted);
     assert_eq!(store.record(), Some(thief), "another's lease is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_nobody_answers_ends_as_that_and_not_as_a_lost_lease() {
+    let (store, token) = (MemoryLease::default(), CancellationToken::new());
+    let clock = clock();
+    let memory = cloud(|verb, _| if verb == "create" { seconds(70) } else { Duration::ZERO });
+    let plan = planned(&memory, vec![net("a", &[]), net("b", &["a"])]).await;
+    let outage = async {
+        tokio::time::sleep(seconds(5)).await;
+        store.go_away();
+        std::future::pending::<()>().await;
+    };
+    let under = Some(leasing(&store, &clock));
+    let outcome = tokio::select! {
+        outcome = quietly(&memory, &plan, under, &token) => outcome.unwrap(),
+        () = outage => unreachable!(),
+    };
+    assert_eq!(outcome.unreachable.unwrap().message, AWAY);
+    assert_eq!(outcome.failed.last().unwrap().1, AWAY);
+    assert!(!outcome.not_started.is_empty());
+    assert!(outcome.not_started.iter().all(|(_, why)| why == "the cloud does not answer"));
+    // What comes after the resources ends in the same way.
+    let store = MemoryLease::default();
+    let after = under_lease(leasing(&store, &clock), &Events::none(), async {
+        store.go_away();
+        std::future::pending::<Result<(), EngineError>>().await
+    });
+    assert_eq!(after.await.unwrap_err().to_string(), AWAY);
 }
 
 #[tokio::test]

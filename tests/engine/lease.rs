@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::memory::{MemoryLease, UNREADABLE, clock};
+use crate::memory::{AWAY, MemoryLease, UNREADABLE, clock};
 use dorainfra_engine::{
     Clock, EngineError, Fence, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted,
 };
@@ -18,6 +18,12 @@ fn leasing<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock) -> Lea
 
 fn fenced<'a>(store: &'a MemoryLease, id: &'a str, clock: &'a dyn Clock, fence: &'a Fence) -> Leasing<'a> {
     Leasing { store, holder: "ada@host 7", id, clock, fence, noted: Box::leak(Box::default()) }
+}
+
+const NOT_IN_TIME: &str = "the lease was lost: it could not be renewed in time";
+
+fn words(lost: Lost) -> String {
+    EngineError::from(lost).to_string()
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +88,7 @@ async fn what_is_lost_is_told_with_the_reason() {
         let lease = Lease::new(leasing(&store, "run-1", &clock));
         lease.acquire().await.unwrap();
         store.put(found.clone());
-        assert_eq!(lease.keep().await, Lost(why.into()));
+        assert_eq!(words(lease.keep().await), format!("the lease was lost: {why}"));
         lease.release().await.unwrap();
         assert_eq!(store.record(), found);
     }
@@ -92,8 +98,22 @@ async fn what_is_lost_is_told_with_the_reason() {
     lease.acquire().await.unwrap();
     store.lost.lock().unwrap().extend((0..99).map(|nth| (nth, false)));
     let begun = Instant::now();
-    assert_eq!(lease.keep().await, Lost("it could not be renewed in time".into()));
+    assert_eq!(words(lease.keep().await), NOT_IN_TIME);
     assert_eq!(begun.elapsed(), LIFE);
+    // Where it is known that nobody answers there, that is what ends the run.
+    let store = MemoryLease::default();
+    let lease = Lease::new(leasing(&store, "run-1", &clock));
+    lease.acquire().await.unwrap();
+    store.go_away();
+    assert_eq!(words(lease.keep().await), AWAY);
+    // And nobody waits there to give it back.
+    let store = MemoryLease { delay: Duration::from_secs(1), ..MemoryLease::default() };
+    let lease = Lease::new(leasing(&store, "run-1", &clock));
+    lease.acquire().await.unwrap();
+    store.go_away();
+    let begun = Instant::now();
+    assert_eq!(lease.release().await.unwrap_err().message, AWAY);
+    assert!(begun.elapsed().is_zero());
 }
 
 /// What a record says of its end is for people: it may be centuries away, and it may be
@@ -173,7 +193,7 @@ async fn who_sleeps_through_the_end_of_the_lease_writes_nothing_more() {
     assert!(fence.is_open(&clock));
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(!fence.is_open(&clock), "not renewed");
-    assert_eq!(lease.keep().await, Lost("it could not be renewed in time".into()));
+    assert_eq!(words(lease.keep().await), NOT_IN_TIME);
     assert!(!fence.is_open(&clock));
     // Somebody else's is another fence; and what was given back needs none.
     let fence = Fence::default();

@@ -122,7 +122,8 @@ impl Way {
         &self,
         done: impl FnOnce(&mut Bucket) -> T + Send + 'static,
     ) -> Result<T, ProviderError> {
-        let lost = ProviderError { message: "no answer".into(), hint: None, unknown_outcome: true };
+        let (message, hint) = ("no answer".into(), None);
+        let lost = ProviderError { message, hint, unknown_outcome: true, source: None };
         let mishap = self.course.lock().unwrap().choose();
         if let Mishap::Frozen(seconds) = mishap {
             *self.frozen.lock().unwrap() = Some(Instant::now() + Duration::from_secs(seconds));

@@ -18,7 +18,7 @@ use dorainfra_engine::{
     Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, Provider, ProviderError, ResourceId,
 };
 use dorainfra_model::Events;
-pub use lease::{MemoryLease, UNREADABLE, clock};
+pub use lease::{AWAY, MemoryLease, UNREADABLE, clock};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -479,11 +479,11 @@ fn without_serials(body: &Value) -> Value {
 }
 
 fn error(message: String) -> ProviderError {
-    ProviderError { message, hint: Some("look at the test".into()), unknown_outcome: false }
+    ProviderError::new(message, "look at the test")
 }
 
 fn lost() -> ProviderError {
-    ProviderError { message: "the answer was lost".into(), hint: None, unknown_outcome: true }
+    ProviderError { message: "the answer was lost".into(), hint: None, unknown_outcome: true, source: None }
 }
 
 /// A manifest in a line: `id`, body and what else it depends on.

@@ -1,6 +1,7 @@
 //! A lease store in memory, and a clock that goes with tokio's.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use super::{Memory, error, lost};
 
 /// The id of a record that stands for one that can't be read.
 pub const UNREADABLE: &str = "not JSON";
+
+/// Why a store that is away does not answer.
+pub const AWAY: &str = "the cloud does not answer: it is away";
 
 /// The record, its generation, and when it was written.
 type Written = (LeaseRecord, i64, Instant);
@@ -28,6 +32,7 @@ pub struct MemoryLease {
     /// The writes (from 0) whose answers are lost, and whether they were done.
     pub lost: Mutex<BTreeMap<usize, bool>>,
     writes: Mutex<usize>,
+    away: AtomicBool,
 }
 
 impl MemoryLease {
@@ -46,6 +51,11 @@ impl MemoryLease {
         state.1 = record.map(|record| (record, state.0, Instant::now()));
     }
 
+    /// From now on nobody answers.
+    pub fn go_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
     pub fn writes(&self) -> usize {
         *self.writes.lock().unwrap()
     }
@@ -61,6 +71,9 @@ impl MemoryLease {
 impl LeaseStore for MemoryLease {
     async fn read(&self) -> Result<Option<Kept>, ProviderError> {
         tokio::time::sleep(self.delay).await;
+        if let Some(away) = self.unreachable() {
+            return Err(away);
+        }
         let kept = self.state.lock().unwrap().1.clone();
         Ok(kept.map(|(record, generation, written)| Kept {
             record: (record.id != UNREADABLE).then_some(record),
@@ -81,6 +94,9 @@ impl LeaseStore for MemoryLease {
             *writes - 1
         };
         tokio::time::sleep(self.delay).await;
+        if let Some(away) = self.unreachable() {
+            return Err(away);
+        }
         if let Some((memory, bucket)) = &self.place
             && !memory.exists(bucket)
         {
@@ -108,6 +124,10 @@ impl LeaseStore for MemoryLease {
         });
         tokio::time::sleep(self.delay).await;
         if fate == Some(true) { Err(lost()) } else { Ok(written) }
+    }
+
+    fn unreachable(&self) -> Option<ProviderError> {
+        self.away.load(Ordering::Relaxed).then(|| error(AWAY.to_owned()))
     }
 }
 

@@ -12,8 +12,38 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
+use super::error::Why;
+
 /// The largest file of text that is read whole, bytes.
 const LARGEST: u64 = 64 << 20;
+
+/// The same error, which says where there is no room, where that is what it means. (Who writes a file knows
+/// its path, and not always its error's reader.)
+pub fn full(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    let path = path.to_owned();
+    move |error| {
+        let what = match error.kind() {
+            io::ErrorKind::StorageFull => "the disk is full",
+            io::ErrorKind::QuotaExceeded => "this user's quota of the disk is used up",
+            _ => return error,
+        };
+        // Said once, by who is nearest to it.
+        if error.get_ref().is_some_and(|inner| inner.is::<Full>()) {
+            return error;
+        }
+        let kind = error.kind();
+        io::Error::new(kind, Full { what, folder: folder_of(&path).to_owned(), source: Why::of(error) })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}; make room in {} (`df -h {}`)", folder.display(), folder.display())]
+struct Full {
+    what: &'static str,
+    folder: PathBuf,
+    #[source]
+    source: Why,
+}
 
 /// Opens a file to read it.
 ///
@@ -59,7 +89,8 @@ pub fn append(path: &Path) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
         .open(path)
-        .map_err(of_a_link)?;
+        .map_err(of_a_link)
+        .map_err(full(path))?;
     match file.metadata()?.is_file() {
         true => Ok(file),
         false => Err(io::Error::other("something else than a file is in its place")),
@@ -113,7 +144,7 @@ impl Replacement {
             return Err(io::Error::other("something else than a file is in its place"));
         }
         // Before anybody else may read it.
-        let part = NamedTempFile::new_in(folder_of(path))?;
+        let part = NamedTempFile::new_in(folder_of(path)).map_err(full(path))?;
         part.as_file().set_permissions(std::fs::Permissions::from_mode(mode.bits()))?;
         Ok(Self { part, path: path.to_owned() })
     }
@@ -134,7 +165,7 @@ impl Replacement {
     /// # Errors
     /// Those of the system; the old contents stay.
     pub fn persist(self) -> io::Result<()> {
-        self.part.persist(&self.path).map_err(|error| error.error)?;
+        self.part.persist(&self.path).map_err(|error| full(&self.path)(error.error))?;
         Ok(())
     }
 
@@ -154,21 +185,21 @@ impl Replacement {
     /// # Errors
     /// Those of the system.
     pub fn persist_durably(self) -> io::Result<()> {
-        let folder = folder_of(&self.path).to_owned();
-        self.part.as_file().sync_all()?;
+        let path = self.path.clone();
+        self.part.as_file().sync_all().map_err(full(&path))?;
         self.persist()?;
         // The name itself is in the folder.
-        File::open(folder)?.sync_all()
+        File::open(folder_of(&path))?.sync_all().map_err(full(&path))
     }
 }
 
 impl Write for Replacement {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.part.write(bytes)
+        self.part.write(bytes).map_err(full(&self.path))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.part.flush()
+        self.part.flush().map_err(full(&self.path))
     }
 }
 
@@ -203,7 +234,7 @@ pub fn create_whole(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> 
 /// Those of the system.
 pub fn output(path: &Path, contents: &[u8], mode: Mode) -> io::Result<()> {
     match std::fs::metadata(path) {
-        Ok(there) if !there.is_file() => std::fs::write(path, contents),
+        Ok(there) if !there.is_file() => std::fs::write(path, contents).map_err(full(path)),
         Ok(_) => replace(&std::fs::canonicalize(path)?, contents, mode),
         Err(_) => replace(path, contents, mode),
     }
@@ -279,6 +310,20 @@ mod tests {
         drop(dropped);
         assert_eq!(there(&path), ("Program".into(), 0o755), "the old contents stay");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing is left beside it");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_the_folder_that_has_no_room() {
+        let error = output(Path::new("/dev/full"), b"new", Mode::Public).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let text = error.to_string();
+        for words in ["the disk is full", "No space left on device", "df -h /dev"] {
+            assert!(text.contains(words), "{words} is not in: {text}");
+        }
+        // Once, however many hands it goes through.
+        assert_eq!(full(Path::new("elsewhere/file"))(error).to_string(), text);
+        let other = full(Path::new("a"))(io::ErrorKind::PermissionDenied.into());
+        assert!(!other.to_string().contains("full"));
     }
 
     #[test]

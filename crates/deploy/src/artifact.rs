@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use dorainfra_base::error::innermost;
+use dorainfra_base::error::{Why, innermost};
 use dorainfra_base::{answer, file};
 use dorainfra_model::{Event, Events};
 use dorainfra_prometheus::Flavour;
@@ -39,15 +39,27 @@ pub enum ArtifactError {
     #[error("{} can't be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: io::Error },
     #[error("{} does not run: {reason}", path.display())]
-    DoesNotRun { path: PathBuf, reason: String },
+    DoesNotRun {
+        path: PathBuf,
+        #[source]
+        reason: Why,
+    },
     #[error("{} is Mimir {found}, but `mimir.version` is {configured}", path.display())]
     OtherVersion { path: PathBuf, configured: String, found: String },
     #[error("Mimir {version} can't be downloaded: {reason}")]
-    Download { version: String, reason: String },
+    Download {
+        version: String,
+        #[source]
+        reason: Why,
+    },
     #[error("{what} has SHA-256 {found}, but {expected} is expected ({source_of})")]
     Mismatch { what: String, expected: String, found: String, source_of: String },
     #[error("{} is not a lock file: {reason}", path.display())]
-    BadLock { path: PathBuf, reason: String },
+    BadLock {
+        path: PathBuf,
+        #[source]
+        reason: Why,
+    },
 }
 
 impl ArtifactError {
@@ -89,7 +101,7 @@ impl Lock {
     pub fn read(path: &Path) -> Result<Self, ArtifactError> {
         match dorainfra_base::file::text(path) {
             Ok(text) => serde_json::from_str(&text)
-                .map_err(|error| ArtifactError::BadLock { path: path.into(), reason: error.to_string() }),
+                .map_err(|error| ArtifactError::BadLock { path: path.into(), reason: Why::of(error) }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(ArtifactError::Unreadable { path: path.into(), source }),
         }
@@ -151,7 +163,7 @@ pub async fn released(
                 .find(|word| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .ok_or_else(|| ArtifactError::Download {
                     version: version.into(),
-                    reason: format!("{url} holds no SHA-256"),
+                    reason: format!("{url} holds no SHA-256").into(),
                 })?
                 .to_ascii_lowercase();
             lock.pin(version, &sha256, lock_file)?;
@@ -187,7 +199,7 @@ pub async fn fetch(
     let mut done = 0u64;
     let mut body = response.bytes_stream();
     while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| download(version, &url, &error))?;
+        let chunk = chunk.map_err(|error| download(version, &url, error))?;
         hash.update(&chunk);
         done = done.saturating_add(chunk.len() as u64);
         written.write_all(&chunk).await.map_err(unwritable)?;
@@ -211,18 +223,19 @@ fn check(engine: &Engine, found: String, source_of: &str) -> Result<(), Artifact
 }
 
 async fn get(client: &reqwest::Client, url: &str, version: &str) -> Result<reqwest::Response, ArtifactError> {
-    let response = client.get(url).send().await.map_err(|error| download(version, url, &error))?;
+    let response = client.get(url).send().await.map_err(|error| download(version, url, error))?;
     if response.status().is_success() {
         return Ok(response);
     }
     Err(ArtifactError::Download {
         version: version.into(),
-        reason: format!("{url} answered {}", response.status()),
+        reason: format!("{url} answered {}", response.status()).into(),
     })
 }
 
-fn download(version: &str, url: &str, error: &reqwest::Error) -> ArtifactError {
-    ArtifactError::Download { version: version.into(), reason: format!("{url}: {}", innermost(error)) }
+fn download(version: &str, url: &str, error: reqwest::Error) -> ArtifactError {
+    let reason = Why::said(format!("{url}: {}", innermost(&error)), error);
+    ArtifactError::Download { version: version.into(), reason }
 }
 
 /// SHA-256 of a file, lower-case hex.
@@ -241,14 +254,14 @@ pub async fn sha256_of(path: &Path) -> Result<String, ArtifactError> {
 }
 
 async fn version_of(path: &Path, flag: &str) -> Result<String, ArtifactError> {
-    let fails = |reason: String| ArtifactError::DoesNotRun { path: path.into(), reason };
+    let fails = |reason: Why| ArtifactError::DoesNotRun { path: path.into(), reason };
     let run = dorainfra_base::child::command(path).arg(flag).kill_on_drop(true).output();
     let output = tokio::time::timeout(std::time::Duration::from_secs(20), run)
         .await
-        .map_err(|_| fails(format!("`{flag}` did not answer within 20 s")))?
-        .map_err(|error| fails(error.to_string()))?;
+        .map_err(|_| fails(format!("`{flag}` did not answer within 20 s").into()))?
+        .map_err(|error| fails(Why::of(error)))?;
     if !output.status.success() {
-        return Err(fails(format!("`{flag}` ended with {}", output.status)));
+        return Err(fails(format!("`{flag}` ended with {}", output.status).into()));
     }
     // Old releases print the version to stderr.
     Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))

@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::desired::{Answer, Resolver};
-use super::error::AFTER_THE_OTHER;
 use super::executor::{After, Target, Task, execute};
-use super::lease::{Leasing, Lost};
+use super::lease::Leasing;
 use super::lease_guard::LeaseGuard;
 use super::operation::{Operation, Work};
 use super::operations::operations;
@@ -42,7 +41,7 @@ impl Default for ApplyOptions {
 
 /// How each step of the plan ended. Steps that change nothing are in none of
 /// the lists.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// In the order in which they ended.
     pub done: Vec<ResourceId>,
@@ -55,6 +54,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// The body of each resource that exists now, as far as the plan knows.
     pub observed: BTreeMap<ResourceId, Value>,
+    /// It ended because nobody answers; that is among the failures, too.
+    pub unreachable: Option<ProviderError>,
 }
 
 impl Outcome {
@@ -135,7 +136,7 @@ struct Run<'a> {
     observed: BTreeMap<ResourceId, Observed>,
     done: Vec<ResourceId>,
     failed: Vec<(ResourceId, String, Option<String>)>,
-    lost: Option<Lost>,
+    lost: Option<EngineError>,
 }
 
 impl<'a> Run<'a> {
@@ -242,10 +243,7 @@ impl<'a> Run<'a> {
 
     fn stop_as_lost(&mut self, guard: &LeaseGuard<'_>) {
         let lost = guard.why();
-        self.events.warn(
-            format!("the lease is lost: {}; nothing more is started", lost.0),
-            Some(AFTER_THE_OTHER.into()),
-        );
+        self.events.warn(format!("{lost}; nothing more is started"), lost.hint());
         self.lost = Some(lost);
         self.schedule.stop(Stop::Now);
     }
@@ -272,11 +270,8 @@ impl<'a> Run<'a> {
     }
 
     fn task(&self, step: &Step, work: Work) -> Result<Task, ProviderError> {
-        let missing = |what: &str| ProviderError {
-            message: format!("the plan holds no {what} of {}", step.id),
-            hint: Some("plan again".into()),
-            unknown_outcome: false,
-        };
+        let missing =
+            |what: &str| ProviderError::new(format!("the plan holds no {what} of {}", step.id), "plan again");
         let observed = || self.observed.get(&step.id).cloned().ok_or_else(|| missing("reading"));
         match work {
             Work::Remove => return Ok(Task::Remove { observed: observed()? }),
@@ -299,13 +294,12 @@ impl<'a> Run<'a> {
     /// The manifest with its references resolved by what exists now.
     fn target(&self, manifest: &Manifest) -> Result<Target, ProviderError> {
         let id = manifest.id();
-        let missing = |reference: &Reference| ProviderError {
-            message: format!(
-                "{id} refers to `{}` of {}, which has no such field",
-                reference.field, reference.to
-            ),
-            hint: Some("refer to a field that the resource has, in the provider's spelling".into()),
-            unknown_outcome: false,
+        let missing = |reference: &Reference| {
+            let Reference { to, field, .. } = reference;
+            ProviderError::new(
+                format!("{id} refers to `{field}` of {to}, which has no such field"),
+                "refer to a field that the resource has, in the provider's spelling",
+            )
         };
         let answer = |reference: &Reference| {
             if reference.field == NAME {
@@ -321,11 +315,10 @@ impl<'a> Run<'a> {
         let resolver = Resolver { known: &|id| self.manifests.contains_key(id), answer: &answer };
         let desired = resolver.body(&manifest.body).map_err(|unresolved| match unresolved {
             super::desired::Unresolved::Missing(reference) => missing(&reference),
-            super::desired::Unresolved::Malformed(text) => ProviderError {
-                message: format!("{id} holds `{text}`, which is not a whole reference"),
-                hint: Some("write ${kind/name.field}".into()),
-                unknown_outcome: false,
-            },
+            super::desired::Unresolved::Malformed(text) => ProviderError::new(
+                format!("{id} holds `{text}`, which is not a whole reference"),
+                "write ${kind/name.field}",
+            ),
         })?;
         let spec = *self.provider.spec(&manifest.kind).expect("every kind was looked up when the run began");
         let mark = Mark { deployment: self.plan.deployment.clone(), digest: digest(manifest) };
@@ -347,6 +340,7 @@ impl<'a> Run<'a> {
                     message: "this program has a fault there, and gave up on it".into(),
                     hint: Some("report it, with what is above; then run this again".into()),
                     unknown_outcome: true,
+                    source: None,
                 }),
             ),
         };
@@ -423,7 +417,10 @@ impl<'a> Run<'a> {
                         false => format!("it needs {blamed}, which failed"),
                     }
                 }
-                State::Waiting | State::Ready if self.lost.is_some() => "the lease was lost".to_owned(),
+                State::Waiting | State::Ready if self.lost.is_some() => match &self.lost {
+                    Some(EngineError::Unreachable { .. }) => "the cloud does not answer".to_owned(),
+                    _ => "the lease was lost".to_owned(),
+                },
                 State::Waiting | State::Ready => {
                     cut = true;
                     "the run was interrupted".to_owned()
@@ -448,10 +445,14 @@ impl<'a> Run<'a> {
             });
             not_started.push((id.clone(), because));
         }
-        if let Some(Lost(why)) = &self.lost {
+        let mut unreachable = None;
+        if let Some(lost) = self.lost.take() {
             let place =
                 self.arbiter.clone().unwrap_or_else(|| ResourceId::new("lease", &self.plan.deployment));
-            self.failed.push((place, format!("the lease was lost: {why}"), Some(AFTER_THE_OTHER.into())));
+            self.failed.push((place, lost.to_string(), lost.hint()));
+            if let EngineError::Unreachable { error } = lost {
+                unreachable = Some(error);
+            }
         }
         Outcome {
             done: self.done,
@@ -459,6 +460,7 @@ impl<'a> Run<'a> {
             not_started,
             interrupted: cut && interrupt.is_cancelled(),
             observed: self.observed.into_iter().map(|(id, observed)| (id, observed.body)).collect(),
+            unreachable,
         }
     }
 }

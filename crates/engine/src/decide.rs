@@ -4,7 +4,9 @@
 use super::desired::Desired;
 use super::diff::{Difference, diff};
 use super::error::ForeignWhy;
-use super::{Action, Change, KindSpec, Manifest, Observed, Ownership, PlanOptions, ResourceId, digest};
+use super::{
+    Action, Change, KindSpec, Manifest, Observed, Ownership, PlanOptions, ResourceId, UNFINISHED, digest,
+};
 
 /// All that the decision depends on.
 pub(super) struct Case<'a> {
@@ -106,6 +108,8 @@ enum Cause {
     Unmarked,
     /// The manifest is the one that was applied.
     Cloud,
+    /// A run of ours did not end.
+    Unfinished,
     /// New values come from resources that are made anew, or were since.
     Others(Vec<ResourceId>),
 }
@@ -120,6 +124,7 @@ impl Cause {
         }
         let all_from_others = differences.iter().all(|difference| !difference.via.is_empty());
         match &observed.applied {
+            Some(applied) if applied == UNFINISHED => Self::Unfinished,
             Some(applied) if *applied != digest(manifest) => Self::Configuration,
             _ if all_from_others && !others.is_empty() => Self::Others(others),
             Some(_) => Self::Cloud,
@@ -132,6 +137,7 @@ impl Cause {
             Self::Configuration => "you changed the configuration".into(),
             Self::Unmarked => "differs from the configuration".into(),
             Self::Cloud => "somebody changed it in the cloud".into(),
+            Self::Unfinished => "an earlier run began to take it down, and did not end".into(),
             Self::Others(others) => format!("takes what is new in {}", and(others)),
         }
     }
@@ -141,7 +147,7 @@ impl Cause {
             forced.iter().map(|difference| format!("`{}`", difference.change.path)).collect();
         let fields = and(&fields);
         match self {
-            Self::Configuration | Self::Unmarked => format!("{fields} cannot change"),
+            Self::Configuration | Self::Unmarked | Self::Unfinished => format!("{fields} cannot change"),
             Self::Cloud => {
                 format!("somebody changed {fields} in the cloud, which cannot be changed back")
             }
@@ -209,6 +215,8 @@ mod tests {
         let bigger = observed(json!({"zone": "a", "size": 60}));
         let moved = observed(json!({"zone": "b", "size": 50}));
         let earlier = |observed: &Observed| Observed { applied: Some("0".repeat(32)), ..observed.clone() };
+        let unfinished =
+            |observed: &Observed| Observed { applied: Some(UNFINISHED.to_owned()), ..observed.clone() };
         let owned_by = |observed: &Observed, ownership: Ownership| Observed {
             ownership,
             applied: None,
@@ -222,6 +230,7 @@ mod tests {
             told(&manifest(), Some(&earlier(&same)), &plain),
             told(&manifest(), Some(&bigger), &plain),
             told(&manifest(), Some(&earlier(&bigger)), &plain),
+            told(&manifest(), Some(&unfinished(&bigger)), &plain),
             told(&manifest(), Some(&moved), &plain),
             told(&manifest(), Some(&earlier(&moved)), &plain),
             told(&manifest(), Some(&same), &replace),

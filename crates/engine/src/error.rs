@@ -78,8 +78,14 @@ pub enum EngineError {
     Meanwhile { holder: String },
     #[error("the lease was lost: {why}")]
     LeaseLost { why: String },
+    /// The lease could not be renewed, as nobody answers; so nothing more may be done.
+    #[error(transparent)]
+    Unreachable { error: ProviderError },
     #[error("the lease could not be taken: {error}")]
-    Lease { error: ProviderError },
+    Lease {
+        #[source]
+        error: ProviderError,
+    },
     #[error(transparent)]
     Stale(#[from] Stale),
     #[error("the plan is of the deployment `{plan}`, not of `{here}`")]
@@ -88,9 +94,16 @@ pub enum EngineError {
     #[error("the plan was not compared with the cloud in this run")]
     Unread,
     #[error("{id}: {error}")]
-    Provider { id: ResourceId, error: ProviderError },
+    Provider {
+        id: ResourceId,
+        #[source]
+        error: ProviderError,
+    },
     #[error("the resources of this deployment could not be listed: {error}")]
-    Listing { error: ProviderError },
+    Listing {
+        #[source]
+        error: ProviderError,
+    },
     /// Of a list that is not whole nothing may be concluded here.
     #[error("{} can't be asked now, so what of this deployment is there is not known", joined(.places))]
     Unseen { places: BTreeSet<String> },
@@ -138,9 +151,10 @@ impl EngineError {
                     .into(),
             ),
             Self::Unread => Some("plan again from the saved plan before applying it".into()),
-            Self::Lease { error } | Self::Provider { error, .. } | Self::Listing { error } => {
-                error.hint.clone()
-            }
+            Self::Lease { error }
+            | Self::Provider { error, .. }
+            | Self::Listing { error }
+            | Self::Unreachable { error } => error.hint.clone(),
         }
     }
 }

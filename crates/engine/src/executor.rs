@@ -130,11 +130,11 @@ impl Executor {
         loop {
             let changes = target.changes(&observed);
             if let Some(change) = changes.iter().find(|change| change.forces_replacement) {
-                return Err(ProviderError {
-                    message: format!("`{}` cannot change, but what it refers to has changed", change.path),
-                    hint: Some("run it again: the next plan replaces this resource".into()),
-                    unknown_outcome: false,
-                });
+                let message = format!("`{}` cannot change, but what it refers to has changed", change.path);
+                return Err(ProviderError::new(
+                    message,
+                    "run it again: the next plan replaces this resource",
+                ));
             }
             let written =
                 self.provider.update(&target.manifest, &observed, &changes, &target.mark, &self.events).await;
@@ -163,20 +163,17 @@ impl Executor {
         let asked = others.iter().map(|(id, observed)| async move {
             match observed {
                 Some(observed) => self.until_it_serves(observed).await.map_err(|why| (id, why)),
-                None => Err((
-                    id,
-                    ProviderError {
-                        message: "it does not exist".into(),
-                        hint: Some("a run without --target makes it first".into()),
-                        unknown_outcome: false,
-                    },
-                )),
+                None => {
+                    let hint = "a run without --target makes it first";
+                    Err((id, ProviderError::new("it does not exist", hint)))
+                }
             }
         });
         try_join_all(asked).await.map(|_| ()).map_err(|(other, why)| ProviderError {
             message: format!("{member} is left as it is, because {other} does not serve: {why}"),
             hint: why.hint,
             unknown_outcome: false,
+            source: why.source,
         })
     }
 

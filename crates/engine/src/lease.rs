@@ -89,6 +89,11 @@ pub trait LeaseStore: Send + Sync {
         record: &LeaseRecord,
         if_generation: i64,
     ) -> Result<Result<i64, Conflict>, ProviderError>;
+
+    /// Why nobody answers there, where that is so now.
+    fn unreachable(&self) -> Option<ProviderError> {
+        None
+    }
 }
 
 /// The record's generation when a run began to read the cloud. A run that finds another one
@@ -174,6 +179,14 @@ impl Fence {
         milliseconds(clock.passed()) < self.until.load(Ordering::Acquire)
     }
 
+    /// How much longer it is open.
+    pub fn left(&self, clock: &dyn Clock) -> Duration {
+        match self.until.load(Ordering::Acquire) {
+            u64::MAX => Duration::MAX,
+            until => Duration::from_millis(until.saturating_sub(milliseconds(clock.passed()))),
+        }
+    }
+
     fn open(&self, until: Option<Duration>) {
         self.until.store(until.map_or(u64::MAX, milliseconds), Ordering::Release);
     }
@@ -198,9 +211,23 @@ pub struct Leasing<'a> {
     pub noted: &'a Noted,
 }
 
-/// Why a lease that was held is not any more, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lost(pub String);
+/// Why a lease that was held is not any more.
+#[derive(Clone, Debug)]
+pub enum Lost {
+    /// In words.
+    Why(String),
+    /// Nobody answers who could renew it.
+    Unreachable(ProviderError),
+}
+
+impl From<Lost> for EngineError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Why(why) => Self::LeaseLost { why },
+            Lost::Unreachable(error) => Self::Unreachable { error },
+        }
+    }
+}
 
 /// One run's lease. [`Lease::keep`] has to be polled while it is held.
 pub struct Lease<'a> {
@@ -265,11 +292,9 @@ impl<'a> Lease<'a> {
                 Err(failed) => return Err(error(failed)),
             }
         }
-        Err(error(lost_answer.unwrap_or_else(|| ProviderError {
-            message: "it changes hands faster than it can be taken".into(),
-            hint: Some("try again when the other runs have ended".into()),
-            unknown_outcome: false,
-        })))
+        let busy = "it changes hands faster than it can be taken";
+        let busy = || ProviderError::new(busy, "try again when the other runs have ended");
+        Err(error(lost_answer.unwrap_or_else(busy)))
     }
 
     /// Renews the lease for as long as it is held. Answers when it is lost.
@@ -284,7 +309,7 @@ impl<'a> Lease<'a> {
             // Not beyond its end, as after a sleep: from then on somebody else may take it.
             if self.left(current.until).is_zero() {
                 *held = None;
-                return Lost("it could not be renewed in time".into());
+                return self.not_renewed();
             }
             let renewal = tokio::time::timeout(self.left(current.until), self.renewed(&current)).await;
             let now_held = match renewal.unwrap_or(Renewal::NotNow) {
@@ -293,19 +318,26 @@ impl<'a> Lease<'a> {
                 Renewal::Lost(why) => {
                     self.leasing.fence.open(Some(Duration::ZERO));
                     *held = None;
-                    return Lost(why);
+                    return Lost::Why(why);
                 }
             };
             self.leasing.fence.open(Some(now_held.until));
             if self.left(now_held.until).is_zero() {
                 *held = None;
-                return Lost("it could not be renewed in time".into());
+                return self.not_renewed();
             }
             if now_held.until <= current.until {
                 // Not renewed: again soon, and in any case at its end.
                 pause = SOON.min(self.left(current.until));
             }
             *held = Some(now_held);
+        }
+    }
+
+    fn not_renewed(&self) -> Lost {
+        match self.leasing.store.unreachable() {
+            Some(error) => Lost::Unreachable(error),
+            None => Lost::Why("it could not be renewed in time".into()),
         }
     }
 
@@ -333,6 +365,10 @@ impl<'a> Lease<'a> {
     pub async fn release(&self) -> Result<(), ProviderError> {
         let Some(held) = self.held.lock().await.take() else { return Ok(()) };
         self.leasing.fence.open(None);
+        // Nobody waits to give back what ends by itself.
+        if let Some(error) = self.leasing.store.unreachable() {
+            return Err(error);
+        }
         // Somebody else's record stays.
         if let Ok(generation) =
             self.leasing.store.write(&self.record(held.acquired, true), held.generation).await?

@@ -14,7 +14,7 @@ use super::lease::{Lease, Leasing, Lost};
 ///
 /// # Errors
 /// Those of taking the lease (see [`Lease::acquire`]), before anything is done;
-/// [`EngineError::LeaseLost`]; those of the work.
+/// [`EngineError::LeaseLost`] and [`EngineError::Unreachable`]; those of the work.
 pub async fn under_lease<T, E: From<EngineError>>(
     leasing: Leasing<'_>,
     events: &Events,
@@ -25,7 +25,7 @@ pub async fn under_lease<T, E: From<EngineError>>(
         guard.acquire().await?;
         let result = tokio::select! {
             result = work => result,
-            () = guard.lost() => return Err(EngineError::LeaseLost { why: guard.why().0 }.into()),
+            () = guard.lost() => return Err(guard.why().into()),
         };
         guard.release(events).await;
         result
@@ -33,7 +33,7 @@ pub async fn under_lease<T, E: From<EngineError>>(
     tokio::select! {
         biased;
         // It never returns.
-        () = guard.keep() => Err(EngineError::LeaseLost { why: guard.why().0 }.into()),
+        () = guard.keep() => Err(guard.why().into()),
         result = leased => result,
     }
 }
@@ -86,7 +86,7 @@ impl<'a> LeaseGuard<'a> {
         self.ended.cancelled().await;
     }
 
-    pub fn why(&self) -> Lost {
-        self.why.get().cloned().unwrap_or_else(|| Lost("it ended".into()))
+    pub fn why(&self) -> EngineError {
+        self.why.get().cloned().unwrap_or_else(|| Lost::Why("it ended".into())).into()
     }
 }

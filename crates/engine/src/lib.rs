@@ -45,5 +45,5 @@ pub use lease::{
 };
 pub use lease_guard::under_lease;
 pub use plan::plan;
-pub use provider::{Finding, KindSpec, Mark, Owned, Provider, ProviderError};
+pub use provider::{Cause, Finding, KindSpec, Mark, Owned, Provider, ProviderError, UNFINISHED};
 pub use saved_plan::{check_fresh, replan};

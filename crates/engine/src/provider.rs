@@ -2,6 +2,7 @@
 //! use one in memory.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use dorainfra_model::Events;
@@ -61,6 +62,10 @@ impl KindSpec {
     }
 }
 
+/// The digest in the mark of what a run has begun to take down or to change, and has not finished:
+/// what differs is that run's doing, and nobody else's.
+pub const UNFINISHED: &str = "unfinished";
+
 /// The ownership mark that a provider writes on what it creates and changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -81,6 +86,23 @@ pub struct ProviderError {
     /// The outcome of a write is unknown (the answer was lost): the engine reads
     /// back before it decides.
     pub unknown_outcome: bool,
+    pub source: Option<Cause>,
+}
+
+/// What caused an error that is cloned.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
+impl ProviderError {
+    /// Nothing was done.
+    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()), unknown_outcome: false, source: None }
+    }
+
+    /// With what caused it.
+    pub fn because(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
 }
 
 /// What stands in the way of a plan, or is to be known before it: found by the

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dorainfra_base::answer::{self, BodyError};
-use dorainfra_base::error::innermost;
+use dorainfra_base::error::{Cause, innermost};
 use dorainfra_engine::{Fence, SystemClock};
+use dorainfra_model::Events;
 use rand::RngExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::auth::{Auth, Token};
+use super::outage::{self, Outage, may_write_for};
 use super::{ApiError, Endpoints, Error, Identity};
 
 /// The longest wait of one request; `wait` calls of operations hold theirs for
@@ -23,8 +25,8 @@ use super::{ApiError, Endpoints, Error, Identity};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
 /// The most pages of a list: far more than any deployment has.
 const MOST_PAGES: u32 = 2000;
-/// How long one call goes on trying.
-const RETRY_FOR: Duration = Duration::from_secs(90);
+/// How long one call goes on trying, and all calls together where nobody answers.
+pub const RETRY_FOR: Duration = Duration::from_secs(90);
 /// How long the first calls of a run wait for one of them to see the project.
 const FIRST_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// The same for an answer that may mean either: the project, or a permission.
@@ -50,6 +52,10 @@ pub struct Settings {
     pub project: String,
     /// The proxy that the environment names, for people.
     pub proxy: Option<String>,
+    /// Hears of a cloud that does not answer.
+    pub events: Events,
+    /// How long that one is tried: [`RETRY_FOR`].
+    pub retry_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +87,7 @@ pub(super) struct Inner {
     pub(super) endpoints: Endpoints,
     pub(super) project: String,
     proxy: Option<String>,
+    pub(super) outage: Arc<Outage>,
     pub(super) storage: tokio::sync::OnceCell<google_cloud_storage::client::Storage>,
     /// The project's number, once it is known.
     pub(super) number: tokio::sync::OnceCell<String>,
@@ -91,7 +98,7 @@ pub(super) struct Inner {
     /// Seconds that Google's clock was ahead of this one's at the last answer; none yet: `i64::MIN`.
     clock_ahead: AtomicI64,
     /// What writes ask, where they need a lease.
-    fence: OnceLock<Arc<Fence>>,
+    pub(super) fence: Arc<OnceLock<Arc<Fence>>>,
 }
 
 /// What was answered, and when by Google's clock, in whole seconds.
@@ -170,6 +177,11 @@ impl Call {
         self
     }
 
+    /// Whether it is answered only when what it asks about has ended.
+    fn holds(&self) -> bool {
+        self.path.ends_with("/wait")
+    }
+
     /// The call for people: no host, no query.
     pub(super) fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
@@ -193,6 +205,7 @@ impl Client {
                 what: "the HTTP client".into(),
                 reason: error.to_string(),
                 sent: false,
+                source: Some(Cause::from(Box::from(error))),
             })?;
         let auth = Auth::new(settings.credentials, settings.person, settings.gcloud, &settings.project);
         let inner = Inner {
@@ -201,12 +214,13 @@ impl Client {
             endpoints: settings.endpoints,
             project: settings.project,
             proxy: settings.proxy,
+            outage: Arc::new(Outage::new(settings.events, settings.retry_for)),
             storage: tokio::sync::OnceCell::new(),
             number: tokio::sync::OnceCell::new(),
             enabled: OnceLock::new(),
             seen: AtomicBool::new(false),
             clock_ahead: AtomicI64::new(i64::MIN),
-            fence: OnceLock::new(),
+            fence: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner), patience: None })
     }
@@ -280,6 +294,11 @@ impl Client {
         }
     }
 
+    /// What a run fails of while the cloud does not answer; `None`: it does.
+    pub fn unreachable(&self) -> Option<Error> {
+        self.inner.outage.error()
+    }
+
     /// Makes the call. An empty answer is `Value::Null`.
     pub async fn call(&self, call: &Call) -> Result<Value, Error> {
         self.answer(call).await.map(|answer| answer.body)
@@ -289,6 +308,9 @@ impl Client {
         let (began, mut within) = (Instant::now(), RETRY_FOR);
         let mut backoff = FIRST_BACKOFF;
         let mut renewed = false;
+        // An attempt before the last one may have had its effect.
+        let mut sent_before = false;
+        let host = outage::host(&self.base(call.api));
         loop {
             let token =
                 self.inner.auth.token().await.map_err(|error| error.by_proxy(self.inner.proxy.as_deref()))?;
@@ -322,9 +344,16 @@ impl Client {
             }
             let again = match &error {
                 // A refused connection never reached anybody.
-                Error::Transport { sent, .. } => {
+                Error::Transport { reason, sent, source, .. } => {
                     if error.is_by_proxy() {
                         within = PROXY_WITHIN;
+                    }
+                    if !sent {
+                        // Nobody waits for a lease that ends before.
+                        let left =
+                            within.saturating_sub(began.elapsed()).min(may_write_for(&self.inner.fence));
+                        let left = self.inner.outage.failed(&host, reason, source.clone(), left);
+                        within = began.elapsed().saturating_add(left);
                     }
                     call.repeatable || !sent
                 }
@@ -349,6 +378,11 @@ impl Client {
             within = within.min(self.patience.unwrap_or(within));
             let wait = after.unwrap_or_default().min(RETRY_FOR).max(jitter(backoff));
             if !again || began.elapsed().saturating_add(wait) > within {
+                if matches!(error, Error::Transport { sent: false, .. })
+                    && let Some(unreachable) = self.inner.outage.of_host(&host, &call.what(), sent_before)
+                {
+                    return Err(unreachable);
+                }
                 if let Error::Api(api) = &mut error
                     && matches!(api.status, 400 | 403 | 404)
                     && !self.project_is_seen(&token).await
@@ -358,7 +392,13 @@ impl Client {
                 }
                 return Err(error);
             }
-            tokio::time::sleep(wait).await;
+            sent_before |= matches!(error, Error::Transport { sent: true, .. });
+            let next = Instant::now().checked_add(wait).unwrap_or_else(Instant::now);
+            while Instant::now() < next {
+                let pause = next.saturating_duration_since(Instant::now()).min(outage::SAID_EVERY);
+                tokio::time::sleep(pause).await;
+                self.inner.outage.still(&host, within.saturating_sub(began.elapsed()));
+            }
             backoff = backoff.saturating_mul(2).min(LONGEST_BACKOFF);
         }
     }
@@ -379,9 +419,14 @@ impl Client {
         let lost = |error: reqwest::Error| {
             let sent = !error.is_connect() && !error.is_builder();
             let proxy = self.inner.proxy.as_deref().filter(|_| error.is_connect());
-            (Error::Transport { what: call.what(), reason: innermost(&error), sent }.by_proxy(proxy), None)
+            let (what, reason) = (call.what(), innermost(&error));
+            let source = Some(Cause::from(Box::from(error)));
+            (Error::Transport { what, reason, sent, source }.by_proxy(proxy), None)
         };
-        let response = request.send().await.map_err(lost)?;
+        let (outage, host) = (&self.inner.outage, outage::host(&self.base(call.api)));
+        let within = |passed| REQUEST_TIMEOUT.saturating_sub(passed).min(may_write_for(&self.inner.fence));
+        let sent = outage.watch(&host, call.holds(), within, Box::pin(request.send()));
+        let response = sent.await.map_err(lost)?;
         let status = response.status();
         let after = response
             .headers()
@@ -394,15 +439,14 @@ impl Client {
         }
         let body = answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(error) => lost(error),
-            BodyError::TooLarge(_) => {
-                (Error::Unexpected { what: call.what(), reason: error.to_string() }, None)
-            }
+            BodyError::TooLarge(_) => (Error::unreadable(call.what(), error), None),
         })?;
         let text = String::from_utf8_lossy(&body);
         // A body that was cut off on the way: the effect, if any, is there.
         let damaged = |error: serde_json::Error| {
-            let what = call.what();
-            (Error::Transport { what, reason: format!("the answer is damaged: {error}"), sent: true }, None)
+            let (what, reason) = (call.what(), format!("the answer is damaged: {error}"));
+            let source = Some(Cause::from(Box::from(error)));
+            (Error::Transport { what, reason, sent: true, source }, None)
         };
         if !status.is_success() {
             // Half of a refusal says less than none; what is no JSON is a proxy's.
@@ -418,7 +462,7 @@ impl Client {
         let body: Value = serde_json::from_str(&text).map_err(damaged)?;
         if !body.is_object() {
             let reason = "the answer is no JSON object".into();
-            return Err((Error::Unexpected { what: call.what(), reason }, None));
+            return Err((Error::Unexpected { what: call.what(), reason, source: None }, None));
         }
         Ok(Answer { body, at })
     }
@@ -436,7 +480,7 @@ impl Client {
             if let Value::Array(more) = answer[items].take() {
                 if !more.iter().all(Value::is_object) {
                     let reason = "an item of the list is no object".into();
-                    return Err(Error::Unexpected { what: call.what(), reason });
+                    return Err(Error::Unexpected { what: call.what(), reason, source: None });
                 }
                 found.extend(more);
             }
@@ -446,7 +490,7 @@ impl Client {
             }
         }
         let reason = format!("a list without an end: {MOST_PAGES} pages were read");
-        Err(Error::Unexpected { what: call.what(), reason })
+        Err(Error::Unexpected { what: call.what(), reason, source: None })
     }
 
     /// The project as Resource Manager tells it.

@@ -53,11 +53,10 @@ impl LeaseStore for BucketLease {
             let record = serde_json::from_slice(&bytes).ok();
             return Ok(Some(Kept { record, generation, age }));
         }
-        Err(ProviderError {
-            message: format!("{}/{OBJECT} changes faster than it can be read", self.bucket),
-            hint: Some("try again when the other runs have ended".into()),
-            unknown_outcome: false,
-        })
+        Err(ProviderError::new(
+            format!("{}/{OBJECT} changes faster than it can be read", self.bucket),
+            "try again when the other runs have ended",
+        ))
     }
 
     async fn write(
@@ -65,10 +64,9 @@ impl LeaseStore for BucketLease {
         record: &LeaseRecord,
         if_generation: i64,
     ) -> Result<Result<i64, Conflict>, ProviderError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| ProviderError {
-            message: format!("the lease can't be written: {error}"),
-            hint: Some("run the command again".into()),
-            unknown_outcome: false,
+        let bytes = serde_json::to_vec(record).map_err(|error| {
+            ProviderError::new(format!("the lease can't be written: {error}"), "run the command again")
+                .because(error)
         })?;
         let upload = Upload {
             content_type: "application/json".into(),
@@ -81,10 +79,15 @@ impl LeaseStore for BucketLease {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn unreachable(&self) -> Option<ProviderError> {
+        Some(self.client.unreachable()?.into())
+    }
 }
 
 impl From<Error> for ProviderError {
     fn from(error: Error) -> Self {
-        Self { message: error.to_string(), hint: error.hint(), unknown_outcome: error.unknown_outcome() }
+        let (message, hint, unknown_outcome) = (error.to_string(), error.hint(), error.unknown_outcome());
+        Self { message, hint, unknown_outcome, source: error.cause() }
     }
 }

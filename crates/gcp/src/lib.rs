@@ -12,9 +12,12 @@ mod identity;
 mod lease;
 mod objects;
 mod operations;
+mod outage;
 mod project;
+#[cfg(test)]
+mod tests;
 
-pub use client::{Api, Call, Client, Settings, jitter};
+pub use client::{Api, Call, Client, RETRY_FOR, Settings, jitter};
 pub use endpoints::Endpoints;
 pub use error::{ApiError, Error, more_or_less, role_with};
 pub use identity::Identity;

@@ -2,22 +2,30 @@
 //! metadata through the JSON API.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dorainfra_base::error::innermost;
+use dorainfra_base::error::{Cause, chain, innermost};
+use dorainfra_engine::Fence;
 use futures::{StreamExt as _, TryStreamExt as _};
 use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
 use google_cloud_auth::errors::CredentialsError;
+use google_cloud_gax::exponential_backoff::ExponentialBackoffBuilder;
+use google_cloud_gax::retry_policy::{RetryPolicy, RetryPolicyExt as _};
+use google_cloud_gax::retry_result::RetryResult;
+use google_cloud_gax::retry_state::RetryState;
 use google_cloud_storage::client::Storage;
 use google_cloud_storage::model::Object;
+use google_cloud_storage::retry_policy::RetryableErrors;
 use google_cloud_storage::streaming_source::{Payload, Seek, SizeHint, StreamingSource};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::client::{Answer, Inner};
+use super::client::{Answer, FIRST_BACKOFF, Inner};
+use super::outage::{self, Outage, may_write_for};
 use super::{Api, ApiError, Call, Client, Error};
 
 /// Deletions under way at once.
@@ -64,13 +72,17 @@ impl Client {
         F: Future<Output = Result<T, Error>>,
     {
         let token = self.inner.auth.token().await?;
-        match work().await {
+        let done = match work().await {
             Err(Error::Api(error)) if error.status == 401 => {
                 self.inner.auth.refused(&token).await;
                 work().await
             }
             done => done,
+        };
+        if matches!(done, Ok(_) | Err(Error::Api(_))) {
+            self.inner.outage.answered(&outage::host(&self.inner.endpoints.storage));
         }
+        done
     }
 
     async fn stored(
@@ -86,10 +98,8 @@ impl Client {
         let object = match content {
             Body::Bytes(bytes) => self.write(&what, path, name, bytes.clone().into(), upload, fenced).await?,
             Body::File(file) => {
-                let file = tokio::fs::File::open(file).await.map_err(|error| Error::Unexpected {
-                    what: file.display().to_string(),
-                    reason: error.to_string(),
-                })?;
+                let open = tokio::fs::File::open(file).await;
+                let file = open.map_err(|error| Error::unreadable(file.display().to_string(), error))?;
                 self.write(&what, path, name, file.into(), upload, fenced).await?
             }
         };
@@ -121,7 +131,8 @@ impl Client {
             write = write.set_if_generation_match(generation);
         }
         // Why it broke off is the fence, where that is closed.
-        write.send_unbuffered().await.map_err(|error| may_write().err().unwrap_or(of_storage(what, &error)))
+        let failed = |error| may_write().err().unwrap_or_else(|| self.of_storage(what, error));
+        write.send_unbuffered().await.map_err(failed)
     }
 
     /// An object's bytes and generation; `None`: there is none.
@@ -133,7 +144,7 @@ impl Client {
         let what = format!("reading {bucket}/{name}");
         let storage = self.storage().await?;
         let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
-        let mut response = match read.map_err(|error| of_storage(&what, &error)) {
+        let mut response = match read.map_err(|error| self.of_storage(&what, error)) {
             Ok(response) => response,
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
@@ -141,7 +152,7 @@ impl Client {
         let generation = response.object().generation;
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| of_storage(&what, &error))?);
+            bytes.extend_from_slice(&chunk.map_err(|error| self.of_storage(&what, error))?);
         }
         Ok(Some((bytes.freeze(), generation)))
     }
@@ -236,21 +247,85 @@ impl Client {
         Ok(())
     }
 
+    /// Google's client's error as ours.
+    fn of_storage(&self, what: &str, error: google_cloud_storage::Error) -> Error {
+        if let Some(code) = error.http_status_code() {
+            let body = error.http_payload().map(|body| String::from_utf8_lossy(body).into_owned());
+            let mut api = ApiError::of(what, code, body.as_deref().unwrap_or_default());
+            // The client keeps either the body or what it read from it.
+            if let Some(status) = error.status() {
+                api.message.clone_from(&status.message);
+            }
+            return Error::Api(api);
+        }
+        let host = outage::host(&self.inner.endpoints.storage);
+        // Which of its attempts was sent is not told.
+        let silent = self.inner.outage.of_host(&host, what, true).filter(|_| is_connect(&error));
+        let (what, reason) = (what.to_owned(), innermost(&error));
+        let source = Some(Cause::from(Box::from(error)));
+        match silent {
+            Some(Error::Unreachable { tried, .. }) => {
+                Error::Unreachable { host, what, reason, tried, sent: true, source }
+            }
+            _ => Error::Transport { what, reason, sent: true, source },
+        }
+    }
+
     async fn storage(&self) -> Result<&Storage, Error> {
         self.inner
             .storage
             .get_or_try_init(|| async {
+                let retries = Retries {
+                    policy: RetryableErrors.with_time_limit(RETRY_FOR),
+                    outage: Arc::clone(&self.inner.outage),
+                    fence: Arc::clone(&self.inner.fence),
+                    host: outage::host(&self.inner.endpoints.storage),
+                };
+                let backoff = ExponentialBackoffBuilder::new()
+                    .with_initial_delay(FIRST_BACKOFF)
+                    .with_maximum_delay(outage::SAID_EVERY)
+                    .clamp();
                 Storage::builder()
+                    .with_retry_policy(retries)
+                    .with_backoff_policy(backoff)
                     .with_endpoint(self.inner.endpoints.storage.trim_end_matches('/'))
                     .with_credentials(Credentials::from(Shared(self.inner.clone())))
                     .build()
                     .await
-                    .map_err(|error| Error::Unexpected {
-                        what: "the storage client".into(),
-                        reason: error.to_string(),
-                    })
+                    .map_err(|error| Error::unreadable("the storage client", error))
             })
             .await
+    }
+}
+
+/// How long Google's client goes on trying.
+const RETRY_FOR: Duration = Duration::from_secs(300);
+
+/// Google's client's retries: a cloud that does not answer is what it is for all other calls.
+#[derive(Debug)]
+struct Retries<P> {
+    policy: P,
+    outage: Arc<Outage>,
+    fence: Arc<OnceLock<Arc<Fence>>>,
+    host: String,
+}
+
+impl<P: RetryPolicy> RetryPolicy for Retries<P> {
+    fn on_error(&self, state: &RetryState, error: google_cloud_storage::Error) -> RetryResult {
+        match self.policy.on_error(state, error) {
+            RetryResult::Continue(error) if error.is_connect() => {
+                let within = may_write_for(&self.fence);
+                match self.outage.failed(&self.host, &innermost(&error), None, within) {
+                    Duration::ZERO => RetryResult::Exhausted(error),
+                    _ => RetryResult::Continue(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn remaining_time(&self, state: &RetryState) -> Option<Duration> {
+        self.policy.remaining_time(state)
     }
 }
 
@@ -326,18 +401,13 @@ where
     }
 }
 
-/// Google's client's error as ours.
-fn of_storage(what: &str, error: &google_cloud_storage::Error) -> Error {
-    if let Some(code) = error.http_status_code() {
-        let body = error.http_payload().map(|body| String::from_utf8_lossy(body).into_owned());
-        let mut api = ApiError::of(what, code, body.as_deref().unwrap_or_default());
-        // The client keeps either the body or what it read from it.
-        if let Some(status) = error.status() {
-            api.message.clone_from(&status.message);
-        }
-        return Error::Api(api);
-    }
-    Error::Transport { what: what.into(), reason: innermost(error), sent: true }
+/// Nobody took the connection; an error that says that no more is tried wraps the last one.
+fn is_connect(error: &google_cloud_storage::Error) -> bool {
+    chain(error).any(|cause| {
+        cause
+            .downcast_ref::<google_cloud_storage::Error>()
+            .is_some_and(google_cloud_storage::Error::is_connect)
+    })
 }
 
 /// All but the characters that RFC 3986 calls unreserved.

@@ -42,13 +42,16 @@ impl Client {
                     what: format!("the operation on {id}"),
                     reason: format!("not done after {} minutes", LONGEST.as_secs() / 60),
                     sent: true,
+                    source: None,
                 });
             }
             match self.call(&Call::idempotent(Api::Compute, Method::POST, path)).await {
                 Ok(newer) => operation = newer,
                 // Throttled or cut off while waiting says nothing about the
                 // operation: giving up here would lose the resource.
-                Err(Error::Transport { .. }) => tokio::time::sleep(jitter(Duration::from_secs(2))).await,
+                Err(Error::Transport { sent: true, .. }) => {
+                    tokio::time::sleep(jitter(Duration::from_secs(2))).await
+                }
                 Err(Error::Api(error)) if error.is_transient() => {
                     tokio::time::sleep(jitter(Duration::from_secs(5))).await;
                 }
@@ -66,6 +69,7 @@ impl Client {
                 return Err(Error::Unexpected {
                     what: "enabling services".into(),
                     reason: "its operation does not end".into(),
+                    source: None,
                 });
             }
             // Whatever it takes, at most a twentieth of it is lost.
@@ -91,6 +95,7 @@ fn wait_path(operation: &Value) -> Result<String, Error> {
     let name = operation["name"].as_str().ok_or_else(|| Error::Unexpected {
         what: "a Compute write".into(),
         reason: "no operation came back".into(),
+        source: None,
     })?;
     let last = |field: &str| operation[field].as_str().and_then(|link| link.rsplit('/').next());
     Ok(match (last("zone"), last("region")) {

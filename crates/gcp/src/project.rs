@@ -56,7 +56,8 @@ impl Client {
             format!("v1/projects/{project}/services/serviceusage.googleapis.com"),
         );
         let mut backoff = FIRST_BACKOFF;
-        let mut last = Error::Unexpected { what: managed.what(), reason: "it says no number".into() };
+        let mut last =
+            Error::Unexpected { what: managed.what(), reason: "it says no number".into(), source: None };
         for (call, field) in [(&managed, "name"), (&service, "parent")].into_iter().cycle().take(2 * TRIES) {
             match self.once(call, token).await {
                 Ok(answer) => {

@@ -4,6 +4,9 @@
 //! the stream for people, as JSON lines, or not at all. Nothing in here formats
 //! or prints. The JSON form is an interface: fields are added, never renamed.
 
+use std::fmt;
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -131,6 +134,25 @@ pub enum Event {
     Checked {
         check: Check,
     },
+    /// The cloud does not answer: sent before it is tried again, and every few seconds from then on.
+    CloudUnreachable {
+        /// `HOST`, with the port where it is no usual one.
+        host: String,
+        /// What the last attempt came to.
+        error: String,
+        /// How many attempts have failed, those of all calls together.
+        attempts: u32,
+        /// For how long nobody has answered.
+        for_ms: u64,
+        /// How much longer it is tried.
+        left_ms: u64,
+    },
+    /// It answers again.
+    CloudReachable {
+        host: String,
+        /// How long it did not.
+        after_ms: u64,
+    },
     /// Something the user should know; the run goes on.
     Warning {
         message: String,
@@ -143,14 +165,31 @@ pub enum Event {
 }
 
 /// Where producers send. Cheap to clone; sending never blocks or fails.
-#[derive(Clone, Debug)]
-pub struct Events(Option<mpsc::UnboundedSender<Event>>);
+#[derive(Clone, Default)]
+pub struct Events(Option<Sink>);
+
+#[derive(Clone)]
+enum Sink {
+    Channel(mpsc::UnboundedSender<Event>),
+    Function(Arc<dyn Fn(Event) + Send + Sync>),
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Events" } else { "Events(nobody)" })
+    }
+}
 
 impl Events {
     /// A stream and its receiving end.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(Some(sender)), receiver)
+        (Self(Some(Sink::Channel(sender))), receiver)
+    }
+
+    /// To a function that is called at once, by whoever sends: it must not wait for anything.
+    pub fn to(take: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Some(Sink::Function(Arc::new(take))))
     }
 
     /// A stream nobody listens to, for tests and dry calculations.
@@ -160,8 +199,10 @@ impl Events {
 
     /// Sends one event. An event nobody listens for is dropped.
     pub fn send(&self, event: Event) {
-        if let Some(sender) = &self.0 {
-            let _ = sender.send(event);
+        match &self.0 {
+            Some(Sink::Channel(sender)) => drop(sender.send(event)),
+            Some(Sink::Function(take)) => take(event),
+            None => {}
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod files;
 
+use dorainfra_base::error::Why;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -33,9 +34,13 @@ const ORGANIZATION: &str = "dorainfra";
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("the {what} certificate can't be made: {reason}")]
-    NotMade { what: String, reason: String },
+    NotMade {
+        what: String,
+        #[source]
+        reason: Why,
+    },
     #[error("the secret holds no certificate: {0}")]
-    Damaged(String),
+    Damaged(#[source] Why),
     #[error("no rotation of the CA is under way")]
     NoSuccessor,
 }
@@ -113,7 +118,7 @@ impl Authority {
     /// A new one.
     pub fn new(common_name: &str, life: Duration, now: OffsetDateTime) -> Result<Self, TlsError> {
         let fails =
-            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
+            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: Why::of(error) };
         let key = KeyPair::generate().map_err(fails)?;
         let mut params = params(common_name, now, now.saturating_add(life));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -156,7 +161,7 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Credentials, TlsError> {
         let fails =
-            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: error.to_string() };
+            |error: rcgen::Error| TlsError::NotMade { what: common_name.into(), reason: Why::of(error) };
         let ca_key = KeyPair::from_pem(&self.key).map_err(fails)?;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate, ca_key).map_err(fails)?;
         let end = now.saturating_add(life).min(Validity::of(&self.certificate)?.not_after);
@@ -196,8 +201,8 @@ impl Validity {
     /// Of the first certificate in `pem`.
     pub fn of(pem: &str) -> Result<Self, TlsError> {
         let block = blocks(pem)?.swap_remove(0);
-        let (_, certificate) = X509Certificate::from_der(&block.contents)
-            .map_err(|error| TlsError::Damaged(error.to_string()))?;
+        let (_, certificate) =
+            X509Certificate::from_der(&block.contents).map_err(|error| TlsError::Damaged(Why::of(error)))?;
         let validity = certificate.validity();
         Ok(Self {
             not_before: validity.not_before.to_datetime(),
@@ -226,7 +231,7 @@ pub fn fingerprints(pem: &str) -> Result<Vec<String>, TlsError> {
 /// Whether the first certificate in `leaf` is signed by the first in `authority`.
 pub fn is_signed_by(leaf: &str, authority: &str) -> Result<bool, TlsError> {
     let damaged =
-        |error: x509_parser::nom::Err<x509_parser::error::X509Error>| TlsError::Damaged(error.to_string());
+        |error: x509_parser::nom::Err<x509_parser::error::X509Error>| TlsError::Damaged(Why::of(error));
     let (leaf, authority) = (blocks(leaf)?.swap_remove(0), blocks(authority)?.swap_remove(0));
     let (_, leaf) = X509Certificate::from_der(&leaf.contents).map_err(damaged)?;
     let (_, authority) = X509Certificate::from_der(&authority.contents).map_err(damaged)?;
@@ -248,7 +253,7 @@ fn name_of_ours(pem: &str) -> Option<String> {
 /// At least one.
 fn blocks(pem: &str) -> Result<Vec<Pem>, TlsError> {
     let blocks: Result<Vec<Pem>, _> = Pem::iter_from_buffer(pem.as_bytes()).collect();
-    let blocks = blocks.map_err(|error| TlsError::Damaged(error.to_string()))?;
+    let blocks = blocks.map_err(|error| TlsError::Damaged(Why::of(error)))?;
     let certificates: Vec<Pem> = blocks.into_iter().filter(|block| block.label == "CERTIFICATE").collect();
     match certificates.is_empty() {
         true => Err(TlsError::Damaged("there is no certificate in it".into())),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dorainfra_base::answer::{self, BodyError};
-use dorainfra_base::error::reason;
+use dorainfra_base::error::Why;
 use serde::Deserialize;
 
 /// Why a call to the Pushgateway failed.
@@ -18,9 +18,17 @@ pub enum GatewayError {
     #[error("the Pushgateway at {url} refused group {group}: {status} {message}")]
     Refused { url: String, group: String, status: u16, message: String },
     #[error("the Pushgateway at {url} gave an answer that cannot be read: {message}")]
-    Unreadable { url: String, message: String },
+    Unreadable {
+        url: String,
+        #[source]
+        message: Why,
+    },
     #[error("`{url}` is not the address of a Pushgateway: {message}")]
-    Address { url: String, message: String },
+    Address {
+        url: String,
+        #[source]
+        message: Why,
+    },
 }
 
 impl GatewayError {
@@ -100,10 +108,10 @@ pub struct Gateway {
 impl Gateway {
     /// `url`: `http://127.0.0.1:9091`, with or without a path.
     pub fn new(url: &str) -> Result<Self, GatewayError> {
-        let address = |message: String| GatewayError::Address { url: url.into(), message };
-        let parsed = reqwest::Url::parse(url).map_err(|error| address(error.to_string()))?;
+        let address = |message: Why| GatewayError::Address { url: url.into(), message };
+        let parsed = reqwest::Url::parse(url).map_err(|error| address(Why::of(error)))?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(address(format!("`{}` is neither http nor https", parsed.scheme())));
+            return Err(address(format!("`{}` is neither http nor https", parsed.scheme()).into()));
         }
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -111,7 +119,7 @@ impl Gateway {
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(10))
             .build()
-            .map_err(|error| address(reason(&error)))?;
+            .map_err(|error| address(Why::reason(error)))?;
         Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
     }
 
@@ -136,11 +144,11 @@ impl Gateway {
         let response = self.http.get(url).send().await.map_err(|source| self.unreachable(source))?;
         let status = response.status();
         let body = self.body(response).await?;
-        let unreadable = |message: String| GatewayError::Unreadable { url: self.base.clone(), message };
+        let unreadable = |message: Why| GatewayError::Unreadable { url: self.base.clone(), message };
         if !status.is_success() {
-            return Err(unreadable(status.to_string()));
+            return Err(unreadable(status.to_string().into()));
         }
-        let answer: Answer = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+        let answer: Answer = serde_json::from_slice(&body).map_err(|error| unreadable(Why::of(error)))?;
         Ok(answer
             .data
             .into_iter()
@@ -158,7 +166,7 @@ impl Gateway {
         answer::body(response, answer::LARGE).await.map_err(|error| match error {
             BodyError::Lost(source) => self.unreachable(source),
             BodyError::TooLarge(_) => {
-                GatewayError::Unreadable { url: self.base.clone(), message: error.to_string() }
+                GatewayError::Unreadable { url: self.base.clone(), message: Why::of(error) }
             }
         })
     }

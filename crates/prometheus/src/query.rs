@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dorainfra_base::answer::{self, BodyError};
-use dorainfra_base::error::reason;
+use dorainfra_base::error::Why;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -20,9 +20,9 @@ use crate::{Target, TargetError, tls_failure};
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     #[error("no TLS connection to the endpoint: {0}")]
-    Tls(String),
+    Tls(#[source] Why),
     #[error("the endpoint cannot be reached: {0}")]
-    Unreachable(String),
+    Unreachable(#[source] Why),
     #[error("the endpoint took a query and gave no answer within {0} s")]
     Silent(u64),
     #[error("something else than the endpoint answers at its address: {0}")]
@@ -33,7 +33,7 @@ pub enum QueryError {
     #[error("the endpoint answered {status} to a query: {message}")]
     Refused { status: u16, message: String },
     #[error("the endpoint's answer cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(#[source] Why),
 }
 
 impl QueryError {
@@ -174,13 +174,14 @@ impl Query {
     /// # Errors
     /// An address that is none, credentials that cannot be used.
     pub fn at(url: &str, access: &Access) -> Result<Self, TargetError> {
-        let address = |message: String| TargetError::Address { url: url.into(), message };
-        let parsed = reqwest::Url::parse(url).map_err(|error| address(error.to_string()))?;
+        let address = |message: Why| TargetError::Address { url: url.into(), message };
+        let parsed = reqwest::Url::parse(url).map_err(|error| address(Why::of(error)))?;
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(address(format!("`{}` is neither http nor https", parsed.scheme())));
+            return Err(address(format!("`{}` is neither http nor https", parsed.scheme()).into()));
         }
-        let broken =
-            |what| move |error: reqwest::Error| TargetError::Credentials { what, message: reason(&error) };
+        let broken = |what| {
+            move |error: reqwest::Error| TargetError::Credentials { what, message: Why::reason(error) }
+        };
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -200,7 +201,7 @@ impl Query {
                 .map_err(broken("certificate or key"))?;
             builder = builder.identity(identity);
         }
-        let http = builder.build().map_err(|error| TargetError::Client(reason(&error)))?;
+        let http = builder.build().map_err(|error| TargetError::Client(Why::reason(error)))?;
         let url = format!("{}/api/v1", url.trim_end_matches('/'));
         Ok(Self {
             http,
@@ -286,14 +287,14 @@ impl Query {
         }
         // Nobody closes it.
         let _place = self.places.acquire().await;
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let response = request.send().await.map_err(unreachable)?;
         let status = response.status().as_u16();
         if let Some(message) = answer::of_somebody_else(&response) {
             return Err(QueryError::SomebodyElse(message));
         }
         let bytes = answer::body(response, answer::LARGE).await.map_err(|error| match error {
-            BodyError::Lost(error) => unreachable(&error),
-            too_large @ BodyError::TooLarge(_) => QueryError::Unreadable(too_large.to_string()),
+            BodyError::Lost(error) => unreachable(error),
+            too_large @ BodyError::TooLarge(_) => QueryError::Unreadable(Why::of(too_large)),
         })?;
         if status != 200 {
             let message = match serde_json::from_slice::<Refusal>(&bytes) {
@@ -306,16 +307,16 @@ impl Query {
             });
         }
         let answer: Answer<T> =
-            serde_json::from_slice(&bytes).map_err(|error| QueryError::Unreadable(error.to_string()))?;
+            serde_json::from_slice(&bytes).map_err(|error| QueryError::Unreadable(Why::of(error)))?;
         Ok(answer.data.result)
     }
 }
 
-fn unreachable(error: &reqwest::Error) -> QueryError {
-    match tls_failure(error) {
-        Some(message) => QueryError::Tls(message),
+fn unreachable(error: reqwest::Error) -> QueryError {
+    match tls_failure(&error) {
+        Some(message) => QueryError::Tls(Why::said(message, error)),
         None if error.is_timeout() && !error.is_connect() => QueryError::Silent(PATIENCE.as_secs()),
-        None => QueryError::Unreachable(reason(error)),
+        None => QueryError::Unreachable(Why::reason(error)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dorainfra_base::error::{chain, reason};
+use dorainfra_base::error::{Why, chain};
 use dorainfra_pki::Credentials;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,11 +40,19 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     #[error("`{url}` is not the address of an endpoint: {message}")]
-    Address { url: String, message: String },
+    Address {
+        url: String,
+        #[source]
+        message: Why,
+    },
     #[error("the {what} of the client cannot be used: {message}")]
-    Credentials { what: &'static str, message: String },
+    Credentials {
+        what: &'static str,
+        #[source]
+        message: Why,
+    },
     #[error("no HTTP client can be made: {0}")]
-    Client(String),
+    Client(#[source] Why),
 }
 
 impl TargetError {
@@ -124,11 +132,11 @@ impl Target {
     /// private CA and nothing else, and shows its certificate. Proxies of the
     /// environment are not used: the endpoint is private.
     pub fn http_client(&self) -> Result<reqwest::Client, TargetError> {
-        let address = |message: String| TargetError::Address { url: self.base_url.clone(), message };
-        let url = reqwest::Url::parse(&self.base_url).map_err(|error| address(error.to_string()))?;
+        let address = |message: Why| TargetError::Address { url: self.base_url.clone(), message };
+        let url = reqwest::Url::parse(&self.base_url).map_err(|error| address(Why::of(error)))?;
         let host = url.host_str().ok_or_else(|| address("it names no host".into()))?;
         if url.port_or_known_default() != Some(self.connect.port()) {
-            return Err(address(format!("its port is not that of {}", self.connect)));
+            return Err(address(format!("its port is not that of {}", self.connect).into()));
         }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("dorainfra/", env!("CARGO_PKG_VERSION")))
@@ -144,7 +152,7 @@ impl Target {
             .resolve(host, self.connect);
         if let Some(tls) = &self.tls {
             let broken = |what| {
-                move |error: reqwest::Error| TargetError::Credentials { what, message: reason(&error) }
+                move |error: reqwest::Error| TargetError::Credentials { what, message: Why::reason(error) }
             };
             let authorities =
                 reqwest::Certificate::from_pem_bundle(tls.ca.as_bytes()).map_err(broken("CA certificate"))?;
@@ -157,7 +165,7 @@ impl Target {
                     .map_err(broken("certificate or key"))?;
             builder = builder.tls_certs_only(authorities).identity(identity);
         }
-        builder.build().map_err(|error| TargetError::Client(reason(&error)))
+        builder.build().map_err(|error| TargetError::Client(Why::reason(error)))
     }
 }
 

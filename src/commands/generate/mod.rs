@@ -126,8 +126,9 @@ impl Generate {
             return Err(CommandError::usage("`--follow` has nowhere to write to")
                 .hint("give `--remote-write URL` for the history, and `--live` for what comes"));
         }
-        let fails =
-            |error: std::io::Error| CommandError::failed(format!("the history can't be written: {error}"));
+        let fails = |error: std::io::Error| {
+            CommandError::failed(format!("the history can't be written: {error}")).because(error)
+        };
         let mut out = output(context, self.out.as_deref()).map_err(fails)?;
         write_gauges(&mut out, self.format.into(), teams, seed, until, days).map_err(fails)?;
         out.flush().map_err(fails)?;
@@ -279,6 +280,7 @@ impl Generate {
         let fails = |error: std::io::Error| {
             CommandError::failed(format!("the events can't be written to {}: {error}", path.display()))
                 .hint("give a file in a folder that exists and can be written to")
+                .because(error)
         };
         let teams: Vec<Team> = simulator::teams(teams).iter().map(|name| Team::new(name, seed)).collect();
         let back = days.checked_sub(1).map(|back| time::Duration::days(back.into()));

@@ -8,7 +8,9 @@ use clap::Args;
 use dorainfra_base::shell;
 use dorainfra_config::{Tls, Topology};
 use dorainfra_deploy::blueprint::{Names, PORT};
-use dorainfra_deploy::workflow::{BucketObjects, Purpose, Run, State, blocks_prefix, credentials, stack};
+use dorainfra_deploy::workflow::{
+    BucketObjects, Purpose, Run, State, blocks_prefix, credentials, follow_up, stack,
+};
 use dorainfra_deploy::{machine, verify};
 use dorainfra_engine::{Action, Step};
 use dorainfra_model::Events;
@@ -46,6 +48,10 @@ impl Status {
     async fn work(&self, context: &Context, events: &Events) -> CommandResult<ui::Status> {
         let run = context.run(Purpose::Look, events).await?;
         credentials::warn_of_ends(&run.held, events);
+        // What can't be read is no reason not to show the rest.
+        let unknown = |what: &str, why: String, hint: Option<String>| {
+            events.warn(format!("{what} is not known: {why}"), hint);
+        };
         let machines = run.machines().await?;
         let folder = context.workspace.stack_folder(&run.blueprint.deployment);
         let (plan, reports, stack, mut bucket) = tokio::join!(
@@ -54,9 +60,19 @@ impl Status {
             stack::parts(&context.workspace, &run.project.config),
             bucket(&run, events),
         );
-        let (plan, stack) = (plan?, stack?);
-        let reports = reports.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let reports: Vec<machine::Report> = reports.into_iter().flatten().collect();
+        let plan = plan?;
+        let stack = stack.unwrap_or_else(|error| {
+            unknown("what of the stack runs here", error.to_string(), error.hint());
+            Vec::new()
+        });
+        let reports = reports.into_iter().zip(&machines).filter_map(|(report, machine)| match report {
+            Ok(report) => report,
+            Err(error) => {
+                unknown(&format!("how {} is", machine.instance), error.to_string(), error.hint());
+                None
+            }
+        });
+        let reports: Vec<machine::Report> = reports.collect();
         for warning in &plan.warnings {
             events.warn(warning.clone(), None);
         }
@@ -70,7 +86,13 @@ impl Status {
             .iter()
             .any(|step| step.id.kind == "compute.address" && step.id.name == endpoint && exists(step))
         {
-            true => Some(run.address().await?),
+            true => match run.address().await {
+                Ok(address) => Some(address),
+                Err(error) => {
+                    unknown("the address of Mimir", error.to_string(), error.hint());
+                    None
+                }
+            },
             false => None,
         };
         let config = &run.project.config;
@@ -112,6 +134,7 @@ impl Status {
             server_name: address.map(|_| server.clone()),
             feeds: Some(config.feeds()),
             simulated_teams: config.simulated_teams(),
+            sources: follow_up::sources(config),
             resources: plan.steps.iter().map(resource).collect(),
             machines: reports.iter().map(machine_line).collect(),
             ring: ring(&run, &reports, events).await,

@@ -49,6 +49,7 @@ pub async fn watch(context: &Context, every: u32) -> CommandResult {
     let broken = |error: std::io::Error| {
         CommandError::failed(format!("the terminal can't be used: {error}"))
             .hint("`dorainfra status --watch | cat` prints lines instead")
+            .because(error)
     };
     let mut pipeline =
         Pipeline::new(&run.blueprint.deployment, &format!("{} at {}", target.base_url, target.connect.ip()));

@@ -119,6 +119,7 @@ impl Reader {
             return Err(Error::Unexpected {
                 what: format!("the state of {path}"),
                 reason: format!("neither its serial port nor its guest attributes can be read: {why}"),
+                source: None,
             });
         }
         Ok(Some(known.report(&instance, path.rsplit('/').next().unwrap_or_default())))

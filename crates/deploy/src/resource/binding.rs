@@ -77,7 +77,11 @@ impl Binding {
             let Some(mut policy) = found(cloud.client.call(&self.get(cloud, on)).await)? else {
                 // What carried the policy is gone, and the binding with it.
                 return if grant {
-                    Err(Error::Unexpected { what: on.to_owned(), reason: "it has no policy".into() })
+                    Err(Error::Unexpected {
+                        what: on.to_owned(),
+                        reason: "it has no policy".into(),
+                        source: None,
+                    })
                 } else {
                     Ok(())
                 };

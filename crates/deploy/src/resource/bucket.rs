@@ -2,7 +2,9 @@
 //! name is global; whoever creates it first has it.
 
 use async_trait::async_trait;
-use dorainfra_engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId};
+use dorainfra_engine::{
+    Change, KindSpec, Manifest, Mark, Observed, Owned, Ownership, ResourceId, UNFINISHED,
+};
 use dorainfra_gcp::{Api, ApiError, Call, Error};
 use dorainfra_model::{Event, Events};
 use reqwest::Method;
@@ -131,7 +133,9 @@ impl Bucket {
         if bucket["softDeletePolicy"]["retentionDurationSeconds"] == "0" {
             return Ok(());
         }
-        let body = json!({"softDeletePolicy": {"retentionDurationSeconds": "0"}});
+        // Cut off from here on, it is not somebody in the cloud who has changed it.
+        let unfinished = json!({mark::DIGEST: UNFINISHED});
+        let body = json!({"softDeletePolicy": {"retentionDurationSeconds": "0"}, "labels": unfinished});
         cloud.client.call(&Call::idempotent(Api::Storage, Method::PATCH, path(name)).body(body)).await?;
         let call = Call::get(Api::Storage, format!("storage/v1/b/{name}/o"))
             .query("softDeleted", "true")

@@ -317,13 +317,14 @@ async fn authorities(client: &Client, body: &Value, trusts: &[String]) -> Result
         return Err(Error::Unexpected {
             what: format!("secret {}", text(body, "secret")?),
             reason: "its authorities were changed meanwhile; run the command again".into(),
+            source: None,
         });
     }
     Ok((issuer, trust))
 }
 
 fn not_made(error: TlsError) -> Error {
-    Error::Unexpected { what: "the certificate".into(), reason: error.to_string() }
+    Error::unreadable("the certificate", error)
 }
 
 fn life(body: &Value) -> Result<Duration, Error> {
@@ -332,6 +333,7 @@ fn life(body: &Value) -> Result<Duration, Error> {
     seconds.map(Duration::seconds).ok_or_else(|| Error::Unexpected {
         what: "the manifest".into(),
         reason: format!("`ttl` is `{ttl}`, not seconds such as `7776000s`"),
+        source: None,
     })
 }
 
@@ -345,8 +347,8 @@ fn first(mut list: Vec<String>) -> String {
 
 /// Adds a version; answers it.
 async fn add(client: &Client, secret: &str, payload: &impl Serialize) -> Result<Value, Error> {
-    let payload = serde_json::to_vec(payload)
-        .map_err(|error| Error::Unexpected { what: format!("secret {secret}"), reason: error.to_string() })?;
+    let payload =
+        serde_json::to_vec(payload).map_err(|error| Error::unreadable(format!("secret {secret}"), error))?;
     let call = Call::write(Api::SecretManager, Method::POST, format!("{}:addVersion", path(client, secret)))
         .body(json!({"payload": {
             "data": BASE64_STANDARD.encode(&payload),
@@ -367,6 +369,7 @@ async fn describe(cloud: &Cloud, secret: &str, description: &Description) -> Res
             "its version {} is written, and is not shown by all of Secret Manager yet; run the command again",
             description.version
         ),
+        source: None,
     };
     until_seen(is_late, || async {
         // The next plan goes by the list.
@@ -390,7 +393,7 @@ async fn annotate(client: &Client, secret: &str, description: &Description) -> R
         _ => serde_json::Map::new(),
     };
     let text = serde_json::to_string(description)
-        .map_err(|error| Error::Unexpected { what: format!("secret {secret}"), reason: error.to_string() })?;
+        .map_err(|error| Error::unreadable(format!("secret {secret}"), error))?;
     annotations.insert(ANNOTATION.into(), json!(text));
     let call = Call::idempotent(Api::SecretManager, Method::PATCH, path(client, secret))
         .query("updateMask", "annotations")
@@ -442,7 +445,8 @@ pub async fn read_credentials(client: &Client, secret: &str) -> Result<Credentia
 async fn payload<T: DeserializeOwned>(client: &Client, secret: &str, version: &str) -> Result<T, Error> {
     let path = format!("{}/versions/{version}:access", path(client, secret));
     let answer = client.call(&Call::get(Api::SecretManager, path)).await?;
-    let damaged = |reason: String| Error::Unexpected { what: format!("secret {secret}"), reason };
+    let damaged =
+        |reason: String| Error::Unexpected { what: format!("secret {secret}"), reason, source: None };
     let data = BASE64_STANDARD
         .decode(text(&answer["payload"], "data")?)
         .map_err(|error| damaged(error.to_string()))?;

@@ -122,7 +122,7 @@ async fn run(cloud: &Cloud, path: &str, manifest: &Manifest, events: &Events) ->
             }
             WayUp::Wait => {
                 let reason = format!("it is still {status} after {} minutes", UP_WITHIN.as_secs() / 60);
-                return Err(Error::Unexpected { what: id.to_string(), reason });
+                return Err(Error::Unexpected { what: id.to_string(), reason, source: None });
             }
         }
     }
@@ -278,6 +278,8 @@ impl Kind for Instance {
             );
         }
         if observed.body["deletionProtection"] == true {
+            // Cut off from here on, it is not somebody in the cloud who has changed it.
+            ROW.unfinished(cloud, &path, &observed.id, events).await?;
             let call = Call::write(Api::Compute, Method::POST, format!("{path}/setDeletionProtection"))
                 .query("deletionProtection", "false");
             cloud.client.compute(&call, &observed.id, events).await?;

@@ -283,6 +283,7 @@ impl Google {
             message: format!("{id} was written, but is not there"),
             hint: Some("somebody may have deleted it meanwhile: run the command again".into()),
             unknown_outcome: true,
+            source: None,
         }
     }
 
@@ -305,11 +306,10 @@ impl Google {
             || {
                 let mut known: Vec<&str> = self.kinds.iter().map(|kind| kind.spec().kind).collect();
                 known.sort_unstable();
-                ProviderError {
-                    message: format!("`{kind}` is not a kind of resource"),
-                    hint: Some(format!("the kinds are {}", known.join(", "))),
-                    unknown_outcome: false,
-                }
+                ProviderError::new(
+                    format!("`{kind}` is not a kind of resource"),
+                    format!("the kinds are {}", known.join(", ")),
+                )
             },
         )
     }
@@ -487,6 +487,7 @@ pub(crate) fn text<'a>(body: &'a Value, field: &str) -> Result<&'a str, gcp::Err
     body[field].as_str().ok_or_else(|| gcp::Error::Unexpected {
         what: "the manifest".into(),
         reason: format!("`{field}` is missing or not a string"),
+        source: None,
     })
 }
 

@@ -61,8 +61,11 @@ impl Kind for Object {
 
     async fn create(&self, cloud: &Cloud, manifest: &Manifest, mark: &Mark, _: &Events) -> Result<(), Error> {
         let sha256 = text(&manifest.body, "sha256")?;
-        let refused =
-            |reason: &str| Error::Unexpected { what: manifest.id().to_string(), reason: reason.into() };
+        let refused = |reason: &str| Error::Unexpected {
+            what: manifest.id().to_string(),
+            reason: reason.into(),
+            source: None,
+        };
         let body = match cloud.contents.get(sha256) {
             Some(Content::Bytes(bytes)) => Body::Bytes(bytes.clone()),
             Some(Content::File(path)) => Body::File(path.clone()),

@@ -1,6 +1,7 @@
 //! Whether a machine of a rolling group serves: it says so itself, and where it is
 //! behind a load balancer, that finds it healthy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra_engine::{Manifest, Observed, ProviderError};
@@ -91,19 +92,16 @@ async fn health(cloud: &Cloud, machine: &Machine) -> Result<Vec<String>, Error> 
 }
 
 fn not_serving(message: String) -> ProviderError {
-    ProviderError {
+    ProviderError::new(
         message,
-        hint: Some(
-            "`dorainfra status` shows all machines; mend this one first, or make it anew: \
-             `--replace compute.instance/NAME` (its data disk stays)"
-                .into(),
-        ),
-        unknown_outcome: false,
-    }
+        "`dorainfra status` shows all machines; mend this one first, or make it anew: \
+         `--replace compute.instance/NAME` (its data disk stays)",
+    )
 }
 
 impl From<MachineError> for ProviderError {
     fn from(error: MachineError) -> Self {
-        Self { hint: error.hint(), message: error.to_string(), unknown_outcome: false }
+        let (hint, message) = (error.hint(), error.to_string());
+        Self { message, hint, unknown_outcome: false, source: Some(Arc::new(error)) }
     }
 }

@@ -63,6 +63,7 @@ async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
         reason: "it is made, and is not shown by all of Secret Manager yet; run the command again".into(),
+        source: None,
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
     until_seen(is_late, || async {

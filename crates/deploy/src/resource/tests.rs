@@ -102,6 +102,8 @@ async fn a_kind_is_one_implementation_and_one_line() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = gcp::Settings {
         proxy: None,
+        events: dorainfra_model::Events::none(),
+        retry_for: gcp::RETRY_FOR,
         endpoints: gcp::Endpoints::default(),
         credentials: None,
         person: false,

@@ -1,7 +1,7 @@
 //! Who is in the ingesters' ring, in the engine's own words.
 
 use dorainfra_base::answer;
-use dorainfra_base::error::reason;
+use dorainfra_base::error::Why;
 use dorainfra_prometheus::{Target, tls_failure};
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
@@ -35,22 +35,22 @@ struct Page {
 /// # Errors
 /// Nobody answers, or not with a ring.
 pub async fn ring(target: &Target) -> Result<Vec<RingMember>, QueryError> {
-    let http = target.http_client().map_err(|error| QueryError::Unreachable(error.to_string()))?;
+    let http = target.http_client().map_err(|error| QueryError::Unreachable(Why::of(error)))?;
     let url = format!("{}/ingester/ring", target.base_url.trim_end_matches('/'));
     let response = http.get(url).header(ACCEPT, "application/json").send().await;
     let response = response.map_err(|error| match tls_failure(&error) {
-        Some(tls) => QueryError::Tls(tls),
-        None => QueryError::Unreachable(reason(&error)),
+        Some(tls) => QueryError::Tls(Why::said(tls, error)),
+        None => QueryError::Unreachable(Why::reason(error)),
     })?;
     let status = response.status();
     let body = answer::body(response, answer::LARGE)
         .await
-        .map_err(|error| QueryError::Unreachable(error.to_string()))?;
+        .map_err(|error| QueryError::Unreachable(Why::of(error)))?;
     if !status.is_success() {
         let message = String::from_utf8_lossy(&body).trim().to_owned();
         return Err(QueryError::Refused { status: status.as_u16(), message });
     }
-    members(&body).map_err(|error| QueryError::Unreadable(error.to_string()))
+    members(&body).map_err(|error| QueryError::Unreadable(Why::of(error)))
 }
 
 fn members(body: &[u8]) -> Result<Vec<RingMember>, serde_json::Error> {

@@ -153,5 +153,8 @@ pub(super) fn complete(outcome: &Outcome) -> Result<()> {
     if outcome.is_complete() {
         return Ok(());
     }
+    if let Some(unreachable) = &outcome.unreachable {
+        return Err(unreachable.clone().into());
+    }
     Err(Error::Incomplete { failed: outcome.failed.len(), not_started: outcome.not_started.len() })
 }

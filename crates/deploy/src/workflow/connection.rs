@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use dorainfra_base::error::Why;
 use dorainfra_config::Tls;
 use dorainfra_engine::ResourceId;
 use dorainfra_gcp::{Api, Call};
@@ -118,8 +119,8 @@ impl Run {
             Ok(Ok(_)) => return Ok(()),
             // The phases that follow say more of a public endpoint than this could.
             _ if !private => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", WAIT.as_secs()),
+            Ok(Err(error)) => Why::of(error),
+            Err(_) => format!("no answer within {} s", WAIT.as_secs()).into(),
         };
         Err(Error::Unreachable { connect: target.connect, reason, hint: self.reach().hint })
     }

@@ -60,8 +60,7 @@ fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
             (State::Failed, format!("ended on {}; {}", validity.not_after.date(), remedy(held)))
         }
         Some(validity) => {
-            let days = (validity.not_after - now).whole_days();
-            let ends = format!("ends on {}, in {days} days", validity.not_after.date());
+            let ends = ends_in(validity.not_after, now);
             match (is_late(held, now), held.overlapping) {
                 (true, _) => (State::Changed, format!("{ends}; {}", remedy(held))),
                 (_, true) => (
@@ -70,6 +69,8 @@ fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
                         "{ends}; its successor is trusted: `credentials rotate ca --finish` has the server use it"
                     ),
                 ),
+                // One with a life of hours: not due yet, and nothing to rely on.
+                _ if validity.not_after - now < time::Duration::DAY => (State::Changed, ends),
                 _ => (State::Ok, ends),
             }
         }
@@ -81,6 +82,17 @@ fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
         ends: ends.map(|end| end.date().to_string()),
         version: held.version.clone(),
         detail,
+    }
+}
+
+/// "ends on 2027-01-31, in 62 days"; "ends on 2027-01-31 at 14:05 UTC, in 3 hours".
+fn ends_in(end: OffsetDateTime, now: OffsetDateTime) -> String {
+    let left = end - now;
+    let at = format!("ends on {} at {:02}:{:02} UTC", end.date(), end.hour(), end.minute());
+    match (left.whole_days(), left.whole_hours()) {
+        (2.., _) => format!("ends on {}, in {} days", end.date(), left.whole_days()),
+        (_, 2..) => format!("{at}, in {} hours", left.whole_hours()),
+        _ => format!("{at}, in {} minutes", left.whole_minutes()),
     }
 }
 
@@ -117,10 +129,9 @@ pub fn warn_of_ends(held: &[Held], events: &Events) {
             _ => "the server's certificate".into(),
         };
         let Some(validity) = held.validity else { continue };
-        let (date, days) = (validity.not_after.date(), (validity.not_after - now).whole_days());
         let when = match validity.is_over(now) {
-            true => format!("ended on {date}"),
-            false => format!("ends on {date}, in {days} days"),
+            true => format!("ended on {}", validity.not_after.date()),
+            false => ends_in(validity.not_after, now),
         };
         events.warn(format!("{whose} {when}"), Some(remedy(held)));
     }
@@ -171,6 +182,30 @@ mod tests {
         assert!(said[0].contains("the server's certificate ends on") && said[0].contains("in 29 days"));
         assert!(said[1].contains("client `old` ended on") && said[1].contains("issue old --out"), "{said:?}");
         assert!(said[2].contains("the authority of client `stack`"), "{said:?}");
+    }
+
+    #[test]
+    fn the_last_hours_are_told_as_hours_and_are_not_well() {
+        let now = time::macros::datetime!(2026-03-01 12:00 UTC);
+        let shown = |life: Duration, left: Duration| {
+            let validity = Validity { not_before: now + left - life, not_after: now + left };
+            let row = row(&Held { validity: Some(validity), ..held("client", Some("a"), 0) }, now);
+            (row.state, row.detail)
+        };
+        let of_days = Duration::days(90);
+        let (state, detail) = shown(of_days, Duration::minutes(61));
+        assert!(
+            state == State::Changed && detail.starts_with("ends on 2026-03-01 at 13:01 UTC, in 61 minutes;")
+        );
+        let (state, detail) = shown(of_days, Duration::hours(30));
+        assert!(
+            state == State::Changed && detail.contains("in 30 hours; `dorainfra apply` renews it"),
+            "{detail}"
+        );
+        assert_eq!(shown(of_days, Duration::days(60)), (State::Ok, "ends on 2026-04-30, in 60 days".into()));
+        // A life of an hour: not due before its last third, and shown as what it is.
+        let (state, detail) = shown(Duration::HOUR, Duration::minutes(59));
+        assert_eq!((state, &*detail), (State::Changed, "ends on 2026-03-01 at 12:59 UTC, in 59 minutes"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use dorainfra_dora::live::LiveError;
 use dorainfra_pki::ClientFiles;
 use dorainfra_prometheus::remote_write::Client;
@@ -36,8 +37,8 @@ impl Endpoint {
     }
 
     async fn target(&self) -> Result<Target, InputError> {
-        let wrong = |why: String| InputError::Endpoint { url: self.url.clone(), why };
-        let parsed = reqwest::Url::parse(&self.url).map_err(|error| wrong(error.to_string()))?;
+        let wrong = |why: Why| InputError::Endpoint { url: self.url.clone(), why };
+        let parsed = reqwest::Url::parse(&self.url).map_err(|error| wrong(Why::of(error)))?;
         let (Some(host), Some(port), "http" | "https") =
             (parsed.host_str(), parsed.port_or_known_default(), parsed.scheme())
         else {
@@ -47,8 +48,9 @@ impl Endpoint {
             Some(connect) => connect,
             None => {
                 let found = tokio::net::lookup_host((host, port)).await;
-                let found = found.map_err(|error| wrong(format!("{host} is not found: {error}")))?;
-                found.into_iter().next().ok_or_else(|| wrong(format!("{host} has no address")))?
+                let found = found
+                    .map_err(|error| wrong(Why::said(format!("{host} is not found: {error}"), error)))?;
+                found.into_iter().next().ok_or_else(|| wrong(format!("{host} has no address").into()))?
             }
         };
         let mut target = Target::new(Flavour::Mimir, format!("{}://{host}:{port}", parsed.scheme()), connect);

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use dorainfra_base::error::Why;
 use dorainfra_config::{ConfigErrors, ProjectMissing};
 use dorainfra_dora::live::LiveError;
 use dorainfra_dora::source::SourceError;
@@ -101,7 +102,12 @@ pub enum Error {
     #[error("nobody answers: {machines}")]
     Down { machines: String },
     #[error("Mimir runs, but {connect} cannot be reached from here: {reason}")]
-    Unreachable { connect: SocketAddr, reason: String, hint: String },
+    Unreachable {
+        connect: SocketAddr,
+        #[source]
+        reason: Why,
+        hint: String,
+    },
     #[error("this deployment has no machine yet")]
     NoMachine,
     #[error("{failed} {} failed{}", if *.failed == 1 { "resource" } else { "resources" }, also(*.not_started))]
@@ -147,7 +153,11 @@ pub enum InputError {
     #[error("{path} is no mapping: {why}", path = .path.display())]
     Mapping { path: PathBuf, why: String },
     #[error("`{url}` is not an address for remote write: {why}")]
-    Endpoint { url: String, why: String },
+    Endpoint {
+        url: String,
+        #[source]
+        why: Why,
+    },
     #[error("{path} {what}: {source}", path = .path.display())]
     PlanFile { path: PathBuf, what: &'static str, source: serde_json::Error },
 }

@@ -127,8 +127,7 @@ impl Run {
             Some(known) if *known == digest("", &sources) => (Action::NoOp, String::new()),
             known => {
                 let action = if known.is_some() { Action::Update } else { Action::Create };
-                let names: Vec<String> = self.project.config.sources.iter().map(named).collect();
-                (action, format!("read: {}", names.join(", ")))
+                (action, format!("read: {}", self::sources(&self.project.config).join(", ")))
             }
         };
         Some(FeedStep { what: "sources".into(), action, reason })
@@ -353,6 +352,21 @@ impl Run {
         }
         Record::change(&self.workspace, &self.project.config, |record| record.history = fed);
     }
+}
+
+/// Whose data is fed from this machine, and of how many simulated teams. A sandbox's are simulated
+/// without anybody having asked: where it is not said that there is one, the last run knows.
+pub fn feeds(workspace: &Workspace, config: &Config) -> (Feeds, u32) {
+    let configured = (config.feeds(), config.simulated_teams());
+    match (configured.0, Record::of(workspace, &config.name).history) {
+        (Feeds::Nothing, Some(Fed { what: What::Simulated { teams, .. }, .. })) => (Feeds::Simulated, teams),
+        _ => configured,
+    }
+}
+
+/// The sources of a deployment, as they are shown.
+pub fn sources(config: &Config) -> Vec<String> {
+    config.sources.iter().map(named).collect()
 }
 
 /// Nothing is known any more of what was fed: the deployment is gone.

@@ -19,7 +19,7 @@ mod engine;
 mod error;
 pub mod event_sources;
 mod facts;
-mod follow_up;
+pub mod follow_up;
 pub mod history;
 mod holder;
 mod machines;

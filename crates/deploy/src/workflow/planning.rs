@@ -61,6 +61,16 @@ impl Run {
 
     async fn planned(
         &self,
+        manifests: Vec<Manifest>,
+        selection: &Selection,
+        options: &PlanOptions,
+        events: &Events,
+    ) -> Result<Plan> {
+        self.while_it_answers(Box::pin(self.compared(manifests, selection, options, events))).await
+    }
+
+    async fn compared(
+        &self,
         mut manifests: Vec<Manifest>,
         selection: &Selection,
         options: &PlanOptions,
@@ -86,8 +96,11 @@ impl Run {
         plan.warnings.extend(self.lacks_native_histograms());
         let bucket = Names::of(&self.project.config).bucket;
         let versions = resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
-        self.side_by_side(&plan, &versions)?;
-        self.restores(&plan)?;
+        // To see what is there is not to do anything.
+        if !options.survey {
+            self.side_by_side(&plan, &versions)?;
+            self.restores(&plan)?;
+        }
         Ok(plan)
     }
 
@@ -157,7 +170,8 @@ impl Run {
     pub async fn plan_destroy(&self, selection: &Selection, events: &Events) -> Result<Plan> {
         let (name, manifests) = (&self.blueprint.deployment, self.blueprint.manifests.clone());
         // What is in Mimir goes with the bucket.
-        let google = self.google().reading(self.wave());
-        Ok(engine::plan_destroy(name, manifests, &google, &selection.options(), events).await?)
+        let (google, options) = (self.google().reading(self.wave()), selection.options());
+        let plan = Box::pin(engine::plan_destroy(name, manifests, &google, &options, events));
+        self.while_it_answers(Box::pin(async { Ok(plan.await?) })).await
     }
 }

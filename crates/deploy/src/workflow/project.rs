@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dorainfra_base::file;
 use dorainfra_config::{self as config, Config};
 use dorainfra_gcp as gcp;
+use dorainfra_model::Events;
 use dorainfra_render as render;
 
 use super::error::{InputError, Result};
@@ -51,6 +52,8 @@ pub struct Cloud {
     pub proxies: BTreeMap<String, String>,
     /// A sandbox.
     pub sandbox: Option<Sandbox>,
+    /// Hears when it does not answer, whatever else is shown then.
+    pub events: Events,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -119,7 +122,7 @@ impl Project {
 
     /// A client of the project's cloud. No call is made yet.
     pub fn client(&self) -> Result<gcp::Client> {
-        let Cloud { endpoints, credentials, person, gcloud, proxies, .. } = &self.cloud;
+        let Cloud { endpoints, credentials, person, gcloud, proxies, events, .. } = &self.cloud;
         let settings = gcp::Settings {
             proxy: proxy::of(proxies, &endpoints.compute)?,
             endpoints: endpoints.clone(),
@@ -127,6 +130,8 @@ impl Project {
             person: *person,
             gcloud: *gcloud,
             project: self.config.project.clone(),
+            events: events.clone(),
+            retry_for: gcp::RETRY_FOR,
         };
         Ok(gcp::Client::new(settings)?)
     }

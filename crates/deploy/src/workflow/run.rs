@@ -14,7 +14,7 @@ use dorainfra_prometheus::Flavour;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::History;
-use super::error::{Interrupted, Result};
+use super::error::{Error, Interrupted, Result};
 use super::facts::{self, Purpose};
 use super::operator::Operator;
 use super::project::Project;
@@ -23,7 +23,7 @@ use super::workspace::{self, Workspace};
 use super::{credentials, holder};
 use crate::artifact;
 use crate::blueprint::{self, Blueprint, Facts, Names};
-use crate::machine;
+use crate::machine::{self, MachineError};
 use crate::resource::{self, Google, Held, Mimir, Wave};
 use crate::verify::{Known, Sums};
 
@@ -83,8 +83,12 @@ impl Run {
             _ => holder::noted(&Self::lease(&project, &client)).await,
         };
         let wave = Arc::<Wave>::default();
-        let held = resource::held_in(&wave, &client, &project.config.name).await?;
-        let mut facts = facts::find(&workspace, &project, &client, purpose, events).await?;
+        let found = Box::pin(async {
+            let held = resource::held_in(&wave, &client, &project.config.name).await?;
+            let facts = facts::find(&workspace, &project, &client, purpose, events).await?;
+            Ok((facts, held))
+        });
+        let (mut facts, held) = while_it_answers(&client, found).await?;
         facts.clients = credentials::clients(&held);
         facts.restore_disks = restore_disks;
         Self::build(workspace, operator, project, facts, client, (held, wave), noted)
@@ -209,7 +213,22 @@ impl Run {
         holder::release_of_the_dead(&store, &self.noted).await?;
         let leasing = self.leasing(&store, &holder);
         let provider = self.provider.clone();
-        Ok(engine::apply(plan, provider, options, Some(leasing), &self.interrupt, events).await?)
+        let apply = Box::pin(engine::apply(plan, provider, options, Some(leasing), &self.interrupt, events));
+        let mut outcome = self.while_it_answers(Box::pin(async { Ok(apply.await?) })).await?;
+        // Each resource has failed of that before the lease was over.
+        if !outcome.is_complete() && outcome.unreachable.is_none() {
+            outcome.unreachable = self.client.unreachable().map(Into::into);
+        }
+        Ok(outcome)
+    }
+
+    /// What is done in the cloud. Where that does not answer, this is why it failed, whatever became of that
+    /// on the way.
+    pub(super) async fn while_it_answers<T>(
+        &self,
+        work: impl Future<Output = Result<T>> + Unpin,
+    ) -> Result<T> {
+        while_it_answers(&self.client, work).await
     }
 
     /// The rest of a run, under the lease like its resources: in between nobody else has had it.
@@ -217,7 +236,8 @@ impl Run {
         self.operator.finishing();
         let (store, holder) = (Self::lease(&self.project, &self.client), self.workspace.holder());
         holder::release_of_the_dead(&store, &self.noted).await?;
-        engine::under_lease(self.leasing(&store, &holder), events, work).await
+        let leased = Box::pin(engine::under_lease(self.leasing(&store, &holder), events, work));
+        self.while_it_answers(leased).await
     }
 
     fn leasing<'b>(&'b self, store: &'b gcp::BucketLease, holder: &'b str) -> Leasing<'b> {
@@ -250,4 +270,19 @@ impl Run {
     pub(super) fn manifest(&self, kind: &str, name: &str) -> Option<&Manifest> {
         self.blueprint.manifests.iter().find(|manifest| manifest.kind == kind && manifest.name == name)
     }
+}
+
+/// `work` is boxed: what wraps a future has it within itself once more.
+async fn while_it_answers<T>(
+    client: &gcp::Client,
+    work: impl Future<Output = Result<T>> + Unpin,
+) -> Result<T> {
+    work.await.map_err(|error| match error {
+        // What the operator wanted, and what is wrong with what was given, is not the cloud's.
+        Error::Interrupted(_)
+        | Error::Machine(MachineError::Interrupted(_))
+        | Error::Input(_)
+        | Error::Plan(_) => error,
+        other => client.unreachable().map_or(other, Error::Cloud),
+    })
 }

@@ -6,6 +6,7 @@ use dorainfra_prometheus::pushgateway::{Gateway, Group};
 use dorainfra_prometheus::{Flavour, Target};
 use schemars::JsonSchema;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::error::{Error, Result};
 use super::run::Run;
@@ -149,6 +150,8 @@ pub async fn down(workspace: &Workspace, name: &str, events: &Events) -> Result<
 /// The stack's parts as they are shown, however they run; with the agent's
 /// delivery, where known.
 pub async fn parts(workspace: &Workspace, config: &Config) -> Result<Vec<PartStatus>> {
+    let now = OffsetDateTime::now_utc().unix_timestamp() as f64;
+    let delivered = |write| delivery(write, f64::from(config.stack.scrape_seconds), now);
     let native = native::status(&workspace.stack_folder(&config.name)).await?;
     if native.parts.is_empty()
         && config.stack.runtime != Runtime::Native
@@ -166,7 +169,7 @@ pub async fn parts(workspace: &Workspace, config: &Config) -> Result<Vec<PartSta
             },
             detail: format!("container, {}", container.words),
         });
-        return Ok(containers.chain(stack.remote_write.map(delivery)).collect());
+        return Ok(containers.chain(stack.remote_write.map(delivered)).collect());
     }
     let processes = native.parts.iter().map(|part| PartStatus {
         part: part.part.name().to_owned(),
@@ -182,23 +185,83 @@ pub async fn parts(workspace: &Workspace, config: &Config) -> Result<Vec<PartSta
             _ => format!("died: {}", part.last_lines.last().map_or("", String::as_str)),
         },
     });
-    Ok(processes.chain(native.remote_write.map(delivery)).collect())
+    Ok(processes.chain(native.remote_write.map(delivered)).collect())
 }
 
-fn delivery(write: RemoteWrite) -> PartStatus {
-    let failed = if write.failed > 0 { format!(", {} given up", write.failed) } else { String::new() };
+/// What has been collected is delivered so many seconds later, with room for a busy machine.
+const DELIVERED_WITHIN: f64 = 20.0;
+
+/// What the agent scrapes every so often waits for seconds, where it is delivered at all.
+fn delivery(write: RemoteWrite, scraped_every: f64, now: f64) -> PartStatus {
+    let RemoteWrite { sent, pending, failed, lag_seconds, delivered_to, .. } = write;
+    let silent = now - delivered_to;
+    let late = pending > 0 && silent > scraped_every + DELIVERED_WITHIN;
+    let given_up = if failed > 0 { format!(", {failed} given up") } else { String::new() };
+    let waiting = match late {
+        true => format!("{pending} waiting: nothing was delivered for {}", roughly(silent)),
+        false => format!("{pending} waiting, {lag_seconds:.0} s behind"),
+    };
     PartStatus {
         part: DELIVERY.into(),
-        state: if write.failed > 0 { State::Failed } else { State::Ok },
-        detail: format!(
-            "{} sent, {} waiting, {:.0} s behind{failed}",
-            write.sent, write.pending, write.lag_seconds
-        ),
+        state: match (failed > 0, late) {
+            (true, _) => State::Failed,
+            (false, true) => State::Changed,
+            (false, false) => State::Ok,
+        },
+        detail: format!("{sent} sent, {waiting}{given_up}"),
     }
+}
+
+/// "50 s", "4 min", "3 h".
+fn roughly(seconds: f64) -> String {
+    match seconds {
+        ..120.0 => format!("{seconds:.0} s"),
+        ..7200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
+}
+
+/// The parts of a stack that does not run, as they are shown.
+pub fn stopped(config: &Config) -> Vec<PartStatus> {
+    let gateway = (config.stack.live == Live::Pushgateway).then_some("pushgateway");
+    let parts = ["generator", "prometheus"].into_iter().chain(gateway);
+    let row = |part: &str| PartStatus {
+        part: part.to_owned(),
+        state: State::Absent,
+        detail: "does not run: `dorainfra stack up` starts it".into(),
+    };
+    parts.map(row).collect()
 }
 
 /// Whether all of the stack runs.
 pub async fn running(workspace: &Workspace, config: &Config) -> Result<bool> {
     let parts = parts(workspace, config).await?;
-    Ok(!parts.is_empty() && parts.iter().all(|part| part.state == State::Ok))
+    // What waits is not for the stack to mend.
+    let runs = |part: &PartStatus| match part.state {
+        State::Changed => part.part == DELIVERY,
+        state => state == State::Ok,
+    };
+    Ok(!parts.is_empty() && parts.iter().all(runs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_and_is_not_delivered_is_not_well() {
+        let write =
+            |pending, delivered_to| RemoteWrite { sent: 5, pending, delivered_to, ..RemoteWrite::default() };
+        let shown = |write: RemoteWrite| {
+            let row = delivery(write, 60.0, 1000.0);
+            (row.state, row.detail)
+        };
+        // A round that was just scraped waits for a moment; the next one is a minute away.
+        assert_eq!(shown(write(7888, 940.0)), (State::Ok, "5 sent, 7888 waiting, 0 s behind".into()));
+        assert_eq!(shown(write(0, 100.0)).0, State::Ok);
+        let late = "5 sent, 7888 waiting: nothing was delivered for 15 min";
+        assert_eq!(shown(write(7888, 100.0)), (State::Changed, late.into()));
+        let (state, detail) = shown(RemoteWrite { failed: 2, ..write(1, 100.0) });
+        assert!(state == State::Failed && detail.ends_with("for 15 min, 2 given up"), "{detail}");
+    }
 }

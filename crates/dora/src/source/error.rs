@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -16,24 +17,41 @@ pub enum SourceError {
     #[error("{} can't be read as events:\n{}", path.display(), problems.join("\n"))]
     Malformed { path: PathBuf, problems: Vec<String> },
     #[error("{} can't be read as a git repository: {message}", path.display())]
-    Git { path: PathBuf, message: String, hint: &'static str },
+    Git {
+        path: PathBuf,
+        #[source]
+        message: Why,
+        hint: &'static str,
+    },
     /// Who owns a project of a forge is not reported.
     #[error("{project}: {message}")]
     Owner { project: String, message: String },
     #[error("{url} can't be reached: {message}")]
-    Unreachable { url: String, message: String },
+    Unreachable {
+        url: String,
+        #[source]
+        message: Why,
+    },
     #[error("{url} refused: {status} {message}")]
     Refused { url: String, status: u16, message: String },
     #[error("{url} allows no more requests until {}", time(*until))]
     Limited { url: String, until: OffsetDateTime, has_token: bool },
     #[error("{url} gave an answer that can't be read: {message}")]
-    Unreadable { url: String, message: String },
+    Unreadable {
+        url: String,
+        #[source]
+        message: Why,
+    },
     #[error("`{url}` is not the address of an API: {message}")]
-    Address { url: String, message: String },
+    Address {
+        url: String,
+        #[source]
+        message: Why,
+    },
     #[error("can't listen on {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("the webhooks' journal stopped: {0}")]
-    Journal(String),
+    Journal(#[source] Why),
     #[error("{0} is another process's: a receiver is running, or something is being recorded")]
     Taken(String),
     #[error("the event can't be recorded: {0}")]

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use dorainfra_model::Events;
 use gix::ObjectId;
 use time::{OffsetDateTime, UtcOffset};
@@ -123,7 +124,7 @@ struct Release {
 impl<'a> Reader<'a> {
     fn open(settings: &'a Settings) -> Result<Self, SourceError> {
         let path = settings.path.as_path();
-        let fails = |message: String| SourceError::Git {
+        let fails = |message: Why| SourceError::Git {
             path: path.to_owned(),
             message,
             hint: "give the folder of a repository: the one that has `.git` in it, or a bare one",
@@ -132,7 +133,7 @@ impl<'a> Reader<'a> {
             return Err(SourceError::Git { path: path.to_owned(), message: message.into(), hint });
         }
         let options = gix::open::Options::isolated();
-        let repository = gix::open_opts(path, options).map_err(|error| fails(error.to_string()))?;
+        let repository = gix::open_opts(path, options).map_err(|error| fails(Why::of(error)))?;
         if repository.is_shallow().unwrap_or(false) {
             return Err(SourceError::Git {
                 path: path.to_owned(),
@@ -145,10 +146,10 @@ impl<'a> Reader<'a> {
         Ok(Self { path, paths: &settings.paths, untouched, repository })
     }
 
-    fn fails(&self, error: impl std::fmt::Display) -> SourceError {
+    fn fails(&self, error: impl std::error::Error + Send + Sync + 'static) -> SourceError {
         SourceError::Git {
             path: self.path.to_owned(),
-            message: error.to_string(),
+            message: Why::of(error),
             hint: "`git fsck` says what is wrong with a damaged repository",
         }
     }
@@ -207,7 +208,7 @@ impl<'a> Reader<'a> {
             releases.push(Release { id: name.clone(), name, at, commit: commit.id().detach() });
         }
         if releases.is_empty() && needed {
-            let (message, hint) = match left_out.len() {
+            let (message, hint): (String, _) = match left_out.len() {
                 0 => (
                     "no tag matches the pattern".into(),
                     "`--tags PATTERN` chooses others (`*` is any text), `--branch NAME` takes what lands on a branch",
@@ -218,7 +219,7 @@ impl<'a> Reader<'a> {
                      `exclude: []` counts all of them",
                 ),
             };
-            return Err(SourceError::Git { path: self.path.to_owned(), message, hint });
+            return Err(SourceError::Git { path: self.path.to_owned(), message: message.into(), hint });
         }
         let mut names: HashMap<ObjectId, Vec<String>> = HashMap::new();
         for release in &releases {
@@ -245,7 +246,7 @@ impl<'a> Reader<'a> {
             found.map_or_else(|| self.repository.find_reference(branch), Ok).map_err(|error| {
                 SourceError::Git {
                     path: self.path.to_owned(),
-                    message: error.to_string(),
+                    message: Why::of(error),
                     hint: "name a branch of this repository, for example `main` or `origin/main`",
                 }
             })?;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dorainfra_base::answer::{self, BodyError};
+use dorainfra_base::error::Why;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LINK, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -71,9 +72,9 @@ enum Outcome<T> {
 impl<'a> Rest<'a> {
     /// `below` is the API's path on the server: `api/v4`.
     pub fn new(access: &'a Access, below: &str, headers: Headers) -> Result<Self, SourceError> {
-        let address = |message: String| SourceError::Address { url: access.url.clone(), message };
+        let address = |message: Why| SourceError::Address { url: access.url.clone(), message };
         let whole = format!("{}/{below}", access.url.trim_end_matches('/'));
-        let base = Url::parse(&whole).map_err(|error| address(error.to_string()))?;
+        let base = Url::parse(&whole).map_err(|error| address(Why::of(error)))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(address("it begins with neither https:// nor http://".into()));
         }
@@ -147,7 +148,7 @@ impl<'a> Rest<'a> {
         let shown = || url.split('?').next().unwrap_or(url).to_owned();
         let unreachable = |error: reqwest::Error| SourceError::Unreachable {
             url: shown(),
-            message: with_causes(&error.without_url()),
+            message: with_causes(error.without_url()),
         };
         let mut request = match query {
             Some(query) => self.access.http.post(url).json(query),
@@ -169,7 +170,7 @@ impl<'a> Rest<'a> {
             Ok(body) => body,
             Err(BodyError::Lost(error)) => return Outcome::Again(backoff, unreachable(error)),
             Err(error @ BodyError::TooLarge(_)) => {
-                return Outcome::Failed(SourceError::Unreadable { url: shown(), message: error.to_string() });
+                return Outcome::Failed(SourceError::Unreadable { url: shown(), message: Why::of(error) });
             }
         };
         if status.is_success() && !(query.is_some() && is_limit(&body)) {
@@ -179,10 +180,9 @@ impl<'a> Rest<'a> {
                     Ok(next) => Outcome::Done(Page { items, next }),
                     Err(error) => Outcome::Failed(error),
                 },
-                Err(error) => Outcome::Again(
-                    backoff,
-                    SourceError::Unreadable { url: shown(), message: error.to_string() },
-                ),
+                Err(error) => {
+                    Outcome::Again(backoff, SourceError::Unreadable { url: shown(), message: Why::of(error) })
+                }
             };
         }
         // A query that is over the limit may be answered with 200.
@@ -208,7 +208,7 @@ impl<'a> Rest<'a> {
             Ok(url) if url.origin() == self.base.origin() => Ok(Some(next.to_owned())),
             _ => Err(SourceError::Unreadable {
                 url: self.base.to_string(),
-                message: format!("its next page is on another server: {next}"),
+                message: format!("its next page is on another server: {next}").into(),
             }),
         }
     }
@@ -282,14 +282,14 @@ fn message(body: &[u8]) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+fn with_causes(error: reqwest::Error) -> Why {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
     }
-    text
+    Why::said(text, error)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use dorainfra_base::error::Why;
 use serde_json::{Value, json};
 
 /// Why a sandbox could not be started, found or stopped.
@@ -13,7 +14,11 @@ pub enum SandboxError {
     #[error("a sandbox is already running in {}{}", dir.display(), pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     AlreadyRunning { dir: PathBuf, pid: Option<u32> },
     #[error("the sandbox's state in {} is damaged: {why}", path.display())]
-    Damaged { path: PathBuf, why: String },
+    Damaged {
+        path: PathBuf,
+        #[source]
+        why: Why,
+    },
     #[error("the sandbox in {} belongs to project `{have}`, not `{want}`", dir.display())]
     OtherProject { dir: PathBuf, have: String, want: String },
     #[error("there is no sandbox in {}", dir.display())]
@@ -21,17 +26,21 @@ pub enum SandboxError {
     #[error("no sandbox is running in {}", dir.display())]
     NotRunning { dir: PathBuf },
     #[error("the sandbox on 127.0.0.1:{port} does not answer: {why}")]
-    NoAnswer { port: u16, why: String },
+    NoAnswer {
+        port: u16,
+        #[source]
+        why: Why,
+    },
     #[error("cannot {what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
     #[error("cannot listen on 127.0.0.1: {0}")]
     Listen(std::io::Error),
     #[error("cannot make the sandbox's key: {0}")]
-    Key(String),
+    Key(#[source] Why),
     #[error("the sandbox's machines cannot be started: {0}")]
     Machines(String),
     #[error("the sandbox cannot write its state: {0}")]
-    Store(String),
+    Store(#[source] Why),
 }
 
 impl SandboxError {

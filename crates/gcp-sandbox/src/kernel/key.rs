@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use dorainfra_base::error::Why;
 use num_bigint::{BigInt, BigUint};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -104,9 +105,9 @@ fn pem(der: &[u8]) -> String {
 /// A private key in PEM.
 fn key_pair(pem: &str) -> Result<ring::rsa::KeyPair, SandboxError> {
     let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    let bad = |why: String| SandboxError::Key(why);
-    let der = STANDARD.decode(base64).map_err(|error| bad(error.to_string()))?;
-    ring::rsa::KeyPair::from_pkcs8(&der).map_err(|error| bad(error.to_string()))
+    let bad = |why: Why| SandboxError::Key(why);
+    let der = STANDARD.decode(base64).map_err(|error| bad(Why::of(error)))?;
+    ring::rsa::KeyPair::from_pkcs8(&der).map_err(|error| bad(error.to_string().into()))
 }
 
 /// The public key (DER, as ring verifies with it) of a private key in PEM.
@@ -146,7 +147,7 @@ fn small_primes() -> Vec<u32> {
 
 fn random_bytes(count: usize) -> Result<Vec<u8>, SandboxError> {
     let mut bytes = vec![0u8; count];
-    SysRng.try_fill_bytes(&mut bytes).map_err(|error| SandboxError::Key(error.to_string()))?;
+    SysRng.try_fill_bytes(&mut bytes).map_err(|error| SandboxError::Key(Why::of(error)))?;
     Ok(bytes)
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use futures::future::BoxFuture;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use serde_json::Value;
@@ -44,13 +45,13 @@ impl Store {
     /// Opens or creates the database in `dir`; checks every record.
     pub fn open(dir: &Path) -> Result<Self, SandboxError> {
         let path = dir.join("state.redb");
-        let damaged = |why: String| SandboxError::Damaged { path: path.clone(), why };
+        let damaged = |why: Why| SandboxError::Damaged { path: path.clone(), why };
         // Opened, it would be a new world beside the old one's files.
         let size = std::fs::metadata(&path).map_or(0, |file| file.len());
         let files_of_objects =
             || std::fs::read_dir(dir.join("objects")).is_ok_and(|mut all| all.next().is_some());
         if size == 0 && (files::key_file(dir).exists() || files_of_objects()) {
-            return Err(damaged("the records of the sandbox that was here are gone".to_owned()));
+            return Err(damaged("the records of the sandbox that was here are gone".into()));
         }
         let mut database = match Database::create(&path) {
             Ok(database) => database,
@@ -63,10 +64,10 @@ impl Store {
             {
                 return Err(SandboxError::File { what: "open", path, source });
             }
-            Err(error) => return Err(damaged(error.to_string())),
+            Err(error) => return Err(damaged(Why::of(error))),
         };
-        database.check_integrity().map_err(|error| damaged(error.to_string()))?;
-        let records = read_all(&database).map_err(damaged)?;
+        database.check_integrity().map_err(|error| damaged(Why::of(error)))?;
+        let records = read_all(&database).map_err(|why| damaged(why.into()))?;
         Ok(Self { database, records })
     }
 
@@ -208,7 +209,7 @@ impl Tx<'_> {
     /// Writes everything to disk and answers what has to happen next.
     pub fn commit(self) -> Result<Vec<After>, SandboxError> {
         if !self.writes.is_empty() {
-            self.store.write(self.writes).map_err(|error| SandboxError::Store(error.to_string()))?;
+            self.store.write(self.writes).map_err(|error| SandboxError::Store(Why::of(error)))?;
         }
         Ok(self.after)
     }

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dorainfra_base::error::Why;
 use dorainfra_gcp::Endpoints;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -28,7 +29,7 @@ impl Handle {
             .connect_timeout(Duration::from_secs(2))
             .no_proxy()
             .build()
-            .map_err(|error| SandboxError::NoAnswer { port: state.port, why: error.to_string() })?;
+            .map_err(|error| SandboxError::NoAnswer { port: state.port, why: Why::of(error) })?;
         let handle = Self { state, http };
         let status = handle.status().await.map_err(|error| match error {
             // A crash leaves the file behind.
@@ -102,7 +103,7 @@ impl Handle {
         };
         tokio::time::timeout(patience, gone).await.map_err(|_| SandboxError::NoAnswer {
             port: self.state.port,
-            why: format!("it has not ended within {} s", patience.as_secs()),
+            why: format!("it has not ended within {} s", patience.as_secs()).into(),
         })
     }
 
@@ -120,7 +121,7 @@ impl Handle {
     ) -> Result<Value, SandboxError> {
         let failed = |error: reqwest::Error| SandboxError::NoAnswer {
             port: self.state.port,
-            why: error.without_url().to_string(),
+            why: Why::of(error.without_url()),
         };
         let mut request = self.http.request(method, format!("{}sandbox/{route}", self.base()));
         // Where it can't be read, the sandbox says what is missing.
@@ -136,7 +137,7 @@ impl Handle {
         if ok {
             return Ok(value);
         }
-        let why = value["error"]["message"].as_str().unwrap_or_default().to_owned();
+        let why = value["error"]["message"].as_str().unwrap_or_default().into();
         Err(SandboxError::NoAnswer { port: self.state.port, why })
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dorainfra_base::error::Why;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -207,7 +208,7 @@ async fn prepare(
         .await
         .unwrap_or_else(|panic| {
             // The database stops at what it cannot make sense of.
-            Err(SandboxError::Damaged { path: dir.join("state.redb"), why: panic.to_string() })
+            Err(SandboxError::Damaged { path: dir.join("state.redb"), why: Why::of(panic) })
         })
         .map_err(|error| match error {
             SandboxError::AlreadyRunning { dir, .. } => {
@@ -237,7 +238,7 @@ async fn prepare(
     let mut store = checked
         .await
         .unwrap_or_else(|panic| Err(panic.to_string()))
-        .map_err(|why| SandboxError::Damaged { path: dir.join("objects"), why })?;
+        .map_err(|why| SandboxError::Damaged { path: dir.join("objects"), why: why.into() })?;
 
     let last = std::fs::read_to_string(files::port_file(&dir)).ok().and_then(|text| text.trim().parse().ok());
     let last = last.or_else(|| before.and_then(|project| u16::try_from(project["port"].as_u64()?).ok()));
@@ -250,7 +251,7 @@ async fn prepare(
         let (path, project, owner) = (files::key_file(&dir), options.project.clone(), owner.clone());
         move || key::write_key_file(&path, &project, &owner, port)
     });
-    let owner_key = owner_key.await.map_err(|error| SandboxError::Key(error.to_string()))??;
+    let owner_key = owner_key.await.map_err(|error| SandboxError::Key(Why::of(error)))??;
     let mut state = http::Extensions::new();
     services::ALL.iter().filter_map(|service| service.state).for_each(|put| put(&mut state));
     let cloud = Cloud::new(Setup {

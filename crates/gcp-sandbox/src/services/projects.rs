@@ -137,5 +137,5 @@ pub async fn found(cloud: &Arc<Cloud>) -> Result<(), SandboxError> {
         tx.put("policy/project", json!({"version": 1, "etag": clock::fingerprint(), "bindings": binding}));
         Ok(())
     });
-    founded.await.map_err(|error| SandboxError::Store(error.message))
+    founded.await.map_err(|error| SandboxError::Store(error.message.into()))
 }

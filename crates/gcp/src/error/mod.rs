@@ -2,6 +2,9 @@
 
 mod known;
 
+use std::time::Duration;
+
+use dorainfra_base::error::Cause;
 pub use known::more_or_less;
 use serde_json::Value;
 
@@ -21,7 +24,18 @@ pub enum Error {
     Api(ApiError),
     /// No answer came. `sent`: the request may have had its effect.
     #[error("{what}: {reason}")]
-    Transport { what: String, reason: String, sent: bool },
+    Transport { what: String, reason: String, sent: bool, source: Option<Cause> },
+    /// Nobody answered, for as long as it was tried. `what`: the last call; `sent`: an earlier attempt of it
+    /// may have had its effect.
+    #[error("the cloud does not answer: {host}: {reason}; tried for {} s{}", .tried.as_secs(), last(.what))]
+    Unreachable {
+        host: String,
+        what: String,
+        reason: String,
+        tried: Duration,
+        sent: bool,
+        source: Option<Cause>,
+    },
     /// No token could be had.
     #[error("no Google credentials: {0}")]
     Credentials(String),
@@ -30,7 +44,7 @@ pub enum Error {
     Fenced { what: String },
     /// An answer that is no answer of this API.
     #[error("{what} answered something unexpected: {reason}")]
-    Unexpected { what: String, reason: String },
+    Unexpected { what: String, reason: String, source: Option<Cause> },
     /// Nothing was asked for: it would be refused, or the run was interrupted before it.
     #[error("{why}")]
     NotDone { why: String, instead: String },
@@ -309,6 +323,14 @@ impl ApiError {
     }
 }
 
+fn last(what: &str) -> String {
+    if what.is_empty() { String::new() } else { format!(", last {what}") }
+}
+
+fn is_loopback(host: &str) -> bool {
+    ["127.", "localhost", "[::1]"].iter().any(|here| host.starts_with(here))
+}
+
 /// Where a connection fails that goes by a proxy, it is the proxy's, mostly.
 const BY_PROXY: &str = "by the proxy ";
 
@@ -317,8 +339,8 @@ impl Error {
     pub(super) fn by_proxy(self, proxy: Option<&str>) -> Self {
         let Some(proxy) = proxy else { return self };
         match self {
-            Self::Transport { what, reason, sent } => {
-                Self::Transport { what, reason: format!("{BY_PROXY}{proxy}: {reason}"), sent }
+            Self::Transport { what, reason, sent, source } => {
+                Self::Transport { what, reason: format!("{BY_PROXY}{proxy}: {reason}"), sent, source }
             }
             Self::Credentials(reason)
                 if ["onnect", "tunnel", "dns error"].iter().any(|words| reason.contains(words)) =>
@@ -330,13 +352,40 @@ impl Error {
     }
 
     pub(super) fn is_by_proxy(&self) -> bool {
-        matches!(self, Self::Transport { reason, .. } if reason.starts_with(BY_PROXY))
+        match self {
+            Self::Transport { reason, .. } | Self::Unreachable { reason, .. } => reason.starts_with(BY_PROXY),
+            _ => false,
+        }
+    }
+
+    pub fn unexpected(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unexpected { what: what.into(), reason: reason.into(), source: None }
+    }
+
+    /// The same where an error says why.
+    pub fn unreadable(
+        what: impl Into<String>,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let reason = error.to_string();
+        Self::Unexpected { what: what.into(), reason, source: Some(Cause::from(Box::from(error))) }
     }
 
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
-            Self::Transport { .. } if self.is_by_proxy() => Some(known::PROXY.into()),
+            Self::Transport { .. } | Self::Unreachable { .. } if self.is_by_proxy() => {
+                Some(known::PROXY.into())
+            }
+            Self::Unreachable { host, .. } if is_loopback(host) => Some(format!(
+                "what stands in for Google on this machine has ended: start it again (`dorainfra sandbox start`), \
+                 or correct the variable that names {host}; then run the same command again: it goes on from what \
+                 is there"
+            )),
+            Self::Unreachable { host, .. } => Some(format!(
+                "check this machine's network and name service (`curl -I https://{host}`), and \
+                 https://status.cloud.google.com; then run the same command again: it goes on from what is there"
+            )),
             Self::Transport { .. } => Some("check the network, and the endpoint if one was set".into()),
             Self::Credentials(message) => Some(
                 known::credentials(message)
@@ -350,6 +399,16 @@ impl Error {
                     .into(),
             ),
             Self::NotDone { instead, .. } => Some(instead.clone()),
+        }
+    }
+
+    /// What it says is its own; this is what that came from.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Transport { source, .. }
+            | Self::Unreachable { source, .. }
+            | Self::Unexpected { source, .. } => source,
+            _ => None,
         }
     }
 
@@ -367,7 +426,7 @@ impl Error {
     /// The effect is unknown: the answer was lost.
     pub fn unknown_outcome(&self) -> bool {
         match self {
-            Self::Transport { sent, .. } => *sent,
+            Self::Transport { sent, .. } | Self::Unreachable { sent, .. } => *sent,
             Self::Api(error) => matches!(error.status, 500 | 502 | 503 | 504),
             _ => false,
         }

@@ -2,6 +2,7 @@
 
 use super::Accounting;
 use super::shard::Failure;
+use dorainfra_base::error::Why;
 
 /// What a receiver's refusal means, read from its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,13 +151,29 @@ pub enum WriteError {
     #[error("the receiver at {url} refused samples ({status}): {}: {message}; {accounting}", .reason.words())]
     Refused { url: String, status: u16, reason: Reason, message: String, accounting: Accounting },
     #[error("no TLS connection to {url}: {message}; {accounting}")]
-    Tls { url: String, message: String, accounting: Accounting },
+    Tls {
+        url: String,
+        #[source]
+        message: Why,
+        accounting: Accounting,
+    },
     #[error("the receiver at {url} was unavailable in {attempts} attempts, last: {last}; {accounting}")]
-    Unavailable { url: String, attempts: u32, last: String, accounting: Accounting },
+    Unavailable {
+        url: String,
+        attempts: u32,
+        #[source]
+        last: Why,
+        accounting: Accounting,
+    },
     #[error("something else than a receiver answers at {url}: {message}; {accounting}")]
     SomebodyElse { url: String, message: String, accounting: Accounting },
     #[error("no request can be made to {url}: {message}; {accounting}")]
-    Broken { url: String, message: String, accounting: Accounting },
+    Broken {
+        url: String,
+        #[source]
+        message: Why,
+        accounting: Accounting,
+    },
 }
 
 impl WriteError {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use dorainfra_base::answer;
-use dorainfra_base::error::reason;
+use dorainfra_base::error::Why;
 use http::{HeaderMap, StatusCode};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
@@ -41,11 +41,11 @@ pub(super) enum Failure {
     /// Answered with a status that repeating cannot change.
     Refused { status: u16, message: String },
     /// TLS did not come about: certificates, not the weather.
-    Tls { message: String },
+    Tls { message: Why },
     /// Still unavailable after all attempts.
-    Unavailable { attempts: u32, last: String, answered: bool },
+    Unavailable { attempts: u32, last: Why, answered: bool },
     /// The request could not even be made.
-    Broken { message: String },
+    Broken { message: Why },
     /// Who answered is not the receiver.
     SomebodyElse { message: String },
 }
@@ -154,7 +154,7 @@ impl Shard {
         let passes = status == StatusCode::TOO_MANY_REQUESTS
             || status.is_server_error() && !Reason::of(status.as_u16(), &message).is_lasting();
         if passes {
-            let message = format!("{status}: {message}");
+            let message = format!("{status}: {message}").into();
             return Err(Attempt::Again { message, answered: true, after });
         }
         Err(Attempt::Final(Failure::Refused { status: status.as_u16(), message }))
@@ -179,18 +179,17 @@ fn lacking(batch: &Batch, headers: &HeaderMap) -> Option<String> {
 
 enum Attempt {
     Final(Failure),
-    Again { message: String, answered: bool, after: Option<Duration> },
+    Again { message: Why, answered: bool, after: Option<Duration> },
 }
 
 impl Attempt {
     fn of(error: reqwest::Error) -> Self {
         if let Some(message) = tls_failure(&error) {
-            return Self::Final(Failure::Tls { message });
+            return Self::Final(Failure::Tls { message: Why::said(message, error) });
         }
-        let message = reason(&error);
         if error.is_builder() {
-            return Self::Final(Failure::Broken { message });
+            return Self::Final(Failure::Broken { message: Why::reason(error) });
         }
-        Self::Again { message, answered: false, after: None }
+        Self::Again { message: Why::reason(error), answered: false, after: None }
     }
 }

@@ -1,5 +1,7 @@
 //! Why a history's blocks are not there, in words, with what to do about it.
 
+use dorainfra_base::error::Why as Cause;
+
 use super::super::remote_write::Accounting;
 
 /// Why a block was given up.
@@ -10,13 +12,13 @@ pub(super) enum Failure {
     /// Mimir looked at the block, and found it bad.
     Invalid { block: String, message: String },
     /// TLS did not come about: certificates, not the weather.
-    Tls(String),
+    Tls(Cause),
     /// Still unavailable after all attempts.
-    Unavailable { attempts: u32, last: String, answered: bool },
+    Unavailable { attempts: u32, last: Cause, answered: bool },
     /// Who answered is not Mimir.
     SomebodyElse(String),
     /// The request could not even be made.
-    Broken(String),
+    Broken(Cause),
 }
 
 impl Failure {
@@ -77,7 +79,14 @@ pub struct UploadError {
     pub(super) accounting: Accounting,
 }
 
-impl std::error::Error for UploadError {}
+impl std::error::Error for UploadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.failure {
+            Failure::Tls(why) | Failure::Broken(why) | Failure::Unavailable { last: why, .. } => Some(why),
+            Failure::Refused { .. } | Failure::Invalid { .. } | Failure::SomebodyElse(_) => None,
+        }
+    }
+}
 
 impl std::fmt::Display for UploadError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dorainfra_base::answer;
-use dorainfra_base::error::reason;
+use dorainfra_base::error::Why as Cause;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -59,7 +59,7 @@ impl<'a> Steps<'a> {
         let mut meta = block.meta.clone();
         let mut names = 1;
         let begun = loop {
-            let body = serde_json::to_vec(&meta).map_err(|error| Failure::Broken(error.to_string()))?;
+            let body = serde_json::to_vec(&meta).map_err(|error| Failure::Broken(Cause::of(error)))?;
             match self.post(&meta.ulid, "start", None, body.into()).await {
                 Err(Failure::Refused { status, message, .. })
                     if names < NAMES && Why::of(status, &message) == Why::FailedBefore =>
@@ -142,7 +142,7 @@ impl<'a> Steps<'a> {
             if began.elapsed() > self.uploader.patience {
                 return Err(Failure::Unavailable {
                     attempts: round + 1,
-                    last: format!("the block {name} is still {}", state.result),
+                    last: format!("the block {name} is still {}", state.result).into(),
                     answered: false,
                 });
             }
@@ -186,16 +186,16 @@ impl<'a> Steps<'a> {
                     if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
                         return Ok(Answer { status, text });
                     }
-                    (format!("{status}: {text}"), true, after)
+                    (format!("{status}: {text}").into(), true, after)
                 }
                 Err(error) => {
                     if let Some(message) = tls_failure(&error) {
-                        return Err(Failure::Tls(message));
+                        return Err(Failure::Tls(Cause::said(message, error)));
                     }
                     if error.is_builder() {
-                        return Err(Failure::Broken(reason(&error)));
+                        return Err(Failure::Broken(Cause::reason(error)));
                     }
-                    (reason(&error), false, None)
+                    (Cause::reason(error), false, None)
                 }
             };
             attempt += 1;

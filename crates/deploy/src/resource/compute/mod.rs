@@ -8,7 +8,7 @@ mod table;
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use dorainfra_engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ResourceId};
+use dorainfra_engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ResourceId, UNFINISHED};
 use dorainfra_gcp::{Api, Call, Error};
 use dorainfra_model::Events;
 use reqwest::Method;
@@ -231,6 +231,23 @@ impl Row {
         Ok(())
     }
 
+    /// Writes into the mark that what differs from here on is a run's own doing.
+    pub async fn unfinished(
+        &self,
+        cloud: &Cloud,
+        path: &str,
+        id: &ResourceId,
+        events: &Events,
+    ) -> Result<(), Error> {
+        let write = |current: &Value| {
+            let mut labels = current["labels"].clone();
+            labels[mark::DIGEST] = json!(UNFINISHED);
+            let body = json!({"labels": labels, "labelFingerprint": current["labelFingerprint"]});
+            Call::write(Api::Compute, Method::POST, format!("{path}/setLabels")).body(body)
+        };
+        fingerprinted(cloud, path, write, id, events).await
+    }
+
     /// Writes the labels, mark included, under the fingerprint just read; read
     /// again when somebody else wrote meanwhile.
     pub async fn set_labels(
@@ -276,6 +293,7 @@ pub fn whole(unseen: &BTreeSet<String>) -> Result<(), Error> {
         Some(place) => Err(Error::Unexpected {
             what: "a list of all places".into(),
             reason: format!("{place} can't be asked now, so what is there is not known; try again later"),
+            source: None,
         }),
     }
 }

@@ -64,11 +64,8 @@ pub(super) async fn text(
     manifest: &Manifest,
     mark: &Mark,
 ) -> Result<String, ProviderError> {
-    let fails = |message: String| ProviderError {
-        message,
-        hint: Some("run the command again: it reads the file anew".into()),
-        unknown_outcome: false,
-    };
+    let fails =
+        |message: String| ProviderError::new(message, "run the command again: it reads the file anew");
     let wanted = manifest.body["sha256"].as_str().unwrap_or_default();
     let text = match contents.get(wanted) {
         Some(Content::Private(private)) => {
@@ -76,8 +73,9 @@ pub(super) async fn text(
             for (text, path) in texts.iter_mut().zip([&private.path, &private.watchdog]) {
                 let Some(path) = path else { continue };
                 let read = tokio::fs::read_to_string(path).await;
-                *text =
-                    Some(read.map_err(|error| fails(format!("{} can't be read: {error}", path.display())))?);
+                *text = Some(read.map_err(|error| {
+                    fails(format!("{} can't be read: {error}", path.display())).because(error)
+                })?);
             }
             match texts {
                 [Some(own), None] => own,

@@ -1,10 +1,11 @@
 //! Mimir's own API for rule groups and for the alertmanager's configuration. Bodies
 //! are YAML; what is written may be JSON, which is YAML.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra_base::answer::{self, BodyError};
-use dorainfra_base::error::reason;
+use dorainfra_base::error::{Cause, reason};
 use dorainfra_engine::ProviderError;
 use dorainfra_prometheus::{Target, TargetError, tls_failure};
 use reqwest::{Method, StatusCode};
@@ -22,22 +23,22 @@ const PAUSE: Duration = Duration::from_millis(300);
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum MimirError {
     #[error("Mimir at {at} cannot be reached from here: {reason}")]
-    Unreachable { at: String, reason: String, sent: bool },
+    Unreachable { at: String, reason: String, sent: bool, source: Cause },
     #[error("Mimir at {at} took a request and gave no answer in time")]
     Silent { at: String },
     #[error("no TLS connection to Mimir at {at}: {reason}")]
-    Tls { at: String, reason: String },
+    Tls { at: String, reason: String, source: Cause },
     #[error("Mimir refused to {what}: {message} (HTTP {status})")]
     Refused { what: String, status: u16, message: String },
     #[error("Mimir's answer to {what} cannot be read")]
     Unreadable { what: String },
-    #[error("{0}")]
-    Client(String),
+    #[error(transparent)]
+    Client(Arc<TargetError>),
 }
 
 impl From<TargetError> for MimirError {
     fn from(error: TargetError) -> Self {
-        Self::Client(error.to_string())
+        Self::Client(Arc::new(error))
     }
 }
 
@@ -64,7 +65,7 @@ impl MimirError {
             Self::Refused { status, .. } => *status >= 500,
             _ => false,
         };
-        ProviderError { message: self.to_string(), hint, unknown_outcome }
+        ProviderError { message: self.to_string(), hint, unknown_outcome, source: Some(Arc::new(self)) }
     }
 }
 
@@ -225,10 +226,11 @@ impl MimirApi {
         body: Option<&Value>,
     ) -> Result<(StatusCode, String), MimirError> {
         let unreachable = |error: reqwest::Error| match tls_failure(&error) {
-            Some(reason) => MimirError::Tls { at: self.at(), reason },
+            Some(reason) => MimirError::Tls { at: self.at(), reason, source: Arc::new(error) },
             None if error.is_timeout() && !error.is_connect() => MimirError::Silent { at: self.at() },
             None => {
-                MimirError::Unreachable { at: self.at(), sent: !error.is_connect(), reason: reason(&error) }
+                let (at, sent, reason) = (self.at(), !error.is_connect(), reason(&error));
+                MimirError::Unreachable { at, sent, reason, source: Arc::new(error) }
             }
         };
         let mut request = self.http.request(method, url);
@@ -243,7 +245,8 @@ impl MimirApi {
         let text = answer::text(response).await.map_err(|error| match error {
             BodyError::Lost(error) => unreachable(error),
             BodyError::TooLarge(_) => {
-                MimirError::Unreachable { at: self.at(), sent: true, reason: error.to_string() }
+                let (at, reason) = (self.at(), error.to_string());
+                MimirError::Unreachable { at, sent: true, reason, source: Arc::new(error) }
             }
         })?;
         Ok((status, text))

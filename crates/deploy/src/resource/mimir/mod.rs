@@ -182,11 +182,10 @@ impl Mimir {
         });
         served.await.as_ref().map_err(|error| match self.failure_told.swap(true, Ordering::Relaxed) {
             false => error.clone(),
-            true => ProviderError {
-                message: "Mimir does not serve: the error is shown with another resource".into(),
-                hint: Some("`dorainfra status` shows what the machine does; then run this again".into()),
-                unknown_outcome: false,
-            },
+            true => ProviderError::new(
+                "Mimir does not serve: the error is shown with another resource",
+                "`dorainfra status` shows what the machine does; then run this again",
+            ),
         })
     }
 

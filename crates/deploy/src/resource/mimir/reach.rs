@@ -2,6 +2,7 @@
 //! address or at the near end of a tunnel, and with which certificate.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dorainfra_engine::ProviderError;
@@ -61,7 +62,8 @@ impl ReachError {
 
 impl From<ReachError> for ProviderError {
     fn from(error: ReachError) -> Self {
-        Self { hint: error.hint(), message: error.to_string(), unknown_outcome: false }
+        let (hint, message) = (error.hint(), error.to_string());
+        Self { message, hint, unknown_outcome: false, source: Some(Arc::new(error)) }
     }
 }
 

@@ -111,6 +111,8 @@ impl Lab {
         let target = Target::new(Flavour::Mimir, format!("http://{address}"), address).with_tenant("dora");
         let settings = gcp::Settings {
             proxy: None,
+            events: dorainfra_model::Events::none(),
+            retry_for: gcp::RETRY_FOR,
             endpoints: gcp::Endpoints::default(),
             credentials: None,
             person: false,

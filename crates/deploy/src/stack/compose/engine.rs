@@ -2,6 +2,7 @@
 //! its address, its credentials and its contexts.
 
 use dorainfra_base::child;
+use dorainfra_base::error::Why;
 use serde::Deserialize;
 
 use super::{ComposeError, Container, Setup, State};
@@ -60,7 +61,7 @@ impl Engine {
         let mut containers = Vec::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let row: Row = serde_json::from_str(line)
-                .map_err(|error| ComposeError::Unexpected { what: line.into(), reason: error.to_string() })?;
+                .map_err(|error| ComposeError::Unexpected { what: line.into(), reason: Why::of(error) })?;
             containers.push((row.id.clone(), row.container()));
         }
         containers.sort_by(|(_, a), (_, b)| a.service.cmp(&b.service));
@@ -119,11 +120,12 @@ async fn run(program: &str, arguments: &[&str]) -> Result<String, ComposeError> 
     let mut docker = child::command(program);
     child::hand_on(&mut docker, child::DOCKER);
     child::hand_on(&mut docker, child::NETWORK);
-    let output =
-        docker.args(arguments).kill_on_drop(true).output().await.map_err(|error| ComposeError::NoEngine {
-            command: command.clone(),
-            reason: error.to_string(),
-        })?;
+    let output = docker
+        .args(arguments)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|error| ComposeError::NoEngine { command: command.clone(), reason: Why::of(error) })?;
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     if output.status.success() {
         let log = arguments.first() == Some(&"logs");
@@ -131,7 +133,7 @@ async fn run(program: &str, arguments: &[&str]) -> Result<String, ComposeError> 
     }
     let reason = last_lines(&stderr, 8);
     if stderr.contains("Cannot connect to the Docker daemon") || stderr.contains("permission denied") {
-        return Err(ComposeError::NoEngine { command, reason });
+        return Err(ComposeError::NoEngine { command, reason: reason.into() });
     }
     Err(ComposeError::Failed { command, reason })
 }

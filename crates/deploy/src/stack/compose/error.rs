@@ -1,12 +1,17 @@
 //! Why the containers could not be started, stopped or looked at.
 
+use dorainfra_base::error::Why;
 use std::io;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     #[error("no Docker engine answers: `{command}`: {reason}")]
-    NoEngine { command: String, reason: String },
+    NoEngine {
+        command: String,
+        #[source]
+        reason: Why,
+    },
     #[error("Docker {engine} answers, but there is no Compose")]
     NoCompose { engine: String },
     #[error("`{command}` failed: {reason}")]
@@ -14,7 +19,11 @@ pub enum ComposeError {
     #[error("the container {service} does not get healthy ({words}){}", quoted(.log))]
     NotHealthy { service: String, words: String, log: Vec<String> },
     #[error("the Docker engine answered something unexpected, `{what}`: {reason}")]
-    Unexpected { what: String, reason: String },
+    Unexpected {
+        what: String,
+        #[source]
+        reason: Why,
+    },
     #[error("{} can't be prepared: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
 }

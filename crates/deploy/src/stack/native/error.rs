@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use dorainfra_prometheus::pushgateway::GatewayError;
 
 use super::part::Part;
@@ -12,11 +13,21 @@ pub enum StackError {
     #[error("no `{binary}` was found for the collector stack ({searched})")]
     Missing { binary: &'static str, setting: &'static str, searched: String },
     #[error("`{}` cannot be run: {message}", path.display())]
-    NotRunnable { path: PathBuf, setting: &'static str, message: String },
+    NotRunnable {
+        path: PathBuf,
+        setting: &'static str,
+        #[source]
+        message: Why,
+    },
     #[error("port {port} on 127.0.0.1, which the {part} needs, is in use")]
     PortInUse { port: u16, part: Part },
     #[error("port {port} on 127.0.0.1, which the {part} needs, cannot be listened on: {message}")]
-    Port { port: u16, part: Part, message: String },
+    Port {
+        port: u16,
+        part: Part,
+        #[source]
+        message: Why,
+    },
     #[error("the {part} ended while it was starting{}", quoted(.log))]
     Died { part: Part, log: Vec<String>, log_file: PathBuf },
     #[error("the {part} was not ready after {seconds} s{}", quoted(.log))]
@@ -26,7 +37,11 @@ pub enum StackError {
     #[error("{what} `{}`: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("the record of the running stack `{}` cannot be read: {message}", path.display())]
-    Record { path: PathBuf, message: String },
+    Record {
+        path: PathBuf,
+        #[source]
+        message: Why,
+    },
     #[error("another dorainfra is starting or stopping the stack in `{}`", dir.display())]
     Busy { dir: PathBuf },
     #[error("the rendered files hold no `{0}`")]

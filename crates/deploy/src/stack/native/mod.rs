@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use dorainfra_base::error::Why;
 use tokio::net::TcpListener;
 
 pub use error::StackError;
@@ -249,7 +250,7 @@ async fn check_port(port: u16, part: Part) -> Result<(), StackError> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             Err(StackError::PortInUse { port, part })
         }
-        Err(error) => Err(StackError::Port { port, part, message: error.to_string() }),
+        Err(error) => Err(StackError::Port { port, part, message: Why::of(error) }),
     }
 }
 

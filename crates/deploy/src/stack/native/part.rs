@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use dorainfra_base::child;
+use dorainfra_base::error::Why;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -206,7 +207,7 @@ fn find(
 
 /// Prometheus 3 has a flag for what was a feature switch before.
 async fn agent_flag(prometheus: &Path) -> Result<&'static str, StackError> {
-    let not_runnable = |message: String| StackError::NotRunnable {
+    let not_runnable = |message: Why| StackError::NotRunnable {
         path: prometheus.to_owned(),
         setting: "stack.prometheus",
         message,
@@ -215,7 +216,7 @@ async fn agent_flag(prometheus: &Path) -> Result<&'static str, StackError> {
         .arg("--version")
         .output()
         .await
-        .map_err(|error| not_runnable(error.to_string()))?;
+        .map_err(|error| not_runnable(Why::of(error)))?;
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let major = text

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use dorainfra_base::error::Why;
 use serde::{Deserialize, Serialize};
 
 use super::error::StackError;
@@ -47,7 +48,7 @@ impl Record {
             Err(error) => return Err(StackError::file("cannot read", &path)(error)),
         };
         let mut record: Self = serde_json::from_str(&text)
-            .map_err(|error| StackError::Record { path, message: error.to_string() })?;
+            .map_err(|error| StackError::Record { path, message: Why::of(error) })?;
         for (part, started) in &mut record.parts {
             // It may have been started again since.
             started.process = process::identity(&identity_file(dir, *part)).or(started.process);

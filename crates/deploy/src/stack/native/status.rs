@@ -59,6 +59,9 @@ pub struct RemoteWrite {
     /// Newest sample scraped, Unix seconds.
     #[serde(skip)]
     pub scraped_to: f64,
+    /// Newest sample delivered, or the agent's start where there was none since; Unix seconds.
+    #[serde(skip)]
+    pub delivered_to: f64,
     /// Samples that wait for delivery.
     pub pending: u64,
     pub sent: u64,
@@ -128,6 +131,7 @@ impl RemoteWrite {
         Self {
             lag_seconds: (scraped - delivered).max(0.0),
             scraped_to: scraped,
+            delivered_to: delivered,
             pending: count("prometheus_remote_storage_samples_pending"),
             sent: count("prometheus_remote_storage_samples_total"),
             failed: count("prometheus_remote_storage_samples_failed_total"),
@@ -153,6 +157,7 @@ prometheus_remote_storage_queue_highest_sent_timestamp_seconds{remote_name=\"x\"
         let expected = RemoteWrite {
             lag_seconds: 5.0,
             scraped_to: 1.7e9,
+            delivered_to: 1_699_999_995.0,
             pending: 12,
             sent: 3000,
             failed: 2,

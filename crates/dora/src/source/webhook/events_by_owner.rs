@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::SourceError;
 use super::super::store::{beside, write_durably};
+use dorainfra_base::error::Why;
 
 /// By what an owner's ids begin with, the ids.
 pub(super) type EventsByOwner = BTreeMap<String, BTreeSet<String>>;
@@ -21,6 +22,6 @@ pub(super) fn read(path: &Path) -> EventsByOwner {
 }
 
 pub(super) fn write(path: &Path, made: &EventsByOwner) -> Result<(), SourceError> {
-    let text = serde_json::to_vec(made).map_err(|error| SourceError::Journal(error.to_string()))?;
+    let text = serde_json::to_vec(made).map_err(|error| SourceError::Journal(Why::of(error)))?;
     write_durably(path, &text)
 }

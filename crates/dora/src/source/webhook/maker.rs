@@ -46,8 +46,10 @@ pub(super) enum Unknown {
     Deployment(String),
     /// The beginning of an incident that is over.
     Beginning(String),
-    /// An incident that would be over before it began.
+    /// An incident that would be over before it began: of its end,
     Order(String),
+    /// and of its beginning.
+    Late(String),
 }
 
 /// What was reported of an owner.
@@ -285,10 +287,17 @@ impl Maker {
                     ))));
                 }
             }
-            if begun.is_some() {
+            let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
+            if let Some(begun) = begun {
+                let ended = self.known().reported.ended(delivery.sender, id);
+                if let Some(ended) = ended.filter(|ended| *ended < begun) {
+                    return Ok(Some(Unknown::Late(format!(
+                        "incident `{name}` of {of} was over before, at {}",
+                        ended.format(&Rfc3339).unwrap_or_default()
+                    ))));
+                }
                 continue;
             }
-            let name = id.rsplit_once('#').map_or(id.as_str(), |(_, name)| name);
             let Some(began) = self.known().reported.began(delivery.sender, id) else {
                 return Ok(Some(Unknown::Beginning(format!("no incident `{name}` of {of} is known"))));
             };

@@ -32,6 +32,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::{get, post};
 use base64::Engine as _;
+use dorainfra_base::error::Why;
 use ring::hmac;
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -125,7 +126,7 @@ pub async fn run(settings: Settings, stop: &CancellationToken, events: &Events) 
         .with_state(receiver);
     serve::serve(listener, app, stop).await;
     // The last sender is gone with the server: both come to their ends.
-    let fails = |error: tokio::task::JoinError| SourceError::Journal(error.to_string());
+    let fails = |error: tokio::task::JoinError| SourceError::Journal(Why::of(error));
     write.await.map_err(fails)?;
     make.await.map_err(fails)?
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
+use dorainfra_base::error::Why;
 
 use super::super::project::Fact;
 use super::cdevents::{self, Mode, Read};
@@ -85,7 +86,7 @@ pub fn record(
         }
     }
     let new = journal.append(std::slice::from_ref(&delivery));
-    let new = new.map_err(|error| SourceError::Journal(error.to_string()))?.contains(&true);
+    let new = new.map_err(|error| SourceError::Journal(Why::of(error)))?.contains(&true);
     if new {
         maker.add([delivery]);
     }
@@ -114,6 +115,10 @@ impl Unknown {
                 Err(format!("{what}; give the time at which it was over with `--at`"))
             }
             (Self::Order(what), false) => Ok(format!("{what}: this does not end it")),
+            (Self::Late(what), true) => {
+                Err(format!("{what}; give the time at which it began with `--at`, or another `--id`"))
+            }
+            (Self::Late(what), false) => Ok(format!("{what}: this counts as one that goes on")),
             (Self::Beginning(what), false) => {
                 Ok(format!("{what}: this counts once its beginning is reported"))
             }
@@ -190,9 +195,18 @@ mod tests {
         assert!(ended.new && ended.notes.is_empty(), "{ended:?}");
         let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap();
         assert!(text.contains("\"recovery\"") && text.contains(noon), "{text}");
+        // The other way round: the beginning of what was over before.
+        let search = format!("{OF_EVENT}orders/search");
+        told(folder.path(), &search, "resolved", ten).unwrap();
+        let refused = told(folder.path(), &search, "reported", eleven).unwrap_err().to_string();
+        assert!(refused.contains("was over before, at 2026-03-02T10:30:00Z; give the time"), "{refused}");
+        assert!(told(folder.path(), &search, "reported", "2026-03-02T10:00:00Z").unwrap().new);
         // Whoever else tells of it is told why it does not count.
         told(folder.path(), "/other", "reported", eleven).unwrap();
         let kept = told(folder.path(), "/other", "resolved", ten).unwrap();
         assert!(kept.new && kept.notes[0].contains(eleven), "{kept:?}");
+        told(folder.path(), "/third", "resolved", ten).unwrap();
+        let kept = told(folder.path(), "/third", "reported", eleven).unwrap();
+        assert!(kept.new && kept.notes[0].ends_with("this counts as one that goes on"), "{kept:?}");
     }
 }

@@ -87,7 +87,7 @@ fn find(tx: &Tx, bucket: &str, name: &str, generation: Option<&str>) -> Option<V
 /// An object as it is answered: its links lead to this sandbox.
 fn shown(cloud: &Cloud, bucket: &Value, object: &Value) -> Value {
     let text = |field: &str| object[field].as_str().unwrap_or_default();
-    let name = crate::kernel::contract::percent_encode(text("name"));
+    let name = dorainfra_gcp::encoded(text("name"));
     let base = format!("http://127.0.0.1:{}", cloud.port);
     let path = format!("storage/v1/b/{}/o/{name}", text("bucket"));
     let mut shown = object.clone();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use dorainfra_gcp::encoded;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -16,7 +17,6 @@ use super::preconditions::Conditions;
 use super::upload::{hashes, header, metadata};
 use crate::kernel::call::Call;
 use crate::kernel::cloud::Cloud;
-use crate::kernel::contract::percent_encode;
 use crate::kernel::error::ApiError;
 
 /// All pieces but the last are a multiple of this.
@@ -49,7 +49,7 @@ pub async fn begin(call: Call, headers: &HeaderMap, body: &[u8]) -> Result<Respo
         "http://127.0.0.1:{}/upload/storage/v1/b/{}/o?uploadType=resumable&name={}&upload_id={id}",
         cloud.port,
         call.path("bucket"),
-        percent_encode(&name)
+        encoded(&name)
     );
     let key = format!("uploads/{id}");
     cloud

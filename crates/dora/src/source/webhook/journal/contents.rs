@@ -82,6 +82,16 @@ impl JournalContents {
         its.filter_map(|(_, (_, project))| project.failures.get(id)?.begun()).min()
     }
 
+    /// When an incident was over of which only that is reported.
+    pub fn ended(&self, sender: Sender, id: &str) -> Option<OffsetDateTime> {
+        let its = self.projects.iter().filter(|(about, _)| about.sender == sender);
+        let ends = its.filter_map(|(_, (_, project))| {
+            let failure = project.failures.get(id).filter(|failure| failure.begun().is_none())?;
+            failure.statuses.iter().map(|end| end.at).max()
+        });
+        ends.max()
+    }
+
     pub fn into_projects(self) -> BTreeMap<About, (String, Project)> {
         self.projects
     }
