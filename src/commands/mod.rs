@@ -6,10 +6,12 @@ mod apply;
 mod arguments;
 mod collect;
 mod completions;
+mod connect;
 mod context;
 mod credentials;
 mod destroy;
 mod doctor;
+mod drift;
 mod environment;
 mod error;
 mod event;
@@ -17,6 +19,10 @@ mod explain;
 mod generate;
 mod init;
 mod interrupt;
+mod list;
+mod logs;
+mod open;
+mod output;
 mod panics;
 mod plan;
 mod query;
@@ -68,10 +74,16 @@ pub enum Command {
     Render(render::Render),
     Report(report::Report),
     Query(query::QueryCommand),
+    Output(output::OutputCommand),
+    List(list::List),
+    Drift(drift::DriftCommand),
     Generate(generate::Generate),
     Collect(collect::Collect),
     Event(event::EventCommand),
     Stack(stack::Stack),
+    Logs(logs::Logs),
+    Open(open::Open),
+    Connect(connect::Connect),
     Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
@@ -106,7 +118,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
         Err(error) => {
             // clap prints help and version to stdout, errors to stderr.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 };
+            return if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() };
         }
     };
     panics::watch(context::printer(&cli.global, &environment), &environment.variables);
@@ -131,18 +143,21 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
                 code
             }
             Err(error) => {
-                printer.error(&format!("the runtime can't start: {error}"), &[], &[], Exit::Failed as u8);
+                printer.error(&format!("the runtime can't start: {error}"), &[], &[], Exit::Failed.code());
                 Exit::Failed
             }
         };
         let _ = ends.send(code);
     });
     match work {
-        Ok(work) => ended.recv().unwrap_or_else(|_| match work.join() {
-            Err(panic) => std::panic::resume_unwind(panic),
-            Ok(()) => Exit::Failed,
-        }) as u8,
-        Err(_) => Exit::Failed as u8,
+        Ok(work) => ended
+            .recv()
+            .unwrap_or_else(|_| match work.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => Exit::Failed,
+            })
+            .code(),
+        Err(_) => Exit::Failed.code(),
     }
 }
 
@@ -163,7 +178,7 @@ async fn give_up(signals: Signals, printer: Printer, ends: std::sync::mpsc::Send
 }
 
 fn show(printer: &Printer, error: &CommandError, exit: Exit) {
-    printer.error(&error.to_string(), &error.causes(), &[error.next_step()], exit as u8);
+    printer.error(&error.to_string(), &error.causes(), &[error.next_step()], exit.code());
 }
 
 /// `had_time`: the command could have ended by itself after the first signal.
@@ -187,11 +202,17 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Verify(command) => command.run(context).await,
         Command::Render(command) => command.run(context).await,
         Command::Query(command) => command.run(context).await,
+        Command::Output(command) => command.run(context).await,
+        Command::List(command) => command.run(context).await,
+        Command::Drift(command) => command.run(context).await,
         Command::Report(command) => command.run(context).await,
         Command::Generate(command) => command.run(context).await,
         Command::Collect(command) => command.run(context).await,
         Command::Event(command) => command.run(context).await,
         Command::Stack(command) => command.run(context).await,
+        Command::Logs(command) => command.run(context).await,
+        Command::Open(command) => command.run(context).await,
+        Command::Connect(command) => command.run(context).await,
         Command::Credentials(command) => command.run(context).await,
         Command::Sandbox(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,

@@ -144,6 +144,8 @@ impl Lines {
             Event::Checked { check } => vec![Line::Out(report::row(check, &self.style))],
             Event::Note { message } => vec![Line::Err(format!("  {}\n", hang(&visible(message), 2)))],
             Event::MachineLog { .. } | Event::Warning { .. } => self.bad_news(event),
+            // Nothing but `logs` sends one, by itself.
+            Event::StackLog { .. } => Vec::new(),
             Event::ResourceProgress { .. } => Vec::new(),
         }
     }

@@ -16,6 +16,7 @@ mod concurrency;
 mod crash_matrix;
 mod credentials;
 mod credentials_of_people;
+mod day_two;
 mod environment_of_children;
 mod first_real_run;
 mod hostile_endpoint;
