@@ -1,14 +1,16 @@
 //! JSON Schemas of what programs read, made from the types that are written: docs/schemas.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use dorainfra_config::Explanation;
 use dorainfra_deploy::workflow::SavedPlan;
 use dorainfra_deploy::workflow::event_sources::Collected;
-use dorainfra_model::{Event, PlanDocument, SCHEMA};
+use dorainfra_deploy::workflow::output::OUTPUTS;
+use dorainfra_model::{Event, PlanDocument, ResourceId, SCHEMA};
 use dorainfra_report::Report;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use crate::ui;
@@ -60,12 +62,22 @@ enum CommandResult {
     Issued(ui::Issued),
     /// `render`
     Rendered(ui::Rendered),
-    /// `stack logs`
-    Logs(ui::Logs),
     /// `validate`
     Validated(ui::Validated),
+    /// `output`
+    Outputs(Outputs),
+    /// `list`
+    Listed(Listed),
+    /// `drift`
+    Drift(Drift),
+    /// `open`
+    Opened(Opened),
     /// `explain`
     Explanation(Explanation),
+    /// `explain mimir.version`
+    ExplainedVersion(ExplainedVersion),
+    /// `explain` of an error's topic
+    Topic(Topic),
     /// `init`, and `report` into a file
     Written(ui::Written),
     /// `sandbox start`
@@ -90,6 +102,123 @@ struct Ended {
     ok: bool,
     /// The exit code.
     code: u8,
+}
+
+/// Each name with its value, or `null` where there is none.
+struct Outputs;
+
+impl JsonSchema for Outputs {
+    fn schema_name() -> Cow<'static, str> {
+        "Outputs".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: serde_json::Map<String, Value> =
+            OUTPUTS.iter().map(|name| ((*name).to_owned(), json!(true))).collect();
+        json_schema!({
+            "type": "object",
+            "description": "Each name with its value, or `null` where there is none.",
+            "properties": names,
+            "minProperties": 1,
+        })
+    }
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Listed {
+    project: String,
+    deployments: Vec<ListedDeployment>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct ListedDeployment {
+    name: String,
+    /// `single`, `ha`; `null` without a machine.
+    topology: Option<String>,
+    regions: Vec<String>,
+    /// Each with its status, as `RUNNING`.
+    machines: BTreeMap<String, String>,
+    disks: Vec<String>,
+    buckets: Vec<String>,
+    /// RFC 3339.
+    since: Option<String>,
+    /// This folder's configuration means it.
+    configured: bool,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Drift {
+    deployment: String,
+    project: String,
+    drift: bool,
+    /// Anything is there that carries the deployment's mark.
+    exists: bool,
+    found: Vec<Drifted>,
+    /// What the configuration means to change.
+    pending: Vec<ResourceId>,
+    /// How many are as they were applied.
+    same: usize,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Drifted {
+    id: ResourceId,
+    kind: DriftKind,
+    fields: Vec<Differs>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "a description")]
+enum DriftKind {
+    Changed,
+    Missing,
+    Unmarked,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Differs {
+    path: String,
+    expected: Value,
+    found: Value,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Opened {
+    address: String,
+    /// In a browser.
+    opened: bool,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct ExplainedVersion {
+    #[schemars(flatten)]
+    explanation: Explanation,
+    upgrades: Vec<Upgrade>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Upgrade {
+    from: String,
+    to: String,
+    notes: Vec<String>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "a description")]
+struct Topic {
+    topic: String,
+    title: String,
+    /// Markdown.
+    text: String,
 }
 
 #[derive(JsonSchema)]

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use dorainfra_config::Feeds;
 use dorainfra_deploy::workflow::apply::{self, Applied, Extent};
 use dorainfra_deploy::workflow::{Planned, Project, Purpose, Run, SavedPlan, Selection};
+use dorainfra_engine::{Action, Plan, Step};
 use dorainfra_model::Events;
 
 use super::context::Context;
@@ -61,7 +63,7 @@ impl Apply {
             total_ms: began.elapsed().as_millis() as u64,
             verified: report.as_ref().map(summary::report),
             next: match &result {
-                Ok(_) => vec!["dorainfra status".into(), "dorainfra destroy".into()],
+                Ok(()) => self.next(&run, &planned.plan),
                 Err(_) => vec!["dorainfra apply".into()],
             },
             ..Summary::default()
@@ -74,7 +76,7 @@ impl Apply {
             summary.facts.push(("tls".into(), run.tls().into()));
             summary.facts.push(("engine".into(), run.facts.engine.label()));
         }
-        summary::for_sandbox(&mut summary, context);
+        summary::same_deployment(&mut summary, context);
         context.printer.conclude(&summary);
         result?;
         match report {
@@ -83,6 +85,19 @@ impl Apply {
                 .hint("the failed checks above say what to do; `dorainfra verify` checks again")),
             _ => Ok(Exit::Done),
         }
+    }
+
+    /// Who has just made a deployment wants to see what it is for; later, how it is.
+    fn next(&self, run: &Run, plan: &Plan) -> Vec<String> {
+        let makes = |step: &Step| step.action == Action::Create && step.id.kind == "compute.instance";
+        let first = plan.steps.iter().any(makes) && !plan.is_targeted();
+        let sees = !self.no_stack && run.project.config.feeds() != Feeds::Nothing;
+        let next: &[&str] = match (first, sees) {
+            (true, true) => &["dorainfra report", "dorainfra open", "dorainfra credentials issue NAME"],
+            (true, false) => &["dorainfra status", "dorainfra credentials issue NAME"],
+            (false, _) => &["dorainfra status", "dorainfra destroy"],
+        };
+        next.iter().map(|command| (*command).to_owned()).collect()
     }
 
     async fn plan(&self, context: &Context, events: &Events) -> CommandResult<(Run, Planned)> {

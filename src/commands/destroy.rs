@@ -6,6 +6,7 @@ use clap::Args;
 use dorainfra_deploy::resource::Remains;
 use dorainfra_deploy::workflow::destroy::{self, Destroyed, Planned};
 use dorainfra_deploy::workflow::{Purpose, Run};
+use dorainfra_engine::Action;
 use dorainfra_model::Events;
 
 use super::context::Context;
@@ -54,7 +55,8 @@ impl Destroy {
             total_ms: began.elapsed().as_millis() as u64,
             ..Summary::default()
         };
-        summary.facts.extend(remains.map(|remains| ("left".to_owned(), left(&run, &remains))));
+        let before = planned.has_changes() || planned.plan.count(Action::Keep) > 0;
+        summary.facts.extend(remains.map(|remains| ("left".to_owned(), left(&run, &remains, before))));
         summary::add_outcome(&mut summary, &planned.plan, outcome.as_ref());
         if result.is_err() {
             summary.next.push("dorainfra destroy".into());
@@ -62,7 +64,7 @@ impl Destroy {
             summary.next.push("dorainfra apply".into());
             summary.next.push("dorainfra destroy --delete-data".into());
         }
-        summary::for_sandbox(&mut summary, context);
+        summary::same_deployment(&mut summary, context);
         context.printer.conclude(&summary);
         result?;
         Ok(Exit::Done)
@@ -78,8 +80,8 @@ impl Destroy {
     }
 }
 
-/// What is still there, in words.
-fn left(run: &Run, Remains { left, off }: &Remains) -> String {
+/// What is still there, in words; `before`: whether something was.
+fn left(run: &Run, Remains { left, off }: &Remains, before: bool) -> String {
     let (name, project) = (&run.blueprint.deployment, run.client.project());
     let off: Vec<&str> = off.iter().map(String::as_str).collect();
     let off = off.join(" ");
@@ -87,6 +89,7 @@ fn left(run: &Run, Remains { left, off }: &Remains) -> String {
         [] if !off.is_empty() => {
             format!("nothing of {name} is seen in {project}, where what {off} keeps can't be seen")
         }
+        [] if !before => format!("nothing of {name} exists in {project}"),
         [] => format!("nothing of {name} is left in {project}"),
         left => {
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();

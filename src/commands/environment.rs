@@ -5,8 +5,28 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Variables that the tool itself reads and that are no configuration keys.
-pub const TOOL_VARIABLES: &[&str] =
-    &["DORAINFRA_SANDBOX_DIR", "DORAINFRA_MIMIR_RELEASES", "DORAINFRA_WEBHOOK_SECRET"];
+pub const TOOL_VARIABLES: &[&str] = &[
+    "DORAINFRA_SANDBOX_DIR",
+    "DORAINFRA_MIMIR_RELEASES",
+    "DORAINFRA_WEBHOOK_SECRET",
+    // Those of `connect`, which may run this program.
+    CONNECTED_VARIABLES[0].0,
+    CONNECTED_VARIABLES[1].0,
+    CONNECTED_VARIABLES[2].0,
+    CONNECTED_VARIABLES[3].0,
+    CONNECTED_VARIABLES[4].0,
+    CONNECTED_VARIABLES[5].0,
+];
+
+/// Variables that `connect` gives to what it runs, and the output that each of them is.
+pub const CONNECTED_VARIABLES: [(&str, &str); 6] = [
+    ("DORAINFRA_ENDPOINT", "endpoint"),
+    ("DORAINFRA_MIMIR_URL", "mimir_url"),
+    ("DORAINFRA_TENANT", "tenant"),
+    ("DORAINFRA_CA_FILE", "ca_file"),
+    ("DORAINFRA_CLIENT_CERTIFICATE_FILE", "client_certificate_file"),
+    ("DORAINFRA_CLIENT_KEY_FILE", "client_key_file"),
+];
 
 /// Variables that say by which proxy something is reached.
 pub const PROXY_VARIABLES: [&str; 9] = [
@@ -69,6 +89,14 @@ mod tests {
     fn exceptions(variables: &[(&str, &str)]) -> Option<String> {
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Environment { variables, folder: PathBuf::new(), executable: PathBuf::new() }.proxy_exceptions()
+    }
+
+    #[test]
+    fn what_connect_gives_is_taken_for_no_key() {
+        for (variable, output) in CONNECTED_VARIABLES {
+            assert!(TOOL_VARIABLES.contains(&variable), "{variable}");
+            assert!(dorainfra_deploy::workflow::output::OUTPUTS.contains(&output), "{output}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use dorainfra_deploy::artifact::ArtifactError;
 use dorainfra_deploy::machine::MachineError;
+use dorainfra_deploy::workflow::tunnel::TunnelError;
 use dorainfra_deploy::workflow::{Error, InputError, Interrupted, PlanError};
 use dorainfra_engine::EngineError;
 
@@ -12,20 +13,38 @@ use super::{panics, troubleshooting};
 
 /// The exit codes, as documented in docs/exit-codes.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
-    Done = 0,
-    Failed = 1,
-    /// Only ever under `plan --detailed-exitcode`.
-    Changes = 2,
+    Done,
+    Failed,
+    /// Only ever of `plan --detailed-exitcode` and `drift`.
+    Changes,
     /// Wrong usage or configuration; nothing was changed.
-    Usage = 3,
-    LeaseHeld = 4,
-    PlanStale = 5,
-    VerifyFailed = 6,
-    Interrupted = 130,
+    Usage,
+    LeaseHeld,
+    PlanStale,
+    VerifyFailed,
+    Interrupted,
     /// Ended by SIGTERM.
-    Terminated = 143,
+    Terminated,
+    /// That of a command of the user's, which was run.
+    Of(u8),
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Changes => 2,
+            Self::Usage => 3,
+            Self::LeaseHeld => 4,
+            Self::PlanStale => 5,
+            Self::VerifyFailed => 6,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::Of(code) => code,
+        }
+    }
 }
 
 /// A command's failure.
@@ -120,7 +139,8 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 /// What a run's failure means for whoever started it.
 fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::Blueprint(_)
+        Error::Tunnel(TunnelError::NoMachine { .. })
+        | Error::Blueprint(_)
         | Error::Config(_)
         | Error::Input(_)
         | Error::Project(_)
@@ -159,8 +179,10 @@ fn exit_of(error: &Error) -> Exit {
         | Error::Stack(_)
         | Error::StandInsForHa
         | Error::Target(_)
+        | Error::Tunnel(_)
         | Error::Unmakeable { .. }
         | Error::Unreachable { .. }
+        | Error::Unreadable { .. }
         | Error::Unwritable { .. }
         | Error::Upload(_)
         | Error::Write(_) => Exit::Failed,
@@ -183,6 +205,7 @@ as_in_a_run!(
     Interrupted,
     MachineError,
     PlanError,
+    TunnelError,
     dorainfra_config::ConfigErrors,
     dorainfra_config::ProjectMissing,
     dorainfra_deploy::blueprint::BlueprintError,

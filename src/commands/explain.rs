@@ -2,14 +2,21 @@
 
 use clap::Args;
 use dorainfra_config as config;
+use dorainfra_deploy::blueprint::{self, Upgrade};
+use serde_json::Value;
 
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit, troubleshooting};
+use crate::ui::ExplainedVersion;
+
+/// Its explanation says what newer ones bring.
+const VERSION: &str = "mimir.version";
 
 /// Explain a key of dorainfra.yaml or an error: what it means, and what to do
 ///
 /// `dorainfra explain mimir` lists what is in a section, `dorainfra explain` everything
-/// that the file may begin with. What an error names as `lease-held` is a section of
+/// that the file may begin with, `dorainfra explain mimir.version` what an upgrade of Mimir brings and
+/// takes, and by which versions it goes. What an error names as `lease-held` is a section of
 /// docs/troubleshooting.md.
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -45,7 +52,37 @@ impl Explain {
             };
             CommandError::usage(format!("there is no key or error `{}`", self.key)).hint(hint)
         })?;
-        context.printer.result(&explanation);
+        match explanation.path == VERSION {
+            true => {
+                let upgrades = upgrades(context).await;
+                context.printer.result(&ExplainedVersion { explanation, upgrades });
+            }
+            false => context.printer.result(&explanation),
+        }
         Ok(Exit::Done)
+    }
+}
+
+/// From the version of this folder's configuration; one that is wrong is no reason to explain nothing.
+async fn upgrades(context: &Context) -> Vec<Upgrade> {
+    let project = context.project().await;
+    let mimir =
+        project.map(|project| project.config.mimir).unwrap_or_else(|_| config::Config::default().mimir);
+    let mut keys = Vec::new();
+    dotted(&serde_json::to_value(&mimir.extra).unwrap_or_default(), String::new(), &mut keys);
+    blueprint::upgrades(&mimir.version, mimir.topology == config::Topology::Ha, &keys)
+}
+
+/// The keys of nested mappings, with dots.
+fn dotted(value: &Value, path: String, keys: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                dotted(inner, path, keys);
+            }
+        }
+        _ if path.is_empty() => {}
+        _ => keys.push(path),
     }
 }

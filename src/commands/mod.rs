@@ -6,12 +6,14 @@ mod apply;
 mod arguments;
 mod collect;
 mod completions;
+mod connect;
 mod context;
 mod credentials;
 mod destroy;
 #[cfg(test)]
 mod documented;
 mod doctor;
+mod drift;
 mod environment;
 mod error;
 mod event;
@@ -19,7 +21,11 @@ mod explain;
 mod generate;
 mod init;
 mod interrupt;
+mod list;
+mod logs;
 mod man;
+mod open;
+mod output;
 mod panics;
 mod plan;
 mod query;
@@ -73,10 +79,16 @@ pub enum Command {
     Render(render::Render),
     Report(report::Report),
     Query(query::QueryCommand),
+    Output(output::OutputCommand),
+    List(list::List),
+    Drift(drift::DriftCommand),
     Generate(generate::Generate),
     Collect(collect::Collect),
     Event(event::EventCommand),
     Stack(stack::Stack),
+    Logs(logs::Logs),
+    Open(open::Open),
+    Connect(connect::Connect),
     Credentials(credentials::Credentials),
     Sandbox(sandbox::Sandbox),
     Doctor(doctor::Doctor),
@@ -111,7 +123,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
             cli.global.sandbox |= cli.global.sandbox_dir.is_some();
             cli
         }
-        Err(error) => return usage::show(&error, &arguments) as u8,
+        Err(error) => return usage::show(&error, &arguments).code(),
     };
     panics::watch(context::printer(&cli.global, &environment), &environment.variables);
     // The process-wide TLS provider; a second call in the same process is harmless.
@@ -146,14 +158,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, environment: Environm
         let _ = ends.send(code);
     });
     match work {
-        Ok(work) => ended.recv().unwrap_or_else(|_| match work.join() {
-            Err(panic) => {
-                shown.end(false, panics::CODE);
-                std::panic::resume_unwind(panic)
-            }
-            Ok(()) => Exit::Failed,
-        }) as u8,
-        Err(_) => Exit::Failed as u8,
+        Ok(work) => ended
+            .recv()
+            .unwrap_or_else(|_| match work.join() {
+                Err(panic) => {
+                    shown.end(false, panics::CODE);
+                    std::panic::resume_unwind(panic)
+                }
+                Ok(()) => Exit::Failed,
+            })
+            .code(),
+        Err(_) => Exit::Failed.code(),
     }
 }
 
@@ -176,8 +191,8 @@ async fn give_up(signals: Signals, printer: Printer, ends: std::sync::mpsc::Send
 fn show(printer: &Printer, error: &CommandError, exit: Exit) {
     let mut hints = vec![error.next_step()];
     hints.extend(error.topic().map(|topic| format!("`dorainfra explain {topic}` says more")));
-    printer.error(&error.to_string(), &error.causes(), &hints, exit as u8);
-    printer.end(false, exit as u8);
+    printer.error(&error.to_string(), &error.causes(), &hints, exit.code());
+    printer.end(false, exit.code());
 }
 
 /// `had_time`: the command could have ended by itself after the first signal.
@@ -201,11 +216,17 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Verify(command) => command.run(context).await,
         Command::Render(command) => command.run(context).await,
         Command::Query(command) => command.run(context).await,
+        Command::Output(command) => command.run(context).await,
+        Command::List(command) => command.run(context).await,
+        Command::Drift(command) => command.run(context).await,
         Command::Report(command) => command.run(context).await,
         Command::Generate(command) => command.run(context).await,
         Command::Collect(command) => command.run(context).await,
         Command::Event(command) => command.run(context).await,
         Command::Stack(command) => command.run(context).await,
+        Command::Logs(command) => command.run(context).await,
+        Command::Open(command) => command.run(context).await,
+        Command::Connect(command) => command.run(context).await,
         Command::Credentials(command) => command.run(context).await,
         Command::Sandbox(command) => command.run(context).await,
         Command::Doctor(command) => command.run(context).await,
@@ -223,7 +244,7 @@ async fn run(cli: Cli, environment: Environment, printer: Printer, signals: Sign
         () = context.signals.over() => Err(interrupted(context.signals.had_time())),
     };
     let result = result.and_then(|exit| {
-        printer.end(matches!(exit, Exit::Done | Exit::Changes), exit as u8);
+        printer.end(matches!(exit, Exit::Done | Exit::Changes), exit.code());
         // A full disk behind `> file` is a failure like any other.
         printer
             .finish()

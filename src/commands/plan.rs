@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use dorainfra_deploy::workflow::{Purpose, SavedPlan, Selection, apply, credentials, phase};
+use clap::{Args, ValueEnum};
+use dorainfra_deploy::workflow::{Planned, Purpose, SavedPlan, Selection, apply, credentials, phase};
 use dorainfra_model::{Events, Phase};
 
 use super::context::Context;
 use super::{CommandResult, Exit, arguments, screen};
-use crate::ui;
+use crate::ui::{self, GraphForm, graph};
 
 /// Show what `apply` would create, change and delete
 ///
@@ -26,20 +26,53 @@ pub struct PlanCommand {
     /// Exit with 2 where there is something to do, with 0 where there is nothing
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Print the dependencies and each resource's action as a graph, and nothing else; an arrow leads to
+    /// what a resource needs
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["out", "json"])]
+    graph: Option<Form>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For a page of GitHub or GitLab, or mermaid.live
+    Mermaid,
+    /// For Graphviz: `dorainfra plan --graph dot | dot -Tsvg`
+    Dot,
+}
+
+impl From<Form> for GraphForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Mermaid => Self::Mermaid,
+            Form::Dot => Self::Dot,
+        }
+    }
 }
 
 impl PlanCommand {
     pub async fn run(self, context: &Context) -> CommandResult {
-        screen::with(&context.printer, async |events| self.work(context, events).await).await
+        let (exit, drawn) =
+            screen::with(&context.printer, async |events| self.work(context, events).await).await?;
+        if let Some(drawn) = drawn {
+            context.printer.verbatim(&drawn);
+        }
+        Ok(exit)
     }
 
-    async fn work(self, context: &Context, events: &Events) -> CommandResult {
+    /// The exit code, and the graph where one is asked for.
+    async fn work(self, context: &Context, events: &Events) -> CommandResult<(Exit, Option<String>)> {
         let selection = Selection::from(self.selection);
         let run = context.run_for(Purpose::Plan, &selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&selection, events)).await?;
         run.refuse_stand_ins()?;
-        let planned = apply::with_follow_up(&run, plan, !self.no_stack, events).await?;
+        let drawn = self.graph.map(|form| graph(&plan, form.into()));
+        let planned = match &drawn {
+            // Nothing else is shown.
+            Some(_) if self.no_stack => Planned { plan, follow_up: Vec::new() },
+            Some(_) => Planned { follow_up: run.follow_up(&plan).await?, plan },
+            None => apply::with_follow_up(&run, plan, !self.no_stack, events).await?,
+        };
         let changes = planned.has_changes();
         let mut file = None;
         if let Some(name) = &self.out {
@@ -48,7 +81,9 @@ impl PlanCommand {
             events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
             file = Some(name.display().to_string());
         }
-        context.printer.conclude(&ui::Planned { changes, file });
-        Ok(if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done })
+        if drawn.is_none() {
+            context.printer.conclude(&ui::Planned { changes, file });
+        }
+        Ok((if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done }, drawn))
     }
 }

@@ -1,13 +1,11 @@
 //! `stack`: the collector stack by itself.
 
 use clap::{Args, Subcommand};
-use dorainfra_deploy::stack::compose::{self, Engine};
-use dorainfra_deploy::stack::native;
 use dorainfra_deploy::workflow::{Purpose, follow_up, phase, stack};
 use dorainfra_model::{Events, Phase};
 
 use super::context::Context;
-use super::{CommandError, CommandResult, Exit, screen};
+use super::{CommandResult, Exit, logs, screen};
 use crate::ui;
 
 /// Start, stop and look at the collector stack on this machine
@@ -72,7 +70,9 @@ impl Stack {
                     ask: None,
                 });
             }
-            StackCommand::Logs { lines } => logs(context, lines).await?,
+            StackCommand::Logs { lines } => {
+                logs::of_stack(context, logs::Extent { lines, follow: false }).await?;
+            }
         }
         Ok(Exit::Done)
     }
@@ -85,31 +85,5 @@ async fn up(context: &Context, events: &Events) -> CommandResult<()> {
         stack::up(&run, &target, events).await
     })
     .await?;
-    Ok(())
-}
-
-async fn logs(context: &Context, lines: usize) -> CommandResult<()> {
-    let config = context.project().await?.config;
-    let mut logs = ui::Logs { parts: Vec::new() };
-    let mut add = |part: &str, lines: &[String]| {
-        logs.parts.push(ui::Log { part: part.to_owned(), lines: lines.to_vec() });
-    };
-    let stack = native::status(&context.workspace.stack_folder(&config.name)).await?;
-    for part in &stack.parts {
-        let text = std::fs::read_to_string(&part.log).map_err(|error| {
-            CommandError::failed(format!("{} can't be read: {error}", part.log.display())).because(error)
-        })?;
-        let all: Vec<String> = text.lines().map(str::to_owned).collect();
-        add(part.part.name(), &all[all.len().saturating_sub(lines)..]);
-    }
-    if stack.parts.is_empty()
-        && let Ok(engine) = Engine::find().await
-    {
-        for container in compose::status(&engine, &config.name, &config.stack.ports).await?.containers {
-            let log = compose::logs_of(&engine, &config.name, &container.service, lines).await?;
-            add(&container.service, &log);
-        }
-    }
-    context.printer.result(&logs);
     Ok(())
 }

@@ -25,17 +25,17 @@ fn show_json(said: &clap::Error, exit: Exit, printer: &Printer) {
     match exit {
         Exit::Done => printer.verbatim(&text),
         // Of a command that lacks a subcommand, clap says its whole help.
-        _ if is_help => printer.error("a subcommand is missing", &[], &[text.trim().to_owned()], exit as u8),
+        _ if is_help => printer.error("a subcommand is missing", &[], &[text.trim().to_owned()], exit.code()),
         _ => {
             let mut parts = text.split("\n\n").map(str::trim).filter(|part| !part.is_empty());
             let message = parts.next().unwrap_or_default();
             let message = message.strip_prefix("error: ").unwrap_or(message);
             let hints: Vec<String> =
                 parts.map(|hint| hint.strip_prefix("tip: ").unwrap_or(hint).to_owned()).collect();
-            printer.error(message, &[], &hints, exit as u8);
+            printer.error(message, &[], &hints, exit.code());
         }
     }
-    printer.end(exit == Exit::Done, exit as u8);
+    printer.end(exit == Exit::Done, exit.code());
 }
 
 /// What follows `--` is no flag.

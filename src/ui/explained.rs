@@ -1,7 +1,8 @@
 //! The result of `explain`: a key, or what is in a section.
 
 use dorainfra_config::Explanation;
-use serde_json::Value;
+use dorainfra_deploy::blueprint::Upgrade;
+use serde_json::{Value, json};
 
 use super::text::{hang, wrap};
 use super::{Role, Style, View};
@@ -33,5 +34,32 @@ impl View for Explanation {
 
     fn json(&self) -> Value {
         serde_json::to_value(self).expect("texts are plain data with string keys")
+    }
+}
+
+/// That of Mimir's version, with the way to the newest one.
+pub struct ExplainedVersion {
+    pub explanation: Explanation,
+    pub upgrades: Vec<Upgrade>,
+}
+
+impl View for ExplainedVersion {
+    fn human(&self, style: &Style) -> String {
+        let mut text = self.explanation.human(style);
+        for upgrade in &self.upgrades {
+            let title = format!("From {} to {}", upgrade.from, upgrade.to);
+            text.push_str(&format!("\n{}\n", style.paint(Role::Heading, title)));
+            for note in &upgrade.notes {
+                let lines = wrap(note, style.width.saturating_sub(4)).join("\n");
+                text.push_str(&format!("  - {}\n", hang(&lines, 4)));
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let mut fields = self.explanation.json();
+        fields["upgrades"] = json!(self.upgrades);
+        fields
     }
 }

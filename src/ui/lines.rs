@@ -151,6 +151,8 @@ impl Lines {
                 let words = format!("  the cloud answers again, after {}", elapsed(*after_ms));
                 vec![self.message(Role::Good, words)]
             }
+            // Nothing but `logs` sends one, by itself.
+            Event::StackLog { .. } => Vec::new(),
             Event::ResourceProgress { .. } => Vec::new(),
         }
     }

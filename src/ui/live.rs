@@ -90,6 +90,7 @@ impl Live {
             Event::Planned { .. }
             | Event::ResourceSkipped { .. }
             | Event::MachineLog { .. }
+            | Event::StackLog { .. }
             | Event::StackPart { .. }
             | Event::Checked { .. }
             | Event::CloudUnreachable { .. }

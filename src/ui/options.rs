@@ -68,9 +68,12 @@ impl Options {
     }
 
     pub(super) fn style(&self, terminal: bool) -> Style {
+        let columns = |term: console::Term| term.size_checked().map(|(_, columns)| usize::from(columns));
         let width = self
             .width
-            .or_else(|| console::Term::stderr().size_checked().map(|(_, columns)| usize::from(columns)))
+            .or_else(|| columns(console::Term::stderr()))
+            // Messages may go elsewhere while the result is on the terminal.
+            .or_else(|| columns(console::Term::stdout()))
             .unwrap_or(DEFAULT_WIDTH);
         // Narrower than this, tables turn into noise: let the terminal wrap.
         Style { colour: self.colour && terminal, width: width.max(40), verbose: self.verbose }

@@ -131,7 +131,7 @@ fn write_step(step: &Step, names: usize, style: &Style, out: &mut String) {
     }
 }
 
-fn write_change(change: &Change, paths: usize, style: &Style, out: &mut String) {
+pub(super) fn write_change(change: &Change, paths: usize, style: &Style, out: &mut String) {
     let path = visible(&change.path);
     let forces = match change.forces_replacement {
         true => style.paint(Role::Bad, "  forces replacement"),

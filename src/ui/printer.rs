@@ -143,6 +143,17 @@ impl Printer {
         self.json(&json!({"type": "result", "result": result}));
     }
 
+    /// A line of somebody's log, which is the result itself; `event` is the same for programs.
+    pub fn log(&self, event: &Event, from: Option<&str>, line: &str) {
+        if self.options.mode == Mode::Json {
+            return self.event(event);
+        }
+        let from = from.map(|from| self.style().paint(Role::Faint, format!("{} | ", visible(from))));
+        // Colours of somebody else's end where they like.
+        let line = console::strip_ansi_codes(line);
+        self.out(&format!("{}{}\n", from.unwrap_or_default(), visible(line.trim_end())));
+    }
+
     /// A statement beside the result. Not printed with `--quiet`.
     pub fn note(&self, message: &str) {
         match self.options.mode {
@@ -454,6 +465,27 @@ mod tests {
         let causes = ["error sending request", "client error (Connect)", "refused"].map(str::to_owned);
         printer.error("no answer: refused", &causes, &[], 1);
         assert_eq!(captured.stderr(), "error: no answer: refused\n");
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_harmless_and_an_event_for_programs() {
+        let event = Event::StackLog { part: "generator".into(), line: "a\u{1b}[31mb\u{7}\r".into() };
+        for (mode, expected) in [
+            (Mode::Human, "generator | ab\\u{7}\n".to_owned()),
+            (Mode::Quiet, "generator | ab\\u{7}\n".to_owned()),
+            (
+                Mode::Json,
+                concat!(
+                    r#"{"schema":1,"type":"stack-log","part":"generator","line":"a\u001b[31mb\u0007\r"}"#,
+                    "\n"
+                )
+                .to_owned(),
+            ),
+        ] {
+            let (printer, captured) = Printer::captured(Options::plain(mode), "");
+            printer.log(&event, Some("generator"), "a\u{1b}[31mb\u{7}\r");
+            assert_eq!(captured.stdout(), expected);
+        }
     }
 
     #[test]

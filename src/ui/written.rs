@@ -40,19 +40,6 @@ pub struct RenderedFile {
     pub contents: Option<String>,
 }
 
-/// The result of `stack logs`.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Logs {
-    pub parts: Vec<Log>,
-}
-
-/// The last lines of a part's log.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Log {
-    pub part: String,
-    pub lines: Vec<String>,
-}
-
 /// The result of `report --format json`.
 #[derive(Clone, Debug)]
 pub struct Reported(pub Report);
@@ -79,17 +66,6 @@ macro_rules! for_programs {
 }
 
 for_programs!(Planned, Written, Rendered);
-
-impl View for Logs {
-    fn human(&self, _: &Style) -> String {
-        let lines = self.parts.iter().flat_map(|log| log.lines.iter().map(|line| (&log.part, line)));
-        lines.map(|(part, line)| format!("{part}: {line}\n")).collect()
-    }
-
-    fn json(&self) -> Value {
-        serde_json::to_value(self).expect("lines are plain data with string keys")
-    }
-}
 
 impl View for Reported {
     fn human(&self, _: &Style) -> String {

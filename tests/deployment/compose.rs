@@ -88,7 +88,7 @@ fn the_main_job_runs_in_containers_by_each_way_of_live_values() {
         assert_eq!(containers(), before, "{live}");
     }
     let logs = run("remote-write", &["stack", "logs"]).ends_with(0).stdout;
-    assert!(logs.contains("prometheus: ") && logs.contains("generator: "), "{logs}");
+    assert!(logs.contains("prometheus | ") && logs.contains("generator | "), "{logs}");
 
     run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
     assert_eq!(left(&name), Vec::<String>::new());

@@ -29,7 +29,7 @@ fn snapshots_that_outlive_schedule_and_disk_are_named_or_deleted() {
     assert_eq!(snapshots(&deployment), 0);
     // What is somebody else's stays, and a second time there is nothing to do.
     let again = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
-    assert!(again.stdout.contains("nothing of dorainfra is left in my-gcp"), "{}", again.stdout);
+    assert!(again.stdout.contains("nothing of dorainfra exists in my-gcp"), "{}", again.stdout);
 }
 
 #[test]

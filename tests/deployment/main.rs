@@ -17,6 +17,7 @@ mod concurrency;
 mod crash_matrix;
 mod credentials;
 mod credentials_of_people;
+mod day_two;
 mod doctor;
 mod environment_of_children;
 mod first_real_run;

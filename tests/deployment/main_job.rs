@@ -62,6 +62,17 @@ fn a_deployment_lives_from_init_to_destroy() {
     let wrong = sandbox(&["query", "sum by ("]).ends_with(3);
     assert!(wrong.stdout.contains("the expression can't be evaluated"), "{}", wrong.stdout);
 
+    logs(&deployment);
+    // Nobody has changed anything; then somebody does, and the next `apply` puts it back.
+    sandbox(&["drift"]).ends_with(0);
+    let rule = "compute/v1/projects/my-gcp/global/firewalls/dorainfra-mimir";
+    deployment.google("PATCH", rule, r#"{"sourceRanges": ["198.51.100.0/24"]}"#);
+    deployment.until("the drift is seen", || sandbox(&["drift"]).code == 2);
+    let drift = sandbox(&["drift"]).ends_with(2);
+    let found = &drift.events("result")[0]["result"]["found"];
+    assert_eq!((&found[0]["id"], &found[1]), (&"compute.firewall/dorainfra-mimir".into(), &Value::Null));
+    assert_eq!(found[0]["fields"][0]["found"][0], "198.51.100.0/24", "{found}");
+
     // A changed configuration is installed in place: no new machine.
     let before = instance_id(&deployment);
     let changed = sandbox(&["--set", "mimir.limits.out_of_order_window=500d", "apply", "--yes"]).ends_with(0);
@@ -113,6 +124,22 @@ fn watch(deployment: &Deployment) {
     let health: Vec<&str> = stages.iter().map(|stage| stage["health"].as_str().unwrap()).collect();
     assert_eq!(health, ["good", "good", "good", "good", "none"], "{stages:?}");
     assert!(stages[2]["rate"].as_f64().is_some_and(|rate| rate >= 0.0), "{stages:?}");
+}
+
+/// What the machine and the stack say; following ends when asked to, at once.
+fn logs(deployment: &Deployment) {
+    let machine = deployment.run(&["--sandbox", "logs", "--lines", "3"]).ends_with(0);
+    assert_eq!(machine.stdout.lines().count(), 3, "{}", machine.stdout);
+    let stack = deployment.run(&["--sandbox", "--json", "logs", "stack", "-n", "1"]).ends_with(0);
+    let parts: Vec<Value> = stack.events("stack-log").iter().map(|line| line["part"].clone()).collect();
+    assert!(parts.contains(&"prometheus".into()), "{parts:?}");
+    for what in ["machine", "stack"] {
+        let mut following = deployment.spawn(&["--sandbox", "logs", what, "--follow"]);
+        let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+        assert!(lines.next().is_some_and(|line| line.is_ok()), "{what}");
+        Command::new("kill").args(["-INT", &following.id().to_string()]).output().unwrap();
+        assert_eq!(Deployment::finish(following).code, 130, "{what}");
+    }
 }
 
 fn states(list: &Value) -> impl Iterator<Item = &str> {

@@ -65,6 +65,14 @@ pub fn bare(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Asks a program to end, by SIGTERM.
+pub fn terminate(child: &Child) {
+    let id = child.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(id) = id {
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
+}
+
 /// Hands on variables of these names, those that are set.
 pub fn hand_on(command: &mut Command, names: &[&str]) {
     for (name, value) in std::env::vars_os() {

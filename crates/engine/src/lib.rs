@@ -14,6 +14,7 @@ mod decide;
 mod desired;
 mod destroy;
 mod diff;
+mod drift;
 mod error;
 mod executor;
 mod graph;
@@ -39,6 +40,7 @@ pub use destroy::plan_destroy;
 pub use dorainfra_model::{
     Action, Basis, Change, Manifest, ManifestError, Observed, Ownership, Plan, PlanOptions, ResourceId, Step,
 };
+pub use drift::{Differs, Drift, DriftKind, Drifted, drift};
 pub use error::{EngineError, Foreign, ForeignWhy, Stale};
 pub use lease::{
     Clock, Conflict, Fence, Kept, LIFE, Lease, LeaseRecord, LeaseStore, Leasing, Lost, Noted, SystemClock,

@@ -117,6 +117,11 @@ pub enum Event {
         machine: String,
         line: String,
     },
+    /// A line of the log of a part of the collector stack.
+    StackLog {
+        part: String,
+        line: String,
+    },
     /// A part of the collector stack changed its state.
     StackPart {
         part: String,

@@ -31,7 +31,7 @@ pub use self::error::BlueprintError;
 pub use self::stack::{
     ClientPaths, common_name, endpoint_reference, remote_write_path, snippets, stack_files,
 };
-pub use self::upgrade::upgrade;
+pub use self::upgrade::{Upgrade, upgrade, upgrades};
 
 /// The folder of what is rendered for Kubernetes.
 pub const KUBERNETES: &str = "kubernetes/";

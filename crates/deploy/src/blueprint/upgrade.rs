@@ -2,7 +2,10 @@
 //! releases in between have taken away. Pure; from a file of facts. Which versions'
 //! replicas work side by side is `config`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use dorainfra_config::{mimir_options, mimir_stops, mimir_versions};
+use serde::Serialize;
 
 const FACTS: &str = include_str!("../../../../mimir/breaking.txt");
 
@@ -50,6 +53,41 @@ pub fn upgrade<'a>(from: &str, to: &str, keys: impl IntoIterator<Item = &'a str>
     told
 }
 
+/// A step on the way to a newer version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Upgrade {
+    pub from: String,
+    pub to: String,
+    /// In sentences.
+    pub notes: Vec<String>,
+}
+
+/// The way from `from` to the newest version that is known, with what each step of it brings and
+/// takes; where that is the newest, the ways that led to it. `replicas`: there are several machines, so
+/// that two versions work side by side meanwhile. `keys` are set in Mimir's configuration.
+pub fn upgrades(from: &str, replicas: bool, keys: &[String]) -> Vec<Upgrade> {
+    let newest: Vec<&str> = mimir_versions().iter().map(|version| version.newest.as_str()).collect();
+    let Some(last) = newest.last().copied() else { return Vec::new() };
+    let way = match (number(from), number(last)) {
+        (Some(old), Some(new)) if old < new => {
+            let stops = if replicas { mimir_stops(from, last) } else { Vec::new() };
+            std::iter::once(from).chain(stops).chain([last]).collect()
+        }
+        _ => newest,
+    };
+    way.windows(2).map(|step| one(step[0], step[1], keys)).collect()
+}
+
+fn one(from: &str, to: &str, keys: &[String]) -> Upgrade {
+    let mut notes = upgrade(from, to, keys.iter().map(String::as_str));
+    if let (Some(before), Some(after)) = (mimir_options(from), mimir_options(to)) {
+        let before: BTreeSet<&str> = before.collect();
+        let new = after.filter(|key| !before.contains(key)).count();
+        notes.push(format!("{new} keys of Mimir's configuration are new: `mimir.extra` takes them"));
+    }
+    Upgrade { from: from.into(), to: to.into(), notes }
+}
+
 /// Whether `key` is `pattern`, or below it; a pattern that begins with `*.` may
 /// begin anywhere.
 fn is_at_or_below(pattern: &str, key: &str) -> bool {
@@ -72,7 +110,7 @@ fn number(version: &str) -> Option<[u32; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use dorainfra_config::{is_mimir_option, mimir_options, mimir_versions};
+    use dorainfra_config::is_mimir_option;
 
     use super::*;
 
@@ -112,6 +150,25 @@ mod tests {
                 assert_eq!(!has, gone([major, minor, 0], key), "{key}, from {before} to {after}");
             }
         }
+    }
+
+    #[test]
+    fn the_way_to_the_newest_version_has_its_stops_and_what_is_set_of_what_goes() {
+        let keys = ["flusher.exit_after_flush".to_owned()];
+        let way = upgrades("3.0.4", true, &keys);
+        let newest = &mimir_versions().last().unwrap().newest;
+        assert_eq!((way[0].from.as_str(), &way.last().unwrap().to), ("3.0.4", newest));
+        let (stops, steps) = (mimir_stops("3.0.4", newest), way.len());
+        assert_eq!(steps, stops.len() + 1, "{way:?}");
+        let told = format!("{way:?}");
+        assert!(told.contains("the configuration sets `flusher.exit_after_flush`"), "{told}");
+        assert!(told.contains("keys of Mimir's configuration are new"), "{told}");
+        // Of what is the newest already: how one came there.
+        let ways = upgrades(newest, true, &[]);
+        assert_eq!(ways.len(), mimir_versions().len() - 1);
+        assert_eq!(&ways.last().unwrap().to, newest);
+        assert_eq!(upgrades("99.0.0", true, &[]), ways);
+        assert_eq!(upgrades("3.0.4", false, &keys).len(), 1, "one machine goes in one step");
     }
 
     #[test]

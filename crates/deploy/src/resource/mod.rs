@@ -9,6 +9,7 @@ mod bucket;
 mod bundle;
 mod certificate;
 mod compute;
+mod deployments;
 mod disk;
 mod exposure;
 mod group_member;
@@ -48,6 +49,7 @@ use crate::machine::{Machine, Reader};
 
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
+pub use deployments::{Deployment, Deployments, deployments};
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::{Command, Permissions, permissions};
 pub use preflight::{Preflight, Room};

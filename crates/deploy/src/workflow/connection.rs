@@ -14,6 +14,7 @@ use futures::future::join_all;
 
 use super::error::{Error, Result};
 use super::run::Run;
+use super::tunnel::Tunnelled;
 use crate::blueprint::{Names, PORT, STACK};
 use crate::machine;
 use crate::resource::{self, Reach, ReachError};
@@ -27,8 +28,9 @@ impl Run {
         let hint = match external {
             true => "check `access.allow` (your address may have changed) and `dorainfra status`".into(),
             false => format!(
-                "the machine has no external address: run this inside its network, or keep a tunnel open in \
-                 another terminal:\n{}\nand then: dorainfra --set access.endpoint=localhost:{PORT} apply",
+                "the machine has no external address: run this inside its network, or through a tunnel that \
+                 gcloud opens: dorainfra connect -- dorainfra apply\nor keep one open in another terminal:\n{}\n\
+                 and then: dorainfra --set access.endpoint=localhost:{PORT} apply",
                 self.tunnel()
             ),
         };
@@ -128,15 +130,7 @@ impl Run {
     /// The command that opens a tunnel to Mimir's port through Google's
     /// Identity-Aware Proxy.
     pub fn tunnel(&self) -> String {
-        let config = &self.project.config;
-        let (project, names) = (&config.project, Names::of(config));
-        let (zone, instance) = match names.replicas.first() {
-            Some(replica) => (replica.zone.as_str(), replica.instance.as_str()),
-            None => ("ZONE", "INSTANCE"),
-        };
-        format!(
-            "gcloud compute start-iap-tunnel {instance} {PORT} --local-host-port=localhost:{PORT} \
-             --zone={zone} --project={project}"
-        )
+        let tunnel = Tunnelled::of(&self.project.config, None, PORT);
+        tunnel.map(|tunnel| tunnel.command()).unwrap_or_default()
     }
 }

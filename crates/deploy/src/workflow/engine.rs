@@ -73,7 +73,8 @@ pub(super) async fn chosen(workspace: &Workspace, project: &Project, events: &Ev
 pub(super) async fn seen(workspace: &Workspace, project: &Project, events: &Events) -> Result<Engine> {
     let config = &project.config;
     if project.cloud.sandbox.is_some() || config.mimir.binary.is_some() {
-        return chosen(workspace, project, events).await;
+        // What stands in for it was told when it was planned.
+        return chosen(workspace, project, &Events::none()).await;
     }
     // A release that is pinned need not be asked for.
     let engine = described(workspace, project).await?;

@@ -19,6 +19,7 @@ use dorainfra_prometheus::remote_write::WriteError;
 use dorainfra_prometheus::upload::UploadError;
 use dorainfra_render::RenderError;
 
+use super::tunnel::TunnelError;
 use crate::artifact::ArtifactError;
 use crate::blueprint::BlueprintError;
 use crate::machine::{self, MachineError};
@@ -108,8 +109,12 @@ pub enum Error {
         reason: Why,
         hint: String,
     },
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     #[error("this deployment has no machine yet")]
     NoMachine,
+    #[error("{} can't be read: {source}", .path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{failed} {} failed{}", if *.failed == 1 { "resource" } else { "resources" }, also(*.not_started))]
     Incomplete { failed: usize, not_started: usize },
     #[error("{services} is off in {project}: what it keeps of {deployment} may be there, and billed")]
@@ -215,6 +220,7 @@ impl Error {
             Self::Source(error) => return error.hint(),
             Self::Stack(error) => return error.hint(),
             Self::Target(error) => return error.hint(),
+            Self::Tunnel(error) => return Some(error.hint()),
             Self::Upload(error) => return error.hint(),
             Self::Write(error) => return error.hint(),
             Self::Input(error) => return error.hint(),
@@ -235,6 +241,7 @@ impl Error {
             }
             Self::Down { .. } => machine::STARTS,
             Self::Unreachable { hint, .. } => hint,
+            Self::Unreadable { .. } => "check the permissions of the file and of its folder",
             Self::NoMachine => "`dorainfra apply` makes everything that is missing",
             Self::Incomplete { .. } => {
                 "mend the cause and run the same command again: what is done stays done"

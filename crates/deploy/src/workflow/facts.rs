@@ -39,9 +39,9 @@ pub async fn find(
 ) -> Result<Facts> {
     let engine = async {
         match purpose {
-            Purpose::Change | Purpose::Plan | Purpose::Use => {
-                engine::chosen(workspace, project, events).await
-            }
+            Purpose::Change | Purpose::Plan => engine::chosen(workspace, project, events).await,
+            // What stands in for Mimir was told when it was planned.
+            Purpose::Use => engine::chosen(workspace, project, &Events::none()).await,
             Purpose::Look => engine::seen(workspace, project, events).await,
             Purpose::Removal => Ok(engine::unknown(&project.config)),
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use dorainfra_engine::{Change, KindSpec, Manifest, Mark, Observed, Owned, ResourceId, UNFINISHED};
-use dorainfra_gcp::{Api, Call, Error};
+use dorainfra_gcp::{Api, Call, Client, Error};
 use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -137,30 +137,11 @@ impl Row {
         deployment: &str,
         unseen: &mut BTreeSet<String>,
     ) -> Result<Vec<Value>, Error> {
-        let mut found = Vec::new();
-        let mut page = None::<String>;
-        loop {
-            let mut call = Call::get(Api::Compute, format!("aggregated/{}", self.collection));
-            if self.marked == Marked::Labels {
-                call = call.query("filter", format!("labels.{}={deployment}", mark::DEPLOYMENT));
-            }
-            if let Some(token) = &page {
-                call = call.query("pageToken", token.clone());
-            }
-            let mut answer = cloud.client.call(&call).await?;
-            unseen.extend(unreachable(&answer));
-            if let Value::Object(places) = answer["items"].take() {
-                for place in places.into_iter().map(|(_, place)| place) {
-                    let items = place.get(self.collection).and_then(Value::as_array).into_iter().flatten();
-                    // What is no object is no resource.
-                    found.extend(items.filter(|item| item.is_object()).cloned());
-                }
-            }
-            match answer["nextPageToken"].as_str() {
-                Some(token) if !token.is_empty() => page = Some(token.to_owned()),
-                _ => return Ok(found),
-            }
-        }
+        let filter = match self.marked {
+            Marked::Labels => Some(format!("labels.{}={deployment}", mark::DEPLOYMENT)),
+            Marked::Description => None,
+        };
+        everywhere(&cloud.client, self.collection, filter.as_deref(), unseen).await
     }
 
     /// The manifest as an insert takes it: with name and mark, without the place.
@@ -271,6 +252,39 @@ impl Row {
             events,
         )
         .await
+    }
+}
+
+/// What all zones and regions have of a collection. Places that can't be asked are kept in `unseen`.
+pub async fn everywhere(
+    client: &Client,
+    collection: &str,
+    filter: Option<&str>,
+    unseen: &mut BTreeSet<String>,
+) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    let mut page = None::<String>;
+    loop {
+        let mut call = Call::get(Api::Compute, format!("aggregated/{collection}"));
+        if let Some(filter) = filter {
+            call = call.query("filter", filter);
+        }
+        if let Some(token) = &page {
+            call = call.query("pageToken", token.clone());
+        }
+        let mut answer = client.call(&call).await?;
+        unseen.extend(unreachable(&answer));
+        if let Value::Object(places) = answer["items"].take() {
+            for place in places.into_iter().map(|(_, place)| place) {
+                let items = place.get(collection).and_then(Value::as_array).into_iter().flatten();
+                // What is no object is no resource.
+                found.extend(items.filter(|item| item.is_object()).cloned());
+            }
+        }
+        match answer["nextPageToken"].as_str() {
+            Some(token) if !token.is_empty() => page = Some(token.to_owned()),
+            _ => return Ok(found),
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! The Docker engine of this machine, spoken to by its own programs: they know
 //! its address, its credentials and its contexts.
 
+use std::process::Stdio;
+
 use dorainfra_base::child;
 use dorainfra_base::error::Why;
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::sync::mpsc::Sender;
 
 use super::{ComposeError, Container, Setup, State};
 
@@ -90,6 +94,32 @@ impl Engine {
         let text = run("docker", &["logs", "--tail", &lines.to_string(), id]).await?;
         Ok(text.lines().map(str::to_owned).collect())
     }
+
+    /// Sends the last lines of a container's log and those that come, from both of its streams, as long
+    /// as what is answered lives.
+    pub(super) fn follow(
+        &self,
+        id: &str,
+        service: &str,
+        lines: usize,
+        sender: &Sender<(String, String)>,
+    ) -> Result<child::Child, ComposeError> {
+        let lines = lines.to_string();
+        let arguments = ["logs", "--follow", "--tail", &lines, id];
+        let mut docker = docker("docker", &arguments);
+        let started = docker.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = started.map_err(|error| ComposeError::NoEngine {
+            command: format!("docker {}", arguments.join(" ")),
+            reason: error.to_string(),
+        })?;
+        if let Some(stdout) = child.stdout.take() {
+            tokio::spawn(lines_of(stdout, service.to_owned(), sender.clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(lines_of(stderr, service.to_owned(), sender.clone()));
+        }
+        Ok(child)
+    }
 }
 
 impl Row {
@@ -117,12 +147,7 @@ impl Row {
 /// prints a container's log on the streams that it was written to.
 async fn run(program: &str, arguments: &[&str]) -> Result<String, ComposeError> {
     let command = format!("{program} {}", arguments.join(" "));
-    let mut docker = child::command(program);
-    child::hand_on(&mut docker, child::DOCKER);
-    child::hand_on(&mut docker, child::NETWORK);
-    let output = docker
-        .args(arguments)
-        .kill_on_drop(true)
+    let output = docker(program, arguments)
         .output()
         .await
         .map_err(|error| ComposeError::NoEngine { command: command.clone(), reason: Why::of(error) })?;
@@ -136,6 +161,27 @@ async fn run(program: &str, arguments: &[&str]) -> Result<String, ComposeError> 
         return Err(ComposeError::NoEngine { command, reason: reason.into() });
     }
     Err(ComposeError::Failed { command, reason })
+}
+
+fn docker(program: &str, arguments: &[&str]) -> child::Command {
+    let mut docker = child::command(program);
+    child::hand_on(&mut docker, child::DOCKER);
+    child::hand_on(&mut docker, child::NETWORK);
+    docker.args(arguments).kill_on_drop(true);
+    docker
+}
+
+/// A line that is no UTF-8 is sent as far as it is.
+async fn lines_of(stream: impl AsyncRead + Unpin, service: String, sender: Sender<(String, String)>) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut line).await, Ok(1..)) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if sender.send((service.clone(), text)).await.is_err() {
+            return;
+        }
+        line.clear();
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -148,6 +148,35 @@ pub async fn status(engine: &Engine, name: &str, ports: &Ports) -> Result<Status
     Ok(Status { containers, remote_write })
 }
 
+/// The last lines of each service's log; with `follow`, those that come as well, until the containers end.
+pub async fn logs(
+    engine: &Engine,
+    name: &str,
+    lines: usize,
+    follow: bool,
+    say: &mut impl FnMut(&str, &str),
+) -> Result<(), ComposeError> {
+    let containers = engine.containers(name).await?;
+    if !follow {
+        for (id, container) in containers {
+            for line in engine.logs(&id, lines).await? {
+                say(&container.service, &line);
+            }
+        }
+        return Ok(());
+    }
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(64);
+    let mut followed = Vec::new();
+    for (id, container) in containers {
+        followed.push(engine.follow(&id, &container.service, lines, &sender)?);
+    }
+    drop(sender);
+    while let Some((service, line)) = receiver.recv().await {
+        say(&service, &line);
+    }
+    Ok(())
+}
+
 /// The last lines of one service's log.
 pub async fn logs_of(
     engine: &Engine,
