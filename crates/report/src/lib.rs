@@ -224,6 +224,7 @@ pub struct Team {
     /// The end of the last period with a deployment, where it deployed so often before that chance
     /// makes such a pause unlikely.
     #[serde(serialize_with = "some_day")]
+    #[schemars(with = "Option<String>")]
     pub silent_since: Option<Date>,
     /// Days of the range since the team has any sample: what its frequency is about.
     pub days: u32,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::tally::{Observed, Tally};
@@ -20,7 +21,7 @@ pub(super) const NOTABLE_POINTS: f64 = 0.02;
 pub(super) const MISTAKEN: f64 = 0.05;
 
 /// A figure that is another one than in as many days before, as far as events can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Move {
     pub metric: &'static str,
     pub better: bool,
