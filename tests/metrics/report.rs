@@ -143,7 +143,7 @@ async fn figures_are_those_of_the_events_and_damage_is_said() {
     assert_eq!(asked, 13);
     let told = report(&["--format", "csv", "--verbose"]).ends_with(0).stderr;
     assert!(
-        told.contains("13 queries; asked for ") && told.contains("✓ what is stored  2 queries"),
+        told.contains("13 queries; the report took ") && told.contains("✓ what is stored  2 queries"),
         "{told}"
     );
     assert!(told.contains("✓ figures and checks  11 queries"), "{told}");
