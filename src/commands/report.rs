@@ -119,7 +119,11 @@ impl Report {
         let collected = screen::with(&context.printer, asked).await?;
         if context.printer.options().verbose {
             let took = begun.elapsed().as_millis() as u64;
-            context.printer.note(&format!("{} queries; asked for {}", collected.queries, ui::elapsed(took)));
+            context.printer.note(&format!(
+                "{} queries; the report took {}",
+                collected.queries,
+                ui::elapsed(took)
+            ));
         }
         if let Some(caution) = collected.caution() {
             context.printer.warning(&caution, Some("`sources` in dorainfra.yaml feed real ones"));

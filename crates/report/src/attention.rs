@@ -69,7 +69,11 @@ pub(super) fn attention(report: &Report) -> Attention {
         .collect();
     let first = match (worse.first(), silent.first(), problems.first()) {
         (Some(team), ..) => {
-            format!("Look at {} first: {}.", team.name, moved(team, false).first().cloned().unwrap_or_default())
+            format!(
+                "Look at {} first: {}.",
+                team.name,
+                moved(team, false).first().cloned().unwrap_or_default()
+            )
         }
         (None, Some(item), _) => format!("Look at {} first: {}.", item.name, item.lines.join("; ")),
         (None, None, Some(item)) => format!(
@@ -90,14 +94,16 @@ pub(super) fn attention(report: &Report) -> Attention {
         Item { name: "All teams together".into(), lines: lines.collect() }
     };
     let group = |title: &str, class, of_all: Option<Item>, teams: &[&Team], better| {
-        let named = teams.iter().take(NAMED).map(|team| Item { name: team.name.clone(), lines: moved(team, better) });
+        let named =
+            teams.iter().take(NAMED).map(|team| Item { name: team.name.clone(), lines: moved(team, better) });
         let more: Vec<String> = teams.iter().skip(NAMED).map(|team| team.name.clone()).collect();
         let of_all = of_all.into_iter().filter(|item| !item.lines.is_empty());
         let more = (!more.is_empty()).then(|| format!("and {}", words::some(&more)));
         Group { title: title.into(), class, items: of_all.chain(named).collect(), more }
     };
     let listed = |title: &str, class, mut items: Vec<Item>| {
-        let more: Vec<String> = items.split_off(items.len().min(NAMED)).into_iter().map(|item| item.name).collect();
+        let more: Vec<String> =
+            items.split_off(items.len().min(NAMED)).into_iter().map(|item| item.name).collect();
         let more = (!more.is_empty()).then(|| format!("and {}", words::some(&more)));
         Group { title: title.into(), class, items, more }
     };
@@ -120,9 +126,10 @@ fn rule(report: &Report) -> String {
     };
     format!(
         "“Better” and “worse” are said against the {} before, and only where both ranges have at least {LEAST} \
-         deployments (changes, recoveries) and together {LEAST_PARTS} failures (or deployments of rework), where the \
-         figure differs by {:.0} % (a share by {:.0} points, too), and where chance alone would call anything better \
-         or worse in one of {:.0} such reports.{few}",
+         deployments (changes, recoveries; for the frequency one of the ranges) and together {LEAST_PARTS} failures (or \
+         deployments of rework), where the figure differs by {:.0} % (a share by {:.0} points, too), and where chance \
+         alone would call anything better or worse in one of {:.0} such reports. “Deploys no more” is said of a pause \
+         of two weeks or more that a team's own pace before makes as unlikely.{few}",
         words::counted(report.days as usize, "day"),
         NOTABLE * 100.0,
         NOTABLE_POINTS * 100.0,
@@ -149,7 +156,11 @@ fn by_chance(report: &Report, better: bool) -> Vec<&Team> {
 /// What of a team moved.
 fn moved(team: &Team, better: bool) -> Vec<String> {
     let before = team.before.unwrap_or_default();
-    team.moves.iter().filter(|one| one.better == better).map(|one| line(one, &before, &team.figures)).collect()
+    team.moves
+        .iter()
+        .filter(|one| one.better == better)
+        .map(|one| line(one, &before, &team.figures))
+        .collect()
 }
 
 fn key(metric: &str) -> Key {
@@ -188,7 +199,7 @@ pub(super) fn movers(report: &Report) -> (Vec<Mover>, Option<String>) {
     let mut all: Vec<(&Team, &Move)> =
         teams.flat_map(|team| team.moves.iter().map(move |one| (team, one))).collect();
     all.sort_by(|a, b| a.1.chance.total_cmp(&b.1.chance).then_with(|| a.0.name.cmp(&b.0.name)));
-    let left_out = all.len().saturating_sub(MOVERS);
+    let moved = all.len();
     all.truncate(MOVERS);
     let mover = |(team, one): &(&Team, &Move)| {
         let key = key(one.metric);
@@ -204,7 +215,7 @@ pub(super) fn movers(report: &Report) -> (Vec<Mover>, Option<String>) {
             better: one.better,
         }
     };
-    let more = (left_out > 0).then(|| format!("{} more are in the JSON.", words::counted(left_out, "move")));
+    let more = (moved > MOVERS).then(|| format!("The JSON has all {} of them.", words::count(moved as f64)));
     (all.iter().map(mover).collect(), more)
 }
 
@@ -215,15 +226,20 @@ pub(super) fn remedies(report: &Report) -> Vec<Remedy> {
     let worse = |key: Key, moves: &[Move]| moves.iter().any(|one| !one.better && one.metric == key.id());
     let of_all = report.comparison.as_ref().map_or(&[][..], |all| &all.moves);
     let teams = |key: Key| report.teams.iter().filter(|team| worse(key, &team.moves)).count();
-    let mut keys: Vec<(bool, usize, Key)> =
-        Key::ALL.map(|key| (worse(key, of_all), teams(key), key)).into_iter().filter(|(all, teams, _)| *all || *teams > 0).collect();
+    let mut keys: Vec<(bool, usize, Key)> = Key::ALL
+        .map(|key| (worse(key, of_all), teams(key), key))
+        .into_iter()
+        .filter(|(all, teams, _)| *all || *teams > 0)
+        .collect();
     keys.sort_by_key(|(all, teams, _)| std::cmp::Reverse((*all, *teams)));
     keys.truncate(MOST);
     let mut reasons: Vec<(Key, String)> = keys
         .into_iter()
         .map(|(all, teams, key)| match (all, teams) {
             (true, 0) => (key, "got worse for all teams together".into()),
-            (true, teams) => (key, format!("got worse for all together, and for {}", words::counted(teams, "team"))),
+            (true, teams) => {
+                (key, format!("got worse for all together, and for {}", words::counted(teams, "team")))
+            }
             (false, teams) => (key, format!("got worse for {}", words::counted(teams, "team"))),
         })
         .collect();

@@ -77,10 +77,18 @@ pub(super) fn of(key: Key) -> [Capability; 3] {
 /// What to ask a team whose metric got worse.
 pub(super) fn question(key: Key) -> &'static str {
     match key {
-        Key::Frequency => "What do finished changes wait for: a release date, an approval, a manual step, another team?",
+        Key::Frequency => {
+            "What do finished changes wait for: a release date, an approval, a manual step, another team?"
+        }
         Key::LeadTime => "Where does a change wait longest between its first commit and production?",
-        Key::FailureRate => "What did the last failures have in common, and which check would have caught them?",
-        Key::Recovery => "In the last failures, what took longest: noticing, finding the cause, or deploying the repair?",
-        Key::Rework => "Which faults led to the last unplanned deployments, and where could they have been found earlier?",
+        Key::FailureRate => {
+            "What did the last failures have in common, and which check would have caught them?"
+        }
+        Key::Recovery => {
+            "In the last failures, what took longest: noticing, finding the cause, or deploying the repair?"
+        }
+        Key::Rework => {
+            "Which faults led to the last unplanned deployments, and where could they have been found earlier?"
+        }
     }
 }

@@ -150,7 +150,8 @@ async fn ask(query: &Query, question: &Question, stored: &Days) -> Result<Found,
             (team.before, team.moves) = (Some(before), moves);
         }
         let counts = &team.deployments_by_period;
-        team.silent_since = pause(counts, question.period(), several).and_then(|last| ends.get(last).copied());
+        team.silent_since =
+            pause(counts, question.period(), several).and_then(|last| ends.get(last).copied());
     }
     let comparison = compared.all;
     let integrity = Integrity { delivery: now.delivery, ..integrity };

@@ -14,7 +14,10 @@ use super::{Comparison, Figures, Team};
 
 /// The teams that are stored from the beginning of the days before on. What is there of others
 /// can't be compared.
-pub(super) async fn stored_before(query: &Query, question: &Question) -> Result<BTreeSet<String>, QueryError> {
+pub(super) async fn stored_before(
+    query: &Query,
+    question: &Question,
+) -> Result<BTreeSet<String>, QueryError> {
     let span = question.span_before();
     // Days of UTC may have begun any time before; those of another zone begin where a sample is.
     let within = if question.zone.is_utc() { "1d" } else { "5m" };
@@ -103,12 +106,8 @@ pub(super) async fn compared(
     };
     let pairs: Vec<Pair<'_>> = std::iter::once(of_all).chain(of_teams).collect();
     let mut moves = moves(&pairs);
-    let all = Comparison {
-        now: now_figures,
-        before,
-        moves: moves.remove(&None).unwrap_or_default(),
-        without,
-    };
+    let all =
+        Comparison { now: now_figures, before, moves: moves.remove(&None).unwrap_or_default(), without };
     let teams = pairs.into_iter().filter_map(|pair| {
         let moved = moves.remove(&pair.name).unwrap_or_default();
         Some((pair.name?, (pair.figures[0], moved)))

@@ -10,6 +10,7 @@ mod capabilities;
 mod chart;
 mod collect;
 mod comparison;
+mod coverage;
 mod figures;
 mod integrity;
 pub mod keys;
@@ -289,7 +290,9 @@ fn classify(figures: &Figures, teams: usize, year: u16) -> Vec<Classified> {
         reason: Some(reason),
     };
     let one = |key: Key| {
-        let Some(value) = figures.of(key) else { return unknown(key, "there is no value") };
+        let Some(value) = figures.of(key) else {
+            return unknown(key, "nothing happened that could be measured");
+        };
         let Some(measured) = key.measured(value) else {
             return unknown(key, "DORA's reports publish no bands for this metric");
         };
@@ -306,7 +309,7 @@ fn classify(figures: &Figures, teams: usize, year: u16) -> Vec<Classified> {
     };
     match figures.any() {
         true => Key::ALL.map(one).to_vec(),
-        false => Key::ALL.map(|key| unknown(key, "there is no value")).to_vec(),
+        false => Key::ALL.map(|key| unknown(key, "nothing happened that could be measured")).to_vec(),
     }
 }
 

@@ -78,7 +78,9 @@ fn score(pair: &Pair<'_>, key: Key) -> Option<f64> {
     let deployed = [before, now].map(|tally| tally.deployed.count().unwrap_or_default());
     match key {
         // Of a team that stopped there is nothing now: that is the most that can be said.
-        Key::Frequency => deployed.iter().any(|count| *count >= LEAST).then(|| rates(deployed, &pair.periods)),
+        Key::Frequency => {
+            deployed.iter().any(|count| *count >= LEAST).then(|| rates(deployed, &pair.periods))
+        }
         Key::FailureRate => shares([before.deployed.failed(), now.deployed.failed()], deployed),
         Key::Rework => shares([before.deployed.rework(), now.deployed.rework()], deployed),
         // Changes that one deployment brings wait together: they are as one.
@@ -241,9 +243,8 @@ mod tests {
 
     #[test]
     fn a_pause_is_told_of_who_deployed_often_enough() {
-        let weeks = |counts: &[f64], teams| {
-            pause(&counts.iter().copied().map(Some).collect::<Vec<_>>(), 7, teams)
-        };
+        let weeks =
+            |counts: &[f64], teams| pause(&counts.iter().copied().map(Some).collect::<Vec<_>>(), 7, teams);
         let stopped = [6.0, 5.0, 7.0, 6.0, 5.0, 6.0, 0.0, 0.0];
         assert_eq!((weeks(&stopped, 1), weeks(&stopped, 1000)), (Some(5), Some(5)));
         assert_eq!(weeks(&[6.0, 5.0, 7.0, 6.0, 5.0, 6.0, 0.0], 1), None, "a week may be a holiday");

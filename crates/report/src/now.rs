@@ -48,7 +48,9 @@ pub(super) async fn now(query: &Query, question: &Question) -> Result<Now, Query
         ("pending", format!("sum({OF}_samples_pending)")),
         ("failed", format!("sum(increase({OF}_samples_failed_total[1d]))")),
     ]
-    .map(|(what, expression)| format!("label_replace({expression}, \"{WHAT}\", \"{what}\", \"team\", \".*\")"))
+    .map(|(what, expression)| {
+        format!("label_replace({expression}, \"{WHAT}\", \"{what}\", \"team\", \".*\")")
+    })
     .join(" or ");
     let now = question.now.unix_timestamp() * 1000;
     let (several, late) = tokio::try_join!(

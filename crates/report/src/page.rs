@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::chart::{self, Point, Unit};
 use super::keys::Ask;
 use super::spans::Span;
-use super::{Figures, Key, Report, Standing, attention, capabilities, comparison, words};
+use super::{Figures, Key, Report, Standing, attention, capabilities, comparison, coverage, words};
 
 /// The templates' text comes from `templates/report`, like that of every rendered file.
 const PAGE: &str = include_str!("../../../templates/report/report.html.j2");
@@ -110,7 +110,7 @@ fn values(report: &Report, by: Key) -> Value {
             let (class, mark, state) = shown(check.standing);
             json!({"title": check.title, "class": class, "mark": mark, "state": state, "found": check.found})
         }).collect::<Vec<_>>(),
-        "covered": comparison::coverage(report),
+        "covered": coverage::coverage(report),
         "history": history(report),
         "history_note": if report.integrity.days.iter().any(|day| day.sent.is_some()) { "of those that were sent" } else { "" },
         "definitions": Key::ALL.map(|key| json!({
@@ -141,7 +141,7 @@ fn values(report: &Report, by: Key) -> Value {
     values["simulated"] = json!(report.caution());
     values["simulated_left_out"] = json!(report.left_out());
     values["pages"] = json!(pages);
-    values["left_out"] = json!(comparison::left_out(report));
+    values["left_out"] = json!(coverage::left_out(report));
     values["queries"] = match report.queries {
         1 => "one query".into(),
         queries => format!("{} queries", words::count(queries as f64)).into(),

@@ -107,7 +107,8 @@ impl Observed {
             of.buckets.iter().map(own).collect::<Vec<_>>()
         };
         let (own, others) = (each(self), each(other));
-        let same = own.len() == others.len() && own.iter().zip(&others).all(|(a, b)| a.0.total_cmp(&b.0).is_eq());
+        let same =
+            own.len() == others.len() && own.iter().zip(&others).all(|(a, b)| a.0.total_cmp(&b.0).is_eq());
         same.then(|| own.iter().zip(&others).map(|(a, b)| [a.1, b.1]).collect())
     }
 

@@ -131,7 +131,11 @@ fn the_page_says_everything_and_takes_nothing_from_elsewhere() {
     assert!(!page.contains("src=") && !page.contains("@import") && !page.contains("<link"));
     let links = page.match_indices("href=\"").map(|(at, found)| &page[at + found.len()..]);
     for link in links {
-        assert!(link.starts_with('#') || link.starts_with("https://dora.dev/capabilities/"), "{}", &link[..40]);
+        assert!(
+            link.starts_with('#') || link.starts_with("https://dora.dev/capabilities/"),
+            "{}",
+            &link[..40]
+        );
     }
     assert_eq!(page.matches("url(").count(), page.matches("url(#missing)").count());
     let few = page.find(">few</th>").unwrap();
@@ -215,16 +219,26 @@ fn a_reader_sees_first_what_got_worse_and_what_to_do() {
     // Nothing to compare with: nothing is worse.
     let alone = Report { comparison: None, previous: None, ..moving() };
     let alone = Report {
-        teams: alone.teams.iter().map(|team| Team { before: None, moves: Vec::new(), silent_since: None, ..team.clone() }).collect(),
+        teams: alone
+            .teams
+            .iter()
+            .map(|team| Team { before: None, moves: Vec::new(), silent_since: None, ..team.clone() })
+            .collect(),
         ..alone
     };
     let page = html(&alone, Key::Frequency);
-    assert!(page.contains("Nothing can be called better or worse: as many days before are not stored."), "{page}");
+    assert!(
+        page.contains("Nothing can be called better or worse: as many days before are not stored."),
+        "{page}"
+    );
     // What to do is about the lowest band then.
     assert!(page.contains("in the lowest band of all metrics: medium by the 2023 report"), "{page}");
     let json = serde_json::to_value(moving()).unwrap();
     assert_eq!(json["teams"][1]["moves"][0]["metric"], "failure-rate");
-    assert_eq!((&json["teams"][1]["before"]["failed"], &json["teams"][2]["silent_since"]), (&17.0.into(), &"2026-03-08".into()));
+    assert_eq!(
+        (&json["teams"][1]["before"]["failed"], &json["teams"][2]["silent_since"]),
+        (&17.0.into(), &"2026-03-08".into())
+    );
 }
 
 #[test]
@@ -300,6 +314,11 @@ fn thousand() -> Report {
         team.deployments_by_period = (0..12).map(|week| Some(((index + week) * 7 % 40) as f64)).collect();
         team.gaps = if index < 2 { vec![date!(2026 - 03 - 05); index + 1] } else { Vec::new() };
         team.age = Some(if index == 7 { 4_000.0 } else { 4.0 });
+        team.before = Some(Figures { lead_time: Some(86_400.0), ..team.figures });
+        if index % 4 == 1 {
+            let better = team.figures.lead_time < Some(86_400.0);
+            team.moves = vec![Move { metric: "lead-time", better, chance: 1e-9 * index as f64 }];
+        }
         team
     };
     let teams: Vec<Team> = (0..1000).map(team).collect();
@@ -330,6 +349,11 @@ fn a_page_of_a_thousand_teams_is_small_and_has_each_of_them_without_a_script() {
         "Of 1,000 teams 2 lack a day, and 1 have no value of the last 5 minutes; here are 3 of them",
         "of 33 queries",
         "its script only searches",
+        "<b class=bad>▲ ",
+        "<b class=good>▼ ",
+        "The JSON has all 250 of them.",
+        // On a phone a row is a card, and each figure says what it is.
+        "td:nth-child(4)::before { content: \"Lead time\"; }",
     ] {
         assert!(without.contains(words), "{words} is not in\n{without}");
     }
