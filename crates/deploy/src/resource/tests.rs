@@ -297,6 +297,8 @@ async fn read_in_one_wave(
         credentials: None,
         person: false,
         gcloud: false,
+        events: Events::none(),
+        retry_for: None,
         project: "p".into(),
     };
     let client = Client::new(settings).unwrap();

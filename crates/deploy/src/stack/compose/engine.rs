@@ -110,7 +110,7 @@ impl Engine {
         let started = docker.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = started.map_err(|error| ComposeError::NoEngine {
             command: format!("docker {}", arguments.join(" ")),
-            reason: error.to_string(),
+            reason: Why::of(error),
         })?;
         if let Some(stdout) = child.stdout.take() {
             tokio::spawn(lines_of(stdout, service.to_owned(), sender.clone()));
