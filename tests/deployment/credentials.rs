@@ -397,7 +397,9 @@ fn without_client_certificates_each_plan_says_so() {
 
     let off = ["--set", "access.tls=off"];
     let applied = bench.run(&[&["apply", "--yes"][..], &off].concat()).ends_with(0);
-    assert!(applied.stdout.contains("without TLS"), "{}", applied.stdout);
+    let facts = &applied.events("result")[0]["result"]["facts"];
+    assert_eq!(facts["tls"], "off", "{facts}");
+    assert!(facts["endpoint"].as_str().unwrap().starts_with("http://"), "{facts}");
     let plan = bench.deployment.run(&[&["--sandbox", "plan"][..], &off].concat()).ends_with(0);
     assert!(marked(&plan, "WITHOUT TLS"), "each time: {}", plan.stdout);
     assert_eq!(bench.deployment.google("GET", SECRETS, ""), json!({}), "nobody needs a certificate");

@@ -339,8 +339,8 @@ async fn what_is_not_stored_is_no_zero_and_who_began_later_is_not_compared() {
     let since = Days { first: date!(2025 - 02 - 10), until: UNTIL };
     let late = found["teams"].as_array().unwrap().iter().find(|team| team["name"] == *names[2]).unwrap();
     equal(late, &summary(&own, since, PRODUCTION, &[&names[2]]), "began later");
-    let counts = found["teams"].as_array().unwrap().iter().map(|team| team["deployments"].as_f64().unwrap());
-    assert_eq!(found["all"]["deployments"], json!(counts.sum::<f64>()));
+    let counts = found["teams"].as_array().unwrap().iter().map(|team| team["deployments"].as_u64().unwrap());
+    assert_eq!(found["all"]["deployments"], json!(counts.sum::<u64>()));
     // Of the third no week before it began is known.
     let weeks: Vec<bool> =
         late["deployments_by_period"].as_array().unwrap().iter().map(Value::is_null).collect();
