@@ -10,6 +10,7 @@ mod matrix;
 mod architecture;
 mod circles;
 mod config_reference;
+mod cost;
 mod documentation;
 mod receiver_image;
 mod reference;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::Check;
-use crate::{Action, Plan, ResourceId};
+use crate::{Action, Cost, Plan, ResourceId};
 
 /// The version of the JSON form, in each line's `schema` field.
 pub const SCHEMA: u32 = 1;
@@ -71,6 +71,9 @@ pub enum Event {
         /// What is done after the resources.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         feed: Vec<FeedStep>,
+        /// What it costs by the month; `None` where it is of certificates only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Box<Cost>>,
     },
     /// An action on a resource has begun.
     ResourceStarted {

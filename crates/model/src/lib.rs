@@ -2,12 +2,14 @@
 //! interfaces: fields are added, never renamed. Nothing in here decides, formats or prints.
 
 mod check;
+mod cost;
 mod event;
 mod manifest;
 mod observed;
 mod plan;
 
 pub use check::{Check, Outcome};
+pub use cost::{Cost, CostItem, Unpriced};
 pub use event::{Event, Events, FeedStep, Phase, SCHEMA};
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use observed::{Observed, Ownership};

@@ -47,6 +47,7 @@ use crate::machine::{Machine, Reader};
 
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
+pub use instance::stops;
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::{Permissions, permissions};
 pub use remains::{Remains, delete_snapshots, snapshots};
