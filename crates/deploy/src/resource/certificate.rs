@@ -336,7 +336,7 @@ async fn describe(client: &Client, secret: &str, description: &Description) -> R
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
         reason: format!(
-            "its version {} is written, and is not shown by all of Secret Manager yet; run the command again",
+            "its version {} was written, but not all of Secret Manager shows it yet; run the command again",
             description.version
         ),
     };

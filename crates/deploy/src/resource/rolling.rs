@@ -94,7 +94,7 @@ fn not_serving(message: String) -> ProviderError {
     ProviderError {
         message,
         hint: Some(
-            "`dorainfra status` shows all machines; mend this one first, or make it anew: \
+            "`dorainfra status` shows all machines; fix this one first, or replace it: \
              `--replace compute.instance/NAME` (its data disk stays)"
                 .into(),
         ),

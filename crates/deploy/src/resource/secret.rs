@@ -58,7 +58,7 @@ async fn of_deployment(
 async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
-        reason: "it is made, and is not shown by all of Secret Manager yet; run the command again".into(),
+        reason: "it was made, but not all of Secret Manager shows it yet; run the command again".into(),
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));
     until_seen(is_late, || async {
