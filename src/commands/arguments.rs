@@ -125,8 +125,8 @@ pub fn webhook_secret(environment: &Environment, file: Option<&Path>) -> Command
         None => environment.get(VARIABLE).unwrap_or_default().to_owned(),
     };
     if secret.is_empty() {
-        return Err(CommandError::usage("webhooks need a secret: anybody could send events otherwise").hint(
-            format!("set {VARIABLE}, or give `--secret-file FILE`, and the same secret at whoever sends"),
+        return Err(CommandError::usage("webhooks need a secret: otherwise anybody could send events").hint(
+            format!("set {VARIABLE} or give `--secret-file FILE`, and give the sender the same secret"),
         ));
     }
     Ok(secret)

@@ -167,8 +167,9 @@ impl Collect {
     pub async fn run(self, context: &Context) -> CommandResult {
         let given = self.source.as_ref().map(SourceCommand::source);
         if given.is_some() && self.listen.is_some() {
-            return Err(CommandError::usage("`--listen` receives from all projects at once")
-                .hint("leave out the source; `sources` in the configuration say whose a project is"));
+            return Err(CommandError::usage("`--listen` receives from all projects at once").hint(
+                "leave out the source; `sources` in the configuration says which team a project belongs to",
+            ));
         }
         let scratch = match (&given, &self.events) {
             (Some(_), None) => Some(self.scratch(context)?),

@@ -151,7 +151,7 @@ impl Issue {
         match clients.iter_mut().find(|client| client.name == self.name) {
             Some(present) => present.ttl_seconds = self.ttl.unwrap_or(present.ttl_seconds),
             None if full => {
-                return Err(CommandError::failed(format!("{MOST_CLIENTS} clients are the most"))
+                return Err(CommandError::failed(format!("there can be at most {MOST_CLIENTS} clients"))
                     .hint("revoke one that is not needed, or make a second deployment"));
             }
             None => {
@@ -249,13 +249,15 @@ impl Rotate {
             }
             (Some(What::Ca), true) => (
                 vec![(names.ca, SUCCEEDED)],
-                Some("Clients whose files are older than the rotation are cut off. Has each got them anew?"),
+                Some(
+                    "Clients whose files are older than the rotation will be cut off. Does each have new ones?",
+                ),
                 "The server uses the new CA. The old one is gone, and its key with it.",
             ),
             (Some(What::Ca), false) => (
                 vec![(names.ca, OVERLAPPING)],
                 None,
-                "Clients trust the new CA as well. Write the files of each anew (`dorainfra credentials \
+                "Clients trust the new CA as well. Write new files for each (`dorainfra credentials \
                  issue NAME --out DIR`), then `dorainfra credentials rotate ca --finish`.",
             ),
             (Some(What::Server), _) => (all(vec![names.server]), None, "The server has a new certificate."),
@@ -300,7 +302,7 @@ impl Consent {
         }
         for question in questions {
             if !self.yes && !context.printer.confirm(&question)? {
-                return Err(CommandError::failed("not done: nothing was changed"));
+                return Err(CommandError::failed("cancelled: nothing was changed"));
             }
         }
         screen::with(&context.printer, async |events| change.apply(run, &plan, events).await).await?;

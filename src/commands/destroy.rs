@@ -87,13 +87,13 @@ fn left(run: &Run, Remains { left, off }: &Remains, before: bool) -> String {
     let off = off.join(" ");
     match left.as_slice() {
         [] if !off.is_empty() => {
-            format!("nothing of {name} is seen in {project}, where what {off} keeps can't be seen")
+            format!("nothing of {name} is seen in {project}; what {off} keeps can't be seen, as it is off")
         }
         [] if !before => format!("nothing of {name} exists in {project}"),
         [] => format!("nothing of {name} is left in {project}"),
         left => {
             let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-            format!("of {name} in {project}: {}", names.join(", "))
+            format!("{} of {name} in {project}", names.join(", "))
         }
     }
 }

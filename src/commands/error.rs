@@ -102,7 +102,7 @@ impl CommandError {
     /// What to do next, for errors that don't say it themselves, too.
     pub fn next_step(&self) -> String {
         self.hint.clone().unwrap_or_else(|| match self.exit {
-            Exit::Usage => "`dorainfra COMMAND --help` and docs/configuration.md say what is taken".into(),
+            Exit::Usage => "see `dorainfra COMMAND --help` and docs/configuration.md".into(),
             _ => panics::report_it("run the same command again, with -v; if it fails again, "),
         })
     }

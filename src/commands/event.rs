@@ -164,7 +164,7 @@ impl EventCommand {
         let project = project.as_deref().and_then(|project| project.rsplit_once('/'));
         let needed = |name: &str, given: &Option<String>, otherwise: Option<&str>| {
             let text = given.as_deref().or(otherwise).ok_or_else(|| {
-                CommandError::usage(format!("`--{name}` is missing, and no CI says it"))
+                CommandError::usage(format!("`--{name}` is missing, and no variable of a CI provides it"))
                     .hint(format!("give `--{name}`; docs/events.md names the variables that are looked at"))
             })?;
             config::check_text(name, text)
@@ -263,7 +263,7 @@ impl EventCommand {
         const PAUSE: Duration = Duration::from_secs(1);
         let url = reqwest::Url::parse(url).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
         let url = url.ok_or_else(|| {
-            CommandError::usage("`--to` is no address").hint("give one like https://dora.example.com/")
+            CommandError::usage("`--to` is not an address").hint("give one like https://dora.example.com/")
         })?;
         let secret = arguments::webhook_secret(&context.environment, self.secret_file.as_deref())?;
         let client = http(None)?;
@@ -286,7 +286,7 @@ impl EventCommand {
                             return Ok(Outcome { new: status == StatusCode::ACCEPTED, notes });
                         }
                         StatusCode::UNAUTHORIZED => {
-                            return Err(CommandError::failed(format!("{url} does not know the secret"))
+                            return Err(CommandError::failed(format!("{url} does not accept the secret"))
                                 .hint("give the secret that the receiver was started with"));
                         }
                         // The same words as where it is written into a file.
@@ -294,7 +294,7 @@ impl EventCommand {
                         status if status.is_server_error() => format!("{url} answers {status}: {text}"),
                         status => {
                             return Err(CommandError::failed(format!("{url} refuses it: {status}: {text}"))
-                                .hint("check that a `dorainfra collect --listen` of this version is there"));
+                                .hint("check that a `dorainfra collect --listen` of this version is listening there"));
                         }
                     }
                 }

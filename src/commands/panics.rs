@@ -31,7 +31,7 @@ pub fn watch(printer: Printer, variables: &BTreeMap<String, String>) {
         let said = panic.payload_as_str().unwrap_or("no words");
         let place = panic.location().map_or("an unknown place".into(), ToString::to_string);
         let report = hidden(&text(said, &place, &Backtrace::force_capture()), &values);
-        let message = format!("this is a fault of dorainfra's, at {place}: {}", hidden(said, &values));
+        let message = format!("this is a bug in dorainfra, at {place}: {}", hidden(said, &values));
         let hint = match kept(&folder, &report) {
             Ok(path) => {
                 report_it(&format!("the report is in {}, without secrets; look at it, and ", path.display()))
@@ -45,7 +45,7 @@ pub fn watch(printer: Printer, variables: &BTreeMap<String, String>) {
 /// The beginning of a sentence, and whom to tell.
 pub fn report_it(beginning: &str) -> String {
     match env!("CARGO_PKG_REPOSITORY") {
-        "" => format!("{beginning}send it to whoever you have dorainfra from"),
+        "" => format!("{beginning}send it to whoever gave you dorainfra"),
         address => format!("{beginning}report it at {address}/issues"),
     }
 }

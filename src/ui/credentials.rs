@@ -46,7 +46,11 @@ impl View for Credentials {
             false => out.push_str(&table(&self.credentials).render(style)),
         }
         if let Some(done) = &self.done {
-            out.push_str(&format!("\n{} {}\n", style.paint(Role::Good, "✓"), super::text::hang(done, 2)));
+            out.push_str(&format!(
+                "\n{} {}\n",
+                style.paint(Role::Good, "✓"),
+                super::text::hang(done, 2, style)
+            ));
         }
         out
     }

@@ -10,7 +10,7 @@ use super::{Role, Style, View};
 impl View for Explanation {
     fn human(&self, style: &Style) -> String {
         let lines = |text: &str, columns: usize| {
-            hang(&wrap(text, style.width.saturating_sub(columns)).join("\n"), columns)
+            hang(&wrap(text, style.width.saturating_sub(columns)).join("\n"), columns, style)
         };
         let title = if self.path.is_empty() { "dorainfra.yaml" } else { &self.path };
         let mut text = format!("{}\n{}\n", style.paint(Role::Heading, title), lines(&self.meaning, 0));
@@ -51,7 +51,7 @@ impl View for ExplainedVersion {
             text.push_str(&format!("\n{}\n", style.paint(Role::Heading, title)));
             for note in &upgrade.notes {
                 let lines = wrap(note, style.width.saturating_sub(4)).join("\n");
-                text.push_str(&format!("  - {}\n", hang(&lines, 4)));
+                text.push_str(&format!("  - {}\n", hang(&lines, 4, style)));
             }
         }
         text

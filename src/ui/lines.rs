@@ -70,7 +70,9 @@ impl Lines {
 
     fn quiet(&self, event: &Event) -> Vec<Line> {
         match event {
-            Event::Planned { plan, feed } => vec![Line::Out(PlanView(plan, feed).brief(&self.style))],
+            Event::Planned { plan, feed, cost } => {
+                vec![Line::Out(PlanView(plan, feed, cost.as_deref()).brief(&self.style))]
+            }
             Event::Checked { check } if check.outcome == Outcome::Failed => {
                 vec![Line::Out(report::row(check, &self.style))]
             }
@@ -108,19 +110,19 @@ impl Lines {
                     }
                 }]
             }
-            Event::Planned { plan, feed } => vec![Line::Out(PlanView(plan, feed).human(&self.style))],
+            Event::Planned { plan, feed, cost } => {
+                vec![Line::Out(PlanView(plan, feed, cost.as_deref()).human(&self.style))]
+            }
             Event::ResourceStarted { id, action } => {
                 self.running.insert(id.clone(), (*action, String::new()));
                 let line = format!("  … {}", labels::doing(*action, id));
                 if verbose && !self.live { vec![self.message(Role::Faint, line)] } else { Vec::new() }
             }
             Event::ResourceProgress { id, message } if verbose && !self.live => {
-                vec![
-                    self.message(
-                        Role::Faint,
-                        format!("    {}: {}", labels::id(id), hang(&visible(message), 4)),
-                    ),
-                ]
+                vec![self.message(
+                    Role::Faint,
+                    format!("    {}: {}", labels::id(id), hang(&visible(message), 4, &self.messages)),
+                )]
             }
             Event::ResourceFinished { id, action, elapsed_ms } => {
                 self.running.remove(id);
@@ -136,14 +138,16 @@ impl Lines {
             }
             Event::MachineStage { machine, stage, message } => self.machine_stage(machine, stage, message),
             Event::StackPart { part, state, detail } => {
-                let detail = self.messages.paint(Role::Faint, hang(&visible(detail), 4));
+                let detail = self.messages.paint(Role::Faint, hang(&visible(detail), 4, &self.messages));
                 vec![Line::Err(
                     format!("  {} {}  {detail}", visible(part), visible(state)).trim_end().to_owned() + "\n",
                 )]
             }
             Event::Progress { what, done, total, unit } => self.progress(what, *done, *total, unit),
             Event::Checked { check } => vec![Line::Out(report::row(check, &self.style))],
-            Event::Note { message } => vec![Line::Err(format!("  {}\n", hang(&visible(message), 2)))],
+            Event::Note { message } => {
+                vec![Line::Err(format!("  {}\n", hang(&visible(message), 2, &self.messages)))]
+            }
             Event::MachineLog { .. } | Event::CloudUnreachable { .. } | Event::Warning { .. } => {
                 self.bad_news(event)
             }
@@ -163,13 +167,14 @@ impl Lines {
         let hint = |hint: &Option<String>, indent: usize| {
             let label = style.paint(Role::Accent, "hint:");
             let spaces = " ".repeat(indent);
-            hint.as_ref()
-                .map(|hint| Line::Err(format!("{spaces}{label} {}\n", hang(&visible(hint), indent + 6))))
+            hint.as_ref().map(|hint| {
+                Line::Err(format!("{spaces}{label} {}\n", hang(&visible(hint), indent + 6, style)))
+            })
         };
         match event {
             Event::ResourceFailed { id, action, error, hint: next, elapsed_ms } => {
                 let what = labels::doing(*action, id);
-                let error = Line::Err(format!("    {}\n", hang(&visible(error), 4)));
+                let error = Line::Err(format!("    {}\n", hang(&visible(error), 4, style)));
                 let failed = self.finished("✗", &what, "failed after ", *elapsed_ms);
                 [failed, error].into_iter().chain(hint(next, 4)).collect()
             }
@@ -186,11 +191,11 @@ impl Lines {
                 let error = visible(error);
                 let message =
                     format!("the cloud does not answer ({}: {error}); {}", visible(host), tried(*left_ms));
-                vec![Line::Err(format!("{label} {}\n", hang(&message, 9)))]
+                vec![Line::Err(format!("{label} {}\n", hang(&message, 9, style)))]
             }
             Event::Warning { message, hint: next } => {
                 let label = style.paint(Role::Caution, "warning:");
-                let warning = Line::Err(format!("{label} {}\n", hang(&visible(message), 9)));
+                let warning = Line::Err(format!("{label} {}\n", hang(&visible(message), 9, style)));
                 [warning].into_iter().chain(hint(next, 0)).collect()
             }
             _ => Vec::new(),
@@ -206,7 +211,7 @@ impl Lines {
             _ => ("…", Role::Faint),
         };
         let symbol = self.messages.paint(role, symbol);
-        let message = self.messages.paint(Role::Faint, hang(&visible(message), 4));
+        let message = self.messages.paint(Role::Faint, hang(&visible(message), 4, &self.messages));
         let line = format!("  {symbol} {} {}  {message}", visible(machine), visible(stage));
         vec![Line::Err(line.trim_end().to_owned() + "\n")]
     }

@@ -6,6 +6,8 @@ use super::Style;
 
 /// Width that is assumed where no terminal tells one, in columns.
 const DEFAULT_WIDTH: usize = 100;
+/// Narrower than this, everything turns into noise: let the terminal break it.
+const NARROWEST: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -75,7 +77,11 @@ impl Options {
             // Messages may go elsewhere while the result is on the terminal.
             .or_else(|| columns(console::Term::stdout()))
             .unwrap_or(DEFAULT_WIDTH);
-        // Narrower than this, tables turn into noise: let the terminal wrap.
-        Style { colour: self.colour && terminal, width: width.max(40), verbose: self.verbose }
+        Style {
+            colour: self.colour && terminal,
+            width: width.max(NARROWEST),
+            wraps: terminal,
+            verbose: self.verbose,
+        }
     }
 }

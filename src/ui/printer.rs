@@ -9,7 +9,7 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::text::{hang, visible};
+use super::text::{fold, hang, visible};
 use super::{Mode, Options, Role, Style};
 
 /// A command's result, in both of its forms.
@@ -104,8 +104,8 @@ impl Printer {
     /// JSON line `{"schema":1,"type":"result","result":{…}}`.
     pub fn result(&self, view: &dyn View) {
         match self.options.mode {
-            Mode::Human => self.out(&view.human(&self.style())),
-            Mode::Quiet => self.out(&view.brief(&self.style())),
+            Mode::Human => self.say(&view.human(&self.style())),
+            Mode::Quiet => self.say(&view.brief(&self.style())),
             Mode::Json => self.json(&json!({"type": "result", "result": view.json()})),
         }
     }
@@ -157,7 +157,7 @@ impl Printer {
     /// A statement beside the result. Not printed with `--quiet`.
     pub fn note(&self, message: &str) {
         match self.options.mode {
-            Mode::Human => self.err(&format!("{}\n", hang(&visible(message), 0))),
+            Mode::Human => self.err(&format!("{}\n", hang(&visible(message), 0, &self.message_style()))),
             Mode::Json => self.json(&json!({"type": "note", "message": message})),
             Mode::Quiet => {}
         }
@@ -255,8 +255,17 @@ impl Printer {
         self.lock().write(text, |streams| &mut streams.stdout);
     }
 
+    /// Text for people, on stdout. A terminal would break what is too long inside a word.
+    pub(super) fn say(&self, text: &str) {
+        let style = self.style();
+        self.out(&if style.wraps { fold(text, style.width) } else { text.into() });
+    }
+
+    /// As [`say`](Self::say), on stderr.
     pub(super) fn err(&self, text: &str) {
-        self.lock().write(text, |streams| &mut streams.stderr);
+        let style = self.message_style();
+        let text = if style.wraps { fold(text, style.width) } else { text.into() };
+        self.lock().write(&text, |streams| &mut streams.stderr);
     }
 
     /// Writes a question to stderr and reads one line; `None` at the end of input.
@@ -308,7 +317,11 @@ where
 }
 
 fn labelled(style: &Style, role: Role, label: &str, message: &str) -> String {
-    format!("{} {}\n", style.paint(role, format!("{label}:")), hang(&visible(message), label.len() + 2))
+    format!(
+        "{} {}\n",
+        style.paint(role, format!("{label}:")),
+        hang(&visible(message), label.len() + 2, style)
+    )
 }
 
 /// What a captured [`Printer`] has written so far.

@@ -6,7 +6,7 @@ use super::{Printer, Role};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    #[error("this needs an answer, and nobody can be asked here")]
+    #[error("this needs an answer, but there is no terminal to ask on")]
     NotInteractive,
     #[error("the input ended before the question was answered")]
     Closed,

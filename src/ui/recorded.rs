@@ -29,7 +29,7 @@ pub struct Recorded {
 impl View for Recorded {
     fn human(&self, style: &Style) -> String {
         let Self { kind, id, team, service, environment, at, new, recorded_in, notes } = self;
-        let known = if *new { "recorded" } else { "known already" };
+        let known = if *new { "recorded" } else { "already known" };
         let place = style.paint(Role::Faint, visible(recorded_in));
         let [id, team, service, environment] = [id, team, service, environment].map(|text| visible(text));
         let notes: String = notes.iter().map(|note| format!("note: {}\n", visible(note))).collect();

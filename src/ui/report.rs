@@ -12,6 +12,8 @@ use super::{Role, Style, View};
 
 /// Columns of a check's title; longer ones push their row aside.
 const TITLE: usize = 44;
+/// Columns that what was found needs beside it.
+const LEAST: usize = 30;
 
 /// What `verify` found. Its rows have been printed as the checks finished; the
 /// human form is the verdict.
@@ -82,8 +84,13 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::Warning => (Role::Caution, "!"),
     };
     let symbol = style.paint(role, symbol);
-    let title = pad(&format!("{}  ", visible(&check.title)), TITLE);
-    let found = hang(&visible(&check.found), 4 + TITLE);
+    let title = visible(&check.title);
+    // What was found is beside its title, or below it where there is no room.
+    let (title, indent) = match style.wraps && style.width < 4 + TITLE + LEAST {
+        false => (pad(&format!("{title}  "), TITLE), 4 + TITLE),
+        true => (hang(&title, 4, style) + "\n      ", 6),
+    };
+    let found = hang(&visible(&check.found), indent, style);
     let took = style.paint(Role::Faint, elapsed(check.elapsed_ms));
     match check.outcome {
         Outcome::Passed => format!("  {symbol} {title}{found}  {took}\n"),
@@ -93,14 +100,14 @@ pub(super) fn row(check: &Check, style: &Style) -> String {
         Outcome::Unknown => format!("  {symbol} {title}unknown: {found}\n"),
         Outcome::Warning => format!("  {symbol} {title}{found}\n"),
         Outcome::Failed => {
-            let expected = hang(&visible(&check.expected), 14);
+            let expected = hang(&visible(&check.expected), 14, style);
             let mut row = format!("  {symbol} {title}{}  {took}\n", style.paint(Role::Bad, found));
             // What a title says whole has no words of its own.
             if !expected.is_empty() {
                 row.push_str(&format!("    expected: {expected}\n"));
             }
             if let Some(hint) = &check.hint {
-                let hint = hang(&visible(hint), 10);
+                let hint = hang(&visible(hint), 10, style);
                 row.push_str(&format!("    {} {hint}\n", style.paint(Role::Accent, "hint:")));
             }
             row

@@ -100,7 +100,7 @@ async fn render(mut events: UnboundedReceiver<Event>, printer: &Printer, silence
 pub(super) fn print(printer: &Printer, lines: impl IntoIterator<Item = Line>) {
     for line in lines {
         match line {
-            Line::Out(text) => printer.out(&text),
+            Line::Out(text) => printer.say(&text),
             Line::Err(text) => printer.err(&text),
         }
     }
@@ -157,7 +157,7 @@ mod tests {
         vec![
             Event::PhaseStarted { phase: Phase::Plan },
             Event::PhaseFinished { phase: Phase::Plan, elapsed_ms: 212, ok: true },
-            Event::Planned { plan, feed: Vec::new() },
+            Event::Planned { plan, feed: Vec::new(), cost: None },
             Event::PhaseStarted { phase: Phase::Resources },
             Event::ResourceStarted { id: bucket.clone(), action: Action::Create },
             Event::ResourceFinished { id: bucket, action: Action::Create, elapsed_ms: 1_250 },

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::credentials;
 use super::state::mark;
-use super::text::{count, plural};
+use super::text::{self, count, plural};
 use super::{Role, Style, Table, View, labels};
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -217,6 +217,7 @@ impl View for Status {
         }
         for (title, command) in [("Reach it from outside", &self.tunnel), ("Ask it", &self.ask)] {
             if let Some(command) = command {
+                let command = text::command(command, 2, style);
                 out.push_str(&format!("\n{}\n  {command}\n", style.paint(Role::Heading, title)));
             }
         }

@@ -19,19 +19,29 @@ pub enum Role {
     Faint,
 }
 
+/// Columns that a text gets at least, beside whatever.
+pub(super) const MIN_ROOM: usize = 10;
+
 /// How to write for one stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     pub colour: bool,
     /// Columns.
     pub width: usize,
+    /// Messages that are too long for a line are broken: on a terminal. In a log each stays in one.
+    pub wraps: bool,
     pub verbose: bool,
 }
 
 impl Style {
     /// No colour, 100 columns: for files, pipes and tests.
     pub fn plain() -> Self {
-        Self { colour: false, width: 100, verbose: false }
+        Self { colour: false, width: 100, wraps: false, verbose: false }
+    }
+
+    /// Columns for a message behind something that takes `columns`.
+    pub fn room(&self, columns: usize) -> usize {
+        if self.wraps { self.width.saturating_sub(columns).max(MIN_ROOM) } else { usize::MAX }
     }
 
     /// `text` in the colour of `role`.

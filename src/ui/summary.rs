@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::text::{elapsed, hang, plural, visible};
+use super::text::{self, elapsed, hang, plural, visible};
 use super::{PhaseTime, Report, Role, Style, Table, View, labels};
 
 /// A resource whose action failed.
@@ -72,7 +72,7 @@ impl View for Summary {
         if !self.next.is_empty() {
             out.push_str(&format!("{}\n", style.paint(Role::Heading, "Next")));
             for command in &self.next {
-                out.push_str(&format!("  {}\n", style.paint(Role::Accent, command)));
+                out.push_str(&format!("  {}\n", style.paint(Role::Accent, text::command(command, 2, style))));
             }
         }
         out
@@ -124,10 +124,10 @@ impl Summary {
             out.push_str(&heading("Failed"));
             for failure in &self.failed {
                 let symbol = style.paint(Role::Bad, "✗");
-                let error = hang(&visible(&failure.error), 4);
+                let error = hang(&visible(&failure.error), 4, style);
                 out.push_str(&format!("  {symbol} {}\n    {error}\n", labels::id(&failure.id)));
                 if let Some(hint) = &failure.hint {
-                    let hint = hang(&visible(hint), 10);
+                    let hint = hang(&visible(hint), 10, style);
                     out.push_str(&format!("    {} {hint}\n", style.paint(Role::Accent, "hint:")));
                 }
             }

@@ -1,9 +1,12 @@
-//! Columns that line up, by the width that the text takes on a terminal.
+//! Columns that line up, by the width that the text takes on a terminal; where that
+//! is too narrow for them, rows that are a few lines each.
 
-use super::text::{pad, visible, width, wrap};
+use super::text::{hang, outdent, pad, visible, width, wrap};
 use super::{Role, Style};
 
 const GAP: &str = "  ";
+/// Columns that the last cell of a row needs, to stand beside the others.
+const LEAST: usize = 20;
 
 /// Rows of cells under optional headers. The last column goes on
 /// below itself at the terminal's width; the others are as wide as their widest cell.
@@ -53,6 +56,12 @@ impl Table {
         let widths: Vec<usize> = (0..columns).map(widest).collect();
 
         let mut lines = String::new();
+        let others = self.indent + widths.iter().rev().skip(1).map(|width| width + GAP.len()).sum::<usize>();
+        let last = widths.last().copied().unwrap_or(0);
+        if style.wraps && columns > 1 && others + last.min(LEAST) > style.width {
+            self.rows.iter().for_each(|row| self.stacked(row, columns, style, &mut lines));
+            return lines;
+        }
         if !self.headers.is_empty() {
             let headers: Vec<_> = self.headers.iter().map(|header| (Role::Faint, header.clone())).collect();
             self.line(&headers, &widths, style, &mut lines);
@@ -61,6 +70,28 @@ impl Table {
             self.line(row, &widths, style, &mut lines);
         }
         lines
+    }
+
+    /// A row as lines: what is short, and below it, further in, what is long or has a header.
+    fn stacked(&self, cells: &[(Role, String)], columns: usize, style: &Style, lines: &mut String) {
+        let titles = if self.headers.is_empty() { columns - 1 } else { 1 };
+        let (titles, rest) = cells.split_at(titles.min(cells.len()));
+        let titles: Vec<String> = titles
+            .iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(role, text)| style.paint(*role, text))
+            .collect();
+        let inner = self.indent + 4;
+        let title = outdent(&titles.join(GAP), self.indent, inner, style);
+        lines.push_str(&format!("{}{title}\n", " ".repeat(self.indent)));
+        for (nth, (role, text)) in rest.iter().enumerate().filter(|(_, (_, text))| !text.is_empty()) {
+            let text = match self.headers.get(nth + 1) {
+                Some(header) => format!("{}: {text}", header.to_lowercase()),
+                None => text.clone(),
+            };
+            let text = style.paint(*role, hang(&text, inner, style));
+            lines.push_str(&format!("{}{text}\n", " ".repeat(inner)));
+        }
     }
 
     fn line(&self, cells: &[(Role, String)], widths: &[usize], style: &Style, lines: &mut String) {
@@ -74,7 +105,7 @@ impl Table {
             }
             if column == last {
                 let room = if column + 1 == widths.len() {
-                    style.width.saturating_sub(used).max(20)
+                    style.width.saturating_sub(used).max(LEAST)
                 } else {
                     usize::MAX
                 };
@@ -112,6 +143,35 @@ mod tests {
         ]);
         table.row([(Role::Plain, "generator"), (Role::Good, "running"), (Role::Plain, "")]);
         insta::assert_snapshot!(table.render(&Style { width: 50, ..Style::plain() }));
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_columns_rows_are_lines() {
+        let mut table = Table::bare().indent(2);
+        table.row([
+            (Role::Good, "✓"),
+            (Role::Plain, "compute.instance/dorainfra-mimir"),
+            (Role::Faint, "as the configuration says"),
+        ]);
+        table.row([
+            (Role::Bad, "✗"),
+            (Role::Plain, "storage.bucket/my-gcp-dorainfra-mimir"),
+            (Role::Plain, ""),
+        ]);
+        let narrow = Style { width: 40, wraps: true, ..Style::plain() };
+        insta::assert_snapshot!(table.render(&narrow), @r"
+          ✓  compute.instance/dorainfra-mimir
+              as the configuration says
+          ✗  storage.bucket/
+              my-gcp-dorainfra-mimir
+        ");
+        let mut table = Table::new(["SOURCE", "TEAM", "DEPLOYMENTS"]);
+        table.row([(Role::Plain, "a-repository-with-a-name"), (Role::Plain, "orders"), (Role::Plain, "12")]);
+        insta::assert_snapshot!(table.render(&narrow), @r"
+        a-repository-with-a-name
+            team: orders
+            deployments: 12
+        ");
     }
 
     #[test]

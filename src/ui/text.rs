@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use dorainfra_base::unseen::is_unseen;
 pub(super) use dorainfra_deploy::workflow::count;
 
+use super::Style;
+
 /// Columns that `text` takes on a terminal (wide characters take two; colour
 /// codes none).
 pub(super) fn width(text: &str) -> usize {
@@ -54,21 +56,75 @@ pub(super) fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
 }
 
 /// `text` in lines of at most `columns`, broken between words; a word that is
-/// longer stays whole.
+/// longer stays whole, but for a resource's name.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    broken(text, columns, columns)
+}
+
+/// As [`wrap`], with another width for all lines but the first.
+fn broken(text: &str, first: usize, rest: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is a first line");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if width(line) + 1 + width(word) <= columns {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
+    let mut left = text;
+    while !left.is_empty() {
+        let (gap, after) = left.split_at(left.len() - left.trim_start_matches(' ').len());
+        let (word, next) = after.split_at(after.find(' ').unwrap_or(after.len()));
+        left = next;
+        for (nth, part) in parts(word, rest).into_iter().enumerate() {
+            let columns = if lines.len() == 1 { first } else { rest };
+            let line = lines.last_mut().expect("there is a first line");
+            let gap = if nth == 0 { gap } else { "" };
+            if line.is_empty() || width(line) + gap.len() + width(part) <= columns {
+                line.push_str(gap);
+                line.push_str(part);
+            } else {
+                lines.push(part.to_owned());
+            }
         }
     }
+    for line in &mut lines {
+        line.truncate(line.trim_end_matches(' ').len());
+    }
     lines
+}
+
+/// A word whole, or kind and name of a resource (`compute.instance/x`) where it is too long for a line.
+fn parts(word: &str, columns: usize) -> Vec<&str> {
+    let kind = word.find('/').filter(|slash| {
+        let kind = &word[..*slash];
+        kind.contains('.') && kind.chars().all(|c| c.is_ascii_alphabetic() || c == '.')
+    });
+    match kind {
+        Some(slash) if width(word) > columns => vec![&word[..=slash], &word[slash + 1..]],
+        _ => vec![word],
+    }
+}
+
+/// Lines that are wider than `columns` go on below themselves, a little further in. Colour codes
+/// are no text.
+pub(super) fn fold(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.lines().all(|line| width(line) <= columns) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        let own = console::strip_ansi_codes(line).chars().take_while(|c| *c == ' ').count();
+        let indent = (own + 2).min(columns / 2);
+        for (nth, part) in broken(line, columns, columns - indent).iter().enumerate() {
+            let text = part.trim_start_matches(' ');
+            let own = if nth == 0 { part.len() - text.len() } else { indent };
+            // A word that fits the window gets the room it takes.
+            let own = own.min(columns.saturating_sub(width(text)));
+            let end = if nth == 0 { "" } else { "\n" };
+            out.push_str(&format!("{end}{}{text}", " ".repeat(own)));
+        }
+        // A question ends where its answer begins.
+        if end.is_empty() && line.ends_with(' ') {
+            out.push(' ');
+        }
+        out.push_str(end);
+    }
+    Cow::Owned(out)
 }
 
 /// Text from outside (a serial port, a cloud's error) without its control
@@ -92,9 +148,37 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// `text` with every line after the first indented by `columns` spaces.
-pub(super) fn hang(text: &str, columns: usize) -> String {
-    text.trim_end().replace('\n', &format!("\n{}", " ".repeat(columns)))
+/// `text` beside something that takes `columns`: every line after the first is indented by them, and
+/// on a terminal what is too long for a line goes on below.
+pub(super) fn hang(text: &str, columns: usize, style: &Style) -> String {
+    let room = style.room(columns);
+    let lines = text.trim_end().split('\n').flat_map(|line| {
+        let own = " ".repeat(line.len() - line.trim_start_matches(' ').len());
+        let lines = broken(line, room, room.saturating_sub(own.len()));
+        lines.into_iter().enumerate().map(move |(nth, line)| match nth {
+            0 => line,
+            _ => format!("{own}{line}"),
+        })
+    });
+    lines.collect::<Vec<_>>().join(&format!("\n{}", " ".repeat(columns)))
+}
+
+/// A line that begins at the column `first`, and goes on below at `columns`.
+pub(super) fn outdent(text: &str, first: usize, columns: usize, style: &Style) -> String {
+    broken(text, style.room(first), style.room(columns)).join(&format!("\n{}", " ".repeat(columns)))
+}
+
+/// A command to type, indented by `columns`: what is too long for a line goes on below, in a shell's own way.
+pub(super) fn command(text: &str, columns: usize, style: &Style) -> String {
+    let room = style.room(columns + 2);
+    broken(text, room, room.saturating_sub(2)).join(&format!(" \\\n{}", " ".repeat(columns + 2)))
+}
+
+/// Dollars and cents: `$1,234.50`, `-$0.20`.
+pub(super) fn dollars(amount: f64) -> String {
+    let cents = (amount.abs() * 100.0).round() as u64;
+    let sign = if amount < 0.0 && cents > 0 { "-" } else { "" };
+    format!("{sign}${}.{:02}", count(cents / 100), cents % 100)
 }
 
 /// Milliseconds as `0.4s`, `12.1s`, `1m 02s`, `1h 05m`.
@@ -209,7 +293,99 @@ mod tests {
         assert_eq!(brief_digests(""), "");
     }
 
+    fn narrow(width: usize) -> Style {
+        Style { width, wraps: true, ..Style::plain() }
+    }
+
+    #[test]
+    fn text_goes_on_below_itself() {
+        let text = "too long for a line\n  a list that is too long";
+        assert_eq!(
+            hang(text, 6, &narrow(26)),
+            "too long for a line\n        a list that is too\n        long"
+        );
+        // A log has a message in one line.
+        assert_eq!(hang(text, 2, &Style::plain()), "too long for a line\n    a list that is too long");
+        assert_eq!(fold("  one two three\nfour\n", 10), "  one two\n    three\nfour\n");
+        assert_eq!(fold("  ✓ a /path/that/is/long\n", 19), "  ✓ a\n /path/that/is/long\n");
+        assert_eq!(fold("Apply all of this? [y/N] ", 20), "Apply all of this?\n  [y/N] ");
+        assert_eq!(wrap("a  b c", 4), ["a  b", "c"]);
+        assert_eq!(wrap("of compute.instance/x", 17), ["of", "compute.instance/", "x"]);
+        assert_eq!(wrap("see https://a.example/b", 9), ["see", "https://a.example/b"]);
+    }
+
+    #[test]
+    fn a_command_goes_on_as_a_shell_takes_it() {
+        let shown = command("dorainfra --sandbox apply --yes --set region=us-east1", 2, &narrow(40));
+        assert_eq!(shown, "dorainfra --sandbox apply --yes \\\n    --set region=us-east1");
+        assert_eq!(command("dorainfra apply", 2, &narrow(40)), "dorainfra apply");
+    }
+
+    #[test]
+    fn amounts_have_cents() {
+        let cases =
+            [(31.4, "$31.40"), (-2.0, "-$2.00"), (0.0, "$0.00"), (-0.001, "$0.00"), (1234.5, "$1,234.50")];
+        for (amount, expected) in cases {
+            assert_eq!(dollars(amount), expected);
+        }
+    }
+
+    /// Words as people write them, some of them names of resources, and lines of them.
+    fn prose() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            8 => "[a-zäß日`(]{1,12}[,.:)]?",
+            1 => "(compute|storage)\\.[a-zA-Z]{4,20}/[a-z0-9-]{1,40}",
+            1 => "[a-z/._=-]{30,90}",
+            1 => Just("\u{1b}[31mred\u{1b}[0m".to_owned()),
+        ];
+        let line = ("[ ]{0,6}", proptest::collection::vec(word, 1..40));
+        proptest::collection::vec(line.prop_map(|(indent, words)| indent + &words.join(" ")), 1..5)
+            .prop_map(|lines| lines.join("\n"))
+    }
+
+    fn words(text: &str) -> Vec<&str> {
+        text.split_whitespace().collect()
+    }
+
+    /// The name of a resource may be in two lines, where it is too long for one.
+    fn joined(text: &str) -> String {
+        words(text).concat()
+    }
+
+    fn check(before: &str, after: &str, room: usize, columns: usize) -> Result<(), TestCaseError> {
+        prop_assert_eq!(joined(before), joined(after));
+        let kept = words(after);
+        for word in words(before).into_iter().filter(|word| width(word) <= room) {
+            // The name of a resource may be broken between its parts.
+            let (kind, name) = word.split_once('/').unwrap_or((word, ""));
+            let parts = [format!("{kind}/"), name.to_owned()];
+            let whole = kept.contains(&word) || parts.iter().all(|part| kept.contains(&part.as_str()));
+            prop_assert!(whole, "{word} is broken in {after:?}");
+        }
+        for line in after.lines().filter(|line| width(line) > columns) {
+            prop_assert_eq!(words(line).len(), 1, "too wide: {:?}", line);
+        }
+        Ok(())
+    }
+
     proptest! {
+        /// No word that fits is broken, nothing is lost, and no line is too wide but for such a word.
+        #[test]
+        fn what_is_broken_is_broken_between_words(
+            text in prose(),
+            columns in 20usize..=160,
+            indent in 0usize..=10,
+        ) {
+            check(&text, &hang(&text, indent, &narrow(columns)), columns - indent - 6, columns)?;
+            let folded = fold(&text, columns);
+            check(&text, &folded, columns, columns)?;
+            for line in folded.lines().filter(|line| width(line) > columns) {
+                prop_assert!(width(line.trim()) > columns, "there is room for {:?}", line);
+            }
+            let line = text.replace('\n', " ");
+            check(&line, &wrap(&line, columns).join("\n"), columns, columns)?;
+        }
+
         #[test]
         fn nothing_from_outside_can_move_the_cursor(text in any::<String>()) {
             prop_assert!(!visible(&text).chars().any(|c| c.is_control() && c != '\n' && c != '\t'));

@@ -146,7 +146,7 @@ fn who_only_looks_needs_no_release() {
     };
     let status = look(&["status"]).ends_with(0);
     assert!(status.stdout.contains("dorainfra-mimir"), "{}", status.stdout);
-    for words in ["can't be downloaded", "is shown as different", "dorainfra.lock"] {
+    for words in ["can't be downloaded", "is shown as changed", "dorainfra.lock"] {
         assert!(status.stderr.contains(words), "`{words}` is not in:\n{}", status.stderr);
     }
     let verify = look(&["verify"]);

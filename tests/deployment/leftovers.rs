@@ -19,7 +19,7 @@ fn snapshots_that_outlive_schedule_and_disk_are_named_or_deleted() {
         assert_eq!(deployment.control("POST", "night", None)["snapshots"], 1);
     }
     let kept = deployment.run(&["--sandbox", "destroy", "--yes"]).ends_with(0);
-    assert!(kept.stdout.contains("2 snapshots of the data disk stay, and are billed"), "{}", kept.stdout);
+    assert!(kept.stdout.contains("kept, and still billed: 2 snapshots of the data disk"), "{}", kept.stdout);
     for left in ["compute.snapshot/", "compute.disk/dorainfra-data", "storage.bucket/"] {
         assert!(kept.stdout.contains(left), "`{left}` is not in:\n{}", kept.stdout);
     }
@@ -102,7 +102,7 @@ fn what_a_service_that_is_off_keeps_is_not_said_to_be_gone() {
     let run = deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
     let all = format!("{}{}", run.stdout, run.stderr);
     assert!(!all.contains("nothing of dorainfra is left"), "{all}");
-    assert!(all.contains("is seen in my-gcp, where what secretmanager.googleapis.com"), "{all}");
+    assert!(all.contains("is seen in my-gcp; what secretmanager.googleapis.com"), "{all}");
 }
 
 /// The lease of a short run is given back within a second of being taken, which Cloud

@@ -524,5 +524,5 @@ fn a_machine_that_is_stopped_goes_with_a_warning() {
     let run = deployment.run(&["--sandbox", "--json", "destroy", "--yes"]).ends_with(0);
     let warned = run.events("warning");
     let message = warned.first().and_then(|warning| warning["message"].as_str()).unwrap_or_default();
-    assert!(message.contains("does not run") && message.contains("data disk only"), "{warned:?}");
+    assert!(message.contains("is not running") && message.contains("data disk only"), "{warned:?}");
 }

@@ -316,7 +316,7 @@ impl Soak {
         if !(DOCUMENTED.contains(&run.code) || (was_killed && run.code == -1)) {
             wrong.push(format!("it ended with {}", run.code));
         }
-        if run.stderr.contains("panicked") || run.stderr.contains("a fault of dorainfra") {
+        if run.stderr.contains("panicked") || run.stderr.contains("a bug in dorainfra") {
             wrong.push("it panicked".into());
         }
         if [1, 4, 5].contains(&run.code) {

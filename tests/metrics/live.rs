@@ -333,6 +333,13 @@ fn a_deployment_is_proven_with_either_way_and_changes_between_them() {
     let plan = run("remote-write", &[&native[..], &["plan"]].concat()).ends_with(0);
     let warnings = plan.events("planned")[0]["plan"]["warnings"].to_string();
     assert!(warnings.contains("native histograms") && warnings.contains("classic ones"), "{warnings}");
+    // What is there costs what its manifests say: as it is read, everything is spelled as in them.
+    let cost = &plan.events("planned")[0]["cost"];
+    assert_eq!((cost["change"].as_f64(), &cost["unpriced"]), (Some(0.0), &serde_json::json!([])), "{cost}");
+    assert!(cost["monthly"].as_f64().is_some_and(|monthly| monthly > 30.0), "{cost}");
     proven(run("remote-write", &[&native[..], &["verify"]].concat()));
-    run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    let gone = run("remote-write", &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    let cost = &gone.events("planned")[0]["cost"];
+    assert_eq!(cost["monthly"].as_f64(), Some(0.0), "{cost}");
+    assert!(cost["change"].as_f64().is_some_and(|change| change < -30.0), "{cost}");
 }

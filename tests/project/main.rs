@@ -12,6 +12,7 @@ mod matrix;
 mod architecture;
 mod circles;
 mod config_reference;
+mod cost;
 mod documentation;
 mod package;
 mod receiver_image;

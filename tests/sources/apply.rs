@@ -109,7 +109,10 @@ fn simulated_teams_leave_the_view_when_real_ones_come() {
     write("days: 20", sources);
     assert!(feed("stack.generator").contains("events of 1 source"));
     let planned = feed("history");
-    assert!(planned.contains("the simulated series stay stored, and leave the report"), "{planned}");
+    assert!(
+        planned.contains("the simulated series stay stored, but no longer show in the report"),
+        "{planned}"
+    );
     let proof = verified(&sandbox(&["apply", "--yes"]).ends_with(0));
     assert_eq!((&proof["feeds"], &proof["teams"]), (&"real".into(), &2.into()), "{proof}");
     let after = report();
@@ -128,7 +131,7 @@ fn simulated_teams_leave_the_view_when_real_ones_come() {
     assert_eq!(feed("history"), planned);
     let said = deployment.run(&["--sandbox", "verify"]).ends_with(0).stdout;
     assert!(said.contains("· nothing to prove: no samples were sent"), "{said}");
-    assert!(said.contains("not applicable: no team is to be live"), "{said}");
+    assert!(said.contains("not applicable: no team is expected to be live"), "{said}");
     let stack = deployment.run(&["--sandbox", "status"]).ends_with(0).stdout;
     assert!(stack.contains("generator") && stack.contains("no data is fed until"), "{stack}");
     deployment.until("nobody is pushed any more", || {

@@ -430,7 +430,7 @@ async fn a_pipeline_sends_its_event_to_a_receiver() {
     let variable = [("DORAINFRA_WEBHOOK_SECRET", SECRET)];
     assert_eq!(run(&[], &[]).0, 3, "without a secret");
     let (code, _, told) = run(&[], &[("DORAINFRA_WEBHOOK_SECRET", "another")]);
-    assert!(code == 1 && told.contains("does not know the secret"), "{told}");
+    assert!(code == 1 && told.contains("does not accept the secret"), "{told}");
     let (code, result, told) = run(&["--secret-file", "secret"], &[]);
     assert_eq!((code, &result["new"], &result["recorded_in"]), (0, &json!(true), &json!(url)), "{told}");
     assert!(!told.contains(SECRET), "{told}");
@@ -918,7 +918,8 @@ async fn what_a_webhook_tells_of_another_environment_is_not_the_repository_s() {
         (deployments, lines(folder.path(), "failure").len(), said)
     };
     let (deployed, failures, said) = collect();
-    let note = "git cart: 1 deployment to `staging` that the receiver took does not count, only what is in `production`";
+    let note =
+        "git cart: 1 deployment to `staging` from the receiver does not count, only those to `production`";
     assert!(said.contains(note), "{said}");
     assert_eq!((deployed.len(), failures), (1, 1), "{deployed:?}");
     assert!(deployed[0].contains("azure-devops") && deployed[0].ends_with(" production"), "{deployed:?}");

@@ -381,7 +381,8 @@ impl<'a> Run<'a> {
     fn fail(&mut self, operation: usize, error: String, hint: Option<String>) {
         let step = self.operations[operation].step;
         let planned = &self.plan.steps[step];
-        let hint = hint.or_else(|| Some("run the same command again: it goes on from what is there".into()));
+        let hint =
+            hint.or_else(|| Some("run the same command again: it continues from what is there".into()));
         self.schedule.failed(operation);
         self.failed.push((planned.id.clone(), error.clone(), hint.clone()));
         self.events.send(Event::ResourceFailed {

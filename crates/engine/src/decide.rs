@@ -84,7 +84,7 @@ pub(super) fn decide(case: &Case<'_>) -> Verdict {
                  --delete-data replaces it, and its data is lost",
                 case.manifest.id(),
             )),
-            reason: "holds data: not replaced without --delete-data".into(),
+            reason: "it holds data; --delete-data replaces it".into(),
             changes,
         },
         Some(because) => Verdict::plain(Action::Replace, format!("replace, because {because}"), changes),

@@ -10,7 +10,7 @@ use super::removal::{Deletion, KindOrder, Mentions, deletion_needs, known_uses};
 use super::selection::Selection;
 use super::{Action, Manifest, Observed, Provider, ResourceId, Step};
 
-pub(super) const HOLDS_DATA: &str = "holds data: kept without --delete-data";
+pub(super) const HOLDS_DATA: &str = "it holds data; --delete-data deletes it";
 
 pub(super) fn orphans<'a>(
     state: &'a ObservedState,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::Check;
-use crate::{Action, Plan, ResourceId, document};
+use crate::{Action, Cost, Plan, ResourceId, document};
 
 /// The version of the JSON form, in each line's `schema` field.
 pub const SCHEMA: u32 = 1;
@@ -77,6 +77,9 @@ pub enum Event {
         /// What is done after the resources.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         feed: Vec<FeedStep>,
+        /// What it costs by the month; `None` where it is of certificates only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Box<Cost>>,
     },
     /// An action on a resource has begun.
     ResourceStarted {

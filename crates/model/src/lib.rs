@@ -3,6 +3,7 @@
 
 mod check;
 mod document;
+mod cost;
 mod event;
 mod manifest;
 mod observed;
@@ -10,6 +11,7 @@ mod plan;
 
 pub use check::{Check, Outcome};
 pub use document::{BasisDocument, ChangeDocument, OptionsDocument, PlanDocument, StepDocument};
+pub use cost::{Cost, CostItem, Unpriced};
 pub use event::{Event, Events, FeedStep, Phase, SCHEMA};
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use observed::{Observed, Ownership};

@@ -33,14 +33,14 @@ pub fn upgrade<'a>(from: &str, to: &str, keys: impl IntoIterator<Item = &'a str>
     }
     if releases.is_empty() {
         return vec![format!(
-            "Mimir goes from {from} to {to}: no key of its configuration is known to have gone"
+            "Mimir goes from {from} to {to}: none of its configuration keys is known to have been removed"
         )];
     }
     let mut told = Vec::new();
     for ([major, minor, patch], gone) in &releases {
         let names: Vec<&str> = gone.iter().map(|(key, _)| *key).collect();
         told.push(format!(
-            "Mimir goes from {from} to {to}; {major}.{minor}.{patch} took away: {}",
+            "Mimir goes from {from} to {to}; {major}.{minor}.{patch} removed: {}",
             names.join(", ")
         ));
     }
@@ -121,7 +121,7 @@ mod tests {
         insta::assert_snapshot!(upgrade("2.17.1", "3.0.4", keys).join("\n"));
         assert_eq!(
             upgrade("3.0.3", "3.0.4", keys),
-            ["Mimir goes from 3.0.3 to 3.0.4: no key of its configuration is known to have gone"]
+            ["Mimir goes from 3.0.3 to 3.0.4: none of its configuration keys is known to have been removed"]
         );
         assert!(upgrade("3.0.4", "3.0.3", keys)[0].contains("goes back"));
         assert_eq!(upgrade("3.0.4", "3.1.0-rc.0", ["flusher.exit_after_flush"]).len(), 2);

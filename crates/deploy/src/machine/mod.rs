@@ -117,14 +117,13 @@ impl Report {
     pub fn note(&self) -> Option<String> {
         if let Some(by) = &self.closed {
             return Some(format!(
-                "guest attributes are closed {by}: the state of {} is read from its serial port",
+                "guest attributes are disabled {by}: the state of {} is read from its serial port",
                 self.machine
             ));
         }
         self.older.then(|| {
             format!(
-                "what runs on {} is of an earlier release, which may lose what it reports: `dorainfra apply` \
-                 installs this one's",
+                "{} runs scripts of an earlier release, whose reports can be lost: `dorainfra apply` installs those of this one",
                 self.machine
             )
         })
@@ -141,7 +140,7 @@ pub enum MachineError {
     TooLate { machine: String, minutes: u64, stage: String, message: String },
     #[error("{0} does not exist")]
     Absent(String),
-    #[error("interrupted while waiting for {0}: it goes on by itself")]
+    #[error("interrupted while waiting for {0}: it continues by itself")]
     Interrupted(String),
     #[error(transparent)]
     Cloud(#[from] Error),
@@ -151,17 +150,17 @@ impl MachineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Failed { .. } | Self::TooLate { .. } => Some(
-                "its log is above; mend the configuration and run `dorainfra apply` again, \
-                 or make the machine anew: `--replace compute.instance/NAME` (its data disk stays)"
+                "its log is above; fix the configuration and run `dorainfra apply` again, \
+                 or replace the machine: `--replace compute.instance/NAME` (its data disk stays)"
                     .into(),
             ),
             Self::RolledBack { .. } => Some(
-                "nothing is lost and Mimir runs; mend the configuration and run `dorainfra apply` again"
+                "nothing is lost and Mimir runs; fix the configuration and run `dorainfra apply` again"
                     .into(),
             ),
             Self::Absent(_) => Some("`dorainfra apply` makes it".into()),
             Self::Interrupted(_) => {
-                Some("`dorainfra status` shows it; `dorainfra apply` goes on from here".into())
+                Some("`dorainfra status` shows it; `dorainfra apply` continues from here".into())
             }
             Self::Cloud(error) => error.hint(),
         }

@@ -239,7 +239,7 @@ impl Known {
         };
         if booting || (!current && !report.stage.is_empty()) {
             report.stage = "boot".into();
-            report.message = "it boots, and has not reported since".into();
+            report.message = "it is booting and has not reported since".into();
             (report.wanted, report.wanted_certificate) = (String::new(), String::new());
             report.retrying = false;
         }

@@ -366,7 +366,7 @@ async fn describe(cloud: &Cloud, secret: &str, description: &Description) -> Res
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
         reason: format!(
-            "its version {} is written, and is not shown by all of Secret Manager yet; run the command again",
+            "its version {} was written, but not all of Secret Manager shows it yet; run the command again",
             description.version
         ),
         source: None,

@@ -126,7 +126,7 @@ impl Kind for Disk {
         let (now, wanted) = (size(&observed.body), size(&manifest.body));
         if changed("sizeGb") && wanted < now {
             return refuse(
-                format!("a disk does not shrink: it has {now} GB, the configuration says {wanted}"),
+                format!("a disk cannot shrink: it has {now} GB, the configuration says {wanted}"),
                 format!("set `mimir.disk_gb: {now}`"),
             );
         }
@@ -134,12 +134,11 @@ impl Kind for Disk {
         if changed("zone") {
             let zone = observed.body["zone"].as_str().unwrap_or_default();
             return refuse(
-                format!("the data disk is in {zone}, and no disk goes to another zone"),
+                format!("the data disk is in {zone}, and a disk cannot move to another zone"),
                 format!(
                     "set `zones` (and `region`) back to {zone}; or move by a snapshot (each night there is one, \
                      `gcloud compute snapshots list`): `dorainfra apply --restore-disk SNAPSHOT --delete-data` with \
-                     the new zone makes disk and machine there. What is newer than the snapshot is lost then, but \
-                     for what is in the bucket"
+                     the new zone makes disk and machine there. What is newer than the snapshot, and not in the bucket, is then lost"
                 ),
             );
         }

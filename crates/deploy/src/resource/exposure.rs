@@ -391,7 +391,7 @@ pub(super) async fn findings(cloud: &Cloud, manifests: &[Manifest]) -> Vec<Findi
         Err(error) => vec![Finding {
             subject,
             problem: format!("the firewall that holds for the network `{}` can't be read: {error}", machine.network),
-            instead: "roles/compute.securityAdmin lets these credentials: whether others reach the machine is not known"
+            instead: "roles/compute.securityAdmin lets these credentials read it; until then, whether others can reach the machine is not known"
                 .into(),
             refuses: false,
         }],

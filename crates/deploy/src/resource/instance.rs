@@ -72,6 +72,12 @@ const LONG: Duration = Duration::from_secs(30);
 
 pub struct Instance;
 
+/// Whether these changes of a machine can be made only while it is stopped.
+pub fn stops(changes: &[Change]) -> bool {
+    let fields = ["machineType", "serviceAccounts"];
+    changes.iter().any(|change| fields.iter().any(|field| change.path.starts_with(field)))
+}
+
 /// How a machine in a state (`instances.status`) gets to run.
 #[derive(Debug, PartialEq)]
 enum WayUp {
@@ -187,7 +193,7 @@ impl Kind for Instance {
         let id = manifest.id();
         let changed = |field: &str| changes.iter().any(|change| change.path.starts_with(field));
         let post = |verb: &str| Call::write(Api::Compute, Method::POST, format!("{path}/{verb}"));
-        if changed("machineType") || changed("serviceAccounts") {
+        if stops(changes) {
             let linked = linked(ROW.links, cloud.client.project(), manifest.body.clone(), &manifest.body);
             // Neither can change while it runs. Disks and addresses stay.
             match observed.body["status"].as_str() {
@@ -267,7 +273,7 @@ impl Kind for Instance {
         } else if cloud.flush {
             events.warn(
                 format!(
-                    "{} does not run: what it has not written to the bucket is in the log on its data disk only",
+                    "{} is not running: what it has not written to the bucket is in the log on its data disk only",
                     observed.id
                 ),
                 Some(
@@ -318,7 +324,7 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) -> R
     let how_to_go_on = async {
         tokio::time::sleep(LONG).await;
         events.note(format!(
-            "{id} goes once what it holds is in the bucket. Not to wait: Ctrl-C, then `dorainfra destroy \
+            "{id} is deleted once what it holds is in the bucket. To skip the wait, press Ctrl-C; then `dorainfra destroy \
              --no-flush` leaves it on the data disk"
         ));
         std::future::pending().await
@@ -336,9 +342,9 @@ async fn flush(cloud: &Cloud, path: &str, id: &ResourceId, events: &Events) -> R
         }
     };
     match flushed {
-        Ok(done) => done.into_iter().for_each(|message| events.note(format!("{id} goes: {message}"))),
+        Ok(done) => done.into_iter().for_each(|message| events.note(format!("{id} is deleted: {message}"))),
         Err(error) => events.warn(
-            format!("{id} goes without having written everything to the bucket: {error}"),
+            format!("{id} is deleted without having written everything to the bucket: {error}"),
             Some(
                 "nothing is lost: the rest is in the write-ahead log on its data disk, which the next \
                  machine takes up"

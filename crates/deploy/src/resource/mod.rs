@@ -50,6 +50,7 @@ use crate::machine::{Machine, Reader};
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use deployments::{Deployment, Deployments, deployments};
+pub use instance::stops;
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::{Command, Permissions, permissions};
 pub use preflight::{Preflight, Room};

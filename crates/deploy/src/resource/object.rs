@@ -70,7 +70,7 @@ impl Kind for Object {
             Some(Content::Bytes(bytes)) => Body::Bytes(bytes.clone()),
             Some(Content::File(path)) => Body::File(path.clone()),
             Some(Content::Private(_)) => {
-                return Err(refused("it has secrets in it, and is no object of the bucket"));
+                return Err(refused("it holds secrets, and is not kept in the bucket"));
             }
             None => return Err(refused("there is no content with its digest")),
         };

@@ -94,7 +94,7 @@ async fn health(cloud: &Cloud, machine: &Machine) -> Result<Vec<String>, Error> 
 fn not_serving(message: String) -> ProviderError {
     ProviderError::new(
         message,
-        "`dorainfra status` shows all machines; mend this one first, or make it anew: \
+        "`dorainfra status` shows all machines; fix this one first, or replace it: \
          `--replace compute.instance/NAME` (its data disk stays)",
     )
 }

@@ -62,7 +62,7 @@ pub(super) async fn shown(client: &Client, deployment: &str, secret: &str) -> Re
 async fn seen(cloud: &Cloud, secret: &str) -> Result<(), Error> {
     let late = || Error::Unexpected {
         what: format!("secret {secret}"),
-        reason: "it is made, and is not shown by all of Secret Manager yet; run the command again".into(),
+        reason: "it was made, but not all of Secret Manager shows it yet; run the command again".into(),
         source: None,
     };
     let read = Call::get(Api::SecretManager, path(&cloud.client, secret));

@@ -42,7 +42,7 @@ pub(super) async fn check(request: &Request<'_>, stage: Stage) -> Result<(Check,
             let seconds = request.bounds.ready.as_secs();
             let hint = match answers {
                 true => {
-                    "its port is reached: `dorainfra status` shows what the machine is at, and its log says more"
+                    "its port can be reached: `dorainfra status` shows what the machine is doing, and its log says more"
                 }
                 false => {
                     "`dorainfra status` shows whether the machine runs its engine; check `access.allow`, \

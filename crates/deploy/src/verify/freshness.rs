@@ -28,7 +28,7 @@ pub(super) async fn check(request: &Request<'_>, query: &Query, stage: Stage, re
         return stage.not_applicable(expected, "no collector stack runs");
     }
     if teams == 0 {
-        return stage.not_applicable(expected, "no team is to be live");
+        return stage.not_applicable(expected, "no team is expected to be live");
     }
     let begun = Instant::now();
     let stale = loop {

@@ -347,8 +347,7 @@ impl Tally {
                 .into();
         }
         if self.different > self.missing {
-            return "what is stored was made with another `generator.seed`, or by another sender; of `sources`, \
-                    something was told after `settle_hours`"
+            return "what is stored was made with another `generator.seed`, or by another sender; `sources` reported something after `settle_hours`"
                 .into();
         }
         "`dorainfra apply` writes the history again, which is harmless for what is there already".into()

@@ -65,7 +65,8 @@ async fn planned(
     if let Some(saved) = saved {
         saved.shows(&follow_up)?;
     }
-    events.send(Event::Planned { plan: plan.clone(), feed: follow_up.clone() });
+    let cost = Some(Box::new(crate::cost::cost(&plan)));
+    events.send(Event::Planned { plan: plan.clone(), feed: follow_up.clone(), cost });
     Ok(Planned { plan, follow_up })
 }
 

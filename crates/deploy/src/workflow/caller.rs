@@ -65,8 +65,7 @@ pub async fn found(workspace: &Workspace, project: &Project, events: &Events) ->
                 Some(before) => {
                     events.warn(
                         format!(
-                            "no service says which address this machine has ({reasons}): going on with {before}, \
-                             as remembered"
+                            "no service could tell this machine's address ({reasons}): continuing with {before}, as remembered"
                         ),
                         Some(NAME_CALLER.into()),
                     );
@@ -188,16 +187,17 @@ async fn one(
         return Err(wrong(reason));
     }
     if response.status() != reqwest::StatusCode::OK {
-        return Err(wrong(format!("it answers {}", response.status())));
+        return Err(wrong(format!("it answered {}", response.status())));
     }
-    let body =
-        answer::body(response, LONGEST).await.map_err(|_| wrong("it answers more than an address".into()))?;
+    let body = answer::body(response, LONGEST)
+        .await
+        .map_err(|_| wrong("it answered with more than an address".into()))?;
     let text = String::from_utf8_lossy(&body);
     match text.trim().parse() {
         Ok(IpAddr::V4(address)) if !address.is_unspecified() && seen(address) => Ok(address),
         Ok(IpAddr::V4(address)) => Err(wrong(format!("{address} is not an address that Google sees"))),
-        Ok(address) => Err(wrong(format!("it answers {address}, which is no address of IPv4"))),
-        Err(_) => Err(wrong("it answers no address".into())),
+        Ok(address) => Err(wrong(format!("it answered {address}, which is not an IPv4 address"))),
+        Err(_) => Err(wrong("it did not answer with an address".into())),
     }
 }
 
@@ -236,7 +236,9 @@ mod tests {
         let any = |_| true;
         let bad = ["gone", "page", "six", "long", "words", "absent"];
         let reasons = ask(&services(&bad), &any).await.unwrap_err().join("\n");
-        for words in ["redirects", "web page", "2001:db8::7", "more than an address", "no address", "404"] {
+        for words in
+            ["redirects", "web page", "2001:db8::7", "more than an address", "with an address", "404"]
+        {
             assert!(reasons.contains(words), "{words}: {reasons}");
         }
         let mixed: Vec<&str> = bad.into_iter().chain(["never", "good"]).collect();

@@ -44,7 +44,7 @@ impl Change {
         if plan.steps.iter().any(|step| missing(&step)) {
             return Err(Error::NoMachine);
         }
-        events.send(Event::Planned { plan: plan.clone(), feed: Vec::new() });
+        events.send(Event::Planned { plan: plan.clone(), feed: Vec::new(), cost: None });
         Ok(plan)
     }
 

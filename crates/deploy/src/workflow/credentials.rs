@@ -66,7 +66,7 @@ fn row(held: &Held, now: OffsetDateTime) -> CredentialStatus {
                 (_, true) => (
                     State::Changed,
                     format!(
-                        "{ends}; its successor is trusted: `credentials rotate ca --finish` has the server use it"
+                        "{ends}; its successor is trusted: `credentials rotate ca --finish` makes the server use it"
                     ),
                 ),
                 // One with a life of hours: not due yet, and nothing to rely on.

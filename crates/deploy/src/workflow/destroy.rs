@@ -46,18 +46,20 @@ pub async fn plan(run: &Run, delete_data: bool, events: &Events) -> Result<Plann
             async { Ok::<_, Error>(resource::snapshots(&run.client, &run.blueprint.deployment).await?) };
         let (mut plan, snapshots) = futures::try_join!(run.plan_destroy(&selection, events), snapshots)?;
         if !snapshots.is_empty() {
+            let of_the_disk = match snapshots.len() {
+                1 => "1 snapshot of the data disk".to_owned(),
+                number => format!("{number} snapshots of the data disk"),
+            };
             plan.warnings.push(match delete_data {
-                true => format!("{} snapshots of the data disk are deleted, too", snapshots.len()),
-                false => format!(
-                    "{} snapshots of the data disk stay, and are billed: --delete-data deletes them",
-                    snapshots.len()
-                ),
+                true => format!("to be deleted as well: {of_the_disk}"),
+                false => format!("kept, and still billed: {of_the_disk}; --delete-data deletes what is kept"),
             });
         }
         Ok(Planned { plan, snapshots, delete_data })
     })
     .await?;
-    events.send(Event::Planned { plan: planned.plan.clone(), feed: Vec::new() });
+    let cost = Some(Box::new(crate::cost::cost(&planned.plan)));
+    events.send(Event::Planned { plan: planned.plan.clone(), feed: Vec::new(), cost });
     Ok(planned)
 }
 

@@ -56,13 +56,12 @@ pub(super) async fn chosen(workspace: &Workspace, project: &Project, events: &Ev
         .ok_or(Error::NoEngine { reason })?;
     let engine = artifact::stand_in(&prometheus, &artifact::Known::in_folder(&workspace.state())).await?;
     events.note(format!(
-        "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH takes a real one)",
+        "Prometheus {} stands in for Mimir {} in the sandbox (--mimir-binary PATH uses a real one)",
         engine.version, config.mimir.version
     ));
     if config.alerts.rules || config.alerts.config.is_some() {
         events.note(
-            "it has no ruler and no alertmanager: the rules are in its own configuration, its alerts can \
-                 be asked for, and nobody is told of them",
+            "it has no ruler and no alertmanager: the rules are in its own configuration, and its alerts can be queried, but nobody is notified",
         );
     }
     Ok(engine)
@@ -94,9 +93,9 @@ pub(super) async fn seen(workspace: &Workspace, project: &Project, events: &Even
     released.or_else(|error| match error {
         ArtifactError::Download { .. } => {
             events.warn(
-                format!("{error}: what the machine should install is shown as different"),
+                format!("{error}: what the machine should install is shown as changed"),
                 Some(
-                    "commit dorainfra.lock, which `plan` and `apply` write: then nobody has to ask for it"
+                    "commit dorainfra.lock, which `plan` and `apply` write: then it does not have to be looked up"
                         .into(),
                 ),
             );

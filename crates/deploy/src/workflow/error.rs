@@ -88,7 +88,7 @@ pub enum Error {
     Unmakeable { path: PathBuf, source: io::Error },
     #[error("no HTTP client: {0}")]
     Http(#[source] reqwest::Error),
-    #[error("no service says which address this machine has: {reasons}")]
+    #[error("no service could tell this machine's address: {reasons}")]
     CallerUnknown { reasons: String },
     #[error("no Mimir ({reason}) and no Prometheus to stand in for it")]
     NoEngine { reason: String },
@@ -96,11 +96,11 @@ pub enum Error {
     StandInsForHa,
     #[error("no source has a deployment")]
     NoDeployment,
-    #[error("{different} samples of the history are stored with another value: {first}")]
+    #[error("{different} samples of the history are stored with different values: {first}")]
     OtherHistory { different: u64, first: String },
     #[error("reading ended early: {0}")]
     EndedEarly(#[from] tokio::task::JoinError),
-    #[error("nobody answers: {machines}")]
+    #[error("no machine answers: {machines}")]
     Down { machines: String },
     #[error("Mimir runs, but {connect} cannot be reached from here: {reason}")]
     Unreachable {
@@ -117,7 +117,7 @@ pub enum Error {
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{failed} {} failed{}", if *.failed == 1 { "resource" } else { "resources" }, also(*.not_started))]
     Incomplete { failed: usize, not_started: usize },
-    #[error("{services} is off in {project}: what it keeps of {deployment} may be there, and billed")]
+    #[error("{services} is off in {project}: what it keeps of {deployment} may still be there, and billed")]
     ServicesOff { services: String, project: String, deployment: String },
     #[error("{count} of its resources are still there")]
     Remaining { count: usize },
@@ -155,7 +155,7 @@ pub enum InputError {
     Text { name: &'static str, value: String, why: String },
     #[error("there is no mapping called `{name}`")]
     NoMapping { name: String, known: String },
-    #[error("{path} is no mapping: {why}", path = .path.display())]
+    #[error("{path} is not a mapping: {why}", path = .path.display())]
     Mapping { path: PathBuf, why: String },
     #[error("`{url}` is not an address for remote write: {why}")]
     Endpoint {
@@ -244,14 +244,14 @@ impl Error {
             Self::Unreadable { .. } => "check the permissions of the file and of its folder",
             Self::NoMachine => "`dorainfra apply` makes everything that is missing",
             Self::Incomplete { .. } => {
-                "mend the cause and run the same command again: what is done stays done"
+                "fix the cause and run the same command again: what is done stays done"
             }
             Self::ServicesOff { services, project, .. } => {
                 return Some(format!(
                     "`gcloud services enable {services} --project {project}`, and run the same command again"
                 ));
             }
-            Self::Remaining { .. } => "run the same command again: it goes on from what is there",
+            Self::Remaining { .. } => "run the same command again: it continues from what is there",
         };
         Some(hint.to_owned())
     }
@@ -281,7 +281,7 @@ impl InputError {
             }
             Self::Versions { to, stops, .. } => {
                 return Some(format!(
-                    "go by {}: set `mimir.version` to it, `dorainfra apply`, and then to {to}",
+                    "go through {}: set `mimir.version` to it, `dorainfra apply`, and then to {to}",
                     stops.join(", then ")
                 ));
             }
@@ -308,8 +308,8 @@ impl PlanError {
 impl Interrupted {
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Before | Self::Resources => "run the same command again: it goes on from here",
-            Self::Destroying => "run the same command again: it goes on from what is there",
+            Self::Before | Self::Resources => "run the same command again: it continues from here",
+            Self::Destroying => "run the same command again: it continues from what is there",
         }
     }
 }

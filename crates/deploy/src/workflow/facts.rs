@@ -122,13 +122,13 @@ fn alertmanager(project: &Project) -> Result<Option<Private>> {
                 WATCHDOG,
                 &watchdog,
                 error.to_string(),
-                Some("it takes the URL that the dead man's switch gave you, and nothing else"),
+                Some("it has to hold the URL that the dead man's switch gave you, and nothing else"),
             ),
             _ => wrong(
                 CONFIG,
                 &path,
                 error.to_string(),
-                Some("it takes the alertmanager's own configuration: `route` and `receivers`"),
+                Some("it has to hold the alertmanager's own configuration: `route` and `receivers`"),
             ),
         })?;
     Ok(Some(Private { sha256: blueprint::alertmanager_digest(&text), path, watchdog }))

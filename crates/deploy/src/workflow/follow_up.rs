@@ -71,7 +71,7 @@ enum What {
 }
 
 /// What is said where the past is of the other kind than what is fed from now on.
-const LEAVES: &str = "the simulated series stay stored, and leave the report and the dashboards";
+const LEAVES: &str = "the simulated series stay stored, but no longer show in the report and the dashboards";
 const UNMARKED: &str = "those that an earlier version wrote have no label `simulated`, and count as real: feed another \
                         `mimir.tenant` to be rid of them";
 const STAYS: &str = "the real series stay stored, and the report and the dashboards show these alone, as long as they \
@@ -100,10 +100,10 @@ impl Run {
             .map(|(part, (digest, words))| {
                 let (action, reason) = match (state(part), record.stack.get(part)) {
                     (None, _) => (Action::Create, words.clone()),
-                    (Some(State::Failed), _) => (Action::Update, "it has ended: started again".into()),
+                    (Some(State::Failed), _) => (Action::Update, "it had stopped: started again".into()),
                     (Some(_), Some(known)) if known == digest => (Action::NoOp, String::new()),
-                    (Some(_), Some(_)) => (Action::Update, format!("restarted, with {words}")),
-                    (Some(_), None) => (Action::Update, format!("compared, with {words}")),
+                    (Some(_), Some(_)) => (Action::Update, format!("restarted with {words}")),
+                    (Some(_), None) => (Action::Update, format!("compared with {words}")),
                 };
                 FeedStep { what: format!("stack.{part}"), action, reason }
             })
@@ -112,7 +112,7 @@ impl Run {
         steps.extend(over.map(|one| FeedStep {
             what: format!("stack.{}", one.part),
             action: Action::Delete,
-            reason: "no part of the stack any more".into(),
+            reason: "no longer part of the stack".into(),
         }));
         Ok(steps)
     }
@@ -228,8 +228,7 @@ impl Run {
             None if made => (Action::Create, self.words_of(&wanted, wanted.days, wanted.teams())),
             None => (
                 Action::NoOp,
-                "written by another machine, or not yet: compared with what is stored, and what it lacks is \
-                 written"
+                "written by another machine, or not yet: compared with what is stored, and what is missing is written"
                     .into(),
             ),
             Some(before) => self.difference(before, &wanted),
@@ -245,7 +244,7 @@ impl Run {
                 (Action::Create, format!("{}; {UNMARKED}", self.words_of(wanted, days, wanted.teams())))
             }
             (What::Simulated { seed: old, .. }, What::Simulated { seed, .. }) if old != seed => {
-                (Action::Update, format!("another seed ({seed}) than that of what is stored ({old})"))
+                (Action::Update, format!("another seed ({seed}) than that of the stored history ({old})"))
             }
             (What::Simulated { teams: old, .. }, What::Simulated { teams, .. }) if teams > old => {
                 let new = (teams - old) as usize;

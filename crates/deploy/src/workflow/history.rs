@@ -83,7 +83,7 @@ impl Run {
                 && matches!(history.activity, Activity::Collected { .. })
             {
                 events.warn(
-                    "some of the history is stored with other values: events were told late, or again; the rest \
+                    "some of the history is stored with other values: events were reported late, or again; the rest \
                      goes through the ingester",
                     Some("docs/sources.md says what late events are; `dorainfra verify` names the samples".into()),
                 );
@@ -101,7 +101,7 @@ impl Run {
         let limits = remote_write::Limits::default();
         let accepted = client.send(history.series(), limits, history.extent().samples, events).await?;
         if accepted.before > 0 {
-            events.note(format!("history: went on after {} samples of a run before", accepted.before));
+            events.note(format!("history: continued after {} samples of an earlier run", accepted.before));
         }
         events.note(format!(
             "history: {} samples{} accepted in {} requests, {:.2} s",

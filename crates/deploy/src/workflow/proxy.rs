@@ -41,7 +41,7 @@ fn get<'a>(variables: &'a BTreeMap<String, String>, name: &str) -> Option<&'a st
 /// shown, wherever it stands.
 fn usable(value: &str) -> Result<String, String> {
     let shown = value.rsplit('@').next().unwrap_or_default();
-    let uri: Uri = value.parse().map_err(|_| format!("`{shown}` is no address"))?;
+    let uri: Uri = value.parse().map_err(|_| format!("`{shown}` is not an address"))?;
     let authority = uri.authority().ok_or_else(|| format!("`{shown}` names no host"))?;
     let place = authority.as_str().rsplit('@').next().unwrap_or_default();
     let host = uri.host().unwrap_or_default();

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(super) enum MimirError {
     #[error("Mimir at {at} cannot be reached from here: {reason}")]
     Unreachable { at: String, reason: String, sent: bool, source: Cause },
-    #[error("Mimir at {at} took a request and gave no answer in time")]
+    #[error("Mimir at {at} accepted a request, but did not answer in time")]
     Silent { at: String },
     #[error("no TLS connection to Mimir at {at}: {reason}")]
     Tls { at: String, reason: String, source: Cause },
@@ -51,7 +51,7 @@ impl MimirError {
                 "`dorainfra credentials list` shows the certificates; `dorainfra status` the machine".into(),
             ),
             Self::Refused { status: 400, .. } => {
-                Some("mend what it complains of, and run the command again".into())
+                Some("fix what it complains of, and run the command again".into())
             }
             // The way is open: it is the machine that is slow.
             Self::Silent { .. } | Self::Refused { .. } | Self::Unreadable { .. } => {

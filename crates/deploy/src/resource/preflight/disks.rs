@@ -69,7 +69,7 @@ fn fitting(manifest: &Manifest, data: &[(String, bool)]) -> Vec<Finding> {
                 "take another `mimir.machine_type`, as the data disk that is there keeps its type; or set {} to \
                  `{other}` and move by a snapshot (each night there is one, `gcloud compute snapshots list`): \
                  `dorainfra apply --restore-disk SNAPSHOT --delete-data` with these keys makes disk and machine \
-                 anew. What is newer than the snapshot is lost then, but for what is in the bucket",
+                 anew. What is newer than the snapshot, and not in the bucket, is then lost",
                 keys.join(" and ")
             ),
             false => format!("set {} to `{other}`, or another `mimir.machine_type`", keys.join(" and ")),

@@ -97,16 +97,16 @@ impl Found {
         self.later |= disabled;
         let (why, instead) = match error.api().map(|api| api.status) {
             _ if disabled => (
-                "the API that knows is not enabled in the project, yet".to_owned(),
-                "`apply` enables it first, and asks then".to_owned(),
+                "the API that would tell is not enabled in the project yet".to_owned(),
+                "`apply` enables it first, and then asks".to_owned(),
             ),
             Some(403) => (
                 "these credentials may not read that".to_owned(),
-                format!("{role} lets them; else a refusal shows in `apply` only"),
+                format!("{role} allows it; without it, a refusal shows only in `apply`"),
             ),
-            _ => (error.to_string(), "a refusal shows in `apply` only".to_owned()),
+            _ => (error.to_string(), "a refusal shows only in `apply`".to_owned()),
         };
-        let problem = format!("{what} not known: {why}");
+        let problem = format!("{what} not known ({why})");
         self.findings.push(Finding { subject, problem, instead, refuses: false });
     }
 }
@@ -320,7 +320,7 @@ async fn snapshot(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
         ),
         Err(error) => (
             format!("whether there is a snapshot `{name}` is not known: {error}"),
-            "nothing is deleted for one that can't be seen: try again, as somebody who may".into(),
+            "nothing is deleted for a snapshot that can't be seen: try again with credentials that may read it".into(),
         ),
     };
     Some(Finding { subject: manifest.id(), problem, instead, refuses: true })
@@ -397,9 +397,7 @@ async fn image(cloud: &Cloud, manifest: &Manifest) -> Option<Finding> {
         resources/instance.yaml.j2): `gcloud compute images list` shows what there is";
     match answered(cloud, &Call::get(Api::ComputeOfAll, image)).await {
         // The newest of a family that is not deprecated is answered.
-        Look::Missing => {
-            finding(format!("there is no image {image}, or none that is still to be used"), ANOTHER, true)
-        }
+        Look::Missing => finding(format!("there is no image {image} that can still be used"), ANOTHER, true),
         Look::There(image) => match text(&image["deprecated"]["state"]) {
             state @ ("OBSOLETE" | "DELETED") => {
                 finding(format!("the image {} is {state}", text(&image["name"])), ANOTHER, true)

@@ -127,7 +127,7 @@ const ROWS: &[Row] = &[
     Row { constraint: "storage.publicAccessPrevention", kinds: BUCKET, objects: public_access },
 ];
 
-const OWN_TEMPLATE: &str = "a template of yours (`templates_dir`) must not take that away";
+const OWN_TEMPLATE: &str = "a template of yours (`templates_dir`) must not remove that";
 
 pub(super) async fn findings(cloud: &Cloud, manifests: &[&Manifest]) -> Found {
     let scene = Scene {
@@ -233,7 +233,7 @@ fn os_login(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objec
         .iter()
         .any(|item| item["key"] == "enable-oslogin" && !text(&item["value"]).eq_ignore_ascii_case("true"));
     (*ruling == Ruling::Enforced && off).then_some(())?;
-    refused("asks for OS Login, which this machine turns off", OWN_TEMPLATE)
+    refused("requires OS Login, which this machine turns off", OWN_TEMPLATE)
 }
 
 fn shielded(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objection> {
@@ -242,13 +242,13 @@ fn shielded(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objec
         .iter()
         .all(|field| config[*field] == true);
     (*ruling == Ruling::Enforced && !whole).then_some(())?;
-    refused("asks for Shielded VMs, which this machine is not", OWN_TEMPLATE)
+    refused("requires Shielded VMs, which this machine is not", OWN_TEMPLATE)
 }
 
 fn guest_attributes(ruling: &Ruling, _: &Manifest, _: &Scene<'_>) -> Option<Objection> {
     (*ruling == Ruling::Enforced).then(|| Objection {
         what: "closes guest attributes".into(),
-        instead: "nothing is to be done: the machine's state is read from its serial port then".into(),
+        instead: "nothing has to be done: the machine's state is then read from its serial port".into(),
         certain: false,
     })
 }
@@ -271,13 +271,13 @@ fn confidential(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<O
 fn uniform_access(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objection> {
     let uniform = manifest.body["iamConfiguration"]["uniformBucketLevelAccess"]["enabled"] == true;
     (*ruling == Ruling::Enforced && !uniform).then_some(())?;
-    refused("asks for uniform access to buckets, which this one has not", OWN_TEMPLATE)
+    refused("requires uniform access to buckets, which this one does not have", OWN_TEMPLATE)
 }
 
 fn public_access(ruling: &Ruling, manifest: &Manifest, _: &Scene<'_>) -> Option<Objection> {
     let prevented = manifest.body["iamConfiguration"]["publicAccessPrevention"] == "enforced";
     (*ruling == Ruling::Enforced && !prevented).then_some(())?;
-    refused("asks for public access to buckets to be prevented, which is not so for this one", OWN_TEMPLATE)
+    refused("requires that public access to buckets is prevented, which it is not for this one", OWN_TEMPLATE)
 }
 
 /// The place of a resource: the place, and the key that decides it.

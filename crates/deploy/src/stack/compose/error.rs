@@ -16,7 +16,7 @@ pub enum ComposeError {
     NoCompose { engine: String },
     #[error("`{command}` failed: {reason}")]
     Failed { command: String, reason: String },
-    #[error("the container {service} does not get healthy ({words}){}", quoted(.log))]
+    #[error("the container {service} does not become healthy ({words}){}", quoted(.log))]
     NotHealthy { service: String, words: String, log: Vec<String> },
     #[error("the Docker engine answered something unexpected, `{what}`: {reason}")]
     Unexpected {
@@ -45,7 +45,7 @@ impl ComposeError {
         Some(
             match self {
                 Self::NoEngine { .. } => {
-                    "start Docker and see that this user may use it, or run the stack without: \
+                    "start Docker and make sure that this user may use it, or run the stack without: \
                      `--set stack.runtime=native`"
                 }
                 Self::NoCompose { .. } => {

@@ -97,7 +97,10 @@ impl StackError {
                 format!("make room on the file system of {dir} (`df -h {dir}`), then `dorainfra stack up`")
             }
             Self::Record { path, .. } => {
-                format!("end what is left of the stack, delete {}, then `dorainfra stack up`", path.display())
+                format!(
+                    "stop what is left of the stack, delete {}, then `dorainfra stack up`",
+                    path.display()
+                )
             }
             Self::Busy { .. } => "wait until it is done, then try again".into(),
             Self::File { .. } | Self::NotRendered(_) | Self::Immortal { .. } => return None,

@@ -68,7 +68,7 @@ pub(super) async fn drain(port: u16, events: &Events) -> Option<i64> {
                 part: super::Part::Prometheus.name().into(),
                 state: "stopping".into(),
                 detail: format!(
-                    "delivers what it holds: {} samples, {:.0} s behind",
+                    "delivering what it holds: {} samples, {:.0} s behind",
                     now.pending,
                     now.scraped - now.delivered
                 ),
@@ -185,7 +185,7 @@ async fn post(http: &reqwest::Client, target: &Target, samples: Vec<Logged>) -> 
             Ok(answer) if answer.status().is_client_error() && answer.status().as_u16() != 429 => {
                 return Ok(count);
             }
-            Ok(answer) => why = format!("it answers {}", answer.status()),
+            Ok(answer) => why = format!("it answered {}", answer.status()),
             Err(error) => why = reason(&error),
         }
     }

@@ -174,7 +174,7 @@ pub async fn up(setup: &Setup, events: &Events) -> Result<Status, StackError> {
         if let (false, Some((started, process))) = (wanted, record.running(part)) {
             stop(&dir, part, Some(process), started.port, events).await?;
             let (part, state) = (part.name().into(), "stopped".into());
-            events.send(Event::StackPart { part, state, detail: "no part of the stack any more".into() });
+            events.send(Event::StackPart { part, state, detail: "no longer part of the stack".into() });
         }
         if !wanted && record.parts.remove(&part).is_some() {
             record.save(&dir)?;

@@ -190,7 +190,7 @@ fn find(
             // Absolute, because the part runs in a folder of its own.
             return std::path::absolute(path).map_err(StackError::file("cannot resolve", path));
         }
-        let searched = format!("`{setting}` is {}, which is no file", path.display());
+        let searched = format!("`{setting}` is {}, which is not a file", path.display());
         return Err(StackError::Missing { binary, setting, searched });
     }
     for folder in &binaries.search {

@@ -301,8 +301,8 @@ impl<'a> Collecting<'a> {
             let (deployments, do_not) =
                 if ran == 1 { ("deployment", "does not") } else { ("deployments", "do not") };
             events.note(format!(
-                "{name}: {ran} {deployments} to `{environment}` that the receiver took {do_not} count, only what is \
-                 in `{}`",
+                "{name}: {ran} {deployments} to `{environment}` from the receiver {do_not} count, only those to \
+                 `{}`",
                 owner.environment
             ));
         }
@@ -403,7 +403,7 @@ pub fn known(file: &Path, operator: &dyn Operator) -> Result<Vec<Event>> {
         operator.warn(&line.described(file));
     }
     if found.bad.len() > MOST_TOLD {
-        operator.warn(&format!("{} more lines of it are no events", found.bad.len() - MOST_TOLD));
+        operator.warn(&format!("{} more of its lines are not events", found.bad.len() - MOST_TOLD));
     }
     Ok(found.events)
 }
