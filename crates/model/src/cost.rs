@@ -1,11 +1,12 @@
 //! What a plan costs, as data.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ResourceId;
 
 /// List prices of what there will be, and of what there is. Amounts are of a month, in `currency`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// `USD`.
     pub currency: String,
@@ -23,7 +24,7 @@ pub struct Cost {
 }
 
 /// One billed thing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CostItem {
     /// `None`: of the deployment as a whole.
     pub id: Option<ResourceId>,
@@ -33,7 +34,7 @@ pub struct CostItem {
     pub after: f64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unpriced {
     pub id: Option<ResourceId>,
     /// `c4-standard-2`.
