@@ -94,6 +94,7 @@ fn exit_of(error: &Error) -> Exit {
     match error {
         Error::Blueprint(_)
         | Error::Config(_)
+        | Error::Export(_)
         | Error::Input(_)
         | Error::Project(_)
         | Error::Render(_)

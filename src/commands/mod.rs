@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod event;
 mod explain;
+mod export;
 mod generate;
 mod init;
 mod interrupt;
@@ -77,6 +78,7 @@ pub enum Command {
     Doctor(doctor::Doctor),
     Validate(validate::Validate),
     Explain(explain::Explain),
+    Export(export::ExportCommand),
     Completions(completions::Completions),
 }
 
@@ -197,6 +199,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Doctor(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
         Command::Completions(command) => command.run(context).await,
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod artifact;
 pub mod blueprint;
+pub mod export;
 pub mod machine;
 pub mod resource;
 pub mod stack;

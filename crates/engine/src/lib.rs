@@ -46,4 +46,5 @@ pub use lease::{
 pub use lease_guard::under_lease;
 pub use plan::plan;
 pub use provider::{Finding, KindSpec, Mark, Owned, Provider, ProviderError};
+pub use reference::{Malformed, Piece, Reference, pieces};
 pub use saved_plan::{check_fresh, replan};

@@ -20,6 +20,7 @@ use dorainfra_render::RenderError;
 
 use crate::artifact::ArtifactError;
 use crate::blueprint::BlueprintError;
+use crate::export::ExportError;
 use crate::machine::{self, MachineError};
 use crate::resource::ReachError;
 use crate::stack::compose::ComposeError;
@@ -41,6 +42,8 @@ pub enum Error {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]
@@ -193,6 +196,7 @@ impl Error {
             Self::Compose(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
             Self::Engine(error) => return error.hint(),
+            Self::Export(error) => return error.hint(),
             Self::Files(error) => return error.hint(),
             Self::Gateway(error) => return error.hint(),
             Self::Live(error) => return error.hint(),

@@ -16,6 +16,7 @@ mod endpoint;
 mod engine;
 mod error;
 pub mod event_sources;
+mod export;
 mod facts;
 mod follow_up;
 pub mod history;
