@@ -6,6 +6,7 @@ use clap::Args;
 use dorainfra_config as config;
 use dorainfra_gcp_sandbox::Handle;
 
+use super::adoption::Adoption;
 use super::context::Context;
 use super::environment::TOOL_VARIABLES;
 use super::{CommandError, CommandResult, Exit};
@@ -31,6 +32,9 @@ pub struct Init {
     /// Number of simulated teams
     #[arg(long)]
     teams: Option<String>,
+    /// Take over a Mimir made by hand in this project: its bucket, with all blocks (docs/adopt.md)
+    #[arg(long, value_name = "PROJECT")]
+    from_project: Option<String>,
     /// Ask nothing: what is not given takes its default
     #[arg(long, short)]
     yes: bool,
@@ -51,8 +55,14 @@ impl Init {
         }
         let ask = !self.yes && context.printer.options().interactive();
         let defaults = config::Config::default();
-        let mut set = context.global.set.clone();
-        let project = match (&context.global.project, context.global.sandbox) {
+        let adoption = match &self.from_project {
+            Some(project) => Some(Adoption::find(context, project).await?),
+            None => None,
+        };
+        let found = adoption.iter().flat_map(|adoption| adoption.settings.clone());
+        let mut set: Vec<String> = found.chain(context.global.set.clone()).collect();
+        let named = context.global.project.as_ref().or(self.from_project.as_ref());
+        let project = match (named, context.global.sandbox) {
             (Some(project), _) => Some(project.clone()),
             (None, true) => Some(Handle::find(&context.sandbox_folder()).await?.project().to_owned()),
             (None, false) if ask => {
@@ -83,6 +93,7 @@ impl Init {
         for (key, question, given, default) in questions {
             let answer = match given {
                 Some(answer) => answer.clone(),
+                None if adoption.as_ref().is_some_and(|adoption| adoption.says(key)) => continue,
                 None if ask => context.printer.ask(question, &default)?,
                 None => continue,
             };
@@ -111,6 +122,9 @@ impl Init {
         })?;
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
+        if let Some(adoption) = adoption {
+            adoption.show(context)?;
+        }
         Ok(Exit::Done)
     }
 

@@ -2,6 +2,7 @@
 //! Only here (and in `main`) is the environment read; only through `ui` does
 //! anything reach the terminal.
 
+mod adoption;
 mod apply;
 mod arguments;
 mod collect;

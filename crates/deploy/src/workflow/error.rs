@@ -119,6 +119,10 @@ fn also(count: usize) -> String {
     if count > 0 { format!(", {count} not started because of that") } else { String::new() }
 }
 
+fn unseen_also(unseen: &[String]) -> String {
+    if unseen.is_empty() { String::new() } else { format!(" (not seen: {})", unseen.join("; ")) }
+}
+
 /// What was given is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -149,6 +153,10 @@ pub enum InputError {
     NoMapping { name: String, known: String },
     #[error("{path} is no mapping: {why}", path = .path.display())]
     Mapping { path: PathBuf, why: String },
+    #[error("no Mimir was found in {project}: no bucket has blocks in it{}", unseen_also(.unseen))]
+    NothingToAdopt { project: String, looked: Vec<String>, unseen: Vec<String> },
+    #[error("{project} has blocks of more than one Mimir or tenant: {}", .found.join("; "))]
+    SeveralToAdopt { project: String, found: Vec<String> },
     #[error("`{url}` is not an address for remote write: {why}")]
     Endpoint { url: String, why: String },
     #[error("{path} {what}: {source}", path = .path.display())]
@@ -275,6 +283,13 @@ impl InputError {
             Self::Text { .. } => return None,
             Self::NoMapping { known, .. } => return Some(format!("take one of {known}")),
             Self::Mapping { .. } => "docs/sources.md describes the form; mappings/ has examples",
+            Self::NothingToAdopt { looked, .. } => {
+                return Some(match looked.is_empty() {
+                    true => "there is no bucket to look into: name the project that has it".into(),
+                    false => format!("looked into {}; name another project", looked.join(", ")),
+                });
+            }
+            Self::SeveralToAdopt { .. } => "say which: `--set mimir.bucket=BUCKET --set mimir.tenant=TENANT`",
             Self::Endpoint { .. } => "give it as https://HOST:PORT/api/v1/push",
             Self::PlanFile { .. } => PLAN_AGAIN_UNCHANGED,
         };

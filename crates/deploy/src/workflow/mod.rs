@@ -4,6 +4,7 @@
 //! [`Operator`] whether to go on, and fails with an [`Error`].
 
 pub mod activity;
+pub mod adopt;
 pub mod apply;
 mod bucket;
 mod caller;
