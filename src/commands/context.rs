@@ -145,6 +145,16 @@ impl Context {
         Ok(Project::load(&self.workspace, self.cloud(sandbox.as_ref()), settings)?)
     }
 
+    /// A client of a project that no configuration names yet.
+    pub async fn client_of(&self, project: &str) -> CommandResult<gcp::Client> {
+        let sandbox = match self.global.sandbox {
+            true => Some(Handle::find(&self.sandbox_folder()).await?),
+            false => None,
+        };
+        let settings = Settings { project: Some(project.to_owned()), ..Settings::default() };
+        Ok(Project::load(&self.workspace, self.cloud(sandbox.as_ref()), settings)?.client()?)
+    }
+
     /// A run for all of the deployment.
     pub async fn run(&self, purpose: Purpose, events: &Events) -> CommandResult<Run> {
         self.run_for(purpose, &Selection::default(), events).await

@@ -142,6 +142,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Tunnel(TunnelError::NoMachine { .. })
         | Error::Blueprint(_)
         | Error::Config(_)
+        | Error::Export(_)
         | Error::Input(_)
         | Error::Project(_)
         | Error::Render(_)

@@ -5,6 +5,7 @@ use dorainfra_base::file;
 use dorainfra_config::{self as config, Config};
 use dorainfra_gcp_sandbox::Handle;
 
+use super::adoption::Adoption;
 use super::context::Context;
 use super::{CommandError, CommandResult, Exit};
 use crate::ui;
@@ -31,6 +32,9 @@ pub struct Init {
     /// Number of simulated teams
     #[arg(long)]
     teams: Option<String>,
+    /// Take over a Mimir made by hand in this project: its bucket, with all blocks (docs/adopt.md)
+    #[arg(long, value_name = "PROJECT")]
+    from_project: Option<String>,
     /// Ask nothing: what is not given takes its default
     #[arg(long, short)]
     yes: bool,
@@ -80,11 +84,15 @@ impl Init {
         if path.exists() {
             return Err(exists());
         }
-        let answers = self.given(context).await?;
+        let adoption = match &self.from_project {
+            Some(project) => Some(Adoption::find(context, project).await?),
+            None => None,
+        };
+        let answers = self.given(context, adoption.as_ref()).await?;
         // What was given is checked before anything is asked.
         answers.config()?;
         let answers = match !self.yes && context.printer.options().interactive() {
-            true => self.asked(context, answers)?,
+            true => self.asked(context, answers, adoption.as_ref())?,
             false => answers,
         };
         let text = config::template(&answers.config()?);
@@ -97,14 +105,20 @@ impl Init {
         })?;
         let shown = path.strip_prefix(&context.environment.folder).unwrap_or(&path);
         context.printer.note(&format!("wrote {}; next: `dorainfra plan`", shown.display()));
-        context.printer.conclude(&ui::Written::of(&shown.display().to_string()));
+        match adoption {
+            Some(adoption) => adoption.show(context)?,
+            None => context.printer.conclude(&ui::Written::of(&shown.display().to_string())),
+        }
         Ok(Exit::Done)
     }
 
-    /// By flags.
-    async fn given(&self, context: &Context) -> CommandResult<Answers> {
-        let mut answers = Answers { project: None, set: context.global.set.clone() };
-        answers.project = match (&context.global.project, context.global.sandbox) {
+    /// By flags, and by what was found to be taken over.
+    async fn given(&self, context: &Context, adoption: Option<&Adoption>) -> CommandResult<Answers> {
+        let found = adoption.into_iter().flat_map(|adoption| adoption.settings.clone());
+        let set = found.chain(context.global.set.clone()).collect();
+        let mut answers = Answers { project: None, set };
+        let named = context.global.project.as_ref().or(self.from_project.as_ref());
+        answers.project = match (named, context.global.sandbox) {
             (Some(project), _) => Some(project.clone()),
             (None, true) => Some(Handle::find(&context.sandbox_folder()).await?.project().to_owned()),
             (None, false) => None,
@@ -123,7 +137,12 @@ impl Init {
     }
 
     /// By somebody at the terminal, as far as no flag says it.
-    fn asked(&self, context: &Context, mut answers: Answers) -> CommandResult<Answers> {
+    fn asked(
+        &self,
+        context: &Context,
+        mut answers: Answers,
+        adoption: Option<&Adoption>,
+    ) -> CommandResult<Answers> {
         let defaults = Config::default();
         let variable = context.environment.get("GOOGLE_CLOUD_PROJECT").unwrap_or_default();
         if answers.project.is_none() {
@@ -162,7 +181,7 @@ impl Init {
             ),
         ];
         for (key, question, given, default, why) in questions {
-            if given.is_none() {
+            if given.is_none() && !adoption.is_some_and(|adoption| adoption.says(key)) {
                 answers = ask(context, &answers, key, question, &default, why)?;
             }
         }

@@ -2,6 +2,7 @@
 //! Only here (and in `main`) is the environment read; only through `ui` does
 //! anything reach the terminal.
 
+mod adoption;
 mod apply;
 mod arguments;
 mod collect;
@@ -18,6 +19,7 @@ mod environment;
 mod error;
 mod event;
 mod explain;
+mod export;
 mod generate;
 mod init;
 mod interrupt;
@@ -94,6 +96,7 @@ pub enum Command {
     Doctor(doctor::Doctor),
     Validate(validate::Validate),
     Explain(explain::Explain),
+    Export(export::ExportCommand),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -232,6 +235,7 @@ async fn carry_out(command: Command, context: &context::Context) -> CommandResul
         Command::Doctor(command) => command.run(context).await,
         Command::Validate(command) => command.run(context).await,
         Command::Explain(command) => command.run(context).await,
+        Command::Export(command) => command.run(context).await,
         Command::Completions(command) => command.run(context).await,
         Command::Man(command) => command.run(context).await,
     }

@@ -9,6 +9,7 @@ mod deployment;
 #[path = "../support/matrix/mod.rs"]
 mod matrix;
 
+mod adopt;
 mod bad_days;
 mod calls;
 mod changes;

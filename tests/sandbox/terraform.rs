@@ -18,15 +18,21 @@ struct Terraform {
 
 impl Terraform {
     fn with(configuration: &str) -> Self {
+        let terraform = Self::empty();
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/terraform").join(configuration);
+        std::fs::copy(source, terraform.folder.join("main.tf")).unwrap();
+        terraform
+    }
+
+    /// Without a configuration.
+    fn empty() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the tests' own switch for a real provider")]
         let provider = std::env::var_os("TF_GOOGLE_PROVIDER").filter(|path| !path.is_empty());
         let provider = provider.map(PathBuf::from).expect("TF_GOOGLE_PROVIDER names Terraform's provider");
         let deployment = Deployment::of_records();
         let folder = deployment.path().join("terraform");
         std::fs::create_dir(&folder).unwrap();
-        let source =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/terraform").join(configuration);
-        std::fs::copy(source, folder.join("main.tf")).unwrap();
         let place = provider.parent().unwrap().display();
         deployment.write(
             "terraformrc",
@@ -103,4 +109,59 @@ fn terraform_takes_in_what_dorainfra_has_made() {
         assert!(change["change"]["importing"]["id"].is_string(), "{change}");
     }
     terraform.covers("terraform-import");
+}
+
+/// Everything of a deployment that is Google's, as records; what it came to.
+fn applied(deployment: &Deployment, settings: &[&str]) {
+    let mimir = deployment.said_to_be_mimir();
+    let common =
+        [&["--sandbox", "--mimir-binary", &mimir, "--set", "mimir.version=3.2.0"][..], settings].concat();
+    let plan = deployment.run(&[&common[..], &["plan", "--json"]].concat()).ends_with(0);
+    let steps = plan.events("planned").remove(0)["plan"]["steps"].take();
+    let ids = steps.as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap().to_owned());
+    let ids: Vec<String> = ids.filter(|id| !id.starts_with("mimir.")).collect();
+    let targets: Vec<&str> = ids.iter().flat_map(|id| ["--target", id]).collect();
+    deployment.run(&[&common[..], &["apply", "--yes"], &targets].concat()).ends_with(0);
+    let export = ["export", "terraform", "--out", "terraform"];
+    deployment.run(&[&common[..], &export].concat()).ends_with(0);
+}
+
+/// What `plan` would do with an export: imports of everything, and nothing else.
+fn imports_only(terraform: &Terraform, least: usize) {
+    terraform.run(&["plan", "-out=plan"]).ends_with(0);
+    let shown = terraform.run(&["show", "-json", "plan"]);
+    let plan: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let changes = plan["resource_changes"].as_array().unwrap();
+    let changed: Vec<String> = changes
+        .iter()
+        .filter(|change| change["change"]["actions"] != serde_json::json!(["no-op"]))
+        .map(|change| change.to_string())
+        .collect();
+    assert!(changed.is_empty(), "{}\n{}", changed.join("\n"), terraform.run(&["show", "plan"]).stdout);
+    assert!(changes.iter().all(|change| change["change"]["importing"]["id"].is_string()), "{plan}");
+    assert!(changes.len() >= least, "{} of {least}", changes.len());
+    // What was looked at of secrets is no value of theirs.
+    assert!(!shown.stdout.contains("PRIVATE KEY"), "{}", shown.stdout);
+}
+
+#[test]
+#[ignore = "needs Terraform's provider (TF_GOOGLE_PROVIDER): scripts/nightly"]
+fn terraform_imports_an_export_and_changes_nothing() {
+    let terraform = Terraform::empty();
+    applied(&terraform.deployment, &[]);
+    imports_only(&terraform, 23);
+    terraform.covers("terraform-export");
+    // And then it is Terraform's: there is nothing left to do.
+    terraform.run(&["apply", "-auto-approve"]).ends_with(0);
+    terraform.run(&["plan", "-detailed-exitcode"]).ends_with(0);
+}
+
+#[test]
+#[ignore = "needs Terraform's provider (TF_GOOGLE_PROVIDER): scripts/nightly"]
+fn terraform_imports_three_machines_in_a_network_of_their_own() {
+    let terraform = Terraform::empty();
+    let settings = ["mimir.topology=ha", "network.create=true", "access.external=false"];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    applied(&terraform.deployment, &settings);
+    imports_only(&terraform, 43);
 }

@@ -5,6 +5,7 @@
 pub mod artifact;
 pub mod blueprint;
 pub mod cost;
+pub mod export;
 pub mod machine;
 pub mod resource;
 pub mod stack;

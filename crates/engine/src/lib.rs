@@ -48,4 +48,5 @@ pub use lease::{
 pub use lease_guard::under_lease;
 pub use plan::plan;
 pub use provider::{Cause, Finding, KindSpec, Mark, Owned, Provider, ProviderError, UNFINISHED};
+pub use reference::{Malformed, Piece, Reference, pieces};
 pub use saved_plan::{check_fresh, replan};

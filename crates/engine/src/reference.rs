@@ -21,21 +21,21 @@ pub struct Reference {
 
 /// A part of a string.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub enum Piece<'a> {
     Text(&'a str),
     Reference(Reference),
 }
 
 /// The text of a reference that is not whole (`${compute.address/x}`: no field).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub String);
+pub struct Malformed(pub String);
 
 /// Cuts a string into text and references. `known` tells where a name ends and
 /// its field begins, as both may hold dots: the longest name that exists wins.
-pub(super) fn pieces<'a>(
-    text: &'a str,
-    known: &dyn Fn(&ResourceId) -> bool,
-) -> Result<Vec<Piece<'a>>, Malformed> {
+///
+/// # Errors
+/// A reference that is not whole.
+pub fn pieces<'a>(text: &'a str, known: &dyn Fn(&ResourceId) -> bool) -> Result<Vec<Piece<'a>>, Malformed> {
     let mut pieces = Vec::new();
     let mut start = 0;
     let mut from = 0;

@@ -12,6 +12,8 @@ pub const SUFFIX: &str = ".j2";
 pub(super) enum Format {
     /// `*.yaml`, `*.yml`, `*.json`: JSON, which YAML contains.
     Json(Dollar),
+    /// `*.tf`: HCL, whose strings, lists and literals are JSON's but for what it interpolates.
+    Hcl,
     /// `*.sh`: single quotes.
     Shell,
     /// `*.service`: systemd's quoting.
@@ -28,6 +30,9 @@ pub(super) enum Dollar {
     Kept,
     /// `\u0024`: Mimir's `-config.expand-env` looks at the file's bytes, and finds none.
     Hidden,
+    /// `$${` and `%%{`, as HCL has no interpolation in them. A `${` that begins a reference of our own
+    /// stays: it becomes one of Terraform's.
+    Interpolated,
     /// `$$`: Compose and Grafana's provisioning expand the values that they
     /// read. A `${` stays: it can only be a reference of our own, not yet resolved.
     Doubled,
@@ -48,6 +53,7 @@ impl Format {
                 }
                 _ => Dollar::Kept,
             }),
+            Some("tf") => Self::Hcl,
             Some("sh") => Self::Shell,
             Some("service") => Self::Unit,
             _ => Self::Plain,
@@ -63,6 +69,11 @@ impl Format {
             Self::Json(dollar) => {
                 let mut out = String::new();
                 json(value, dollar, &mut out)?;
+                Ok(out)
+            }
+            Self::Hcl => {
+                let mut out = String::new();
+                json(value, Dollar::Interpolated, &mut out)?;
                 Ok(out)
             }
             Self::Shell => words(value, "a shell script", &shell_word),
@@ -139,7 +150,12 @@ fn json_string(text: &str, dollar: Dollar, out: &mut String) {
                 Dollar::Hidden => out.push_str("\\u0024"),
                 Dollar::Doubled if rest.peek() == Some(&'{') => out.push('$'),
                 Dollar::Doubled => out.push_str("$$"),
+                Dollar::Interpolated if rest.peek() == Some(&'{') && !begins_reference(rest.clone()) => {
+                    out.push_str("$$")
+                }
+                Dollar::Interpolated => out.push('$'),
             },
+            '%' if dollar == Dollar::Interpolated && rest.peek() == Some(&'{') => out.push_str("%%"),
             '\0'..='\u{1f}'
             | '\u{7f}'..='\u{9f}'
             | '\u{2028}'
@@ -151,6 +167,12 @@ fn json_string(text: &str, dollar: Dollar, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+/// Whether `{kind/…}` follows: a kind has a dot in it, which no name of HCL or a shell before a `/` has.
+fn begins_reference(rest: impl Iterator<Item = char>) -> bool {
+    let kind: String = rest.skip(1).take_while(|c| c.is_ascii_alphanumeric() || "./".contains(*c)).collect();
+    kind.split_once('/').is_some_and(|(kind, _)| kind.contains('.') && !kind.starts_with('.'))
 }
 
 type Word<'a> = &'a dyn Fn(&str) -> Result<String, Error>;

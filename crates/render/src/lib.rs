@@ -147,6 +147,19 @@ impl<'a> Renderer<'a> {
         self.overrides.origin(template).unwrap_or_else(|| format!("template {template} (built in)"))
     }
 
+    /// The values that a template of its own text uses, dotted: `body.network`. What it includes, and
+    /// what it only says in a loop of its own, is not among them.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn uses(&self, template: &str) -> Result<BTreeSet<String>, RenderError> {
+        let compiled = self.environment.get_template(template).map_err(|error| match error.kind() {
+            ErrorKind::TemplateNotFound => RenderError::unknown(template, &self.names("")),
+            _ => RenderError::from_engine(&error, template, |name| self.origin(name)),
+        })?;
+        Ok(compiled.undeclared_variables(true).into_iter().collect())
+    }
+
     /// Renders one template.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ pub(super) fn check<'a>(format: Format, text: &str, spans: &'a [OutputSpan]) -> 
         let verdict = match format {
             Format::Plain => Ok(()),
             Format::Json(_) => reader.json_value(text[range.end..].chars().next()),
+            Format::Hcl => reader.hcl_value(),
             Format::Shell | Format::Unit => reader.word(piece),
         };
         verdict.map_err(|message| Misplaced { template: span.name(), line: span.line(), message })?;
@@ -143,6 +144,20 @@ impl Reader {
         };
         let ends = after.is_none_or(|c| c.is_whitespace() || ",]}:".contains(c));
         if begins && ends { Ok(()) } else { Err(WHOLE) }
+    }
+
+    /// An expression of HCL, or what a block is called.
+    fn hcl_value(&self) -> Result<(), &'static str> {
+        match self.state {
+            State::Comment => Ok(()),
+            State::Single | State::Double => {
+                Err("a value stands inside quotes: it is written with its own, so leave these out")
+            }
+            State::Text if self.line.ends_with(|c: char| c.is_alphanumeric() || "._-".contains(c)) => {
+                Err("a value stands in the middle of a word: make the whole word one value")
+            }
+            State::Text => Ok(()),
+        }
     }
 
     /// A shell's or systemd's word.

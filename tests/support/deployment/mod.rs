@@ -232,6 +232,11 @@ impl Deployment {
         serde_json::from_str(&text).ok().filter(|_| done).unwrap_or(Value::Null)
     }
 
+    /// Whether a write is done now.
+    pub fn try_write(&self, method: &str, path: &str, body: &str) -> bool {
+        self.once(method, path, body).0
+    }
+
     /// What a call is refused with.
     pub fn refused(&self, method: &str, path: &str, body: &str) -> String {
         let (done, text) = self.once(method, path, body);

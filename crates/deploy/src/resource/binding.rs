@@ -9,7 +9,7 @@ use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Cloud, Kind, found, text};
+use super::{Cloud, Exported, Kind, found, text};
 
 /// How often somebody else may write between our read and our write.
 const ATTEMPTS: usize = 8;
@@ -21,17 +21,21 @@ pub struct Binding {
     spec: KindSpec,
     /// The manifest's field that names what carries the policy.
     on: &'static str,
+    /// What Terraform calls one.
+    terraform: &'static str,
 }
 
 impl Binding {
     pub fn bucket() -> Self {
         let immutable = &["bucket", "role", "member"];
-        Self { spec: KindSpec { kind: "storage.bucketIamBinding", immutable, ..SPEC }, on: "bucket" }
+        let spec = KindSpec { kind: "storage.bucketIamBinding", immutable, ..SPEC };
+        Self { spec, on: "bucket", terraform: "google_storage_bucket_iam_member" }
     }
 
     pub fn secret() -> Self {
         let immutable = &["secret", "role", "member"];
-        Self { spec: KindSpec { kind: "secretmanager.secretIamBinding", immutable, ..SPEC }, on: "secret" }
+        let spec = KindSpec { kind: "secretmanager.secretIamBinding", immutable, ..SPEC };
+        Self { spec, on: "secret", terraform: "google_secret_manager_secret_iam_member" }
     }
 
     fn get(&self, cloud: &Cloud, on: &str) -> Call {
@@ -200,6 +204,10 @@ fn is_member(binding: &Value, member: &str) -> bool {
 impl Kind for Binding {
     fn spec(&self) -> &KindSpec {
         &self.spec
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some(self.terraform), marked: None }
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

@@ -10,8 +10,9 @@ use dorainfra_model::{Event, Events};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::compute::Marked;
 use super::permissions::Permissions;
-use super::{Cloud, Kind, found, mark};
+use super::{Cloud, Exported, Kind, found, mark};
 
 const SPEC: KindSpec =
     KindSpec { whole: &["labels"], immutable: &["location"], ..KindSpec::plain("storage.bucket") };
@@ -22,6 +23,10 @@ pub struct Bucket;
 impl Kind for Bucket {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("google_storage_bucket"), marked: Some(Marked::Labels) }
     }
 
     fn permissions(&self) -> &'static [Permissions] {

@@ -22,7 +22,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::patience::{is_late, once_seen, until_seen};
 use super::secret::{self, Secret, path, seconds};
-use super::{Cloud, Kind, found, short, text};
+use super::{Cloud, Exported, Kind, found, short, text};
 
 const VERSION: KindSpec = KindSpec {
     // How it is made; what came of it is compared instead.
@@ -94,6 +94,11 @@ pub struct SecretVersion;
 impl Kind for SecretVersion {
     fn spec(&self) -> &KindSpec {
         &VERSION
+    }
+
+    fn exported(&self) -> Exported {
+        // No value in a state: it is looked at.
+        Exported { terraform: Some("data.google_secret_manager_secret_version"), marked: None }
     }
 
     /// Version and description are two answers, and one replica may give the older of one.

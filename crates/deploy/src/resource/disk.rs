@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::compute::{self, Marked, Row, Scope};
 use super::links::{Link, linked};
 use super::permissions::Permissions;
-use super::{Cloud, Kind};
+use super::{Cloud, Exported, Kind};
 
 pub const ROW: Row = Row {
     spec: KindSpec {
@@ -45,6 +45,7 @@ pub const ROW: Row = Row {
         ),
         ("compute.snapshots", &["delete", "list"]),
     ],
+    terraform: "google_compute_disk",
     ..compute::ROW
 };
 
@@ -54,6 +55,10 @@ pub struct Disk;
 impl Kind for Disk {
     fn spec(&self) -> &KindSpec {
         const { &ROW.spec }
+    }
+
+    fn exported(&self) -> Exported {
+        ROW.exported()
     }
 
     fn permissions(&self) -> &'static [Permissions] {

@@ -10,7 +10,7 @@ use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Cloud, Kind, absent, found, short, text};
+use super::{Cloud, Exported, Kind, absent, found, short, text};
 
 const SPEC: KindSpec = KindSpec {
     immutable: &["zone", "instanceGroup", "instance"],
@@ -35,6 +35,10 @@ fn instances(cloud: &Cloud, body: &Value) -> Result<Value, Error> {
 impl Kind for GroupMember {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("google_compute_instance_group_membership"), marked: None }
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::compute::{self, Marked, Row, Scope, fingerprinted};
 use super::links::{Link, linked};
 use super::permissions::Permissions;
-use super::{Cloud, Kind, short};
+use super::{Cloud, Exported, Kind, short};
 use crate::machine;
 
 pub const ROW: Row = Row {
@@ -61,6 +61,7 @@ pub const ROW: Row = Row {
         ("compute.subnetworks", &["use"]),
         ("compute.zoneOperations", &["get"]),
     ],
+    terraform: "google_compute_instance",
     ..compute::ROW
 };
 
@@ -138,6 +139,10 @@ async fn run(cloud: &Cloud, path: &str, manifest: &Manifest, events: &Events) ->
 impl Kind for Instance {
     fn spec(&self) -> &KindSpec {
         const { &ROW.spec }
+    }
+
+    fn exported(&self) -> Exported {
+        ROW.exported()
     }
 
     fn permissions(&self) -> &'static [Permissions] {

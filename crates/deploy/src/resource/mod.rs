@@ -43,6 +43,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::compute::Marked;
 use self::patience::{Fresh, patiently};
 use crate::blueprint::Content;
 use crate::machine::{Machine, Reader};
@@ -83,10 +84,22 @@ pub(crate) struct Cloud {
 /// How long a change may be unseen by a read that follows.
 const SEEN_WITHIN: Duration = Duration::from_secs(3 * 60);
 
+/// How a kind is written down for other tools. What they are told of one is in the templates of its
+/// name in `templates/export`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exported {
+    /// What Terraform calls one; `None`: it can't take one over.
+    pub terraform: Option<&'static str>,
+    /// Where one carries the mark.
+    pub marked: Option<Marked>,
+}
+
 /// A kind of resource. The same contract as [`Provider`], for one kind.
 #[async_trait]
 pub(crate) trait Kind: Send + Sync {
     fn spec(&self) -> &KindSpec;
+
+    fn exported(&self) -> Exported;
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error>;
 
@@ -170,6 +183,28 @@ fn kinds() -> Vec<Box<dyn Kind>> {
         kinds.push(Box::new(compute::Compute(row)));
     }
     kinds
+}
+
+/// How a kind that is Google's is written down for other tools.
+pub(crate) fn exported(kind: &str) -> Option<Exported> {
+    kinds().iter().find(|candidate| candidate.spec().kind == kind).map(|found| found.exported())
+}
+
+/// What kinds there are.
+#[cfg(test)]
+pub(crate) fn kind_names() -> Vec<&'static str> {
+    kinds().iter().map(|kind| kind.spec().kind).collect()
+}
+
+/// A body as it is at Google, with the mark where its kind carries it.
+pub(crate) fn marked(body: &Value, place: Option<Marked>, mark: &Mark) -> Value {
+    let mut body = body.clone();
+    match place {
+        Some(Marked::Labels) => body["labels"] = mark::labelled(&body["labels"], mark),
+        Some(Marked::Description) => body["description"] = mark::described(&body["description"], mark),
+        None => {}
+    }
+    body
 }
 
 /// Google Cloud as the engine's provider.

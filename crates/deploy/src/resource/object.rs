@@ -8,7 +8,8 @@ use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Cloud, Kind, bucket, mark, text};
+use super::compute::Marked;
+use super::{Cloud, Exported, Kind, bucket, mark, text};
 use crate::blueprint::Content;
 
 const SPEC: KindSpec = KindSpec {
@@ -38,6 +39,11 @@ fn observed(cloud: &Cloud, bucket: &str, object: serde_json::Value) -> Observed 
 impl Kind for Object {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn exported(&self) -> Exported {
+        // The provider imports no object.
+        Exported { terraform: None, marked: Some(Marked::Labels) }
     }
 
     async fn read(&self, cloud: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, Error> {

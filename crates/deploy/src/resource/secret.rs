@@ -14,9 +14,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::certificate::Description;
+use super::compute::Marked;
 use super::patience::{is_late, until_seen};
 use super::permissions::Permissions;
-use super::{Cloud, Kind, Wave, found, mark, short};
+use super::{Cloud, Exported, Kind, Wave, found, mark, short};
 
 const SECRET: KindSpec =
     KindSpec { whole: &["labels"], immutable: &["replication"], ..KindSpec::plain("secretmanager.secret") };
@@ -157,6 +158,10 @@ pub async fn mark_revoked(client: &Client, secrets: &[Held]) -> Result<(), Error
 impl Kind for Secret {
     fn spec(&self) -> &KindSpec {
         &SECRET
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("google_secret_manager_secret"), marked: Some(Marked::Labels) }
     }
 
     fn permissions(&self) -> &'static [Permissions] {

@@ -9,9 +9,10 @@ use dorainfra_model::Events;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::compute::Marked;
 use super::patience::until_seen;
 use super::permissions::Permissions;
-use super::{Cloud, Kind, found, mark, short};
+use super::{Cloud, Exported, Kind, found, mark, short};
 
 const SPEC: KindSpec = KindSpec::plain("iam.serviceAccount");
 
@@ -21,6 +22,10 @@ pub struct ServiceAccount;
 impl Kind for ServiceAccount {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("google_service_account"), marked: Some(Marked::Description) }
     }
 
     fn permissions(&self) -> &'static [Permissions] {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::patience::until_seen;
 use super::permissions::Permissions;
-use super::{Cloud, Kind, preflight};
+use super::{Cloud, Exported, Kind, preflight};
 
 const SPEC: KindSpec = KindSpec {
     sets: &["services"],
@@ -27,6 +27,10 @@ pub struct Services;
 impl Kind for Services {
     fn spec(&self) -> &KindSpec {
         &SPEC
+    }
+
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("google_project_service"), marked: None }
     }
 
     fn permissions(&self) -> &'static [Permissions] {

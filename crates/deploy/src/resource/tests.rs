@@ -32,6 +32,10 @@ impl Kind for Notice {
         &NOTICE
     }
 
+    fn exported(&self) -> Exported {
+        Exported { terraform: Some("made_notice"), marked: None }
+    }
+
     fn permissions(&self) -> &'static [Permissions] {
         &[("made.notices", &["create", "list"])]
     }

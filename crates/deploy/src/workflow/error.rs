@@ -22,6 +22,7 @@ use dorainfra_render::RenderError;
 use super::tunnel::TunnelError;
 use crate::artifact::ArtifactError;
 use crate::blueprint::BlueprintError;
+use crate::export::ExportError;
 use crate::machine::{self, MachineError};
 use crate::resource::ReachError;
 use crate::stack::compose::ComposeError;
@@ -43,6 +44,8 @@ pub enum Error {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]
@@ -127,6 +130,10 @@ fn also(count: usize) -> String {
     if count > 0 { format!(", {count} not started because of that") } else { String::new() }
 }
 
+fn unseen_also(unseen: &[String]) -> String {
+    if unseen.is_empty() { String::new() } else { format!(" (not seen: {})", unseen.join("; ")) }
+}
+
 /// What was given is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -157,6 +164,10 @@ pub enum InputError {
     NoMapping { name: String, known: String },
     #[error("{path} is not a mapping: {why}", path = .path.display())]
     Mapping { path: PathBuf, why: String },
+    #[error("no Mimir was found in {project}: no bucket has blocks in it{}", unseen_also(.unseen))]
+    NothingToAdopt { project: String, looked: Vec<String>, unseen: Vec<String> },
+    #[error("{project} has blocks of more than one Mimir or tenant: {}", .found.join("; "))]
+    SeveralToAdopt { project: String, found: Vec<String> },
     #[error("`{url}` is not an address for remote write: {why}")]
     Endpoint {
         url: String,
@@ -208,6 +219,7 @@ impl Error {
             Self::Compose(error) => return error.hint(),
             Self::Config(error) => return error.hint(),
             Self::Engine(error) => return error.hint(),
+            Self::Export(error) => return error.hint(),
             Self::Files(error) => return error.hint(),
             Self::Gateway(error) => return error.hint(),
             Self::Live(error) => return error.hint(),
@@ -288,6 +300,13 @@ impl InputError {
             Self::Text { .. } => return None,
             Self::NoMapping { known, .. } => return Some(format!("take one of {known}")),
             Self::Mapping { .. } => "docs/sources.md describes the form; mappings/ has examples",
+            Self::NothingToAdopt { looked, .. } => {
+                return Some(match looked.is_empty() {
+                    true => "there is no bucket to look into: name the project that has it".into(),
+                    false => format!("looked into {}; name another project", looked.join(", ")),
+                });
+            }
+            Self::SeveralToAdopt { .. } => "say which: `--set mimir.bucket=BUCKET --set mimir.tenant=TENANT`",
             Self::Endpoint { .. } => "give it as https://HOST:PORT/api/v1/push",
             Self::PlanFile { .. } => PLAN_AGAIN_UNCHANGED,
         };

@@ -4,6 +4,7 @@
 //! [`Operator`] whether to go on, and fails with an [`Error`].
 
 pub mod activity;
+pub mod adopt;
 pub mod apply;
 mod bucket;
 mod caller;
@@ -19,6 +20,7 @@ mod endpoint;
 mod engine;
 mod error;
 pub mod event_sources;
+mod export;
 mod facts;
 pub mod follow_up;
 pub mod history;

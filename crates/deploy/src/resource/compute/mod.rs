@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::links::{Link, linked, spelled};
 use super::permissions::Permissions;
-use super::{Cloud, Kind, absent, found, id, listed, mark, text};
+use super::{Cloud, Exported, Kind, absent, found, id, listed, mark, text};
 
 pub use super::links::Scope;
 pub use table::TABLE;
@@ -43,6 +43,8 @@ pub struct Row {
     pub switches: &'static [(&'static str, &'static str)],
     pub links: &'static [Link],
     pub permissions: &'static [Permissions],
+    /// What Terraform calls one.
+    pub terraform: &'static str,
 }
 
 /// A row with none of the exceptions.
@@ -56,6 +58,7 @@ pub const ROW: Row = Row {
     switches: &[],
     links: &[],
     permissions: &[],
+    terraform: "",
 };
 
 /// The row of a kind that the table has.
@@ -80,6 +83,10 @@ const fn equal(a: &str, b: &str) -> bool {
 pub struct Compute(pub &'static Row);
 
 impl Row {
+    pub const fn exported(&self) -> Exported {
+        Exported { terraform: Some(self.terraform), marked: Some(self.marked) }
+    }
+
     /// `zones/Z/disks`, from a manifest's or an observed body.
     pub fn place(&self, body: &Value) -> Result<String, Error> {
         Ok(match self.scope {
@@ -338,6 +345,10 @@ pub async fn fingerprinted(
 impl Kind for Compute {
     fn spec(&self) -> &KindSpec {
         &self.0.spec
+    }
+
+    fn exported(&self) -> Exported {
+        self.0.exported()
     }
 
     fn permissions(&self) -> &'static [Permissions] {

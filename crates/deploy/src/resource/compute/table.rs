@@ -24,6 +24,7 @@ pub const TABLE: &[Row] = &[
             ("compute.addresses", &["create", "delete", "get", "list", "setLabels", "use"]),
             ("compute.regionOperations", &["get"]),
         ],
+        terraform: "google_compute_address",
         ..ROW
     },
     Row {
@@ -49,6 +50,7 @@ pub const TABLE: &[Row] = &[
             ("compute.networks", &["updatePolicy"]),
             ("compute.globalOperations", &["get"]),
         ],
+        terraform: "google_compute_firewall",
         ..ROW
     },
     Row {
@@ -57,6 +59,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Global,
         marked: Marked::Description,
         permissions: &[("compute.networks", &["create", "delete", "get", "list"])],
+        terraform: "google_compute_network",
         ..ROW
     },
     Row {
@@ -74,6 +77,7 @@ pub const TABLE: &[Row] = &[
             "compute.subnetworks",
             &["create", "delete", "get", "list", "setPrivateIpGoogleAccess"],
         )],
+        terraform: "google_compute_subnetwork",
         ..ROW
     },
     Row {
@@ -82,6 +86,7 @@ pub const TABLE: &[Row] = &[
         scope: Scope::Region,
         marked: Marked::Description,
         permissions: &[("compute.resourcePolicies", &["create", "delete", "get", "list", "update", "use"])],
+        terraform: "google_compute_resource_policy",
         ..ROW
     },
     Row {
@@ -104,6 +109,7 @@ pub const TABLE: &[Row] = &[
             ("compute.instances", &["use"]),
             ("compute.instanceGroups", &["create", "delete", "get", "list", "update"]),
         ],
+        terraform: "google_compute_instance_group",
         ..ROW
     },
     Row {
@@ -115,6 +121,7 @@ pub const TABLE: &[Row] = &[
             ("compute.healthChecks", &["list"]),
             ("compute.regionHealthChecks", &["create", "delete", "get", "list", "update"]),
         ],
+        terraform: "google_compute_region_health_check",
         ..ROW
     },
     Row {
@@ -141,6 +148,7 @@ pub const TABLE: &[Row] = &[
             ("compute.backendServices", &["list"]),
             ("compute.regionBackendServices", &["create", "delete", "get", "list", "update"]),
         ],
+        terraform: "google_compute_region_backend_service",
         ..ROW
     },
     Row {
@@ -174,6 +182,7 @@ pub const TABLE: &[Row] = &[
             ("compute.regionBackendServices", &["use"]),
             ("compute.forwardingRules", &["create", "delete", "get", "list", "setLabels"]),
         ],
+        terraform: "google_compute_forwarding_rule",
         ..ROW
     },
 ];
