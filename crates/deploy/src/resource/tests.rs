@@ -300,7 +300,7 @@ async fn read_in_one_wave(
     let mut google =
         Google::new(client.clone(), Reader::new(client), "dora", Arc::default()).reading(Arc::default());
     google.kinds = vec![Box::new(Late { listed, there, asked: asked.clone() })];
-    let manifests = wanted.iter().map(|(name, zone)| Manifest::new(LATE.kind, name, json!({"zone": zone})));
+    let manifests = wanted.iter().map(|(name, zone)| Manifest::new(LATE.kind, *name, json!({"zone": zone})));
     let manifests: Vec<Manifest> = manifests.collect();
     let found = futures::future::join_all(manifests.iter().map(|manifest| google.read(manifest)));
     let (found, _) = futures::join!(found, google.list_owned("dora"));

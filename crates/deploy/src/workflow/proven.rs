@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_proof_is_of_one_endpoint_boot_history_and_configuration() {
         let connect = SocketAddr::from((Ipv4Addr::LOCALHOST, 9009));
-        let target = Target::new(Flavour::Mimir, "https://mimir:9009".into(), connect);
+        let target = Target::new(Flavour::Mimir, "https://mimir:9009", connect);
         let machine = |boot: &str| machine::Report { boot: boot.into(), ..machine::Report::default() };
         let (machines, again) = ([machine("a")], [machine("b")]);
         let (elsewhere, tenant) = (
