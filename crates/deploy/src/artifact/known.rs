@@ -42,8 +42,8 @@ impl Seen {
     }
 
     fn is_settled(&self, now: SystemTime) -> bool {
-        let changed =
-            u64::try_from(self.changed.0).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        let since = u64::try_from(self.changed.0).ok().map(Duration::from_secs);
+        let changed = since.and_then(|since| UNIX_EPOCH.checked_add(since));
         changed.and_then(|changed| now.duration_since(changed).ok()).is_some_and(|age| age > SETTLED)
     }
 }
