@@ -452,7 +452,8 @@ async fn a_run_that_nobody_answers_ends_as_that_and_not_as_a_lost_lease() {
     assert!(outcome.not_started.iter().all(|(_, why)| why == "the cloud does not answer"));
     // What comes after the resources ends in the same way.
     let store = MemoryLease::default();
-    let after = under_lease(leasing(&store, &clock), &Events::none(), async {
+    let quiet = Events::none();
+    let after = under_lease(leasing(&store, &clock), &quiet, async {
         store.go_away();
         std::future::pending::<Result<(), EngineError>>().await
     });
