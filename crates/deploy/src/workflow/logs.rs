@@ -226,13 +226,15 @@ pub async fn stack(
     for log in &mut logs {
         log.last(extent.lines, say)?;
     }
-    while extent.follow {
+    if !extent.follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(FILE_EVERY).await;
         for log in &mut logs {
             log.more(say)?;
         }
     }
-    Ok(())
 }
 
 /// A file that grows.
