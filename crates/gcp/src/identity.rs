@@ -161,6 +161,7 @@ mod tests {
 
     /// Answers one request with this text.
     async fn server(answer: &'static str) -> String {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move {
