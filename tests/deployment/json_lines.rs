@@ -42,6 +42,8 @@ const CALLS: &[(&str, &[&str], i32)] = &[
     ("drift", &["--sandbox"], 2),
     ("logs", &["stack"], 0),
     ("open", &["--print"], 1),
+    ("export terraform", &["--sandbox", "--config", "missing.yaml"], 3),
+    ("export gcloud", &["--sandbox", "--config", "missing.yaml"], 3),
     ("connect", &["--sandbox", "--config", "missing.yaml"], 3),
     ("doctor", &["--sandbox", "--config", "missing.yaml"], 3),
     ("verify", &["--sandbox", "--config", "missing.yaml"], 3),
