@@ -255,6 +255,10 @@ impl Kind for Late {
         &LATE
     }
 
+    fn exported(&self) -> Exported {
+        Exported { terraform: None, marked: None }
+    }
+
     async fn read(&self, _: &Cloud, manifest: &Manifest) -> Result<Option<Observed>, gcp::Error> {
         self.asked.lock().unwrap().push(manifest.name.clone());
         let is_it =
@@ -302,7 +306,7 @@ async fn read_in_one_wave(
         person: false,
         gcloud: false,
         events: Events::none(),
-        retry_for: None,
+        retry_for: gcp::RETRY_FOR,
         project: "p".into(),
     };
     let client = Client::new(settings).unwrap();
