@@ -18,7 +18,7 @@ use crate::ui;
 /// What of `--json` is no event: how a command ends.
 #[derive(JsonSchema)]
 #[schemars(tag = "type", rename_all = "kebab-case")]
-#[expect(dead_code, reason = "a description")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "a description")]
 enum Ending {
     /// What failed, of a command that fails. Its result follows.
     Error {
@@ -36,7 +36,7 @@ enum Ending {
 
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-#[expect(dead_code, reason = "a description")]
+#[expect(dead_code, clippy::large_enum_variant, reason = "a description")]
 enum CommandResult {
     /// `apply`, `destroy`
     Summary(ui::Summary),
