@@ -47,7 +47,8 @@ fn named(path: &Path) -> Vec<Named> {
         .map(|span| Named { place: shown.clone(), line: breaks.replace_all(&span[1], " ").into_owned() })
         .collect();
     if shown.ends_with(".md") {
-        let block = Regex::new(r"(?m)^(?:    |)(?:\$ )?((?:[A-Z_]+=\S+ |sudo )*dorainfra (?:.*\\\n)*.*)$").unwrap();
+        let block =
+            Regex::new(r"(?m)^(?:    |)(?:\$ )?((?:[A-Z_]+=\S+ |sudo )*dorainfra (?:.*\\\n)*.*)$").unwrap();
         found.extend(block.captures_iter(&text).map(|line| {
             let whole = breaks.replace_all(&line[1], " ");
             Named { place: shown.clone(), line: whole.into_owned() }

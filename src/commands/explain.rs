@@ -43,7 +43,8 @@ impl Explain {
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => {
-                    let topics: Vec<&str> = troubleshooting::sections().map(|section| section.topic).collect();
+                    let topics: Vec<&str> =
+                        troubleshooting::sections().map(|section| section.topic).collect();
                     format!(
                         "`dorainfra explain` lists keys and sections; of errors there are: {}",
                         topics.join(", ")

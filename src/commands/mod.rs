@@ -11,9 +11,9 @@ mod connect;
 mod context;
 mod credentials;
 mod destroy;
+mod doctor;
 #[cfg(test)]
 mod documented;
-mod doctor;
 mod drift;
 mod environment;
 mod error;

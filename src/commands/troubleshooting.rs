@@ -193,7 +193,8 @@ mod tests {
     use super::*;
 
     fn answered(status: u16, reason: &str, message: &str) -> Option<&'static str> {
-        let error = ApiError { status, reason: reason.into(), message: message.into(), ..ApiError::default() };
+        let error =
+            ApiError { status, reason: reason.into(), message: message.into(), ..ApiError::default() };
         topic(&gcp::Error::Api(error))
     }
 
@@ -202,12 +203,27 @@ mod tests {
         for (status, reason, message, expected) in [
             (404, "notFound", "Failed to find project acme-x", Some("project-not-found")),
             (403, "BILLING_DISABLED", "This API method requires billing to be enabled.", Some("billing-off")),
-            (403, "accountDisabled", "The billing account for the owning project is disabled", Some("billing-off")),
-            (412, "conditionNotMet", "Constraint constraints/compute.vmExternalIpAccess violated", Some("policy-refuses")),
+            (
+                403,
+                "accountDisabled",
+                "The billing account for the owning project is disabled",
+                Some("billing-off"),
+            ),
+            (
+                412,
+                "conditionNotMet",
+                "Constraint constraints/compute.vmExternalIpAccess violated",
+                Some("policy-refuses"),
+            ),
             (403, "forbidden", "Request is prohibited by organization's policy.", Some("policy-refuses")),
             (403, "SERVICE_DISABLED", "Compute Engine API has not been used", Some("api-off")),
             (403, "quotaExceeded", "Quota 'CPUS' exceeded. Limit: 8.0 in region r.", Some("quota-exceeded")),
-            (0, "ZONE_RESOURCE_POOL_EXHAUSTED", "The zone does not have enough resources", Some("out-of-stock")),
+            (
+                0,
+                "ZONE_RESOURCE_POOL_EXHAUSTED",
+                "The zone does not have enough resources",
+                Some("out-of-stock"),
+            ),
             (401, "authError", "Invalid Credentials", Some("credentials")),
             (403, "forbidden", "Required 'compute.instances.create' permission", Some("permission-missing")),
             (503, "backendError", "Backend Error", Some("no-answer")),

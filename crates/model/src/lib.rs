@@ -2,16 +2,16 @@
 //! interfaces: fields are added, never renamed. Nothing in here decides, formats or prints.
 
 mod check;
-mod document;
 mod cost;
+mod document;
 mod event;
 mod manifest;
 mod observed;
 mod plan;
 
 pub use check::{Check, Outcome};
-pub use document::{BasisDocument, ChangeDocument, OptionsDocument, PlanDocument, StepDocument};
 pub use cost::{Cost, CostItem, Unpriced};
+pub use document::{BasisDocument, ChangeDocument, OptionsDocument, PlanDocument, StepDocument};
 pub use event::{Event, Events, FeedStep, Phase, SCHEMA};
 pub use manifest::{Manifest, ManifestError, ResourceId};
 pub use observed::{Observed, Ownership};
