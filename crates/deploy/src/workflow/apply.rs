@@ -141,7 +141,7 @@ async fn follow(run: &Run, extent: Extent, report: &mut Option<Report>, events: 
     }
     run.go_on()?;
     let verified = phase(events, Phase::Verify, run.until_interrupted(run.verify(&target, events))).await?;
-    run.keep_proof(&target, verified.ok());
+    run.keep_proof(&target, verified.ok()).await;
     *report = Some(verified);
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Run {
     /// are taken again without harm.
     /// `unchanged`: there was nothing to do until here.
     pub async fn history(&self, target: &Target, unchanged: bool, events: &Events) -> Result<()> {
-        let history = self.past()?;
+        let history = &**self.past_aside().await?;
         let samples = history.extent().samples;
         if matches!(history.activity, Activity::Nothing) {
             events.note(format!("history: none; {NOTHING_IS_FED}"));

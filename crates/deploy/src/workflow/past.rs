@@ -1,5 +1,7 @@
 //! The history that a run's configuration stands for.
 
+use std::sync::Arc;
+
 use dorainfra_base::zone::Zone;
 use dorainfra_config::Feeds;
 use dorainfra_dora::metrics::Histograms;
@@ -42,19 +44,63 @@ impl Run {
         if let Some(history) = self.history.get() {
             return Ok(history);
         }
-        let days = self.project.config.generator.days;
-        let history = History::of(
-            self.activity()?,
-            yesterday(),
-            days,
-            self.histograms(),
-            Zone::configured(&self.project.config.timezone),
-        );
-        Ok(self.history.get_or_init(|| history))
+        let making = self.making()?;
+        Ok(self.history.get_or_init(|| Arc::new(making())))
+    }
+
+    /// The same, made beside what goes on here meanwhile: a long one would keep the lease from being
+    /// renewed.
+    pub(super) async fn past_aside(&self) -> Result<&Arc<History>> {
+        if let Some(history) = self.history.get() {
+            return Ok(history);
+        }
+        let history = aside(self.making()?).await;
+        Ok(self.history.get_or_init(|| Arc::new(history)))
+    }
+
+    fn making(&self) -> Result<impl FnOnce() -> History + Send + use<>> {
+        let (activity, days) = (self.activity()?, self.project.config.generator.days);
+        let (histograms, zone) = (self.histograms(), Zone::configured(&self.project.config.timezone));
+        Ok(move || History::of(activity, yesterday(), days, histograms, zone))
     }
 
     /// Whether the history is put into the bucket, and does not come there by Mimir.
     pub fn history_as_blocks(&self) -> bool {
         !self.project.config.history_by_ingester()
+    }
+}
+
+/// Does long work on a thread of its own.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The program ends.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What keeps a lease is polled beside the work, by the same thread.
+    #[tokio::test]
+    async fn long_work_keeps_nobody_from_going_on() {
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let work = aside(move || {
+            begun.send(()).unwrap();
+            goes_on.recv().unwrap();
+            7
+        });
+        let beside = async {
+            // Only while the work is under way.
+            while begins.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+            go_on.send(()).unwrap();
+        };
+        assert_eq!(futures::join!(work, beside).0, 7);
     }
 }

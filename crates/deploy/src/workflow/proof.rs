@@ -15,7 +15,7 @@ use crate::verify;
 impl Run {
     pub async fn verify(&self, target: &Target, events: &Events) -> Result<verify::Report> {
         let config = &self.project.config;
-        let history = self.past()?;
+        let history = &**self.past_aside().await?;
         let teams = history.activity.teams();
         let objects = BucketObjects::of(self);
         let pushgateway = format!("http://127.0.0.1:{}", config.stack.ports.pushgateway);

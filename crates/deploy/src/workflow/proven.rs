@@ -4,12 +4,14 @@
 //! (`verify::Sums`), and anything that is another has every sample compared.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dorainfra_prometheus::Target;
 use dorainfra_prometheus::query::Query;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::past::aside;
 use super::run::Run;
 use super::workspace::Workspace;
 use crate::machine;
@@ -62,10 +64,11 @@ impl Run {
     /// Whether the history is what was compared before; `unchanged`: this run has nothing to do. What
     /// can't be told counts as no.
     pub(super) async fn is_as_proven(&self, query: &Query, target: &Target, unchanged: bool) -> bool {
-        if !unchanged || self.kept_proof().is_none() || self.kept_proof() != self.proof(target) {
+        let Some(kept) = self.kept_proof().filter(|_| unchanged) else { return false };
+        let Some(sums) = self.sums().await else { return false };
+        if self.proof(target, sums) != Some(kept) {
             return false;
         }
-        let Some(sums) = self.sums() else { return false };
         let stored = sums.are_stored(query).await.unwrap_or(false);
         if stored {
             let _ = self.history_known.set(Known::Unchanged);
@@ -74,7 +77,7 @@ impl Run {
     }
 
     /// Keeps that everything was found as it has to be, or that it was not.
-    pub(super) fn keep_proof(&self, target: &Target, proven: bool) {
+    pub(super) async fn keep_proof(&self, target: &Target, proven: bool) {
         if !proven {
             let _ = std::fs::remove_file(self.proof_file());
             return;
@@ -83,7 +86,8 @@ impl Run {
         if self.history_known.get() == Some(&Known::Unchanged) {
             return;
         }
-        let Some(of) = self.proof(target) else { return };
+        let Some(sums) = self.sums().await else { return };
+        let Some(of) = self.proof(target, sums) else { return };
         let text = serde_json::to_vec_pretty(&Record { of }).unwrap_or_default();
         let _ = private::write(&self.proof_file(), &text, None);
     }
@@ -97,16 +101,20 @@ impl Run {
         serde_json::from_str::<Record>(&text).ok().map(|record| record.of)
     }
 
-    fn sums(&self) -> Option<&Sums> {
-        let history = self.past().ok()?;
-        Some(self.history_sums.get_or_init(|| Sums::of(history)))
+    async fn sums(&self) -> Option<&Sums> {
+        if let Some(sums) = self.history_sums.get() {
+            return Some(sums);
+        }
+        let history = Arc::clone(self.past_aside().await.ok()?);
+        let sums = aside(move || Sums::of(&*history)).await;
+        Some(self.history_sums.get_or_init(|| sums))
     }
 
-    fn proof(&self, target: &Target) -> Option<String> {
+    fn proof(&self, target: &Target, sums: &Sums) -> Option<String> {
         let basis = Basis {
             target,
             machines: self.machines_found.get()?,
-            history: self.sums()?.digest(),
+            history: sums.digest(),
             config: &serde_json::to_string(&self.project.config).ok()?,
             bundle: &self.blueprint.bundle,
             engine: &self.facts.engine.sha256,

@@ -50,7 +50,7 @@ pub struct Run {
     /// Who this run is, to the lease.
     id: String,
     /// Found out when it is first asked for: by then the sources are read.
-    pub(super) history: OnceLock<History>,
+    pub(super) history: OnceLock<Arc<History>>,
     /// Set once some of it was sent by this run.
     pub(super) wrote_history: OnceLock<()>,
     pub(super) history_sums: OnceLock<Sums>,
