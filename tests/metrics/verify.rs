@@ -182,7 +182,13 @@ async fn numbers_and_sums_tell_whether_a_history_is_still_stored() {
     let of_the_day = |time: i64| time.div_euclid(86_400_000) == day;
     let stores: [(&str, bool, Vec<Series>); 6] = [
         ("all of it", true, series.clone()),
-        ("without one sample", false, with(&|all| drop(plain(&mut all[last]).remove(50)))),
+        (
+            "without one sample",
+            false,
+            with(&|all| {
+                plain(&mut all[last]).remove(50);
+            }),
+        ),
         ("with another value", false, with(&|all| plain(&mut all[last])[50].1 += 1.0)),
         ("without a series", false, with(&|all| drop(all.remove(last)))),
         (

@@ -27,7 +27,13 @@ pub enum FlushError {
     #[error("{0}")]
     Failed(String),
     #[error(transparent)]
-    Cloud(#[from] Error),
+    Cloud(Box<Error>),
+}
+
+impl From<Error> for FlushError {
+    fn from(error: Error) -> Self {
+        Self::Cloud(Box::new(error))
+    }
 }
 
 /// Whether the machine at `path` (`zones/Z/instances/I`) carries out such orders: it

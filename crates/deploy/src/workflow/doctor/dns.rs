@@ -78,9 +78,11 @@ mod tests {
     #[test]
     fn what_is_on_this_machine_has_no_name_to_be_found() {
         assert_eq!(hosts(&Endpoints::default()).len(), 7);
-        let mut endpoints = Endpoints::default();
-        endpoints.iam = "http://127.0.0.1:8080/".into();
-        endpoints.storage = "http://localhost:8080/".into();
+        let endpoints = Endpoints {
+            iam: "http://127.0.0.1:8080/".into(),
+            storage: "http://localhost:8080/".into(),
+            ..Endpoints::default()
+        };
         assert_eq!(hosts(&endpoints).len(), 5);
     }
 
