@@ -268,7 +268,7 @@ mod tests {
         let lost = || io::Error::other("the line was cut");
         let why = || Why::of(lost());
         let cause = || Some(dorainfra_engine::Cause::from(Box::from(lost())));
-        let (what, reason, host) = || -> (String, String, String) { Default::default() }();
+        let (what, reason, host) = <(String, String, String)>::default();
         let cloud = dorainfra_gcp::Error::Transport { what, reason, sent: true, source: cause() };
         let provider = dorainfra_engine::ProviderError::from(cloud.clone());
         let unreachable = dorainfra_gcp::Error::Unreachable {

@@ -42,8 +42,17 @@ fn client(folder: &tempfile::TempDir, cloud: SocketAddr, events: Events, retry_f
     let base = format!("http://{cloud}/");
     let endpoints = Endpoints { compute: base.clone(), storage: base, ..Endpoints::default() };
     let (credentials, project) = (Some(key), "p".into());
-    Client::new(Settings { endpoints, credentials, person: false, project, proxy: None, events, retry_for })
-        .unwrap()
+    Client::new(Settings {
+        endpoints,
+        credentials,
+        person: false,
+        gcloud: false,
+        project,
+        proxy: None,
+        events,
+        retry_for,
+    })
+    .unwrap()
 }
 
 #[tokio::test]
