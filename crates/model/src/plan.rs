@@ -198,7 +198,7 @@ mod tests {
             action: Action::Create,
             reason: "22,954 samples".into(),
         }];
-        let text = serde_json::to_string(&Event::Planned { plan: plan(), feed }).unwrap();
+        let text = serde_json::to_string(&Event::Planned { plan: plan(), feed, cost: None }).unwrap();
         let expected = concat!(
             r#"{"type":"planned","plan":{"deployment":"dorainfra","steps":[{"id":"compute.disk/dorainfra-data","#,
             r#""action":"update","reason":"the configuration changed","changes":[{"path":"sizeGb","before":"10","#,
