@@ -309,8 +309,9 @@ mod tests {
         result.unwrap();
         let text = std::fs::read_to_string(folder.path().join("dorainfra.yaml")).unwrap();
         assert!(text.contains("project: of-a-variable") && !text.contains("777"), "{text}");
+        let told = captured.stderr().replace('\n', " ");
         for why in ["GOOGLE_CLOUD_PROJECT", "next to your teams", "looked up by each apply", "invented"] {
-            assert!(captured.stderr().contains(why), "{why}: {}", captured.stderr());
+            assert!(told.contains(why), "{why}: {told}");
         }
     }
 

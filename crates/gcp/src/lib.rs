@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
 mod auth;
+mod call;
 mod client;
 mod endpoints;
 mod error;
@@ -17,7 +18,8 @@ mod project;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Api, Call, Client, RETRY_FOR, Settings, jitter};
+pub use call::{Api, Call};
+pub use client::{Client, RETRY_FOR, Settings, jitter};
 pub use endpoints::Endpoints;
 pub use error::{ApiError, Error, more_or_less, role_with};
 pub use identity::Identity;

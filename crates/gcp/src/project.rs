@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::auth::Token;
-use super::client::{Api, Call, Client, FIRST_BACKOFF, jitter};
+use super::call::{Api, Call};
+use super::client::{Client, FIRST_BACKOFF, jitter};
 use super::error::Error;
 
 impl Client {

@@ -166,8 +166,18 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
     sorted.into_iter().enumerate().map(row).collect()
 }
 
+impl Report {
+    /// The teams, best first by `by`; those without a figure last.
+    #[must_use]
+    pub fn ranked(mut self, by: Key) -> Self {
+        self.teams.sort_by(|a, b| by_rank(by, a, b));
+        self.ranked_by = Some(by.id());
+        self
+    }
+}
+
 /// Best first; those without a figure last.
-pub(super) fn by_rank(by: Key, a: &Team, b: &Team) -> Ordering {
+fn by_rank(by: Key, a: &Team, b: &Team) -> Ordering {
     let order = match (figure(a, by), figure(b, by)) {
         (Some(x), Some(y)) if by.more_is_better() => y.total_cmp(&x),
         (Some(x), Some(y)) => x.total_cmp(&y),

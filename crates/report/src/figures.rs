@@ -9,7 +9,7 @@ use time::{Date, Duration};
 use super::moves::{Move, Pair, moves};
 use super::question::{Question, label};
 use super::spans::Span;
-use super::tally::{Tally, native_of_all, sum, tallies};
+use super::tally::{Counted, Tally, measured, native_of_all, sum, tallies};
 use super::{Comparison, Figures, Team};
 
 /// The teams that are stored from the beginning of the days before on. What is there of others
@@ -174,71 +174,4 @@ pub(super) fn summed(all: Figures, teams: &[Team], days: i64) -> Figures {
         recoveries: sum(|one| one.recoveries),
     };
     measured(counted, all.lead_time, all.recovery, days)
-}
-
-pub(super) fn measured(
-    counted: Counted,
-    lead_time: Option<f64>,
-    recovery: Option<f64>,
-    days: i64,
-) -> Figures {
-    let number = |value: Option<f64>| value.filter(|value| value.is_finite());
-    let Some(deployments) = number(counted.deployments) else { return Figures::default() };
-    // Deployments are told by outcome and kind: those that are not there are none.
-    let count = |value: Option<f64>| number(value).unwrap_or_default();
-    let (failed, rework) = (count(counted.failed), count(counted.rework));
-    // And no share, where nothing was deployed at all.
-    let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
-    Figures {
-        deployments: Some(deployments),
-        frequency: Some(deployments / days as f64),
-        lead_time: number(lead_time),
-        failure_rate: share(failed),
-        recovery: number(recovery),
-        rework_rate: share(rework),
-        changes: number(counted.changes),
-        failed: Some(failed),
-        recoveries: number(counted.recoveries),
-        rework: Some(rework),
-    }
-}
-
-/// What was counted; `None`: there is no such series.
-pub(super) struct Counted {
-    pub deployments: Option<f64>,
-    pub failed: Option<f64>,
-    pub rework: Option<f64>,
-    pub changes: Option<f64>,
-    pub recoveries: Option<f64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::Key;
-    use super::*;
-
-    #[test]
-    fn nothing_deployed_is_no_rate_and_no_number_is_none() {
-        let counted = |deployments, failed, rework| Counted {
-            deployments,
-            failed,
-            rework,
-            changes: Some(f64::NAN),
-            recoveries: None,
-        };
-        let figures = measured(counted(Some(0.0), Some(f64::NAN), None), Some(f64::NAN), None, 7);
-        let none = Some(0.0);
-        let expected =
-            Figures { deployments: none, frequency: none, failed: none, rework: none, ..Figures::default() };
-        assert_eq!(figures, expected);
-        // Nothing is stored: nothing is known.
-        assert_eq!(measured(counted(None, None, None), None, None, 7), Figures::default());
-        let figures = measured(counted(Some(14.0), None, Some(7.0)), Some(60.0), Some(f64::INFINITY), 7);
-        assert_eq!(
-            (figures.count(Key::FailureRate), figures.count(Key::Rework)),
-            ("0 of 14".into(), "7 of 14".into())
-        );
-        assert_eq!((figures.failure_rate, figures.rework_rate), (Some(0.0), Some(0.5)));
-        assert_eq!((figures.frequency, figures.recovery), (Some(2.0), None));
-    }
 }

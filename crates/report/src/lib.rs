@@ -160,14 +160,6 @@ pub struct Figures {
 }
 
 impl Report {
-    /// The teams, best first by `by`; those without a figure last.
-    #[must_use]
-    pub fn ranked(mut self, by: Key) -> Self {
-        self.teams.sort_by(|a, b| comparison::by_rank(by, a, b));
-        self.ranked_by = Some(by.id());
-        self
-    }
-
     /// By how much what is shown is late, in words.
     fn settled(&self) -> Option<String> {
         let hours = self.settle_hours.filter(|hours| *hours > 0)?;

@@ -237,7 +237,7 @@ fn a_reader_sees_first_what_got_worse_and_what_to_do() {
     assert_eq!(json["teams"][1]["moves"][0]["metric"], "failure-rate");
     assert_eq!(
         (&json["teams"][1]["before"]["failed"], &json["teams"][2]["silent_since"]),
-        (&17.0.into(), &"2026-03-08".into())
+        (&17.into(), &"2026-03-08".into())
     );
 }
 

@@ -1,5 +1,6 @@
 //! What a kind says of itself is all that has to be known of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dorainfra_config::{Config, ScrapeJobs, Topology};

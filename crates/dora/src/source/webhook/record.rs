@@ -93,7 +93,7 @@ pub fn record(
     Ok(Recorded { new, merged: maker.make()?, notes })
 }
 
-/// What the sources of `dorainfra event`'s CloudEvents begin with; of deliveries, the ids.
+/// What the sources of `dorainfra event incident`'s CloudEvents begin with; of deliveries, the ids.
 pub const OF_EVENT: &str = "/dorainfra/event/";
 
 impl Unknown {
