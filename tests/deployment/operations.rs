@@ -477,14 +477,14 @@ fn replicas_go_by_the_version_that_works_beside_both() {
     for command in [&["plan"][..], &["apply", "--yes"]] {
         let refused = run("3.2.1", "ha", command).ends_with(3).events("error")[0].to_string();
         assert!(refused.contains("can't go from 3.0.4 to 3.2.1"), "{refused}");
-        assert!(refused.contains("go by 3.1.4"), "{refused}");
+        assert!(refused.contains("go through 3.1.4"), "{refused}");
     }
     assert_eq!(writes(), before, "nothing is changed before");
     // Over 3.1, and not back in one step either.
     run("3.1.4", "ha", &["plan"]).ends_with(0);
     run("3.2.1", "single", &target).ends_with(0);
     let refused = run("3.0.6", "ha", &["plan"]).ends_with(3).events("error")[0].to_string();
-    assert!(refused.contains("from 3.2.1 to 3.0.6") && refused.contains("go by 3.1.4"), "{refused}");
+    assert!(refused.contains("from 3.2.1 to 3.0.6") && refused.contains("go through 3.1.4"), "{refused}");
 }
 
 #[test]

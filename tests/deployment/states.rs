@@ -43,7 +43,7 @@ fn a_machine_that_is_down_is_shown_as_what_it_is_and_nobody_waits_for_its_answer
         assert!(!status.stdout.contains("stopping"), "{}", status.stdout);
         for command in [&["verify"][..], &["report"], &["stack", "up"]] {
             let run = deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1);
-            let told = format!("nobody answers: dorainfra-mimir is {word}");
+            let told = format!("no machine answers: dorainfra-mimir is {word}");
             for words in [&*told, "`dorainfra apply` starts it"] {
                 assert!(run.stderr.contains(words), "{command:?}: `{words}` is not in:\n{}", run.stderr);
             }
@@ -81,7 +81,7 @@ fn a_disk_that_was_grown_by_hand_is_not_planned_to_shrink() {
     });
     let writes = deployment.writes().len();
     let plan = deployment.run(&["--sandbox", "plan"]).ends_with(1);
-    assert!(plan.stderr.contains("does not shrink: it has 35 GB"), "{}", plan.stderr);
+    assert!(plan.stderr.contains("cannot shrink: it has 35 GB"), "{}", plan.stderr);
     assert!(plan.stderr.contains("mimir.disk_gb: 35"), "{}", plan.stderr);
     deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(1);
     assert_eq!(deployment.writes().len(), writes, "nothing was touched");

@@ -77,7 +77,10 @@ fn a_project_that_was_just_made_is_not_a_wrong_one() {
     let wrong = deployment.run(&["--sandbox", "--json", "plan", "--project", "no-such-project"]).ends_with(1);
     let error = &wrong.events("error")[0];
     assert!(
-        error["message"].as_str().unwrap().contains("the project `no-such-project` does not exist"),
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("the project `no-such-project` is not found, or not visible to"),
         "{error}"
     );
     assert!(error["hints"][0].as_str().unwrap().contains("gcloud projects list"), "{error}");

@@ -220,7 +220,9 @@ impl Deployment {
             if done {
                 return serde_json::from_str(&text).unwrap_or(Value::Null);
             }
-            let passes = ["\"code\":429", "resourceNotReady"].iter().any(|words| text.contains(words));
+            let passes = ["\"code\":429", "resourceNotReady", "Unknown project id"]
+                .iter()
+                .any(|words| text.contains(words));
             assert!(passes && Instant::now() < deadline, "{method} {path}: {text}");
             std::thread::park_timeout(Duration::from_millis(200));
         }

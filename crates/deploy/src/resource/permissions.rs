@@ -66,6 +66,8 @@ impl Command {
                     "removeResourcePolicies",
                     "setDeletionProtection",
                     "setIamPolicy",
+                    // That it is being taken down is written there first.
+                    "setLabels",
                     "setMetadata",
                     "stop",
                     "update",

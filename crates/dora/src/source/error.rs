@@ -102,7 +102,9 @@ impl SourceError {
             Self::Taken(_) => {
                 "send it to the receiver (`dorainfra event … --to URL`), or stop it first".into()
             }
-            Self::Event(_) => "docs/events.md describes what `dorainfra event deploy` and its like take".into(),
+            Self::Event(_) => {
+                "docs/events.md describes what `dorainfra event deploy` and its like take".into()
+            }
             Self::Journal(_) => {
                 "every delivery that was answered is in the journal; start it again when there is space"
                     .into()
