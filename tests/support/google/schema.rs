@@ -142,7 +142,9 @@ fn scalar(schema: &Value, value: &Value) -> Result<(), String> {
         return Err(format!("{} is none of {choices:?}", short(value)));
     }
     if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str()) {
-        let whole = regex::Regex::new(&format!("^(?:{pattern})$")).unwrap();
+        // Google's patterns for names are larger than a compiled one may be by default.
+        let whole =
+            regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(64 << 20).build().unwrap();
         if !text.is_empty() && !whole.is_match(text) {
             return Err(format!("{text:?} does not match {pattern}"));
         }
