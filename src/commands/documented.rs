@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use regex::Regex;
 
 use super::Cli;
@@ -92,16 +92,19 @@ fn every_command_that_is_named_exists() {
         count += 1;
         let arguments = words.iter().map(OsString::from);
         if let Err(error) = Cli::try_parse_from(arguments) {
-            let is_filled = words.iter().any(|word| word.contains("a1"));
+            let said = |kind| match error.get(kind) {
+                Some(ContextValue::String(text)) => text.clone(),
+                _ => String::new(),
+            };
+            let (value, name) = (said(ContextKind::InvalidValue), said(ContextKind::InvalidSubcommand));
             match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {}
                 // By its name alone: `dorainfra event deploy` is told about.
                 ErrorKind::MissingRequiredArgument => {}
                 // So is a flag without its value; and any value may stand for another.
-                ErrorKind::InvalidValue
-                    if is_filled || words.last().is_some_and(|last| last.starts_with("--")) => {}
-                ErrorKind::ValueValidation if is_filled => {}
-                ErrorKind::InvalidSubcommand if is_filled => {}
+                ErrorKind::InvalidValue if value.is_empty() => {}
+                ErrorKind::InvalidValue | ErrorKind::ValueValidation if value.contains("a1") => {}
+                ErrorKind::InvalidSubcommand if name.contains("a1") => {}
                 // Pages speak of a group of commands by its name; a message names what can be typed.
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if place.ends_with(".md") => {}
                 kind => wrong.push(format!("{place}: {line}: {kind:?}")),

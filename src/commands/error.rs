@@ -62,7 +62,7 @@ impl CommandError {
     fn new(exit: Exit, error: impl Into<anyhow::Error>, hint: Option<String>) -> Self {
         let error = error.into();
         // Whatever was being written: nothing else helps.
-        let hint = if is_full(error.as_ref()) { Some(MAKE_ROOM.to_owned()) } else { hint };
+        let hint = if troubleshooting::is_full(error.as_ref()) { Some(MAKE_ROOM.to_owned()) } else { hint };
         Self { exit, error, hint }
     }
 
@@ -128,13 +128,6 @@ impl From<Error> for CommandError {
 
 const MAKE_ROOM: &str = "the disk is full, or this user's quota of it: make room (`df -h .` shows how much is left), and \
                          run the same command again";
-
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    let kinds =
-        dorainfra_base::error::chain(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    kinds.map(std::io::Error::kind).any(|kind| matches!(kind, StorageFull | QuotaExceeded))
-}
 
 /// What a run's failure means for whoever started it.
 fn exit_of(error: &Error) -> Exit {

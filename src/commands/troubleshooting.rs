@@ -1,7 +1,6 @@
 //! Which section of docs/troubleshooting.md an error belongs to, and what that says: `explain` prints it.
 
 use std::error::Error as StdError;
-use std::io;
 
 use dorainfra_base::error::chain;
 use dorainfra_config::ConfigErrors;
@@ -22,8 +21,6 @@ use serde_json::{Value, json};
 use crate::ui::{Role, Style, View};
 
 const PAGE: &str = include_str!("../../docs/troubleshooting.md");
-/// Seconds that a clock may be away from Google's before that is what is wrong.
-const CLOCK_TOLERANCE: u64 = 60;
 
 /// What an error means, and what to do about it.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -57,13 +54,18 @@ pub fn section(topic: &str) -> Option<Section> {
 
 /// The section of the first cause that has one. A full disk is what is to be mended, whatever failed by it.
 pub fn topic(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    let is_full = |cause: &(dyn StdError + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::StorageFull)
-    };
-    if chain(error).any(is_full) {
+    if is_full(error) {
         return Some("disk-full");
     }
     chain(error).find_map(of)
+}
+
+/// Whether a disk or a quota of one that is full is among what it came from.
+pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let kinds =
+        dorainfra_base::error::chain(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    kinds.map(std::io::Error::kind).any(|kind| matches!(kind, StorageFull | QuotaExceeded))
 }
 
 fn of(error: &(dyn StdError + 'static)) -> Option<&'static str> {
@@ -123,7 +125,7 @@ fn of_engine(error: &EngineError) -> Option<&'static str> {
         | EngineError::OtherDeployment { .. }
         | EngineError::Unread => Some("plan-stale"),
         EngineError::NotOurs { .. } => Some("not-ours"),
-        EngineError::Unseen { .. } => Some("no-answer"),
+        EngineError::Unseen { .. } | EngineError::Unreachable { .. } => Some("no-answer"),
         _ => None,
     }
 }
@@ -148,11 +150,13 @@ fn of_write(error: &WriteError) -> &'static str {
 fn of_cloud(error: &gcp::Error) -> Option<&'static str> {
     match error {
         gcp::Error::Api(error) => of_api(error),
-        gcp::Error::Transport { .. } | gcp::Error::Unexpected { .. } => Some("no-answer"),
+        gcp::Error::Transport { .. } | gcp::Error::Unexpected { .. } | gcp::Error::Unreachable { .. } => {
+            Some("no-answer")
+        }
         gcp::Error::Credentials(why) if why.contains("short-lived token") => Some("clock"),
         gcp::Error::Credentials(_) => Some("credentials"),
         gcp::Error::Fenced { .. } => Some("lease-held"),
-        _ => None,
+        gcp::Error::NotDone { .. } => None,
     }
 }
 
@@ -175,9 +179,8 @@ fn of_api(error: &ApiError) -> Option<&'static str> {
     } else if error.is_out_of_stock() {
         Some("out-of-stock")
     } else {
-        let clock = error.clock_ahead.is_some_and(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE);
         match error.status {
-            401 if clock => Some("clock"),
+            401 if error.is_of_wrong_clock() => Some("clock"),
             401 => Some("credentials"),
             403 => Some("permission-missing"),
             500.. => Some("no-answer"),
@@ -189,6 +192,7 @@ fn of_api(error: &ApiError) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::io;
 
     use super::*;
 
@@ -238,6 +242,22 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let error = Error::Unwritable { path: "plan.json".into(), source: full };
         assert_eq!(topic(&error), Some("disk-full"));
+        let quota =
+            Error::Unwritable { path: "plan.json".into(), source: io::ErrorKind::QuotaExceeded.into() };
+        assert_eq!(topic(&quota), Some("disk-full"));
+        let silent = gcp::Error::Unreachable {
+            host: "h".into(),
+            what: String::new(),
+            reason: "refused".into(),
+            tried: std::time::Duration::ZERO,
+            sent: false,
+            source: None,
+        };
+        assert_eq!(topic(&silent), Some("no-answer"));
+        let nobody = EngineError::Unreachable { error: silent.into() };
+        assert_eq!(topic(&Error::Engine(nobody)), Some("no-answer"));
+        let behind = ApiError { status: 401, clock_ahead: Some(3600), ..ApiError::default() };
+        assert_eq!(topic(&behind), Some("clock"));
         let refused = gcp::Error::Api(ApiError { status: 401, ..ApiError::default() });
         assert_eq!(topic(anyhow::Error::new(refused).context("status").as_ref()), Some("credentials"));
         let held = EngineError::LeaseHeld { holder: "ada".into(), expires: time::OffsetDateTime::UNIX_EPOCH };

@@ -21,7 +21,7 @@ mod tests;
 pub use call::{Api, Call};
 pub use client::{Client, RETRY_FOR, Settings, jitter};
 pub use endpoints::Endpoints;
-pub use error::{ApiError, Error, more_or_less, role_with};
+pub use error::{ApiError, CLOCK_TOLERANCE, Error, more_or_less, role_with};
 pub use identity::Identity;
 pub use lease::BucketLease;
 pub use objects::{Body, Upload, encoded, integer};

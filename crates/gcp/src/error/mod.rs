@@ -9,7 +9,7 @@ pub use known::more_or_less;
 use serde_json::Value;
 
 /// Seconds that Google forgives a signature that was made "in the future".
-const CLOCK_TOLERANCE: i64 = 60;
+pub const CLOCK_TOLERANCE: u64 = 60;
 
 /// What to do where credentials are not accepted.
 const LOGIN: &str = "the credentials are not accepted: the login has ended (`gcloud auth application-default login`), \
@@ -211,8 +211,12 @@ impl ApiError {
 
     /// Tokens are good for some time only, and are not accepted where this machine's clock
     /// is minutes away from Google's.
+    pub fn is_of_wrong_clock(&self) -> bool {
+        self.status == 401 && self.clock_ahead.is_some_and(|ahead| ahead.unsigned_abs() > CLOCK_TOLERANCE)
+    }
+
     fn wrong_clock(&self) -> Option<String> {
-        let ahead = self.clock_ahead.filter(|ahead| self.status == 401 && ahead.abs() > CLOCK_TOLERANCE)?;
+        let ahead = self.clock_ahead.filter(|_| self.is_of_wrong_clock())?;
         let minutes = ahead.unsigned_abs().saturating_add(30) / 60;
         let direction = if ahead > 0 { "behind" } else { "ahead of" };
         Some(format!(

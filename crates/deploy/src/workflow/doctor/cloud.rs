@@ -25,8 +25,6 @@ use crate::resource::{self, Google, Preflight, Room, lives_in_mimir};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long all of it may take.
 const LONGEST: Duration = Duration::from_secs(20);
-/// Seconds that a clock may be wrong: beyond that, signatures are not taken.
-const CLOCK_TOLERANCE: u64 = 60;
 
 pub(super) async fn checks(workspace: &Workspace, project: &Project) -> Result<Diagnosis> {
     // Before anything is asked: what is wrong with it is an error of what was given.
@@ -194,7 +192,7 @@ fn clock(ahead: Option<i64>) -> Option<Check> {
     let title = "this machine's clock";
     let ahead = ahead?;
     let seconds = ahead.unsigned_abs();
-    Some(if seconds <= CLOCK_TOLERANCE {
+    Some(if seconds <= gcp::CLOCK_TOLERANCE {
         passed("clock", title, format!("within {seconds} s of Google's"))
     } else {
         let direction = if ahead > 0 { "behind" } else { "ahead of" };
