@@ -275,6 +275,7 @@ mod tests {
         let errors: Vec<Box<dyn std::error::Error + Send + Sync>> = vec![
             Box::new(Error::Cloud(cloud)),
             Box::new(Error::Cloud(unreachable)),
+            Box::new(Error::Cloud(dorainfra_gcp::Error::Credentials(why()))),
             Box::new(Error::Engine(EngineError::Listing { error: provider })),
             Box::new(Error::Source(SourceError::Journal(why()))),
             Box::new(Error::Source(SourceError::Unreachable { url: String::new(), message: why() })),

@@ -32,6 +32,12 @@ impl Why {
     pub fn said(words: impl Into<String>, error: impl Error + Send + Sync + 'static) -> Self {
         Self { words: words.into(), cause: Some(Arc::new(error)) }
     }
+
+    /// The same after where it was: `key.json: not a credentials file`.
+    #[must_use]
+    pub fn after(self, place: &str) -> Self {
+        Self { words: format!("{place}: {}", self.words), ..self }
+    }
 }
 
 impl Deref for Why {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dorainfra_base::error::Why;
 use gcp_auth::TokenProvider;
 use google_cloud_auth::credentials::{self, AccessTokenCredentials, service_account::AccessSpecifier};
 use serde_json::Value;
@@ -152,11 +153,14 @@ impl Tokens {
                 let token = credentials.access_token().await;
                 token.map(|token| token.token).map_err(|error| {
                     let missing = subject.as_deref().filter(|subject| !subject.is_file());
-                    let reason = match missing {
-                        Some(subject) => format!("its `credential_source` is missing: {}", subject.display()),
-                        None => chain(&error),
+                    let why = match missing {
+                        Some(subject) => {
+                            let words = format!("its `credential_source` is missing: {}", subject.display());
+                            Why::said(words, error)
+                        }
+                        None => Why::reason(error),
                     };
-                    Error::Credentials(format!("{}: {reason}", path.display()))
+                    Error::Credentials(why.after(&path.display().to_string()))
                 })
             }
         }
@@ -164,8 +168,9 @@ impl Tokens {
 }
 
 fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
-    let fails = |reason: String| Error::Credentials(format!("{}: {reason}", path.display()));
-    let text = dorainfra_base::file::text(path).map_err(|error| fails(error.to_string()))?;
+    let fails = |why: Why| Error::Credentials(why.after(&path.display().to_string()));
+    let text = dorainfra_base::file::text(path).map_err(|error| fails(Why::of(error)))?;
+    // What the parser says may quote a secret.
     let file: Value = serde_json::from_str(&text).map_err(|_| fails("not a credentials file".into()))?;
     // Whoever signs in through a workforce pool is a person, too.
     let person = file["type"] == "authorized_user" || !file["workforce_pool_user_project"].is_null();
@@ -197,34 +202,20 @@ fn from_file(path: &Path, project: &str) -> Result<Source, Error> {
         }
         "" => return Err(fails("not a credentials file: it says no `type`".into())),
         other => {
-            return Err(fails(format!(
+            let words = format!(
                 "a file of the type `{other}`; known are service_account, authorized_user, external_account \
                  and impersonated_service_account"
-            )));
+            );
+            return Err(fails(words.into()));
         }
     };
-    let credentials = credentials.map_err(|error| fails(chain(&error)))?;
+    let credentials = credentials.map_err(|error| fails(Why::reason(error)))?;
     let tokens = Tokens::File { credentials, path: path.to_owned(), subject };
     Ok(Source { tokens, quota_project, identity })
 }
 
-fn fails(error: impl std::error::Error) -> Error {
-    Error::Credentials(chain(&error))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
+fn fails(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Credentials(Why::reason(error))
 }
 
 #[cfg(test)]
@@ -249,6 +240,17 @@ mod tests {
             Some("acme"),
             "another project's services do not matter"
         );
+    }
+
+    #[test]
+    fn what_a_key_file_can_not_be_read_for_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gone.json");
+        let Err(error) = from_file(&path, "acme") else { panic!("accepted") };
+        assert!(error.to_string().contains("gone.json"), "{error}");
+        let io = |cause: &(dyn std::error::Error + 'static)| cause.is::<std::io::Error>();
+        assert!(dorainfra_base::error::chain(&error).any(io), "{error:?}");
+        assert!(error.cause().is_some_and(|cause| dorainfra_base::error::chain(&*cause).any(io)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod known;
 
 use std::time::Duration;
 
-use dorainfra_base::error::Cause;
+use dorainfra_base::error::{Cause, Why};
 pub use known::more_or_less;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// No token could be had.
     #[error("no Google credentials: {0}")]
-    Credentials(String),
+    Credentials(#[source] Why),
     /// The write was not made: this run's lease is over.
     #[error("{what}: not done, the lease of this run is over")]
     Fenced { what: String },
@@ -349,7 +349,7 @@ impl Error {
             Self::Credentials(reason)
                 if ["onnect", "tunnel", "dns error"].iter().any(|words| reason.contains(words)) =>
             {
-                Self::Credentials(format!("{BY_PROXY}{proxy}: {reason}"))
+                Self::Credentials(reason.after(&format!("{BY_PROXY}{proxy}")))
             }
             other => other,
         }
@@ -412,6 +412,7 @@ impl Error {
             Self::Transport { source, .. }
             | Self::Unreachable { source, .. }
             | Self::Unexpected { source, .. } => source,
+            Self::Credentials(why) => Some(Cause::from(Box::from(why))),
             _ => None,
         }
     }
