@@ -25,7 +25,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::client::{Answer, FIRST_BACKOFF, Inner};
-use super::outage::{self, Outage, may_write_for};
+use super::outage::{self, Moved, Outage, may_write_for};
 use super::{Api, ApiError, Call, Client, Error};
 
 /// Deletions under way at once.
@@ -120,7 +120,8 @@ impl Client {
     {
         let (client, what_is_written) = (self.clone(), what.to_owned());
         let may_write = move || if fenced { client.may_write(&what_is_written) } else { Ok(()) };
-        let source = Guarded { source: payload, may_write: may_write.clone() };
+        let moved = Moved::now();
+        let source = Guarded { source: payload, may_write: may_write.clone(), moved: moved.clone() };
         let mut write = self
             .storage()
             .await?
@@ -132,7 +133,8 @@ impl Client {
         }
         // Why it broke off is the fence, where that is closed.
         let failed = |error| may_write().err().unwrap_or_else(|| self.of_storage(what, error));
-        write.send_unbuffered().await.map_err(failed)
+        let host = outage::host(&self.inner.endpoints.storage);
+        self.inner.outage.while_moving(&host, what, &moved, write.send_unbuffered()).await?.map_err(failed)
     }
 
     /// An object's bytes and generation; `None`: there is none.
@@ -142,19 +144,24 @@ impl Client {
 
     async fn read(&self, bucket: &str, name: &str) -> Result<Option<(Bytes, i64)>, Error> {
         let what = format!("reading {bucket}/{name}");
-        let storage = self.storage().await?;
-        let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
-        let mut response = match read.map_err(|error| self.of_storage(&what, error)) {
-            Ok(response) => response,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error),
+        let (host, moved) = (outage::host(&self.inner.endpoints.storage), Moved::now());
+        let whole = async {
+            let storage = self.storage().await?;
+            let read = storage.read_object(format!("projects/_/buckets/{bucket}"), name).send().await;
+            let mut response = match read.map_err(|error| self.of_storage(&what, error)) {
+                Ok(response) => response,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let generation = response.object().generation;
+            let mut bytes = BytesMut::new();
+            while let Some(chunk) = response.next().await {
+                bytes.extend_from_slice(&chunk.map_err(|error| self.of_storage(&what, error))?);
+                moved.again();
+            }
+            Ok(Some((bytes.freeze(), generation)))
         };
-        let generation = response.object().generation;
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = response.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|error| self.of_storage(&what, error))?);
-        }
-        Ok(Some((bytes.freeze(), generation)))
+        self.inner.outage.while_moving(&host, &what, &moved, whole).await?
     }
 
     /// An object's metadata, as the API spells it; `None`: there is none.
@@ -360,6 +367,7 @@ impl CredentialsProvider for Shared {
 struct Guarded<S, F> {
     source: Payload<S>,
     may_write: F,
+    moved: Moved,
 }
 
 impl<S, F: Fn() -> Result<(), Error>> Guarded<S, F> {
@@ -380,6 +388,7 @@ where
         if let Err(error) = self.check() {
             return Some(Err(error));
         }
+        self.moved.again();
         Some(self.source.next().await?.map_err(std::io::Error::other))
     }
 
@@ -437,7 +446,7 @@ mod tests {
             true => Ok(()),
             false => Err(Error::Fenced { what: "writing b/o".into() }),
         };
-        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_write };
+        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_write, moved: Moved::now() };
         assert_eq!(upload.size_hint().await.unwrap().exact(), Some(5));
         assert_eq!(upload.next().await.unwrap().unwrap(), "bytes");
         open.store(false, Ordering::Relaxed);

@@ -156,6 +156,34 @@ impl Outage {
         answer
     }
 
+    /// Work that goes on for as long as something moves: a transfer has no time of its own. While nothing does,
+    /// that is said; after as long as a silent host is tried, it is given up.
+    pub async fn while_moving<T>(
+        &self,
+        host: &str,
+        what: &str,
+        moved: &Moved,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let mut work = std::pin::pin!(work);
+        let step = QUIET.min(self.try_for);
+        loop {
+            match tokio::time::timeout(step, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) if moved.since() < step => self.answered(host),
+                Err(_) => {
+                    let tried = moved.since();
+                    if tried >= self.try_for {
+                        let (host, what) = (host.to_owned(), what.to_owned());
+                        let reason = format!("nothing has moved for {} s", tried.as_secs());
+                        return Err(Error::Unreachable { host, what, reason, tried, sent: true, source: None });
+                    }
+                    self.quiet(host, moved.last(), self.try_for.saturating_sub(tried));
+                }
+            }
+        }
+    }
+
     /// What a call fails of while that host does not answer; `None`: it answers.
     pub fn of_host(&self, host: &str, what: &str, sent: bool) -> Option<Error> {
         let state = self.state();
@@ -170,6 +198,28 @@ impl Outage {
             silence.failed.is_some_and(|failed| state.answered.is_none_or(|answered| answered < failed))
         });
         failed.min_by_key(|(_, silence)| silence.since).map(|(host, silence)| error(host, silence, "", false))
+    }
+}
+
+/// When a part of a transfer moved last.
+#[derive(Clone, Debug)]
+pub(super) struct Moved(Arc<Mutex<Instant>>);
+
+impl Moved {
+    pub fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    pub fn again(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since(&self) -> Duration {
+        self.last().elapsed()
     }
 }
 
@@ -277,6 +327,27 @@ mod tests {
         assert!(outage.error().is_none());
         outage.answered("a");
         assert_eq!(said.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_is_given_up_when_nothing_moves_and_not_when_it_is_slow() {
+        let (outage, said) = outage();
+        let moved = Moved::now();
+        let parts = async {
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                moved.again();
+            }
+        };
+        outage.while_moving("a", "writing b/o", &moved, parts).await.unwrap();
+        let gone = outage.while_moving("a", "writing b/o", &moved, std::future::pending::<()>()).await;
+        let error = gone.unwrap_err();
+        assert!(matches!(&error, Error::Unreachable { host, sent: true, .. } if host == "a"), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("nothing has moved for 90 s") && text.contains("writing b/o"), "{text}");
+        let said = said.lock().unwrap();
+        assert!(said.iter().any(|line| line.starts_with("a: no answer for 10 s")), "{said:?}");
+        assert!(said.iter().any(|line| line.starts_with("a after")), "{said:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dorainfra_base::error::chain;
 use dorainfra_model::{Event, Events};
 
+use super::objects::{Body, Upload};
 use super::{Api, Call, Client, Endpoints, Error, Settings};
 
 /// Answers everything that comes with this document.
@@ -108,4 +109,18 @@ async fn a_cloud_that_comes_back_is_told_and_the_call_goes_on() {
     assert_eq!(zone["name"], "z");
     assert_eq!(*told.lock().unwrap(), ["away", "back"]);
     assert!(client.unreachable().is_none());
+}
+
+#[tokio::test]
+async fn a_transfer_that_nobody_takes_is_given_up_as_a_call_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // Connections wait in its queue, and nobody takes them.
+    let (_nobody, cloud) = listen();
+    let client = client(&folder, cloud, Events::none(), Duration::from_secs(1));
+    let (body, upload) = (Body::Bytes("bytes".into()), Upload::default());
+    let (written, read) = tokio::join!(client.put("b", "o", &body, &upload), client.read_object("b", "o"));
+    for error in [written.unwrap_err(), read.unwrap_err()] {
+        assert!(matches!(&error, Error::Unreachable { host, .. } if *host == cloud.to_string()), "{error:?}");
+        assert!(error.to_string().contains("nothing has moved"), "{error}");
+    }
 }
