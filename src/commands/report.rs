@@ -12,7 +12,7 @@ use dorainfra_deploy::workflow::Purpose;
 use dorainfra_dora::events::PRODUCTION;
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use dorainfra_model::{Event, Events};
-use dorainfra_prometheus::Past;
+use dorainfra_prometheus::Series;
 use dorainfra_prometheus::query::{Access, Query};
 use dorainfra_report::{self as report, Key, Question, Report as Collected};
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
@@ -237,7 +237,6 @@ impl Report {
             bands_year: self.bands,
             services: self.services,
             now,
-            sent: BTreeMap::new(),
             native: false,
             simulated: false,
         };
@@ -246,11 +245,13 @@ impl Report {
             let target = run.target().await?;
             question.subject = run.blueprint.deployment.clone();
             question.source = format!("{} ({})", target.base_url, run.facts.engine.label());
-            question.sent = closing(run.past()?, &question);
+            let asked = question.clone();
+            let sent = run.counted_aside(move |series| closing(series, &asked))?;
             let config = &run.project.config;
             question.sources = !config.sources.is_empty();
             question.settle_hours = (!config.sources.is_empty()).then_some(config.settle_hours);
-            return report::collect(&Query::new(&target)?, &question, &told(events)).await.map_err(no_report);
+            let query = Query::new(&target)?;
+            return report::collect(&query, &question, sent, &told(events)).await.map_err(no_report);
         };
         let read = |path: &PathBuf| {
             dorainfra_base::file::text(&context.environment.folder.join(path)).map_err(|error| {
@@ -271,7 +272,8 @@ impl Report {
         // Where it is asked is shown; a password in the address is not.
         question.source = shown(url);
         question.subject.clone_from(&question.source);
-        report::collect(&query, &question, &told(events)).await.map_err(|error| {
+        let unknown = std::future::ready(BTreeMap::new());
+        report::collect(&query, &question, unknown, &told(events)).await.map_err(|error| {
             if !matches!(error, report::CollectError::Query(_)) {
                 return no_report(error);
             }
@@ -295,11 +297,11 @@ fn told(events: &Events) -> impl Fn(report::Progress) + Sync {
 const LONGEST: i64 = 3660;
 
 /// How many samples close each day, of what is asked for.
-fn closing(history: &dyn Past, question: &Question) -> BTreeMap<Date, u64> {
+fn closing(history: &mut dyn Iterator<Item = Series>, question: &Question) -> BTreeMap<Date, u64> {
     let mut days = BTreeMap::new();
     // What the report counts as stored, and nothing that is derived from it.
     let counted = |name: &str| [DEPLOYMENTS, LEAD_TIME, RECOVERY].iter().any(|of| name.starts_with(of));
-    for one in history.series().filter(|one| counted(one.name)) {
+    for one in history.filter(|one| counted(one.name)) {
         let team = one.labels.get("team");
         let asked = question.teams.is_empty() || question.teams.iter().any(|name| name == team);
         if !asked || one.labels.get("environment") != question.environment {

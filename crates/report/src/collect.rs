@@ -19,7 +19,8 @@ use super::stored::{Days, integrity_of, stored};
 use super::tally::{ByTeam, Observed, Tally, deployed, native_of_all, observed, sum};
 use super::{Comparison, Figures, Period, Report, SCHEMA, Team, classify};
 
-/// Asks everything; the answers belong to the same moment. `told`: how far it is.
+/// Asks everything; the answers belong to the same moment. `sent`: how many samples close each day, where the
+/// sender is known: waited for when all else is known. `told`: how far it is.
 ///
 /// # Errors
 /// The first query that is not answered; an environment or a team that has nothing, where others
@@ -27,6 +28,7 @@ use super::{Comparison, Figures, Period, Report, SCHEMA, Team, classify};
 pub async fn collect(
     query: &Query,
     asked: &Question,
+    sent: impl Future<Output = BTreeMap<Date, u64>>,
     told: &(dyn Fn(Progress) + Sync),
 ) -> Result<Report, CollectError> {
     let first = async { tokio::try_join!(kind::stored(query, asked), stored(query, asked)) };
@@ -40,7 +42,12 @@ pub async fn collect(
     let found = stage(query, "figures and checks", told, ask(query, question, stored)).await?;
     let other_environments = kinds.other_environments(question, !found.teams.is_empty());
     let mut integrity = found.integrity;
+    // Without sources, what this configuration sends is simulated, if anything.
+    let sent = if asked.sources || asked.simulated { sent.await } else { BTreeMap::new() };
     let any = |day: Date| stored.values().any(|days| days.contains(&day));
+    for day in &mut integrity.days {
+        day.sent = sent.get(&day.date).copied();
+    }
     // Days since the history was sent have live values, and no sample at their end.
     for day in integrity.days.iter_mut().rev().take_while(|day| day.stored == 0 && any(day.date)) {
         day.sent = None;

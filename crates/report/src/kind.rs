@@ -32,9 +32,7 @@ impl Stored {
     /// The question of simulated teams where there is nothing else, and no source either; else of real ones.
     pub fn of_one_kind(&self, asked: &Question) -> Question {
         let simulated = !asked.sources && self.real.is_empty() && !self.simulated.is_empty();
-        // Without sources, what this configuration sends is simulated, if anything.
-        let sent = if asked.sources || simulated { asked.sent.clone() } else { BTreeMap::new() };
-        Question { simulated, sent, ..asked.clone() }
+        Question { simulated, ..asked.clone() }
     }
 
     /// Whether there are native histograms of what is asked for. An endpoint that holds none may not
@@ -138,7 +136,6 @@ mod tests {
             bands_year: 2023,
             services: false,
             now: datetime!(2026-03-29 12:00 UTC),
-            sent: BTreeMap::new(),
             native: false,
             simulated: false,
         }

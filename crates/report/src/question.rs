@@ -31,8 +31,6 @@ pub struct Question {
     /// Whether each service is shown, too.
     pub services: bool,
     pub now: OffsetDateTime,
-    /// Samples that close each day, where the sender is known.
-    pub sent: BTreeMap<Date, u64>,
     /// Whether there are native histograms: found out by [`crate::collect()`].
     pub native: bool,
     /// Whether it is of simulated teams: found out by [`crate::collect()`].

@@ -40,6 +40,30 @@ impl Activity {
         }
     }
 
+    /// The series of the `days` days up to `until` (included), made while they are read.
+    pub fn series<'a>(
+        &'a self,
+        until: Date,
+        days: u32,
+        histograms: Histograms,
+        zone: &'a Zone,
+    ) -> Box<dyn Iterator<Item = Series> + Send + 'a> {
+        match self {
+            Self::Simulated { teams, seed } => Box::new(metrics::simulated_in(
+                zone.clone(),
+                teams.clone(),
+                *seed,
+                until,
+                days,
+                histograms,
+            )),
+            Self::Collected { events, settle } => {
+                Box::new(metrics::collected_in(zone, &[], events, *settle, until, days, histograms))
+            }
+            Self::Nothing => Box::new(std::iter::empty()),
+        }
+    }
+
     pub fn scopes(&self) -> Vec<Scope> {
         match self {
             Self::Simulated { teams, seed } => {
@@ -113,21 +137,7 @@ impl History {
     }
 
     fn made(&self) -> Box<dyn Iterator<Item = Series> + Send + '_> {
-        let (until, days, histograms) = (self.until, self.days, self.histograms);
-        match &self.activity {
-            Activity::Simulated { teams, seed } => Box::new(metrics::simulated_in(
-                self.zone.clone(),
-                teams.clone(),
-                *seed,
-                until,
-                days,
-                histograms,
-            )),
-            Activity::Collected { events, settle } => {
-                Box::new(metrics::collected_in(&self.zone, &[], events, *settle, until, days, histograms))
-            }
-            Activity::Nothing => Box::new(std::iter::empty()),
-        }
+        self.activity.series(self.until, self.days, self.histograms, &self.zone)
     }
 }
 

@@ -6,6 +6,8 @@ use dorainfra_base::zone::Zone;
 use dorainfra_config::Feeds;
 use dorainfra_dora::metrics::Histograms;
 use dorainfra_dora::{self as dora, simulator};
+use dorainfra_prometheus::Series;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::activity::{Activity, History, yesterday};
 use super::error::{Error, Result};
@@ -58,6 +60,21 @@ impl Run {
         Ok(self.history.get_or_init(|| Arc::new(history)))
     }
 
+    /// Goes through the series once, and holds none, on a thread of its own, from now on: what is counted in them
+    /// is waited for when it is needed.
+    pub fn counted_aside<T: Send + 'static, Count>(
+        &self,
+        count: Count,
+    ) -> Result<impl Future<Output = T> + use<T, Count>>
+    where
+        Count: FnOnce(&mut dyn Iterator<Item = Series>) -> T + Send + 'static,
+    {
+        let (activity, days) = (self.activity()?, self.project.config.generator.days);
+        let (histograms, zone) = (self.histograms(), Zone::configured(&self.project.config.timezone));
+        let counting = move || count(&mut *activity.series(yesterday(), days, histograms, &zone));
+        Ok(finished(tokio::task::spawn_blocking(counting)))
+    }
+
     fn making(&self) -> Result<impl FnOnce() -> History + Send + use<>> {
         let (activity, days) = (self.activity()?, self.project.config.generator.days);
         let (histograms, zone) = (self.histograms(), Zone::configured(&self.project.config.timezone));
@@ -72,7 +89,11 @@ impl Run {
 
 /// Does long work on a thread of its own.
 pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+    finished(tokio::task::spawn_blocking(work)).await
+}
+
+async fn finished<T>(work: JoinHandle<T>) -> T {
+    match work.await.map_err(JoinError::try_into_panic) {
         Ok(done) => done,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
         // The program ends.
