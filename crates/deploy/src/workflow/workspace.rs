@@ -158,3 +158,62 @@ pub fn http(ca: Option<&Path>) -> Result<reqwest::Client> {
     }
     builder.build().map_err(Error::Http)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use dorainfra_base::error::reason;
+    use dorainfra_pki::{Authority, Usage};
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+
+    /// A server of a company's own, whose authority no system knows.
+    #[tokio::test]
+    async fn a_server_is_believed_by_the_authority_that_its_source_names_and_by_no_other() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let authority = |name| Authority::new(name, Duration::DAY, OffsetDateTime::now_utc()).unwrap();
+        let (own, another) = (authority("a company's"), authority("somebody else's"));
+        let names = ["localhost".to_owned()];
+        let shown = own
+            .issue(Usage::Server, "forge", &names, Duration::DAY, own.ca.clone(), OffsetDateTime::now_utc())
+            .unwrap();
+        let chain = CertificateDer::pem_slice_iter(shown.certificate.as_bytes()).map(Result::unwrap).collect();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap())
+            .unwrap();
+        let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = rustls::StreamOwned::new(session, stream.unwrap());
+                // Who does not believe it, says no more.
+                if stream.read(&mut [0; 4096]).is_ok() {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                }
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = |authority: &Authority| {
+            let path = folder.path().join("ca.pem");
+            std::fs::write(&path, &authority.ca).unwrap();
+            path
+        };
+        let answered = http(Some(&file(&own))).unwrap().get(&address).send().await.unwrap();
+        assert_eq!(answered.text().await.unwrap(), "ok");
+        for ca in [None, Some(file(&another))] {
+            let refused = http(ca.as_deref()).unwrap().get(&address).send().await.unwrap_err();
+            assert!(reason(&refused).contains("certificate"), "{refused:?}");
+        }
+        std::fs::write(folder.path().join("ca.pem"), "no certificate").unwrap();
+        let error = http(Some(&folder.path().join("ca.pem"))).unwrap_err();
+        assert!(error.to_string().contains("there is no certificate in it"), "{error}");
+    }
+}
