@@ -226,13 +226,26 @@ fn program_with_a_macro(folder: &Path) {
     }
 }
 
-/// A macro runs while the program is built, so Cargo compiles it with other flags; its path must not
-/// get into the crates that use it either.
+/// A macro runs while the program is built, so Cargo compiles it with other flags; no path may get into the
+/// crates that use it either.
 #[test]
-fn a_crate_is_the_same_bytes_in_another_folder_also_where_it_uses_a_macro() {
+fn a_commit_gives_the_same_bytes_again_also_where_it_uses_a_macro() {
     let folder = tempfile::tempdir().unwrap();
-    program_with_a_macro(folder.path());
-    let done = Command::new(folder.path().join("scripts/release")).arg("--twice").output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success() && said.contains("the same bytes"), "{said}");
+    let sources = folder.path().join("sources");
+    std::fs::create_dir(&sources).unwrap();
+    program_with_a_macro(&sources);
+    let place = folder.path().join("place");
+    let release = |arguments: &[&str]| {
+        let mut command = Command::new(sources.join("scripts/release"));
+        let done = command.args(arguments).env("RELEASE_PLACE", &place).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        (done.status.success(), said)
+    };
+    let (ok, said) = release(&["--twice"]);
+    assert!(ok && said.contains("the same bytes") && !place.exists(), "{said}");
+    // Where somebody builds already, or has put something, nothing is built.
+    std::fs::create_dir(&place).unwrap();
+    let (ok, said) = release(&["--twice"]);
+    assert!(!ok && said.contains("another build is under way") && place.exists(), "{said}");
 }
