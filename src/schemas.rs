@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use dorainfra_config::Explanation;
+use dorainfra_deploy::resource::KindFacts;
 use dorainfra_deploy::workflow::SavedPlan;
 use dorainfra_deploy::workflow::event_sources::Collected;
 use dorainfra_deploy::workflow::output::OUTPUTS;
@@ -76,6 +77,8 @@ enum CommandResult {
     Explanation(Explanation),
     /// `explain mimir.version`
     ExplainedVersion(ExplainedVersion),
+    /// `explain` of a kind of resource
+    Kind(KindFacts),
     /// `explain` of an error's topic
     Topic(Topic),
     /// `init`, and `report` into a file

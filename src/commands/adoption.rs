@@ -4,8 +4,8 @@ use dorainfra_deploy::workflow::adopt::{self, Handmade};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::CommandResult;
 use super::context::Context;
+use super::{CommandResult, summary};
 use crate::ui::{Style, View};
 
 /// What was found, and the keys of the configuration that takes it over.
@@ -34,7 +34,10 @@ impl Adoption {
 
     /// Shows what to do with it, in its order.
     pub fn show(&self, context: &Context) -> CommandResult<()> {
-        let steps = self.found.steps()?;
+        let again = |line: &str| {
+            if line.starts_with("dorainfra ") { summary::again(context, line) } else { line.to_owned() }
+        };
+        let steps = self.found.steps()?.lines().map(|line| again(line) + "\n").collect();
         context.printer.result(&Steps { steps, found: self.found.clone() });
         Ok(())
     }
@@ -49,6 +52,10 @@ struct Steps {
 impl View for Steps {
     fn human(&self, _: &Style) -> String {
         self.steps.clone()
+    }
+
+    fn is_script(&self) -> bool {
+        true
     }
 
     fn json(&self) -> Value {

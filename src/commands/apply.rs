@@ -48,7 +48,7 @@ impl Apply {
             && !self.yes
             && !context.printer.confirm("Apply this?")?
         {
-            return Err(CommandError::failed("not applied: nothing was changed"));
+            return Err(CommandError::declined("not applied: nothing was changed"));
         }
         let unchanged = !planned.has_changes();
         let extent = Extent { stack: !self.no_stack, verify: !self.no_verify, unchanged };

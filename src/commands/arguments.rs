@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use dorainfra_base::shell;
 use dorainfra_deploy::workflow::{self, event_sources};
 use dorainfra_dora::metrics::Histograms;
 use dorainfra_dora::source::webhook;
@@ -49,6 +50,29 @@ pub struct Global {
     /// Print without colours; NO_COLOR does the same
     #[arg(long, global = true)]
     pub no_color: bool,
+}
+
+impl Global {
+    /// The flags that say which deployment is meant, each with a space behind it, as a shell reads them.
+    pub fn deployment(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        if self.sandbox && self.sandbox_dir.is_none() {
+            words.push("--sandbox".into());
+        }
+        let paths = [
+            ("--sandbox-dir", &self.sandbox_dir),
+            ("--config", &self.config),
+            ("--mimir-binary", &self.mimir_binary),
+        ];
+        let paths =
+            paths.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?.display().to_string())));
+        let project = self.project.iter().map(|project| ("--project", project.clone()));
+        let set = self.set.iter().map(|setting| ("--set", setting.clone()));
+        for (flag, value) in paths.chain(project).chain(set) {
+            words.extend([flag.to_owned(), shell::quoted(value)]);
+        }
+        words.iter().map(|word| format!("{word} ")).collect()
+    }
 }
 
 /// Which resources, and what may be done to them.
@@ -141,4 +165,23 @@ pub fn time(text: &str) -> Result<OffsetDateTime, String> {
 /// A date as `--until` and `--since` take it.
 pub fn day(text: &str) -> Result<Date, String> {
     Date::parse(text, format_description!("[year]-[month]-[day]")).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::Cli;
+
+    #[test]
+    fn what_says_which_deployment_is_meant_is_said_again() {
+        let of = |words: &[&str]| {
+            Cli::parse_from([&["dorainfra"], words, &["status"]].concat()).global.deployment()
+        };
+        assert_eq!(of(&["--json", "--quiet"][..1]), "");
+        let all = ["--sandbox", "--config", "a b.yaml", "--set", "labels.x=it's", "--project", "my-gcp"];
+        let told = of(&all);
+        assert_eq!(told, r"--sandbox --config 'a b.yaml' --project my-gcp --set 'labels.x=it'\''s' ",);
+        assert_eq!(of(&["--sandbox-dir", "elsewhere"]), "--sandbox-dir elsewhere ");
+    }
 }

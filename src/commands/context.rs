@@ -30,6 +30,8 @@ pub fn printer(global: &Global, environment: &Environment) -> Printer {
     let detected = ui::Options::detect(mode, !global.no_color && environment.get("NO_COLOR").is_none());
     Printer::new(ui::Options {
         verbose: global.verbose,
+        // For as long as the program runs.
+        deployment: global.deployment().leak(),
         live: detected.live && environment.get("TERM") != Some("dumb"),
         ..detected
     })

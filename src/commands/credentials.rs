@@ -268,7 +268,10 @@ impl Rotate {
             ),
             (None, _) => (
                 all(clients.into_iter().chain([names.server]).collect()),
-                None,
+                Some(
+                    "New certificates for the server and for every client? Mimir starts again, and clients need \
+                     their new files before the old certificates end.",
+                ),
                 "There are new certificates; `dorainfra credentials issue NAME --out DIR` writes the files \
                  of clients.",
             ),
@@ -302,7 +305,7 @@ impl Consent {
         }
         for question in questions {
             if !self.yes && !context.printer.confirm(&question)? {
-                return Err(CommandError::failed("cancelled: nothing was changed"));
+                return Err(CommandError::declined("cancelled: nothing was changed"));
             }
         }
         screen::with(&context.printer, async |events| change.apply(run, &plan, events).await).await?;

@@ -41,7 +41,7 @@ impl Destroy {
                 false => context.printer.confirm("Destroy this?")?,
             };
             if !agreed {
-                return Err(CommandError::failed("not destroyed: nothing was changed"));
+                return Err(CommandError::declined("not destroyed: nothing was changed"));
             }
         }
         let destroying = async |events: &Events| destroy::destroy(&run, &planned, events).await;

@@ -70,6 +70,11 @@ impl CommandError {
         Self::new(Exit::Failed, anyhow::Error::msg(message.into()), None)
     }
 
+    /// Somebody said no.
+    pub fn declined(message: impl Into<String>) -> Self {
+        Self::failed(message).hint("answer `y` to go on; `--yes` does not ask")
+    }
+
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, anyhow::Error::msg(message.into()), None)
     }

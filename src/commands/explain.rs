@@ -1,8 +1,9 @@
-//! `explain`: what a key of the configuration or an error means, without a page to look it up in.
+//! `explain`: what a key of the configuration, an error or a kind of resource means, without a page to look it up in.
 
 use clap::Args;
 use dorainfra_config as config;
 use dorainfra_deploy::blueprint::{self, Upgrade};
+use dorainfra_deploy::resource;
 use serde_json::Value;
 
 use super::context::Context;
@@ -12,15 +13,16 @@ use crate::ui::ExplainedVersion;
 /// Its explanation says what newer ones bring.
 const VERSION: &str = "mimir.version";
 
-/// Explain a key of dorainfra.yaml or an error: what it means, and what to do
+/// Explain a key of dorainfra.yaml, an error or a kind of resource: what it means, and what to do
 ///
 /// `dorainfra explain mimir` lists what is in a section, `dorainfra explain` everything
 /// that the file may begin with, `dorainfra explain mimir.version` what an upgrade of Mimir brings and
 /// takes, and by which versions it goes. What an error names as `lease-held` is a section of
-/// docs/troubleshooting.md.
+/// docs/troubleshooting.md. Of a kind, as `compute.disk`: what replaces one, what `destroy` does with it, which
+/// permissions it takes.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// The key or section, as `--set` takes it: mimir.disk_gb; or an error's topic: lease-held
+    /// The key or section, as `--set` takes it: mimir.disk_gb; an error's topic: lease-held; or a kind: compute.disk
     #[arg(default_value = "", hide_default_value = true)]
     key: String,
     /// Print a JSON Schema of the whole file, for an editor: save it beside dorainfra.yaml as
@@ -39,6 +41,10 @@ impl Explain {
             context.printer.result(&section);
             return Ok(Exit::Done);
         }
+        if let Some(facts) = resource::kind_facts(&self.key) {
+            context.printer.result(&facts);
+            return Ok(Exit::Done);
+        }
         let explanation = config::explain(&self.key).map_err(|near| {
             let hint = match near {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -46,12 +52,15 @@ impl Explain {
                     let topics: Vec<&str> =
                         troubleshooting::sections().map(|section| section.topic).collect();
                     format!(
-                        "`dorainfra explain` lists keys and sections; of errors there are: {}",
-                        topics.join(", ")
+                        "`dorainfra explain` lists keys and sections; of errors there are: {}; of kinds of \
+                         resources: {}",
+                        topics.join(", "),
+                        resource::kind_names().join(", ")
                     )
                 }
             };
-            CommandError::usage(format!("there is no key or error `{}`", self.key)).hint(hint)
+            CommandError::usage(format!("there is no key, error or kind of resource `{}`", self.key))
+                .hint(hint)
         })?;
         match explanation.path == VERSION {
             true => {

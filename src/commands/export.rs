@@ -33,7 +33,7 @@ enum Tool {
 
 #[derive(Debug, Args)]
 struct Out {
-    /// Folder to write to [default: print what is text]
+    /// Folder to write to [default: print it, without the files that it refers to]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -69,10 +69,17 @@ impl ExportCommand {
                 ));
             }
             None => {
-                for sheet in &sheets {
-                    if let Some(text) = sheet.text() {
-                        context.printer.verbatim(&format!("# ── {}\n{}\n", sheet.path, text.trim_end()));
-                    }
+                let (files, own): (Vec<&Sheet>, Vec<&Sheet>) =
+                    sheets.iter().partition(|sheet| sheet.is_referred_to());
+                // What is printed may go into a shell or a file of its own: nothing of another language in it.
+                for text in own.iter().filter_map(|sheet| sheet.text()) {
+                    context.printer.verbatim(&format!("{}\n", text.trim_end()));
+                }
+                if !files.is_empty() {
+                    let count = files.len();
+                    context.printer.note(&format!(
+                        "not printed: {count} files that it refers to; `--out DIR` writes all"
+                    ));
                 }
             }
         }

@@ -115,7 +115,9 @@ impl Init {
     /// By flags, and by what was found to be taken over.
     async fn given(&self, context: &Context, adoption: Option<&Adoption>) -> CommandResult<Answers> {
         let found = adoption.into_iter().flat_map(|adoption| adoption.settings.clone());
-        let set = found.chain(context.global.set.clone()).collect();
+        // Somebody's real data is there, also where a sandbox would simulate by itself.
+        let real = adoption.map(|_| "generator.simulate=false".to_owned());
+        let set = found.chain(real).chain(context.global.set.clone()).collect();
         let mut answers = Answers { project: None, set };
         let named = context.global.project.as_ref().or(self.from_project.as_ref());
         answers.project = match (named, context.global.sandbox) {
@@ -169,15 +171,15 @@ impl Init {
                 "Region",
                 &self.region,
                 defaults.region.clone(),
-                "Where machine and disk are. The default is in the EU; take the one that is next to your teams.",
+                "Where the machine and its disk will be. The default is in the EU; take the one nearest to your teams.",
             ),
             (
                 ALLOW,
                 "Who may reach Mimir (CIDRs, or caller)",
                 &self.allow,
                 defaults.access.allow.join(","),
-                "By the firewall, and with a client certificate only. `caller` is this machine's address, \
-                 looked up by each apply; a CI needs its own, as 203.0.113.0/24.",
+                "The firewall limits access to these, and a client certificate is needed, too. `caller` is this \
+                 machine's address, looked up by each apply; a CI needs its own, such as 203.0.113.0/24.",
             ),
         ];
         for (key, question, given, default, why) in questions {
@@ -186,8 +188,9 @@ impl Init {
             }
         }
         let simulate = self.simulate || asks_to_simulate(context)?;
-        if simulate && !self.simulate {
-            answers.set.push("generator.simulate=true".into());
+        if !self.simulate {
+            // A no, too: a sandbox simulates where nothing is said.
+            answers.set.push(format!("generator.simulate={simulate}"));
         }
         if simulate && self.teams.is_none() {
             let default = defaults.generator.teams.to_string();
@@ -309,8 +312,9 @@ mod tests {
         result.unwrap();
         let text = std::fs::read_to_string(folder.path().join("dorainfra.yaml")).unwrap();
         assert!(text.contains("project: of-a-variable") && !text.contains("777"), "{text}");
+        assert!(text.contains("\n  simulate: false"), "a no is an answer: {text}");
         let told = captured.stderr().replace('\n', " ");
-        for why in ["GOOGLE_CLOUD_PROJECT", "next to your teams", "looked up by each apply", "invented"] {
+        for why in ["GOOGLE_CLOUD_PROJECT", "nearest to your teams", "looked up by each apply", "invented"] {
             assert!(told.contains(why), "{why}: {told}");
         }
     }

@@ -3,7 +3,6 @@
 use dorainfra_deploy::verify;
 use dorainfra_engine::{Action, Outcome, Plan};
 
-use super::arguments::Global;
 use super::context::Context;
 use crate::ui::{self, Failure, Pending, Summary};
 
@@ -57,49 +56,5 @@ pub fn same_deployment(summary: &mut Summary, context: &Context) {
 
 /// `dorainfra COMMAND` for the same deployment.
 pub fn again(context: &Context, command: &str) -> String {
-    command.replacen("dorainfra ", &format!("dorainfra {}", flags(&context.global)), 1)
-}
-
-/// The flags that say which deployment is meant, each with a space behind it.
-fn flags(global: &Global) -> String {
-    let mut words: Vec<String> = Vec::new();
-    if global.sandbox {
-        words.push("--sandbox".into());
-    }
-    let paths = [("--config", &global.config), ("--mimir-binary", &global.mimir_binary)];
-    let paths =
-        paths.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?.display().to_string())));
-    let project = global.project.iter().map(|project| ("--project", project.clone()));
-    let set = global.set.iter().map(|setting| ("--set", setting.clone()));
-    for (flag, value) in paths.chain(project).chain(set) {
-        words.extend([flag.to_owned(), word(&value)]);
-    }
-    words.iter().map(|word| format!("{word} ")).collect()
-}
-
-/// As a shell reads it.
-fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::super::Cli;
-    use super::*;
-
-    #[test]
-    fn what_says_which_deployment_is_meant_is_said_again() {
-        let of =
-            |words: &[&str]| flags(&Cli::parse_from([&["dorainfra"], words, &["status"]].concat()).global);
-        assert_eq!(of(&["--json", "--quiet"][..1]), "");
-        let all = ["--sandbox", "--config", "a b.yaml", "--set", "labels.x=it's", "--project", "my-gcp"];
-        let told = of(&all);
-        assert_eq!(told, r"--sandbox --config 'a b.yaml' --project my-gcp --set 'labels.x=it'\''s' ",);
-    }
+    command.replacen("dorainfra ", &format!("dorainfra {}", context.global.deployment()), 1)
 }

@@ -1,7 +1,8 @@
-//! The result of `explain`: a key, or what is in a section.
+//! The result of `explain`: a key, what is in a section, or a kind of resource.
 
 use dorainfra_config::Explanation;
 use dorainfra_deploy::blueprint::Upgrade;
+use dorainfra_deploy::resource::KindFacts;
 use serde_json::{Value, json};
 
 use super::text::{hang, wrap};
@@ -28,6 +29,36 @@ impl View for Explanation {
         }
         for (path, meaning) in &self.holds {
             text.push_str(&format!("\n{}\n  {}\n", style.paint(Role::Accent, path), lines(meaning, 2)));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        serde_json::to_value(self).expect("texts are plain data with string keys")
+    }
+}
+
+impl View for KindFacts {
+    fn human(&self, style: &Style) -> String {
+        let all = |texts: &[String]| if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") };
+        let destroyed = match (self.kept_on_destroy, self.marked) {
+            (true, _) => "left as it is",
+            (false, true) => {
+                "deleted where it has this deployment's mark; what holds data only with --delete-data"
+            }
+            (false, false) => "what this deployment put there is taken out again",
+        };
+        let mut text = format!("{}\n", style.paint(Role::Heading, &self.kind));
+        for (name, what) in [
+            ("replaced by", format!("another value of {}", all(&self.replaced_by))),
+            ("goes with", self.lives_in.clone().unwrap_or_else(|| "nothing".into())),
+            ("deleted before", all(&self.uses)),
+            ("destroy", destroyed.to_owned()),
+            ("permissions", all(&self.permissions)),
+            ("Terraform", self.terraform.clone().unwrap_or_else(|| "can't take it over".into())),
+        ] {
+            let name = format!("{name:<15}");
+            text.push_str(&format!("{}{}\n", style.paint(Role::Faint, &name), hang(&what, 15, style)));
         }
         text
     }

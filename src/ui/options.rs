@@ -39,6 +39,9 @@ pub struct Options {
     pub live: bool,
     /// Columns; `None`: the terminal's own width, or 100.
     pub width: Option<usize>,
+    /// The flags that say which deployment is meant, each with a space behind it: commands that messages name
+    /// get them.
+    pub deployment: &'static str,
 }
 
 impl Options {
@@ -49,13 +52,21 @@ impl Options {
             stdout: std::io::stdout().is_terminal(),
             stderr: std::io::stderr().is_terminal(),
         };
-        Self { mode, colour, verbose: false, terminals, live: terminals.stderr, width: None }
+        Self { mode, colour, verbose: false, terminals, live: terminals.stderr, width: None, deployment: "" }
     }
 
     /// No terminal anywhere: plain text of 100 columns.
     pub fn plain(mode: Mode) -> Self {
         let terminals = Terminals { stdin: false, stdout: false, stderr: false };
-        Self { mode, colour: false, verbose: false, terminals, live: false, width: Some(DEFAULT_WIDTH) }
+        Self {
+            mode,
+            colour: false,
+            verbose: false,
+            terminals,
+            live: false,
+            width: Some(DEFAULT_WIDTH),
+            deployment: "",
+        }
     }
 
     /// Whether questions can be asked and answered.
@@ -82,6 +93,7 @@ impl Options {
             width: width.max(NARROWEST),
             wraps: terminal,
             verbose: self.verbose,
+            deployment: self.deployment,
         }
     }
 }

@@ -9,13 +9,18 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::text::{fold, hang, visible};
+use super::text::{fold, hang, of_deployment, visible};
 use super::{Mode, Options, Role, Style};
 
 /// A command's result, in both of its forms.
 pub trait View {
     /// For people, ending in a line end.
     fn human(&self, style: &Style) -> String;
+
+    /// Whether its lines are a shell's, to be copied as they are.
+    fn is_script(&self) -> bool {
+        false
+    }
 
     /// What `--quiet` prints; the whole result where nothing shorter is one.
     fn brief(&self, style: &Style) -> String {
@@ -104,6 +109,7 @@ impl Printer {
     /// JSON line `{"schema":1,"type":"result","result":{…}}`.
     pub fn result(&self, view: &dyn View) {
         match self.options.mode {
+            Mode::Human if view.is_script() => self.out(&view.human(&self.style())),
             Mode::Human => self.say(&view.human(&self.style())),
             Mode::Quiet => self.say(&view.brief(&self.style())),
             Mode::Json => self.json(&json!({"type": "result", "result": view.json()})),
@@ -258,13 +264,15 @@ impl Printer {
     /// Text for people, on stdout. A terminal would break what is too long inside a word.
     pub(super) fn say(&self, text: &str) {
         let style = self.style();
-        self.out(&if style.wraps { fold(text, style.width) } else { text.into() });
+        let text = of_deployment(text, style.deployment);
+        self.out(&if style.wraps { fold(&text, style.width) } else { text });
     }
 
     /// As [`say`](Self::say), on stderr.
     pub(super) fn err(&self, text: &str) {
         let style = self.message_style();
-        let text = if style.wraps { fold(text, style.width) } else { text.into() };
+        let text = of_deployment(text, style.deployment);
+        let text = if style.wraps { fold(&text, style.width) } else { text };
         self.lock().write(&text, |streams| &mut streams.stderr);
     }
 

@@ -31,12 +31,14 @@ pub struct Style {
     /// Messages that are too long for a line are broken: on a terminal. In a log each stays in one.
     pub wraps: bool,
     pub verbose: bool,
+    /// The flags that say which deployment is meant, each with a space behind it.
+    pub deployment: &'static str,
 }
 
 impl Style {
     /// No colour, 100 columns: for files, pipes and tests.
     pub fn plain() -> Self {
-        Self { colour: false, width: 100, wraps: false, verbose: false }
+        Self { colour: false, width: 100, wraps: false, verbose: false, deployment: "" }
     }
 
     /// Columns for a message behind something that takes `columns`.

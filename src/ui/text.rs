@@ -67,7 +67,7 @@ fn broken(text: &str, first: usize, rest: usize) -> Vec<String> {
     let mut left = text;
     while !left.is_empty() {
         let (gap, after) = left.split_at(left.len() - left.trim_start_matches(' ').len());
-        let (word, next) = after.split_at(after.find(' ').unwrap_or(after.len()));
+        let (word, next) = after.split_at(word_end(after, "`", Some(rest)));
         left = next;
         for (nth, part) in parts(word, rest).into_iter().enumerate() {
             let columns = if lines.len() == 1 { first } else { rest };
@@ -85,6 +85,27 @@ fn broken(text: &str, first: usize, rest: usize) -> Vec<String> {
         line.truncate(line.trim_end_matches(' ').len());
     }
     lines
+}
+
+/// Where the first word ends. What is between two of the same `quotes` is no end of one; but for what is wider
+/// than `most` columns.
+fn word_end(text: &str, quotes: &str, most: Option<usize>) -> usize {
+    let plain = text.find(' ').unwrap_or(text.len());
+    let mut open = None;
+    for (at, c) in text.char_indices() {
+        match open {
+            None if c == ' ' => {
+                return if most.is_none_or(|most| width(&text[..at]) <= most) { at } else { plain };
+            }
+            None if quotes.contains(c) => open = Some(c),
+            Some(quote) if c == quote => open = None,
+            _ => {}
+        }
+    }
+    match open {
+        None if most.is_none_or(|most| width(text) <= most) => text.len(),
+        _ => plain,
+    }
 }
 
 /// A word whole, or kind and name of a resource (`compute.instance/x`) where it is too long for a line.
@@ -106,8 +127,17 @@ pub(super) fn fold(text: &str, columns: usize) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
+    let mut goes_on = false;
     for line in text.split_inclusive('\n') {
         let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        // Lines of a command are a shell's: broken elsewhere they would be others.
+        let is_command = goes_on || line.ends_with(" \\");
+        goes_on = line.ends_with(" \\");
+        if is_command {
+            out.push_str(line);
+            out.push_str(end);
+            continue;
+        }
         let own = console::strip_ansi_codes(line).chars().take_while(|c| *c == ' ').count();
         let indent = (own + 2).min(columns / 2);
         for (nth, part) in broken(line, columns, columns - indent).iter().enumerate() {
@@ -151,7 +181,7 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 /// `text` beside something that takes `columns`: every line after the first is indented by them, and
 /// on a terminal what is too long for a line goes on below.
 pub(super) fn hang(text: &str, columns: usize, style: &Style) -> String {
-    let room = style.room(columns);
+    let (text, room) = (of_deployment(text, style.deployment), style.room(columns));
     let lines = text.trim_end().split('\n').flat_map(|line| {
         let own = " ".repeat(line.len() - line.trim_start_matches(' ').len());
         let lines = broken(line, room, room.saturating_sub(own.len()));
@@ -165,13 +195,50 @@ pub(super) fn hang(text: &str, columns: usize, style: &Style) -> String {
 
 /// A line that begins at the column `first`, and goes on below at `columns`.
 pub(super) fn outdent(text: &str, first: usize, columns: usize, style: &Style) -> String {
-    broken(text, style.room(first), style.room(columns)).join(&format!("\n{}", " ".repeat(columns)))
+    let text = of_deployment(text, style.deployment);
+    broken(&text, style.room(first), style.room(columns)).join(&format!("\n{}", " ".repeat(columns)))
 }
 
 /// A command to type, indented by `columns`: what is too long for a line goes on below, in a shell's own way.
+/// A word is never broken, nor what is quoted.
 pub(super) fn command(text: &str, columns: usize, style: &Style) -> String {
     let room = style.room(columns + 2);
-    broken(text, room, room.saturating_sub(2)).join(&format!(" \\\n{}", " ".repeat(columns + 2)))
+    let mut lines = vec![String::new()];
+    let mut left = text.trim_start_matches(' ');
+    while !left.is_empty() {
+        let (word, next) = left.split_at(word_end(left, "'\"", None));
+        left = next.trim_start_matches(' ');
+        let line = lines.last_mut().expect("there is a first line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if width(line) + 1 + width(word) <= room {
+            line.extend([" ", word]);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.join(&format!(" \\\n{}", " ".repeat(columns + 2)))
+}
+
+/// Commands that mean no deployment.
+const OF_NONE: [&str; 6] = ["COMMAND", "completions", "explain", "help", "man", "sandbox"];
+
+/// The commands that a text names (`` `dorainfra apply` ``), with the flags that say which deployment is meant: what
+/// was said of it is said again, or whoever types them would mean another one.
+pub(super) fn of_deployment<'a>(text: &'a str, flags: &str) -> Cow<'a, str> {
+    const BEGIN: &str = "`dorainfra ";
+    if flags.is_empty() || !text.contains(BEGIN) {
+        return Cow::Borrowed(text);
+    }
+    let mut parts = text.split(BEGIN);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for rest in parts {
+        let command = rest.split([' ', '`']).next().unwrap_or_default();
+        let has_its_own = command.starts_with('-') || !command.starts_with(char::is_alphabetic);
+        let flags = if has_its_own || OF_NONE.contains(&command) { "" } else { flags };
+        out.extend([BEGIN, flags, rest]);
+    }
+    Cow::Owned(out)
 }
 
 /// Dollars and cents: `$1,234.50`, `-$0.20`.
@@ -291,6 +358,53 @@ mod tests {
         assert_eq!(brief_digests("compute.disk/dorainfra-data"), "compute.disk/dorainfra-data");
         assert_eq!(brief_digests(digest), "814f078f68af…");
         assert_eq!(brief_digests(""), "");
+    }
+
+    #[test]
+    fn a_command_in_a_text_means_the_deployment_that_the_text_is_about() {
+        let flags = "--sandbox --config 'a b.yaml' ";
+        let of = |text| of_deployment(text, flags).into_owned();
+        assert_eq!(
+            of("run `dorainfra apply`, then `dorainfra stack up`"),
+            "run `dorainfra --sandbox --config 'a b.yaml' apply`, then `dorainfra --sandbox --config 'a b.yaml' \
+             stack up`"
+        );
+        // Once, and not where a command says it itself, or means none.
+        for same in [
+            "`dorainfra --project p status`",
+            "`dorainfra explain lease-held` says more",
+            "see `dorainfra COMMAND --help`",
+            "`dorainfra … --json`",
+            "dorainfra is no command here",
+        ] {
+            assert_eq!(of(same), same);
+        }
+        let once = of("`dorainfra apply`");
+        assert_eq!(of_deployment(&once, flags), once);
+        assert_eq!(of_deployment("`dorainfra apply`", ""), "`dorainfra apply`");
+    }
+
+    #[test]
+    fn what_is_between_backticks_stays_in_one_line_where_it_fits_into_one() {
+        let text = "the machine does not answer: `dorainfra --sandbox status` shows it";
+        assert_eq!(wrap(text, 40), ["the machine does not answer:", "`dorainfra --sandbox status` shows it"]);
+        assert!(wrap(text, 20).iter().all(|line| width(line) <= 20), "{:?}", wrap(text, 20));
+    }
+
+    proptest! {
+        /// What a shell makes of it is the same at every width, also after what is too long was folded.
+        #[test]
+        fn a_command_is_the_same_command_however_narrow_the_terminal_is(
+            words in prop::collection::vec("[a-z]{1,12}|'[a-z :]{1,40}'|\"[a-z ]{1,20}\"|https://[a-z.]{5,70}/x", 1..9),
+            columns in 20..140_usize,
+        ) {
+            let text = format!("curl {}", words.join(" "));
+            let shown = command(&text, 2, &narrow(columns));
+            let shown = format!("  {shown}\n");
+            let folded = fold(&shown, columns);
+            let one_line = folded.replace(" \\\n    ", " ");
+            prop_assert_eq!(one_line.trim(), text);
+        }
     }
 
     fn narrow(width: usize) -> Style {

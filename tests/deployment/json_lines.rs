@@ -15,6 +15,7 @@ const CALLS: &[(&str, &[&str], i32)] = &[
     ("explain", &["mimir.disk_gb"], 0),
     ("explain", &["mimir.version"], 0),
     ("explain", &["lease-held"], 0),
+    ("explain", &["compute.disk"], 0),
     ("explain", &["no.such.key"], 3),
     ("completions", &["bash"], 0),
     ("man", &["--out", "pages"], 0),

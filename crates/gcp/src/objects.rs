@@ -446,7 +446,8 @@ mod tests {
             true => Ok(()),
             false => Err(Error::Fenced { what: "writing b/o".into() }),
         };
-        let mut upload = Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_write, moved: Moved::now() };
+        let mut upload =
+            Guarded { source: Payload::from(Bytes::from_static(b"bytes")), may_write, moved: Moved::now() };
         assert_eq!(upload.size_hint().await.unwrap().exact(), Some(5));
         assert_eq!(upload.next().await.unwrap().unwrap(), "bytes");
         open.store(false, Ordering::Relaxed);

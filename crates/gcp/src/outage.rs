@@ -176,7 +176,14 @@ impl Outage {
                     if tried >= self.try_for {
                         let (host, what) = (host.to_owned(), what.to_owned());
                         let reason = format!("nothing has moved for {} s", tried.as_secs());
-                        return Err(Error::Unreachable { host, what, reason, tried, sent: true, source: None });
+                        return Err(Error::Unreachable {
+                            host,
+                            what,
+                            reason,
+                            tried,
+                            sent: true,
+                            source: None,
+                        });
                     }
                     self.quiet(host, moved.last(), self.try_for.saturating_sub(tried));
                 }

@@ -76,7 +76,8 @@ fn billed(cost: &Cost, targeted: bool, style: &Style) -> String {
     };
     let more = if style.verbose { "" } else { "; -v shows for what" };
     let of = if targeted { " for this part" } else { "" };
-    let sum = format!("≈ {} a month at Google{of}", dollars(cost.monthly));
+    let about = if cost.unpriced.is_empty() { "≈" } else { "at least" };
+    let sum = format!("{about} {} a month at Google{of}", dollars(cost.monthly));
     let sum = hang(&format!("{sum} {change}{more}"), 4, style);
     let mut out = format!("  {sum}\n");
     for lacking in without(cost) {

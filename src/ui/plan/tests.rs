@@ -218,6 +218,7 @@ fn the_sum_is_one_line_and_its_parts_are_told_to_who_asks() {
         view.contains("no price for n4-standard-2 in europe-west1 (2 of them): the sum is without it\n"),
         "{view}"
     );
+    assert!(view.contains("at least $31.40 a month at Google") && !view.contains('≈'), "{view}");
     assert!(shown(&costs(31.4, 0.0), false).contains("$31.40 a month at Google (not changed by this plan)"));
     assert!(shown(&costs(2.0, -29.4), false).contains("$2.00 a month at Google (-$29.40 by this plan)"));
     assert!(!shown(&Cost::default(), false).contains("Billed"));

@@ -45,6 +45,11 @@ impl Sheet {
     pub fn text(&self) -> Option<&str> {
         std::str::from_utf8(&self.contents).ok().filter(|text| !text.contains('\0'))
     }
+
+    /// Whether it is a file that the others refer to, in a language of its own.
+    pub fn is_referred_to(&self) -> bool {
+        self.path.starts_with(FILES)
+    }
 }
 
 /// Everything that a tool is told.

@@ -12,6 +12,7 @@ mod certificate;
 mod compute;
 mod deployments;
 mod disk;
+mod explained;
 mod exposure;
 mod group_member;
 mod instance;
@@ -53,6 +54,7 @@ pub(crate) use answer::{absent, found, id, listed, short, text};
 pub use bundle::{VersionChange, show_files};
 pub use certificate::{OVERLAPPING, ROTATED, SUCCEEDED, read_credentials};
 pub use deployments::{Deployment, Deployments, deployments};
+pub use explained::{KindFacts, kind_facts, kind_names};
 pub use instance::stops;
 pub use mimir::{Mimir, Reach, ReachError, lives_in_mimir};
 pub use permissions::{Command, Permissions, permissions};
@@ -190,12 +192,6 @@ fn kinds() -> Vec<Box<dyn Kind>> {
 /// How a kind that is Google's is written down for other tools.
 pub(crate) fn exported(kind: &str) -> Option<Exported> {
     kinds().iter().find(|candidate| candidate.spec().kind == kind).map(|found| found.exported())
-}
-
-/// What kinds there are.
-#[cfg(test)]
-pub(crate) fn kind_names() -> Vec<&'static str> {
-    kinds().iter().map(|kind| kind.spec().kind).collect()
 }
 
 /// A body as it is at Google, with the mark where its kind carries it.

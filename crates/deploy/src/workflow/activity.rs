@@ -49,14 +49,9 @@ impl Activity {
         zone: &'a Zone,
     ) -> Box<dyn Iterator<Item = Series> + Send + 'a> {
         match self {
-            Self::Simulated { teams, seed } => Box::new(metrics::simulated_in(
-                zone.clone(),
-                teams.clone(),
-                *seed,
-                until,
-                days,
-                histograms,
-            )),
+            Self::Simulated { teams, seed } => {
+                Box::new(metrics::simulated_in(zone.clone(), teams.clone(), *seed, until, days, histograms))
+            }
             Self::Collected { events, settle } => {
                 Box::new(metrics::collected_in(zone, &[], events, *settle, until, days, histograms))
             }

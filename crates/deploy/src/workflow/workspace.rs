@@ -183,7 +183,8 @@ mod tests {
         let shown = own
             .issue(Usage::Server, "forge", &names, Duration::DAY, own.ca.clone(), OffsetDateTime::now_utc())
             .unwrap();
-        let chain = CertificateDer::pem_slice_iter(shown.certificate.as_bytes()).map(Result::unwrap).collect();
+        let chain =
+            CertificateDer::pem_slice_iter(shown.certificate.as_bytes()).map(Result::unwrap).collect();
         let config = rustls::ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(chain, PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap())
@@ -196,7 +197,8 @@ mod tests {
                 let mut stream = rustls::StreamOwned::new(session, stream.unwrap());
                 // Who does not believe it, says no more.
                 if stream.read(&mut [0; 4096]).is_ok() {
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
                 }
             }
         });
