@@ -49,7 +49,7 @@ enum CredentialsCommand {
     Revoke(Revoke),
     /// Make new certificates in the place of valid ones
     ///
-    /// Without a word: the server's and all clients'. Those that are out there
+    /// Without an argument: the certificates of the server and of all clients. Those that are out there
     /// go on to be accepted until they end; `revoke` refuses them. A new CA takes two
     /// steps: `rotate ca` has clients trust both, `rotate ca --finish` has the
     /// server use the new one, once each client has its files anew.

@@ -55,7 +55,7 @@ impl Doctor {
             mended = true;
         }
         if repairs.is_empty() {
-            context.printer.note("there is nothing that --fix mends");
+            context.printer.note("there is nothing for --fix to mend");
         }
         Ok(mended)
     }

@@ -17,7 +17,7 @@ use crate::ui::{self, GraphForm, graph};
 pub struct PlanCommand {
     #[command(flatten)]
     selection: arguments::Selection,
-    /// Of the resources only: no collector stack, no history
+    /// Plan the resources only: no collector stack, no history
     #[arg(long)]
     no_stack: bool,
     /// Write the plan to a file, for `dorainfra apply FILE`

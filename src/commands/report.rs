@@ -376,7 +376,7 @@ fn days(text: &str) -> Result<i64, String> {
     match (seconds % DAY, seconds / DAY) {
         (0, days @ 1..) if days <= LONGEST as u64 => Ok(days as i64),
         (0, 1..) => Err(format!("is more than {LONGEST} days")),
-        _ => Err("is not whole days, at least one".into()),
+        _ => Err("must be a whole number of days, at least one".into()),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use dorainfra_base::number::counted;
+pub(super) use dorainfra_base::number::grouped as count;
 use dorainfra_base::unseen::is_unseen;
-pub(super) use dorainfra_deploy::workflow::count;
 
 use super::Style;
 
@@ -288,8 +289,7 @@ pub(super) fn share(done: u64, total: u64, unit: &str) -> String {
 
 /// `1 resource`, `3 resources`.
 pub(super) fn plural(number: usize, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", count(number as u64))
+    counted(number as u64, noun)
 }
 
 #[cfg(test)]

@@ -567,7 +567,7 @@ fn what_cannot_be_asked_is_an_error_with_something_to_do() {
 
     for (arguments, words) in [
         (["--to", "2999-01-01"], "is not over yet"),
-        (["--range", "12h"], "is not whole days"),
+        (["--range", "12h"], "must be a whole number of days"),
         (["--from", "2025-02-30"], "--from"),
         (["--cert", "client.crt"], "--key"),
     ] {

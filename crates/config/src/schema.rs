@@ -65,7 +65,7 @@ pub const KEYS: &[Key] = &[
         "sources",
         Kind::Sources,
         "Where real events come from: git repositories, GitHub, GitLab, files, CDEvents, webhooks of other \
-         tools. Without them nothing is fed, but simulated teams where `generator.simulate` has them.",
+         tools. Without them nothing is fed, except simulated teams where `generator.simulate` asks for them.",
         "[{type: git, path: ../shop, team: orders}]",
     ),
     plain(

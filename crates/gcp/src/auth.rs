@@ -107,7 +107,7 @@ impl Auth {
         }
         Err(Error::Credentials(
             "GOOGLE_APPLICATION_CREDENTIALS is not set, there are no application default \
-             credentials, this is no machine of Google's, and gcloud has no user"
+             credentials, this is not a Google Cloud machine, and gcloud has no user"
                 .into(),
         ))
     }

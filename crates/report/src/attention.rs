@@ -77,13 +77,13 @@ pub(super) fn attention(report: &Report) -> Attention {
         }
         (None, Some(item), _) => format!("Look at {} first: {}.", item.name, item.lines.join("; ")),
         (None, None, Some(item)) => format!(
-            "No team got worse by more than chance makes likely. Look at the data first: {}.",
+            "No team got worse by more than chance would explain. Look at the data first: {}.",
             item.lines.join("; ")
         ),
         (None, None, None) if report.comparison.is_none() => {
             "Nothing can be called better or worse: as many days before are not stored.".into()
         }
-        (None, None, None) => "No team got worse by more than chance makes likely.".into(),
+        (None, None, None) => "No team got worse by more than chance would explain.".into(),
     };
     let of_all = report.comparison.as_ref().map(|all| {
         let lines = all.moves.iter().map(|one| (one.better, line(one, &all.before, &all.now)));
@@ -109,7 +109,7 @@ pub(super) fn attention(report: &Report) -> Attention {
     };
     let mut groups = vec![
         group("Got worse", "bad", Some(all(false)), &worse, false),
-        listed("Deploys no more", "bad", silent),
+        listed("Stopped deploying", "bad", silent),
         listed("The data", "unknown", problems),
         group("Got better", "good", Some(all(true)), &better, true),
     ];
@@ -128,7 +128,7 @@ fn rule(report: &Report) -> String {
         "“Better” and “worse” are said against the {} before, and only where both ranges have at least {LEAST} \
          deployments (changes, recoveries; for the frequency one of the ranges) and together {LEAST_PARTS} failures (or \
          deployments of rework), where the figure differs by {:.0} % (a share by {:.0} points, too), and where chance \
-         alone would call anything better or worse in one of {:.0} such reports. “Deploys no more” is said of a pause \
+         alone would call anything better or worse in one of {:.0} such reports. “Stopped deploying” is said of a pause \
          of two weeks or more that a team's own pace before makes as unlikely.{few}",
         words::counted(report.days as usize, "day"),
         NOTABLE * 100.0,
@@ -264,5 +264,5 @@ fn weakest(report: &Report) -> Option<(Key, String)> {
     };
     let key = Key::ALL.into_iter().filter(|key| rank(key).is_some()).min_by_key(|key| rank(key))?;
     let band = BANDS[rank(&key)?];
-    Some((key, format!("in the lowest band of all metrics: {band} by the {} report", report.bands_year)))
+    Some((key, format!("the weakest of your metrics: {band} by the {} report", report.bands_year)))
 }

@@ -204,7 +204,7 @@ fn gaps(teams: &[Team], days: u32, lacking: u32) -> Check {
         0 => String::new(),
         late => format!("; {late} began later than the others"),
     };
-    make(Standing::Good, format!("no day lacks a sample, of {}{late}", counted(days as usize, "day")))
+    make(Standing::Good, format!("{} of {} have samples{late}", counted(days as usize, "day"), days))
 }
 
 fn history(days: &[Day]) -> Check {

@@ -119,7 +119,7 @@ pub struct Comparison {
     pub now: Figures,
     /// Of as many days before.
     pub before: Figures,
-    /// What got better or worse by more than chance makes likely.
+    /// What got better or worse by more than chance would explain.
     pub moves: Vec<Move>,
     /// Teams that are in none of the two: they began after the beginning of the days before, or
     /// nothing of the range is stored of them.
@@ -212,7 +212,7 @@ pub struct Team {
     pub compared: bool,
     /// Its figures of as many days before, where it is compared.
     pub before: Option<Figures>,
-    /// What got better or worse by more than chance makes likely.
+    /// What got better or worse by more than chance would explain.
     pub moves: Vec<Move>,
     /// The end of the last period with a deployment, where it deployed so often before that chance
     /// makes such a pause unlikely.

@@ -1,4 +1,4 @@
-//! What got better or worse by more than chance makes likely, and the rules by which that is said.
+//! What got better or worse by more than chance would explain, and the rules by which that is said.
 //! Where too little happened, nothing is.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Figures as people read them.
 
+use dorainfra_base::number::grouped;
+
 /// Where there is no figure.
 pub(super) const NOTHING: &str = "–";
 
@@ -30,15 +32,7 @@ pub(super) fn rate(value: f64) -> String {
 
 /// `1,234`
 pub(super) fn count(value: f64) -> String {
-    let digits = format!("{:.0}", value.max(0.0));
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    grouped(value.max(0.0).round_ties_even() as u64)
 }
 
 /// The same, where it is known.

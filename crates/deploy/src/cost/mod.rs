@@ -5,6 +5,7 @@ mod prices;
 
 use std::collections::BTreeMap;
 
+use dorainfra_base::number::grouped;
 use dorainfra_engine::{Action, Manifest, Plan, ResourceId, Step};
 use dorainfra_gcp::integer;
 use dorainfra_model::{Cost, CostItem, Unpriced};
@@ -231,8 +232,8 @@ fn assumptions(items: &[CostItem]) -> Vec<String> {
         said.push(format!(
             "{} GB in the bucket, {} writes and lists of objects, {} reads",
             assumed.bucket_gb,
-            crate::workflow::count(assumed.class_a as u64),
-            crate::workflow::count(assumed.class_b as u64)
+            grouped(assumed.class_a as u64),
+            grouped(assumed.class_b as u64)
         ));
     }
     if has("compute.resourcePolicy") {

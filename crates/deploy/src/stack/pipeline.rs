@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dorainfra_base::answer;
 use dorainfra_base::error::reason;
+use dorainfra_base::number::counted;
 use dorainfra_dora::live::SHOWN;
 use dorainfra_prometheus::Flavour;
 use dorainfra_prometheus::JOB;
@@ -149,7 +150,7 @@ async fn pushed(url: &str, now: f64) -> [Stage; 2] {
             Some(_) => Health::Trouble,
             None => Health::Down,
         },
-        detail: format!("{} teams", teams.len()),
+        detail: counted(teams.len() as u64, "team"),
         error: match lag {
             None => Some("nothing was pushed yet".into()),
             Some(lag) if lag > LIVE => Some(format!("a team was not pushed for {lag:.0} s")),

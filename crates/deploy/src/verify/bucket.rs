@@ -25,7 +25,8 @@ use time::OffsetDateTime;
 
 use super::blocks::{self, Damaged};
 use super::from_bucket::{self, RENAMED};
-use super::{Bucket, Report, Request, Stage, counted, moment, thousands};
+use super::{Bucket, Report, Request, Stage, moment};
+use dorainfra_base::number::{counted, grouped};
 
 /// After this long, a Mimir that took samples has shipped a block.
 const SHIPPED_WITHIN_SECONDS: f64 = 3.0 * 3600.0;
@@ -110,8 +111,8 @@ pub(super) async fn check(
         0 => format!("none; {newest}{unfinished}"),
         _ => format!(
             "{} of {}: {} not there; {newest}{unfinished}",
-            thousands(held),
-            thousands(sent),
+            grouped(held),
+            grouped(sent),
             counted(missing, "sample"),
         ),
     };

@@ -14,7 +14,8 @@ use futures::StreamExt as _;
 use super::blocks::{self, Damaged, Found};
 use super::history::Tally;
 use super::sent::Sent;
-use super::{Bucket, Report, Stage, counted, milliseconds, moment, thousands};
+use super::{Bucket, Report, Stage, milliseconds, moment};
+use dorainfra_base::number::{counted, grouped};
 
 /// Plain samples of the history, or what takes as much room, that are held at once.
 const HELD: u64 = 4_000_000;
@@ -121,7 +122,7 @@ fn of_blocks(
         "{} with {} in {} bytes, up to {}",
         counted(found.blocks.len() as u64, "block"),
         counted(compared.samples, "sample"),
-        thousands(compared.bytes),
+        grouped(compared.bytes),
         found.newest().map(|end| moment(end - 1)).unwrap_or_default()
     );
     stage.passed(expected, found)
@@ -140,7 +141,7 @@ fn of_history(
         return stage.not_applicable(expected, "no history was written");
     }
     if tally.equal == sent {
-        return stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent)));
+        return stage.passed(expected, format!("{} of {}", grouped(sent), grouped(sent)));
     }
     let mut text = tally.found(sent, &report.mismatches);
     if !compared.lacking.is_empty() {

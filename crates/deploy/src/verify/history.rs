@@ -18,7 +18,8 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::histogram::{Difference, difference};
-use super::{Known, Report, Request, Stage, counted, moment, thousands};
+use super::{Known, Report, Request, Stage, moment};
+use dorainfra_base::number::{counted, grouped};
 
 /// Samples of one answer, about 30 bytes each, and of the series that are compared
 /// with them.
@@ -119,7 +120,7 @@ pub(super) async fn check(
     if let Some(known) = request.known {
         report.samples_found = Some(sent);
         return match known {
-            Known::Compared => stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent))),
+            Known::Compared => stage.passed(expected, format!("{} of {}", grouped(sent), grouped(sent))),
             Known::Unchanged => stage.titled("the history is stored as it was compared before").passed(
                 format!("{}, in number and sum by team, metric and block of days", counted(sent, "sample")),
                 "the same as when every sample was compared; `dorainfra verify` compares them again",
@@ -151,7 +152,7 @@ pub(super) async fn check(
     report.samples_found = Some(tally.equal);
     report.mismatches = tally.listed();
     if tally.equal == sent {
-        return stage.passed(expected, format!("{} of {}", thousands(sent), thousands(sent)));
+        return stage.passed(expected, format!("{} of {}", grouped(sent), grouped(sent)));
     }
     let found = tally.found(sent, &report.mismatches);
     stage.failed(expected, found, tally.hint())
@@ -306,10 +307,10 @@ impl Tally {
     }
 
     pub fn found(&self, sent: u64, first: &[Mismatch]) -> String {
-        let mut text = format!("{} of {}", thousands(self.equal), thousands(sent));
+        let mut text = format!("{} of {}", grouped(self.equal), grouped(sent));
         for (count, what) in [(self.missing, "missing"), (self.different, "with another value")] {
             if count > 0 {
-                text.push_str(&format!(", {} {what}", thousands(count)));
+                text.push_str(&format!(", {} {what}", grouped(count)));
             }
         }
         for mismatch in first.iter().take(NAMED) {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use dorainfra_base::number::{counted, grouped};
 use dorainfra_config::Feeds;
 use dorainfra_model::{Check, Event, Events, Outcome};
 use dorainfra_prometheus::Past;
@@ -249,7 +250,7 @@ pub async fn run(request: &Request<'_>, events: &Events) -> Report {
     let stage = Stage::begin("history", "every sample of the history is stored");
     let check = match &query {
         Some(query) => history::check(request, query, stage, &mut report, events).await,
-        None => stage.not_attempted(format!("{} samples", thousands(report.samples_sent))),
+        None => stage.not_attempted(format!("{} samples", grouped(report.samples_sent))),
     };
     report.add(check, events);
 
@@ -349,36 +350,4 @@ pub fn moment(milliseconds: i64) -> String {
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_else(|| milliseconds.to_string())
-}
-
-/// `56940` → `56,940`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 sample`, `2 samples`.
-fn counted(number: u64, one: &str) -> String {
-    format!("{} {one}{}", thousands(number), if number == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (56_940, "56,940")] {
-            assert_eq!(thousands(number), text);
-        }
-        assert_eq!(counted(1, "sample"), "1 sample");
-        assert_eq!(counted(2000, "sample"), "2,000 samples");
-    }
 }

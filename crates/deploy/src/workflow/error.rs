@@ -95,7 +95,7 @@ pub enum Error {
     CallerUnknown { reasons: String },
     #[error("no Mimir ({reason}) and no Prometheus to stand in for it")]
     NoEngine { reason: String },
-    #[error("`topology: ha` needs a Mimir: Prometheus cannot stand in for three that are one")]
+    #[error("`topology: ha` needs a Mimir: Prometheus cannot replace three replicas")]
     StandInsForHa,
     #[error("no source has a deployment")]
     NoDeployment,

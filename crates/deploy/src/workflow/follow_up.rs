@@ -19,9 +19,10 @@ use super::error::Result;
 use super::run::Run;
 use super::status::State;
 use super::workspace::Workspace;
-use super::{numbers, proven, stack};
+use super::{proven, stack};
 use crate::blueprint::Names;
 use crate::stack::private;
+use dorainfra_base::number::grouped;
 
 /// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -302,7 +303,7 @@ impl Run {
         let each = if fed.timezone.is_some() { 2 } else { 1 };
         let samples = metrics::cardinality(newest, histograms) * u64::from(days) * each;
         let teams = if teams == 1 { "1 team".into() } else { format!("{teams} teams") };
-        format!("about {} samples of {teams}, {first} to {}", numbers::count(samples), fed.until)
+        format!("about {} samples of {teams}, {first} to {}", grouped(samples), fed.until)
     }
 
     /// The history of this configuration; `None`: nothing was collected yet.

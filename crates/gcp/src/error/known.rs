@@ -31,7 +31,7 @@ const LINK_BILLING: &str = "the project has no billing account: \
     `gcloud billing projects link PROJECT --billing-account ACCOUNT` (`gcloud billing accounts list` shows yours)";
 pub(super) const CHECK_PROJECT: &str = "check the project's id (`gcloud projects list`), and that these credentials may see it: \
     roles/browser, or any role in it. One that was just made is seen everywhere after some minutes";
-pub(super) const SIGN_IN: &str = "somebody at a terminal: `gcloud auth application-default login`; with a key file: \
+pub(super) const SIGN_IN: &str = "interactively: `gcloud auth application-default login`; with a key file: \
     `export GOOGLE_APPLICATION_CREDENTIALS=KEY.json`; CI: workload identity federation, which needs no key \
     (google-github-actions/auth sets the variable; `gcloud iam workload-identity-pools create-cred-config` makes the \
     file elsewhere); without an account: `dorainfra sandbox start --detach`, then `--sandbox`";

@@ -98,7 +98,7 @@ impl Found {
         let (why, instead) = match error.api().map(|api| api.status) {
             _ if disabled => (
                 "the API that would tell is not enabled in the project yet".to_owned(),
-                "`apply` enables it first, and then asks".to_owned(),
+                "`apply` enables it first and then checks".to_owned(),
             ),
             Some(403) => (
                 "these credentials may not read that".to_owned(),

@@ -102,7 +102,7 @@ async fn looked(blueprint: &Blueprint, google: &Google, client: &Client) -> Diag
     found.add(took(
         match billing.0 {
             Some(finding) => of_finding("billing", title, finding),
-            None => passed("billing", title, "somebody pays"),
+            None => passed("billing", title, "enabled"),
         },
         billing.1,
     ));
@@ -259,7 +259,7 @@ fn policies(plan: &Result<Plan, EngineError>, preflight: &Preflight) -> Vec<Chec
     match preflight.policies.as_slice() {
         [] if !came_far(plan) => vec![unknown(name, title, NO_PLAN)],
         [] if preflight.creating.is_empty() => vec![passed(name, title, "nothing is to be made")],
-        [] => vec![passed(name, title, "none refuses what is to be made")],
+        [] => vec![passed(name, title, "none blocks this plan")],
         found => found.iter().map(|finding| of_finding(name, title, finding.clone())).collect(),
     }
 }
@@ -291,7 +291,7 @@ fn quota(looked: bool, room: Option<Result<Vec<Room>, gcp::Error>>) -> Vec<Check
     match (lacking.is_empty(), room.is_empty()) {
         (false, _) => lacking,
         // Whoever can't see any can't say that they are enough.
-        (true, true) => vec![unknown(name, title, "Google tells none of those that count here")],
+        (true, true) => vec![unknown(name, title, "Google returned none of the quotas that this plan uses")],
         (true, false) => {
             let tightest = room
                 .iter()
@@ -353,7 +353,7 @@ fn rest(plan: Result<Plan, EngineError>, preflight: &Preflight) -> Vec<Check> {
         }
     };
     match checks.is_empty() {
-        true => vec![passed(name, title, "nothing else prevents it")],
+        true => vec![passed(name, title, "nothing else is in the way")],
         false => checks,
     }
 }
