@@ -20,4 +20,5 @@ mod reference;
 mod reliability;
 mod sandbox_docs;
 mod schemas;
+mod site;
 mod supply_chain;
