@@ -16,6 +16,7 @@ mod cost;
 mod documentation;
 mod package;
 mod receiver_image;
+mod recordings;
 mod reference;
 mod reliability;
 mod sandbox_docs;
