@@ -21,35 +21,6 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-#[test]
-fn every_link_to_a_file_leads_somewhere() {
-    let mut dead = Vec::new();
-    for page in pages() {
-        let text = fs::read_to_string(&page).expect("UTF-8");
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for target in targets {
-            let file = target.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
-                continue;
-            }
-            if !page.parent().expect("in a folder").join(file).exists() {
-                dead.push(format!("{}: {target}", page.display()));
-            }
-        }
-    }
-    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
-}
-
-#[test]
-fn every_page_is_in_the_summary_of_the_site() {
-    let summary = read("docs/SUMMARY.md");
-    for page in pages().iter().filter(|page| page.parent().is_some_and(|folder| folder.ends_with("docs"))) {
-        let name = page.file_name().and_then(|name| name.to_str()).expect("a name");
-        let named = summary.matches(&format!("]({name})")).count();
-        assert_eq!(named, usize::from(name != "SUMMARY.md"), "docs/SUMMARY.md names {name} {named} times");
-    }
-}
-
 /// `ResourceStarted` → `resource-started`.
 fn kebab(name: &str) -> String {
     let mut kebab = String::new();
