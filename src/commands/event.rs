@@ -1,5 +1,6 @@
 //! `event`: one event, from the last line of a pipeline, into a file of events or to a receiver.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,6 +126,9 @@ const ENVIRONMENTS: [(&str, Option<&str>); 4] = [
     ("ENVIRONMENT_NAME", Some("TF_BUILD")),
 ];
 
+/// By how much clocks may differ.
+const AHEAD: time::Duration = time::Duration::minutes(5);
+
 /// What is recorded.
 struct NewEvent {
     kind: &'static str,
@@ -177,7 +181,15 @@ impl EventCommand {
         let usual = ENVIRONMENTS.iter().filter(|(_, beside)| is_there(beside));
         let usual = usual.filter_map(|(name, _)| environment.get(name)).next().unwrap_or(PRODUCTION);
         let place = needed("environment", &self.environment, Some(usual))?;
-        let at = self.at.unwrap_or_else(OffsetDateTime::now_utc);
+        let now = OffsetDateTime::now_utc();
+        let at = self.at.unwrap_or(now);
+        if at > now + AHEAD {
+            return Err(CommandError::usage(format!(
+                "{} has not been yet",
+                at.format(&Rfc3339).unwrap_or_default()
+            ))
+            .hint("give with `--at` when it happened; compare this machine's clock, if it did"));
+        }
         let at = at.replace_nanosecond(0).unwrap_or(at);
         let mut own = json!({"team": team, "service": service});
         let mut content = json!({"environment": {"id": place}});
@@ -190,6 +202,14 @@ impl EventCommand {
                     Some(format!("{run}/{service}/{place}"))
                 });
                 let id = needed("id", id, run.as_deref())?;
+                let mut written = BTreeMap::new();
+                for (id, at) in change {
+                    let first = written.insert(id.trim(), at);
+                    if first.is_some_and(|first| first != at) {
+                        return Err(CommandError::usage(format!("`--change {id}` is there with two times"))
+                            .hint("give each commit once, with the time at which it was written"));
+                    }
+                }
                 own["revision"] = json!(revision.clone().or_else(|| first(&COMMITS)));
                 own["name"] = json!(called);
                 own["rework"] = json!(rework);

@@ -110,6 +110,13 @@ async fn a_real_history_is_written_from_its_events_and_no_simulated_one() {
     assert!((deployed - 2.0).abs() < 1e-9);
     assert!(dorainfra_deploy::verify::history_stored(&receiver.target, &history).await);
 
+    // Days that have not been yet would be stored as they are now, and stay so.
+    let said = run(&["--remote-write", url.as_str(), "--until", "2199-03-31"]).failure();
+    let errors = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(
+        said.get_output().status.code() == Some(3) && errors.contains("2199-03-31 is not over yet"),
+        "{errors}"
+    );
     // Without a place to write to, and without events, it says so.
     assert_eq!(run(&range).failure().get_output().status.code(), Some(3));
     std::fs::write(folder.path().join("real.jsonl"), "").unwrap();

@@ -12,6 +12,7 @@ mod memory_bucket;
 mod block_upload;
 mod bucket_proof;
 mod generate;
+mod known_days;
 mod live;
 mod native_histograms;
 mod recompute;

@@ -775,3 +775,131 @@ fn of_one_second_what_the_other_is_built_on_was_deployed_first() {
     }
     assert_eq!(failed(&collect(made.folder.path(), &["--branch", "main"])).len(), 6);
 }
+
+/// A repository of a release for each of these hours, which is nobody else's.
+fn released(hours: &[i64], file: &str) -> Option<Made> {
+    let made = Made::new()?;
+    for hour in hours {
+        made.change(*hour, file);
+        made.run(*hour, &["tag", &format!("v1.{hour}.0")]);
+    }
+    Some(made)
+}
+
+/// The exit code, what was said, and the ids that are in the file of events then.
+fn collect_in(folder: &Path, arguments: &[&str]) -> (i32, String, Vec<String>) {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_dorainfra"));
+    let output = command
+        .current_dir(folder)
+        .arg("collect")
+        .args(arguments)
+        .args(["--events", "e.jsonl"])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let text = std::fs::read(folder.join("e.jsonl")).unwrap_or_default();
+    let ids = read(text.as_slice()).map(|event| event.unwrap().order().2.to_owned());
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap(), ids.collect())
+}
+
+/// That an id begins like those of another service makes it none of that service's.
+#[test]
+fn a_service_keeps_its_events_beside_one_whose_name_goes_on() {
+    let (Some(one), Some(two)) = (released(&[1, 3], "a"), released(&[5], "b")) else { return };
+    let sources = [(&one, "c"), (&two, "c@x")].map(|(made, service)| {
+        format!(
+            "  - {{type: git, path: {}, team: a, service: \"{service}\"}}\n",
+            made.folder.path().display()
+        )
+    });
+    for order in [[0, 1], [1, 0]] {
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..3 {
+            let (result, ids) =
+                collect_configured(folder.path(), &order.map(|one| sources[one].clone()).concat());
+            assert_eq!((ids.len(), &result["removed"]), (6, &serde_json::json!(0)), "{order:?}: {ids:?}");
+            assert!(round == 0 || result["added"] == 0, "{order:?}: {result}");
+        }
+    }
+}
+
+#[test]
+fn two_repositories_that_turn_out_to_be_one_service_are_refused() {
+    let (Some(one), Some(two)) = (released(&[1, 3], "a"), released(&[5], "b")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for made in [&one, &two] {
+        std::fs::write(made.folder.path().join("CODEOWNERS"), "* @org/web\n").unwrap();
+    }
+    let [first, second] = [&one, &two].map(|made| made.folder.path().display().to_string());
+    let write = |of_second: &str| {
+        let text = format!(
+            "sources:\n  - {{type: git, path: {first}, team_from: codeowners, service: c}}\n  \
+             - {{type: git, path: {second}, {of_second}}}\n"
+        );
+        std::fs::write(folder.path().join("dorainfra.yaml"), text).unwrap();
+    };
+    write("team: other, service: c");
+    let (code, said, known) = collect_in(folder.path(), &[]);
+    assert_eq!((code, known.len()), (0, 6), "{said}");
+    for of_second in ["team_from: codeowners, service: c", "team: web, service: c"] {
+        write(of_second);
+        let (code, said, ids) = collect_in(folder.path(), &[]);
+        assert_eq!((code, &ids), (1, &known), "nothing is written: {said}");
+        for (this, other) in [(&first, &second), (&second, &first)] {
+            assert!(said.contains(&format!("web/c is what both git {this} and git {other} are")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn two_files_with_the_same_ids_are_told_with_both_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |team: &str, day: u8| {
+        format!(
+            "type,id,team,service,at\ndeployment,1,{team},s,2026-03-0{day}T09:00:00Z\ndeployment,{team},{team},s,2026-03-03T09:00:00Z\n"
+        )
+    };
+    std::fs::write(folder.path().join("a.csv"), table("x", 2)).unwrap();
+    std::fs::write(folder.path().join("b.csv"), table("y", 3)).unwrap();
+    let sources = "sources:\n  - {type: file, path: a.csv}\n  - {type: file, path: b.csv}\n";
+    std::fs::write(folder.path().join("dorainfra.yaml"), sources).unwrap();
+    for _ in 0..2 {
+        let (code, said, ids) = collect_in(folder.path(), &[]);
+        assert_eq!((code, ids), (1, vec!["1".to_owned(), "x".into()]), "{said}");
+        assert!(
+            said.contains("b.csv:2:1: `1` is another event of this type in ")
+                && said.contains("a.csv, line 2")
+        );
+    }
+    // What both tell alike is one event.
+    std::fs::write(folder.path().join("b.csv"), table("x", 2)).unwrap();
+    assert_eq!(collect_in(folder.path(), &[]).0, 0);
+    // By hand a later file corrects an earlier one; of whose events, is said.
+    std::fs::write(folder.path().join("b.csv"), table("y", 3)).unwrap();
+    let (code, said, ids) = collect_in(folder.path(), &["file", "b.csv"]);
+    assert_eq!((code, ids.len()), (0, 3), "{said}");
+    assert!(said.contains("are gone (1): `1` (x/s)"), "{said}");
+}
+
+/// Two clones in folders of one name, and neither a team nor a service.
+#[test]
+fn another_repository_by_hand_does_not_remove_the_first_ones_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |path: &str| folder.path().join(path).display().to_string();
+    for (path, hours) in [("x/shop", &[1, 3][..]), ("y/shop", &[5])] {
+        let Some(made) = released(hours, path) else { return };
+        let (from, to) = (made.folder.path().display().to_string(), place(path));
+        git(folder.path(), &["clone", "-q", &from, &to]).unwrap();
+    }
+    let (code, said, known) = collect_in(folder.path(), &["git", "x/shop"]);
+    assert_eq!((code, known.len()), (0, 4), "{said}");
+    let (code, said, ids) = collect_in(folder.path(), &["git", "y/shop"]);
+    assert_eq!((code, &ids), (1, &known), "{said}");
+    for part in ["shop/shop", "/x/shop told", "--service"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // The same repository in another folder goes on.
+    git(folder.path(), &["clone", "-q", &place("x/shop"), &place("z/shop")]).unwrap();
+    let (code, said, ids) = collect_in(folder.path(), &["git", "z/shop"]);
+    assert_eq!((code, &ids), (0, &known), "{said}");
+}

@@ -646,6 +646,17 @@ fn what_does_not_count_or_can_only_be_a_mistake_is_said() {
     assert!(code == 1 && told.contains("before this incident"), "{told}");
     let (code, result, told) = run(&["incident", "--id", "i1", "--at", late, "--deployment", "1"]);
     assert_eq!((code, &result["new"], notes(&result).as_str()), (0, &json!(true), "[]"), "{told}");
+    let (code, result, told) =
+        run(&["incident", "--id", "i3", "--at", "2026-03-05T15:30:01Z", "--deployment", "1"]);
+    assert!(code == 0 && notes(&result).contains("ran more than 3 days before this incident"), "{told}");
+    // Nor what has not been yet, and what was written twice.
+    let (code, _, told) = run(&["deploy", "--id", "2", "--at", "2199-03-02T15:30:00Z"]);
+    assert!(code == 3 && told.contains("2199-03-02T15:30:00Z has not been yet"), "{told}");
+    let change = |hour: u8| format!("c1=2026-03-02T{hour}:00:00Z");
+    let changes = [change(10), change(11)];
+    let deploy = ["deploy", "--id", "2", "--at", at, "--change", &changes[0], "--change", &changes[1]];
+    let (code, _, told) = run(&deploy);
+    assert!(code == 3 && told.contains("`--change c1` is there with two times"), "{told}");
     for (id, service, known) in [("i2", "cart", false), ("i1", "list", false), ("i1", "cart", true)] {
         let arguments = ["recover", "--id", id, "--team", "orders", "--service", service];
         let (code, result, told) =

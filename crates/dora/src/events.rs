@@ -6,9 +6,11 @@
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, reason = "numbers of others are computed with"))]
 
+use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -110,6 +112,16 @@ impl Event {
             Self::Deployment(deployment) => deployment.at,
             Self::Failure(failure) => failure.at,
             Self::Recovery(recovery) => recovery.at,
+        }
+    }
+
+    /// Whose it says that it is, team and service; a recovery is its failure's.
+    pub fn owner(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Change(it) => Some((&it.team, &it.service)),
+            Self::Deployment(it) => Some((&it.team, &it.service)),
+            Self::Failure(it) => Some((&it.team, &it.service)),
+            Self::Recovery(_) => None,
         }
     }
 
@@ -222,6 +234,42 @@ pub(super) fn event_of(line: &str) -> Result<Event, (usize, String)> {
         let place = field.and_then(|field| line.find(&format!("\"{field}\"")));
         (column(place.unwrap_or(0)), message)
     })
+}
+
+/// The first field of a line of JSON that is there twice, and where the second one is (characters, from
+/// 1): a reader takes the last one, and nobody sees the other.
+pub(super) fn repeated(line: &str) -> Option<(usize, String)> {
+    let Fields(names) = serde_json::from_str(line).ok()?;
+    let is_again = |(index, name): &(usize, &String)| names.iter().take(*index).any(|other| other == *name);
+    let (_, name) = names.iter().enumerate().find(is_again)?;
+    let quoted = format!("\"{name}\"");
+    let at = line.match_indices(&quoted).nth(1).map_or(0, |(at, _)| at);
+    let column = line.get(..at).unwrap_or(line).chars().count().saturating_add(1);
+    Some((column, format!("`{name}` is there twice")))
+}
+
+/// The names of an object's fields, as they are written.
+struct Fields(Vec<String>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Self(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Self;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            self.0.push(name);
+        }
+        Ok(self)
+    }
 }
 
 /// What is wrong with a value that should be an event.

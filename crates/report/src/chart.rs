@@ -65,6 +65,20 @@ impl Unit {
 pub(super) struct Point {
     pub until: Date,
     pub value: Option<f64>,
+    /// Of so many of so many days, where that is a part of them.
+    pub part: Option<(u32, u32)>,
+}
+
+impl Point {
+    fn text(&self, unit: Unit) -> String {
+        let value = self.value.map_or(words::NOTHING.into(), |value| unit.text(value));
+        match self.part {
+            Some((known, all)) => {
+                format!("{value} ({known} of {} stored)", words::counted(all as usize, "day"))
+            }
+            None => value,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -220,12 +234,7 @@ fn frame(title: &str, points: &[Point], unit: Unit, scale: &Scale, right: f64) -
         path: String::new(),
         dots: Vec::new(),
         limits: Vec::new(),
-        rows: points
-            .iter()
-            .map(|point| {
-                (point.until.to_string(), point.value.map_or(words::NOTHING.into(), |value| unit.text(value)))
-            })
-            .collect(),
+        rows: points.iter().map(|point| (point.until.to_string(), point.text(unit))).collect(),
         empty: values.is_empty(),
     }
 }
@@ -235,7 +244,7 @@ fn step(points: &[Point], right: f64) -> f64 {
 }
 
 fn label(point: &Point, unit: Unit) -> String {
-    format!("{}: {}", point.until, point.value.map_or(words::NOTHING.into(), |value| unit.text(value)))
+    format!("{}: {}", point.until, point.text(unit))
 }
 
 /// `14 Mar`
@@ -290,7 +299,11 @@ mod tests {
 
     fn points(values: &[Option<f64>]) -> Vec<Point> {
         let at = |index: usize| date!(2026 - 03 - 01) + Duration::days(7 * index as i64);
-        values.iter().enumerate().map(|(index, value)| Point { until: at(index), value: *value }).collect()
+        values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Point { until: at(index), value: *value, part: None })
+            .collect()
     }
 
     #[test]

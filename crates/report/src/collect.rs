@@ -6,16 +6,17 @@ use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY};
 use dorainfra_prometheus::query::{Query, QueryError};
 use time::{Date, Duration, OffsetDateTime};
 
-use super::figures::{both, compared, figures, known_days, partly_stored, stored_before, summed};
+use super::figures::{both, comparable, compared, stored_before};
 use super::integrity::{self, Integrity};
 use super::kind;
+use super::known::{count, known, known_tallies, partly, together};
 use super::moves::pause;
 use super::now::now;
 use super::question::Question;
 use super::services::{Service, services};
 use super::spans::{CollectError, Span, cut};
 use super::stages::{Progress, stage};
-use super::stored::{Days, integrity_of, stored};
+use super::stored::{Days, integrity_of, stored, within};
 use super::tally::{ByTeam, Observed, Tally, deployed, native_of_all, observed, sum};
 use super::{Comparison, Figures, Period, Report, SCHEMA, Team, classify};
 
@@ -36,10 +37,11 @@ pub async fn collect(
     let asked = &kinds.of_one_kind(asked);
     kinds.check(asked)?;
     let simulated_left_out = if asked.simulated { 0 } else { kinds.simulated_in(&asked.environment) };
-    let stored = stored.of_kind(asked.simulated);
+    let with_before = stored.of_kind(asked.simulated);
+    let stored = &within(with_before, asked);
     let narrowed = asked.narrowed(stored);
     let question = &Question { native: kinds.has_native(&narrowed), ..narrowed };
-    let found = stage(query, "figures and checks", told, ask(query, question, stored)).await?;
+    let found = stage(query, "figures and checks", told, ask(query, question, stored, with_before)).await?;
     let other_environments = kinds.other_environments(question, !found.teams.is_empty());
     let mut integrity = found.integrity;
     // Without sources, what this configuration sends is simulated, if anything.
@@ -70,6 +72,7 @@ pub async fn collect(
         first: question.first,
         until: question.until,
         days,
+        covered_days: found.covered,
         bands_year: question.bands_year,
         bands: classify(&found.all, found.teams.len(), question.bands_year),
         all: found.all,
@@ -90,6 +93,8 @@ pub async fn collect(
 /// What the second stage finds.
 struct Found {
     all: Figures,
+    /// Of so many days.
+    covered: u32,
     comparison: Option<Comparison>,
     periods: Vec<Period>,
     teams: Vec<Team>,
@@ -97,45 +102,52 @@ struct Found {
     integrity: Integrity,
 }
 
-async fn ask(query: &Query, question: &Question, stored: &Days) -> Result<Found, CollectError> {
+/// `with_before`: what is stored of the days before the range, too.
+async fn ask(
+    query: &Query,
+    question: &Question,
+    stored: &Days,
+    with_before: &Days,
+) -> Result<Found, CollectError> {
     let (span, days) = (question.span(), question.days());
     let spans = [span];
-    let (both, partly, native, before, (periods, by_period), now, integrity, services, ()) = tokio::try_join!(
-        told(both(query, question)),
-        told(partly_stored(query, question, stored)),
+    let (both, native, began, (periods, by_period), now, integrity, services, ()) = tokio::try_join!(
+        told(both(query, question, with_before)),
         told(native_of_all(query, question, &spans)),
         told(stored_before(query, question)),
-        told(periods(query, question)),
+        told(periods(query, question, stored)),
         told(now(query, question)),
         told(integrity_of(query, question)),
         told(by_service(query, question, stored)),
         whole_days(query, question, stored),
     )?;
-    let mut figures_of = figures(&both.now, &span);
-    for (team, own) in partly {
-        match own {
-            Some(own) => figures_of.insert(team, own),
-            None => figures_of.remove(&team),
-        };
-    }
-    let names: BTreeSet<&String> = figures_of.keys().chain(now.newest.keys()).chain(stored.keys()).collect();
+    let known_of = |name: &String| stored.get(name).and_then(|days| known(days, &span));
+    let deployed = both.now.iter().filter(|(_, tally)| tally.deployed.count().is_some());
+    let figures_of: BTreeMap<&String, Figures> =
+        deployed.filter_map(|(name, tally)| Some((name, tally.figures(count(known_of(name)?))))).collect();
+    let comparable = comparable(question, with_before, &began);
+    let names: BTreeSet<&String> =
+        figures_of.keys().copied().chain(now.newest.keys()).chain(stored.keys()).collect();
     let range: Vec<Date> = (0..days).map(|day| question.first + Duration::days(day)).collect();
     let nothing = BTreeSet::new();
-    let newest_day = stored.values().filter_map(BTreeSet::last).max();
     let team = |name: &String| {
         let there = stored.get(name).unwrap_or(&nothing);
-        let first_day = first_day(there, question);
-        let gap = |day: &&Date| first_day.is_some_and(|first| **day > first) && !there.contains(day);
+        let known = known_of(name);
+        let first_day = known.map(|(first, _)| first).or_else(|| first_sample(there, question));
+        let gap = |day: &&Date| first_day.is_some_and(|first| **day >= first) && !there.contains(day);
+        let by_period = by_period.get(name);
         Team {
             name: name.clone(),
             simulated: question.simulated,
             figures: figures_of.get(name).copied().unwrap_or_default(),
-            compared: before.contains(name) && figures_of.contains_key(name) && there.last() == newest_day,
+            compared: comparable.contains(name) && figures_of.contains_key(name),
             before: None,
             moves: Vec::new(),
             silent_since: None,
-            days: days_of(there, question),
-            deployments_by_period: by_period.get(name).cloned().unwrap_or_else(|| vec![None; periods.len()]),
+            days: known.map_or(0, |known| count(known) as u32),
+            deployments_by_period: by_period
+                .map_or_else(|| vec![None; periods.len()], |(counts, _)| counts.clone()),
+            days_by_period: by_period.map_or_else(|| vec![0; periods.len()], |(_, days)| days.clone()),
             age: now.newest.get(name).map(|at| (seconds(question.now) - at).max(0.0)),
             first_day,
             last_day: there.last().copied(),
@@ -144,12 +156,9 @@ async fn ask(query: &Query, question: &Question, stored: &Days) -> Result<Found,
     };
     let mut teams: Vec<Team> = names.into_iter().map(team).collect();
     let [lead_time, recovery] = native.get(&span.until).copied().unwrap_or_default();
-    let mut all = sum(both.now.values()).with_native(lead_time, recovery).figures(days);
-    if teams.iter().any(|team| team.days > 0 && i64::from(team.days) < days) {
-        let last = stored.values().map(|there| known_days(there, question).1).max();
-        all = summed(all, &teams, last.map_or(days, |last| (last - question.first).whole_days() + 1));
-    }
-    let mut compared = compared(query, question, &all, &teams, &before, &both).await?;
+    let covered = together(stored.values().filter_map(|days| known(days, &span))).map_or(days, count);
+    let all = sum(both.now.values()).with_native(lead_time, recovery).figures(covered);
+    let mut compared = compared(query, question, &all, &teams, with_before, &both).await?;
     let ends: Vec<Date> = periods.iter().map(|period| period.until).collect();
     let several = teams.len();
     for team in &mut teams {
@@ -158,11 +167,12 @@ async fn ask(query: &Query, question: &Question, stored: &Days) -> Result<Found,
         }
         let counts = &team.deployments_by_period;
         team.silent_since =
-            pause(counts, question.period(), several).and_then(|last| ends.get(last).copied());
+            pause(counts, &team.days_by_period, several).and_then(|last| ends.get(last).copied());
     }
     let comparison = compared.all;
     let integrity = Integrity { delivery: now.delivery, ..integrity };
-    Ok(Found { all, comparison, periods, teams, services, integrity })
+    let covered = covered as u32;
+    Ok(Found { all, covered, comparison, periods, teams, services, integrity })
 }
 
 async fn told<T>(answer: impl Future<Output = Result<T, QueryError>>) -> Result<T, CollectError> {
@@ -174,15 +184,8 @@ fn seconds(at: OffsetDateTime) -> f64 {
 }
 
 /// The first day of the range with a sample.
-fn first_day(stored: &BTreeSet<Date>, question: &Question) -> Option<Date> {
+fn first_sample(stored: &BTreeSet<Date>, question: &Question) -> Option<Date> {
     stored.range(question.first..).next().copied()
-}
-
-/// Days of the range that a team's figures are about.
-fn days_of(stored: &BTreeSet<Date>, question: &Question) -> u32 {
-    let (known, last) = known_days(stored, question);
-    let days = ((last - known).whole_days() + 1).max(0);
-    first_day(stored, question).map_or(0, |_| days as u32)
 }
 
 /// That the range and its periods begin and end where something is stored.
@@ -202,39 +205,59 @@ fn spans(question: &Question) -> Vec<Span> {
     Span::before(&question.zone, question.until, period, question.days() / period)
 }
 
-/// Deployments by period, of each team.
-type ByPeriod = BTreeMap<String, Vec<Option<f64>>>;
+/// Deployments by period, of each team, and of how many days of it they are.
+type ByPeriod = BTreeMap<String, (Vec<Option<f64>>, Vec<u32>)>;
 
-/// Period by period, of all teams together; and the deployments of each.
-async fn periods(query: &Query, question: &Question) -> Result<(Vec<Period>, ByPeriod), QueryError> {
+/// Period by period, of all teams together; and the deployments of each. Where somebody began, ended, or
+/// was not stored, each team is asked for by itself.
+async fn periods(
+    query: &Query,
+    question: &Question,
+    stored: &Days,
+) -> Result<(Vec<Period>, ByPeriod), QueryError> {
     let spans = spans(question);
-    let (deployed, lead_times, recoveries) = tokio::try_join!(
+    let uneven: Vec<Span> =
+        spans.iter().filter(|span| partly(stored, span).next().is_some()).copied().collect();
+    let (deployed, lead_times, recoveries, known_of) = tokio::try_join!(
         deployed(query, question, &spans),
         observed(query, question, &spans, "", LEAD_TIME),
         observed(query, question, &spans, "", RECOVERY),
+        known_tallies(query, question, stored, &uneven, &uneven),
     )?;
     let one = |span: &Span| {
+        let days = together(stored.values().filter_map(|days| known(days, span))).map_or(0, count);
         let of_all = |found: &ByTeam<Observed>| {
             found.get(&span.until).and_then(|of| of.get("")).cloned().unwrap_or_default()
         };
-        let tally = Tally {
-            deployed: sum(deployed.get(&span.until).into_iter().flat_map(BTreeMap::values)),
-            lead_times: of_all(&lead_times),
-            recoveries: of_all(&recoveries),
+        let tally = match known_of.get(&span.until) {
+            Some(teams) => sum(teams.values()),
+            None => Tally {
+                deployed: sum(deployed.get(&span.until).into_iter().flat_map(BTreeMap::values)),
+                lead_times: of_all(&lead_times),
+                recoveries: of_all(&recoveries),
+            },
         };
-        Period { until: span.until, figures: tally.figures(span.days) }
+        let figures = if days > 0 { tally.figures(days) } else { Figures::default() };
+        Period { until: span.until, days: days as u32, figures }
     };
+    let none = || (vec![None; spans.len()], vec![0; spans.len()]);
     let mut by_team = ByPeriod::new();
     for (index, span) in spans.iter().enumerate() {
-        for (team, counted) in deployed.get(&span.until).into_iter().flatten() {
-            let of_team = by_team.entry(team.clone()).or_insert_with(|| vec![None; spans.len()]);
-            of_team[index] = counted.count().filter(|count| count.is_finite());
+        for (team, there) in stored {
+            let Some(days) = known(there, span) else { continue };
+            let counted = match known_of.get(&span.until) {
+                Some(teams) => teams.get(team).map(|tally| tally.deployed),
+                None => deployed.get(&span.until).and_then(|teams| teams.get(team)).copied(),
+            };
+            let (counts, known_days) = by_team.entry(team.clone()).or_insert_with(none);
+            counts[index] = counted.and_then(|of| of.count()).filter(|count| count.is_finite());
+            known_days[index] = count(days) as u32;
         }
     }
     Ok((spans.iter().map(one).collect(), by_team))
 }
 
-/// Each service, where they are asked for.
+/// Each service, where they are asked for, of the days that are known of its team.
 async fn by_service(
     query: &Query,
     question: &Question,
@@ -243,6 +266,17 @@ async fn by_service(
     if !question.services {
         return Ok(None);
     }
-    let days = stored.iter().map(|(team, there)| (team.as_str(), days_of(there, question))).collect();
-    Ok(Some(services(query, &question.ask(&question.span(), ""), question.end(), &days).await?))
+    let mut teams_of: BTreeMap<(Date, Date), Vec<String>> = BTreeMap::new();
+    for (team, days) in stored {
+        if let Some(days) = known(days, &question.span()) {
+            teams_of.entry(days).or_default().push(team.clone());
+        }
+    }
+    let each = teams_of.into_iter().map(|((first, last), teams)| async move {
+        let question = question.of(&teams, stored);
+        services(query, &question, &Span::of(&question.zone, first, last)).await
+    });
+    let mut all: Vec<Service> = futures::future::try_join_all(each).await?.into_iter().flatten().collect();
+    all.sort_by(|a, b| (&a.team, &a.name).cmp(&(&b.team, &b.name)));
+    Ok(Some(all))
 }

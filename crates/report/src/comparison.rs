@@ -147,6 +147,7 @@ pub(super) fn ranked(report: &Report, by: Key) -> Vec<Row> {
             },
             part: rounded(part.clamp(0.0, 1.0) * 100.0),
             band: value
+                .filter(|_| team.figures.any())
                 .and_then(|_| band_of(key, &team.figures, report.bands_year))
                 .map(|band| band.to_string()),
             class: match team.moves.iter().find(|one| one.metric == key.id()) {
@@ -203,9 +204,9 @@ pub(super) fn difference(key: Key, before: &Figures, now: &Figures) -> Option<St
 /// Changes below this part of the value before are called none.
 const NOTABLE: f64 = 0.01;
 
-/// A team's figure; none of a team that deployed nothing.
+/// A team's figure, as every format has it.
 fn figure(team: &Team, key: Key) -> Option<f64> {
-    team.figures.of(key).filter(|_| team.figures.any())
+    team.figures.of(key)
 }
 
 /// How the teams' figures are spread: a dot for each, quartiles and median.

@@ -6,14 +6,15 @@ use dorainfra_dora::metrics::DEPLOYMENTS;
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use time::{Date, Duration};
 
+use super::known::{known, known_tallies, together, whole};
 use super::moves::{Move, Pair, moves};
 use super::question::{Question, label};
 use super::spans::Span;
-use super::tally::{Counted, Tally, measured, native_of_all, sum, tallies};
+use super::stored::Days;
+use super::tally::{Tally, native_of_all, sum};
 use super::{Comparison, Figures, Team};
 
-/// The teams that are stored from the beginning of the days before on. What is there of others
-/// can't be compared.
+/// The teams that have a sample where the days before begin.
 pub(super) async fn stored_before(
     query: &Query,
     question: &Question,
@@ -29,13 +30,14 @@ pub(super) async fn stored_before(
 /// What is counted of each team, of the range and of as many days before it.
 pub(super) struct Both {
     pub now: BTreeMap<String, Tally>,
+    /// Of those only of whom all of these days are known: no others are compared.
     pub before: BTreeMap<String, Tally>,
 }
 
 /// Asks for both at once.
-pub(super) async fn both(query: &Query, question: &Question) -> Result<Both, QueryError> {
+pub(super) async fn both(query: &Query, question: &Question, stored: &Days) -> Result<Both, QueryError> {
     let (before, now) = (question.span_before(), question.span());
-    let mut found = tallies(query, question, &[before, now]).await?;
+    let mut found = known_tallies(query, question, stored, &[before, now], &[now]).await?;
     let mut of = |span: &Span| found.remove(&span.until).unwrap_or_default();
     Ok(Both { now: of(&now), before: of(&before) })
 }
@@ -48,29 +50,49 @@ pub(super) struct Compared {
     pub teams: BTreeMap<String, (Figures, Vec<Move>)>,
 }
 
-/// The range and as many days before, of the teams that are stored in both. `all`: of everybody.
+/// Who can be compared: who is known from the beginning of the days before on, as `began` says of a zone's
+/// days, too, and up to the last day of all. Who began since would be growth, and who ended or has another name
+/// decline.
+pub(super) fn comparable(question: &Question, stored: &Days, began: &BTreeSet<String>) -> BTreeSet<String> {
+    let (then, now) = (question.span_before(), question.span());
+    let Some((_, last)) = together(stored.values().filter_map(|days| known(days, &now))) else {
+        return BTreeSet::new();
+    };
+    let is_whole =
+        |days: &BTreeSet<Date>| whole(days, &then) && known(days, &now) == Some((now.first(), last));
+    let compared = stored.iter().filter(|(team, days)| began.contains(*team) && is_whole(days));
+    compared.map(|(team, _)| team.clone()).collect()
+}
+
+/// Who is known on any of the days that are compared, and can't be.
+fn left_out(question: &Question, stored: &Days, compared: &BTreeSet<String>) -> Vec<String> {
+    let spans = [question.span_before(), question.span()];
+    let there = |days: &BTreeSet<Date>| spans.iter().any(|span| known(days, span).is_some());
+    let out = stored.iter().filter(|(team, days)| !compared.contains(*team) && there(days));
+    out.map(|(team, _)| team.clone()).collect()
+}
+
+/// The range and as many days before, of the teams that are known in both. `all`: of everybody.
 pub(super) async fn compared(
     query: &Query,
     question: &Question,
     all: &Figures,
     teams: &[Team],
-    stored_before: &BTreeSet<String>,
+    stored: &Days,
     both: &Both,
 ) -> Result<Compared, QueryError> {
-    // Who ended within the range would be decline.
-    let last = teams.iter().filter_map(|team| team.last_day).max();
-    let known = teams.iter().filter(|team| team.figures.deployments.is_some() && team.last_day == last);
-    let known: BTreeSet<String> = known.map(|team| team.name.clone()).collect();
-    if known.is_disjoint(stored_before) {
-        return Ok(Compared::default());
-    }
-    // Who began since would be growth, and who ended or has another name would be decline.
-    let without: Vec<String> = known.symmetric_difference(stored_before).cloned().collect();
+    let names: BTreeSet<String> =
+        teams.iter().filter(|team| team.compared).map(|team| team.name.clone()).collect();
+    let days = teams.iter().filter(|team| team.compared).map(|team| i64::from(team.days)).max();
+    let Some(days) = days else { return Ok(Compared::default()) };
+    let without = left_out(question, stored, &names);
     let of_both = Question { without: without.clone(), ..question.clone() };
-    let (then, now) = (question.span_before(), question.span());
+    // Where nothing is stored of the last days, the range ends with the last that is.
+    let until = question.first + Duration::days(days - 1);
+    let (then, now) = (question.span_before(), Span::of(&question.zone, question.first, until));
     let native = native_of_all(query, &of_both, &[then, now]).await?;
     let of = |teams: &BTreeMap<String, Tally>, span: &Span| {
-        let compared = teams.iter().filter(|(name, _)| !without.contains(name)).map(|(_, tally)| tally);
+        let compared = teams.iter().filter(|(name, _)| names.contains(*name)).map(|(_, tally)| tally);
         let [lead_time, recovery] = native.get(&span.until).copied().unwrap_or_default();
         sum(compared).with_native(lead_time, recovery)
     };
@@ -79,99 +101,45 @@ pub(super) async fn compared(
     if before.deployments.is_none() {
         return Ok(Compared::default());
     }
-    let now_figures = if without.is_empty() { *all } else { tally_now.figures(now.days) };
-    // A team of which a part of the range is stored is not measured by the same days.
-    let whole = |team: &&Team| team.compared && i64::from(team.days) == now.days;
+    let now_figures = if without.is_empty() { *all } else { tally_now.figures(days) };
+    let of_days = [then.days as f64, days as f64];
+    let of_whole_periods = |team: &Team| {
+        let whole = |known: u32| i64::from(known) == question.period();
+        let periods = team.days_by_period.iter().zip(&team.deployments_by_period);
+        periods.map(|(known, count)| count.filter(|_| whole(*known))).collect::<Vec<_>>()
+    };
     let pair = |team: &Team| {
         let (before, now) = (both.before.get(&team.name)?, both.now.get(&team.name)?);
         Some(Pair {
             name: Some(team.name.clone()),
             before,
             now,
+            days: of_days,
             figures: [before.figures(then.days), team.figures],
-            periods: team.deployments_by_period.iter().copied().flatten().collect(),
+            periods: of_whole_periods(team).into_iter().flatten().collect(),
         })
     };
-    let of_teams = teams.iter().filter(whole).filter_map(pair);
-    let periods = (0..teams.first().map_or(0, |team| team.deployments_by_period.len())).map(|period| {
-        let compared = teams.iter().filter(|team| !without.contains(&team.name));
-        compared.filter_map(|team| team.deployments_by_period[period]).sum()
-    });
+    let of_teams = teams.iter().filter(|team| team.compared).filter_map(pair);
+    let compared: Vec<Vec<Option<f64>>> =
+        teams.iter().filter(|team| team.compared).map(of_whole_periods).collect();
+    let periods = (0..compared.first().map_or(0, Vec::len))
+        .filter_map(|period| compared.iter().map(|counts| counts[period]).sum::<Option<f64>>());
     let of_all = Pair {
         name: None,
         before: &tally_before,
         now: &tally_now,
+        days: of_days,
         figures: [before, now_figures],
         periods: periods.collect(),
     };
     let pairs: Vec<Pair<'_>> = std::iter::once(of_all).chain(of_teams).collect();
     let mut moves = moves(&pairs);
-    let all =
-        Comparison { now: now_figures, before, moves: moves.remove(&None).unwrap_or_default(), without };
+    let moved = moves.remove(&None).unwrap_or_default();
+    let all = Comparison { now: now_figures, before, days: days as u32, moves: moved, without };
     let teams = pairs.into_iter().filter_map(|pair| {
         let moved = moves.remove(&pair.name).unwrap_or_default();
         Some((pair.name?, (pair.figures[0], moved)))
     });
     let teams = teams.collect();
     Ok(Compared { all: Some(all), teams })
-}
-
-/// The figures of those teams that began or ended within the range, over the days that are stored
-/// of them. (Over others an increase would be extrapolated, by up to a day's worth.)
-pub(super) async fn partly_stored(
-    query: &Query,
-    question: &Question,
-    stored: &BTreeMap<String, BTreeSet<Date>>,
-) -> Result<BTreeMap<String, Option<Figures>>, QueryError> {
-    let whole = (question.first, question.until);
-    let mut groups: BTreeMap<(Date, Date), Vec<String>> = BTreeMap::new();
-    for (team, days) in stored {
-        let known = known_days(days, question);
-        if known != whole {
-            groups.entry(known).or_default().push(team.clone());
-        }
-    }
-    let figures_of = groups.iter().map(|(&(first, until), teams)| async move {
-        // A single sample: of no day is it known what happened.
-        let found = match first > until {
-            true => BTreeMap::new(),
-            false => {
-                let question = Question { teams: teams.clone(), ..question.clone() };
-                let span = Span::of(&question.zone, first, until);
-                let found = tallies(query, &question, &[span]).await?;
-                figures(&found.into_values().next().unwrap_or_default(), &span)
-            }
-        };
-        Ok::<_, QueryError>(teams.iter().map(move |team| (team.clone(), found.get(team).copied())))
-    });
-    Ok(futures::future::try_join_all(figures_of).await?.into_iter().flatten().collect())
-}
-
-/// The figures of each team that has a counter of deployments.
-pub(super) fn figures(tallies: &BTreeMap<String, Tally>, span: &Span) -> BTreeMap<String, Figures> {
-    let deployed = tallies.iter().filter(|(_, tally)| tally.deployed.count().is_some());
-    deployed.map(|(team, tally)| (team.clone(), tally.figures(span.days))).collect()
-}
-
-/// The first and the last day of which all is known.
-pub(super) fn known_days(stored: &BTreeSet<Date>, question: &Question) -> (Date, Date) {
-    let first = stored.first().map_or(question.first, |first| *first + Duration::days(1));
-    let last = stored.last().copied().unwrap_or(question.until);
-    (first.max(question.first), last.min(question.until))
-}
-
-/// The counts of all, where some teams are stored in part: their sums. The medians are those of
-/// one histogram.
-pub(super) fn summed(all: Figures, teams: &[Team], days: i64) -> Figures {
-    let sum = |of: fn(&Figures) -> Option<f64>| {
-        teams.iter().filter_map(|team| of(&team.figures)).reduce(|a, b| a + b)
-    };
-    let counted = Counted {
-        deployments: sum(|one| one.deployments),
-        failed: sum(|one| one.failed),
-        rework: sum(|one| one.rework),
-        changes: sum(|one| one.changes),
-        recoveries: sum(|one| one.recoveries),
-    };
-    measured(counted, all.lead_time, all.recovery, days)
 }

@@ -15,6 +15,7 @@ mod figures;
 mod integrity;
 pub mod keys;
 mod kind;
+mod known;
 mod moves;
 mod now;
 mod page;
@@ -80,6 +81,9 @@ pub struct Report {
     #[schemars(with = "String")]
     pub until: Date,
     pub days: u32,
+    /// Of how many of these days something is stored: what the frequency of `all` is by. Fewer, where the
+    /// last ones are not stored.
+    pub covered_days: u32,
     /// The year of the report whose bands the figures are put into.
     pub bands_year: u16,
     /// Of all teams together.
@@ -117,12 +121,14 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Comparison {
     pub now: Figures,
-    /// Of as many days before.
+    /// Of as many days before the range.
     pub before: Figures,
+    /// The days of the range that `now` is of: those that are stored.
+    pub days: u32,
     /// What got better or worse by more than chance would explain.
     pub moves: Vec<Move>,
-    /// Teams that are in none of the two: they began after the beginning of the days before, or
-    /// nothing of the range is stored of them.
+    /// Teams that are in none of the two, as they are not stored from the beginning of the days before on,
+    /// or not up to the last day.
     pub without: Vec<String>,
 }
 
@@ -208,7 +214,7 @@ pub struct Team {
     #[serde(flatten)]
     pub figures: Figures,
     /// Whether it is part of the report's comparison: it is stored from the beginning of the days
-    /// before on.
+    /// before on, and up to the last day.
     pub compared: bool,
     /// Its figures of as many days before, where it is compared.
     pub before: Option<Figures>,
@@ -219,15 +225,17 @@ pub struct Team {
     #[serde(serialize_with = "some_day")]
     #[schemars(with = "Option<String>")]
     pub silent_since: Option<Date>,
-    /// Days of the range since the team has any sample: what its frequency is about.
+    /// Days of the range that are known of it: what its figures are of.
     pub days: u32,
     /// Deployments of each period, in their order; `None`: nothing is stored of it.
     #[serde(serialize_with = "counts")]
     #[schemars(with = "Vec<Option<u64>>")]
     pub deployments_by_period: Vec<Option<f64>>,
+    /// Of how many days of each period these are.
+    pub days_by_period: Vec<u32>,
     /// Age of the newest value, seconds; `None`: none in the last day.
     pub age: Option<f64>,
-    /// The first day of the range with a sample, and the last.
+    /// The first and the last day of the range that its figures are of; where there are none, of its samples.
     #[serde(serialize_with = "some_day")]
     #[schemars(with = "Option<String>")]
     pub first_day: Option<Date>,
@@ -247,6 +255,8 @@ pub struct Period {
     #[serde(serialize_with = "day")]
     #[schemars(with = "String")]
     pub until: Date,
+    /// Of how many of its days something is stored: what its figures are of.
+    pub days: u32,
     #[serde(flatten)]
     pub figures: Figures,
 }

@@ -36,8 +36,10 @@ pub(super) struct Pair<'a> {
     pub name: Option<String>,
     pub before: &'a Tally,
     pub now: &'a Tally,
+    /// Of which both are known.
+    pub days: [f64; 2],
     pub figures: [Figures; 2],
-    /// Deployments of each period of the range.
+    /// Deployments of each period of the range that is known whole.
     pub periods: Vec<f64>,
 }
 
@@ -79,7 +81,7 @@ fn score(pair: &Pair<'_>, key: Key) -> Option<f64> {
     match key {
         // Of a team that stopped there is nothing now: that is the most that can be said.
         Key::Frequency => {
-            deployed.iter().any(|count| *count >= LEAST).then(|| rates(deployed, &pair.periods))
+            deployed.iter().any(|count| *count >= LEAST).then(|| rates(deployed, pair.days, &pair.periods))
         }
         Key::FailureRate => shares([before.deployed.failed(), now.deployed.failed()], deployed),
         Key::Rework => shares([before.deployed.rework(), now.deployed.rework()], deployed),
@@ -90,9 +92,9 @@ fn score(pair: &Pair<'_>, key: Key) -> Option<f64> {
     .filter(|score| score.is_finite())
 }
 
-/// Two counts of as many days, each of events by themselves; those that come in bursts vary more,
-/// as the periods show.
-fn rates([before, now]: [f64; 2], periods: &[f64]) -> f64 {
+/// Two counts of so many days, each of events by themselves; those that come in bursts vary more, as the
+/// periods show.
+fn rates([before, now]: [f64; 2], days: [f64; 2], periods: &[f64]) -> f64 {
     let mean = periods.iter().sum::<f64>() / periods.len().max(1) as f64;
     let spread = match periods.len() {
         4.. if mean > 0.0 => {
@@ -101,7 +103,10 @@ fn rates([before, now]: [f64; 2], periods: &[f64]) -> f64 {
         }
         _ => 1.0,
     };
-    (now - before) / ((now + before) * spread).sqrt()
+    // Where nothing changed, each range has its part of all of them.
+    let part = days[1] / (days[0] + days[1]);
+    let all = now + before;
+    (now - part * all) / (part * (1.0 - part) * all * spread).sqrt()
 }
 
 /// Two shares.
@@ -158,17 +163,19 @@ fn chance(score: f64) -> f64 {
 
 /// The last period with a deployment, if those since then would rarely be without one by chance: as
 /// rare as in one of the teams in [`MISTAKEN`] of the reports, and two weeks at least.
-pub(super) fn pause(counts: &[Option<f64>], days: i64, teams: usize) -> Option<usize> {
-    const SHORTEST: i64 = 14;
+pub(super) fn pause(counts: &[Option<f64>], days: &[u32], teams: usize) -> Option<usize> {
+    const SHORTEST: u32 = 14;
     let last = counts.iter().rposition(|count| count.is_some_and(|count| count >= 0.5))?;
-    let since = &counts[last + 1..];
+    let since = counts.get(last + 1..)?;
     // Where nothing is stored nothing is known.
-    if since.iter().any(Option::is_none) || (since.len() as i64) * days < SHORTEST {
+    let (until, without) = days.split_at(last + 1);
+    let without: u32 = without.iter().sum();
+    if since.iter().any(Option::is_none) || without < SHORTEST {
         return None;
     }
-    let known: Vec<f64> = counts[..=last].iter().copied().flatten().collect();
-    let (all, a_period) = (known.iter().sum::<f64>(), known.iter().sum::<f64>() / known.len() as f64);
-    let chance = (-a_period * since.len() as f64).exp();
+    let all: f64 = counts[..=last].iter().flatten().sum();
+    let a_day = all / f64::from(until.iter().sum::<u32>().max(1));
+    let chance = (-a_day * f64::from(without)).exp();
     (all >= LEAST && chance <= MISTAKEN / teams.max(1) as f64).then_some(last)
 }
 
@@ -190,6 +197,7 @@ mod tests {
             name: Some(name.to_owned()),
             before,
             now,
+            days: [84.0; 2],
             figures: [before, now].map(|tally: &Tally| tally.figures(84)),
             periods: vec![5.0; 12],
         };
@@ -236,15 +244,22 @@ mod tests {
 
     #[test]
     fn bursts_are_no_decline() {
-        assert!(rates([100.0, 60.0], &[5.0; 12]) < -3.0);
+        assert!(rates([100.0, 60.0], [84.0; 2], &[5.0; 12]) < -3.0);
         let bursts = [0.0, 0.0, 0.0, 30.0, 0.0, 0.0, 30.0, 0.0, 0.0, 0.0, 0.0, 0.0];
-        assert!(rates([100.0, 60.0], &bursts) > -1.0);
+        assert!(rates([100.0, 60.0], [84.0; 2], &bursts) > -1.0);
+    }
+
+    #[test]
+    fn fewer_days_are_no_decline() {
+        assert!(rates([280.0, 230.0], [28.0, 23.0], &[]).abs() < 1e-9);
+        assert!(rates([280.0, 115.0], [28.0, 23.0], &[]) < -5.0);
     }
 
     #[test]
     fn a_pause_is_told_of_who_deployed_often_enough() {
-        let weeks =
-            |counts: &[f64], teams| pause(&counts.iter().copied().map(Some).collect::<Vec<_>>(), 7, teams);
+        let weeks = |counts: &[f64], teams| {
+            pause(&counts.iter().copied().map(Some).collect::<Vec<_>>(), &vec![7; counts.len()], teams)
+        };
         let stopped = [6.0, 5.0, 7.0, 6.0, 5.0, 6.0, 0.0, 0.0];
         assert_eq!((weeks(&stopped, 1), weeks(&stopped, 1000)), (Some(5), Some(5)));
         assert_eq!(weeks(&[6.0, 5.0, 7.0, 6.0, 5.0, 6.0, 0.0], 1), None, "a week may be a holiday");
@@ -252,6 +267,8 @@ mod tests {
         assert_eq!((weeks(&rarely, 1), weeks(&rarely, 1000)), (Some(6), None));
         assert_eq!(weeks(&[1.0, 0.0, 2.0, 1.0, 0.0, 0.0, 0.0], 1), None);
         let ended = [Some(9.0), Some(9.0), Some(9.0), None, None];
-        assert_eq!(pause(&ended, 7, 1), None, "nothing is stored of it: nothing is known");
+        assert_eq!(pause(&ended, &[7, 7, 7, 0, 0], 1), None, "nothing is stored of it: nothing is known");
+        let counts = stopped.map(Some);
+        assert_eq!(pause(&counts, &[7, 7, 7, 7, 7, 7, 7, 6], 1), None, "13 days");
     }
 }

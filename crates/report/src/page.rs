@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::chart::{self, Point, Unit};
 use super::keys::Ask;
 use super::spans::Span;
-use super::{Figures, Key, Report, Standing, attention, capabilities, comparison, coverage, words};
+use super::{Figures, Key, Period, Report, Standing, attention, capabilities, comparison, coverage, words};
 
 /// The templates' text comes from `templates/report`, like that of every rendered file.
 const PAGE: &str = include_str!("../../../templates/report/report.html.j2");
@@ -258,8 +258,14 @@ fn change(report: &Report, key: Key) -> Option<Value> {
     Some(json!({"class": class, "text": format!("{amount}{word}")}))
 }
 
-fn points(report: &Report, value: fn(&Figures) -> Option<f64>) -> Vec<Point> {
-    report.periods.iter().map(|period| Point { until: period.until, value: value(&period.figures) }).collect()
+fn points(report: &Report, value: impl Fn(&Figures) -> Option<f64>) -> Vec<Point> {
+    let all = report.period_days;
+    let point = |period: &Period| Point {
+        until: period.until,
+        value: value(&period.figures),
+        part: (0 < period.days && period.days < all).then_some((period.days, all)),
+    };
+    report.periods.iter().map(point).collect()
 }
 
 fn trend(report: &Report, key: Key) -> chart::Chart {
@@ -267,11 +273,7 @@ fn trend(report: &Report, key: Key) -> chart::Chart {
         Key::Recovery => ("Failed deployment recovery time, median", Unit::Seconds),
         _ => (key.name(), Unit::Share),
     };
-    let values: Vec<Point> = report
-        .periods
-        .iter()
-        .map(|period| Point { until: period.until, value: period.figures.of(key) })
-        .collect();
+    let values = points(report, |figures| figures.of(key));
     let limits = bands::thresholds(report.bands_year).and_then(|table| key.limits(&table));
     let limits: Vec<(f64, String)> = limits
         .into_iter()
@@ -296,9 +298,9 @@ fn history(report: &Report) -> chart::Chart {
         .days
         .iter()
         .map(|day| match day.sent {
-            Some(0) => Point { until: day.date, value: None },
-            Some(sent) => Point { until: day.date, value: Some(day.stored as f64 / sent as f64) },
-            None => Point { until: day.date, value: Some(day.stored as f64) },
+            Some(0) => Point { until: day.date, value: None, part: None },
+            Some(sent) => Point { until: day.date, value: Some(day.stored as f64 / sent as f64), part: None },
+            None => Point { until: day.date, value: Some(day.stored as f64), part: None },
         })
         .collect();
     match report.integrity.days.iter().any(|day| day.sent.is_some()) {

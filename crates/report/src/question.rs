@@ -46,11 +46,6 @@ impl Question {
         Span::of(&self.zone, self.first, self.until)
     }
 
-    /// The end of the last day, in milliseconds.
-    pub(super) fn end(&self) -> i64 {
-        self.span().end
-    }
-
     /// The matchers of every series that is asked for.
     pub(super) fn selector(&self) -> String {
         self.selector_with(&[self.of_environment(), of_kind(self.simulated).to_owned()])
@@ -83,6 +78,12 @@ impl Question {
         let earliest = stored.values().filter_map(BTreeSet::first).min();
         let first = earliest.map_or(self.first, |day| begins(*day, self));
         Self { first, ..self.clone() }
+    }
+
+    /// The same of these teams; `all`: those that there are.
+    pub(super) fn of<T>(&self, teams: &[String], all: &BTreeMap<String, T>) -> Self {
+        let teams = if teams.len() == all.len() { self.teams.clone() } else { teams.to_vec() };
+        Self { teams, ..self.clone() }
     }
 
     pub(super) fn ask(&self, span: &Span, by: &'static str) -> Ask {

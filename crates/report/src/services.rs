@@ -7,7 +7,8 @@ use dorainfra_prometheus::query::{Instant, Query, QueryError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::keys::Ask;
+use super::question::Question;
+use super::spans::Span;
 use super::tally::Deployed;
 use super::{Key, words};
 
@@ -45,17 +46,16 @@ pub struct Service {
 /// Team and service.
 type Named = (String, String);
 
-/// The services, as `ask` has it, at `end`; `days`: how many are known of each team.
+/// The services of these teams over the days that are known of them.
 ///
 /// # Errors
 /// The first query that is not answered.
 pub(super) async fn services(
     query: &Query,
-    ask: &Ask,
-    end: i64,
-    days: &BTreeMap<&str, u32>,
+    question: &Question,
+    span: &Span,
 ) -> Result<Vec<Service>, QueryError> {
-    let ask = &Ask { by: "team, service", ..ask.clone() };
+    let (ask, end) = (&question.ask(span, "team, service"), span.end);
     let at = |expression: String| async move {
         let found = query.instant::<Instant>(&expression, Some(end)).await?;
         let label = |one: &Instant, name: &str| one.metric.get(name).cloned().unwrap_or_default();
@@ -82,12 +82,11 @@ pub(super) async fn services(
         let deployments = deployed.count().unwrap_or_default();
         let (failed, rework) = (deployed.failed(), deployed.rework());
         let share = |part: f64| (deployments >= 0.5).then(|| part / deployments);
-        let days = days.get(named.0.as_str()).copied().unwrap_or(1).max(1);
         Service {
             team: named.0.clone(),
             name: named.1.clone(),
             deployments,
-            frequency: deployments / f64::from(days),
+            frequency: deployments / span.days as f64,
             failure_rate: share(failed),
             rework_rate: share(rework),
             failed,

@@ -63,6 +63,10 @@ impl Span {
         (0..count).rev().map(one).collect()
     }
 
+    pub fn first(&self) -> Date {
+        self.until - Duration::days(self.days - 1)
+    }
+
     pub fn beginning(&self) -> i64 {
         self.end - self.milliseconds
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dorainfra_dora::metrics::{DEPLOYMENTS, LEAD_TIME, RECOVERY, SIMULATED};
 use dorainfra_prometheus::query::{Instant, Query, QueryError};
-use time::Date;
+use time::{Date, Duration};
 
 use super::integrity::{Day, Integrity};
 use super::question::{Question, label};
@@ -26,7 +26,15 @@ impl DaysOfBoth {
     }
 }
 
-/// From the day before the first one on: a sample at the beginning of the range is that day's last.
+/// Those of the range, with the day before it.
+pub(super) fn within(stored: &Days, question: &Question) -> Days {
+    let first = question.first - Duration::days(1);
+    let days = stored.iter().map(|(team, days)| (team.clone(), days.range(first..).copied().collect()));
+    days.filter(|(_, days): &(String, BTreeSet<Date>)| !days.is_empty()).collect()
+}
+
+/// Of the range and of as many days before it, and of the day before these: a sample at the beginning is
+/// that day's last.
 pub(super) async fn stored(query: &Query, question: &Question) -> Result<DaysOfBoth, QueryError> {
     // A day's sample is taken at its end, which is the next day's midnight; the
     // midnight at its beginning belongs to the day before.
@@ -34,7 +42,7 @@ pub(super) async fn stored(query: &Query, question: &Question) -> Result<DaysOfB
         let (selector, window) = (question.selector_of_both(), span.milliseconds - 1);
         format!("count by (team, {SIMULATED}) (count_over_time({DEPLOYMENTS}{{{selector}}}[{window}ms]))")
     };
-    let days = Span::before(&question.zone, question.until, 1, question.days() + 1);
+    let days = Span::before(&question.zone, question.until, 1, 2 * question.days() + 1);
     let mut stored = DaysOfBoth::default();
     for (metric, values) in over(query, &days, expression).await? {
         let days = match metric.get(SIMULATED).map(String::as_str) {

@@ -24,6 +24,7 @@ fn report() -> Report {
         figures: Figures { deployments: Some(deployments), frequency: Some(deployments / 28.0), ..figures },
         days: 28,
         deployments_by_period: vec![Some(deployments / 4.0); 4],
+        days_by_period: vec![7; 4],
         age,
         first_day: Some(date!(2026 - 03 - 01)),
         last_day: Some(date!(2026 - 03 - 28)),
@@ -48,8 +49,11 @@ fn report() -> Report {
         delivery: Some(Delivery { lag: 1.0, pending: 0.0, failed: 0.0 }),
         checks: Vec::new(),
     };
-    let period =
-        |week: i64| Period { until: date!(2026 - 03 - 07) + time::Duration::days(7 * week), figures };
+    let period = |week: i64| Period {
+        until: date!(2026 - 03 - 07) + time::Duration::days(7 * week),
+        days: 7,
+        figures,
+    };
     Report {
         schema: SCHEMA,
         subject: "dora <script>alert(1)</script>".into(),
@@ -64,11 +68,18 @@ fn report() -> Report {
         first: date!(2026 - 03 - 01),
         until: date!(2026 - 03 - 28),
         days: 28,
+        covered_days: 28,
         bands_year: 2023,
         bands: classify(&figures, 2, 2023),
         all: figures,
         previous: Some(before),
-        comparison: Some(Comparison { now: figures, before, moves: Vec::new(), without: Vec::new() }),
+        comparison: Some(Comparison {
+            now: figures,
+            before,
+            days: 28,
+            moves: Vec::new(),
+            without: Vec::new(),
+        }),
         period_days: 7,
         periods: (0..4).map(period).collect(),
         integrity: Integrity { checks: integrity::checks(&integrity, &teams, 28, 0), ..integrity },
@@ -491,4 +502,31 @@ fn what_is_written_can_be_read_in_light_dark_and_on_paper() {
             assert!(found >= 4.5, "{word} on {ground}: {found:.2} in {scheme}");
         }
     }
+}
+
+/// That it deployed nothing is known, and something else than that nothing is known.
+#[test]
+fn a_team_without_a_deployment_is_the_same_in_every_format() {
+    let nothing = |count| Figures {
+        deployments: count,
+        frequency: count,
+        failed: count,
+        rework: count,
+        ..Figures::default()
+    };
+    let never = Key::Frequency.text(Some(0.0));
+    let said = |count| {
+        let mut report = report();
+        report.teams[0].figures = nothing(count);
+        [html(&report, Key::Frequency), markdown(&report)].map(|text| text.matches(&never).count())
+    };
+    let (known, unknown) = (said(Some(0.0)), said(None));
+    assert!(known[0] > unknown[0] && known[1] > unknown[1], "{known:?}, {unknown:?}");
+}
+
+#[test]
+fn a_period_that_is_stored_in_part_says_so() {
+    let mut report = report();
+    report.periods[3].days = 2;
+    assert!(html(&report, Key::Frequency).contains("(2 of 7 days stored)"));
 }

@@ -107,6 +107,12 @@ impl Generate {
         let until = self.until.unwrap_or_else(yesterday);
         let days = self.days.unwrap_or(generator.days);
         if let Some(endpoint) = self.endpoint.named(&context.environment.folder) {
+            // What is stored of a day can't be written again.
+            let last = yesterday();
+            if until > last {
+                return Err(CommandError::usage(format!("{until} is not over yet (days are UTC)"))
+                    .hint(format!("give `--until {last}` or an earlier day; `--live` tells what comes")));
+            }
             let connect = endpoint.connect().await?;
             let activity = match &self.follow {
                 Some(path) => self.collected(context, path, config.settle_hours)?,

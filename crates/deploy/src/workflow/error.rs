@@ -160,6 +160,10 @@ pub enum InputError {
     Versions { from: String, to: String, stops: Vec<&'static str> },
     #[error("{name} `{value}` is not valid: {why}")]
     Text { name: &'static str, value: String, why: String },
+    #[error(
+        "{service} is what both {one} and {other} are: each would delete the other's events, so neither is read"
+    )]
+    SharedService { service: String, one: String, other: String },
     #[error("there is no mapping called `{name}`")]
     NoMapping { name: String, known: String },
     #[error("{path} is not a mapping: {why}", path = .path.display())]
@@ -298,6 +302,7 @@ impl InputError {
                 ));
             }
             Self::Text { .. } => return None,
+            Self::SharedService { .. } => "give one of them another `service`, or say its `team`",
             Self::NoMapping { known, .. } => return Some(format!("take one of {known}")),
             Self::Mapping { .. } => "docs/sources.md describes the form; mappings/ has examples",
             Self::NothingToAdopt { looked, .. } => {

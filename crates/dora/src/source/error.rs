@@ -54,6 +54,12 @@ pub enum SourceError {
     Journal(#[source] Why),
     #[error("{0} is another process's: a receiver is running, or something is being recorded")]
     Taken(String),
+    /// Two repositories would be one service.
+    #[error(
+        "{} has events of {owner} that {other} told, and this tells none of them: it is another repository",
+        path.display()
+    )]
+    Others { owner: String, other: String, path: PathBuf },
     #[error("the event can't be recorded: {0}")]
     Event(String),
 }
@@ -101,6 +107,10 @@ impl SourceError {
             Self::Listen { .. } => "give an address of this machine and a free port: 127.0.0.1:8085".into(),
             Self::Taken(_) => {
                 "send it to the receiver (`dorainfra event … --to URL`), or stop it first".into()
+            }
+            Self::Others { .. } => {
+                "give it another `--service` or `--team`: with these, each would delete the other's events"
+                    .into()
             }
             Self::Event(_) => {
                 "docs/events.md describes what `dorainfra event deploy` and its like take".into()

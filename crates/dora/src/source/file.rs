@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use super::super::events::{self, Event, Wrong};
+use super::super::metrics::OUTCOME_WINDOW;
 use super::SourceError;
 
 /// Problems that are reported; a file of another kind has one in each line.
@@ -17,23 +19,127 @@ const MOST_PROBLEMS: usize = 50;
 const COLUMNS: [&str; 10] =
     ["type", "id", "team", "service", "environment", "at", "kind", "changes", "deployment", "failure"];
 
+/// What a file tells.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    pub events: Vec<Event>,
+    /// What counts nowhere, or as something else than somebody may think, with its lines; and what to do.
+    pub odd: Vec<(String, &'static str)>,
+}
+
+/// The events of several files, and where each of them is.
+#[derive(Debug, Default)]
+pub struct Tables {
+    told: BTreeMap<(u8, String), (PathBuf, usize, Event)>,
+}
+
+impl Tables {
+    /// The events of one more file. An id that a file before has for another event is told with both
+    /// places: each would replace the other's, again and again. `now`: what is later has not been yet.
+    pub fn read(mut self, path: &Path, now: OffsetDateTime) -> (Result<Told, SourceError>, Self) {
+        let lines = match lines_of(path) {
+            Ok(lines) => lines,
+            Err(error) => return (Err(error), self),
+        };
+        let elsewhere = |(line, event): &(usize, Event)| {
+            let (_, rank, id) = event.order();
+            let (other, first, known) = self.told.get(&(rank, id.to_owned()))?;
+            (known != event).then(|| Problem {
+                line: *line,
+                column: 1,
+                message: format!("`{id}` is another event of this type in {}, line {first}", other.display()),
+            })
+        };
+        let problems: Vec<Problem> = lines.iter().filter_map(elsewhere).collect();
+        if !problems.is_empty() {
+            return (Err(malformed_file(path, problems)), self);
+        }
+        for (line, event) in &lines {
+            let (_, rank, id) = event.order();
+            self.told.insert((rank, id.to_owned()), (path.to_owned(), *line, event.clone()));
+        }
+        let odd = self.odd(&lines, now);
+        (Ok(Told { events: lines.into_iter().map(|(_, event)| event).collect(), odd }), self)
+    }
+
+    fn at(&self, rank: u8, id: &str) -> Option<OffsetDateTime> {
+        self.told.get(&(rank, id.to_owned())).map(|(_, _, event)| event.at())
+    }
+
+    /// Of events that can be, and count as somebody may not think.
+    fn odd(&self, lines: &[(usize, Event)], now: OffsetDateTime) -> Vec<(String, &'static str)> {
+        const NAMED: usize = 3;
+        const CHANGE: u8 = 0;
+        const DEPLOYMENT: u8 = 1;
+        let ran = |id: &Option<String>| self.at(DEPLOYMENT, id.as_deref()?);
+        let [mut late, mut newer, mut future] = [const { Vec::<usize>::new() }; 3];
+        for (line, event) in lines {
+            match event {
+                Event::Failure(it) if ran(&it.deployment).is_some_and(|ran| it.at - ran > OUTCOME_WINDOW) => {
+                    late.push(*line);
+                }
+                Event::Deployment(it) => {
+                    let written = it.changes.iter().filter_map(|id| self.at(CHANGE, id));
+                    if written.into_iter().any(|written| written > it.at) {
+                        newer.push(*line);
+                    }
+                }
+                _ => {}
+            }
+            if event.at() > now {
+                future.push(*line);
+            }
+        }
+        let said = [
+            (
+                late,
+                "failures that began more than 3 days after their deployment are none of its, and count nowhere",
+                "name the deployment that caused it, or none",
+            ),
+            (
+                newer,
+                "changes that are newer than their deployment count as 0 seconds",
+                "compare the two systems' clocks",
+            ),
+            (
+                future,
+                "events that are still to come count when their time is over",
+                "look for a wrong clock, or year",
+            ),
+        ];
+        let said = said.into_iter().filter(|(lines, ..)| !lines.is_empty());
+        said.map(|(lines, what, hint)| {
+            let named: Vec<String> = lines.iter().take(NAMED).map(usize::to_string).collect();
+            let more = if lines.len() > NAMED { ", …" } else { "" };
+            (format!("{what} ({}): line {}{more}", lines.len(), named.join(", ")), hint)
+        })
+        .collect()
+    }
+}
+
 /// The events of a file: `.csv` is CSV, everything else JSON lines.
 pub fn read(path: &Path) -> Result<Vec<Event>, SourceError> {
+    Ok(lines_of(path)?.into_iter().map(|(_, event)| event).collect())
+}
+
+fn lines_of(path: &Path) -> Result<Lines, SourceError> {
     let bytes = std::fs::read(path).map_err(SourceError::file("can't be read", path))?;
     let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
     let parsed = text(&bytes).and_then(|text| if is_csv { csv(&text) } else { json_lines(&text) });
-    parsed.and_then(each_once).map_err(|mut problems| {
-        let more = problems.len().saturating_sub(MOST_PROBLEMS);
-        problems.truncate(MOST_PROBLEMS);
-        let mut problems: Vec<String> = problems
-            .into_iter()
-            .map(|Problem { line, column, message }| format!("{}:{line}:{column}: {message}", path.display()))
-            .collect();
-        if more > 0 {
-            problems.push(format!("and {more} more"));
-        }
-        SourceError::Malformed { path: path.to_owned(), problems }
-    })
+    parsed.and_then(each_once).map_err(|problems| malformed_file(path, problems))
+}
+
+fn malformed_file(path: &Path, mut problems: Vec<Problem>) -> SourceError {
+    let more = problems.len().saturating_sub(MOST_PROBLEMS);
+    problems.truncate(MOST_PROBLEMS);
+    let mut problems: Vec<String> = problems
+        .into_iter()
+        .map(|Problem { line, column, message }| format!("{}:{line}:{column}: {message}", path.display()))
+        .collect();
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
+    SourceError::Malformed { path: path.to_owned(), problems }
 }
 
 /// What is wrong, and where: lines and columns from 1, in characters.
@@ -78,7 +184,7 @@ fn text(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Problem>> {
 }
 
 /// What is there twice is one event, if it is the same.
-fn each_once(lines: Lines) -> Result<Vec<Event>, Vec<Problem>> {
+fn each_once(lines: Lines) -> Result<Lines, Vec<Problem>> {
     let mut seen: BTreeMap<(u8, String), (usize, Event)> = BTreeMap::new();
     let (mut all, mut problems) = (Vec::with_capacity(lines.len()), Vec::new());
     for (line, event) in lines {
@@ -91,7 +197,7 @@ fn each_once(lines: Lines) -> Result<Vec<Event>, Vec<Problem>> {
             }
             None => {
                 seen.insert((rank, id.to_owned()), (line, event.clone()));
-                all.push(event);
+                all.push((line, event));
             }
         }
     }
@@ -101,7 +207,7 @@ fn each_once(lines: Lines) -> Result<Vec<Event>, Vec<Problem>> {
 fn json_lines(text: &str) -> Result<Lines, Vec<Problem>> {
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match events::event_of(line) {
+        match events::event_of(line).and_then(|event| events::repeated(line).map_or(Ok(event), Err)) {
             Ok(event) => all.push((index + 1, event.trimmed())),
             Err((column, message)) => problems.push(Problem { line: index + 1, column, message }),
         }
@@ -240,8 +346,11 @@ recovery,,,,2026-03-02T16:10:00Z,,d2,f1,
 {"type":"failure","id":"f1","team":"orders","service":"cart","at":"2026-03-02T15:42:00Z","deployment":"d1"}
 {"type":"recovery","failure":"f1","at":"2026-03-02T16:10:00Z","deployment":"d2"}
 "#;
-        let expected = each_once(json_lines(lines).unwrap()).unwrap();
-        assert_eq!(each_once(csv(table).unwrap()).unwrap(), expected);
+        let events = |lines: Lines| -> Vec<Event> {
+            each_once(lines).unwrap().into_iter().map(|(_, event)| event).collect()
+        };
+        let expected = events(json_lines(lines).unwrap());
+        assert_eq!(events(csv(table).unwrap()), expected);
         // As spreadsheets write it, in their countries.
         let utf16 = |bytes: fn(u16) -> [u8; 2]| {
             let units = "\u{feff}".encode_utf16().chain(table.encode_utf16());
@@ -337,6 +446,38 @@ deployment,d1,orders,cart,2026-03-02T10:00:00Z
         std::fs::write(&path, b"type,id\nchange,caf\xe9\n").unwrap();
         let said = read(&path).unwrap_err().to_string();
         assert!(said.contains("latin1.csv:2:11: this is no UTF-8"), "{said}");
+    }
+
+    #[test]
+    fn what_counts_otherwise_than_it_seems_is_told_with_its_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let text = r#"{"type":"change","id":"c1","team":"t","service":"s","at":"2026-03-02T13:00:00Z"}
+{"type":"deployment","id":"d1","team":"t","service":"s","at":"2026-03-02T12:00:00Z","changes":["c1"]}
+{"type":"failure","id":"f1","team":"t","service":"s","at":"2026-03-05T12:00:00Z","deployment":"d1"}
+{"type":"failure","id":"f2","team":"t","service":"s","at":"2026-03-05T12:00:01Z","deployment":"d1"}
+{"type":"deployment","id":"d2","team":"t","service":"s","at":"2031-03-02T12:00:00Z"}
+"#;
+        std::fs::write(&path, text).unwrap();
+        let now = time::macros::datetime!(2026-04-01 00:00 UTC);
+        let told = Tables::default().read(&path, now).0.unwrap();
+        let odd: Vec<String> = told.odd.into_iter().map(|(what, _)| what).collect();
+        assert_eq!(
+            odd,
+            [
+                "failures that began more than 3 days after their deployment are none of its, and count nowhere (1): line 4",
+                "changes that are newer than their deployment count as 0 seconds (1): line 2",
+                "events that are still to come count when their time is over (1): line 5",
+            ]
+        );
+        assert_eq!(told.events.len(), 5);
+        insta::assert_snapshot!(problems("events.jsonl", r#"{"type":"change","id":"c1","team":"t","service":"s","id":"c2","at":"2026-03-02T09:00:00Z"}
+{"type":"deployment","type":"change","id":"d1","team":"t","service":"s","at":"2026-03-02T09:00:00Z"}
+"#), @r"
+        events.jsonl can't be read as events:
+        events.jsonl:1:54: `id` is there twice
+        events.jsonl:2:22: `type` is there twice
+        ");
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub(super) struct Provenance {
     /// By what can be read in several ways, those in which the configuration's sources read it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     places: BTreeMap<String, BTreeSet<String>>,
+    /// By what a source reads, where that is, and what people call it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    names: BTreeMap<String, (String, String)>,
 }
 
 /// What a source reads, however its owner is called.
@@ -31,6 +34,8 @@ pub struct Origin {
     pub former: String,
     /// What is read: a repository, or a project.
     pub place: String,
+    /// For people: `git /srv/shop`.
+    pub name: String,
 }
 
 /// The sources that there are.
@@ -68,6 +73,16 @@ impl Provenance {
         Self { files: other.files.clone(), ..self.clone() }
     }
 
+    /// Who told the events that begin with `prefix` last, if that is at another place than `source`.
+    pub fn elsewhere(&self, source: &Origin, prefix: &str) -> Option<String> {
+        let tells = |reading: &str| self.owners.get(reading).is_some_and(|its| its.contains(prefix));
+        let here = |(reading, (place, _)): &(&String, &(String, String))| {
+            *place == source.place || **reading == source.reading
+        };
+        let mut told = self.names.iter().filter(|(reading, _)| tells(reading));
+        told.find(|one| !here(one)).map(|(_, (_, name))| name.clone())
+    }
+
     /// The events of what `source` reads begin with `prefix` now. Answers what they began with
     /// before, and no longer do: neither is it `kept`, the beginning of another source that
     /// there is, nor did another one tell it since.
@@ -84,6 +99,8 @@ impl Provenance {
             }
         }
         self.owners.retain(|_, owners| !owners.is_empty());
+        self.names.retain(|reading, _| self.owners.contains_key(reading));
+        self.names.insert(source.reading.clone(), (source.place.clone(), source.name.clone()));
         let elsewhere: BTreeSet<String> = self
             .owners
             .iter()
@@ -125,7 +142,12 @@ mod tests {
     use super::*;
 
     fn origin(reading: &str, place: &str) -> Origin {
-        Origin { reading: reading.into(), former: format!("former {reading}"), place: place.into() }
+        Origin {
+            reading: reading.into(),
+            former: format!("former {reading}"),
+            place: place.into(),
+            name: reading.into(),
+        }
     }
 
     #[test]

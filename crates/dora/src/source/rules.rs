@@ -16,7 +16,11 @@ impl Owner {
     /// What the ids of this owner's events begin with: tags and issue numbers are
     /// unique in their own project only.
     pub fn prefix(&self) -> String {
-        format!("{}/{}@", self.team, self.service)
+        Self::prefix_of(&self.team, &self.service)
+    }
+
+    pub(super) fn prefix_of(team: &str, service: &str) -> String {
+        format!("{team}/{service}@")
     }
 }
 

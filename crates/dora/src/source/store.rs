@@ -15,6 +15,7 @@ pub(super) use super::durable::beside;
 pub use super::durable::write_durably;
 use super::provenance::Provenance;
 pub use super::provenance::{Kept, Origin};
+use super::rules::Owner;
 
 /// A file of events that is being changed; nobody else changes it meanwhile.
 pub struct Store {
@@ -30,6 +31,8 @@ pub struct Store {
 
 /// What an event is referred to by: the kind, and the id among them.
 type Key = (u8, String);
+/// The kind of failures.
+const FAILURE: u8 = 2;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,14 +100,23 @@ impl Store {
         merged
     }
 
+    /// Those of these that are told anew as another team's or service's, with whose they were.
+    pub fn moved<'a>(&self, new: &'a [Event]) -> Vec<(&'a str, String)> {
+        let moved = new.iter().filter_map(|event| {
+            let ((team, service), now) = (self.events.get(&key(event))?.owner()?, event.owner()?);
+            (now != (team, service)).then(|| (event.order().2, format!("{team}/{service}")))
+        });
+        moved.collect()
+    }
+
     /// Adds the events of a file; no other source removes them.
     pub fn merge_file(&mut self, new: Vec<Event>) -> Merged {
         self.provenance.file(new.iter().map(key));
         self.merge(new)
     }
 
-    /// Has of an owner (whose ids begin with `prefix`) these events and no others, but for what
-    /// files reported.
+    /// Has of an owner (as `prefix` names it) these events and no others, but for what files
+    /// reported.
     pub fn replace(&mut self, prefix: &str, new: Vec<Event>) -> Merged {
         self.replace_all(&[prefix.to_owned()], new)
     }
@@ -112,28 +124,60 @@ impl Store {
     /// Has of what `source` reads these events and no others. Answers, too, what its ids began
     /// with before, if its owner has another name now: what was made then is gone. `kept`: what
     /// the ids of all sources that there are begin with.
+    ///
+    /// # Errors
+    /// Another repository was read as this team's service, and no configuration says that it is
+    /// this one now; nothing is changed then.
     pub fn replace_source(
         &mut self,
         source: &Origin,
         prefix: &str,
         kept: &Kept,
         new: Vec<Event>,
-    ) -> (Merged, Vec<String>) {
+    ) -> Result<(Merged, Vec<String>), SourceError> {
+        if kept.configured.is_none()
+            && let Some(other) = self.provenance.elsewhere(source, prefix)
+            && !self.tells_again(prefix, &new)
+        {
+            let owner = prefix.trim_end_matches('@').to_owned();
+            return Err(SourceError::Others { owner, other, path: self.path.clone() });
+        }
         let former = self.provenance.owns(source, prefix, kept);
         let mut prefixes = former.clone();
         prefixes.push(prefix.to_owned());
-        (self.replace_all(&prefixes, new), former)
+        Ok((self.replace_all(&prefixes, new), former))
+    }
+
+    /// Whether any of the owner's events is among these, or there are none: a commit is in no other
+    /// repository, and a clone of the same has all of them.
+    fn tells_again(&self, prefix: &str, new: &[Event]) -> bool {
+        let owned: BTreeSet<&Key> = self.owned(prefix).collect();
+        owned.is_empty()
+            || new.iter().any(|event| self.events.get(&key(event)).is_some_and(|old| old == event))
+    }
+
+    /// The events whose owner is the one that `prefix` names: that their ids begin with it is not
+    /// enough, as a service may be called `c`, and another one `c@x`.
+    fn owned(&self, prefix: &str) -> impl Iterator<Item = &Key> {
+        let is_its = move |event: &Event| {
+            let whose = match event {
+                Event::Recovery(it) => self.events.get(&(FAILURE, it.failure.clone())).and_then(Event::owner),
+                other => other.owner(),
+            };
+            // What recovers from nothing that is known counts nowhere.
+            whose.is_none_or(|(team, service)| Owner::prefix_of(team, service) == prefix)
+        };
+        let its = self.events.iter().filter(move |(key, event)| key.1.starts_with(prefix) && is_its(event));
+        its.map(|(key, _)| key).filter(|key| !self.provenance.is_of_file(key))
     }
 
     fn replace_all(&mut self, prefixes: &[String], new: Vec<Event>) -> Merged {
         let fresh: BTreeMap<Key, Event> = new.into_iter().map(|event| (key(&event), event)).collect();
-        let before = self.events.len();
-        let provenance = &self.provenance;
-        let its = |key: &Key| prefixes.iter().any(|prefix| key.1.starts_with(prefix.as_str()));
+        let its = prefixes.iter().flat_map(|prefix| self.owned(prefix));
         // What can't be written is refused below, and gone all the same.
-        self.events.retain(|key, _| !its(key) || fresh.contains_key(key) || provenance.is_of_file(key));
-        let removed = (before - self.events.len()) as u64;
-        Merged { removed, ..self.merge(fresh.into_values()) }
+        let gone: BTreeSet<Key> = its.filter(|key| !fresh.contains_key(*key)).cloned().collect();
+        self.events.retain(|key, _| !gone.contains(key));
+        Merged { removed: gone.len() as u64, ..self.merge(fresh.into_values()) }
     }
 
     /// Has these events, and of those that were made `before` (by their ids) no others.
@@ -319,6 +363,20 @@ mod tests {
         store.merge(parsed(&LINES.replace("t/s@", "other")));
         let merged = store.replace("t/s@", parsed(LINES.lines().next().unwrap()));
         assert_eq!(merged, Merged { removed: 1, total: 3, ..Merged::default() });
+    }
+
+    #[test]
+    fn an_id_that_begins_alike_is_of_whom_its_event_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(&folder.path().join("events.jsonl")).unwrap();
+        let failed = r#"{"type":"failure","id":"t/s@x@f","team":"t","service":"s@x","at":"2026-03-02T15:42:00Z"}
+{"type":"recovery","failure":"t/s@x@f","at":"2026-03-02T16:10:00Z"}
+"#;
+        store.merge(parsed(failed));
+        store.merge(parsed(&LINES.replace("t/s@", "t/s@x@").replace("\"s\"", "\"s@x\"")));
+        store.merge(parsed(LINES));
+        assert_eq!(store.replace("t/s@", Vec::new()), Merged { removed: 2, total: 4, ..Merged::default() });
+        assert_eq!(store.replace("t/s@x@", Vec::new()), Merged { removed: 4, ..Merged::default() });
     }
 
     #[test]

@@ -77,6 +77,11 @@ pub(super) fn origin(source: &Source) -> Origin {
         reading: named(source.kind, &json(&reading)),
         former: named(source.kind, &former_reading(&reading)).replacen(':', "-", 1),
         place: named(source.kind, &json(&place)),
+        name: format!(
+            "{} {}",
+            source.kind.name(),
+            reading.path.as_ref().or(reading.project.as_ref()).map_or("", String::as_str)
+        ),
     }
 }
 

@@ -20,7 +20,7 @@ use dorainfra_dora::source::{
 use dorainfra_model::Events;
 use time::OffsetDateTime;
 
-use self::owner::{deployed, exclude, owner, rules, unit};
+use self::owner::{deployed, exclude, makes_events, moved, owner, rules, shared, unit};
 use super::error::{Error, InputError, Result};
 use super::operator::Operator;
 use super::workspace::{self, Workspace};
@@ -134,6 +134,7 @@ pub async fn with_known_teams(
             Err(error) => failed.push(Failed { source: name(workspace, source), error }),
         }
     }
+    failed.extend(shared(workspace, &configured).into_iter().flatten());
     (configured, failed)
 }
 
@@ -194,7 +195,7 @@ impl<'a> Collecting<'a> {
     /// `configured`: all sources that there are.
     pub fn begin(files: &'a Files, configured: &[Source]) -> Result<Self> {
         let mut begun = Self::of_some(files, configured)?;
-        let own = configured.iter().filter(|source| source.project.is_some() || is_git(source));
+        let own = configured.iter().filter(|source| makes_events(source));
         begun.kept.configured = Some(own.map(files::origin).collect());
         Ok(begun)
     }
@@ -202,14 +203,15 @@ impl<'a> Collecting<'a> {
     /// Of sources that somebody names; there may be others.
     pub fn of_some(files: &'a Files, named: &[Source]) -> Result<Self> {
         let subscriptions = subscriptions(named, files)?;
-        let own = named.iter().filter(|source| source.project.is_some() || is_git(source));
+        let own = named.iter().filter(|source| makes_events(source));
         let prefixes = own.map(|source| owner(source).prefix()).collect();
         let kept = Kept { prefixes, configured: None };
         let (sources, merged) = (Vec::new(), Merged::default());
         Ok(Self { files, subscriptions, kept, received: false, sources, merged })
     }
 
-    /// Reads all of them whose owners are known. One that fails keeps no other from being read.
+    /// Reads all of them whose owners are known and their own. One that fails keeps no other from being
+    /// read.
     pub async fn collect_all(
         &mut self,
         workspace: &Workspace,
@@ -218,8 +220,12 @@ impl<'a> Collecting<'a> {
         events: &Events,
     ) -> Vec<Failed> {
         let mut failed = Vec::new();
-        for source in sources.iter().filter(|source| !is_nobodys(source)) {
-            if let Err(error) = self.collect(workspace, source, since, events).await {
+        let mut tables = file::Tables::default();
+        for (source, is_shared) in sources.iter().zip(shared(workspace, sources)) {
+            if is_nobodys(source) || is_shared.is_some() {
+                continue;
+            }
+            if let Err(error) = self.collect(workspace, source, since, &mut tables, events).await {
                 failed.push(Failed { source: name(workspace, source), error });
             }
         }
@@ -232,6 +238,7 @@ impl<'a> Collecting<'a> {
         workspace: &Workspace,
         source: &Source,
         since: OffsetDateTime,
+        tables: &mut file::Tables,
         events: &Events,
     ) -> Result<()> {
         let path = source.path.clone().unwrap_or_default();
@@ -259,8 +266,15 @@ impl<'a> Collecting<'a> {
                 known
             }
             (None, SourceKind::File) => {
-                let reported = blocking(move || file::read(&path)).await?;
-                return self.add(name, source, None, reported, events);
+                let known = std::mem::take(tables);
+                let now = OffsetDateTime::now_utc();
+                let (told, known) = blocking(move || Ok(known.read(&path, now))).await?;
+                *tables = known;
+                let told = told?;
+                for (what, hint) in told.odd {
+                    events.warn(format!("{name}: {what}"), Some(hint.into()));
+                }
+                return self.add(name, source, None, told.events, events);
             }
             (None, SourceKind::Git) => {
                 let deployed = match &source.branch {
@@ -340,8 +354,16 @@ impl<'a> Collecting<'a> {
         self.count(&name, owner, &reported, events);
         let mut store = Store::open(&self.files.events)?;
         let (merged, former) = match &prefix {
-            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, reported),
-            None => (store.merge_file(reported), Vec::new()),
+            Some(prefix) => store.replace_source(&files::origin(source), prefix, &self.kept, reported)?,
+            None => {
+                if let Some(said) = moved(&store.moved(&reported)) {
+                    events.warn(
+                        format!("{name}: {said}"),
+                        Some("if they are other events, give them ids that no other file has".into()),
+                    );
+                }
+                (store.merge_file(reported), Vec::new())
+            }
         };
         if !merged.is_empty() || !self.files.events.exists() {
             store.save()?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::format_description::well_known::Rfc3339;
 
 use super::super::super::events::Event;
+use super::super::super::metrics::OUTCOME_WINDOW;
 use super::super::SourceError;
 use super::super::classify;
 use super::super::project::{DeploymentRecord, Fact, Failed, Project};
@@ -44,6 +45,8 @@ struct Known {
 pub(super) enum Unknown {
     /// The deployment that an incident names: none of this name ran before it.
     Deployment(String),
+    /// A deployment that ran so long before that the incident is none of its failures.
+    LongAgo(String),
     /// The beginning of an incident that is over.
     Beginning(String),
     /// An incident that would be over before it began: of its end,
@@ -281,9 +284,16 @@ impl Maker {
                 let ran = |ran: &DeploymentRecord| {
                     ran.environment == environment && ran.at().is_some_and(|at| at <= begun)
                 };
-                if !cdevents::named(&known.deployments, named).any(|(_, deployment)| ran(deployment)) {
+                let all = cdevents::named(&known.deployments, named).map(|(_, deployment)| deployment);
+                let Some(last) = all.filter(|one| ran(one)).filter_map(DeploymentRecord::at).max() else {
                     return Ok(Some(Unknown::Deployment(format!(
                         "no deployment `{named}` of {of} ran in {environment} before this incident"
+                    ))));
+                };
+                if begun - last > OUTCOME_WINDOW {
+                    return Ok(Some(Unknown::LongAgo(format!(
+                        "deployment `{named}` of {of} ran more than {} days before this incident",
+                        OUTCOME_WINDOW.whole_days()
                     ))));
                 }
             }

@@ -108,6 +108,7 @@ impl Unknown {
             (Self::Deployment(what), false) => {
                 Ok(format!("{what}: it counts as a failure once that deployment is reported"))
             }
+            (Self::LongAgo(what), _) => Ok(format!("{what}: this is no failure of it, and counts nowhere")),
             (Self::Beginning(what), true) => {
                 Ok(format!("{what}: this counts once `dorainfra event incident` reports it"))
             }
