@@ -1,7 +1,6 @@
 //! `apply`: resources → machine ready → stack → history → proof.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use dorainfra_config::Feeds;
@@ -11,6 +10,7 @@ use dorainfra_engine::{Action, Plan, Step};
 use dorainfra_model::Events;
 
 use super::context::Context;
+use super::times::Told;
 use super::{CommandError, CommandResult, Exit, arguments, screen, summary};
 use crate::ui::Summary;
 
@@ -34,12 +34,14 @@ pub struct Apply {
     /// Do not prove the ingest at the end
     #[arg(long)]
     no_verify: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 impl Apply {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let began = Instant::now();
-        let planning = async |events: &Events| self.plan(context, events).await;
+        let times = self.told.begin(context)?;
+        let planning = async |events: &Events| self.plan(context, &times.heard(events)).await;
         let (planned, mut tally) = screen::counted(&context.printer, planning).await;
         let (run, planned) = planned?;
         run.refuse_stand_ins()?;
@@ -52,7 +54,8 @@ impl Apply {
         }
         let unchanged = !planned.has_changes();
         let extent = Extent { stack: !self.no_stack, verify: !self.no_verify, unchanged };
-        let applying = async |events: &Events| apply::apply(&run, &planned.plan, extent, events).await;
+        let applying =
+            async |events: &Events| apply::apply(&run, &planned.plan, extent, &times.heard(events)).await;
         let (Applied { outcome, report, result }, rest) = screen::counted(&context.printer, applying).await;
         tally.phases.extend(rest.phases);
 
@@ -60,7 +63,7 @@ impl Apply {
             command: "apply".into(),
             ok: result.is_ok(),
             phases: tally.phases,
-            total_ms: began.elapsed().as_millis() as u64,
+            total_ms: times.elapsed().as_millis() as u64,
             verified: report.as_ref().map(summary::report),
             next: match &result {
                 Ok(()) => self.next(&run, &planned.plan),
@@ -77,8 +80,11 @@ impl Apply {
             summary.facts.push(("engine".into(), run.facts.engine.label()));
         }
         summary::same_deployment(&mut summary, context);
+        summary.timings = times.timings();
         context.printer.conclude(&summary);
+        let traced = times.write_trace(context, "apply");
         result?;
+        traced?;
         match report {
             Some(report) if !report.ok() => Err(CommandError::failed("the ingest is not proven")
                 .exit(Exit::VerifyFailed)
@@ -111,9 +117,14 @@ impl Apply {
         let project = context.project().await?;
         saved.belongs_to(&project.config)?;
         let project = Project { config: saved.config.clone(), ..project };
-        let run =
-            Run::with_facts(context.workspace.clone(), context.operator(), project, saved.facts.clone())
-                .await?;
+        let run = Run::with_facts(
+            context.workspace.clone(),
+            context.operator(),
+            project,
+            saved.facts.clone(),
+            events,
+        )
+        .await?;
         let planned = apply::plan_again(&run, &saved, !self.no_stack, events).await?;
         Ok((run, planned))
     }

@@ -1,7 +1,5 @@
 //! `destroy`: stack, then resources; bucket and data disk only if asked for by name.
 
-use std::time::Instant;
-
 use clap::Args;
 use dorainfra_deploy::resource::Remains;
 use dorainfra_deploy::workflow::destroy::{self, Destroyed, Planned};
@@ -10,6 +8,7 @@ use dorainfra_engine::Action;
 use dorainfra_model::Events;
 
 use super::context::Context;
+use super::times::Told;
 use super::{CommandError, CommandResult, Exit, screen, summary};
 use crate::ui::Summary;
 
@@ -26,12 +25,14 @@ pub struct Destroy {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 impl Destroy {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let began = Instant::now();
-        let planning = async |events: &Events| self.plan(context, events).await;
+        let times = self.told.begin(context)?;
+        let planning = async |events: &Events| self.plan(context, &times.heard(events)).await;
         let (planned, mut tally) = screen::counted(&context.printer, planning).await;
         let (run, planned) = planned?;
         if planned.has_changes() && !self.yes {
@@ -44,7 +45,7 @@ impl Destroy {
                 return Err(CommandError::declined("not destroyed: nothing was changed"));
             }
         }
-        let destroying = async |events: &Events| destroy::destroy(&run, &planned, events).await;
+        let destroying = async |events: &Events| destroy::destroy(&run, &planned, &times.heard(events)).await;
         let (Destroyed { outcome, remains, result }, rest) =
             screen::counted(&context.printer, destroying).await;
         tally.phases.extend(rest.phases);
@@ -52,7 +53,7 @@ impl Destroy {
             command: "destroy".into(),
             ok: result.is_ok(),
             phases: tally.phases,
-            total_ms: began.elapsed().as_millis() as u64,
+            total_ms: times.elapsed().as_millis() as u64,
             ..Summary::default()
         };
         let before = planned.has_changes() || planned.plan.count(Action::Keep) > 0;
@@ -65,8 +66,11 @@ impl Destroy {
             summary.next.push("dorainfra destroy --delete-data".into());
         }
         summary::same_deployment(&mut summary, context);
+        summary.timings = times.timings();
         context.printer.conclude(&summary);
+        let traced = times.write_trace(context, "destroy");
         result?;
+        traced?;
         Ok(Exit::Done)
     }
 

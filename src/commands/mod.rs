@@ -39,6 +39,7 @@ mod screen;
 mod stack;
 mod status;
 mod summary;
+mod times;
 mod troubleshooting;
 mod usage;
 mod validate;

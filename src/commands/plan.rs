@@ -7,6 +7,7 @@ use dorainfra_deploy::workflow::{Planned, Purpose, SavedPlan, Selection, apply, 
 use dorainfra_model::{Events, Phase};
 
 use super::context::Context;
+use super::times::Told;
 use super::{CommandResult, Exit, arguments, screen};
 use crate::ui::{self, GraphForm, graph};
 
@@ -28,8 +29,10 @@ pub struct PlanCommand {
     detailed_exitcode: bool,
     /// Print the dependencies and each resource's action as a graph, and nothing else; an arrow leads to
     /// what a resource needs
-    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["out", "json"])]
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["out", "json", "timings"])]
     graph: Option<Form>,
+    #[command(flatten)]
+    told: Told,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,6 +41,12 @@ enum Form {
     Mermaid,
     /// For Graphviz: `dorainfra plan --graph dot | dot -Tsvg`
     Dot,
+}
+
+/// What is left to be shown.
+enum Shown {
+    Graph(String),
+    Plan { changes: bool, file: Option<String> },
 }
 
 impl From<Form> for GraphForm {
@@ -51,17 +60,21 @@ impl From<Form> for GraphForm {
 
 impl PlanCommand {
     pub async fn run(self, context: &Context) -> CommandResult {
-        let (exit, drawn) =
-            screen::with(&context.printer, async |events| self.work(context, events).await).await?;
-        if let Some(drawn) = drawn {
-            context.printer.verbatim(&drawn);
+        let times = self.told.begin(context)?;
+        let work = async |events: &Events| self.work(context, &times.heard(events)).await;
+        let (exit, shown) = screen::with(&context.printer, work).await?;
+        match shown {
+            Shown::Graph(drawn) => context.printer.verbatim(&drawn),
+            Shown::Plan { changes, file } => {
+                context.printer.conclude(&ui::Planned { changes, file, timings: times.timings() });
+            }
         }
+        times.write_trace(context, "plan")?;
         Ok(exit)
     }
 
-    /// The exit code, and the graph where one is asked for.
-    async fn work(self, context: &Context, events: &Events) -> CommandResult<(Exit, Option<String>)> {
-        let selection = Selection::from(self.selection);
+    async fn work(&self, context: &Context, events: &Events) -> CommandResult<(Exit, Shown)> {
+        let selection = Selection::from(self.selection.clone());
         let run = context.run_for(Purpose::Plan, &selection, events).await?;
         credentials::warn_of_ends(&run.held, events);
         let plan = phase(events, Phase::Plan, run.plan(&selection, events)).await?;
@@ -81,9 +94,7 @@ impl PlanCommand {
             events.note(format!("saved: `dorainfra apply {}` does exactly this or refuses", name.display()));
             file = Some(name.display().to_string());
         }
-        if drawn.is_none() {
-            context.printer.conclude(&ui::Planned { changes, file });
-        }
-        Ok((if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done }, drawn))
+        let exit = if changes && self.detailed_exitcode { Exit::Changes } else { Exit::Done };
+        Ok((exit, drawn.map_or(Shown::Plan { changes, file }, Shown::Graph)))
     }
 }

@@ -113,7 +113,7 @@ impl Lines {
             Event::Planned { plan, feed, cost } => {
                 vec![Line::Out(PlanView(plan, feed, cost.as_deref()).human(&self.style))]
             }
-            Event::ResourceStarted { id, action } => {
+            Event::ResourceStarted { id, action, .. } => {
                 self.running.insert(id.clone(), (*action, String::new()));
                 let line = format!("  … {}", labels::doing(*action, id));
                 if verbose && !self.live { vec![self.message(Role::Faint, line)] } else { Vec::new() }
@@ -157,7 +157,7 @@ impl Lines {
             }
             // Nothing but `logs` sends one, by itself.
             Event::StackLog { .. } => Vec::new(),
-            Event::ResourceProgress { .. } => Vec::new(),
+            Event::ResourceProgress { .. } | Event::StageFinished { .. } => Vec::new(),
         }
     }
 

@@ -50,7 +50,7 @@ impl Live {
                 self.phase = Some(bar);
             }
             Event::PhaseFinished { .. } => self.end_phase(),
-            Event::ResourceStarted { id, action } => {
+            Event::ResourceStarted { id, action, .. } => {
                 let bar = self.add(spinner(&labels::doing(*action, id)));
                 end(self.resources.insert(id.clone(), bar));
             }
@@ -87,7 +87,8 @@ impl Live {
                     bar.set_position(*done);
                 }
             }
-            Event::Planned { .. }
+            Event::StageFinished { .. }
+            | Event::Planned { .. }
             | Event::ResourceSkipped { .. }
             | Event::MachineLog { .. }
             | Event::StackLog { .. }
@@ -249,7 +250,7 @@ mod tests {
         let (mut live, paper) = live();
         let id: ResourceId = "compute.instance/dorainfra-mimir".parse().unwrap();
         live.take(&Event::PhaseStarted { phase: Phase::Resources });
-        live.take(&Event::ResourceStarted { id: id.clone(), action: Action::Create });
+        live.take(&Event::ResourceStarted { id: id.clone(), action: Action::Create, waited_for: None });
         live.take(&Event::ResourceProgress { id: id.clone(), message: "operation\nRUNNING 40 %".into() });
         paper.wait_for("create compute.instance/dorainfra-mimir 0.");
         assert_eq!(live.resources[&id].message(), "operation RUNNING 40 %");

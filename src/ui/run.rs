@@ -159,9 +159,9 @@ mod tests {
             Event::PhaseFinished { phase: Phase::Plan, elapsed_ms: 212, ok: true },
             Event::Planned { plan, feed: Vec::new(), cost: None },
             Event::PhaseStarted { phase: Phase::Resources },
-            Event::ResourceStarted { id: bucket.clone(), action: Action::Create },
-            Event::ResourceFinished { id: bucket, action: Action::Create, elapsed_ms: 1_250 },
-            Event::ResourceStarted { id: instance.clone(), action: Action::Create },
+            Event::ResourceStarted { id: bucket.clone(), action: Action::Create, waited_for: None },
+            Event::ResourceFinished { id: bucket.clone(), action: Action::Create, elapsed_ms: 1_250 },
+            Event::ResourceStarted { id: instance.clone(), action: Action::Create, waited_for: Some(bucket) },
             Event::ResourceProgress { id: instance.clone(), message: "operation RUNNING 40 %".into() },
             Event::ResourceFailed {
                 id: instance,
@@ -271,7 +271,11 @@ mod tests {
     async fn a_long_silence_names_what_is_still_running() {
         let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
         let (events, receiver) = Events::channel();
-        events.send(Event::ResourceStarted { id: "compute.disk/x".parse().unwrap(), action: Action::Create });
+        events.send(Event::ResourceStarted {
+            id: "compute.disk/x".parse().unwrap(),
+            action: Action::Create,
+            waited_for: None,
+        });
         let rendering = render(receiver, &printer, Duration::from_millis(5));
         let heard = async {
             while !captured.stderr().contains("still running") {
@@ -289,7 +293,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Options::plain(Mode::Human), "");
         let (events, receiver) = Events::channel();
         let id: ResourceId = "compute.instance/x".parse().unwrap();
-        events.send(Event::ResourceStarted { id: id.clone(), action: Action::Delete });
+        events.send(Event::ResourceStarted { id: id.clone(), action: Action::Delete, waited_for: None });
         let rendering = render(receiver, &printer, Duration::from_millis(200));
         let heard = async {
             while !captured.stderr().contains("still running") {

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use dorainfra_engine::ResourceId;
+use dorainfra_model::Timings;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::text::{self, elapsed, hang, plural, visible};
-use super::{PhaseTime, Report, Role, Style, Table, View, labels};
+use super::{PhaseTime, Report, Role, Style, Table, View, labels, timings};
 
 /// A resource whose action failed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -48,6 +49,9 @@ pub struct Summary {
     pub verified: Option<Report>,
     /// Commands to type next, the first one first.
     pub next: Vec<String>,
+    /// With `--timings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
 }
 
 fn object<S: Serializer>(facts: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
@@ -63,6 +67,9 @@ impl View for Summary {
         out.push_str(&self.brief(style));
         self.write_times(style, &mut out);
         self.write_ends(style, &mut out);
+        if let Some(times) = &self.timings {
+            out.push_str(&timings::table(times, style));
+        }
 
         let mut facts = Table::bare().indent(2);
         for (name, text) in &self.facts {

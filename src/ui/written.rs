@@ -1,11 +1,12 @@
 //! Results that people are shown in another way: as a note, by the event stream, or as plain text.
 
+use dorainfra_model::Timings;
 use dorainfra_report::Report;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Style, View};
+use super::{Style, View, timings};
 
 /// The result of `plan`, which has shown what would be done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -14,6 +15,9 @@ pub struct Planned {
     pub changes: bool,
     /// The file of `--out`.
     pub file: Option<String>,
+    /// With `--timings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
 }
 
 /// The result of a command that writes one file: `init`, `report`.
@@ -65,7 +69,18 @@ macro_rules! for_programs {
     )+};
 }
 
-for_programs!(Planned, Written, Rendered);
+for_programs!(Written, Rendered);
+
+/// The plan itself is shown by the event stream.
+impl View for Planned {
+    fn human(&self, style: &Style) -> String {
+        self.timings.as_ref().map(|times| timings::table(times, style)).unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::to_value(self).expect("it is plain data with string keys")
+    }
+}
 
 impl View for Reported {
     fn human(&self, _: &Style) -> String {

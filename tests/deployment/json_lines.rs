@@ -34,8 +34,9 @@ const CALLS: &[(&str, &[&str], i32)] = &[
     ("sandbox start", &["--detach"], 0),
     ("sandbox status", &[], 0),
     ("plan", &["--sandbox", "--target", MACHINE, "--out", "saved"], 0),
-    ("plan", &["--sandbox", "--target", MACHINE, "--detailed-exitcode"], 2),
-    ("apply", &["--sandbox", "--yes", "--target", MACHINE], 0),
+    ("plan", &["--sandbox", "--target", MACHINE, "--detailed-exitcode", "--timings"], 2),
+    ("plan", &["--sandbox", "--trace", "missing/trace.json"], 3),
+    ("apply", &["--sandbox", "--yes", "--target", MACHINE, "--timings", "--trace", "trace.json"], 0),
     ("apply", &["--sandbox", "--yes", "--target", "compute.instance/another"], 3),
     ("status", &["--sandbox"], 0),
     ("list", &["--sandbox"], 0),
@@ -58,7 +59,7 @@ const CALLS: &[(&str, &[&str], i32)] = &[
     ("credentials list", &["--sandbox"], 0),
     ("credentials revoke", &["nobody", "--sandbox", "--yes"], 1),
     ("credentials rotate", &["server", "--finish"], 3),
-    ("destroy", &["--sandbox", "--yes", "--no-flush"], 0),
+    ("destroy", &["--sandbox", "--yes", "--no-flush", "--timings"], 0),
     ("sandbox reset", &["--yes"], 0),
     ("sandbox stop", &[], 0),
 ];
@@ -71,6 +72,27 @@ fn commands(command: &clap::Command, words: &str, found: &mut BTreeSet<String>) 
     for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
         commands(inner, format!("{words} {}", inner.get_name()).trim_start(), found);
     }
+}
+
+/// Each resource began when what it waited for had ended, and the longest chain is no longer than all of it.
+fn timings(result: &Value) {
+    let timings = &result["timings"];
+    let number = |value: &Value| value.as_u64().unwrap();
+    let resources = timings["resources"].as_array().unwrap();
+    assert_eq!(resources.len(), result["done"].as_array().unwrap().len());
+    let mut waited = 0;
+    for resource in resources.iter().filter(|resource| !resource["waited_for"].is_null()) {
+        let need = resources.iter().find(|other| other["id"] == resource["waited_for"]).unwrap();
+        assert!(number(&need["began_ms"]) + number(&need["elapsed_ms"]) <= number(&resource["began_ms"]));
+        waited += 1;
+    }
+    assert!(waited > 0, "{timings}");
+    let path = &timings["critical_path"];
+    let steps = path["resources"].as_array().unwrap();
+    assert_eq!(steps.iter().map(|step| number(&step["elapsed_ms"])).sum::<u64>(), number(&path["length_ms"]));
+    let longest = resources.iter().map(|resource| number(&resource["elapsed_ms"])).max().unwrap();
+    assert!((longest..=number(&path["wall_ms"])).contains(&number(&path["length_ms"])), "{path}");
+    assert!(steps.len() > 1, "{path}");
 }
 
 #[test]
@@ -107,9 +129,27 @@ fn every_command_prints_lines_of_the_schema_and_ends_with_a_result() {
                 let endpoint = result["endpoint"].as_str().unwrap();
                 assert!(endpoint.starts_with("https://") && !endpoint.contains(' '), "{endpoint}");
             }
+            "plan" if *code == 3 => assert_eq!(result["ok"], false),
+            "apply" if *code == 0 => {
+                timings(&result);
+                let trace = std::fs::read(deployment.path().join("trace.json")).unwrap();
+                let trace: Value = serde_json::from_slice(&trace).unwrap();
+                let slices =
+                    trace["traceEvents"].as_array().unwrap().iter().filter(|event| event["ph"] == "X");
+                let names: Vec<&str> = slices.map(|slice| slice["name"].as_str().unwrap()).collect();
+                for name in ["dorainfra apply".to_owned(), "resources".into(), format!("create {MACHINE}")] {
+                    assert!(names.contains(&name.as_str()), "{name}: {names:?}");
+                }
+            }
+            "destroy" => timings(&result),
             "plan" => {
                 assert_eq!(json_schema::wrong("plan", &run.events("planned")[0]["plan"]), None);
                 assert_eq!(result["changes"], true);
+                let stages = result["timings"]["stages"].as_array();
+                assert_eq!(stages.is_some(), arguments.contains(&"--timings"));
+                for stage in stages.into_iter().flatten() {
+                    assert!(stage["began_ms"].as_u64() <= result["timings"]["total_ms"].as_u64(), "{stage}");
+                }
                 if result["file"] == "saved" {
                     let saved = std::fs::read(deployment.path().join("saved")).unwrap();
                     let saved: Value = serde_json::from_slice(&saved).unwrap();

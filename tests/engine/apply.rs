@@ -130,7 +130,10 @@ async fn every_step_is_told() {
     let mut told = Vec::new();
     while let Some(event) = receiver.recv().await {
         told.push(match event {
-            Event::ResourceStarted { id, action } => format!("started {action:?} {id}"),
+            Event::ResourceStarted { id, action, waited_for } => {
+                let after = waited_for.map(|need| format!(" after {need}")).unwrap_or_default();
+                format!("started {action:?} {id}{after}")
+            }
             Event::ResourceFinished { id, action, .. } => format!("finished {action:?} {id}"),
             Event::ResourceFailed { id, action, error, hint, .. } => {
                 format!("failed {action:?} {id}: {error} ({})", hint.unwrap_or_default())

@@ -253,7 +253,12 @@ impl<'a> Run<'a> {
         let planned = &self.plan.steps[step];
         if self.started[step].is_none() {
             self.started[step] = Some(Instant::now());
-            self.events.send(Event::ResourceStarted { id: planned.id.clone(), action: planned.action });
+            let waited_for = self.schedule.waited_for(operation).map(|need| self.operations[need].step);
+            self.events.send(Event::ResourceStarted {
+                id: planned.id.clone(),
+                action: planned.action,
+                waited_for: waited_for.map(|need| self.plan.steps[need].id.clone()),
+            });
         }
         if work == Work::Remove && Some(&planned.id) == self.arbiter.as_ref() {
             // The record goes with what holds it.

@@ -3,7 +3,7 @@
 //! every order of events can be tested.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::graph::topological;
 
@@ -48,6 +48,9 @@ pub(super) struct Schedule {
     /// The longest chain of operations that waits for this one.
     height: Vec<usize>,
     states: Vec<State>,
+    /// By operation: how many were done before it was.
+    order: Vec<usize>,
+    ended: usize,
     /// The ready ones, those with the longest chain behind them first: they
     /// decide when everything is done.
     ready: BinaryHeap<(usize, Reverse<usize>)>,
@@ -72,8 +75,9 @@ impl Schedule {
         let missing: Vec<usize> = needs.iter().map(Vec::len).collect();
         let free: Vec<usize> = (0..nodes.len()).filter(|&index| missing[index] == 0).collect();
         let states = vec![State::Waiting; nodes.len()];
+        let (order, ended, ready) = (vec![0; nodes.len()], 0, BinaryHeap::new());
         let mut schedule =
-            Self { nodes, dependents, missing, height, states, ready: BinaryHeap::new(), stop: None };
+            Self { nodes, dependents, missing, height, states, order, ended, ready, stop: None };
         for index in free {
             schedule.free(index);
         }
@@ -103,6 +107,8 @@ impl Schedule {
 
     pub fn done(&mut self, index: usize) {
         self.states[index] = State::Done;
+        self.order[index] = self.ended;
+        self.ended += 1;
         let mut open = vec![index];
         while let Some(index) = open.pop() {
             for at in 0..self.dependents[index].len() {
@@ -124,6 +130,21 @@ impl Schedule {
                 open.extend(&self.dependents[dependent]);
             }
         }
+    }
+
+    /// What `index` had to wait for and was done last. What has nothing to do stands for what it waited for.
+    pub fn waited_for(&self, index: usize) -> Option<usize> {
+        let mut open = self.nodes[index].needs.clone();
+        let mut seen = BTreeSet::new();
+        let mut last = None;
+        while let Some(need) = open.pop() {
+            match self.nodes[need].pass {
+                true if seen.insert(need) => open.extend(&self.nodes[need].needs),
+                true => {}
+                false => last = last.max(Some((self.order[need], need))),
+            }
+        }
+        last.map(|(_, need)| need)
     }
 
     /// A later stop may go further, never back.
@@ -176,6 +197,17 @@ mod tests {
         assert_eq!(drain(&mut schedule), [2]);
         schedule.done(2);
         assert_eq!(drain(&mut schedule), [4]);
+    }
+
+    #[test]
+    fn what_one_waited_for_is_what_was_done_last() {
+        let pass = Node { pass: true, ..node(&[1]) };
+        let mut schedule = Schedule::new(vec![node(&[]), node(&[]), pass, node(&[0, 2])]);
+        assert_eq!(drain(&mut schedule), [1, 0]);
+        assert_eq!(schedule.waited_for(0), None);
+        schedule.done(0);
+        schedule.done(1);
+        assert_eq!(schedule.waited_for(3), Some(1), "and not what only passed it on");
     }
 
     #[test]

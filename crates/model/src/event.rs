@@ -39,6 +39,24 @@ pub enum Phase {
     Destroy,
 }
 
+/// A step within a phase, or beside the phases, that takes time of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Signing in.
+    Credentials,
+    /// Reading the lease as it was before anything else.
+    Lease,
+    /// What rendering needs beyond the configuration: the engine's version, the caller's address, the clients.
+    Facts,
+    /// From the configuration to manifests and files.
+    Rendering,
+    /// Of the plan: what files that would change hold now.
+    Files,
+    /// What comes after the resources.
+    FollowUp,
+}
+
 /// One of the steps that come after the resources: a part of the collector stack on this
 /// machine, the sources, the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +87,11 @@ pub enum Event {
         elapsed_ms: u64,
         ok: bool,
     },
+    /// A step has ended. It is told so that one can see what a run waited for.
+    StageFinished {
+        stage: Stage,
+        elapsed_ms: u64,
+    },
     /// The plan, whole; sent once, before anything is changed.
     Planned {
         #[serde(serialize_with = "document::write")]
@@ -85,6 +108,9 @@ pub enum Event {
     ResourceStarted {
         id: ResourceId,
         action: Action,
+        /// Of what it had to wait for, what ended last.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waited_for: Option<ResourceId>,
     },
     /// What a running action is doing now ("operation RUNNING 40 %").
     ResourceProgress {

@@ -1,10 +1,10 @@
 //! Applying: resources → machine ready → stack → history → proof.
 
 use dorainfra_engine::{EngineError, Outcome, Plan, check_fresh};
-use dorainfra_model::{Event, Events, Phase};
+use dorainfra_model::{Event, Events, Phase, Stage};
 
 use super::error::{Error, Interrupted, Result};
-use super::phase::phase;
+use super::phase::{phase, stage};
 use super::planning::Planned;
 use super::run::Run;
 use super::saved_plan::SavedPlan;
@@ -59,7 +59,7 @@ async fn planned(
     events: &Events,
 ) -> Result<Planned> {
     let follow_up = match stack {
-        true => run.follow_up(&plan).await?,
+        true => stage(events, Stage::FollowUp, run.follow_up(&plan)).await?,
         false => Vec::new(),
     };
     if let Some(saved) = saved {

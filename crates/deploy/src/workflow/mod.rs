@@ -51,7 +51,7 @@ pub use self::error::{Error, InputError, Interrupted, PlanError, Result};
 pub use self::facts::{Purpose, find as facts, placeholders};
 pub use self::follow_up::forget;
 pub use self::operator::{Operator, Unattended};
-pub use self::phase::phase;
+pub use self::phase::{phase, stage};
 pub use self::planning::Planned;
 pub use self::project::{Cloud, Project, Sandbox, Settings};
 pub use self::run::Run;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use dorainfra_config as config;
 use dorainfra_engine::{self as engine, Action, Manifest, Plan, PlanOptions, ResourceId};
-use dorainfra_model::{Events, FeedStep};
+use dorainfra_model::{Events, FeedStep, Stage};
 use dorainfra_prometheus::Flavour;
 
 use super::error::{Error, InputError, Result};
+use super::phase::stage;
 use super::run::Run;
 use super::selection::Selection;
 use crate::blueprint::Names;
@@ -95,7 +96,8 @@ impl Run {
         plan.warnings.extend(unknown);
         plan.warnings.extend(self.lacks_native_histograms());
         let bucket = Names::of(&self.project.config).bucket;
-        let versions = resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events).await;
+        let shown = resource::show_files(&mut plan, &self.blueprint, &bucket, &self.client, events);
+        let versions = stage(events, Stage::Files, shown).await;
         // To see what is there is not to do anything.
         if !options.survey {
             self.side_by_side(&plan, &versions)?;

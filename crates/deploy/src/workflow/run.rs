@@ -9,7 +9,7 @@ use dorainfra_engine::{
     self as engine, ApplyOptions, Fence, Leasing, Manifest, Noted, Observed, Outcome, Plan, ResourceId,
 };
 use dorainfra_gcp as gcp;
-use dorainfra_model::Events;
+use dorainfra_model::{Events, Stage};
 use dorainfra_prometheus::Flavour;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use super::activity::History;
 use super::error::{Error, Interrupted, Result};
 use super::facts::{self, Purpose};
 use super::operator::Operator;
+use super::phase::stage;
 use super::project::Project;
 use super::selection::{self, Selection};
 use super::workspace::{self, Workspace};
@@ -77,10 +78,10 @@ impl Run {
         let client = project.client()?;
         // Without credentials, or in a project that they do not see, nothing is looked for elsewhere:
         // neither an address nor a release.
-        client.sign_in().await?;
+        stage(events, Stage::Credentials, client.sign_in()).await?;
         let noted = match purpose {
             Purpose::Look | Purpose::Plan => Noted::default(),
-            _ => holder::noted(&Self::lease(&project, &client)).await,
+            _ => stage(events, Stage::Lease, holder::noted(&Self::lease(&project, &client))).await,
         };
         let wave = Arc::<Wave>::default();
         let found = Box::pin(async {
@@ -88,10 +89,12 @@ impl Run {
             let facts = facts::find(&workspace, &project, &client, purpose, events).await?;
             Ok((facts, held))
         });
-        let (mut facts, held) = while_it_answers(&client, found).await?;
+        let found = while_it_answers(&client, found);
+        let (mut facts, held) = stage(events, Stage::Facts, found).await?;
         facts.clients = credentials::clients(&held);
         facts.restore_disks = restore_disks;
-        Self::build(workspace, operator, project, facts, client, (held, wave), noted)
+        let build = async { Self::build(workspace, operator, project, facts, client, (held, wave), noted) };
+        stage(events, Stage::Rendering, build).await
     }
 
     /// With facts that a saved plan holds.
@@ -100,13 +103,16 @@ impl Run {
         operator: Arc<dyn Operator>,
         project: Project,
         facts: Facts,
+        events: &Events,
     ) -> Result<Self> {
         let client = project.client()?;
-        client.sign_in().await?;
-        let noted = holder::noted(&Self::lease(&project, &client)).await;
+        stage(events, Stage::Credentials, client.sign_in()).await?;
+        let noted = stage(events, Stage::Lease, holder::noted(&Self::lease(&project, &client))).await;
         let wave = Arc::<Wave>::default();
-        let held = resource::held_in(&wave, &client, &project.config.name).await?;
-        Self::build(workspace, operator, project, facts, client, (held, wave), noted)
+        let held = resource::held_in(&wave, &client, &project.config.name);
+        let held = stage(events, Stage::Facts, held).await?;
+        let build = async { Self::build(workspace, operator, project, facts, client, (held, wave), noted) };
+        stage(events, Stage::Rendering, build).await
     }
 
     fn lease(project: &Project, client: &gcp::Client) -> gcp::BucketLease {
