@@ -203,7 +203,7 @@ mod tests {
     fn what_one_waited_for_is_what_was_done_last() {
         let pass = Node { pass: true, ..node(&[1]) };
         let mut schedule = Schedule::new(vec![node(&[]), node(&[]), pass, node(&[0, 2])]);
-        assert_eq!(drain(&mut schedule), [1, 0]);
+        assert_eq!(drain(&mut schedule), [0, 1]);
         assert_eq!(schedule.waited_for(0), None);
         schedule.done(0);
         schedule.done(1);
