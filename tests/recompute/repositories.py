@@ -142,9 +142,9 @@ class Repository:
         for at, name, changes in result:
             # What comes and goes in one deployment nobody has seen: the last word first.
             unseen = set()
-            for one in sorted(changes, key=self.depth, reverse=True):
-                if one.reverts in changes and one not in unseen:
-                    unseen |= {one, one.reverts}
+            for one in sorted(changes, key=lambda one: (self.depth(one), one.number), reverse=True):
+                if self.meant(one) in changes and one not in unseen:
+                    unseen |= {one, self.meant(one)}
             blamed, mending = {}, set()
             for one in changes:
                 if one in unseen:
@@ -155,8 +155,8 @@ class Repository:
                 if takes_back or (hotfix and one.reverts is None and not one.lost):
                     mending.add(one)
                 # What it names is to blame, if it ever ran.
-                if takes_back and brought.get(one.reverts, name) != name:
-                    blamed.setdefault(brought[one.reverts], set()).add(one)
+                if takes_back and brought.get(self.meant(one), name) != name:
+                    blamed.setdefault(brought[self.meant(one)], set()).add(one)
             rework = bool(mending) and 2 * len(mending) >= len(set(changes) - unseen)
             if rework and not blamed and previous is not None and any(not one.reverts and not one.lost for one in mending):
                 blamed[previous] = mending
@@ -168,13 +168,40 @@ class Repository:
             previous = name
         return events
 
-    @staticmethod
-    def depth(commit):
+    def depth(self, commit):
         """0 of what takes nothing back, 1 of a revert, 2 of a revert of a revert."""
         depth = 0
         while commit.reverts is not None:
-            depth, commit = depth + 1, commit.reverts
+            depth, commit = depth + 1, self.meant(commit)
         return depth + commit.lost
+
+    def meant(self, commit):
+        """What a revert takes back: the commit that users had the change from by then, whichever of
+        those that brought it is named; or the last one that had taken it back."""
+        if commit.reverts is None:
+            return None
+        taken = self.is_there(commit.reverts)
+        there, meant = False, commit.reverts
+        for one in self.commits[: commit.number]:
+            if self.root(one) is self.root(commit):
+                turns, there = self.is_there(one) != there, self.is_there(one)
+                if there == taken and (turns or not taken):
+                    meant = one
+        return meant
+
+    @staticmethod
+    def root(commit):
+        while commit.reverts is not None:
+            commit = commit.reverts
+        return commit
+
+    @staticmethod
+    def is_there(commit):
+        """Whether the change that it is about is there after it."""
+        there = True
+        while commit.reverts is not None:
+            there, commit = not there, commit.reverts
+        return there != commit.lost
 
 
 def seconds(text):

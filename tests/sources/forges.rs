@@ -606,3 +606,88 @@ async fn gitlab_is_read_in_pages_through_its_limits() {
     let asked = forge.clear();
     assert!(asked[0].contains("updated_after=2026-03-05T"), "{asked:#?}");
 }
+
+/// The commits say nothing of what they take back: only the text of their request does.
+#[tokio::test]
+async fn the_text_of_a_request_says_what_its_merge_takes_back() {
+    let hash = |letter: char| letter.to_string().repeat(40);
+    let commit = |letter: char, hour: u32, message: &str, parents: &[char]| {
+        let date = format!("2026-03-02T{hour:02}:00:00Z");
+        let parents: Vec<String> = parents.iter().map(|letter| hash(*letter)).collect();
+        let shas: Vec<Value> = parents.iter().map(|parent| json!({"sha": parent})).collect();
+        json!({"sha": hash(letter), "id": hash(letter), "message": message, "authored_date": date,
+            "parents": shas, "parent_ids": parents,
+            "commit": {"message": message, "author": {"date": date}, "committer": {"date": date}}})
+    };
+    let request = |number: u32, title: &str, text: &str, letter: char, hour: u32| {
+        let (opened, merged) =
+            (format!("2026-03-02T{hour:02}:10:00Z"), format!("2026-03-02T{hour:02}:20:00Z"));
+        json!({"number": number, "iid": number, "title": title, "body": text, "description": text,
+            "labels": [], "merge_commit_sha": hash(letter), "sha": hash(letter),
+            "created_at": opened, "updated_at": merged, "merged_at": merged})
+    };
+    for gitlab in [false, true] {
+        let merge = |number: u32, title: &str| match gitlab {
+            false => format!("Merge pull request #{number} from o/x\n\n{title}"),
+            true => {
+                format!("Merge branch 'x' into 'main'\n\n{title}\n\nSee merge request example/shop!{number}")
+            }
+        };
+        let brought = [
+            (
+                "v1.0.0",
+                "v1.1.0",
+                json!([commit('b', 1, "wip", &['a']), commit('c', 2, &merge(12, "Add cart"), &['a', 'b'])]),
+            ),
+            ("v1.1.0", "v1.2.0", json!([commit('d', 4, "Else", &['c'])])),
+            (
+                "v1.2.0",
+                "v1.2.1",
+                json!([commit('e', 6, "Undo", &['d']), commit('f', 7, &merge(14, "Undo"), &['d', 'e'])]),
+            ),
+        ];
+        let text = if gitlab { "This reverts merge request !12" } else { "Reverts example/shop#12" };
+        let requests = json!([request(12, "Add cart", "", 'c', 2), request(14, "Undo", text, 'f', 7)]);
+        let releases: Vec<Value> = [("v1.0.0", 0), ("v1.1.0", 3), ("v1.2.0", 5), ("v1.2.1", 8)]
+            .map(|(tag, hour)| {
+                let at = format!("2026-03-02T{hour:02}:00:00Z");
+                json!({"tag_name": tag, "draft": false, "prerelease": false, "published_at": at, "released_at": at})
+            })
+            .to_vec();
+        let mut forge = Forge::default();
+        let path = if gitlab { "/api/v4/projects/example%2Fshop" } else { "/repos/example/shop" };
+        forge.answer(&format!("{path}/releases"), "", releases.into(), None);
+        forge.answer(&format!("{path}/issues"), "", json!([]), None);
+        let list = if gitlab { "merge_requests" } else { "pulls" };
+        forge.answer(&format!("{path}/{list}"), "", requests, None);
+        for (base, head, commits) in brought {
+            let body = json!({"status": "ahead", "commits": commits});
+            match gitlab {
+                true => {
+                    forge.answer(
+                        &format!("{path}/repository/compare"),
+                        &format!("from={base}&to={head}"),
+                        body,
+                        None,
+                    );
+                }
+                false => forge.answer(&format!("{path}/compare/{base}...{head}"), "", body, None),
+            }
+        }
+        let (url, _forge) = forge.serve().await;
+        let folder = tempfile::tempdir().unwrap();
+        let settings =
+            Settings { deployed: Deployed::Releases, ..settings(&url, folder.path().join("state.json")) };
+        let mut project = match gitlab {
+            true => gitlab::read(&settings, &Events::none()).await.unwrap(),
+            false => github::read(&settings, &Events::none()).await.unwrap(),
+        };
+        project.is_called(Some("example/shop"));
+        let classified = classified(&project, &owner(), &Rules::default());
+        let failures = classified.iter().filter_map(|event| match event {
+            Event::Failure(failure) => failure.deployment.as_deref(),
+            _ => None,
+        });
+        assert_eq!(failures.collect::<Vec<_>>(), ["orders/shop@v1.1.0"], "{}", lines(&classified));
+    }
+}

@@ -903,3 +903,47 @@ fn another_repository_by_hand_does_not_remove_the_first_ones_events() {
     let (code, said, ids) = collect_in(folder.path(), &["git", "z/shop"]);
     assert_eq!((code, &ids), (0, &known), "{said}");
 }
+
+/// As GitHub's button makes it for a request that was merged with a merge; between them a line that was
+/// merged back, and a squash that lists what its branch took back inside.
+#[test]
+fn what_a_forge_takes_back_with_merges_is_found_on_its_own_line() {
+    let Some(made) = Made::new() else {
+        eprintln!("skipped: there is no git to make a repository with");
+        return;
+    };
+    let base = made.change(0, "base");
+    made.run(1, &["tag", "v1.0.0"]);
+    made.run(1, &["branch", "line"]);
+    made.run(1, &["checkout", "-q", "-b", "a"]);
+    made.change(2, "a");
+    made.run(3, &["checkout", "-q", "main"]);
+    made.run(3, &["merge", "-q", "--no-ff", "-m", "Merge pull request #12 from o/a\n\nAdd cart", "a"]);
+    made.run(4, &["tag", "-a", "v1.1.0", "-m", "one"]);
+    let list = format!("* wip\n\n* Revert \"wip\"\n\nThis reverts commit {base}.\n\n* again");
+    made.commit(5, &format!("Add a list (#13)\n\n{list}"));
+    made.run(6, &["tag", "-a", "v1.2.0", "-m", "two"]);
+    made.run(6, &["checkout", "-q", "line"]);
+    made.change(7, "docs");
+    made.run(8, &["tag", "-a", "v1.0.1", "-m", "docs"]);
+    made.run(8, &["checkout", "-q", "main"]);
+    made.run(9, &["merge", "-q", "--no-ff", "-m", "Merge branch 'line'", "line"]);
+    made.run(9, &["checkout", "-q", "-b", "revert-12-a"]);
+    made.commit(10, "Revert \"Add cart\"");
+    made.run(11, &["checkout", "-q", "main"]);
+    let merge = "Merge pull request #14 from o/revert-12-a\n\nRevert \"Add cart\"";
+    made.run(11, &["merge", "-q", "--no-ff", "-m", merge, "revert-12-a"]);
+    made.run(12, &["tag", "-a", "v1.2.1", "-m", "taken back"]);
+    made.run(13, &["checkout", "-q", "line"]);
+    made.change(13, "more");
+    made.run(14, &["tag", "-a", "v1.0.2", "-m", "more"]);
+    made.run(14, &["checkout", "-q", "main"]);
+    made.run(15, &["merge", "-q", "--no-ff", "-m", "Merge branch 'line'", "line"]);
+    made.commit(16, "hotfix: crash");
+    made.run(17, &["tag", "-a", "v1.2.2", "-m", "mended"]);
+    let events = collect(made.folder.path(), &[]);
+    assert_eq!(failed(&events), ["v1.1.0~v1.2.1", "v1.2.1~v1.2.2"]);
+    let rework = deployments(&events).into_iter().filter(|one| one.kind == Kind::Rework);
+    let rework: Vec<&str> = rework.map(|one| one.id.as_str()).collect();
+    assert_eq!(rework, ["t/s@v1.2.1", "t/s@v1.2.2"]);
+}

@@ -395,14 +395,15 @@ impl Reader<'_, State> {
                 let squash = request.squash_commit_sha.clone();
                 let commit = request.merge_commit_sha.or(squash).or(request.sha);
                 let Some(commit) = commit else { continue };
+                let text = request.description.as_deref();
+                let change = landed(request.created_at, request.iid, &request.title, text);
                 self.state.project.add(Fact::Labelled {
                     id: commit.clone(),
                     labels: request.labels,
+                    reverts: change.reverts.clone(),
                     updated: Some(request.updated_at),
                 });
                 if self.settings.unit == Unit::Requests {
-                    let text = request.description.as_deref();
-                    let change = landed(request.created_at, request.iid, &request.title, text);
                     self.state.project.add(Fact::Landed { id: commit, change });
                 } else if let Some(at) = request.merged_at {
                     let number = request.iid.map(|number| format!("!{number}"));

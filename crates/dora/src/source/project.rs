@@ -34,13 +34,19 @@ pub struct MergedChange {
     pub title: String,
     #[serde(default)]
     pub labels: Vec<String>,
-    /// When the tool said so of the labels.
+    /// When the tool said so of the labels, and of what the request takes back.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub labelled: Option<OffsetDateTime>,
     /// What it says it takes back: commits by their hashes, requests as `#12` or `!12`, after
     /// the project's name where it is said.
     #[serde(default)]
     pub reverts: Vec<String>,
+    /// What the text of the request that it was merged with says, in the same way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_reverts: Vec<String>,
+    /// Of a merge, the title of the request that it brought, where its message says that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merges: Option<String>,
     /// The commit that it is a copy of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picked: Option<String>,
@@ -144,10 +150,12 @@ pub enum Fact {
         id: String,
         change: MergedChange,
     },
-    /// Labels of the request that a commit was merged with.
+    /// What is said of the request that a commit was merged with: labels, and what its text takes back.
     Labelled {
         id: String,
         labels: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reverts: Vec<String>,
         /// When the tool said so: an older word does not replace it.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
         updated: Option<OffsetDateTime>,
@@ -216,6 +224,16 @@ impl MergedChange {
         message::plain(&self.title) != self.title
     }
 
+    /// What it does: its title, or that of the request that it brought.
+    pub(super) fn does(&self) -> &str {
+        self.merges.as_deref().unwrap_or(&self.title)
+    }
+
+    /// What it says it takes back, or its request does.
+    pub(super) fn takes_back(&self) -> impl Iterator<Item = &str> {
+        self.reverts.iter().chain(&self.request_reverts).map(String::as_str)
+    }
+
     /// Whether it is a change at all, and no merge of others.
     pub fn is_change(&self) -> bool {
         (self.at.is_some() || self.untimed) && !self.elsewhere
@@ -232,7 +250,8 @@ impl MergedChange {
     pub(super) fn reported(at: Option<OffsetDateTime>, message: &str) -> Self {
         let (title, reverts) = (message::title(message), message::reverted(message));
         let (requests, picked) = (message::requests(message), message::picked(message));
-        Self { at, title, reverts, requests, picked, ..Self::default() }
+        let merges = message::merged_request(message);
+        Self { at, title, reverts, merges, requests, picked, ..Self::default() }
     }
 }
 
@@ -267,7 +286,8 @@ impl Project {
     /// project is none of its own requests. `None`: nobody knows, and all are taken for its own.
     pub fn is_called(&mut self, name: Option<&str>) {
         let name = name.map(str::to_lowercase);
-        for reverted in self.changes.values_mut().flat_map(|change| &mut change.reverts) {
+        let changes = self.changes.values_mut();
+        for reverted in changes.flat_map(|it| it.reverts.iter_mut().chain(&mut it.request_reverts)) {
             let Some(at) = reverted.find(['#', '!']) else { continue };
             let place = reverted[..at].to_lowercase();
             let own = name.as_ref().is_none_or(|name| {
@@ -292,13 +312,14 @@ impl Project {
         landed.sort_by_key(|(_, change)| change.order);
         for (id, mut change) in landed {
             let (labels, updated) = (std::mem::take(&mut change.labels), change.labelled.take());
+            let reverts = std::mem::take(&mut change.request_reverts);
             let (merged, begun, request) =
                 (change.merged.take(), change.begun.take(), change.requests.first().cloned());
             if change.order.is_some() {
                 all.push(Fact::Landed { id: id.clone(), change });
             }
-            if !labels.is_empty() || updated.is_some() {
-                all.push(Fact::Labelled { id: id.clone(), labels, updated });
+            if !labels.is_empty() || !reverts.is_empty() || updated.is_some() {
+                all.push(Fact::Labelled { id: id.clone(), labels, reverts, updated });
             }
             if let Some(at) = merged {
                 all.push(Fact::Merged { id, request, at, begun });
@@ -326,6 +347,7 @@ impl Project {
                 // come first.
                 if change.at.is_some() && !change.untimed || !known.is_change() {
                     let (labels, labelled) = (std::mem::take(&mut known.labels), known.labelled);
+                    let request_reverts = std::mem::take(&mut known.request_reverts);
                     let (merged, begun) = (known.merged, known.begun);
                     let mut requests = std::mem::take(&mut known.requests);
                     requests.extend(change.requests);
@@ -341,6 +363,7 @@ impl Project {
                         order,
                         labels,
                         labelled,
+                        request_reverts,
                         merged,
                         begun,
                         requests,
@@ -358,10 +381,10 @@ impl Project {
                 known.requests.sort_unstable();
                 known.requests.dedup();
             }
-            Fact::Labelled { id, labels, updated } => {
+            Fact::Labelled { id, labels, reverts, updated } => {
                 let known = self.changes.entry(id).or_default();
                 if updated >= known.labelled {
-                    (known.labels, known.labelled) = (labels, updated);
+                    (known.labels, known.request_reverts, known.labelled) = (labels, reverts, updated);
                 }
             }
             Fact::Ran { id, deployment } => {
@@ -462,7 +485,12 @@ mod tests {
             status(datetime!(2026-03-02 12:00 UTC), false),
             status(datetime!(2026-03-02 10:00 UTC), true),
             status(datetime!(2026-03-02 09:00 UTC), false),
-            Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None },
+            Fact::Labelled {
+                id: "c".into(),
+                labels: vec!["hotfix".into()],
+                reverts: Vec::new(),
+                updated: None,
+            },
             Fact::Landed {
                 id: "c".into(),
                 change: MergedChange { at: Some(datetime!(2026-03-02 08:00 UTC)), ..MergedChange::default() },

@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use time::OffsetDateTime;
 
-use self::lines::{Copies, merged};
+use self::lines::{Copies, Lines, merged};
 use self::reverts::Reverts;
 use super::super::events::{Change, Deployment, Event, Failure, Kind, Recovery};
 use super::super::metrics::OUTCOME_WINDOW;
@@ -23,13 +23,14 @@ pub fn events(project: &Project, owner: &Owner, rules: &Rules) -> Vec<Event> {
     let mut classifier =
         Classifier { project, owner, rules, prefix: owner.prefix(), reverts: Reverts::default() };
     let (mut runs, copies) = classifier.runs();
-    classifier.reverts = Reverts::among(project, rules, &runs, &copies);
+    let lines = Lines::of(project, &runs);
+    classifier.reverts = Reverts::among(project, rules, &runs, &copies, &lines);
     classifier.kinds(&mut runs);
     let mut events = Vec::new();
     classifier.deployed(&runs, &mut events);
     let mut blamed = classifier.incidents(&runs, &mut events);
     classifier.broken(&runs, &mut blamed, &mut events);
-    classifier.mended(&runs, &blamed, &mut events);
+    classifier.mended(&runs, &lines, &blamed, &mut events);
     super::store::sort(&mut events);
     events
 }
@@ -53,6 +54,41 @@ struct Run<'a> {
     /// Those of them that mend what users suffered from.
     mending: Vec<&'a str>,
     kind: Kind,
+}
+
+impl Run<'_> {
+    /// Whether a failure at this time counts as its own.
+    fn may_fail(&self, at: OffsetDateTime) -> bool {
+        self.at <= at && at - self.at <= OUTCOME_WINDOW
+    }
+}
+
+/// What is known of what ran.
+struct Deployed<'a, 'b> {
+    lines: &'b Lines<'a>,
+    /// Of each change, the run that brought it first.
+    brought: HashMap<&'a str, usize>,
+    /// Of each revision, the runs that had it, by time.
+    places: HashMap<&'a str, Vec<usize>>,
+}
+
+impl<'a, 'b> Deployed<'a, 'b> {
+    fn of(runs: &[Run<'a>], lines: &'b Lines<'a>) -> Self {
+        let each = runs.iter().enumerate();
+        let brought = each.clone().flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)));
+        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+        // Two of which nobody knows what they run have nothing in common.
+        for (index, run) in each.clone().filter(|(_, run)| !run.ran.revision.is_empty()) {
+            places.entry(run.ran.revision.as_str()).or_default().push(index);
+        }
+        Self { lines, brought: brought.collect(), places }
+    }
+
+    /// The last run of a revision before this one.
+    fn ran_before(&self, revision: &str, index: usize) -> Option<usize> {
+        let places = self.places.get(revision)?;
+        places[..places.partition_point(|place| *place < index)].last().copied()
+    }
 }
 
 impl<'a> Classifier<'a> {
@@ -138,29 +174,19 @@ impl<'a> Classifier<'a> {
         }
     }
 
-    /// The deployment that a run came after: of two release lines the one of its own, where
-    /// the commits between them are known; else the one before in time. `places`: of each
-    /// revision, the runs that had it, by time.
-    fn before(&self, runs: &[Run<'a>], places: &HashMap<&str, Vec<usize>>, index: usize) -> Option<usize> {
-        let earlier = |revision: &str| {
-            let places = places.get(revision)?;
-            places[..places.partition_point(|place| *place < index)].last().copied()
-        };
-        let mut seen = HashSet::new();
-        let mut waiting = vec![runs[index].ran.revision.as_str()];
-        let mut found = None;
-        while let Some(id) = waiting.pop() {
-            if !seen.insert(id) {
-                continue;
-            }
-            match earlier(id) {
-                Some(before) => found = found.max(Some(before)),
-                None => {
-                    waiting.extend(self.change(id).into_iter().flat_map(|it| &it.parents).map(String::as_str))
-                }
-            }
+    /// The deployment that a rework mends: the one that ran just before it on its own line. What goes
+    /// back to what ran already goes back from that one; what is new is built on it. Where nobody
+    /// knows of lines, it is the one before in time.
+    fn before(&self, runs: &[Run<'a>], known: &Deployed<'a, '_>, index: usize) -> Option<usize> {
+        let revision = runs[index].ran.revision.as_str();
+        let in_time = index.checked_sub(1);
+        let ran = |revision: &str| known.ran_before(revision, index);
+        if ran(revision).is_some() || known.brought.get(revision).is_some_and(|run| *run < index) {
+            let is_its_own = |before: &usize| !known.lines.are_apart(&runs[*before].ran.revision, revision);
+            return (0..index).rev().find(is_its_own).or(in_time);
         }
-        found.or_else(|| index.checked_sub(1))
+        let last = known.lines.last_that(revision, |id| ran(id).is_some());
+        last.into_iter().filter_map(ran).max().or(in_time)
     }
 
     /// Rework: its name says so, or at least half of its changes mend something.
@@ -169,6 +195,11 @@ impl<'a> Classifier<'a> {
             let here: HashSet<&str> = run.changes.iter().copied().collect();
             let new: HashSet<&str> = run.new.iter().copied().collect();
             let counts = |id: &str| new.contains(id) && !self.reverts.unseen(id);
+            // A copy of a revert may take back what only its own line has.
+            let takes_back = |id: &&str| {
+                self.reverts.takes_back(id)
+                    && (self.writes(id) || !lines::was_merged_before(self.project, id, &here))
+            };
             // What a merged request says of itself it says of all its changes. Where its commits
             // are not known, the merge stands for them.
             let mut by_request: HashSet<&str> = HashSet::new();
@@ -179,15 +210,28 @@ impl<'a> Classifier<'a> {
                 by_request.extend(merged(self.project, id, &here).iter().filter(|id| self.writes(id)));
             }
             let mends = |id: &&str| {
-                // A copy of a revert may take back what only its own line has.
-                let takes_back = self.reverts.takes_back(id)
-                    && (self.writes(id) || !lines::was_merged_before(self.project, id, &here));
                 let is_one = counts(id) || !self.writes(id) && !self.reverts.unseen(id);
-                takes_back || is_one && by_request.contains(id)
+                takes_back(id) || is_one && by_request.contains(id)
             };
             run.mending = run.changes.iter().filter(|id| mends(id)).copied().collect();
-            let all = run.changes.iter().filter(|id| mends(id) || counts(id)).count();
-            let mending = run.mending.len();
+            // A merge that takes back does so with its commits: it is none beside them, nor beside one
+            // that takes back the same.
+            let merges = run.mending.iter().filter(|id| !self.writes(id) && takes_back(id));
+            let with_merges: HashSet<&str> = merges.flat_map(|id| merged(self.project, id, &here)).collect();
+            let by_commits = run.mending.iter().filter(|id| self.writes(id));
+            let by_commits: HashSet<&str> =
+                by_commits.flat_map(|id| self.reverts.targets(id).0).copied().collect();
+            let is_more = |id: &&&str| {
+                let (targets, _) = self.reverts.targets(id);
+                let is_told = !targets.is_empty() && targets.iter().all(|it| by_commits.contains(it));
+                self.writes(id) || self.stands_for_itself(id, &here) && !is_told
+            };
+            let mut mending = run.mending.iter().filter(is_more).count();
+            let others = run.changes.iter().filter(|id| counts(id) && !mends(id));
+            let (with_merges, others): (Vec<&str>, Vec<&str>) =
+                others.partition(|id| with_merges.contains(*id));
+            mending += with_merges.len();
+            let all = mending + others.len();
             let rework = self.named(run) || (mending > 0 && 2 * mending >= all);
             run.kind = if rework { Kind::Rework } else { Kind::Planned };
         }
@@ -253,7 +297,7 @@ impl<'a> Classifier<'a> {
 
     /// Issues with an incident's label, and what tools for incidents say: failures of the
     /// deployment before them, where that was not too long ago. Answers the deployments that are
-    /// to blame.
+    /// to blame: those whose failures count.
     fn incidents(&self, runs: &[Run<'a>], events: &mut Vec<Event>) -> BTreeSet<&'a str> {
         let mut blamed = BTreeSet::new();
         for (id, incident) in &self.project.incidents {
@@ -261,7 +305,7 @@ impl<'a> Classifier<'a> {
                 continue;
             }
             let cause = Self::shortly_before(runs, incident.opened);
-            blamed.extend(cause.map(|run| run.id));
+            blamed.extend(cause.filter(|run| run.may_fail(incident.opened)).map(|run| run.id));
             let id = format!("issue-{id}");
             events.push(self.failure(&id, incident.opened, cause.map(|run| run.id)));
             if let Some(closed) = incident.closed {
@@ -274,7 +318,7 @@ impl<'a> Classifier<'a> {
             let named = failure.deployment.as_deref();
             let named = named.and_then(|id| runs.iter().find(|run| run.id == id && run.at <= begun));
             let cause = named.or_else(|| Self::shortly_before(runs, begun));
-            blamed.extend(cause.map(|run| run.id));
+            blamed.extend(cause.filter(|run| run.may_fail(begun)).map(|run| run.id));
             let id = format!("incident-{id}");
             events.push(self.failure(&id, begun, cause.map(|run| run.id)));
             if let Some(over) = failure.over() {
@@ -286,16 +330,17 @@ impl<'a> Classifier<'a> {
 
     fn shortly_before<'r>(runs: &'r [Run<'a>], at: OffsetDateTime) -> Option<&'r Run<'a>> {
         let before = runs.partition_point(|run| run.at <= at);
-        runs[..before].last().filter(|run| at - run.at <= OUTCOME_WINDOW)
+        runs[..before].last().filter(|run| run.may_fail(at))
     }
 
     /// Deployments that their own tool says have broken: over with the next one.
     fn broken(&self, runs: &[Run<'a>], blamed: &mut BTreeSet<&'a str>, events: &mut Vec<Event>) {
         for (index, run) in runs.iter().enumerate() {
             let Some(broke) = run.ran.broke() else { continue };
-            if !blamed.insert(run.id) {
+            if blamed.contains(run.id) {
                 continue;
             }
+            blamed.extend(run.may_fail(broke).then_some(run.id));
             let id = format!("{}~broke", run.id);
             events.push(self.failure(&id, broke, Some(run.id)));
             if let Some(next) = runs[index + 1..].iter().find(|next| next.at > broke) {
@@ -307,17 +352,8 @@ impl<'a> Classifier<'a> {
     /// What a later deployment mends had failed: the deployment that brought what
     /// is taken back, or else the one before a rework. It began, as far as one can
     /// see, when the first commit that mends it was written.
-    fn mended(&self, runs: &[Run<'a>], blamed: &BTreeSet<&str>, events: &mut Vec<Event>) {
-        let brought: HashMap<&str, usize> = runs
-            .iter()
-            .enumerate()
-            .flat_map(|(index, run)| run.changes.iter().map(move |id| (*id, index)))
-            .collect();
-        let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-        // Two of which nobody knows what they run have nothing in common.
-        for (index, run) in runs.iter().enumerate().filter(|(_, run)| !run.ran.revision.is_empty()) {
-            places.entry(run.ran.revision.as_str()).or_default().push(index);
-        }
+    fn mended(&self, runs: &[Run<'a>], lines: &Lines<'a>, blamed: &BTreeSet<&str>, events: &mut Vec<Event>) {
+        let known = Deployed::of(runs, lines);
         for (index, run) in runs.iter().enumerate() {
             let here: HashSet<&str> = run.changes.iter().copied().collect();
             // By the deployment that failed: when that was noticed, if anybody knows.
@@ -334,14 +370,14 @@ impl<'a> Classifier<'a> {
                 let (targets, names) = self.reverts.targets(id);
                 unnamed |= !names;
                 for target in targets {
-                    if let Some(cause) = brought.get(target).copied().filter(|cause| *cause < index) {
+                    if let Some(cause) = known.brought.get(target).copied().filter(|cause| *cause < index) {
                         let noticed = failed.entry(cause).or_insert(at);
                         *noticed = earlier(*noticed, at);
                     }
                 }
             }
             if failed.is_empty() && unnamed && run.kind == Kind::Rework {
-                failed.extend(self.before(runs, &places, index).map(|before| (before, begun)));
+                failed.extend(self.before(runs, &known, index).map(|before| (before, begun)));
             }
             for (cause, noticed) in failed {
                 let cause = &runs[cause];
@@ -390,5 +426,7 @@ fn earlier(a: Option<OffsetDateTime>, b: Option<OffsetDateTime>) -> Option<Offse
     a.into_iter().chain(b).min()
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,13 @@
 //! What takes back what, and what of it users saw. Something that is taken back before it
 //! was ever deployed has failed nobody, and what takes back a revert gives it back.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::super::message::{depth, named, plain, reapplied};
+use super::super::message::{depth, is_number, named, plain, reapplied};
 use super::super::project::{MergedChange, Project};
 use super::super::rules::Rules;
 use super::Run;
-use super::lines::Copies;
+use super::lines::{Copies, Lines};
 
 /// The reverts among what was deployed.
 #[derive(Default)]
@@ -22,46 +22,67 @@ struct Revert<'a> {
     targets: Vec<&'a str>,
     /// Whether it says what it takes back, be that known or not.
     names: bool,
-    does: Does,
-}
-
-/// What a change does. One that takes back a change and a revert together does both.
-#[derive(Clone, Copy, Default)]
-struct Does {
     /// 1: it takes something back; 2: it takes a revert back, and gives something back.
     depth: usize,
-    gives: bool,
+    /// Whether it takes back something that is no revert.
     takes: bool,
 }
 
-impl Does {
-    /// What its title says.
-    fn of(depth: usize) -> Self {
-        Self { depth, gives: depth.is_multiple_of(2), takes: !depth.is_multiple_of(2) }
+/// What a change does to the changes that there are: each by the first of its copies. One that takes
+/// back a change and a revert together does both.
+#[derive(Clone, Default)]
+struct Does<'a> {
+    depth: usize,
+    gives: BTreeSet<&'a str>,
+    takes: BTreeSet<&'a str>,
+}
+
+impl<'a> Does<'a> {
+    /// What its title says, where that is all that is known.
+    fn of(depth: usize, change: &'a str) -> Self {
+        let (gives, takes) = match depth.is_multiple_of(2) {
+            true => ([change].into(), BTreeSet::new()),
+            false => (BTreeSet::new(), [change].into()),
+        };
+        Self { depth, gives, takes }
+    }
+
+    /// The one change that it gives or takes, and whether it gives it.
+    fn one(&self) -> Option<(&'a str, bool)> {
+        let mut all = self.gives.iter().map(|id| (*id, true)).chain(self.takes.iter().map(|id| (*id, false)));
+        all.next().filter(|_| all.next().is_none())
     }
 }
 
 impl<'a> Reverts<'a> {
     /// `runs` by time, each with what it brought first.
-    pub fn among(project: &'a Project, rules: &Rules, runs: &[Run<'a>], copies: &Copies<'a>) -> Self {
-        let change = |id: &str| project.changes.get(id);
-        let known = Known::of(project, runs);
+    pub fn among(
+        project: &'a Project,
+        rules: &Rules,
+        runs: &[Run<'a>],
+        copies: &Copies<'a>,
+        lines: &Lines<'a>,
+    ) -> Self {
+        let known = Known::of(project, lines, runs);
         let mut reverts = Self::default();
         for id in runs.iter().flat_map(|run| &run.changes) {
-            let Some(change) = change(id).filter(|change| !change.elsewhere) else { continue };
-            let by_title = rules.revert.matches(&change.title);
-            if !by_title && change.reverts.is_empty() && reapplied(&change.title).is_none() {
+            let Some(change) = project.changes.get(*id).filter(|change| !change.elsewhere) else { continue };
+            let by_title = rules.revert.matches(change.does());
+            if !by_title && change.takes_back().next().is_none() && reapplied(change.does()).is_none() {
                 continue;
             }
             let (targets, names) = known.targets(id, change, by_title);
-            let targets = targets.into_iter().map(|target| copies.of_line(project, target, id)).collect();
-            reverts.all.insert(id, Revert { targets, names, does: Does::default() });
+            reverts.all.insert(id, Revert { targets, names, depth: 0, takes: false });
         }
-        let all = reverts.what_they_do(project);
-        let gives = |id: &str| all.get(id).copied().unwrap_or_else(|| said(project, id)).gives;
+        reverts.as_of_then(project, copies, lines);
+        let all = reverts.what_they_do(project, copies);
         for (id, revert) in &mut reverts.all {
-            revert.does = all[id];
+            (revert.depth, revert.takes) = (all[id].depth, !all[id].takes.is_empty());
         }
+        let gives = |id: &str| match all.get(id) {
+            Some(does) => !does.gives.is_empty(),
+            None => said(project, id).is_multiple_of(2),
+        };
         for run in runs {
             reverts.settle(project, run, &gives);
         }
@@ -70,11 +91,71 @@ impl<'a> Reverts<'a> {
                 reverts.leave_to_others(id, copies);
             }
         }
-        for revert in reverts.all.values_mut().filter(|revert| revert.does.takes) {
+        for revert in reverts.all.values_mut().filter(|revert| revert.takes) {
             // What is given back by it has failed nobody.
             revert.targets.retain(|target| gives(target));
         }
         reverts
+    }
+
+    /// Whichever copy a revert names, and whichever landing of what was given back since: what it
+    /// takes back is the one that users had it from on its own line, when it was written. It is
+    /// the one after which the change was there, and before which it was not.
+    fn as_of_then(&mut self, project: &'a Project, copies: &Copies<'a>, lines: &Lines<'a>) {
+        let all = self.what_they_do(project, copies);
+        // All that gives or takes a change, in the order in which that was done.
+        let mut words: HashMap<&str, Vec<(usize, &str, bool)>> = HashMap::new();
+        let mut add = |change: &'a str, id: &'a str, gives: bool| {
+            let place = lines.place(id).unwrap_or_default();
+            words.entry(change).or_default().push((place, id, gives));
+        };
+        for (id, does) in &all {
+            does.takes.iter().for_each(|change| add(change, id, false));
+            does.gives.iter().for_each(|change| add(change, id, true));
+        }
+        for (first, copies) in copies.all_of_several() {
+            copies.iter().filter(|id| !all.contains_key(*id)).for_each(|id| add(first, id, true));
+        }
+        for (change, words) in &mut words {
+            if words.iter().all(|(_, id, _)| id != change) && !all.contains_key(change) {
+                words.push((lines.place(change).unwrap_or_default(), change, true));
+            }
+            words.sort_unstable();
+        }
+        let then = |target: &'a str, id: &'a str| {
+            let does = all
+                .get(target)
+                .cloned()
+                .unwrap_or_else(|| Does::of(said(project, target), copies.first(target)));
+            let (change, gives) = does.one()?;
+            let words = words.get(change)?;
+            // It and its target alone: there is nothing to choose.
+            if words.len() <= 2 {
+                return None;
+            }
+            let (mut there, mut found) = (false, None);
+            for (_, word, gives_it) in
+                words.iter().filter(|(_, word, _)| known_before(project, lines, word, id))
+            {
+                let turns = *gives_it != there;
+                there = *gives_it;
+                // Users had it since it came; what took it back last is what there is to undo.
+                if there == gives && (turns || !gives) {
+                    found = Some(*word);
+                }
+            }
+            found
+        };
+        let chosen = self.all.iter().map(|(id, revert)| {
+            let targets = revert.targets.iter().map(|target| then(target, id).unwrap_or(target));
+            (*id, once(targets))
+        });
+        let chosen: Vec<(&str, Vec<&str>)> = chosen.collect();
+        for (id, targets) in chosen {
+            if let Some(revert) = self.all.get_mut(id) {
+                revert.targets = targets;
+            }
+        }
     }
 
     /// A copy takes back what its own line has. What the first one took back has failed once.
@@ -87,14 +168,14 @@ impl<'a> Reverts<'a> {
         let taken: HashSet<&str> = before.flat_map(|revert| revert.targets.iter().copied()).collect();
         if let Some(revert) = self.all.get_mut(id) {
             revert.targets.retain(|target| !taken.contains(target));
-            revert.does.takes &= !revert.targets.is_empty();
+            revert.takes &= !revert.targets.is_empty();
         }
     }
 
     /// What each revert does: the contrary of what its targets do, whichever was read first. A
     /// chain may be as long as the history, so this keeps its own stack.
-    fn what_they_do(&self, project: &'a Project) -> HashMap<&'a str, Does> {
-        let mut all: HashMap<&str, Does> = HashMap::new();
+    fn what_they_do(&self, project: &'a Project, copies: &Copies<'a>) -> HashMap<&'a str, Does<'a>> {
+        let mut all: HashMap<&str, Does<'a>> = HashMap::new();
         let mut begun: HashSet<&str> = HashSet::new();
         let mut ids: Vec<&str> = self.all.keys().copied().collect();
         ids.sort_unstable();
@@ -109,19 +190,24 @@ impl<'a> Reverts<'a> {
                     continue;
                 }
                 waiting.pop();
-                let its = targets.iter().map(|target| all.get(target).copied());
-                let its = its.zip(targets).map(|(does, id)| does.unwrap_or_else(|| said(project, id)));
-                let contrary = its.reduce(|a, b| Does {
-                    depth: a.depth.max(b.depth),
-                    gives: a.gives || b.gives,
-                    takes: a.takes || b.takes,
-                });
-                let does = match contrary {
-                    Some(Does { depth, gives, takes }) if !reapplies(project, id) => {
-                        Does { depth: depth + 1, gives: takes, takes: gives }
-                    }
-                    _ => Does::of(said(project, id).depth.max(1)),
-                };
+                if all.contains_key(id) {
+                    continue;
+                }
+                let mut does = Does::default();
+                for target in targets {
+                    let its = all.get(target).cloned();
+                    let its = its.unwrap_or_else(|| Does::of(said(project, target), copies.first(target)));
+                    does.depth = does.depth.max(its.depth + 1);
+                    does.takes.extend(its.gives);
+                    does.gives.extend(its.takes);
+                }
+                let depth = said(project, id).max(1);
+                if targets.is_empty() {
+                    does = Does::of(depth, copies.first(id));
+                } else if reapplies(project, id) {
+                    does.depth = does.depth.max(depth);
+                    does.gives.append(&mut does.takes);
+                }
                 all.insert(id, does);
             }
         }
@@ -134,22 +220,23 @@ impl<'a> Reverts<'a> {
         let here: HashSet<&str> = run.changes.iter().copied().collect();
         let mut reverts: Vec<&str> =
             run.changes.iter().filter(|id| self.all.contains_key(*id)).copied().collect();
-        reverts.sort_by_key(|id| std::cmp::Reverse((self.all[id].does.depth, *id)));
+        reverts.sort_by_key(|id| std::cmp::Reverse((self.all[id].depth, *id)));
         for id in reverts {
             if self.unseen.contains(id) {
                 continue;
             }
             let Some(revert) = self.all.get_mut(id) else { continue };
-            let inside: Vec<&str> = revert.targets.iter().filter(|id| here.contains(*id)).copied().collect();
+            let mut inside: Vec<&str> =
+                revert.targets.iter().filter(|id| here.contains(*id)).copied().collect();
             if !inside.is_empty() && inside.len() == revert.targets.len() {
-                self.unseen.insert(id);
+                inside.push(id);
             } else if !inside.is_empty() {
                 revert.targets.retain(|target| !here.contains(target));
-                revert.does.takes &= revert.targets.iter().any(|target| gives(target));
+                revert.takes &= revert.targets.iter().any(|target| gives(target));
             }
-            for target in inside {
-                self.unseen.extend(super::merged(project, target, &here));
-                self.unseen.insert(target);
+            for unseen in inside {
+                self.unseen.extend(super::merged(project, unseen, &here));
+                self.unseen.insert(unseen);
             }
         }
     }
@@ -161,7 +248,7 @@ impl<'a> Reverts<'a> {
 
     /// Whether it takes something back that users had.
     pub fn takes_back(&self, id: &str) -> bool {
-        !self.unseen(id) && self.all.get(id).is_some_and(|revert| revert.does.takes)
+        !self.unseen(id) && self.all.get(id).is_some_and(|revert| revert.takes)
     }
 
     /// What it takes back, and whether that is all that it says: nothing else is to blame.
@@ -170,41 +257,68 @@ impl<'a> Reverts<'a> {
     }
 }
 
-/// What the title of a change says that it does.
-fn said(project: &Project, id: &str) -> Does {
-    Does::of(project.changes.get(id).map_or(0, |change| depth(&change.title)))
+/// How often the title of a change says that it takes back.
+fn said(project: &Project, id: &str) -> usize {
+    project.changes.get(id).map_or(0, |change| depth(change.does()))
 }
 
 fn reapplies(project: &Project, id: &str) -> bool {
-    project.changes.get(id).is_some_and(|change| reapplied(&change.title).is_some())
+    project.changes.get(id).is_some_and(|change| reapplied(change.does()).is_some())
 }
 
-/// What was deployed, by everything that it is called, the newest last.
-struct Known<'a> {
+/// Whether a commit was there when another one was written: that is built on it, or, where nobody
+/// knows that, it was deployed and written later.
+fn known_before(project: &Project, lines: &Lines<'_>, id: &str, revert: &str) -> bool {
+    let at = |id: &str| project.changes.get(id).and_then(|change| change.at);
+    id != revert
+        && lines.is_built_on(revert, id).unwrap_or_else(|| {
+            lines.place(id) < lines.place(revert) && at(id).zip(at(revert)).is_none_or(|(a, b)| a <= b)
+        })
+}
+
+/// Each of them once, in their order.
+fn once<'a>(all: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut seen = HashSet::new();
+    all.filter(|id| seen.insert(*id)).collect()
+}
+
+/// What was deployed, by everything that it is called.
+struct Known<'a, 'b> {
     project: &'a Project,
+    lines: &'b Lines<'a>,
     deployed: HashSet<&'a str>,
-    names: BTreeMap<&'a str, Vec<&'a str>>,
-    requests: BTreeMap<&'a str, Vec<&'a str>>,
+    names: HashMap<&'a str, Vec<&'a str>>,
+    /// Reverts, by what their titles name.
+    reverts: HashMap<&'a str, Vec<&'a str>>,
+    requests: HashMap<&'a str, Vec<&'a str>>,
 }
 
-impl<'a> Known<'a> {
-    fn of(project: &'a Project, runs: &[Run<'a>]) -> Self {
-        let mut known =
-            Self { project, deployed: HashSet::new(), names: BTreeMap::new(), requests: BTreeMap::new() };
-        for run in runs {
-            let brought = run.changes.iter().filter_map(|id| Some((project.changes.get(*id)?, *id)));
-            let mut brought: Vec<_> = brought.filter(|(change, _)| !change.elsewhere).collect();
-            brought.sort_by_key(|(change, id)| (change.at, *id));
-            for (change, id) in brought {
-                known.deployed.insert(id);
-                known.names.entry(&change.title).or_default().push(id);
-                let short = plain(&change.title);
-                if short != change.title {
-                    known.names.entry(short).or_default().push(id);
+impl<'a, 'b> Known<'a, 'b> {
+    fn of(project: &'a Project, lines: &'b Lines<'a>, runs: &[Run<'a>]) -> Self {
+        let mut known = Self {
+            project,
+            lines,
+            deployed: HashSet::new(),
+            names: HashMap::new(),
+            reverts: HashMap::new(),
+            requests: HashMap::new(),
+        };
+        for id in runs.iter().flat_map(|run| &run.changes) {
+            let Some(change) = project.changes.get(*id).filter(|change| !change.elsewhere) else { continue };
+            known.deployed.insert(id);
+            let titles = [Some(change.title.as_str()), change.merges.as_deref()];
+            for title in titles.into_iter().flatten() {
+                for name in once([title, plain(title)].into_iter()) {
+                    known.names.entry(name).or_default().push(id);
                 }
-                for request in &change.requests {
-                    known.requests.entry(request).or_default().push(id);
+                if let Some((reverted, _)) = named(title) {
+                    for name in once([reverted, plain(reverted)].into_iter()) {
+                        known.reverts.entry(name).or_default().push(id);
+                    }
                 }
+            }
+            for request in &change.requests {
+                known.requests.entry(request).or_default().push(id);
             }
         }
         known
@@ -212,50 +326,54 @@ impl<'a> Known<'a> {
 
     /// What a change takes back, and whether it says so itself.
     fn targets(&self, id: &'a str, change: &'a MergedChange, by_title: bool) -> (Vec<&'a str>, bool) {
-        if !change.reverts.is_empty() {
-            let target = |named: &String| match named.starts_with(['#', '!']) {
-                true => self.newest(self.requests.get(named.as_str())?, id, change),
-                false => self.hash(named),
-            };
-            let mut targets: Vec<&str> = change.reverts.iter().filter_map(target).collect();
-            targets.dedup();
-            // Who names a commit that nobody knows, or another project's request, means no other of
-            // the same title. A request of one's own that no commit tells of may have landed by a
-            // rebase, which leaves its commits as they were: then the title says which.
-            let by_request = change.reverts.iter().all(|named| named.starts_with(['#', '!']));
-            if !targets.is_empty() || !by_request {
-                return (targets, true);
-            }
+        let says: Vec<&str> = change.takes_back().collect();
+        let is_request = |named: &&str| named.starts_with(['#', '!']);
+        let target = |named: &&str| match is_request(named) {
+            true => self.newest(self.requests.get(named)?.iter().copied(), id, change),
+            false => self.hash(named),
+        };
+        let targets = once(says.iter().filter_map(target));
+        // Who names a commit that nobody knows, or another project's request, means no other of
+        // the same title. A request of one's own that no commit tells of may have landed by a
+        // rebase, which leaves its commits as they were: then the title says which. It does below
+        // `revert: …` with the number of a ticket, too: digits alone, and no commit's name.
+        let conventional = named(change.does()).is_some_and(|(_, quoted)| !quoted);
+        let by_title_then = |named: &&str| is_request(named) || conventional && is_number(named);
+        if !targets.is_empty() || !says.iter().all(by_title_then) {
+            return (targets, true);
         }
-        if let Some(again) = reapplied(&change.title) {
-            let revert = |(title, ids): (&&'a str, &Vec<&'a str>)| {
-                named(title).filter(|(name, _)| *name == again || plain(name) == again)?;
-                self.newest(ids, id, change)
-            };
-            return (self.names.iter().rev().find_map(revert).into_iter().collect(), true);
+        let does = change.does();
+        if let Some(again) = reapplied(does) {
+            let reverts = self.reverts.get(again).into_iter().flatten().copied();
+            return (self.newest(reverts, id, change).into_iter().collect(), true);
         }
-        let Some((name, quoted)) = named(&change.title).filter(|_| by_title) else {
-            return (Vec::new(), !change.reverts.is_empty());
+        let by_request = says.iter().any(is_request);
+        let Some((name, quoted)) = named(does).filter(|_| by_title) else {
+            return (Vec::new(), !says.is_empty());
+        };
+        // Who names a request means none that came with another one.
+        let may_be = |other: &&str| {
+            !by_request || self.project.changes.get(*other).is_some_and(|it| it.requests.is_empty())
         };
         let called = [name, plain(name)].into_iter().filter_map(|name| self.names.get(name));
-        // Who names a request means none that came with another one.
-        let without =
-            |other: &&str| self.project.changes.get(*other).is_some_and(|it| it.requests.is_empty());
-        let mut found = called.filter_map(|ids| match change.reverts.is_empty() {
-            true => self.newest(ids, id, change),
-            false => self.newest(&ids.iter().copied().filter(without).collect::<Vec<_>>(), id, change),
-        });
-        let found = found.next();
-        (found.into_iter().collect(), quoted || found.is_some() || !change.reverts.is_empty())
+        let found =
+            called.filter_map(|ids| self.newest(ids.iter().copied().filter(may_be), id, change)).next();
+        (found.into_iter().collect(), quoted || found.is_some() || !says.is_empty())
     }
 
-    /// Of several with one name it is the newest that was there to be taken back.
-    fn newest(&self, ids: &[&'a str], id: &str, revert: &MergedChange) -> Option<&'a str> {
-        let before = |other: &&&'a str| {
-            let at = self.project.changes.get(**other).and_then(|change| change.at);
-            **other != id && at.zip(revert.at).is_none_or(|(at, reverted)| at <= reverted)
+    /// Of several with one name it is the newest on its own line that was there to be taken back;
+    /// the newest of all where its line has none, or nobody knows of lines.
+    fn newest(&self, ids: impl Iterator<Item = &'a str>, id: &str, revert: &MergedChange) -> Option<&'a str> {
+        let at = |id: &str| self.project.changes.get(id).and_then(|change| change.at);
+        let place = |id: &str| self.lines.place(id);
+        let before = |other: &&str| match at(other).zip(revert.at) {
+            Some((at, reverted)) => *other != id && at <= reverted,
+            None => place(other) < place(id),
         };
-        ids.iter().rev().find(before).copied()
+        let mut ids: Vec<&str> = ids.filter(before).collect();
+        ids.sort_by_key(|id| std::cmp::Reverse((at(id), place(id))));
+        let is_on_line = |other: &&str| self.lines.is_built_on(id, other) == Some(true);
+        ids.iter().copied().find(is_on_line).or(ids.first().copied())
     }
 
     /// A change by its hash, or the beginning of it.

@@ -10,7 +10,7 @@ fn hours(hours: i64) -> OffsetDateTime {
     NOON + time::Duration::hours(hours)
 }
 
-fn change(id: &str, at: i64, title: &str) -> Fact {
+pub(super) fn change(id: &str, at: i64, title: &str) -> Fact {
     Fact::Landed { id: id.into(), change: MergedChange::reported(Some(hours(at)), title) }
 }
 
@@ -41,7 +41,7 @@ fn issue(id: &str, opened: i64, closed: Option<i64>) -> Fact {
 }
 
 /// One line for each event: what, which, hours since noon, what it refers to.
-fn classified(facts: Vec<Fact>) -> String {
+pub(super) fn classified(facts: Vec<Fact>) -> String {
     let mut project = Project::default();
     facts.into_iter().for_each(|fact| project.add(fact));
     project.is_called(None);
@@ -228,7 +228,7 @@ fn every_way_to_name_what_is_taken_back_blames_that_and_nothing_else() {
         // A came with another request; C says nothing of its, as after a rebase.
         ("Revert \"A\"\n\nReverts o/r#99", ""),
         ("Revert \"C\"\n\nReverts o/r#99", "v3"),
-        ("revert: A\n\nRefs: 99999999", ""),
+        ("revert: A\n\nRefs: 9999999f", ""),
         // One of the two is known.
         ("Take two back\n\nThis reverts commits aaaaaaa1 and 99999999.", "v1"),
         ("Revert \"Z\"", ""),
@@ -269,6 +269,7 @@ fn a_request_that_mends_does_so_with_all_its_commits() {
             Fact::Labelled {
                 id: "m".into(),
                 labels: labels.iter().map(|label| (*label).into()).collect(),
+                reverts: Vec::new(),
                 updated: None,
             },
             ran("v1", 0, &["a"]),
@@ -390,7 +391,8 @@ fn many(seed: u64) -> Vec<Fact> {
         for updated in 0..next(3) {
             let labels = vec![["hotfix", "docs"][next(2) as usize].to_owned()];
             let updated = Some(hours(300 + updated as i64));
-            facts.push(Fact::Labelled { id: format!("c{number}"), labels, updated });
+            let reverts = if next(4) == 0 { vec![format!("c{}", next(number + 1))] } else { Vec::new() };
+            facts.push(Fact::Labelled { id: format!("c{number}"), labels, reverts, updated });
         }
     }
     let changes = facts.len() as u64;
@@ -794,12 +796,12 @@ fn a_shortened_hash_is_found_where_it_is_one_commit_s() {
 }
 
 /// A deployment of one commit, with what it brought.
-fn ran_at(id: &str, at: i64, revision: &str, changes: &[&str]) -> Fact {
+pub(super) fn ran_at(id: &str, at: i64, revision: &str, changes: &[&str]) -> Fact {
     let Fact::Ran { id, deployment } = ran(id, at, changes) else { unreachable!("it ran") };
     Fact::Ran { id, deployment: DeploymentRecord { revision: revision.into(), ..deployment } }
 }
 
-fn failures(reported: &str) -> Vec<&str> {
+pub(super) fn failures(reported: &str) -> Vec<&str> {
     let failures = reported.lines().filter_map(|line| line.split_once(" failure ")?.1.split_once(" of "));
     failures.map(|(id, _)| id).collect()
 }
@@ -978,4 +980,276 @@ fn a_revert_that_is_picked_to_an_older_line_blames_that_line() {
         ran_at("v1.9.1", 90, "bbbbbbb3", &["bbbbbbb3"]),
     ]);
     assert_eq!(failures(&reported), ["v1.9.0~v2.0.1"], "{reported}");
+}
+
+/// A deployment of one commit that its tool calls a rollback.
+fn back_to(id: &str, at: i64, revision: &str) -> Fact {
+    let Fact::Ran { id, deployment } = ran_at(id, at, revision, &[]) else { unreachable!("it ran") };
+    Fact::Ran { id, deployment: DeploymentRecord { mends: true, ..deployment } }
+}
+
+#[test]
+fn a_rollback_mends_what_it_goes_back_from_and_not_what_it_goes_back_to() {
+    let known = || vec![change("a", -5, "A"), child(change("b", -4, "B"), "a")];
+    // Whether the commits are known or only what ran; and of a commit that never ran by itself.
+    for (facts, first, back) in [
+        (known(), ran_at("d1", 0, "a", &["a"]), "a"),
+        (Vec::new(), ran_at("d1", 0, "a", &[]), "a"),
+        (known(), ran_at("d1", 0, "z", &[]), "a"),
+    ] {
+        let brought: &[&str] = if facts.is_empty() { &[] } else { &["a", "b"] };
+        let runs = [first, ran_at("d2", 24, "b", brought), back_to("d3", 25, back)];
+        let with = |more: Fact| facts.iter().chain(&runs).cloned().chain([more]).collect();
+        let reported = classified(with(ran_at("d4", 48, "c", &[])));
+        assert_eq!(failures(&reported), ["d2~d3"], "{reported}");
+        let reported = classified(with(failed("i", 24, false, "", Some("d2"))));
+        assert_eq!(failures(&reported), ["incident-i"], "{reported}");
+    }
+    // On its own line: the one that ran last is another one's.
+    let reported = classified(vec![
+        change("aaaaaaa1", -9, "A"),
+        child(change("aaaaaaa2", -8, "Line 1"), "aaaaaaa1"),
+        child(change("aaaaaaa3", -2, "Line 1 goes on"), "aaaaaaa2"),
+        child(change("bbbbbbb2", -4, "Line 2"), "aaaaaaa1"),
+        ran_at("v1.0.0", -7, "aaaaaaa2", &["aaaaaaa1", "aaaaaaa2"]),
+        ran_at("v1.0.1", -1, "aaaaaaa3", &["aaaaaaa3"]),
+        ran_at("v2.0.0", 0, "bbbbbbb2", &["bbbbbbb2"]),
+        back_to("back", 5, "aaaaaaa2"),
+    ]);
+    assert_eq!(failures(&reported), ["v1.0.1~back"], "{reported}");
+}
+
+#[test]
+fn a_hotfix_after_a_back_merge_mends_its_own_line() {
+    let reported = |parents: [&str; 2], trunk: &str| {
+        classified(vec![
+            change("a", -9, "Base"),
+            child(change("b", -3, "A feature"), "a"),
+            child(change("c", 2, "Docs"), "a"),
+            merged("m", "Merge branch 'v1'", &parents),
+            child(change("h", 8, "hotfix: crash"), "m"),
+            ran_at("v1.9.0", -8, "a", &["a"]),
+            ran_at("v2.0.0", -2, trunk, &["b"]),
+            ran_at("v1.9.1", 3, "c", &["c"]),
+            ran_at("v2.0.1", 9, "h", &["m", "h"]),
+        ])
+    };
+    assert_eq!(failures(&reported(["b", "c"], "b")), ["v2.0.0~v2.0.1"]);
+    // The line of first parents has only what the others are built on.
+    let reported = classified(vec![
+        change("a", -9, "Base"),
+        child(change("b", -3, "On a branch for releases"), "a"),
+        merged("m", "Merge branch 'release/2.0'", &["a", "b"]),
+        child(change("h", 8, "hotfix: crash"), "m"),
+        ran_at("v1.0.0", -8, "a", &["a"]),
+        ran_at("v2.0.0", -2, "b", &["b"]),
+        ran_at("v2.0.1", 9, "h", &["m", "h"]),
+    ]);
+    assert_eq!(failures(&reported), ["v2.0.0~v2.0.1"], "{reported}");
+}
+
+#[test]
+fn what_fails_too_late_to_count_leaves_what_counts() {
+    let facts = || {
+        let revert = "Revert \"A\"\n\nThis reverts commit aaaaaaa1.";
+        let mut facts = vec![change("aaaaaaa1", -5, "A"), change("bbbbbbb2", 20, revert)];
+        facts.extend([ran("d1", 0, &["aaaaaaa1"]), ran("d2", 24, &["bbbbbbb2"])]);
+        facts
+    };
+    let broke = |at: i64| {
+        let Fact::Ran { id, deployment } = ran("d1", 0, &["aaaaaaa1"]) else { unreachable!("it ran") };
+        let statuses = vec![Status { at: hours(at), ok: false }];
+        Fact::Ran { id, deployment: DeploymentRecord { statuses, ..deployment } }
+    };
+    for (late, more, expected) in [
+        (120, failed("i", 120, false, "", Some("d1")), &["d1~d2", "incident-i"][..]),
+        (120, broke(120), &["d1~d2", "d1~broke"]),
+        // The last moment that counts.
+        (72, failed("i", 72, false, "", Some("d1")), &["incident-i"]),
+        (72, broke(72), &["d1~broke"]),
+    ] {
+        let reported = classified(facts().into_iter().chain([more]).collect());
+        assert_eq!(failures(&reported), expected, "{late}: {reported}");
+    }
+    // A late incident does not hide that it broke, either.
+    let late = [failed("i", 120, false, "", Some("d1")), broke(5)];
+    let reported = classified(facts().into_iter().chain(late).collect());
+    assert_eq!(failures(&reported), ["d1~broke", "incident-i"], "{reported}");
+}
+
+#[test]
+fn a_revert_by_title_takes_back_what_its_own_line_has() {
+    let reported = classified(vec![
+        change("a", -9, "Base"),
+        child(change("b", 0, "Update deps"), "a"),
+        child(change("c", -3, "Update deps"), "a"),
+        child(change("d", 20, "Revert \"Update deps\""), "b"),
+        ran_at("v1.9.0", -8, "a", &["a"]),
+        ran_at("v2.0.0", 1, "b", &["b"]),
+        ran_at("v1.9.1", 2, "c", &["c"]),
+        ran_at("v2.0.1", 21, "d", &["d"]),
+    ]);
+    assert_eq!(failures(&reported), ["v2.0.0~v2.0.1"], "{reported}");
+    // The other line's is the newest one that was written; and where nobody knows of lines, that counts.
+    for (parent, expected) in [(true, "v1~v3"), (false, "v2~v3")] {
+        let on = |fact, parent_of: &str| if parent { child(fact, parent_of) } else { fact };
+        let reported = classified(vec![
+            change("a", -9, "Base"),
+            on(change("b", -3, "Update deps"), "a"),
+            on(change("c", 0, "Update deps"), "a"),
+            on(change("d", 20, "Revert \"Update deps\""), "b"),
+            ran_at("v0", -8, "a", &["a"]),
+            ran_at("v1", 1, "b", &["b"]),
+            ran_at("v2", 2, "c", &["c"]),
+            ran_at("v3", 21, "d", &["d"]),
+        ]);
+        assert_eq!(failures(&reported), [expected], "{reported}");
+    }
+    // Written before the other one, and released after it.
+    let reported = classified(vec![
+        change("b", 0, "Update deps"),
+        change("c", -3, "Update deps"),
+        change("d", 20, "Revert \"Update deps\""),
+        ran("v2.0.0", 1, &["b"]),
+        ran("v1.9.1", 2, &["c"]),
+        ran("v2.0.1", 21, &["d"]),
+    ]);
+    assert_eq!(failures(&reported), ["v2.0.0~v2.0.1"], "{reported}");
+}
+
+/// What users had of it since it was given back, they had from there.
+#[test]
+fn what_was_given_back_and_is_taken_back_again_failed_where_it_was_given_back() {
+    let first = "This reverts commit aaaaaaa1.";
+    for (once, again, twice) in [
+        (
+            format!("Revert \"A\"\n\n{first}"),
+            "Reapply \"A\"\n\nThis reverts commit bbbbbbb2.",
+            format!("Revert \"A\"\n\n{first}"),
+        ),
+        ("Revert \"A\"".into(), "Reapply \"A\"", "Revert \"A\"".into()),
+        (
+            format!("Undo it\n\n{first}"),
+            "Revert \"Undo it\"\n\nThis reverts commit bbbbbbb2.",
+            format!("Undo it\n\n{first}"),
+        ),
+        (
+            "Revert \"A\"".into(),
+            "A\n\n(cherry picked from commit aaaaaaa1)",
+            format!("Revert \"A\"\n\n{first}"),
+        ),
+    ] {
+        let commits = || {
+            let again_at = if again.contains("picked") { -5 } else { 40 };
+            let commits = [
+                change("aaaaaaa1", -5, "A"),
+                child(change("bbbbbbb2", 20, &once), "aaaaaaa1"),
+                child(change("ccccccc3", again_at, again), "bbbbbbb2"),
+                child(change("ddddddd4", 41, "X"), "ccccccc3"),
+                child(change("eeeeeee5", 60, &twice), "ddddddd4"),
+            ];
+            commits.into_iter().chain([ran_at("v1.0.0", 0, "aaaaaaa1", &["aaaaaaa1"])])
+        };
+        let each = [
+            ran_at("v1.0.1", 24, "bbbbbbb2", &["bbbbbbb2"]),
+            ran_at("v1.1.0", 48, "ddddddd4", &["ccccccc3", "ddddddd4"]),
+            ran_at("v1.1.1", 72, "eeeeeee5", &["eeeeeee5"]),
+        ];
+        let reported = classified(commits().chain(each).collect());
+        assert_eq!(failures(&reported), ["v1.0.0~v1.0.1", "v1.1.0~v1.1.1"], "{reported}");
+        assert!(reported.contains("48 Planned v1.1.0"), "{reported}");
+        // Given back and taken back in one deployment, users had nothing of it.
+        let together = [
+            ran_at("v1.0.1", 24, "bbbbbbb2", &["bbbbbbb2"]),
+            ran_at("v1.1.0", 72, "eeeeeee5", &["ccccccc3", "ddddddd4", "eeeeeee5"]),
+        ];
+        let reported = classified(commits().chain(together).collect());
+        assert_eq!(failures(&reported), ["v1.0.0~v1.0.1"], "{reported}");
+        assert!(reported.contains("72 Planned v1.1.0"), "{reported}");
+    }
+}
+
+/// As a squash on GitHub lists the commits of its branch.
+#[test]
+fn what_a_squashed_branch_took_back_inside_is_no_revert() {
+    let list = "* b\n\n* Revert \"A\"\n\nThis reverts commit aaaaaaa1.\n\n* again";
+    for (title, blamed) in [("Add cart (#12)", &[][..]), ("Revert \"A\" (#12)", &["v1~v2"])] {
+        let reported = classified(vec![
+            change("aaaaaaa1", -5, "A"),
+            change("bbbbbbb2", 20, &format!("{title}\n\n{list}")),
+            ran("v1", 0, &["aaaaaaa1"]),
+            ran("v2", 24, &["bbbbbbb2"]),
+        ]);
+        assert_eq!(failures(&reported), blamed, "{reported}");
+        assert_eq!(reported.contains("24 Planned v2"), blamed.is_empty(), "{reported}");
+    }
+}
+
+#[test]
+fn a_tickets_number_of_digits_is_no_commit() {
+    for (ticket, blamed) in [("10234567", &["v1~v3"][..]), ("1023456a", &[]), ("99999991", &["v2~v3"])] {
+        let reported = classified(vec![
+            change("aaaaaaa1", -5, "feat: cart (#3)"),
+            change("99999991", 5, "B"),
+            change("bbbbbbb2", 20, &format!("revert: feat: cart\n\nRefs: {ticket}")),
+            ran("v1", 0, &["aaaaaaa1"]),
+            ran("v2", 10, &["99999991"]),
+            ran("v3", 24, &["bbbbbbb2"]),
+        ]);
+        assert_eq!(failures(&reported), blamed, "{ticket}: {reported}");
+    }
+}
+
+/// A request that was merged with a merge, and one that GitHub's button made against it.
+#[test]
+fn a_request_that_was_merged_with_a_merge_is_taken_back_by_its_title_its_branch_or_its_text() {
+    let merge = |id: &str, message: &str, parents: &[&str]| {
+        let parents = parents.iter().map(|parent| (*parent).to_owned()).collect();
+        let change = MergedChange { parents, ..MergedChange::reported(None, message) };
+        Fact::Landed { id: id.into(), change }
+    };
+    let text = |reverts: &[&str]| Fact::Labelled {
+        id: "m14".into(),
+        labels: Vec::new(),
+        reverts: reverts.iter().map(|it| (*it).to_owned()).collect(),
+        updated: None,
+    };
+    for (commit, back, text) in [
+        ("Revert \"Add cart\"", "Merge pull request #14 from o/x\n\nUndo", text(&[])),
+        ("Undo", "Merge pull request #14 from o/x\n\nRevert \"Add cart\"", text(&[])),
+        ("Undo", "Merge pull request #14 from o/revert-12-a\n\nUndo", text(&[])),
+        ("Undo", "Undo (#14)", text(&["o/r#12"])),
+        (
+            "Revert \"Add cart\"",
+            "Merge pull request #14 from o/revert-12-a\n\nRevert \"Add cart\"",
+            text(&["#12"]),
+        ),
+    ] {
+        let facts = |more: &[&str]| {
+            let mut facts = vec![
+                change("s", -9, "Base"),
+                child(change("w1", -5, "wip"), "s"),
+                child(change("w2", -4, "wip 2"), "w1"),
+                merge("m12", "Merge pull request #12 from o/a\n\nAdd cart", &["s", "w2"]),
+                child(change("x", 10, "Something else"), "m12"),
+                child(change("c", 20, commit), "x"),
+                merge("m14", back, &["x", "c"]),
+                text.clone(),
+                ran_at("v1", -8, "s", &["s"]),
+                ran_at("v2", 0, "m12", &["m12", "w1", "w2"]),
+                ran_at("v3", 12, "x", &["x"]),
+            ];
+            facts.extend(more.iter().map(|id| change(id, 19, id)));
+            let brought: Vec<&str> = ["c", "m14"].iter().chain(more).copied().collect();
+            facts.push(ran_at("v4", 24, "m14", &brought));
+            facts
+        };
+        let reported = classified(facts(&[]));
+        assert_eq!(failures(&reported), ["v2~v4"], "{commit} {back}: {reported}");
+        assert!(reported.contains("20 failure v2~v4") && reported.contains("24 Rework v4"), "{reported}");
+        // The merge is no change beside its commit: one of three takes something back.
+        let reported = classified(facts(&["f", "g"]));
+        assert!(reported.contains("24 Planned v4"), "{commit} {back}: {reported}");
+        assert_eq!(failures(&reported), ["v2~v4"], "{reported}");
+    }
 }

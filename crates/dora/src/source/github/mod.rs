@@ -365,10 +365,11 @@ impl Reader<'_, State> {
                 };
                 let labels = names(request.labels);
                 let updated = Some(request.updated_at);
-                self.state.project.add(Fact::Labelled { id: commit.clone(), labels, updated });
+                let change =
+                    landed(request.created_at, request.number, &request.title, request.body.as_deref());
+                let reverts = change.reverts.clone();
+                self.state.project.add(Fact::Labelled { id: commit.clone(), labels, reverts, updated });
                 if self.settings.unit == Unit::Requests {
-                    let change =
-                        landed(request.created_at, request.number, &request.title, request.body.as_deref());
                     self.state.project.add(Fact::Landed { id: commit, change });
                 } else {
                     let request = request.number.map(|number| format!("#{number}"));

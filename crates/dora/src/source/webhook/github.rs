@@ -179,14 +179,15 @@ fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) -> Parsed {
             let PullRequest { action, pull_request: request } = serde_json::from_slice(body)?;
             match request.merge_commit_sha {
                 Some(commit) if action == "closed" && request.merged => {
+                    let (opened, body) = (request.created_at, request.body.as_deref());
+                    let change = landed(opened, request.number, &request.title, body);
                     let mut facts = vec![Fact::Labelled {
                         id: commit.clone(),
                         labels: names(request.labels),
+                        reverts: change.reverts.clone(),
                         updated: request.updated_at,
                     }];
                     if reading.unit == Unit::Requests {
-                        let (opened, body) = (request.created_at, request.body.as_deref());
-                        let change = landed(opened, request.number, &request.title, body);
                         facts.push(Fact::Landed { id: commit, change });
                     } else if let Some(at) = request.merged_at {
                         let request = request.number.map(|number| format!("#{number}"));

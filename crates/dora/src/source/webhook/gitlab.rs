@@ -196,11 +196,11 @@ pub(super) fn facts(event: &str, body: &[u8], read: impl Fn(&str) -> Reading) ->
             match it.merge_commit_sha.or(it.squash_commit_sha).or(last) {
                 Some(commit) if it.state == "merged" => {
                     let updated = it.updated_at.as_deref().map(time).transpose()?;
-                    let mut facts =
-                        vec![Fact::Labelled { id: commit.clone(), labels: names(labels), updated }];
+                    let (opened, text) = (time(&it.created_at)?, it.description.as_deref());
+                    let change = landed(opened, it.iid, &it.title, text);
+                    let (labels, reverts) = (names(labels), change.reverts.clone());
+                    let mut facts = vec![Fact::Labelled { id: commit.clone(), labels, reverts, updated }];
                     if reading.unit == Unit::Requests {
-                        let (opened, text) = (time(&it.created_at)?, it.description.as_deref());
-                        let change = landed(opened, it.iid, &it.title, text);
                         facts.push(Fact::Landed { id: commit, change });
                     } else if let Some(at) = updated.filter(|_| it.action.as_deref() == Some("merge")) {
                         let number = it.iid.map(|number| format!("!{number}"));

@@ -324,7 +324,12 @@ mod tests {
             project: "o/r".into(),
             team: None,
             hook: None,
-            facts: vec![Fact::Labelled { id: "c".into(), labels: vec!["hotfix".into()], updated: None }],
+            facts: vec![Fact::Labelled {
+                id: "c".into(),
+                labels: vec!["hotfix".into()],
+                reverts: Vec::new(),
+                updated: None,
+            }],
         }
     }
 
@@ -410,6 +415,7 @@ mod tests {
                     Fact::Labelled {
                         id: format!("c{}", number / 40),
                         labels: vec![number.to_string()],
+                        reverts: Vec::new(),
                         updated: None,
                     },
                     Fact::Ran { id, deployment },
