@@ -70,6 +70,16 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     assert_ne!(asked.code, 0);
     assert_eq!(parts(&deployment), before);
 
+    // A part that listens elsewhere is restarted, and no other.
+    let elsewhere = crate::deployment::Deployment::empty().ports()[0];
+    let shown = plan(&["--set", &format!("stack.ports.prometheus={elsewhere}")]).ends_with(2);
+    assert_eq!(names(&shown), ["update stack.prometheus"]);
+    // What cannot be started is told before anything is done.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("stack.ports.prometheus={}", listener.local_addr().unwrap().port());
+    let refused = plan(&["--set", &taken]).ends_with(1);
+    assert!(refused.stdout.contains("is in use"), "{}", refused.stdout);
+
     // More: their history, and no other.
     let more = ["--set", "generator.teams=5"];
     let shown = plan(&more).ends_with(2);

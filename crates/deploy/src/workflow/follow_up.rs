@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use dorainfra_config::{Config, Feeds, Live, NOTHING_IS_FED, Runtime, Source};
+use dorainfra_config::{Config, Feeds, NOTHING_IS_FED, Source};
 use dorainfra_dora::metrics::{self, Histograms, Scope};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_engine::{Action, Plan};
@@ -17,16 +17,15 @@ use time::{Date, Duration};
 use super::activity::{Activity, yesterday};
 use super::error::Result;
 use super::run::Run;
-use super::status::State;
 use super::workspace::Workspace;
-use super::{numbers, proven, stack};
+use super::{numbers, proven};
 use crate::blueprint::Names;
 use crate::stack::private;
 
 /// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// By part of the stack: a digest of what it was started with.
+    /// By container: a digest of what it was made of. Of processes the stack's own record says it.
     #[serde(default)]
     stack: BTreeMap<String, String>,
     /// A digest of the sources that were read.
@@ -84,36 +83,9 @@ impl Run {
             return Ok(Vec::new());
         }
         let record = Record::of(&self.workspace, &self.project.config.name);
-        let mut steps = self.stack_steps(&record).await?;
+        let mut steps = self.stack_steps(plan, &record.stack).await?;
         steps.extend(self.sources_step(&record));
         steps.extend(self.history_step(&record, plan)?);
-        Ok(steps)
-    }
-
-    async fn stack_steps(&self, record: &Record) -> Result<Vec<FeedStep>> {
-        let config = &self.project.config;
-        let there = stack::parts(&self.workspace, config).await?;
-        let wanted = self.parts().await;
-        let state = |part: &str| there.iter().find(|one| one.part == part).map(|one| one.state);
-        let mut steps: Vec<FeedStep> = wanted
-            .iter()
-            .map(|(part, (digest, words))| {
-                let (action, reason) = match (state(part), record.stack.get(part)) {
-                    (None, _) => (Action::Create, words.clone()),
-                    (Some(State::Failed), _) => (Action::Update, "it had stopped: started again".into()),
-                    (Some(_), Some(known)) if known == digest => (Action::NoOp, String::new()),
-                    (Some(_), Some(_)) => (Action::Update, format!("restarted with {words}")),
-                    (Some(_), None) => (Action::Update, format!("compared with {words}")),
-                };
-                FeedStep { what: format!("stack.{part}"), action, reason }
-            })
-            .collect();
-        let over = there.iter().filter(|one| !wanted.contains_key(&one.part) && one.part != stack::DELIVERY);
-        steps.extend(over.map(|one| FeedStep {
-            what: format!("stack.{}", one.part),
-            action: Action::Delete,
-            reason: "no longer part of the stack".into(),
-        }));
         Ok(steps)
     }
 
@@ -124,7 +96,7 @@ impl Run {
             return None;
         }
         let (action, reason) = match &record.sources {
-            Some(known) if *known == digest("", &sources) => (Action::NoOp, String::new()),
+            Some(known) if *known == digest(&sources) => (Action::NoOp, String::new()),
             known => {
                 let action = if known.is_some() { Action::Update } else { Action::Create };
                 (action, format!("read: {}", self::sources(&self.project.config).join(", ")))
@@ -136,71 +108,6 @@ impl Run {
     /// All that is configured of each.
     fn sources(&self) -> Vec<String> {
         self.project.config.sources.iter().map(|source| serde_json::json!(source).to_string()).collect()
-    }
-
-    /// Each part of the stack: a digest of what it is started with, and that in words.
-    async fn parts(&self) -> BTreeMap<String, (String, String)> {
-        let config = &self.project.config;
-        let engine = stack::runtime(&self.workspace, config).await;
-        // Where there is no Docker engine although one is asked for, `apply` says so.
-        let compose = config.stack.runtime == Runtime::Compose || engine.is_ok_and(|found| found.is_some());
-        let runtime = if compose { "container" } else { "process" };
-        let rendered = |of: &dyn Fn(&str) -> bool| -> Vec<String> {
-            let files =
-                self.blueprint.files.iter().filter(|file| file.path.strip_prefix("stack/").is_some_and(of));
-            files.flat_map(|file| [file.path.clone(), file.contents.clone()]).collect()
-        };
-        let jobs = self.facts.scrape.files.iter().map(|file| format!("{file:?}"));
-        let collector: Vec<String> =
-            rendered(&|path| path.starts_with("prometheus")).into_iter().chain(jobs).collect();
-        let mut parts = BTreeMap::new();
-        let mut part = |name: &str, of: &[String], words: String| {
-            parts.insert(name.to_owned(), (digest(runtime, of), words));
-        };
-        part("generator", &self.generator(), self.live_values());
-        part("prometheus", &collector, "the rendered scrape and remote-write configuration".into());
-        if config.stack.live == Live::Pushgateway {
-            let port = config.stack.ports.pushgateway;
-            part("pushgateway", &[port.to_string()], format!("port {port} of this machine"));
-        }
-        if compose {
-            part(
-                "grafana",
-                &rendered(&|path| path.starts_with("grafana")),
-                "the dashboards and alerts".into(),
-            );
-        }
-        parts
-    }
-
-    fn generator(&self) -> Vec<String> {
-        let config = &self.project.config;
-        let generator = &config.generator;
-        let program = std::fs::metadata(&self.workspace.executable);
-        let changed = program.map(|data| format!("{} {:?}", data.len(), data.modified().ok()));
-        vec![
-            changed.unwrap_or_default(),
-            format!("{} {} {}", generator.teams, generator.seed, generator.interval_seconds),
-            if generator.service_histograms { "by service".to_owned() } else { String::new() },
-            format!(
-                "{} {:?} {:?}",
-                self.facts.native_histograms(config),
-                config.stack.live,
-                config.stack.ports
-            ),
-            format!("{:?} {}", config.feeds(), config.settle_hours),
-        ]
-    }
-
-    fn live_values(&self) -> String {
-        let config = &self.project.config;
-        let every = config.generator.interval_seconds;
-        match config.sources.len() {
-            0 if config.feeds() == Feeds::Nothing => format!("no values: {NOTHING_IS_FED}"),
-            0 => format!("simulated values of {} teams, every {every} s", config.generator.teams),
-            1 => format!("events of 1 source, every {every} s"),
-            sources => format!("events of {sources} sources, every {every} s"),
-        }
     }
 
     fn history_step(&self, record: &Record, plan: &Plan) -> Result<Option<FeedStep>> {
@@ -333,12 +240,11 @@ impl Run {
         }))
     }
 
-    /// The stack runs as configured.
-    pub async fn stack_was_fed(&self) {
-        let parts = self.parts().await;
+    /// The stack runs as configured. `containers`: what each is made of.
+    pub fn stack_was_made(&self, containers: BTreeMap<String, String>) {
         Record::change(&self.workspace, &self.project.config, |record| {
-            record.sources = Some(digest("", &self.sources()));
-            record.stack = parts.into_iter().map(|(part, (digest, _))| (part, digest)).collect();
+            record.sources = Some(digest(&self.sources()));
+            record.stack = containers;
         });
     }
 
@@ -412,9 +318,9 @@ fn named(source: &Source) -> String {
     format!("{} {what}", kind.as_str().unwrap_or_default())
 }
 
-fn digest(runtime: &str, of: &[String]) -> String {
+fn digest(of: &[String]) -> String {
     let mut digest = Sha256::new();
-    for text in [runtime].into_iter().chain(of.iter().map(String::as_str)) {
+    for text in of {
         digest.update((text.len() as u64).to_le_bytes());
         digest.update(text);
     }

@@ -41,6 +41,7 @@ mod run;
 mod saved_plan;
 mod selection;
 pub mod stack;
+mod stack_plan;
 mod status;
 pub mod tunnel;
 mod workspace;
