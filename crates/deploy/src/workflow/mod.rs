@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod adopt;
 pub mod apply;
+mod boot_disks;
 mod bucket;
 mod caller;
 mod collect;
