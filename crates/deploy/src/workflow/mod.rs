@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod adopt;
+mod ahead;
 pub mod apply;
 mod boot_disks;
 mod bucket;
@@ -12,6 +13,7 @@ mod caller;
 mod collect;
 mod collectors;
 mod connection;
+mod contradiction;
 pub mod credential_change;
 pub mod credentials;
 pub mod destroy;
