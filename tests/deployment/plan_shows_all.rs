@@ -128,6 +128,13 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
         assert_eq!(title(run, "history"), "every sample of the history is stored");
         assert_eq!(title(run, "marker"), "a new value passes through the whole stack");
     }
-    run(&deployment, &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    let destroyed = run(&deployment, &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert_eq!(names(&destroyed).len(), 3, "{:?}", feed(&destroyed));
+    for (what, action, reason) in feed(&destroyed) {
+        assert!(
+            what.starts_with("stack.") && action == "delete" && reason.contains("stopped"),
+            "{what}: {reason}"
+        );
+    }
     assert_eq!(names(&plan(&[]).ends_with(2)), all);
 }

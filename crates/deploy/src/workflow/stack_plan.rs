@@ -35,6 +35,18 @@ impl Run {
         Ok(parts.into_iter().map(|(part, (intended, known))| self.step(&part, intended, known)).collect())
     }
 
+    /// What `destroy` does to the stack: however it runs, and whatever of it.
+    pub(super) async fn stack_ends(&self) -> Result<Vec<FeedStep>> {
+        let there = stack::parts(&self.workspace, &self.project.config).await?;
+        let parts = there.into_iter().filter(|one| one.part != stack::DELIVERY);
+        let step = |part: stack::PartStatus| FeedStep {
+            what: format!("stack.{}", part.part),
+            action: Action::Delete,
+            reason: "stopped on this machine, before anything is deleted".into(),
+        };
+        Ok(parts.map(step).collect())
+    }
+
     /// What becomes of each, and whether it is known what it was made of.
     async fn containers(
         &self,
