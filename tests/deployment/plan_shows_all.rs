@@ -70,6 +70,26 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     assert_ne!(asked.code, 0);
     assert_eq!(parts(&deployment), before);
 
+    // A part that listens elsewhere is restarted, and no other.
+    let elsewhere = crate::deployment::Deployment::empty().ports()[0];
+    let shown = plan(&["--set", &format!("stack.ports.prometheus={elsewhere}")]).ends_with(2);
+    assert_eq!(names(&shown), ["update stack.prometheus"]);
+    // What cannot be started is told before anything is done.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!("stack.ports.prometheus={}", listener.local_addr().unwrap().port());
+    let refused = plan(&["--set", &taken]).ends_with(1);
+    assert!(refused.stdout.contains("is in use"), "{}", refused.stdout);
+
+    // Another seed is another history of the same days, which nobody can store: neither planned nor begun, and
+    // nothing is left of it.
+    for command in [&["plan"][..], &["apply", "--yes"]] {
+        let refused = run(&deployment, &[command, &["--set", "generator.seed=2"]].concat()).ends_with(1);
+        assert!(refused.stdout.contains("stored with different values"), "{}", refused.stdout);
+        assert!(refused.stdout.contains("mimir.tenant"), "{}", refused.stdout);
+    }
+    assert_eq!(parts(&deployment), before);
+    assert_eq!(feed(&plan(&[]).ends_with(0)), []);
+
     // More: their history, and no other.
     let more = ["--set", "generator.teams=5"];
     let shown = plan(&more).ends_with(2);
@@ -89,9 +109,9 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
     assert!(stale.stdout.contains("stack.generator"), "{}", stale.stdout);
     assert_eq!(parts(&deployment), [""; 0]);
 
-    // Another machine knows nothing of what was done, and claims nothing.
+    // Another machine knows nothing of what was done; nor does one whose first `apply` ended before the history.
     std::fs::remove_file(deployment.path().join(".dorainfra/dorainfra/fed.json")).unwrap();
-    assert_eq!(names(&plan(&more).ends_with(2)), all[..3]);
+    assert_eq!(names(&plan(&more).ends_with(2)), [&all[..3], &["update history"]].concat());
     let compared = run(&deployment, &[&["apply", "--yes"], &more[..]].concat()).ends_with(0);
     assert_eq!(feed(&plan(&more).ends_with(0)), []);
     // Nothing to do for another one: what was compared has the same numbers and sums. `verify` compares again.
@@ -108,6 +128,13 @@ fn the_stack_and_the_history_are_steps_of_the_plan() {
         assert_eq!(title(run, "history"), "every sample of the history is stored");
         assert_eq!(title(run, "marker"), "a new value passes through the whole stack");
     }
-    run(&deployment, &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    let destroyed = run(&deployment, &["destroy", "--yes", "--delete-data"]).ends_with(0);
+    assert_eq!(names(&destroyed).len(), 3, "{:?}", feed(&destroyed));
+    for (what, action, reason) in feed(&destroyed) {
+        assert!(
+            what.starts_with("stack.") && action == "delete" && reason.contains("stopped"),
+            "{what}: {reason}"
+        );
+    }
     assert_eq!(names(&plan(&[]).ends_with(2)), all);
 }

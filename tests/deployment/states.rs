@@ -27,6 +27,28 @@ fn a_machine_that_somebody_stopped_or_suspended_is_planned_and_started() {
     let larger = ["--sandbox", "--set", "mimir.machine_type=e2-standard-2"];
     deployment.run(&[&larger[..], &["apply", "--yes", "--target", MACHINE]].concat()).ends_with(0);
     assert_eq!(status(), "RUNNING");
+
+    // It boots from what it was made with: a plan says so, with the way.
+    let other = ["--sandbox", "--set", "mimir.machine_type=e2-standard-2", "--set", "mimir.boot_disk_gb=20"];
+    let told = |more: &[&str]| deployment.run(&[&other[..], &["plan", "--target", MACHINE], more].concat());
+    let plan = told(&[]).ends_with(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(plan.contains("boots from 10 GB of pd-balanced, and not from 20 GB"), "{plan}");
+    assert!(plan.contains("dorainfra apply --replace compute.instance/dorainfra-mimir"), "{plan}");
+    let replaced = told(&["--replace", "compute.instance/dorainfra-mimir"]).ends_with(0).stdout;
+    assert!(!replaced.contains("boots from"), "{replaced}");
+
+    // A subnet that it is in cannot get another range.
+    let changes = deployment.changes().len();
+    for command in [&["plan"][..], &["apply", "--yes"]] {
+        let range = ["--sandbox", "--set", "network.range=10.9.0.0/24"];
+        let refused =
+            deployment.run(&[&range[..], command, &["--target", MACHINE]].concat()).ends_with(3).stderr;
+        assert!(
+            refused.contains("dorainfra-mimir is in it") && refused.contains("`network.range`"),
+            "{refused}"
+        );
+    }
+    assert_eq!(deployment.changes().len(), changes);
 }
 
 #[test]

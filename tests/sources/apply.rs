@@ -22,10 +22,22 @@ fn table(prefix: &str, teams: [&str; 2]) -> String {
     rows.join("\n") + "\n"
 }
 
+/// One more deployment, of an hour ago: it counts in some days.
+fn later(prefix: &str, team: &str) -> String {
+    let now = OffsetDateTime::now_utc();
+    let at = |hours: i64| (now - time::Duration::hours(hours)).format(&Rfc3339).unwrap();
+    format!(
+        "change,{prefix}new,{team},api,{},,,,\ndeployment,{prefix}new,{team},api,{},{prefix}new,,,\n",
+        at(2),
+        at(1)
+    )
+}
+
 #[test]
 fn real_events_take_the_simulators_place() {
     let deployment = Deployment::new();
-    deployment.write("events.csv", &table("a", ["orders", "search"]));
+    let told = table("a", ["orders", "search"]);
+    deployment.write("events.csv", &told);
     let configuration =
         "project: my-gcp\ngenerator: {days: 60}\nsources:\n  - {type: file, path: events.csv}\n";
     // One source whose team nobody tells keeps none of the others from being read.
@@ -41,6 +53,29 @@ fn real_events_take_the_simulators_place() {
     assert!(samples("samples_sent") > 60 * 61, "{result}");
     assert_eq!(samples("samples_found"), samples("samples_sent"));
 
+    // What they tell since is in the plan, and nothing of it is kept by that.
+    let plan = |expected| {
+        deployment.run(&["--sandbox", "--json", "plan", "--detailed-exitcode"]).ends_with(expected)
+    };
+    let steps = |run: &crate::deployment::Run| run.events("planned")[0]["feed"].as_array().unwrap().clone();
+    let changes = |run: &crate::deployment::Run| -> Vec<String> {
+        let steps = steps(run).into_iter().filter(|step| step["action"] != "no-op");
+        steps.map(|step| format!("{} {}", step["what"], step["reason"]).replace('"', "")).collect()
+    };
+    deployment.write("events.csv", &(told + &later("a", "orders")));
+    for _ in 0..2 {
+        let shown = changes(&plan(2));
+        assert!(
+            shown[0].starts_with("sources ") && shown[0].contains("2 events added, 0 changed"),
+            "{shown:?}"
+        );
+        assert!(shown[1].starts_with("history events were collected since"), "{shown:?}");
+    }
+    deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(0);
+    assert_eq!(changes(&plan(0)), [""; 0]);
+    let left = std::fs::read_dir(deployment.path().join(".dorainfra/dorainfra")).unwrap();
+    assert!(left.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with("ahead")));
+
     // What is collected later is pushed without anything being started again.
     deployment.write("more.csv", &table("b", ["payments", "search"]));
     let fed = ".dorainfra/dorainfra/events/events.jsonl";
@@ -53,6 +88,16 @@ fn real_events_take_the_simulators_place() {
         let text = String::from_utf8_lossy(&text);
         ["orders", "payments"].iter().all(|team| text.contains(&format!("team=\"{team}\"")))
     });
+    // It changes days that are stored: that is said before, with the way out, and again as long as it is so.
+    let warned = |run: &crate::deployment::Run| {
+        let shown = changes(run);
+        let history = shown.iter().find(|step| step.starts_with("history")).unwrap();
+        assert!(history.contains("stored samples have other values now"), "{shown:?}");
+        assert!(history.contains("another `mimir.tenant`"), "{shown:?}");
+    };
+    warned(&plan(2));
+    deployment.run(&["--sandbox", "apply", "--yes"]).ends_with(6);
+    warned(&plan(2));
     deployment.run(&["--sandbox", "destroy", "--yes", "--delete-data"]).ends_with(0);
 }
 

@@ -30,7 +30,8 @@ impl View for PlanView<'_> {
         if !steps.is_empty() {
             out.push_str(&format!("\n{}\n{steps}", style.paint(Role::Heading, "Resources")));
         }
-        out.push_str(&feed(self.1, style));
+        let heading = if plan.basis.destroy { "Before that" } else { "Then" };
+        out.push_str(&feed(self.1, heading, style));
         if !plan.warnings.is_empty() {
             out.push('\n');
         }
@@ -77,9 +78,10 @@ impl View for PlanView<'_> {
             }
         }
         let heading = style.paint(Role::Heading, format!("Plan for {}:", plan.deployment));
-        let then = match then {
-            0 => String::new(),
-            then => format!("; then {}", plural(then, "step")),
+        let then = match (then, plan.basis.destroy) {
+            (0, _) => String::new(),
+            (then, true) => format!("; before that {}", plural(then, "step")),
+            (then, false) => format!("; then {}", plural(then, "step")),
         };
         format!("{heading} {}{then}.\n", counts.join(", "))
     }
@@ -132,7 +134,7 @@ fn alike(one: &Step, other: &Step) -> bool {
 
 /// The stack, the sources and the history. What stays as it is is not listed, unless there is
 /// something to say of it.
-fn feed(steps: &[FeedStep], style: &Style) -> String {
+fn feed(steps: &[FeedStep], heading: &str, style: &Style) -> String {
     let listed: Vec<&FeedStep> =
         steps.iter().filter(|step| step.is_change() || !step.reason.is_empty()).collect();
     let names = listed.iter().map(|step| width(&step.what)).max().unwrap_or(0);
@@ -143,7 +145,7 @@ fn feed(steps: &[FeedStep], style: &Style) -> String {
     }
     match out.is_empty() {
         true => out,
-        false => format!("\n{}\n{out}", style.paint(Role::Heading, "Then")),
+        false => format!("\n{}\n{out}", style.paint(Role::Heading, heading)),
     }
 }
 

@@ -253,6 +253,13 @@ fn what_a_person_has_to_know_comes_first() {
     let view = PlanView(&plan, &[], None).human(&Style::plain());
     assert!(view.contains("-  compute.disk/dorainfra-data  deleted with the data that it holds"), "{view}");
     assert_eq!(view.matches("compute.instance/dorainfra-mimir").count(), 1, "{view}");
+    let reason = "stopped on this machine".into();
+    let stack = [FeedStep { what: "stack.generator".into(), action: Action::Delete, reason }];
+    let view = PlanView(&plan, &stack, None).human(&Style::plain());
+    assert!(
+        view.contains("Before that\n  - stack.generator") && view.contains("; before that 1 step."),
+        "{view}"
+    );
 }
 
 #[test]

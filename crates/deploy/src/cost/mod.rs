@@ -97,9 +97,23 @@ fn now(step: &Step, manifest: Option<&Manifest>, observed: Option<&Value>) -> Op
     let mut body = observed.cloned().or_else(|| manifest.map(|manifest| manifest.body.clone()))?;
     // Which type a boot disk has, its machine does not say.
     if let (Some(manifest), "compute.instance") = (manifest, step.id.kind.as_str()) {
-        body["disks"] = manifest.body["disks"].clone();
+        body["disks"] = boots_from(manifest, observed)["disks"].clone();
     }
     Some(body)
+}
+
+/// The manifest of a machine that stays, with the boot disk as large as it is: it is never changed.
+fn boots_from(manifest: &Manifest, observed: Option<&Value>) -> Value {
+    let is_boot = |disk: &&Value| disk["boot"] == true;
+    let there = observed.and_then(|body| body["disks"].as_array()?.iter().find(is_boot));
+    let size = there.map(|disk| &disk["diskSizeGb"]).filter(|size| !size.is_null());
+    let mut body = manifest.body.clone();
+    let own =
+        body["disks"].as_array_mut().and_then(|disks| disks.iter_mut().find(|disk| disk["boot"] == true));
+    if let (Some(own), Some(size)) = (own, size) {
+        own["initializeParams"]["diskSizeGb"] = size.clone();
+    }
+    body
 }
 
 /// As it will be.
@@ -107,6 +121,9 @@ fn then(step: &Step, manifest: Option<&Manifest>, observed: Option<&Value>) -> O
     match (step.action, manifest) {
         (Action::Delete, _) => None,
         (Action::NoOp | Action::Keep, _) | (_, None) => now(step, manifest, observed),
+        (Action::Update, Some(manifest)) if step.id.kind == "compute.instance" => {
+            Some(boots_from(manifest, observed))
+        }
         (_, Some(manifest)) => Some(manifest.body.clone()),
     }
 }

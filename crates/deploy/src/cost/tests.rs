@@ -129,6 +129,24 @@ fn what_has_no_price_is_named_and_in_no_sum() {
 }
 
 #[test]
+fn a_boot_disk_is_billed_as_it_is() {
+    for action in [Action::NoOp, Action::Update] {
+        let mut plan = plan(manifests(Topology::Single, "us-central1", |_| ()), |_| action);
+        let machine = plan.manifests.iter_mut().find(|manifest| manifest.kind == "compute.instance").unwrap();
+        machine.body["disks"][0]["initializeParams"]["diskSizeGb"] = json!("50");
+        let mut body = machine.body.clone();
+        body["disks"][0]["diskSizeGb"] = json!("10");
+        let id = machine.id();
+        let observed = Observed { id: id.clone(), body, ownership: Ownership::Ours, applied: None };
+        plan.basis.observed.insert(id.clone(), observed);
+        let costs = cost(&plan);
+        let item = costs.items.iter().find(|item| item.id.as_ref() == Some(&id)).unwrap();
+        assert!(item.what.contains("10 GB of pd-balanced to boot from"), "{item:?}");
+        assert_eq!(cents(costs.change), 0);
+    }
+}
+
+#[test]
 fn a_change_costs_the_difference() {
     let mut plan = plan(manifests(Topology::Single, "us-central1", |_| ()), |_| Action::NoOp);
     assert_eq!(cents(cost(&plan).change), 0);

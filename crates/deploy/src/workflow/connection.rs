@@ -1,12 +1,12 @@
 //! How Mimir's port is reached from the operator's machine: at the deployment's own
 //! address or through a tunnel, and with which certificate.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dorainfra_base::error::Why;
 use dorainfra_config::Tls;
-use dorainfra_engine::ResourceId;
+use dorainfra_engine::{Action, Plan, ResourceId, Step};
 use dorainfra_gcp::{Api, Call};
 use dorainfra_pki::Credentials;
 use dorainfra_prometheus::Target;
@@ -60,6 +60,32 @@ impl Run {
             self.is_up().await?;
         }
         Ok(self.reach().target(&self.client).await?)
+    }
+
+    /// The same once `plan` is done, as far as that is known now, without a certificate that counts; `None`: its
+    /// address is made by then.
+    pub(super) async fn planned_target(&self, plan: &Plan) -> Option<Target> {
+        let id = ResourceId::new("compute.address", &Names::of(&self.project.config).endpoint);
+        let stays = |step: &Step| !matches!(step.action, Action::Create | Action::Replace);
+        let stays = plan.steps.iter().find(|step| step.id == id).is_none_or(stays);
+        let address = plan.basis.observed.get(&id).filter(|_| stays);
+        let address = address.and_then(|found| found.body["address"].as_str()?.parse().ok());
+        let target = self.reach().planned(&self.client, address).await?;
+        Some(self.some_certificate(target))
+    }
+
+    /// Of an address that is not known yet.
+    pub(super) fn unknown_target(&self) -> Target {
+        self.some_certificate(self.reach().at((Ipv4Addr::UNSPECIFIED, PORT).into()))
+    }
+
+    /// Which one it is makes no part of the stack another; whether there is one does.
+    fn some_certificate(&self, target: Target) -> Target {
+        let none = || Credentials { certificate: String::new(), key: String::new(), ca: String::new() };
+        match self.project.config.access.tls {
+            Tls::Off => target,
+            _ => target.with_tls(none()),
+        }
     }
 
     /// What can't be read is no reason: what follows says more.

@@ -1,7 +1,7 @@
 //! Destroying: stack, then resources; bucket and data disk only if asked for by name.
 
 use dorainfra_engine::{Outcome, Plan, ResourceId};
-use dorainfra_model::{Event, Events, Phase};
+use dorainfra_model::{Event, Events, FeedStep, Phase};
 
 use super::apply::complete;
 use super::error::{Error, Interrupted, Result};
@@ -14,6 +14,8 @@ use crate::resource::{self, Remains};
 /// What is to be deleted.
 pub struct Planned {
     pub plan: Plan,
+    /// The parts of the collector stack on this machine: they are stopped first.
+    pub stack: Vec<FeedStep>,
     /// Those of the data disk, which are no part of a plan.
     pub snapshots: Vec<ResourceId>,
     /// What holds data is deleted, too.
@@ -22,7 +24,7 @@ pub struct Planned {
 
 impl Planned {
     pub fn has_changes(&self) -> bool {
-        self.plan.has_changes() || self.deletes_snapshots()
+        self.plan.has_changes() || self.deletes_snapshots() || !self.stack.is_empty()
     }
 
     fn deletes_snapshots(&self) -> bool {
@@ -55,11 +57,11 @@ pub async fn plan(run: &Run, delete_data: bool, events: &Events) -> Result<Plann
                 false => format!("kept, and still billed: {of_the_disk}; --delete-data deletes what is kept"),
             });
         }
-        Ok(Planned { plan, snapshots, delete_data })
+        Ok(Planned { plan, stack: run.stack_ends().await?, snapshots, delete_data })
     })
     .await?;
     let cost = Some(Box::new(crate::cost::cost(&planned.plan)));
-    events.send(Event::Planned { plan: planned.plan.clone(), feed: Vec::new(), cost });
+    events.send(Event::Planned { plan: planned.plan.clone(), feed: planned.stack.clone(), cost });
     Ok(planned)
 }
 
@@ -79,7 +81,7 @@ async fn all(
     remains: &mut Option<Remains>,
     events: &Events,
 ) -> Result<()> {
-    let Planned { plan, snapshots, delete_data } = planned;
+    let Planned { plan, snapshots, delete_data, .. } = planned;
     let (deployment, project) = (&run.blueprint.deployment, run.client.project());
     let go_on = || match run.interrupt.is_cancelled() {
         true => Err(Interrupted::Destroying),

@@ -1,11 +1,13 @@
 //! What `apply` does after the resources: the collector stack on this machine, the sources and
-//! the history. A plan shows it with everything else, from the configuration and from a record of
-//! what was done last; nothing is contacted for it.
+//! the history. A plan shows it with everything else, from the configuration, from a record of
+//! what was done last, and from what the sources tell: they are read as `apply` reads them. What `apply` may
+//! write is a change, but for days that have ended since.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use dorainfra_config::{Config, Feeds, Live, NOTHING_IS_FED, Runtime, Source};
+use dorainfra_base::zone::Zone;
+use dorainfra_config::{Config, Feeds, NOTHING_IS_FED, Source};
 use dorainfra_dora::metrics::{self, Histograms, Scope};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_engine::{Action, Plan};
@@ -14,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::{Date, Duration};
 
-use super::activity::{Activity, yesterday};
-use super::error::Result;
+use super::activity::{Activity, History, yesterday};
+use super::ahead::Ahead;
+use super::contradiction::{Contradiction, contradiction};
+use super::error::{Error, Result};
 use super::run::Run;
-use super::status::State;
 use super::workspace::Workspace;
-use super::{proven, stack};
+use super::{event_sources, proven};
 use crate::blueprint::Names;
 use crate::stack::private;
 use dorainfra_base::number::grouped;
@@ -27,7 +30,7 @@ use dorainfra_base::number::grouped;
 /// What was done by the runs before, on this machine: `.dorainfra/NAME/fed.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Record {
-    /// By part of the stack: a digest of what it was started with.
+    /// By container: a digest of what it was made of. Of processes the stack's own record says it.
     #[serde(default)]
     stack: BTreeMap<String, String>,
     /// A digest of the sources that were read.
@@ -67,6 +70,9 @@ enum What {
     Collected {
         events: String,
         teams: usize,
+        /// How long after it an event counted; `None`: written by an earlier version.
+        #[serde(default)]
+        settle_hours: Option<u32>,
     },
     Nothing,
 }
@@ -85,50 +91,31 @@ impl Run {
             return Ok(Vec::new());
         }
         let record = Record::of(&self.workspace, &self.project.config.name);
-        let mut steps = self.stack_steps(&record).await?;
-        steps.extend(self.sources_step(&record));
-        steps.extend(self.history_step(&record, plan)?);
+        let mut steps = self.stack_steps(plan, &record.stack).await?;
+        let ahead = match &record.sources {
+            Some(_) => self.collect_ahead().await?,
+            // Nothing was read yet: what they tell, `apply` finds out.
+            None => None,
+        };
+        steps.extend(self.sources_step(&record, ahead.as_ref()));
+        steps.extend(self.history_step(&record, plan, ahead.as_ref())?);
         Ok(steps)
     }
 
-    async fn stack_steps(&self, record: &Record) -> Result<Vec<FeedStep>> {
-        let config = &self.project.config;
-        let there = stack::parts(&self.workspace, config).await?;
-        let wanted = self.parts().await;
-        let state = |part: &str| there.iter().find(|one| one.part == part).map(|one| one.state);
-        let mut steps: Vec<FeedStep> = wanted
-            .iter()
-            .map(|(part, (digest, words))| {
-                let (action, reason) = match (state(part), record.stack.get(part)) {
-                    (None, _) => (Action::Create, words.clone()),
-                    (Some(State::Failed), _) => (Action::Update, "it had stopped: started again".into()),
-                    (Some(_), Some(known)) if known == digest => (Action::NoOp, String::new()),
-                    (Some(_), Some(_)) => (Action::Update, format!("restarted with {words}")),
-                    (Some(_), None) => (Action::Update, format!("compared with {words}")),
-                };
-                FeedStep { what: format!("stack.{part}"), action, reason }
-            })
-            .collect();
-        let over = there.iter().filter(|one| !wanted.contains_key(&one.part) && one.part != stack::DELIVERY);
-        steps.extend(over.map(|one| FeedStep {
-            what: format!("stack.{}", one.part),
-            action: Action::Delete,
-            reason: "no longer part of the stack".into(),
-        }));
-        Ok(steps)
-    }
-
-    /// They are read by each `apply`.
-    fn sources_step(&self, record: &Record) -> Option<FeedStep> {
+    /// They are read by each `apply`: it is a step wherever one of them may tell something new.
+    fn sources_step(&self, record: &Record, ahead: Option<&Ahead>) -> Option<FeedStep> {
         let sources = self.sources();
         if sources.is_empty() {
             return None;
         }
+        let news = ahead.map(Ahead::news).unwrap_or_default();
         let (action, reason) = match &record.sources {
-            Some(known) if *known == digest("", &sources) => (Action::NoOp, String::new()),
+            Some(known) if *known == digest(&sources) && news.is_empty() => (Action::NoOp, String::new()),
+            Some(known) if *known == digest(&sources) => (Action::Update, news.join("; ")),
             known => {
                 let action = if known.is_some() { Action::Update } else { Action::Create };
-                (action, format!("read: {}", self::sources(&self.project.config).join(", ")))
+                let read = format!("read: {}", self::sources(&self.project.config).join(", "));
+                (action, [&[read], &news[..]].concat().join("; "))
             }
         };
         Some(FeedStep { what: "sources".into(), action, reason })
@@ -139,73 +126,16 @@ impl Run {
         self.project.config.sources.iter().map(|source| serde_json::json!(source).to_string()).collect()
     }
 
-    /// Each part of the stack: a digest of what it is started with, and that in words.
-    async fn parts(&self) -> BTreeMap<String, (String, String)> {
-        let config = &self.project.config;
-        let engine = stack::runtime(&self.workspace, config).await;
-        // Where there is no Docker engine although one is asked for, `apply` says so.
-        let compose = config.stack.runtime == Runtime::Compose || engine.is_ok_and(|found| found.is_some());
-        let runtime = if compose { "container" } else { "process" };
-        let rendered = |of: &dyn Fn(&str) -> bool| -> Vec<String> {
-            let files =
-                self.blueprint.files.iter().filter(|file| file.path.strip_prefix("stack/").is_some_and(of));
-            files.flat_map(|file| [file.path.clone(), file.contents.clone()]).collect()
+    fn history_step(&self, record: &Record, plan: &Plan, ahead: Option<&Ahead>) -> Result<Option<FeedStep>> {
+        let own;
+        let activity = match ahead {
+            Some(ahead) => ahead.activity.as_ref(),
+            None => {
+                own = self.activity().ok();
+                own.as_ref()
+            }
         };
-        let jobs = self.facts.scrape.files.iter().map(|file| format!("{file:?}"));
-        let collector: Vec<String> =
-            rendered(&|path| path.starts_with("prometheus")).into_iter().chain(jobs).collect();
-        let mut parts = BTreeMap::new();
-        let mut part = |name: &str, of: &[String], words: String| {
-            parts.insert(name.to_owned(), (digest(runtime, of), words));
-        };
-        part("generator", &self.generator(), self.live_values());
-        part("prometheus", &collector, "the rendered scrape and remote-write configuration".into());
-        if config.stack.live == Live::Pushgateway {
-            let port = config.stack.ports.pushgateway;
-            part("pushgateway", &[port.to_string()], format!("port {port} of this machine"));
-        }
-        if compose {
-            part(
-                "grafana",
-                &rendered(&|path| path.starts_with("grafana")),
-                "the dashboards and alerts".into(),
-            );
-        }
-        parts
-    }
-
-    fn generator(&self) -> Vec<String> {
-        let config = &self.project.config;
-        let generator = &config.generator;
-        let program = std::fs::metadata(&self.workspace.executable);
-        let changed = program.map(|data| format!("{} {:?}", data.len(), data.modified().ok()));
-        vec![
-            changed.unwrap_or_default(),
-            format!("{} {} {}", generator.teams, generator.seed, generator.interval_seconds),
-            if generator.service_histograms { "by service".to_owned() } else { String::new() },
-            format!(
-                "{} {:?} {:?}",
-                self.facts.native_histograms(config),
-                config.stack.live,
-                config.stack.ports
-            ),
-            format!("{:?} {}", config.feeds(), config.settle_hours),
-        ]
-    }
-
-    fn live_values(&self) -> String {
-        let config = &self.project.config;
-        let every = config.generator.interval_seconds;
-        match config.sources.len() {
-            0 if config.feeds() == Feeds::Nothing => format!("no values: {NOTHING_IS_FED}"),
-            0 => format!("simulated values of {} teams, every {every} s", config.generator.teams),
-            1 => format!("events of 1 source, every {every} s"),
-            sources => format!("events of {sources} sources, every {every} s"),
-        }
-    }
-
-    fn history_step(&self, record: &Record, plan: &Plan) -> Result<Option<FeedStep>> {
-        let Some(wanted) = self.fed()? else {
+        let Some(wanted) = self.fed(activity) else {
             let simulated = |fed: &Fed| matches!(fed.what, What::Simulated { .. });
             let leaves = match record.history.as_ref().is_some_and(simulated) {
                 true => format!("; {LEAVES}"),
@@ -226,37 +156,52 @@ impl Run {
         });
         let before = record.history.as_ref().filter(|fed| !made && fed.place == wanted.place);
         let (action, reason) = match before {
-            None if made => (Action::Create, self.words_of(&wanted, wanted.days, wanted.teams())),
+            None if made => (Action::Create, self.words_of(&wanted, activity, wanted.days, wanted.teams())),
+            // The stack does not run then either: nowhere is this all that there is to do.
             None => (
-                Action::NoOp,
-                "written by another machine, or not yet: compared with what is stored, and what is missing is written"
+                Action::Update,
+                "not known to be complete here: compared with what is stored, and what is missing is written"
                     .into(),
             ),
-            Some(before) => self.difference(before, &wanted),
+            Some(before) => match (self.contradiction(before, &wanted, activity), &wanted.what) {
+                (None, _) => self.difference(before, &wanted, activity),
+                // Nobody needs this, and it can be taken back.
+                (Some(Contradiction { different, first, .. }), What::Simulated { .. }) => {
+                    return Err(Error::OtherHistory { different, first });
+                }
+                (Some(found), _) => (Action::Update, found.to_string()),
+            },
+        };
+        let (action, reason) = match action == Action::NoOp && ahead.is_some_and(Ahead::is_partial) {
+            true => (Action::Update, "what the sources tell by then is added".to_owned()),
+            false => (action, reason),
         };
         Ok(Some(FeedStep { what: "history".into(), action, reason }))
     }
 
     /// What of `wanted` was not written by then.
-    fn difference(&self, before: &Fed, wanted: &Fed) -> (Action, String) {
+    fn difference(&self, before: &Fed, wanted: &Fed, activity: Option<&Activity>) -> (Action, String) {
         let days = wanted.days;
         match (&before.what, &wanted.what) {
-            (What::Simulated { .. }, What::Simulated { .. }) if !before.marked => {
-                (Action::Create, format!("{}; {UNMARKED}", self.words_of(wanted, days, wanted.teams())))
-            }
+            (What::Simulated { .. }, What::Simulated { .. }) if !before.marked => (
+                Action::Create,
+                format!("{}; {UNMARKED}", self.words_of(wanted, activity, days, wanted.teams())),
+            ),
             (What::Simulated { seed: old, .. }, What::Simulated { seed, .. }) if old != seed => {
                 (Action::Update, format!("another seed ({seed}) than that of the stored history ({old})"))
             }
             (What::Simulated { teams: old, .. }, What::Simulated { teams, .. }) if teams > old => {
                 let new = (teams - old) as usize;
-                (Action::Create, self.words_of(wanted, days, new))
+                (Action::Create, self.words_of(wanted, activity, days, new))
             }
-            (What::Simulated { .. }, What::Collected { .. }) => {
-                (Action::Create, format!("{}; {LEAVES}", self.words_of(wanted, days, wanted.teams())))
-            }
-            (What::Collected { .. }, What::Simulated { .. }) => {
-                (Action::Create, format!("{}; {STAYS}", self.words_of(wanted, days, wanted.teams())))
-            }
+            (What::Simulated { .. }, What::Collected { .. }) => (
+                Action::Create,
+                format!("{}; {LEAVES}", self.words_of(wanted, activity, days, wanted.teams())),
+            ),
+            (What::Collected { .. }, What::Simulated { .. }) => (
+                Action::Create,
+                format!("{}; {STAYS}", self.words_of(wanted, activity, days, wanted.teams())),
+            ),
             (What::Collected { events: old, .. }, What::Collected { events, .. }) if old != events => {
                 (Action::Update, "events were collected since: what they add".into())
             }
@@ -287,7 +232,7 @@ impl Run {
     }
 
     /// "about 539,000 samples of 39 teams, 2025-11-29 to 2026-11-28"
-    fn words_of(&self, fed: &Fed, days: u32, teams: usize) -> String {
+    fn words_of(&self, fed: &Fed, activity: Option<&Activity>, days: u32, teams: usize) -> String {
         let first = fed.until - Duration::days(i64::from(days.saturating_sub(1)));
         let histograms = Histograms { native: fed.native, by_service: fed.by_service };
         let newest: Vec<Scope> = match fed.what {
@@ -296,7 +241,7 @@ impl Run {
                 let skipped = names.len().saturating_sub(teams);
                 names.iter().skip(skipped).map(|name| Scope::of(&Team::new(name, seed))).collect()
             }
-            What::Collected { .. } => self.activity().map(|activity| activity.scopes()).unwrap_or_default(),
+            What::Collected { .. } => activity.map(Activity::scopes).unwrap_or_default(),
             What::Nothing => Vec::new(),
         };
         // Each series has a sample a day, and one more where another zone's days end.
@@ -307,22 +252,21 @@ impl Run {
     }
 
     /// The history of this configuration; `None`: nothing was collected yet.
-    fn fed(&self) -> Result<Option<Fed>> {
+    fn fed(&self, activity: Option<&Activity>) -> Option<Fed> {
         let config = &self.project.config;
-        let what = match config.feeds() {
-            Feeds::Nothing => What::Nothing,
-            Feeds::Simulated => {
+        let what = match (config.feeds(), activity) {
+            (Feeds::Nothing, _) => What::Nothing,
+            (Feeds::Simulated, _) => {
                 What::Simulated { teams: config.generator.teams, seed: config.generator.seed }
             }
+            (Feeds::Real, Some(activity @ Activity::Collected { .. })) => {
+                let (events, teams) = (activity.digest(), activity.teams().len());
+                What::Collected { events, teams, settle_hours: Some(config.settle_hours) }
+            }
             // What can't be read, the stage that needs it says.
-            Feeds::Real => match self.activity() {
-                Ok(activity @ Activity::Collected { .. }) => {
-                    What::Collected { events: activity.digest(), teams: activity.teams().len() }
-                }
-                _ => return Ok(None),
-            },
+            (Feeds::Real, _) => return None,
         };
-        Ok(Some(Fed {
+        Some(Fed {
             place: format!("{} {}", Names::of(config).bucket, config.mimir.tenant),
             what,
             until: yesterday(),
@@ -331,26 +275,81 @@ impl Run {
             by_service: config.generator.service_histograms,
             timezone: Some(config.timezone.clone()).filter(|name| name != "UTC"),
             marked: config.feeds() == Feeds::Simulated,
-        }))
+        })
     }
 
-    /// The stack runs as configured.
-    pub async fn stack_was_fed(&self) {
-        let parts = self.parts().await;
+    /// The stack runs as configured. `containers`: what each is made of.
+    pub fn stack_was_made(&self, containers: BTreeMap<String, String>) {
         Record::change(&self.workspace, &self.project.config, |record| {
-            record.sources = Some(digest("", &self.sources()));
-            record.stack = parts.into_iter().map(|(part, (digest, _))| (part, digest)).collect();
+            record.sources = Some(digest(&self.sources()));
+            record.stack = containers;
         });
     }
 
-    /// All of the history is stored.
+    /// All of the history is stored. With the events themselves it is known later what others would change.
     pub fn history_was_fed(&self) {
-        let Ok(fed) = self.fed() else { return };
+        if self.history_differs.get().is_some() {
+            return;
+        }
+        let fed = self.fed(self.activity().ok().as_ref());
         // What was written before is still there.
         if fed.as_ref().is_some_and(|fed| matches!(fed.what, What::Nothing)) {
             return;
         }
+        let (from, to) = self.event_files();
+        // Without them a later plan says less of what changes.
+        if let Ok(events) = dorainfra_base::file::text(&from) {
+            let _ = private::write(&to, events.as_bytes(), None);
+        }
         Record::change(&self.workspace, &self.project.config, |record| record.history = fed);
+    }
+
+    /// Those that are collected, and those of them that were fed.
+    fn event_files(&self) -> (PathBuf, PathBuf) {
+        let own = self.workspace.collected(&self.project.config.name);
+        let fed = fed_events(&own);
+        (own, fed)
+    }
+
+    /// What `wanted` says otherwise than the history that was fed, where both are of one kind.
+    fn contradiction(
+        &self,
+        before: &Fed,
+        wanted: &Fed,
+        activity: Option<&Activity>,
+    ) -> Option<Contradiction> {
+        match (&before.what, &wanted.what) {
+            (What::Simulated { seed: old, .. }, What::Simulated { seed, .. }) if old != seed => {}
+            (What::Collected { .. }, What::Collected { .. }) if before.what != wanted.what => {}
+            _ => return None,
+        }
+        if before.marked != wanted.marked {
+            return None;
+        }
+        let stored = match &before.what {
+            What::Simulated { teams, seed } => {
+                Activity::Simulated { teams: simulator::teams(*teams), seed: *seed }
+            }
+            What::Collected { events: digest, settle_hours: Some(hours), .. } => {
+                let events = event_sources::known(&self.event_files().1, &*self.operator).ok()?;
+                let stored = Activity::Collected { events, settle: Duration::hours(i64::from(*hours)) };
+                Some(stored).filter(|stored| stored.digest() == *digest)?
+            }
+            _ => return None,
+        };
+        let wanted = match (&wanted.what, activity) {
+            (What::Simulated { teams, seed }, _) => {
+                Activity::Simulated { teams: simulator::teams(*teams), seed: *seed }
+            }
+            (_, Some(Activity::Collected { events, settle })) => {
+                Activity::Collected { events: events.clone(), settle: *settle }
+            }
+            _ => return None,
+        };
+        let histograms = Histograms { native: before.native, by_service: before.by_service };
+        let zone = Zone::configured(before.timezone.as_deref().unwrap_or("UTC"));
+        let of = |activity| History::of(activity, before.until, before.days, histograms, zone.clone());
+        contradiction(&of(stored), &of(wanted))
     }
 }
 
@@ -369,9 +368,16 @@ pub fn sources(config: &Config) -> Vec<String> {
     config.sources.iter().map(named).collect()
 }
 
+/// The events that were fed, beside those that are collected.
+fn fed_events(collected: &Path) -> PathBuf {
+    collected.with_file_name("fed.jsonl")
+}
+
 /// Nothing is known any more of what was fed: the deployment is gone.
 pub fn forget(workspace: &Workspace, deployment: &str) {
-    let _ = std::fs::remove_file(Record::path(workspace, deployment));
+    for file in [Record::path(workspace, deployment), fed_events(&workspace.collected(deployment))] {
+        let _ = std::fs::remove_file(file);
+    }
     proven::forget(workspace, deployment);
 }
 
@@ -406,16 +412,16 @@ impl Record {
 }
 
 /// "github example/shop"
-fn named(source: &Source) -> String {
+pub(super) fn named(source: &Source) -> String {
     let kind = serde_json::json!(source.kind);
     let path = source.path.as_ref().map(|path| path.display().to_string());
     let what = source.project.clone().or(path).unwrap_or_default();
     format!("{} {what}", kind.as_str().unwrap_or_default())
 }
 
-fn digest(runtime: &str, of: &[String]) -> String {
+fn digest(of: &[String]) -> String {
     let mut digest = Sha256::new();
-    for text in [runtime].into_iter().chain(of.iter().map(String::as_str)) {
+    for text in of {
         digest.update((text.len() as u64).to_le_bytes());
         digest.update(text);
     }

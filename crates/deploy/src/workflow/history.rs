@@ -70,6 +70,14 @@ impl Run {
             events.note(format!("history: all {samples} samples are stored already"));
             return Ok(());
         }
+        if let Ok(Stored { different: different @ 1.., first_different, .. }) = &stored {
+            self.history_differs.get_or_init(|| ());
+            // Whatever were sent beside it would stay when the change is taken back.
+            if matches!(history.activity, Activity::Simulated { .. }) {
+                let first = first_different.as_ref().map(ToString::to_string).unwrap_or_default();
+                return Err(Error::OtherHistory { different: *different, first });
+            }
+        }
         self.wrote_history.get_or_init(|| ());
         if target.flavour == Flavour::Mimir {
             let uploader = Uploader::new(target)?;

@@ -5,12 +5,15 @@
 
 pub mod activity;
 pub mod adopt;
+mod ahead;
 pub mod apply;
+mod boot_disks;
 mod bucket;
 mod caller;
 mod collect;
 mod collectors;
 mod connection;
+mod contradiction;
 pub mod credential_change;
 pub mod credentials;
 pub mod destroy;
@@ -40,6 +43,7 @@ mod run;
 mod saved_plan;
 mod selection;
 pub mod stack;
+mod stack_plan;
 mod status;
 pub mod tunnel;
 mod workspace;

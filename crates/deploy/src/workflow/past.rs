@@ -1,5 +1,6 @@
 //! The history that a run's configuration stands for.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use dorainfra_base::zone::Zone;
@@ -17,6 +18,11 @@ use super::run::Run;
 impl Run {
     /// What the deployment's teams did: simulated, collected, or nothing.
     pub fn activity(&self) -> Result<Activity> {
+        self.activity_of(&self.workspace.collected(&self.project.config.name))
+    }
+
+    /// The same with the events of another file than the deployment's own.
+    pub(super) fn activity_of(&self, file: &Path) -> Result<Activity> {
         let config = &self.project.config;
         match config.feeds() {
             Feeds::Nothing => return Ok(Activity::Nothing),
@@ -26,7 +32,7 @@ impl Run {
             }
             Feeds::Real => {}
         }
-        let events = event_sources::known(&self.workspace.collected(&config.name), &*self.operator)?;
+        let events = event_sources::known(file, &*self.operator)?;
         if !events.iter().any(|event| matches!(event, dora::events::Event::Deployment(_))) {
             return Err(Error::NoDeployment);
         }

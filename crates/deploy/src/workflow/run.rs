@@ -54,6 +54,8 @@ pub struct Run {
     pub(super) history: OnceLock<Arc<History>>,
     /// Set once some of it was sent by this run.
     pub(super) wrote_history: OnceLock<()>,
+    /// Set where some of it is stored with other values.
+    pub(super) history_differs: OnceLock<()>,
     pub(super) history_sums: OnceLock<Sums>,
     /// What a plan read by which nothing is to be changed: it is not read again.
     pub(super) as_planned: OnceLock<BTreeMap<ResourceId, Observed>>,
@@ -152,6 +154,7 @@ impl Run {
             id: holder::identity(),
             history: OnceLock::new(),
             wrote_history: OnceLock::new(),
+            history_differs: OnceLock::new(),
             history_sums: OnceLock::new(),
             as_planned: OnceLock::new(),
             history_known: OnceLock::new(),

@@ -1,5 +1,7 @@
 //! The collector stack of a run on this machine, however it runs: as processes, or in containers.
 
+use std::collections::BTreeMap;
+
 use dorainfra_config::{Config, Live, Runtime};
 use dorainfra_model::Events;
 use dorainfra_prometheus::pushgateway::{Gateway, Group};
@@ -31,32 +33,33 @@ pub struct PartStatus {
     pub detail: String,
 }
 
-/// Makes the stack of a run's configuration feed `target`.
-pub async fn up(run: &Run, target: &Target, events: &Events) -> Result<()> {
+/// What the stack of a run is to be, however it runs: `up` makes it, and a plan compares it.
+pub(super) enum Wanted {
+    Containers(Engine, compose::Setup),
+    Processes(native::Setup),
+}
+
+/// `target`: where it feeds; `None`: its address is not known yet.
+pub(super) async fn wanted(run: &Run, target: Option<&Target>) -> Result<Wanted> {
     let workspace = &run.workspace;
-    workspace.make_state()?;
-    // A generator without a team would never be ready.
-    run.activity()?;
     let mut config = run.project.config.clone();
     config.generator.native_histograms = run.facts.native_histograms(&config);
     config.generator.teams = config.simulated_teams();
     let dir = workspace.stack_folder(&config.name);
     let engine = runtime(workspace, &config).await?;
     config.stack.runtime = if engine.is_some() { Runtime::Compose } else { Runtime::Native };
-    let (address, port) = (target.connect.ip().to_string(), target.connect.port());
-    let (overrides, path) = (&run.project.overrides, &target.write_path);
+    let (address, target) = match target {
+        Some(target) => (target.connect.ip().to_string(), target.clone()),
+        None => (blueprint::endpoint_reference(&config), run.unknown_target()),
+    };
+    let (overrides, port, path) = (&run.project.overrides, target.connect.port(), &target.write_path);
     let files = blueprint::stack_files(&config, &run.facts, overrides, &address, port, path)?;
     let (generator, tls) = (workspace.executable.clone(), target.tls.clone());
     let job_files = run.facts.scrape.files.clone();
-    // From here on parts are started.
-    run.operator.finishing();
     if let Some(engine) = engine {
         let ports = config.stack.ports.clone();
         let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };
-        compose::up(&engine, &setup, events).await?;
-        run.stack_was_fed().await;
-        tell_of_ends(run, events).await;
-        return Ok(());
+        return Ok(Wanted::Containers(engine, setup));
     }
     let binaries = Binaries {
         generator,
@@ -78,11 +81,38 @@ pub async fn up(run: &Run, target: &Target, events: &Events) -> Result<()> {
         },
     };
     let (ports, generator) = (config.stack.ports, config.generator);
-    let target = target.clone();
-    let setup =
-        native::Setup { dir, files, job_files, tls, binaries, ports, generator, follow, live, target };
-    native::up(&setup, events).await?;
-    run.stack_was_fed().await;
+    Ok(Wanted::Processes(native::Setup {
+        dir,
+        files,
+        job_files,
+        tls,
+        binaries,
+        ports,
+        generator,
+        follow,
+        live,
+        target,
+    }))
+}
+
+/// Makes the stack of a run's configuration feed `target`.
+pub async fn up(run: &Run, target: &Target, events: &Events) -> Result<()> {
+    run.workspace.make_state()?;
+    // A generator without a team would never be ready.
+    run.activity()?;
+    let wanted = wanted(run, Some(target)).await?;
+    // From here on parts are started.
+    run.operator.finishing();
+    match &wanted {
+        Wanted::Containers(engine, setup) => {
+            compose::up(engine, setup, events).await?;
+            run.stack_was_made(compose::made_of(setup)?);
+        }
+        Wanted::Processes(setup) => {
+            native::up(setup, events).await?;
+            run.stack_was_made(BTreeMap::new());
+        }
+    }
     tell_of_ends(run, events).await;
     Ok(())
 }

@@ -82,12 +82,8 @@ impl Reach {
         client: &Client,
         listed: impl Future<Output = Option<IpAddr>>,
     ) -> Result<Target, ReachError> {
-        let target = |scheme: &str, connect: SocketAddr| {
-            let url = format!("{scheme}://{}:{}", self.server_name, connect.port());
-            Target::new(self.flavour, url, connect).with_tenant(&self.tenant)
-        };
         let Some(secret) = &self.secret else {
-            return Ok(target("http", self.connect_to(client, listed).await?));
+            return Ok(self.at(self.connect_to(client, listed).await?));
         };
         let credentials = async {
             certificate::read_credentials(client, secret).await.map_err(|error| match absent(&error) {
@@ -96,7 +92,22 @@ impl Reach {
             })
         };
         let (connect, credentials) = tokio::try_join!(self.connect_to(client, listed), credentials)?;
-        Ok(target("https", connect).with_tls(credentials))
+        Ok(self.at(connect).with_tls(credentials))
+    }
+
+    /// The same as far as a plan knows it, without a certificate; `None`: it is not known yet.
+    pub async fn planned(&self, client: &Client, address: Option<IpAddr>) -> Option<Target> {
+        if self.endpoint.is_none() && address.is_none() {
+            return None;
+        }
+        Some(self.at(self.connect_to(client, std::future::ready(address)).await.ok()?))
+    }
+
+    /// Without a certificate.
+    pub fn at(&self, connect: SocketAddr) -> Target {
+        let scheme = if self.secret.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}", self.server_name, connect.port());
+        Target::new(self.flavour, url, connect).with_tenant(&self.tenant)
     }
 
     /// The address that Mimir is reached at.

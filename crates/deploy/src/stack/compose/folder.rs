@@ -1,6 +1,7 @@
 //! The folder that the containers read from: configuration, certificates, the
 //! generator's image to be built.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
@@ -8,6 +9,7 @@ use std::path::Path;
 
 use dorainfra_config::JobFile;
 use dorainfra_pki::Credentials;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{ComposeError, Setup, jobs};
@@ -26,13 +28,7 @@ pub(super) fn prepare(setup: &Setup) -> Result<(), ComposeError> {
         0 => (NOBODY, NOBODY),
         uid => (uid, owner.gid()),
     };
-    let mut files: Vec<(String, String)> = setup
-        .files
-        .iter()
-        .map(|file| {
-            (file.path.strip_prefix("stack/").unwrap_or(&file.path).to_owned(), file.contents.clone())
-        })
-        .collect();
+    let mut files = rendered(setup);
     if setup.tls.is_none() {
         forget_key(&setup.dir)?;
     }
@@ -78,6 +74,38 @@ fn digest(files: &[(String, String)]) -> String {
         digest.update(contents);
     }
     hex::encode(digest.finalize())
+}
+
+/// By container: a digest of what it is made of. What Compose compares itself can't be read before it is done.
+pub fn made_of(setup: &Setup) -> Result<BTreeMap<String, String>, ComposeError> {
+    let files = rendered(setup);
+    let path = setup.dir.join("compose.yaml");
+    let text = files.iter().find(|(path, _)| path == "compose.yaml").map_or("", |(_, text)| text);
+    let document: Value = serde_saphyr::from_str(text)
+        .map_err(|error| ComposeError::File { path, source: io::Error::other(error) })?;
+    let program = fs::metadata(&setup.generator);
+    let program =
+        program.map(|data| format!("{} {:?}", data.len(), data.modified().ok())).unwrap_or_default();
+    let mounted = digest(&files);
+    let services = document["services"].as_object().into_iter().flatten();
+    let made_of = services.map(|(name, service)| {
+        let mut of = vec![(name.clone(), service.to_string())];
+        if service.to_string().contains("DORAINFRA_DIGEST") {
+            of.push(("files".into(), mounted.clone()));
+        }
+        if service.get("build").is_some() {
+            of.push(("program".into(), program.clone()));
+        }
+        (name.clone(), digest(&of))
+    });
+    Ok(made_of.collect())
+}
+
+/// By their paths in the folder.
+fn rendered(setup: &Setup) -> Vec<(String, String)> {
+    let files = setup.files.iter();
+    let path = |path: &str| path.strip_prefix("stack/").unwrap_or(path).to_owned();
+    files.map(|file| (path(&file.path), file.contents.clone())).collect()
 }
 
 /// The client's key goes with the stack.
@@ -141,28 +169,54 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_folder_holds_what_compose_reads_and_is_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("dora/stack");
-        let rendered = |path: &str, contents: &str| crate::blueprint::File {
-            path: path.into(),
-            contents: contents.into(),
+    fn setup(dir: &Path, files: &[(&str, &str)]) -> Setup {
+        let file = |(path, contents): &(&str, &str)| crate::blueprint::File {
+            path: (*path).into(),
+            contents: (*contents).into(),
             executable: false,
         };
-        let setup = Setup {
-            dir: dir.clone(),
+        Setup {
+            dir: dir.into(),
             name: "dora".into(),
-            files: vec![
-                rendered("stack/compose.yaml", "services: {}\n"),
-                rendered("stack/prometheus.yml", "global: {}\n"),
-                rendered("stack/grafana/provisioning/datasources/mimir.yaml", "apiVersion: 1\n"),
-            ],
+            files: files.iter().map(file).collect(),
             tls: Some(Credentials { certificate: "c".into(), key: "k".into(), ca: "a".into() }),
             generator: "/bin/true".into(),
             job_files: Vec::new(),
             ports: Config::default().stack.ports,
+        }
+    }
+
+    #[test]
+    fn a_container_is_another_one_where_what_it_is_made_of_is() {
+        const COMPOSE: &str = "x-all: &all {read_only: true}\nservices:\n  generator: {<<: *all, build: ./generator, \
+                               command: [--teams, '5']}\n  prometheus: {labels: {digest: \"${DORAINFRA_DIGEST:-}\"}}\n  \
+                               pushgateway: {<<: *all, ports: ['127.0.0.1:9091:9091']}\n";
+        let of = |compose: &str, collector: &str| {
+            let files = [("stack/compose.yaml", compose), ("stack/prometheus.yml", collector)];
+            made_of(&setup(Path::new("/none"), &files)).unwrap()
         };
+        let first = of(COMPOSE, "a");
+        assert_eq!(first.keys().collect::<Vec<_>>(), ["generator", "prometheus", "pushgateway"]);
+        let others = |other: BTreeMap<String, String>| -> Vec<String> {
+            other.into_iter().filter(|(name, digest)| first[name] != *digest).map(|(name, _)| name).collect()
+        };
+        assert_eq!(others(of(COMPOSE, "a")), [""; 0]);
+        assert_eq!(others(of(COMPOSE, "b")), ["prometheus"]);
+        // The file of the containers is one of those by whose digest the collector is made anew.
+        assert_eq!(others(of(&COMPOSE.replace("'5'", "'6'"), "a")), ["generator", "prometheus"]);
+        assert_eq!(others(of(&COMPOSE.replace("read_only", "tty"), "a")).len(), 3);
+    }
+
+    #[test]
+    fn the_folder_holds_what_compose_reads_and_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("dora/stack");
+        let files = [
+            ("stack/compose.yaml", "services: {}\n"),
+            ("stack/prometheus.yml", "global: {}\n"),
+            ("stack/grafana/provisioning/datasources/mimir.yaml", "apiVersion: 1\n"),
+        ];
+        let setup = setup(&dir, &files);
         prepare(&setup).unwrap();
         prepare(&setup).unwrap();
         let key = dir.join("tls/client.key");

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use engine::Engine;
 pub use error::ComposeError;
+pub use folder::made_of;
 
 use dorainfra_config::{JobFile, Ports};
 use dorainfra_model::{Event, Events};

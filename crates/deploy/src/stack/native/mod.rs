@@ -10,6 +10,7 @@
 
 mod error;
 mod held;
+mod intended;
 mod part;
 mod process;
 mod record;
@@ -24,6 +25,7 @@ use dorainfra_base::error::Why;
 use tokio::net::TcpListener;
 
 pub use error::StackError;
+pub use intended::{Intended, intended};
 pub use part::Part;
 pub use status::{PartState, PartStatus, RemoteWrite, Status, remote_write, status};
 
