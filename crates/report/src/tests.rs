@@ -503,30 +503,3 @@ fn what_is_written_can_be_read_in_light_dark_and_on_paper() {
         }
     }
 }
-
-/// That it deployed nothing is known, and something else than that nothing is known.
-#[test]
-fn a_team_without_a_deployment_is_the_same_in_every_format() {
-    let nothing = |count| Figures {
-        deployments: count,
-        frequency: count,
-        failed: count,
-        rework: count,
-        ..Figures::default()
-    };
-    let never = Key::Frequency.text(Some(0.0));
-    let said = |count| {
-        let mut report = report();
-        report.teams[0].figures = nothing(count);
-        [html(&report, Key::Frequency), markdown(&report)].map(|text| text.matches(&never).count())
-    };
-    let (known, unknown) = (said(Some(0.0)), said(None));
-    assert!(known[0] > unknown[0] && known[1] > unknown[1], "{known:?}, {unknown:?}");
-}
-
-#[test]
-fn a_period_that_is_stored_in_part_says_so() {
-    let mut report = report();
-    report.periods[3].days = 2;
-    assert!(html(&report, Key::Frequency).contains("(2 of 7 days stored)"));
-}

@@ -79,8 +79,8 @@ impl Tables {
                     late.push(*line);
                 }
                 Event::Deployment(it) => {
-                    let written = it.changes.iter().filter_map(|id| self.at(CHANGE, id));
-                    if written.into_iter().any(|written| written > it.at) {
+                    let mut written = it.changes.iter().filter_map(|id| self.at(CHANGE, id));
+                    if written.any(|written| written > it.at) {
                         newer.push(*line);
                     }
                 }
