@@ -107,7 +107,8 @@ fn boots_from(manifest: &Manifest, observed: Option<&Value>) -> Value {
     let there = observed.and_then(|body| body["disks"].as_array()?.iter().find(is_boot));
     let size = there.map(|disk| &disk["diskSizeGb"]).filter(|size| !size.is_null());
     let mut body = manifest.body.clone();
-    let own = body["disks"].as_array_mut().and_then(|disks| disks.iter_mut().find(|disk| disk["boot"] == true));
+    let own =
+        body["disks"].as_array_mut().and_then(|disks| disks.iter_mut().find(|disk| disk["boot"] == true));
     if let (Some(own), Some(size)) = (own, size) {
         own["initializeParams"]["diskSizeGb"] = size.clone();
     }
