@@ -154,10 +154,6 @@ pub enum InputError {
     #[error("{disk} exists: it is not made from `{snapshot}`")]
     DiskInTheWay { disk: ResourceId, snapshot: String },
     #[error(
-        "{subnet} can't go from {from} to {to}: {machine} is in it, and Google deletes no subnet that is used"
-    )]
-    SubnetInUse { subnet: ResourceId, machine: ResourceId, from: String, to: String },
-    #[error(
         "Mimir can't go from {from} to {to} at once: replicas are changed one after the other, and \
          those of the two do not work side by side"
     )]
@@ -298,10 +294,6 @@ impl InputError {
             }
             Self::DiskInTheWay { .. } => {
                 "--delete-data replaces it, and the machine with it: what is on it and not in the bucket is lost"
-            }
-            Self::SubnetInUse { .. } => {
-                "set `network.range` back; or `dorainfra destroy` (bucket and data disk are kept, the address is another \
-                 one afterwards), and then `dorainfra apply`"
             }
             Self::Versions { to, stops, .. } => {
                 return Some(format!(

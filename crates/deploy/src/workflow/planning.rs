@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 
 use dorainfra_config as config;
-use dorainfra_engine::{self as engine, Action, Manifest, Plan, PlanOptions, ResourceId, Step};
+use dorainfra_engine::{self as engine, Action, Manifest, Plan, PlanOptions, ResourceId};
 use dorainfra_model::{Events, FeedStep, Stage};
 use dorainfra_prometheus::Flavour;
-use serde_json::Value;
 
 use super::error::{Error, InputError, Result};
 use super::phase::stage;
@@ -103,7 +102,6 @@ impl Run {
         if !options.survey {
             self.side_by_side(&plan, &versions)?;
             self.restores(&plan)?;
-            has_room(&plan)?;
             plan.warnings.extend(self.boot_disks(&plan).await);
         }
         Ok(plan)
@@ -179,21 +177,4 @@ impl Run {
         let plan = Box::pin(engine::plan_destroy(name, manifests, &google, &options, events));
         self.while_it_answers(Box::pin(async { Ok(plan.await?) })).await
     }
-}
-
-/// An error where a subnet would get another range while machines are in it.
-fn has_room(plan: &Plan) -> Result<()> {
-    let of_range = |step: &Step| {
-        let replaced = step.id.kind == "compute.subnetwork" && step.action == Action::Replace;
-        let change = step.changes.iter().find(|change| replaced && change.path == "ipCidrRange")?;
-        Some((step.id.clone(), change.clone()))
-    };
-    let machine = plan.basis.observed.keys().find(|id| id.kind == "compute.instance");
-    let (Some((subnet, change)), Some(machine)) = (plan.steps.iter().find_map(of_range), machine) else {
-        return Ok(());
-    };
-    let range =
-        |value: &Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or("another one").to_owned();
-    let (from, to) = (range(&change.before), range(&change.after));
-    Err(InputError::SubnetInUse { subnet, machine: machine.clone(), from, to }.into())
 }
