@@ -68,7 +68,11 @@ fn broken(text: &str, first: usize, rest: usize) -> Vec<String> {
     let mut left = text;
     while !left.is_empty() {
         let (gap, after) = left.split_at(left.len() - left.trim_start_matches(' ').len());
-        let (word, next) = after.split_at(word_end(after, "`", Some(rest)));
+        // Where it begins a line, what is before it takes room as well.
+        let begins = lines.last().is_some_and(String::is_empty);
+        let columns = if lines.len() == 1 { first } else { rest };
+        let most = if begins { columns.saturating_sub(gap.len()) } else { rest };
+        let (word, next) = after.split_at(word_end(after, "`", Some(most)));
         left = next;
         for (nth, part) in parts(word, rest).into_iter().enumerate() {
             let columns = if lines.len() == 1 { first } else { rest };

@@ -36,7 +36,7 @@ pub struct PartStatus {
 /// What the stack of a run is to be, however it runs: `up` makes it, and a plan compares it.
 pub(super) enum Wanted {
     Containers(Engine, compose::Setup),
-    Processes(native::Setup),
+    Processes(Box<native::Setup>),
 }
 
 /// `target`: where it feeds; `None`: its address is not known yet.
@@ -81,7 +81,7 @@ pub(super) async fn wanted(run: &Run, target: Option<&Target>) -> Result<Wanted>
         },
     };
     let (ports, generator) = (config.stack.ports, config.generator);
-    Ok(Wanted::Processes(native::Setup {
+    Ok(Wanted::Processes(Box::new(native::Setup {
         dir,
         files,
         job_files,
@@ -92,7 +92,7 @@ pub(super) async fn wanted(run: &Run, target: Option<&Target>) -> Result<Wanted>
         follow,
         live,
         target,
-    }))
+    })))
 }
 
 /// Makes the stack of a run's configuration feed `target`.
