@@ -447,7 +447,7 @@ fn doctor_names_the_rules_of_others_that_open_or_close_the_machines_ports() {
     );
     assert!(!told.stdout.contains("`usual`"), "{}", told.stdout);
     // Each failure says what to do, and so does their end.
-    tells(&told, &["hint:", "run `dorainfra doctor` again"]);
+    tells(&told, &["hint:", "run `dorainfra --sandbox doctor` again"]);
     for words in ["expected:", "with -v"] {
         assert!(
             !format!("{}{}", told.stdout, told.stderr).contains(words),

@@ -33,7 +33,8 @@ fn a_machine_that_somebody_stopped_or_suspended_is_planned_and_started() {
     let told = |more: &[&str]| deployment.run(&[&other[..], &["plan", "--target", MACHINE], more].concat());
     let plan = told(&[]).ends_with(0).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(plan.contains("boots from 10 GB of pd-balanced, and not from 20 GB"), "{plan}");
-    assert!(plan.contains("dorainfra apply --replace compute.instance/dorainfra-mimir"), "{plan}");
+    let again = format!("`dorainfra {} apply --replace compute.instance/dorainfra-mimir`", other.join(" "));
+    assert!(plan.contains(&again), "{plan}");
     let replaced = told(&["--replace", "compute.instance/dorainfra-mimir"]).ends_with(0).stdout;
     assert!(!replaced.contains("boots from"), "{replaced}");
 }
@@ -46,14 +47,14 @@ fn a_machine_that_is_down_is_shown_as_what_it_is_and_nobody_waits_for_its_answer
         deployment.google("POST", &format!("{instance}/{verb}"), "");
         deployment.until("it is down", || deployment.google("GET", &instance, "")["status"] == state);
         let status = deployment.run(&["--sandbox", "status"]).ends_with(0);
-        for words in [word, "`dorainfra apply` starts it"] {
+        for words in [word, "`dorainfra --sandbox apply` starts it"] {
             assert!(status.stdout.contains(words), "`{words}` is not in:\n{}", status.stdout);
         }
         assert!(!status.stdout.contains("stopping"), "{}", status.stdout);
         for command in [&["verify"][..], &["report"], &["stack", "up"]] {
             let run = deployment.run(&[&["--sandbox"][..], command].concat()).ends_with(1);
             let told = format!("no machine answers: dorainfra-mimir is {word}");
-            for words in [&*told, "`dorainfra apply` starts it"] {
+            for words in [&*told, "`dorainfra --sandbox apply` starts it"] {
                 assert!(run.stderr.contains(words), "{command:?}: `{words}` is not in:\n{}", run.stderr);
             }
         }
