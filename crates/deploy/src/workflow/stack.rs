@@ -35,7 +35,7 @@ pub struct PartStatus {
 
 /// What the stack of a run is to be, however it runs: `up` makes it, and a plan compares it.
 pub(super) enum Wanted {
-    Containers(Engine, compose::Setup),
+    Containers(Engine, Box<compose::Setup>),
     Processes(Box<native::Setup>),
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn wanted(run: &Run, target: Option<&Target>) -> Result<Wanted>
     if let Some(engine) = engine {
         let ports = config.stack.ports.clone();
         let setup = compose::Setup { dir, name: config.name, files, job_files, tls, generator, ports };
-        return Ok(Wanted::Containers(engine, setup));
+        return Ok(Wanted::Containers(engine, Box::new(setup)));
     }
     let binaries = Binaries {
         generator,
