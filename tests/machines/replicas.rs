@@ -99,7 +99,10 @@ fn prometheus_cannot_stand_in_for_three() {
     let before = writes();
     for command in [&["plan"][..], &["apply", "--yes"]] {
         let error = run(command).ends_with(1).events("error")[0].to_string();
-        assert!(error.contains("Prometheus cannot replace three replicas") && error.contains("--mimir-binary"), "{error}");
+        assert!(
+            error.contains("Prometheus cannot replace three replicas") && error.contains("--mimir-binary"),
+            "{error}"
+        );
     }
     assert_eq!(writes(), before);
 }

@@ -38,6 +38,7 @@ fn unfit(svg: &str) -> Vec<String> {
 fn recordings_play_by_themselves_and_tell_nothing_of_the_machine() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let tags = Regex::new("<[^>]*>").unwrap();
     for (name, command, shows) in [
         ("plan", "dorainfra plan --sandbox", ["Reachable", "Billed", "22 to create"]),
         (
@@ -55,7 +56,7 @@ fn recordings_play_by_themselves_and_tell_nothing_of_the_machine() {
         );
         let parsed = dorainfra::commands::Cli::command().try_get_matches_from(command.split(' '));
         assert!(parsed.is_ok(), "{command}: {parsed:?}");
-        let words = Regex::new("<[^>]*>").unwrap().replace_all(&svg, " ");
+        let words = tags.replace_all(&svg, " ");
         for text in shows {
             assert!(words.contains(text), "{name}.svg does not show {text:?}");
         }

@@ -94,7 +94,8 @@ fn dead(page: &str, target: &str) -> Option<&'static str> {
     if !path.exists() {
         return Some("there is no such file");
     }
-    if !anchor.is_empty() && !(file.ends_with(".md") && anchors(&read(&file)).contains(anchor)) {
+    let is_there = || file.ends_with(".md") && anchors(&read(&file)).contains(anchor);
+    if !anchor.is_empty() && !is_there() {
         return Some("there is no such heading");
     }
     // The site has the files below docs/, and no lists of folders.
