@@ -14,7 +14,6 @@ use tokio::time::timeout;
 use super::activity::Activity;
 use super::error::{Error, Result};
 use super::event_sources::{self, Ask, Collected, Collecting, Files};
-use super::follow_up::named;
 use super::run::Run;
 
 /// How long a plan waits for one forge. What is new since the last reading takes some requests.
@@ -94,6 +93,14 @@ impl Run {
         let unread = unread.iter().map(named).collect();
         Ok(Some(Ahead { collected, failed, unread, activity }))
     }
+}
+
+/// "github example/shop"
+pub(super) fn named(source: &Source) -> String {
+    let kind = serde_json::json!(source.kind);
+    let path = source.path.as_ref().map(|path| path.display().to_string());
+    let what = source.project.clone().or(path).unwrap_or_default();
+    format!("{} {what}", kind.as_str().unwrap_or_default())
 }
 
 /// Of the events of a deployment, and of how far its sources were read.

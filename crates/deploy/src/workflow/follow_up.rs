@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dorainfra_base::zone::Zone;
-use dorainfra_config::{Config, Feeds, NOTHING_IS_FED, Source};
+use dorainfra_config::{Config, Feeds, NOTHING_IS_FED};
 use dorainfra_dora::metrics::{self, Histograms, Scope};
 use dorainfra_dora::simulator::{self, Team};
 use dorainfra_engine::{Action, Plan};
@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use time::{Date, Duration};
 
 use super::activity::{Activity, History, yesterday};
-use super::ahead::Ahead;
+use super::ahead::{Ahead, named};
 use super::contradiction::{Contradiction, contradiction};
 use super::error::{Error, Result};
 use super::run::Run;
@@ -409,14 +409,6 @@ impl Record {
         let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
         let _ = private::write(&Self::path(workspace, &config.name), &text, None);
     }
-}
-
-/// "github example/shop"
-pub(super) fn named(source: &Source) -> String {
-    let kind = serde_json::json!(source.kind);
-    let path = source.path.as_ref().map(|path| path.display().to_string());
-    let what = source.project.clone().or(path).unwrap_or_default();
-    format!("{} {what}", kind.as_str().unwrap_or_default())
 }
 
 fn digest(of: &[String]) -> String {
