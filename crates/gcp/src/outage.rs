@@ -173,7 +173,9 @@ impl Outage {
                 Err(_) if moved.since() < step => self.answered(host),
                 Err(_) => {
                     let tried = moved.since();
-                    if tried >= self.try_for {
+                    // Attempts that fail end by themselves, and say more.
+                    let fails = self.state().silent.get(host).is_some_and(|silence| silence.failed.is_some());
+                    if tried >= self.try_for.saturating_mul(if fails { 2 } else { 1 }) {
                         let (host, what) = (host.to_owned(), what.to_owned());
                         let reason = format!("nothing has moved for {} s", tried.as_secs());
                         return Err(Error::Unreachable {

@@ -475,7 +475,7 @@ deployment,d1,orders,cart,2026-03-02T10:00:00Z
 {"type":"deployment","type":"change","id":"d1","team":"t","service":"s","at":"2026-03-02T09:00:00Z"}
 "#), @r"
         events.jsonl can't be read as events:
-        events.jsonl:1:54: `id` is there twice
+        events.jsonl:1:53: `id` is there twice
         events.jsonl:2:22: `type` is there twice
         ");
     }
