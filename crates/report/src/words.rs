@@ -1,6 +1,6 @@
 //! Figures as people read them.
 
-use dorainfra_base::number::grouped;
+use dorainfra_base::number::{self, grouped};
 
 /// Where there is no figure.
 pub(super) const NOTHING: &str = "–";
@@ -42,7 +42,7 @@ pub(super) fn known(value: Option<f64>) -> String {
 
 /// `1 team`, `2 teams`.
 pub(super) fn counted(number: usize, one: &str) -> String {
-    format!("{} {one}{}", count(number as f64), if number == 1 { "" } else { "s" })
+    number::counted(number as u64, one)
 }
 
 /// A frequency a day as people say it: `once a week`.
